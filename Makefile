@@ -1,0 +1,52 @@
+# `make run` starts the service with six demo models; `make test` runs every check. Both need Python 3.11 or later.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := run
+.PHONY: venv run test accept bench lock clean postgres
+
+venv: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	@touch $@
+
+run: venv
+	$(BIN)/ostinato up --demo
+
+# ruff, mypy and the import contracts are tests too: tests/test_architecture.py
+test: .venv/installed-dev postgres
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder $(ARGS)
+
+# every promised figure, measured here; may take hours. ACCEPT_DATA: the folder of data sets that some checks need
+accept: .venv/installed-dev postgres
+	$(BIN)/python -m benchmarks.accept $(CHECKS)
+
+bench: .venv/installed-dev
+	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+# the tests start PostgreSQL servers of their own; where its programs cannot be had, they say so and are skipped
+postgres:
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null \
+	  || echo "PostgreSQL could not be installed: its tests are skipped"; \
+	else echo "PostgreSQL is not here: its tests are skipped"; fi
+
+# take the newest versions that pyproject.toml allows
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --editable '.[dev]'
+	build/lock/bin/python .ci/lock.py
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find app models tests benchmarks -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,103 @@
+"""Embeddings in OpenAI's shape. Knows encodings and lengths; the use case is `Inference.embed`."""
+
+from __future__ import annotations
+
+import base64
+import math
+import sys
+from array import array
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from app.api.auth import principal_of
+from app.api.bodies import JsonBody, reference_of, seconds_of
+from app.api.classify import Truncation, Usage
+from app.api.context import context_of
+from app.api.describe import reads, replies
+from app.api.presence import attended
+from app.api.replies import JsonReply, answer_headers
+from app.errors import InvalidRequest
+from app.inference.inputs import Limits
+from app.inference.service import Ask, Scored
+
+router = APIRouter(tags=["embeddings"])
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`dimensions`: only the first so many numbers, scaled to unit length again. `base64` is little-endian float32."""
+
+    input: str | list[str | int | list[int]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    truncate_prompt_tokens: Truncation | None = None
+    truncation_side: Literal["left", "right"] = "right"
+    add_special_tokens: bool = True
+    user: str | None = None
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class EmbeddingReply(msgspec.Struct, frozen=True):
+    model: str
+    data: list[Embedding]
+    usage: Usage
+    object: str = "list"
+
+
+_body = JsonBody(EmbeddingRequest)
+_EXAMPLE: dict[str, Any] = {
+    "model": "demo-sentiment-lstm",
+    "data": [{"index": 0, "embedding": [0.12, -0.98, 0.16], "object": "embedding"}],
+    "usage": {"prompt_tokens": 4, "total_tokens": 4, "completion_tokens": 0, "prompt_tokens_details": None},
+    "object": "list",
+}
+
+
+@router.post(
+    "/v1/embeddings",
+    operation_id="create_embedding",
+    summary="Texts as vectors",
+    description="The mean over the last hidden vectors of any version that reads text, scaled to unit length.",
+    response_model=None,
+    openapi_extra=reads(EmbeddingRequest, two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]}),
+    responses=replies(EmbeddingReply, _EXAMPLE),
+)
+async def create_embedding(request: Request) -> Response:
+    body = await _body.read(request)
+    context = context_of(request)
+    ask = Ask(
+        reference_of(request, body.model),
+        await context.inference.items(body.input, "input"),
+        principal_of(request),
+        seconds_of(request),
+        Limits(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
+    )
+    scored = await attended(request, context.inference.embed(ask))
+    tokens = sum(scored.lengths)
+    data = [Embedding(i, _encoded(row, body, scored)) for i, row in enumerate(scored.rows)]
+    headers = answer_headers(scored.served.ref, tokens, scored.timing)
+    return JsonReply(EmbeddingReply(ask.reference, data, Usage(tokens, tokens)), headers)
+
+
+def _encoded(row: list[float], body: EmbeddingRequest, scored: Scored) -> list[float] | str:
+    if body.dimensions is not None:
+        if body.dimensions > len(row):
+            raise InvalidRequest(f"{scored.served.ref} has {len(row)} dimensions at most", param="dimensions")
+        cut = row[: body.dimensions]
+        length = math.sqrt(math.fsum(x * x for x in cut)) or 1.0
+        row = [x / length for x in cut]
+    if body.encoding_format != "base64":
+        return row
+    numbers = array("f", row)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode("ascii")

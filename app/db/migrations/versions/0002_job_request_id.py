@@ -1,0 +1,19 @@
+"""Which HTTP request made a job: what the worker and the trainer log can then be found by its id."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("request_id", sa.String(length=64), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("jobs", "request_id")

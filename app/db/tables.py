@@ -1,0 +1,179 @@
+"""The tables. Knows columns and constraints; the rules that fill them live in the services.
+
+Times are seconds since the epoch by the database's own clock. Every row that a client makes has an `owner`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ENDED = ("succeeded", "failed", "cancelled")  # statuses of a job that needs nothing any more
+NAMES = {  # every constraint has a name, so that a migration can change it
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        float: Double,
+        int: BigInteger().with_variant(Integer, "sqlite"),  # SQLite numbers rows by itself in an INTEGER column only
+    }
+
+
+class FileRow(Base):
+    """An uploaded file; its bytes are the blob `sha256`."""
+
+    __tablename__ = "files"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # file-…
+    owner: Mapped[str] = mapped_column(String(128), index=True)
+    filename: Mapped[str] = mapped_column(String(255))
+    purpose: Mapped[str] = mapped_column(String(40))
+    bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    status: Mapped[str] = mapped_column(String(20))
+    status_details: Mapped[str | None] = mapped_column(Text)
+    format: Mapped[str | None] = mapped_column(String(20))
+    created_at: Mapped[float]
+    expires_at: Mapped[float | None]
+    row_count: Mapped[int | None]
+    column_names: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    column_roles: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # role -> column
+
+
+class ModelRow(Base):
+    __tablename__ = "models"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128), index=True)
+    next_version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[float]
+
+
+class VersionRow(Base):
+    """An immutable checkpoint of a model. Only `status` and `deleted_at` ever change."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("model", "version"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), index=True)
+    version: Mapped[int]
+    owner: Mapped[str] = mapped_column(String(128), index=True)
+    status: Mapped[str] = mapped_column(String(20))  # pending | ready | failed | deleted
+    task: Mapped[str] = mapped_column(String(20))
+    architecture: Mapped[str] = mapped_column(String(20))
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    files: Mapped[dict[str, Any]]  # path -> {sha256, size}
+    config: Mapped[dict[str, Any]]  # config.json
+    parameters: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+    job_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    created_at: Mapped[float]
+    deleted_at: Mapped[float | None]
+
+
+class AliasRow(Base):
+    __tablename__ = "aliases"
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int]
+    required: Mapped[bool] = mapped_column(default=False)
+    owner: Mapped[str] = mapped_column(String(128))
+    updated_at: Mapped[float]
+
+
+class AliasMoveRow(Base):
+    """The history of the aliases: one row a move; `to_version` NULL is a removal."""
+
+    __tablename__ = "alias_moves"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(String(64), index=True)
+    alias: Mapped[str] = mapped_column(String(64))
+    from_version: Mapped[int | None]
+    to_version: Mapped[int | None]
+    principal: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[float]
+
+
+class JobRow(Base):
+    """Durable work. After the insert it changes only through `app.jobs.repository`, fenced by `attempt`."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("owner", "idempotency_key"),
+        Index("ix_jobs_claim", "status", "lease_until", "priority"),
+    )
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-…
+    owner: Mapped[str] = mapped_column(String(128), index=True)
+    status: Mapped[str] = mapped_column(String(20))  # queued | running | paused | succeeded | failed | cancelled
+    phase: Mapped[str] = mapped_column(String(20))
+    priority: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)  # the fence: raised by each claim
+    losses: Mapped[int] = mapped_column(default=0)  # attempts that ended unasked: lost workers and trainers
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[float | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    pause_requested: Mapped[bool] = mapped_column(default=False)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]]  # what the client asked for, checked
+    model: Mapped[str] = mapped_column(String(128))  # architecture or reference, as asked
+    base_digest: Mapped[str | None] = mapped_column(String(64))  # the version to fine-tune, resolved at creation
+    training_file: Mapped[str] = mapped_column(String(40), index=True)
+    validation_file: Mapped[str | None] = mapped_column(String(40), index=True)
+    seed: Mapped[int]
+    publish_name: Mapped[str] = mapped_column(String(64))
+    publish_alias: Mapped[str | None] = mapped_column(String(64))
+    publish_expected_version: Mapped[int | None]
+    settled: Mapped[dict[str, Any]] = mapped_column(default=dict)  # hyper-parameters that the trainer chose
+    progress: Mapped[float] = mapped_column(default=0.0)
+    estimated_finish: Mapped[float | None]
+    trained_tokens: Mapped[int | None]
+    fine_tuned_model: Mapped[str | None] = mapped_column(String(80))
+    result_files: Mapped[list[Any]] = mapped_column(default=list)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
+    meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
+    request_id: Mapped[str | None] = mapped_column(String(64))  # of the HTTP request that made it, for the logs
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class JobEventRow(Base):
+    """Append-only; unique by (job, kind, step), so that a replay after a kill repeats none."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (UniqueConstraint("job_id", "kind", "step"),)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)  # ftevent-…
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    step: Mapped[int]
+    type: Mapped[str] = mapped_column(String(10))  # message | metrics
+    level: Mapped[str] = mapped_column(String(10))
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class JobCheckpointRow(Base):
+    """A loadable checkpoint of a job, by its own id."""
+
+    __tablename__ = "job_checkpoints"
+    __table_args__ = (UniqueConstraint("job_id", "step"),)
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftckpt-…
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    owner: Mapped[str] = mapped_column(String(128))
+    step: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    files: Mapped[dict[str, Any]]
+    config: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[float]

@@ -1,0 +1,39 @@
+"""`python -m app.engine --socket PATH`: one engine process. Options not given come from the settings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from app import settings, telemetry
+from app.errors import OstinatoError
+from app.private import NotPrivate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m app.engine", description=__doc__)
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen; heartbeats go to PATH.heartbeat")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    for name in ("threads", "max-batch-tokens", "max-slots", "prefill-tokens"):
+        parser.add_argument(f"--{name}", type=int, metavar="N")
+    parser.add_argument("--batch-invariant", action="store_true", default=None)
+    given = vars(parser.parse_args())
+    socket = given.pop("socket")
+    try:
+        chosen = settings.load(**given)
+    except OstinatoError as error:
+        sys.exit(error.message)
+    telemetry.setup("engine", chosen.log_format, chosen.log_level)
+    settings.share_the_machine()
+    from app.engine.process import run  # imports torch: slow, so only now that the arguments are right
+
+    try:
+        run(socket, chosen)
+    except NotPrivate as error:
+        sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""One engine process: two sockets, one loop, one thread of heartbeats. Knows the transport; knows no network.
+
+The loop: take in what has come, run a step, and block on the socket where there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import torch
+import zmq
+
+from app import private
+from app import protocol as p
+from app.engine.host import EngineHost, Limits
+from app.engine.lanes import Lanes
+from app.engine.loader import Loader
+from app.engine.reply import describe
+from app.settings import Settings, cores
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 0.25
+SEND_QUEUE = 100_000  # messages to one peer; what has no room after these is given up
+SETTLE_MS = 20  # between two looks whether a peer with a full queue has room again
+SLOW = "the answers were not taken in fast enough, so this one was given up; try again"
+BURST = 1024  # messages taken in between two steps
+LARGEST_MESSAGE = 2**28
+LINGER_MS = 500
+
+_decode = msgspec.msgpack.Decoder(p.ToEngine).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def run(socket_path: Path, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    threads = settings.threads or cores()
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    device = torch.device(_device(settings.device))
+    limits = Limits(
+        settings.max_batch_tokens, settings.max_slots, settings.prefill_tokens, settings.batch_invariant,
+        settings.model_memory * 2**20 or memory_of(device) // 2,
+    )  # fmt: skip
+    program = EngineProcess(socket_path, limits, device, getattr(torch, settings.dtype), threads)
+    program.serve()
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that this process may use there: of the card, or of the machine or container."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit
+        return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return installed
+
+
+def _subject(message: p.FromEngine) -> str:
+    """What a message is about: a request, or a version."""
+    return message.digest if isinstance(message, p.Loaded | p.LoadFailed) else message.id
+
+
+class EngineProcess:
+    """The two sockets of one engine, and the loop between them and the host."""
+
+    def __init__(self, path: Path, limits: Limits, device: torch.device, dtype: torch.dtype, threads: int) -> None:
+        self.path, self.device, self.threads = path, device, threads
+        self._awake, self._waker = os.pipe()
+        os.set_blocking(self._awake, False)
+        os.set_blocking(self._waker, False)
+        self._context = zmq.Context()
+        self._gone: set[bytes] = set()
+        self._owed: dict[bytes, dict[str, p.FromEngine]] = {}  # last words to peers whose queue is full, by subject
+        self._given_up: list[tuple[bytes, str]] = []  # (peer, id) of requests whose answers had no room
+        self._ending = threading.Event()
+        # To the last bit, a result depends on the number of threads.
+        lanes = None if device.type != "cpu" or threads < 2 or limits.invariant else Lanes(threads, self._wake)
+        self.host = EngineHost(limits, Loader(device, dtype, self._wake), self._send, lanes)
+
+    def serve(self) -> None:
+        private.make(self.path.parent)
+        self._router = self._bind(zmq.ROUTER, self.path)
+        beats = self._bind(zmq.PUB, Path(f"{self.path}.heartbeat"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        heart = threading.Thread(target=self._beat, args=(beats,), name="heartbeat", daemon=True)
+        heart.start()
+        logger.info("engine at %s: %s, %d threads", self.path.name, self.device, self.threads)
+        try:
+            self._loop()
+        finally:
+            self._ending.set()
+            heart.join()
+            self._context.destroy(linger=LINGER_MS)
+            for path in (self.path, Path(f"{self.path}.heartbeat")):
+                path.unlink(missing_ok=True)
+
+    def _bind(self, kind: int, path: Path) -> zmq.Socket[bytes]:
+        """Only the owner of the process may connect."""
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        socket.setsockopt(zmq.SNDHWM, SEND_QUEUE if kind == zmq.ROUTER else 8)
+        socket.setsockopt(zmq.RCVHWM, SEND_QUEUE)
+        if kind == zmq.ROUTER:
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # we want to hear that a peer is gone
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            socket.bind(f"ipc://{path}")
+        finally:
+            os.umask(before)
+        return socket
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._router, zmq.POLLIN)
+        poller.register(self._awake, zmq.POLLIN)
+        host = self.host
+        while not self._ending.is_set():
+            if not host.ready:
+                poller.poll(SETTLE_MS if self._owed else None)
+            self._take_in()
+            host.collect_loads()
+            if host.ready:
+                host.step()
+            if self._owed:
+                self._settle()
+            if self._gone:
+                self._forget_gone()
+        host.fail_all("unavailable", "the engine is stopping; try again in a moment")
+
+    def _take_in(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._awake, 4096)
+        receive = self._router.recv_multipart
+        try:
+            for _ in range(BURST):
+                self._receive(receive(zmq.NOBLOCK))
+        except zmq.Again:
+            return
+
+    def _receive(self, frames: list[bytes]) -> None:
+        peer, payload = frames[0], frames[-1]
+        try:
+            message = _decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            self.host.counters.add("malformed_messages")
+            logger.warning("something that is no message came in: %d bytes", len(payload))
+            return
+        try:
+            self.host.receive(peer, message)
+        except Exception as error:
+            logger.exception("a message was not understood")
+            if isinstance(message, p.Classify | p.Embed | p.Generate):
+                self._send(peer, p.Failed(message.id, *describe(error)))
+
+    def _send(self, peer: bytes, message: p.FromEngine) -> None:
+        if _subject(message) in self._owed.get(peer, ()):
+            return  # it has been given up, and only its last word is still to come
+        try:
+            self._router.send_multipart((peer, _encode(message)), zmq.NOBLOCK)
+        except zmq.Again:  # the peer is there, but takes nothing for now
+            self._owe(peer, message)
+        except zmq.ZMQError:  # unreachable
+            self._gone.add(peer)
+
+    def _owe(self, peer: bytes, message: p.FromEngine) -> None:
+        last = message
+        if not isinstance(message, p.Loaded | p.LoadFailed):
+            last = p.Failed(message.id, "unavailable", SLOW)
+            self._given_up.append((peer, message.id))
+        self._owed.setdefault(peer, {})[_subject(message)] = last
+
+    def _settle(self) -> None:
+        """End what was given up, and send last words to those that have room for them again."""
+        given_up, self._given_up = self._given_up, []
+        for peer, identity in given_up:
+            self.host.receive(peer, p.Abort(identity))
+        for peer, owed in list(self._owed.items()):
+            try:
+                while owed:
+                    self._router.send_multipart((peer, _encode(next(iter(owed.values())))), zmq.NOBLOCK)
+                    del owed[next(iter(owed))]
+            except zmq.Again:
+                continue
+            except zmq.ZMQError:
+                self._gone.add(peer)
+            del self._owed[peer]
+
+    def _forget_gone(self) -> None:
+        gone, self._gone = self._gone, set()
+        logger.info("%d peers are gone", len(gone))
+        self.host.forget(gone.__contains__)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b"\0")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._ending.set()
+        self._wake()
+
+    # --- heartbeats ---------------------------------------------------------------------------------------------
+
+    def _beat(self, socket: zmq.Socket[bytes]) -> None:
+        instance = secrets.token_hex(8)
+        while not self._ending.is_set():
+            try:
+                socket.send(_encode(self._heartbeat(instance)), zmq.NOBLOCK)
+            except Exception:
+                logger.exception("a heartbeat was not sent")
+            self._ending.wait(HEARTBEAT_SECONDS)
+
+    def _heartbeat(self, instance: str) -> p.Heartbeat:
+        since = self.host.busy_since
+        busy = 0.0 if since is None else time.monotonic() - since
+        counters = dict(self.host.counters)
+        return p.Heartbeat(
+            instance, os.getpid(), str(self.device), self.threads, busy, self.host.statuses(), counters
+        )  # fmt: skip

@@ -1,0 +1,97 @@
+"""A batch of plain Python lists to tensors and through the network. Knows shapes and the device; knows no request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.engine.sampling import token_logprobs
+from app.protocol import FeatureSequence, TokenLogprob
+from models.interface import Context
+from models.state import State
+
+LOGPROB_ROWS = 128  # positions of a prompt whose logits exist at once
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Normalisation that belongs to a version: of its input columns, or of the value that it predicts."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class Runner:
+    """One language model and the state of its slots."""
+
+    def __init__(self, network: Any, max_slots: int, device: torch.device) -> None:
+        self.network = network
+        self.device = device
+        self.state: State = network.new_state(max_slots)
+
+    def reset(self, slots: Sequence[int]) -> None:
+        self.state.reset(slots)
+
+    def copy(self, source: int, target: int) -> None:
+        self.state.copy(source, target)
+
+    def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Feed rows[i] to slot `start` + i (an empty row leaves its slot as it is); hidden_BTD."""
+        ids_BT, lengths_B = pad(rows, self.device)
+        hidden_BTD: Tensor = self.network(ids_BT, Context(lengths_B, self.state.narrow(start, len(rows))))
+        return hidden_BTD
+
+    def decode(self, rows: Sequence[Sequence[int]], alone: bool) -> Tensor:
+        """Feed one id (or none) to each slot from 0 on; logits_BV. `alone`: each row in a call of its own."""
+        if not alone:
+            logits_BV: Tensor = self.network.logits(self.read(0, rows)[:, 0])
+            return logits_BV
+        parts = [self.network.logits(self.read(slot, [row])[:, 0]) for slot, row in enumerate(rows) if row]
+        width = parts[0].shape[1]
+        filled = iter(parts)
+        return torch.cat([next(filled) if row else parts[0].new_zeros(1, width) for row in rows])
+
+    def logits_after(self, hidden_BTD: Tensor, ends: Sequence[tuple[int, int]]) -> Tensor:
+        """logits_NV at the places (row, step)."""
+        rows, steps = zip(*ends, strict=True)
+        hidden_ND = hidden_BTD[torch.tensor(rows, device=self.device), torch.tensor(steps, device=self.device)]
+        logits_NV: Tensor = self.network.logits(hidden_ND)
+        return logits_NV
+
+    def logprobs(self, hidden_TD: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenLogprob]:
+        """The log-probability of ids[t] after step t, for a prompt's chunk."""
+        found: list[TokenLogprob] = []
+        for start in range(0, len(ids), LOGPROB_ROWS):
+            part = ids[start : start + LOGPROB_ROWS]
+            logits_TV = self.network.logits(hidden_TD[start : start + len(part)])
+            found += token_logprobs(logits_TV, part, alternatives)
+        return found
+
+
+def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """ids_BT on the device, padded on the right with 0; lengths_B on the CPU (None where every row is full)."""
+    lengths = [len(row) for row in rows]
+    steps = max(lengths)
+    if min(lengths) == steps:
+        return torch.tensor(rows, dtype=torch.int64, device=device), None
+    ids_BT = np.zeros((len(rows), steps), dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids_BT[i, : len(row)] = row
+    return torch.from_numpy(ids_BT).to(device), torch.tensor(lengths)
+
+
+def stack(rows: Sequence[FeatureSequence], scaling: Scaling | None, device: torch.device) -> tuple[Tensor, Tensor]:
+    """x_BTF on the device, normalised and then padded with 0; lengths_B on the CPU."""
+    lengths = [row.steps for row in rows]
+    x_BTF = np.zeros((len(rows), max(lengths), rows[0].features), dtype=np.float32)
+    for i, row in enumerate(rows):
+        values_TF = np.frombuffer(row.data, dtype="<f4").reshape(row.steps, row.features)
+        if scaling:
+            values_TF = (values_TF - np.array(scaling.mean, np.float32)) / np.array(scaling.std, np.float32)
+        x_BTF[i, : row.steps] = values_TF
+    return torch.from_numpy(x_BTF).to(device), torch.tensor(lengths)

@@ -1,0 +1,74 @@
+"""The SQL of uploaded files: rows in, records out. Decides nothing and commits nothing."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.tables import ENDED, FileRow, JobRow
+from app.files.records import StoredFile
+
+
+def record(row: FileRow) -> StoredFile:
+    return StoredFile(
+        id=row.id,
+        owner=row.owner,
+        filename=row.filename,
+        purpose=row.purpose,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        status=row.status,
+        status_details=row.status_details,
+        format=row.format,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        rows=row.row_count,
+        columns=row.column_names,
+        roles=row.column_roles or {},
+    )
+
+
+def find(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
+    """`lock`: nobody else may use or delete it meanwhile; `share`: nobody may delete it meanwhile."""
+    query = select(FileRow).where(FileRow.id == id_)
+    if lock or share:
+        query = query.with_for_update(read=share)
+    return session.scalar(query)
+
+
+def page(
+    session: Session, owner: str | None, purpose: str | None, now: float, after: FileRow | None, order: str, limit: int
+) -> list[StoredFile]:
+    query = select(FileRow).where(FileRow.id.startswith("file-"))  # uploads and their parts are none yet
+    query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))
+    if owner is not None:
+        query = query.where(FileRow.owner == owner)
+    if purpose is not None:
+        query = query.where(FileRow.purpose == purpose)
+    if after is not None:
+        query = query.where(_beyond(after, order))
+    keys = (FileRow.created_at, FileRow.id)
+    query = query.order_by(*(key.asc() if order == "asc" else key.desc() for key in keys))
+    return [record(row) for row in session.scalars(query.limit(limit + 1))]
+
+
+def users(session: Session, id_: str) -> list[str]:
+    """The jobs that still need the file."""
+    uses = or_(JobRow.training_file == id_, JobRow.validation_file == id_)
+    return list(session.scalars(select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).order_by(JobRow.id)))
+
+
+def expired(session: Session, now: float) -> list[FileRow]:
+    """Those past their time that no job needs, and that nobody is about to use."""
+    uses = or_(JobRow.training_file == FileRow.id, JobRow.validation_file == FileRow.id)
+    used = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).exists()
+    return list(
+        session.scalars(select(FileRow).where(FileRow.expires_at <= now, ~used).with_for_update(skip_locked=True))
+    )
+
+
+def _beyond(after: FileRow, order: str) -> ColumnElement[bool]:
+    same = FileRow.created_at == after.created_at
+    if order == "asc":
+        return or_(FileRow.created_at > after.created_at, and_(same, FileRow.id > after.id))
+    return or_(FileRow.created_at < after.created_at, and_(same, FileRow.id < after.id))

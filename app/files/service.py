@@ -1,0 +1,173 @@
+"""Uploaded data sets and result files: kept as blobs, known by id, seen by their owner alone.
+
+Knows names, sizes and who uses what; what is wrong in the bytes is the trainer's to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from app.db.database import Database
+from app.db.ownership import LOCAL, claim_blobs, visible
+from app.db.paging import Page, check_page, cut, new_id
+from app.db.tables import FileRow
+from app.errors import InvalidRequest, NotFound
+from app.files import repository
+from app.files.outline import Outline
+from app.files.records import StoredFile, clean_name, format_of
+from app.storage.blobs import BlobStore
+
+ID = re.compile(r"file-[0-9a-f]{24}")
+PURPOSE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+PAGE_LIMIT = 10_000
+LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
+
+
+class Files:
+    """One per process. Its methods are safe to call from any thread."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self.database, self.blobs = database, blobs
+
+    def create(
+        self,
+        owner: str,
+        filename: str,
+        purpose: str,
+        stream: Iterable[bytes],
+        *,
+        limit: int | None = None,
+        expires_after: int | None = None,
+        format: str | None = None,
+        roles: Mapping[str, str] | None = None,
+    ) -> StoredFile:
+        """Keep an upload; `format` None: what the name promises. Raises TooLarge beyond `limit` bytes.
+
+        The content is not judged; the rows and columns of a table are noted as they pass.
+        """
+        if not PURPOSE.fullmatch(purpose):
+            raise InvalidRequest(f"purpose {purpose[:60]!a} is none; for a data set it is fine-tune", param="purpose")
+        if expires_after is not None and not LEAST_EXPIRY <= expires_after <= MOST_EXPIRY:
+            raise InvalidRequest(
+                f"expires_after.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param="expires_after"
+            )
+        format = format or format_of(clean_name(filename))
+        outline = Outline(format)
+        sha256, size = self.blobs.put_stream(outline.seen(stream), limit)
+        with self.database.transaction() as session:
+            return self.record(
+                session, owner, filename, purpose, sha256, size, expires_after=expires_after, format=format,
+                outline=outline, roles=roles,
+            )  # fmt: skip
+
+    def record(
+        self,
+        session: Session,
+        owner: str,
+        filename: str,
+        purpose: str,
+        sha256: str,
+        size: int,
+        *,
+        expires_after: int | None = None,
+        format: str | None = None,
+        outline: Outline | None = None,
+        roles: Mapping[str, str] | None = None,
+    ) -> StoredFile:
+        """Register bytes that were put before, within the caller's transaction."""
+        claim_blobs(session, [sha256], self.blobs.exists)
+        now, name = self.database.now(session), clean_name(filename)
+        row = FileRow(
+            id=new_id("file"),
+            owner=owner,
+            filename=name,
+            purpose=purpose,
+            bytes=size,
+            sha256=sha256,
+            status="processed",
+            status_details=None,
+            format=format or format_of(name),
+            created_at=now,
+            expires_at=None if expires_after is None else now + expires_after,
+            row_count=outline.rows if outline else None,
+            column_names=outline.columns if outline else None,
+            column_roles=dict(roles) if roles else None,
+        )
+        session.add(row)
+        session.flush()
+        return repository.record(row)
+
+    def get(self, id_: str, principal: str, session: Session | None = None) -> StoredFile:
+        """Raises NotFound (`file_not_found`), also for another's file and for one past its time."""
+        with self._reading(session) as session_:
+            return repository.record(self._row(session_, id_, principal))
+
+    def hold(self, session: Session, id_: str, principal: str) -> StoredFile:
+        """As `get`, for a transaction that makes a user of the file: nobody deletes it before its end."""
+        return repository.record(self._row(session, id_, principal, share=True))
+
+    def list(
+        self,
+        principal: str,
+        *,
+        purpose: str | None = None,
+        after: str | None = None,
+        limit: int = PAGE_LIMIT,
+        order: str = "desc",
+    ) -> Page[StoredFile]:
+        """By age; `after` is the id of the last file seen."""
+        check_page(limit, order, PAGE_LIMIT)
+        if purpose is not None and not PURPOSE.fullmatch(purpose):
+            return Page([], False)
+        with self.database.read() as session:
+            last = None if after is None else self._row(session, after, principal, param="after")
+            owner, now = None if principal == LOCAL else principal, self.database.now(session)
+            return cut(repository.page(session, owner, purpose, now, last, order, limit), limit)
+
+    def content(self, id_: str, principal: str) -> tuple[StoredFile, Iterator[bytes]]:
+        """The record and the bytes in pieces, checked against their hash as they pass."""
+        found = self.get(id_, principal)
+        return found, self.blobs.open(found.sha256)
+
+    def fetch(self, file: StoredFile, path: Path) -> None:
+        """Copy the bytes to `path`, which appears whole and verified or not at all."""
+        self.blobs.fetch(file.sha256, path)
+
+    def delete(self, id_: str, principal: str) -> None:
+        """Forget a file. Raises InvalidRequest (`file_in_use`) while a job that has not ended needs it."""
+        with self.database.transaction() as session:
+            row = self._row(session, id_, principal, lock=True)
+            if jobs := repository.users(session, row.id):
+                raise InvalidRequest(
+                    f"{row.id} is used by {', '.join(jobs[:5])}; wait for its end or cancel it", code="file_in_use"
+                )
+            session.delete(row)
+
+    def delete_expired(self) -> int:
+        """Forget the files, uploads and parts past their time that no job needs; return their number."""
+        with self.database.transaction() as session:
+            rows = repository.expired(session, self.database.now(session))
+            for row in rows:
+                session.delete(row)
+            return len(rows)
+
+    @contextmanager
+    def _reading(self, session: Session | None) -> Iterator[Session]:
+        with self.database.read() if session is None else nullcontext(session) as found:
+            yield found
+
+    def _row(
+        self, session: Session, id_: str, principal: str, *, lock: bool = False, share: bool = False, param: str = "id"
+    ) -> FileRow:
+        row = repository.find(session, id_, lock=lock, share=share) if ID.fullmatch(id_) else None
+        gone = row is not None and row.expires_at is not None and row.expires_at <= self.database.now(session)
+        if row is None or gone or not visible(row.owner, principal):
+            raise NotFound(
+                f"there is no file {id_[:60]!a}; GET /v1/files lists yours", code="file_not_found", param=param
+            )
+        return row

@@ -1,0 +1,58 @@
+"""Tensors as plain arrays: number types by name, bytes to float32. Knows no file format and no network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InvalidRequest
+
+Array = NDArray[np.float32]
+Tensors = dict[str, Array]
+BF16 = "BF16"
+TYPES: Mapping[str, str] = {  # the names of safetensors -> numpy's, little-endian
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    BF16: "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|u1",
+}
+
+
+class ForeignFileInvalid(InvalidRequest):
+    """A file to be imported that is not what it should be, or that asks for more than building tensors."""
+
+    code = "invalid_foreign_file"
+
+
+def itemsize(dtype: str) -> int:
+    return np.dtype(TYPES[dtype]).itemsize
+
+
+def flat(data: bytes, dtype: str) -> NDArray[Any]:
+    """Bytes as numbers; bfloat16 becomes float32, of which it is the upper half."""
+    numbers = np.frombuffer(data, dtype=TYPES[dtype])
+    return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
+
+
+def view(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], name: str) -> Array:
+    """A tensor within its storage, copied out as float32; never outside of it, never larger than it."""
+    plain = len(shape) == len(strides) and all(n >= 0 for n in (offset, *shape, *strides))
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=False))
+    count = math.prod(shape)
+    if not plain or count > len(numbers) or (count and last >= len(numbers)):
+        raise ForeignFileInvalid(f"{name}: a tensor reaches outside its storage")
+    if not count:
+        return np.zeros(shape, dtype=np.float32)
+    steps = tuple(step * numbers.itemsize if n > 1 else 0 for n, step in zip(shape, strides, strict=True))
+    seen = np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
+    return np.array(seen, dtype=np.float32, order="C")

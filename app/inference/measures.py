@@ -1,0 +1,54 @@
+"""What is measured of a request. Knows the metrics' names; knows nothing of how a request is answered."""
+
+from __future__ import annotations
+
+import time
+
+from app import protocol as p
+from app import telemetry as t
+
+
+class Measures:
+    """The clock of one admitted request. `close` exactly once."""
+
+    def __init__(self, model: str, prompt_tokens: int) -> None:
+        self.model = model
+        self.started = time.monotonic()
+        t.prompt_tokens.labels(model).inc(prompt_tokens)
+        t.request_prompt_tokens.labels(model).observe(prompt_tokens)
+
+    def finished(self, reason: str, timing: p.Timing | None) -> None:
+        """One sequence has its answer."""
+        t.request_success.labels(self.model, reason).inc()
+        if timing is not None:
+            t.request_queue_time.labels(self.model).observe(timing.queue_ms / 1000)
+            t.request_inference_time.labels(self.model).observe(timing.inference_ms / 1000)
+
+    def close(self) -> None:
+        t.e2e_request_latency.labels(self.model).observe(time.monotonic() - self.started)
+
+
+class GenerationMeasures(Measures):
+    """Of every choice by itself: what comes between two tokens of one is no matter of the others."""
+
+    def __init__(self, model: str, prompt_tokens: int, choices: int) -> None:
+        super().__init__(model, prompt_tokens)
+        self._last = [0.0] * choices  # when each had its last token
+        self._between = t.inter_token_latency.labels(model)
+        self._count = t.generation_tokens.labels(model)
+
+    def tokens(self, choice: int, count: int) -> None:
+        now, last = time.monotonic(), self._last[choice]
+        if last:
+            self._between.observe(now - last)
+        else:
+            t.time_to_first_token.labels(self.model).observe(now - self.started)
+        self._last[choice] = now
+        self._count.inc(count)
+
+    def finished(self, reason: str, timing: p.Timing | None) -> None:
+        super().finished(reason, timing)
+        if timing is not None:
+            t.request_prefill_time.labels(self.model).observe(timing.prefill_ms / 1000)
+            decode_ms = max(0.0, timing.inference_ms - timing.prefill_ms)
+            t.request_decode_time.labels(self.model).observe(decode_ms / 1000)

@@ -1,0 +1,43 @@
+"""Long input, read in threads, and no more of it at once than there is room for. Knows sizes; knows no text."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from app.errors import Overloaded
+from app.telemetry import rejected
+
+T = TypeVar("T")
+THREADS = 2
+
+
+class Readers:
+    """`room`: how large all together may be that is read or waits for it, in characters, ids or numbers."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.held = 0
+        self._lock = threading.Lock()  # a thread gives back what it has read, whoever has gone meanwhile
+        self._threads = ThreadPoolExecutor(THREADS, "tokenize")
+
+    async def run(self, size: int, work: Callable[[], T]) -> T:
+        """The result of `work`. Raises Overloaded where there is no room; one alone is always taken."""
+        with self._lock:
+            if self.held and self.held + size > self.room:
+                rejected.labels("long_inputs").inc()
+                raise Overloaded("too much long input waits to be read; try again in a moment", retry_after=1.0)
+            self.held += size
+        reading = self._threads.submit(work)
+        reading.add_done_callback(lambda _: self._give_back(size))
+        return await asyncio.wrap_future(reading)
+
+    def _give_back(self, size: int) -> None:
+        with self._lock:
+            self.held -= size
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

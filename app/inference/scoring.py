@@ -1,0 +1,45 @@
+"""Raw outputs of a head → probabilities, labels, values. Knows numbers and labels; knows no engine and no HTTP."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+FEW = 8  # times fewer than all: what it takes for picking to be cheaper than sorting
+
+
+class LabelScore(msgspec.Struct, frozen=True, gc=False):
+    label: str
+    score: float
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    top = max(logits)
+    raised = [math.exp(logit - top) for logit in logits]
+    total = sum(raised)
+    return [value / total for value in raised]
+
+
+def sigmoid(logits: Sequence[float]) -> list[float]:
+    return [1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x)) for x in logits]
+
+
+def activate(logits: Sequence[float], task: str) -> list[float]:
+    """Probabilities: over all labels for classification, of each label for itself for multilabel."""
+    return sigmoid(logits) if task == "multilabel" else softmax(logits)
+
+
+def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = None) -> list[LabelScore]:
+    """Labels by falling score; equal scores keep the order of the labels."""
+    if top_k is not None and FEW * top_k < len(scores):
+        order = heapq.nlargest(top_k, range(len(scores)), scores.__getitem__)
+    else:
+        order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+    return [LabelScore(labels[i], scores[i]) for i in order[:top_k]]
+
+
+def at_least(labels: Sequence[str], scores: Sequence[float], threshold: float) -> list[str]:
+    return [label for label, score in zip(labels, scores, strict=True) if score >= threshold]

@@ -1,0 +1,36 @@
+"""The worker as a program: `python -m app.jobs`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+
+from app import settings as setting
+from app import telemetry
+from app.jobs.worker import Worker, default_name
+from app.jobs.workplace import TRAINER, Workplace
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m app.jobs", description="Take training jobs and see them through.")
+    parser.add_argument("--worker-name", default=default_name(), help="as it stands in the job's lease")
+    parser.add_argument("--trainer", type=shlex.split, default=list(TRAINER), help="the command that trains")
+    arguments = parser.parse_args()
+    try:
+        settings = setting.load()
+    except setting.SettingError as error:
+        print(error.message, file=sys.stderr)
+        return 2
+    telemetry.setup("worker", settings.log_format, settings.log_level)
+    worker = Worker(Workplace.of(settings, os.environ, arguments.trainer), arguments.worker_name)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    worker.run()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,116 @@
+"""What a tokenizer.json says of itself: its kind, its special tokens, and the bytes behind each token.
+
+Works on the parsed JSON and on the vocabulary; encodes and decodes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PAD, EOS, SEP = "<pad>", "<eos>", "<sep>"
+SPECIALS = (PAD, EOS, SEP)  # in our own tokenizers their ids are 0, 1 and 2
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "pad": (PAD, "[PAD]", "<|pad|>", "<|padding|>", "<blank>"),
+    "eos": (EOS, "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "[EOS]"),
+    "sep": (SEP, "[SEP]", "</s>", "<|sep|>"),
+    "unk": ("<unk>", "[UNK]", "<|unk|>"),
+}
+UNKNOWN = "\N{REPLACEMENT CHARACTER}".encode()
+BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def byte_characters() -> list[str]:
+    """The printable character that stands for each byte in byte-level BPE (Radford et al. 2019, GPT-2)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = iter(range(0x100, 0x200))
+    kept = set(printable)
+    return [chr(b) if b in kept else chr(next(others)) for b in range(256)]
+
+
+@dataclass(frozen=True, slots=True)
+class Specials:
+    """Ids with a meaning; None where the tokenizer has no such token. `hidden`: ids that decode to nothing."""
+
+    pad: int | None
+    eos: int | None
+    sep: int | None
+    unk: int | None
+    hidden: frozenset[int]
+
+    @property
+    def forbidden(self) -> frozenset[int]:
+        """Ids that no text of a user may become."""
+        named = {i for i in (self.pad, self.eos, self.sep) if i is not None}
+        return (self.hidden | named) - {self.unk}
+
+
+def kind_of(definition: Mapping[str, Any]) -> str:
+    """bpe, char or byte for what we train ourselves (and what works alike); else the model's own type."""
+    model = definition.get("model") or {}
+    decoder = definition.get("decoder") or {}
+    type_ = str(model.get("type") or "bpe").lower()
+    if type_ != "bpe":
+        return type_
+    if decoder.get("type") == "ByteLevel":
+        splits = (definition.get("pre_tokenizer") or {}).get("use_regex", True)
+        return "bpe" if splits or model.get("merges") else "byte"
+    return "char" if plain_byte_fallback(decoder) and not model.get("merges") else "bpe"
+
+
+def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
+    """Whether tokens are plain text or `<0xHH>`, simply joined."""
+    parts = [part.get("type") for part in decoder.get("decoders", [])]
+    return decoder.get("type") == "Sequence" and parts == ["ByteFallback", "Fuse"]
+
+
+def find_specials(
+    definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
+) -> Specials:
+    """The special tokens: as a configuration names them, else by the names in use."""
+    hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
+    unk = (definition.get("model") or {}).get("unk_token")
+    found = {role: _find(role, vocabulary, configs) for role in NAMES}
+    if isinstance(unk, str) and unk in vocabulary:
+        found["unk"] = vocabulary[unk]
+    return Specials(pad=found["pad"], eos=found["eos"], sep=found["sep"], unk=found["unk"], hidden=hidden)
+
+
+def _find(role: str, vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]) -> int | None:
+    ids = set(vocabulary.values())
+    for config in configs:
+        named = config.get(f"{role}_token")
+        content = named.get("content") if isinstance(named, dict) else named
+        if isinstance(content, str) and content in vocabulary:
+            return vocabulary[content]
+        number = config.get(f"{role}_token_id")
+        number = number[0] if isinstance(number, list) and number else number
+        if isinstance(number, int) and number in ids:
+            return number
+    return next((vocabulary[name] for name in NAMES[role] if name in vocabulary), None)
+
+
+def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> list[bytes] | None:
+    """The bytes of each token, where decoding is joining them; None for tokenizers whose decoding is more than that."""
+    decoder = definition.get("decoder") or {}
+    if decoder.get("type") == "ByteLevel":
+        by_character = {character: byte for byte, character in enumerate(byte_characters())}
+        added = {str(t["content"]) for t in definition.get("added_tokens") or []}
+
+        def convert(token: str) -> bytes:
+            if token in added or any(c not in by_character for c in token):
+                return token.encode()
+            return bytes(by_character[c] for c in token)
+    elif plain_byte_fallback(decoder):
+
+        def convert(token: str) -> bytes:
+            match = BYTE_TOKEN.fullmatch(token)
+            return bytes([int(match[1], 16)]) if match else token.encode()
+    else:
+        return None
+    table = [UNKNOWN] * (max(vocabulary.values(), default=-1) + 1)
+    for token, id_ in vocabulary.items():
+        table[id_] = convert(token)
+    return table

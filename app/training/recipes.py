@@ -1,0 +1,94 @@
+"""The defaults that learn well without tuning, by architecture, task and size of the data. Tables and small rules.
+
+What was tried, and how well each did, is told in `docs/log.md`. Knows counts; knows no files and no tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from app.protocol import TrainingOptions
+from models.config import RECURRENT
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Sizes of the network and the way it is trained. `width` counts one direction of a bidirectional body."""
+
+    layers: int
+    width: int
+    input_width: int
+    heads: int
+    dropout: float
+    learning_rate: float
+    batch_size: int
+    epochs: float
+    weight_decay: float = 0.05
+    warmup_ratio: float = 0.1
+    label_smoothing: float = 0.0
+    token_dropout: float = 0.0
+    averaging: float = 0.0  # decay a step of the averaged weights that are kept; 0: none
+    bidirectional: bool = False
+    pooling: str = "mean"
+    window: int = 128  # tokens of a text at a time
+
+
+def tokenizer(task: str, characters: int, options: TrainingOptions) -> tuple[str, int]:
+    """Kind and size of a new tokenizer: as many tokens as the text can teach a use of."""
+    kind = options.tokenizer or "bpe"
+    if options.vocab_size is not None:
+        return kind, options.vocab_size
+    if kind == "char":
+        return kind, 8192
+    characters_a_token = 2500 if task == "generation" else 250
+    power = round(math.log2(max(1, characters / characters_a_token)))
+    least, most = (512, 4096) if task == "generation" else (1024, 8192)
+    return kind, min(max(2**power, least), most)
+
+
+def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
+    """For one target a sequence: `count` rows to train on, of `tokens` tokens or steps in all."""
+    small = count < 8_000
+    # Numbers are learned slowly and surely; small sets of texts are soon known by heart.
+    by_count = min(40.0, 100_000 / max(1, count)) if features else min(30.0, max(5.0, 40_000 / max(1, count)))
+    epochs = min(by_count, 6_000_000 / max(1, tokens))
+    dropout = 0.1 if features else 0.3 if architecture == "transformer" else 0.4
+    recipe = Recipe(
+        layers=2 if architecture == "transformer" else 1,
+        width=128,
+        input_width=0 if architecture == "transformer" else 128,
+        heads=4,
+        dropout=dropout,
+        learning_rate={"rnn": 1e-3, "transformer": 1e-3}.get(architecture, 2e-3) * (2.0 if features or small else 1.0),
+        batch_size=32 if small else 64 if count < 100_000 else 128,
+        epochs=round(max(2.0, epochs)),
+        averaging=0.99,
+        label_smoothing=0.05 if task in ("classification", "multilabel") and not features else 0.0,
+        token_dropout=0.0 if features else 0.1 if small else 0.2,
+    )
+    if architecture == "transformer":
+        return replace(recipe, pooling="max" if features else "mean")
+    return replace(recipe, pooling="max", bidirectional=True)
+
+
+def generation(architecture: str, tokens: int) -> Recipe:
+    """For texts to continue: `tokens` to train on."""
+    small = tokens < 1_000_000
+    recipe = Recipe(
+        layers=4,
+        width=128 if small else 160,
+        input_width=0,
+        heads=4,
+        dropout=0.1 if small else 0.05,
+        learning_rate=3e-3,
+        batch_size=8,
+        epochs=min(20.0, max(1.0, 8_000_000 / max(1, tokens))),
+        window=256,
+    )
+    if architecture == "transformer":
+        return recipe
+    assert architecture in RECURRENT
+    rate = 1e-3 if architecture == "rnn" else 4e-3
+    width = 256 if small else 384
+    return replace(recipe, layers=1, width=width, dropout=0.1, learning_rate=rate, batch_size=32, window=128)

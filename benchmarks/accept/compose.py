@@ -1,0 +1,143 @@
+"""The README with Docker: its section for containers, typed in a fresh clone, then its other lines against them; and
+a worker's container that is killed in mid-training loses nothing.
+
+The command is the variable COMPOSE (default: `docker compose`, else `docker-compose`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.client import Client
+from benchmarks import small_demo
+from benchmarks.accept.kills import last_step, weights
+from benchmarks.accept.record import Record, Skip
+from benchmarks.bench import corpus
+from benchmarks.documents import Step, sections, steps, type_steps
+from benchmarks.service import Service, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+SECTION = "With Docker"
+BUILT_IN = 3600.0  # seconds, PyTorch's download among them
+LEASE = 20.0  # seconds, as the compose file leaves it
+NOT_TYPED = {  # a part of a line -> why it is not typed against the containers
+    "PIP_EXTRA_INDEX_URL": "for the programs outside of containers",
+    "make ": "the service runs in containers; the tests need none of them",
+    "source .venv": "the command line of this environment is in use",
+    "ostinato ps": "lists the programs of this machine, and these are in containers",
+}
+
+
+def compose_command() -> list[str]:
+    if given := os.environ.get("COMPOSE"):
+        return shlex.split(given)
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) and not subprocess.run([*command, "version"], capture_output=True).returncode:
+            return command
+    raise Skip("neither `docker compose` nor docker-compose is here")
+
+
+class Composed:
+    """A fresh clone in a folder of its own (which gives the project its name), with a free port and fresh volumes."""
+
+    def __init__(self, folder: Path) -> None:
+        if subprocess.run(["docker", "info"], capture_output=True).returncode:
+            raise Skip("no Docker engine answers")
+        self.command = compose_command()
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.folder = folder / f"ostinato-accept-{self.port}"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(self.folder)], check=True)
+        programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = {"PATH": programs, "PORT": str(self.port), "COLUMNS": "200", "PIP_NO_INDEX": "1"}
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self.command, *arguments], cwd=self.folder, capture_output=True, text=True,
+            env={**os.environ, **self.environment},
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"compose {' '.join(arguments)}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
+        return done.stdout
+
+    @property
+    def secret(self) -> str:
+        found = re.search(r"^OSTINATO_API_KEYS=[^:]*:(.+)$", (self.folder / ".env").read_text(), re.MULTILINE)
+        assert found, "the README's lines have made no key"
+        return found[1]
+
+    def type(self, typed: list[Step]) -> None:
+        changes = {
+            "docker compose": shlex.join(self.command),
+            "http://127.0.0.1:8000": self.url,
+            "curl -s": 'curl -H "Authorization: Bearer $OSTINATO_API_KEY" -s',
+            'api_key="none"': 'api_key=__import__("os").environ["OSTINATO_API_KEY"]',
+        }
+        type_steps(typed, self.folder, self.environment, changes=changes, seconds={"docker compose up": BUILT_IN})
+
+
+@contextmanager
+def composed(folder: Path, docker: list[Step]) -> Iterator[tuple[Composed, Service]]:
+    """The service that the README's lines start."""
+    compose = Composed(folder)
+    try:
+        compose.type([step for step in docker if "docker compose" in step.command])
+        service = Service(compose.folder, None, compose.url, compose.secret)
+        wait_until(service.ready, 120, "/readyz of the composed service")
+        yield compose, service
+    finally:
+        if (compose.folder / ".env").exists():
+            compose("down", "-v")
+
+
+def check(record: Record, data: Path | None, folder: Path) -> None:
+    parts = sections((ROOT / "README.md").read_text(encoding="utf-8"))
+    docker = steps(parts[SECTION])
+    rest = [step for title, text in parts.items() if title != SECTION for step in steps(text)]
+    ordinary = [step for step in rest if not any(part in step.command for part in NOT_TYPED)]
+    with composed(folder, docker) as (compose, service):
+        database = compose("exec", "-T", "database", "psql", "-U", "ostinato", "-Atc", "SELECT count(*) FROM jobs")
+        record.equal("jobs in a clean PostgreSQL", database.strip(), "0")
+        with Client(compose.url, compose.secret) as client:
+            small_demo.train(client, 900)
+        found = [step for step in docker if "docker compose" not in step.command]
+        compose.type([*found, *ordinary])
+        record.add("lines of the README typed", len(docker) + len(ordinary), "each does what it says", True)
+        check_kill(record, compose, service, folder)
+
+
+def check_kill(record: Record, compose: Composed, service: Service, folder: Path) -> None:
+    text = folder / "text.txt"
+    text.write_text(corpus()[:300_000], encoding="utf-8")
+    file = service.upload(text)
+    training = {"max_steps": 300, "width": 64, "layers": 1}
+    ask = {"model": "lstm", "training_file": file, "suffix": "composed", "seed": 5, "training": training}
+    whole = service.finish(service.train(**ask)["id"], 600)
+    record.equal("a job in the composed service", whole["status"], "succeeded")
+    job_id = service.train(**ask)["id"]
+    wait_until(lambda: last_step(service, job_id) > 0, 120, "the first figures of the training")
+    container = compose("ps", "-q", "worker").split()[0]
+    subprocess.run(["docker", "kill", "-s", "KILL", container], check=True, capture_output=True)
+    reached = last_step(service, job_id)
+    record.add(
+        "the step at which its worker was killed", reached, "in mid-training", 0 < reached < training["max_steps"]
+    )
+    # nobody starts a container again that was killed by hand, so the job waits, and says so
+    wait_until(lambda: service.job(job_id)["status"] == "queued", 2 * LEASE, "the job to be queued again")
+    compose("up", "-d", "worker")
+    killed = service.finish(job_id, 600)
+    record.equal("after kill -9 of the worker's container", killed["status"], "succeeded")
+    record.equal("SHA-256 of the weights", weights(service, killed), weights(service, whole))
+    told = [[e["data"]["step"] for e in service.events(j) if e["type"] == "metrics"] for j in (whole["id"], job_id)]
+    record.equal("metric events told twice", len(told[1]) - len(set(told[1])), 0)
+    record.equal("metric events missing", len(set(told[0]) - set(told[1])), 0)
+    text_out, reason = service.stream("composed", "It was", max_tokens=12)
+    record.add("streams", reason, "a finish reason", bool(text_out and reason))

@@ -1,0 +1,46 @@
+"""What an acceptance run found: demands, figures, bounds. Knows nothing of what is measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+class Skip(Exception):
+    """This check cannot run here; the message says why."""
+
+
+@dataclass
+class Demand:
+    what: str
+    figure: Any
+    bound: str
+    met: bool
+
+
+@dataclass
+class Record:
+    """The findings of one check."""
+
+    demands: list[Demand] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def at_least(self, what: str, figure: float, bound: float) -> None:
+        self.add(what, round(figure, 4), f">= {bound:g}", figure >= bound)
+
+    def at_most(self, what: str, figure: float, bound: float) -> None:
+        self.add(what, round(figure, 4), f"<= {bound:g}", figure <= bound)
+
+    def equal(self, what: str, figure: Any, wanted: Any) -> None:
+        self.add(what, figure, f"== {wanted!r}", figure == wanted)
+
+    def add(self, what: str, figure: Any, bound: str, met: bool) -> None:
+        self.demands.append(Demand(what, figure, bound, bool(met)))
+        print(f"  {'ok  ' if met else 'MISS'} {what}: {figure} ({bound})", flush=True)
+
+    @property
+    def met(self) -> bool:
+        return bool(self.demands) and all(d.met for d in self.demands)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"met": self.met, **asdict(self)}

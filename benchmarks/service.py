@@ -1,0 +1,196 @@
+"""A whole Ostinato on this machine, started as a user would, for benchmarks, acceptance and end-to-end tests.
+
+Knows the command line and the HTTP surface alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+OSTINATO = [str(Path(sys.executable).with_name("ostinato"))]
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.05) -> Any:
+    """The first truthy answer of `condition`; TimeoutError that names `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        if answer := condition():
+            return answer
+        if time.monotonic() > end:
+            raise TimeoutError(f"after {seconds:g} s still waiting for {what}")
+        time.sleep(every)
+
+
+class Service:
+    """A running `ostinato up` and a client for it."""
+
+    def __init__(self, data: Path, process: subprocess.Popen[bytes] | None, url: str, key: str = "") -> None:
+        self.data, self.process, self.url = data, process, url
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        # Many threads share it. A pool that closes what it has too much of may close a connection that a thread has
+        # just been given: https://github.com/encode/httpcore/issues/1110
+        unbounded = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        self.client = httpx.Client(base_url=url, headers=headers, timeout=120, limits=unbounded)
+
+    # programs
+    def programs(self) -> list[dict[str, Any]]:
+        try:
+            listed: list[dict[str, Any]] = json.loads((self.data / "run" / "programs.json").read_text())
+        except FileNotFoundError:
+            return []
+        return listed
+
+    def pid(self, program: str) -> int | None:
+        return next((p["pid"] for p in self.programs() if p["program"] == program), None)
+
+    def kill(self, program: str, number: int = signal.SIGKILL) -> int:
+        pid: int = wait_until(lambda: self.pid(program), 30, f"a running {program}")
+        os.kill(pid, number)
+        return pid
+
+    def ready(self) -> bool:
+        try:
+            return self.client.get("/readyz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    # the loop: upload, train, ask
+    def upload(self, path: Path, name: str | None = None) -> str:
+        with path.open("rb") as stream:
+            reply = self.client.post(
+                "/v1/files", data={"purpose": "fine-tune"}, files={"file": (name or path.name, stream)}
+            )
+        return str(checked(reply)["id"])
+
+    def train(self, **request: Any) -> dict[str, Any]:
+        return checked(self.client.post("/v1/fine_tuning/jobs", json=request))
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return checked(self.client.get(f"/v1/fine_tuning/jobs/{job_id}"))
+
+    def events(self, job_id: str) -> list[dict[str, Any]]:
+        """All events, oldest first."""
+        found: list[dict[str, Any]] = []
+        params: dict[str, Any] = {"limit": 100}
+        while True:
+            page = checked(self.client.get(f"/v1/fine_tuning/jobs/{job_id}/events", params=params))
+            found += page["data"]
+            if not page["has_more"]:
+                return found[::-1]
+            params["after"] = page["data"][-1]["id"]
+
+    def finish(self, job_id: str, seconds: float) -> dict[str, Any]:
+        """The ended job. TimeoutError where it has not ended within `seconds`."""
+
+        def ended() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return job if job["status"] in ENDED else None
+
+        job: dict[str, Any] = wait_until(ended, seconds, f"the end of {job_id}", every=0.3)
+        return job
+
+    def version(self, reference: str) -> dict[str, Any]:
+        name, _, number = reference.partition(":")
+        return checked(self.client.get(f"/v1/registry/models/{name}/versions/{number}"))
+
+    def import_checkpoint(self, name: str, tar: Path) -> dict[str, Any]:
+        with tar.open("rb") as stream:
+            return checked(self.client.post(f"/v1/registry/models/{name}/versions", files={"file": (tar.name, stream)}))
+
+    def classify(self, model: str, texts: Any, **more: Any) -> dict[str, Any]:
+        return checked(self.client.post("/v1/classify", json={"model": model, "input": texts, **more}))
+
+    def complete(self, model: str, prompt: Any, **more: Any) -> dict[str, Any]:
+        return checked(self.client.post("/v1/completions", json={"model": model, "prompt": prompt, **more}))
+
+    def stream(self, model: str, prompt: str, **more: Any) -> tuple[str, str | None]:
+        """The joined text of a streamed completion and its finish reason."""
+        text, reason = "", None
+        body = {"model": model, "prompt": prompt, "stream": True, **more}
+        with self.client.stream("POST", "/v1/completions", json=body) as reply:
+            if reply.is_error:
+                reply.read()
+                checked(reply)
+            for line in reply.iter_lines():
+                if not line.startswith("data: ") or line == "data: [DONE]":
+                    continue
+                chunk = json.loads(line[6:])
+                if "error" in chunk:
+                    raise Refused(chunk["error"]["message"], chunk["error"]["code"])
+                for choice in chunk["choices"]:
+                    text, reason = text + choice["text"], choice["finish_reason"] or reason
+        return text, reason
+
+
+class Refused(RuntimeError):
+    """The service's answer was an error; `code` is what it calls it."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def checked(reply: httpx.Response) -> dict[str, Any]:
+    if reply.is_error:
+        message = f"{reply.request.method} {reply.request.url}: {reply.status_code} {reply.text[:2000]}"
+        try:
+            code = str(reply.json()["error"]["code"])
+        except (ValueError, KeyError, TypeError):
+            code = ""
+        raise Refused(message, code)
+    answer: dict[str, Any] = reply.json()
+    return answer
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(
+    data: Path, *arguments: str, settings: Mapping[str, str] | None = None, ready_in: float = 60
+) -> Iterator[Service]:
+    """Start `ostinato up` on a free port over `data`; stop it, and look that nothing is left, at the end."""
+    data.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OSTINATO_")} | dict(settings or {})
+    with (data / "up.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*OSTINATO, "up", "--port", str(port), "--data-dir", str(data), *arguments],
+            stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+        )  # fmt: skip
+    service = Service(data, process, f"http://127.0.0.1:{port}")
+    try:
+
+        def started() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError(f"ostinato up ended with {process.returncode}:\n{(data / 'up.log').read_text()}")
+            return service.ready()
+
+        wait_until(started, ready_in, "/readyz")
+        yield service
+    finally:
+        service.client.close()
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise

@@ -1,0 +1,119 @@
+"""The names and shapes of a network's parameters: what a checkpoint's `model.safetensors` holds, and nothing else.
+
+Knows the standard library alone, so that weights can be checked, counted and converted without torch. Names are
+stable: they are the file format. Matrices are (out, in), as torch has them.
+
+    input.embedding.weight       (V, I)   I = vector_width: input_width, or width. Tokens
+    input.projection.weight, .bias        (I, F), (I). Numeric steps, unless input_width equals features
+    body.rnn.*                            rnn, lstm, gru: as in torch.nn.RNN, LSTM, GRU: weight_ih_l0, weight_hh_l0,
+                                          bias_ih_l0, bias_hh_l0, …_l1; with `_reverse` for the second direction
+    body.positions.weight        (context_length, D)   learned positions
+    body.blocks.N.attention.qkv.weight   ((H + 2 G) K, D)   all queries, then all keys, then all values
+    body.blocks.N.attention.out.weight   (D, D)
+    body.blocks.N.mlp.up.weight          (inner, D); swiglu: (2 inner, D), the gate first
+    body.blocks.N.mlp.down.weight        (D, inner)
+    body.blocks.N.norm_attention.weight, norm_mlp.weight   (D); norm "layer": and .bias
+    body.norm.weight                     (D) with final_norm; norm "layer": and .bias
+    pooling.query.weight         (1, W)   W = the body's width. Pooling "attention"
+    head.weight, head.bias       (C, W), (C); generation: (V, D) unless tied, (V); the bias with head_bias
+
+`bias` adds a .bias to every matrix of the blocks. Rotary positions turn value k of a head with value k + K/2.
+
+Conversion from `torch.nn.TransformerEncoder` (`layers.N.` to `body.blocks.N.`): self_attn.in_proj_weight is
+attention.qkv.weight, self_attn.out_proj attention.out, linear1 mlp.up, linear2 mlp.down, norm1 norm_attention, norm2
+norm_mlp, norm body.norm; norm "layer", bias true, positions as the program has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from models.config import ModelConfig
+
+Shape = tuple[int, ...]
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+def shapes(config: ModelConfig) -> dict[str, Shape]:
+    """Every parameter's name and shape."""
+    found: dict[str, Shape] = {}
+    for part in (_input(config), _body(config), _head(config)):
+        found.update(part)
+    return found
+
+
+def count(config: ModelConfig) -> int:
+    return sum(math.prod(shape) for shape in shapes(config).values())
+
+
+def body_width(config: ModelConfig) -> int:
+    return config.width * (2 if config.recurrent and config.bidirectional else 1)
+
+
+def _input(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    if config.input == "tokens":
+        yield "input.embedding.weight", (config.vocab_size, config.vector_width)
+    elif config.projected:
+        yield "input.projection.weight", (config.vector_width, config.features)
+        yield "input.projection.bias", (config.vector_width,)
+
+
+def _body(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    if config.recurrent:
+        yield from _recurrent(config)
+        return
+    if config.positions == "learned":
+        yield "body.positions.weight", (config.context_length, config.width)
+    for layer in range(config.layers):
+        yield from _block(f"body.blocks.{layer}", config)
+    if config.final_norm:
+        yield from _norm("body.norm", config)
+
+
+def _recurrent(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    rows = GATES[config.architecture] * config.width
+    for layer in range(config.layers):
+        read = body_width(config) if layer else config.vector_width
+        for direction in ("", "_reverse") if config.bidirectional else ("",):
+            yield f"body.rnn.weight_ih_l{layer}{direction}", (rows, read)
+            yield f"body.rnn.weight_hh_l{layer}{direction}", (rows, config.width)
+            yield f"body.rnn.bias_ih_l{layer}{direction}", (rows,)
+            yield f"body.rnn.bias_hh_l{layer}{direction}", (rows,)
+
+
+def _block(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    width, inner = config.width, config.inner_width
+    heads = config.heads + 2 * config.groups
+    up = inner * (2 if config.activation == "swiglu" else 1)
+    yield from _linear(f"{name}.attention.qkv", (heads * (width // config.heads), width), config.bias)
+    yield from _linear(f"{name}.attention.out", (width, width), config.bias)
+    yield from _linear(f"{name}.mlp.up", (up, width), config.bias)
+    yield from _linear(f"{name}.mlp.down", (width, inner), config.bias)
+    yield from _norm(f"{name}.norm_attention", config)
+    yield from _norm(f"{name}.norm_mlp", config)
+
+
+def _linear(name: str, shape: Shape, bias: bool) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", shape
+    if bias:
+        yield f"{name}.bias", shape[:1]
+
+
+def _norm(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", (config.width,)
+    if config.norm == "layer":
+        yield f"{name}.bias", (config.width,)
+
+
+def _head(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    if config.task == "generation":
+        outputs, tied, width = config.vocab_size, config.tie_embeddings, config.width
+    else:
+        outputs, tied, width = config.classes, False, body_width(config)
+        if config.pooling == "attention":
+            yield "pooling.query.weight", (1, width)
+    if not tied:
+        yield "head.weight", (outputs, width)
+    if config.head_bias:
+        yield "head.bias", (outputs,)

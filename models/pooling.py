@@ -1,0 +1,57 @@
+"""One vector a sequence, out of one vector a step. Knows lengths and directions; knows no task."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+
+
+class Pooling(nn.Module):
+    """`last`, `last_step`, `first`, `mean`, `max` or `attention` over the real steps of each row; an empty row gives
+    something finite.
+
+    `last` of a bidirectional recurrent network joins the forward direction's last real step and the backward
+    direction's, which is step 0 (as in torch's `h_n`); `last_step` takes both directions at the last real step (as in
+    `out[:, -1]`). `first` is step 0, where some encoders have a token of their own. `attention` learns one query; its
+    weights sum to 1.
+    """
+
+    def __init__(self, config: ModelConfig, width: int) -> None:
+        super().__init__()
+        self.kind = config.pooling
+        self.halves = config.bidirectional and config.recurrent and self.kind == "last"
+        self.query = nn.Linear(width, 1, bias=False) if self.kind == "attention" else None
+
+    def forward(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        lengths_B = lengths_B.to(hidden_BTD.device)
+        if self.kind in ("last", "last_step"):
+            return self._last(hidden_BTD, lengths_B.clamp(min=1) - 1)
+        if self.kind == "first":
+            return hidden_BTD[:, 0]
+        if self.kind == "mean":
+            return mean(hidden_BTD, lengths_B)
+        padding_BT1 = _padding(hidden_BTD, lengths_B.clamp(min=1))
+        if self.query is None:
+            return hidden_BTD.masked_fill(padding_BT1, float("-inf")).amax(1)
+        weights_BT1: Tensor = self.query(hidden_BTD).masked_fill(padding_BT1, float("-inf")).softmax(1)
+        return (weights_BT1 * hidden_BTD).sum(1)
+
+    def _last(self, hidden_BTD: Tensor, last_B: Tensor) -> Tensor:
+        last_BD = hidden_BTD[torch.arange(len(last_B), device=last_B.device), last_B]
+        if not self.halves:
+            return last_BD
+        half = last_BD.shape[1] // 2
+        return torch.cat((last_BD[:, :half], hidden_BTD[:, 0, half:]), 1)
+
+
+def mean(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+    """The mean over each row's real steps; of an empty row: zeros."""
+    lengths_B = lengths_B.to(hidden_BTD.device)
+    summed_BD = hidden_BTD.masked_fill(_padding(hidden_BTD, lengths_B), 0.0).sum(1)
+    return summed_BD / lengths_B.clamp(min=1)[:, None]
+
+
+def _padding(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+    return (torch.arange(hidden_BTD.shape[1], device=lengths_B.device) >= lengths_B[:, None])[:, :, None]

@@ -1,0 +1,174 @@
+"""The Transformer: a decoder, which sees what came before and can go on from a state, and an encoder, which sees all.
+
+Knows vectors in and vectors out, and their positions; knows no tokens and no task.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.angles import Angles
+from models.config import ModelConfig
+from models.interface import Context
+from models.layers import Block, Cache, Places, Plan, norm
+from models.state import POSITIONS, State, StateFull
+
+
+class Transformer(nn.Module):
+    """What both have in common: positions, blocks, the last norm."""
+
+    causal: ClassVar[bool]
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.width, self.config = config.width, config
+        learned = config.positions == "learned"
+        self.positions = nn.Embedding(config.context_length, config.width) if learned else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = norm(config) if config.final_norm else None
+        self._angles = Angles(config.width // config.heads if config.positions == "rotary" else config.width)
+
+    def new_state(self, slots: int) -> State:
+        raise TypeError("an encoder reads whole sequences only: it has no state")
+
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        """With a state the pass is for inference: no gradient goes back to what is kept in it."""
+        plan, positions, reach = self._plan(x_BTD, context)
+        caches = (None,) * len(self.blocks) if context.state is None else context.state.layers
+        hidden_BTD = self._through(self._placed(x_BTD, positions, reach), plan, caches)
+        if context.state is not None:
+            context.state.advance(context.steps(x_BTD))
+        return hidden_BTD
+
+    def _through(self, x_BTD: Tensor, plan: Plan, caches: Sequence[Cache | None]) -> Tensor:
+        x_BTD = self.dropout(x_BTD)
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x_BTD = block(x_BTD, plan, cache)
+        return x_BTD if self.norm is None else self.norm(x_BTD)
+
+    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[Plan, Tensor, int]:
+        """Who may look at whom; the position of each step, (T,), or (B, T) where rows stand apart; the number that all
+        positions are below."""
+        raise NotImplementedError
+
+    def _placed(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Tensor:
+        if self.positions is not None:
+            placed_BTD: Tensor = x_BTD + self.positions(positions)
+            return placed_BTD
+        if self.config.positions == "sinusoidal":
+            sine, cosine = self._angles.up_to(reach, x_BTD)
+            return x_BTD + torch.stack((sine[positions], cosine[positions]), -1).flatten(-2)
+        return x_BTD
+
+    def _turns(self, x_BTD: Tensor, positions: Tensor, reach: int) -> tuple[Tensor | None, Tensor | None]:
+        if self.config.positions != "rotary":
+            return None, None
+        sine, cosine = (table[positions].unsqueeze(-2) for table in self._angles.up_to(reach, x_BTD))
+        return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
+
+    def _check_length(self, longest: int) -> None:
+        if longest > self.config.context_length:
+            raise StateFull(f"{longest} positions are needed, but the context length is {self.config.context_length}")
+
+
+# A row's own call of attention costs about as much as this many multiplications of a matrix product.
+ROW_COST = 2**16
+
+
+class Encoder(Transformer):
+    """Every step sees every real step of its row."""
+
+    causal = False
+
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        if context.lengths_B is not None and not torch.is_grad_enabled():
+            steps = context.steps(x_BTD)
+            padding = len(steps) * x_BTD.shape[1] - sum(steps)
+            if padding * self.width**2 > ROW_COST * len(steps):
+                return self._without_padding(x_BTD, steps)
+        return super().forward(x_BTD, context)
+
+    def _without_padding(self, x_BTD: Tensor, steps: list[int]) -> Tensor:
+        """The rows' real steps one after the other, as one long row; for inference."""
+        rows, longest, width = x_BTD.shape
+        self._check_length(longest)
+        spans = [(len(list(same)), count) for count, same in itertools.groupby(steps) if count]
+        time_T = torch.arange(longest, device=x_BTD.device)
+        real_BT = time_T < torch.tensor(steps, device=x_BTD.device)[:, None]
+        place_N = real_BT.flatten().nonzero()[:, 0]
+        position_1N = time_T.expand(rows, longest)[real_BT][None]
+        x_1ND = x_BTD.reshape(rows * longest, width)[place_N][None]
+        plan = Plan(None, False, *self._turns(x_1ND, position_1N, longest), spans=spans)
+        placed_1ND = self._placed(x_1ND, position_1N, longest)
+        hidden_1ND = self._through(placed_1ND, plan, (None,) * len(self.blocks))
+        hidden_BTD = hidden_1ND.new_zeros(rows * longest, width).index_copy_(0, place_N, hidden_1ND[0])
+        return hidden_BTD.view(rows, longest, width)
+
+    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[Plan, Tensor, int]:
+        if context.state is not None:
+            raise TypeError("an encoder reads whole sequences only: it has no state")
+        steps = x_BTD.shape[1]
+        self._check_length(steps)
+        time_T = torch.arange(steps, device=x_BTD.device)
+        mask = None
+        if context.lengths_B is not None:
+            # An empty row looks at its first step of padding: what comes out is finite, and nobody reads it.
+            mask = _bias(time_T < context.lengths_B.to(x_BTD.device).clamp(min=1)[:, None], x_BTD.dtype)[:, None, None]
+        return Plan(mask, False, *self._turns(x_BTD, time_T, steps)), time_T, steps
+
+
+class Decoder(Transformer):
+    """Every step sees itself and what came before it; keys and values are kept in the state."""
+
+    causal = True
+
+    def new_state(self, slots: int) -> State:
+        config, weight = self.config, next(self.parameters())
+        kept = (config.groups, POSITIONS, config.width // config.heads)
+        limit = config.context_length
+        # A CPU attends over bfloat16 keys three to six times slower than over float32 ones, one query at a time.
+        dtype = torch.float32 if weight.device.type == "cpu" else weight.dtype
+        return State.new([[kept, kept]] * config.layers, slots, limit=limit, dtype=dtype, device=weight.device)
+
+    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[Plan, Tensor, int]:
+        steps = x_BTD.shape[1]
+        if context.state is None:
+            # Padding stands on the right, where no real step looks.
+            self._check_length(steps)
+            time_T = torch.arange(steps, device=x_BTD.device)
+            return Plan(None, True, *self._turns(x_BTD, time_T, steps)), time_T, steps
+        return self._plan_with(context.state, context.steps(x_BTD), x_BTD)
+
+    def _plan_with(self, state: State, counts: list[int], x_BTD: Tensor) -> tuple[Plan, Tensor, int]:
+        starts, steps, device = state.positions, x_BTD.shape[1], x_BTD.device
+        reach = max(1, *(start + count for start, count in zip(starts, counts, strict=True)))
+        state.reserve(reach)  # raises `StateFull` before anything is written
+        start_B = torch.tensor(starts, device=device)
+        positions_BT = start_B[:, None] + torch.arange(steps, device=device)
+        seen_BTP = torch.arange(reach, device=device) <= positions_BT[:, :, None]
+        alike = steps == 1 and min(starts) == max(starts)
+        mask = None if alike else _bias(seen_BTP, state.dtype)[:, None]
+        places = _places(counts, steps, start_B, reach)
+        # Padding may stand beyond the last position there is.
+        positions_BT = positions_BT.clamp(max=reach - 1)
+        return Plan(mask, False, *self._turns(x_BTD, positions_BT, reach), places), positions_BT, reach
+
+
+def _bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where one may look, minus infinity elsewhere."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
+
+
+def _places(counts: list[int], steps: int, start_B: Tensor, reach: int) -> Places:
+    device = start_B.device
+    if steps == 1 and all(counts):
+        return Places(torch.arange(len(counts), device=device), None, start_B, reach)
+    real = [(row, step) for row, count in enumerate(counts) for step in range(count)]
+    row_N, step_N = torch.tensor(real, dtype=torch.int64, device=device).view(-1, 2).unbind(1)
+    return Places(row_N, step_N, start_B[row_N] + step_N, reach)

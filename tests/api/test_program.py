@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from app.settings import Settings
+from tests.fakes import FakeEngine
+from tests.serving import Shelf, wait_until
+
+HASTY = "import sys; from app.api import __main__ as api; api.DRAIN_SECONDS = 0.2; sys.exit(api.main())"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OSTINATO_")}
+    command = [sys.executable, *(arguments or ("-m", "app.api"))]
+    return subprocess.Popen(command, env=clean | environment, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_two_processes_share_a_port_and_stop_when_told(settings: Settings, engine: FakeEngine) -> None:
+    port = free_port()
+    environment = {
+        "OSTINATO_DATA_DIR": settings.data_dir,
+        "OSTINATO_PORT": str(port),
+        "OSTINATO_API_PROCESSES": "2",
+        "OSTINATO_LOG_FORMAT": "json",
+    }
+    programs = [run(**environment), run(**environment)]
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}"), 30)
+        httpx.get(f"http://127.0.0.1:{port}/v1/models", headers={"x-request-id": "seen"})
+    finally:
+        for program in programs:
+            program.send_signal(signal.SIGTERM)
+        logs = [program.communicate(timeout=15)[1].decode() for program in programs]
+    assert all(program.returncode in (0, -signal.SIGTERM) for program in programs)
+    lines = [json.loads(line) for log in logs for line in log.splitlines()]
+    found = next(line for line in lines if line.get("request_id") == "seen")
+    assert found["program"] == "api" and found["path"] == "/v1/models" and found["status"] == 200
+
+
+def test_what_is_open_when_the_time_to_stop_is_over_gets_a_last_word(
+    settings: Settings, engine: FakeEngine, shelf: Shelf
+) -> None:
+    shelf.generator()
+    engine.hold_after = 2
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    body = {"model": "echo", "prompt": "abc", "max_tokens": 50}
+    program = run("-c", HASTY, OSTINATO_DATA_DIR=settings.data_dir, OSTINATO_PORT=str(port))
+    try:
+        wait_until(lambda: answers(url), 30)
+        with ThreadPoolExecutor(2) as threads:
+            calls = [
+                threads.submit(httpx.post, f"{url}/v1/completions", json={**body, "stream": stream}, timeout=20)
+                for stream in (True, False)
+            ]
+            wait_until(lambda: engine.running == 2)
+            program.send_signal(signal.SIGTERM)
+            streamed, whole = (call.result() for call in calls)
+        program.wait(10)
+    finally:
+        program.kill()
+        _, log = program.communicate(timeout=15)
+    *_, error, done = [line for line in streamed.text.split("\n\n") if line]
+    assert json.loads(error.removeprefix("data: "))["error"]["code"] == "unavailable" and done == "data: [DONE]"
+    assert whole.status_code == 503 and whole.json()["error"]["code"] == "unavailable"
+    assert whole.headers["retry-after"] == "1" and whole.headers["x-request-id"]
+    assert b"Traceback" not in log
+
+
+def test_an_open_address_without_keys_is_refused(tmp_path: Path) -> None:
+    program = run(OSTINATO_HOST="0.0.0.0", OSTINATO_DATA_DIR=str(tmp_path))
+    _, said = program.communicate(timeout=30)
+    assert program.returncode == 2 and b"ostinato keys" in said and b"Traceback" not in said
+
+
+def test_a_taken_port_is_said_plainly(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        program = run(OSTINATO_PORT=str(taken.getsockname()[1]), OSTINATO_DATA_DIR=str(tmp_path))
+        _, said = program.communicate(timeout=30)
+    assert program.returncode == 2 and b"cannot bind" in said and b"Traceback" not in said
+
+
+def test_the_api_imports_no_torch() -> None:
+    code = "import sys, app.api.application; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0

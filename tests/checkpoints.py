@@ -1,0 +1,57 @@
+"""Small valid checkpoint directories, made without torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.checkpoint import read
+
+if TYPE_CHECKING:  # a fake trainer that makes a checkpoint starts without a database's libraries
+    from app.registry.records import Version
+    from app.registry.service import Registry
+
+
+def safetensors(tensors: dict[str, tuple[list[int], bytes]]) -> bytes:
+    """Float32 tensors (shape, bytes) as a safetensors file."""
+    header, data = {}, b""
+    for name, (shape, raw) in tensors.items():
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def make_checkpoint(directory: Path, *, seed: int = 0, labels: tuple[str, ...] = ("no", "yes"), **changes: Any) -> Path:
+    """A classifier's directory; `changes` go into config.json, None removes a field."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config: dict[str, Any] = {
+        "format_version": 1,
+        "architecture": "lstm",
+        "task": "classification",
+        "vocab_size": 16,
+        "classes": len(labels),
+        "layers": 1,
+        "width": 8,
+    }
+    config |= changes
+    config = {key: value for key, value in config.items() if value is not None}
+    (directory / "config.json").write_text(json.dumps(config))
+    if config["task"] in ("classification", "multilabel"):
+        (directory / "labels.json").write_text(json.dumps(list(labels)))
+    if config.get("input", "tokens") == "tokens":
+        (directory / "tokenizer.json").write_text('{"version": "1.0"}')
+    weights = struct.pack("<4f", seed, 1.0, 2.0, 3.0)
+    (directory / "model.safetensors").write_bytes(safetensors({"head.weight": ([2, 2], weights)}))
+    (directory / "training.json").write_text(json.dumps({"seed": seed}))
+    return directory
+
+
+def publish(registry: Registry, directory: Path, name: str = "mood", owner: str = "alice", **options: Any) -> Version:
+    """Upload a directory and register it, in a transaction of its own."""
+    files = registry.upload_files(directory)
+    options.setdefault("metrics", {})
+    with registry.database.transaction() as session:
+        return registry.publish(session, name=name, owner=owner, files=files, checkpoint=read(directory), **options)

@@ -1,0 +1,64 @@
+"""The demo: six trainings, queued once, in an empty registry only."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from typing import Any
+
+from app.client import Client
+from app.demo import demo
+from app.demo.trainings import TRAININGS
+from tests.cli.service import Request, Service, listed
+
+NAMES = [f"demo-{data}-{a}" for data in ("sentiment", "text") for a in ("rnn", "lstm", "transformer")]
+
+
+def prepared(service: Service, models: list[Any], jobs: list[Any]) -> Service:
+    uploads = iter(range(10))
+
+    def upload(request: Request) -> tuple[int, Any]:
+        return 200, {"id": f"file-{next(uploads)}"}
+
+    service.routes |= {
+        "GET /v1/registry/models": listed(*models),
+        "GET /v1/fine_tuning/jobs": listed(*jobs),
+        "GET /v1/files": listed(),
+        "POST /v1/files": upload,
+        "POST /v1/fine_tuning/jobs": (200, {"id": "ftjob-1"}),
+    }
+    return service
+
+
+def queued(service: Service) -> list[str]:
+    with Client(service.url) as client:
+        return demo.queue(client)
+
+
+def test_an_empty_registry_gets_all_six(service: Service) -> None:
+    assert queued(prepared(service, [], [])) == NAMES
+    bodies = [r.json for r in service.sent("POST /v1/fine_tuning/jobs")]
+    assert [b["publish"]["name"] for b in bodies] == NAMES
+    assert [b["model"] for b in bodies] == ["rnn", "lstm", "transformer"] * 2
+    assert len(service.sent("POST /v1/files")) == 2
+
+
+def test_what_is_queued_already_is_not_queued_again(service: Service) -> None:
+    jobs = [{"id": str(i), "metadata": {"demo": name}} for i, name in enumerate(NAMES[:4])]
+    assert queued(prepared(service, [], [*jobs, {"id": "x", "metadata": None}])) == NAMES[4:]
+    assert len(service.sent("POST /v1/files")) == 1
+
+
+def test_a_registry_in_use_is_left_alone(service: Service) -> None:
+    assert queued(prepared(service, [{"name": "mine"}], [])) == []
+    assert not service.sent("POST /v1/fine_tuning/jobs")
+
+
+def test_the_data_is_what_the_notice_says() -> None:
+    with (demo.DATA / "sentiment.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert Counter(row["label"] for row in rows) == {"positive": 2100, "negative": 2100}
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    assert (demo.DATA / "plays.txt").stat().st_size > 1_000_000
+    assert {data for _, _, data, _ in TRAININGS} == {"sentiment.csv", "plays.txt"}
+    assert (demo.DATA / "NOTICE.md").exists()

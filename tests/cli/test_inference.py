@@ -1,0 +1,128 @@
+"""`classify` and `generate`: what is sent and what is printed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.service import Events, Service
+
+
+def classified(request: Any) -> tuple[int, Any]:
+    data = [
+        {
+            "index": index, "label": "good" if "fine" in str(text) else "bad", "probs": [0.9, 0.1], "num_classes": 2,
+            "scores": [{"label": "good", "score": 0.9}, {"label": "bad", "score": 0.1}],
+        }
+        for index, text in enumerate(request.json["input"])
+    ]  # fmt: skip
+    count = len(data)
+    return 200, {"object": "list", "model": "m", "data": data, "usage": {"prompt_tokens": count, "total_tokens": count}}
+
+
+@pytest.fixture
+def reading(service: Service) -> Service:
+    service.routes["POST /v1/classify"] = classified
+    return service
+
+
+def test_texts_get_their_labels(reading: Service, ostinato: Run) -> None:
+    done = ostinato("classify", "--model", "m", "a fine day", "a dull day")
+    assert done.out.splitlines() == ["LABEL  SCORE  TEXT", "good   0.900  a fine day", "bad    0.100  a dull day"]
+    assert reading.requests[0].json == {"model": "m", "input": ["a fine day", "a dull day"]}
+
+
+def test_many_lines_go_in_several_requests(reading: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(f"text {i}" for i in range(300)) + "\n\n"))
+    done = ostinato("classify", "-m", "m", "--json")
+    reply = json.loads(done.out)
+    assert [len(r.json["input"]) for r in reading.requests] == [256, 44]
+    assert [item["index"] for item in reply["data"]] == list(range(300))
+    assert reply["usage"]["total_tokens"] == 300
+
+
+def test_a_pair_is_one_input(reading: Service, ostinato: Run) -> None:
+    ostinato("classify", "-m", "m", "--pair", "premise", "claim")
+    assert reading.requests[0].json["input"] == [{"text": "premise", "text_pair": "claim"}]
+    assert "needs two texts" in ostinato("classify", "-m", "m", "--pair", "one").err
+
+
+def test_values_and_several_labels_are_shown(service: Service, ostinato: Run) -> None:
+    items = [
+        {"index": 0, "label": None, "probs": [], "num_classes": 0, "value": 1.25},
+        {"index": 1, "label": "a", "labels": ["a", "b"], "scores": [{"label": "a", "score": 0.9},
+                                                                     {"label": "b", "score": 0.6}]},
+    ]  # fmt: skip
+    service.routes["POST /v1/classify"] = (200, {"data": items, "usage": {}})
+    lines = ostinato("classify", "-m", "m", "x", "y").out.splitlines()
+    assert lines[1].split() == ["1.2500", "x"]
+    assert lines[2].split() == ["a", "b", "0.900", "0.600", "y"]
+
+
+def test_a_model_must_be_named(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = ostinato("classify", "x")
+    assert (done.status, done.err) == (1, "ostinato: say which model: --model NAME (`ostinato models` lists them)\n")
+    service.routes["POST /v1/classify"] = classified
+    monkeypatch.setenv("OSTINATO_DEFAULT_MODEL", "usual")
+    assert ostinato("classify", "x").status == 0
+
+
+def chunk(text: str) -> dict[str, Any]:
+    return {"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": None}], "usage": None}
+
+
+def test_generated_text_is_printed_as_it_is(service: Service, ostinato: Run) -> None:
+    service.routes["POST /v1/completions"] = (200, Events([chunk(" upon"), chunk(" a\ntime"), {"choices": []}]))
+    done = ostinato("generate", "-m", "m", "Once", "--max-tokens", "9", "--stop", "x", "--stop", "y", "--echo")
+    assert done.out == "Once upon a\ntime\n"
+    assert service.requests[0].json == {
+        "model": "m", "prompt": "Once", "max_tokens": 9, "stop": ["x", "y"], "stream": True,
+    }  # fmt: skip
+
+
+def test_an_error_within_a_stream_is_heard(service: Service, ostinato: Run) -> None:
+    broken = Events([chunk("and"), {"error": {"message": "the engine died"}}])
+    service.routes["POST /v1/completions"] = (200, broken)
+    done = ostinato("generate", "-m", "m", "Once")
+    assert (done.status, done.out, done.err) == (1, "and", "ostinato: the engine died\n")
+
+
+def test_json_is_the_whole_reply(service: Service, ostinato: Run) -> None:
+    service.routes["POST /v1/completions"] = (200, chunk("x"))
+    assert json.loads(ostinato("generate", "-m", "m", "Once", "--json").out) == chunk("x")
+    assert "stream" not in service.requests[0].json
+
+
+@pytest.mark.parametrize("error", [{"message": "model 'm' does not exist", "code": "model_not_found"}, "no such model"])
+def test_errors_of_every_dialect_are_one_line(service: Service, ostinato: Run, error: Any) -> None:
+    service.routes["POST /v1/classify"] = (404, {"error": error})
+    done = ostinato("classify", "-m", "m", "x")
+    assert done.status == 1
+    assert done.err == f"ostinato: {error['message'] if isinstance(error, dict) else error}\n"
+
+
+def test_a_refused_key_says_which_variable(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.routes["POST /v1/classify"] = (401, {"error": {"message": "a key is needed"}})
+    monkeypatch.setenv("OSTINATO_API_KEY", "12345678")
+    assert "OSTINATO_API_KEY" in ostinato("classify", "-m", "m", "x").err
+    assert service.requests[0].headers["authorization"] == "Bearer 12345678"
+
+
+def test_no_service_is_said_plainly(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTINATO_URL", "http://127.0.0.1:9")
+    done = ostinato("models")
+    assert done.status == 1
+    assert done.err.startswith("ostinato: cannot reach http://127.0.0.1:9")
+    assert "ostinato up" in done.err and done.err.count("\n") == 1
+
+
+def test_a_file_in_another_encoding_is_refused_by_name(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_bytes("schön\n".encode("latin-1"))
+    done = ostinato("classify", "-m", "m", "--file", "old.txt")
+    assert done.status == 1 and done.err.startswith("ostinato: cannot read old.txt: ") and "utf-8" in done.err
+    assert not reading.requests

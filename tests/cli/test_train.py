@@ -1,0 +1,156 @@
+"""`train` and `jobs follow`: what is sent, what is shown, how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.commands import follow
+from app.commands.options import HELP
+from app.options import WORDS
+from app.protocol import TrainingOptions
+from tests.cli.conftest import Run
+from tests.cli.service import Service, listed
+
+JOB: dict[str, Any] = {
+    "id": "ftjob-1", "object": "fine_tuning.job", "created_at": 1, "status": "running", "phase": "training",
+    "model": "lstm", "fine_tuned_model": None, "training_file": "file-1", "progress": 0.5, "error": None,
+}  # fmt: skip
+DONE = {**JOB, "status": "succeeded", "progress": 1.0, "fine_tuned_model": "reviews:1"}
+VERSION = {
+    "model": "reviews", "version": 1, "task": "classification",
+    "metrics": {"test": {"accuracy": 0.8125, "macro_f1": 0.8}},
+}  # fmt: skip
+
+
+def event(number: int, message: str = "", **data: Any) -> dict[str, Any]:
+    kind = "metrics" if data else "message"
+    return {"id": f"ftevent-{number}", "level": "info", "message": message, "type": kind, "data": data}
+
+
+@pytest.fixture
+def training(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    monkeypatch.setattr(follow, "POLL", 0.0)
+    service.routes |= {
+        "POST /v1/files": (200, {"id": "file-1", "object": "file"}),
+        "POST /v1/fine_tuning/jobs": (200, JOB),
+        "GET /v1/fine_tuning/jobs/ftjob-1": [(200, JOB), (200, DONE)],
+        "GET /v1/fine_tuning/jobs/ftjob-1/events": [
+            listed(event(1, "reading reviews.csv")),
+            listed(
+                event(3, step=20, total_steps=20, train_loss=0.3, valid_loss=0.4),
+                event(2, step=10, total_steps=20, train_loss=0.5),
+                event(1, "reading reviews.csv"),
+            ),
+        ],
+        "GET /v1/registry/models/reviews/versions/1": (200, VERSION),
+    }
+    return service
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\ngood,yes\n")
+    return str(path)
+
+
+def test_it_uploads_submits_and_follows(training: Service, ostinato: Run, data: str) -> None:
+    done = ostinato("train", data, "--model", "lstm", "--name", "reviews", "--epochs", "2", "--label-column", "label")
+    assert done.status == 0, done.err
+    assert b'name="file"; filename="reviews.csv"' in training.sent("POST /v1/files")[0].body
+    (sent,) = training.sent("POST /v1/fine_tuning/jobs")
+    assert sent.json == {
+        "model": "lstm",
+        "training_file": "file-1",
+        "columns": {"label": "label"},
+        "training": {"epochs": 2.0},
+        "publish": {"name": "reviews"},
+    }
+    assert sent.headers["idempotency-key"]
+    assert done.out.splitlines() == [
+        "uploaded reviews.csv as file-1",
+        "job ftjob-1",
+        "reading reviews.csv",
+        "step 20/20 · loss 0.300 · validation loss 0.400",
+        "reviews:1 is ready: test accuracy 0.812",
+        'try it: ostinato classify --model reviews:1 "some text"',
+    ]
+
+
+def test_every_training_option_is_an_option(training: Service, ostinato: Run, data: str) -> None:
+    options = ["--max-steps", "5", "--bidirectional", "--class-weights", '{"yes": 2}', "--tokenizer", "char",
+               "--no-deterministic"]  # fmt: skip
+    assert ostinato("train", data, "--no-wait", *options).status == 0
+    assert training.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {
+        "max_steps": 5,
+        "bidirectional": True,
+        "class_weights": {"yes": 2},
+        "tokenizer": "char",
+        "deterministic": False,
+    }
+
+
+def test_no_wait_tells_how_to_follow(training: Service, ostinato: Run, data: str) -> None:
+    done = ostinato("train", data, "--no-wait")
+    assert done.out.splitlines()[-1] == "ftjob-1 is queued; see it with: ostinato jobs follow ftjob-1"
+    assert not training.sent("GET /v1/fine_tuning/jobs/ftjob-1")
+
+
+def test_json_is_the_finished_job_alone(training: Service, ostinato: Run, data: str) -> None:
+    done = ostinato("train", data, "--json")
+    assert json.loads(done.out) == DONE
+
+
+def test_a_failed_job_fails_the_command(training: Service, ostinato: Run, data: str) -> None:
+    failed = {**JOB, "status": "failed", "error": {"code": "invalid_training_file", "message": "line 3: no label"}}
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = (200, failed)
+    done = ostinato("train", data)
+    assert (done.status, done.err) == (1, "ftjob-1 failed: line 3: no label\n")
+
+
+def test_follow_shows_each_event_once_and_can_print_json(training: Service, ostinato: Run) -> None:
+    done = ostinato("jobs", "follow", "ftjob-1", "--json")
+    assert done.status == 0
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["ftevent-1", "ftevent-2", "ftevent-3"]
+
+
+def test_a_service_that_is_away_for_a_moment_is_waited_for(training: Service, ostinato: Run) -> None:
+    away = [(status, {"error": "restarting"}) for status in (500, 502, 503, 504)]
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [(200, JOB), *away, (200, DONE)]
+    assert ostinato("jobs", "follow", "ftjob-1").status == 0
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [(200, JOB), (404, {"error": "gone"}), (200, DONE)]
+    assert ostinato("jobs", "follow", "ftjob-1").status == 1
+
+
+def test_a_missing_file_is_one_plain_line(service: Service, ostinato: Run) -> None:
+    done = ostinato("train", "nowhere.csv")
+    assert (done.status, done.err) == (1, "ostinato: cannot read nowhere.csv: No such file or directory\n")
+
+
+def test_the_live_view_shows_progress_loss_and_time_left(training: Service, ostinato: Run) -> None:
+    from rich.console import Console
+
+    from app.client import Client
+
+    with Client(training.url) as client:
+        follower = follow.Follower(client, "ftjob-1")
+        for _ in range(2):
+            list(follower.news())
+    follower.job = {**JOB, "estimated_finish": 4_000_000_000}
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(follow._bar(follower, console))
+        shown = console.export_text()
+    for part in ("training", "50%", "loss 0.300", "█", "left"):
+        assert part in shown
+
+
+def test_every_option_of_a_training_is_explained() -> None:
+    assert not [f.name for f in msgspec.structs.fields(TrainingOptions) if not HELP.get(f.name)]
+    for field, words in WORDS.items():
+        assert all(word in HELP[field] for word in words), field

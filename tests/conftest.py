@@ -1,0 +1,110 @@
+"""Fixtures for every room: both databases, blobs, registry, files. PostgreSQL is a throwaway cluster of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.db.database import Database
+from app.files.service import Files
+from app.registry.service import Registry
+from app.storage.blobs import BlobStore
+from benchmarks.postgres import Cluster, Missing, cluster
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+TEMPLATE = "ostinato_template"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole-readme", action="store_true", help="the README from a fresh clone and `make run`")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, what a file or a session makes once is made in one of them alone."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        shared = "real" in fixtures or (item.path.parent.name == "e2e" and "service" in fixtures)
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name if shared else str(item.path)))
+
+
+@pytest.fixture(scope="session")
+def whole_readme(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--whole-readme"))
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """A running server; tests that stop it must start it again."""
+    try:
+        with cluster() as made:
+            made.execute(f"CREATE DATABASE {TEMPLATE}")
+            template = Database(made.url(TEMPLATE))
+            template.migrate()
+            template.close()
+            yield made
+    except Missing as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
+    """An empty database of its own, with the tables."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_cluster.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield postgres_cluster.url(name)
+    postgres_cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("PRAGMA query_only = OFF")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
+    """An empty database of its own, with the tables."""
+    shutil.copy(_sqlite_template, tmp_path / "ostinato.db")
+    return f"sqlite:///{tmp_path / 'ostinato.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both databases."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    found = Database(database_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore((tmp_path / "blobs").as_uri())
+
+
+@pytest.fixture
+def registry(database: Database, blobs: BlobStore) -> Registry:
+    return Registry(database, blobs)
+
+
+@pytest.fixture
+def files(database: Database, blobs: BlobStore) -> Files:
+    return Files(database, blobs)

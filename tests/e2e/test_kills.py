@@ -1,0 +1,57 @@
+"""kill -9 of each program in the middle of work: nothing is lost, nothing is done twice, the bits are the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accept.kills import ends, kill_during, kill_engine, train_classifier, weights
+from benchmarks.service import Service, running
+from tests.e2e.conftest import SETTINGS
+
+pytestmark = pytest.mark.e2e
+# small batches: what takes the time is dying and coming back, not learning
+SMALL = {"max_steps": 2400, "width": 32, "layers": 1, "threads": 1, "batch_size": 8, "context_length": 32}
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def killable(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = dict(SETTINGS)
+    if request.param == "postgresql":
+        cluster = request.getfixturevalue("postgres_cluster")
+        cluster.execute("CREATE DATABASE kills")
+        settings["OSTINATO_DATABASE_URL"] = cluster.url("kills")
+    with running(tmp_path_factory.mktemp(request.param), settings=settings) as started:
+        yield started
+
+
+def test_training_survives_kills_bit_for_bit(killable: Service, tale: Path) -> None:
+    file = killable.upload(tale)
+    ask = {"model": "lstm", "training_file": file, "suffix": "killed", "seed": 3, "training": SMALL}
+    whole = killable.finish(killable.train(**ask)["id"], 240)
+    job_id = killable.train(**ask)["id"]
+    hits = kill_during(killable, job_id, times=1)
+    killed = killable.finish(job_id, 240)
+    assert hits == {"trainer": 1, "worker": 1}
+    assert (whole["status"], killed["status"]) == ("succeeded", "succeeded")
+    assert weights(killable, killed) == weights(killable, whole)
+    steps = [
+        Counter(e["data"]["step"] for e in killable.events(j) if e["type"] == "metrics") for j in (whole["id"], job_id)
+    ]
+    assert max(steps[1].values()) == 1
+    assert set(steps[0]) <= set(steps[1])
+    assert [ends(killable, job["id"]) for job in (whole, killed)] == [1, 1]
+
+
+def test_a_killed_engine_ends_open_requests_and_comes_back(killable: Service, tale: Path, reviews: Path) -> None:
+    tiny = {"max_steps": 5, "width": 16, "layers": 1}
+    job = killable.train(model="gru", training_file=killable.upload(tale), suffix="streamer", training=tiny)
+    judge = train_classifier(killable, killable.upload(reviews))
+    assert killable.finish(job["id"], 120)["status"] == "succeeded"
+    seconds, outcomes = kill_engine(killable, "streamer", judge)
+    assert seconds < 2
+    assert len(outcomes) == 6 and set(outcomes) <= {"result", "engine_lost"} and "engine_lost" in outcomes
+    assert killable.stream("streamer", "the", max_tokens=3, ignore_eos=True)[1] == "length"

@@ -1,0 +1,186 @@
+"""Classification batches: order, neighbours, faults, numeric input, vectors."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app import protocol as p
+from app.engine.classification import Classification
+from app.engine.host import Limits, serve
+from app.engine.loader import Version
+from app.engine.reply import Counters
+from app.engine.runner import Scaling
+from models.config import ModelConfig
+from tests.engine import builders as b
+
+SHAPES = [
+    b.config("rnn", "classification", pooling="last"),
+    b.config("lstm", "classification", bidirectional=True, pooling="max"),
+    b.config("gru", "multilabel", pooling="attention"),
+    b.config("transformer", "classification"),
+]
+
+
+def start(
+    shape: ModelConfig, *, limit: int = 4096, alone: bool = False, scaling: Scaling | None = None, network: Any = None,
+    target: Scaling | None = None,
+) -> tuple[Classification, Classification, b.Replies]:  # fmt: skip
+    built = network or b.network(shape)
+    version = Version("d", "m:1", shape, built, 0, torch.float32, b.CPU, None, scaling, target)
+    replies = b.Replies()
+    served = serve(version, Limits(limit, 4, 16, alone), replies, Counters())
+    assert served.classification
+    return served.classification, served.embedding, replies
+
+
+def texts(count: int, seed: int = 0) -> list[list[int]]:
+    rng = random.Random(seed)
+    return [rng.choices(range(b.VOCABULARY), k=rng.randint(1, b.CONTEXT)) for _ in range(count)]
+
+
+def ask(id: str, sequences: list[list[int]], deadline: float | None = None) -> p.Classify:
+    return p.Classify(id, "d", "local", sequences, deadline=deadline)
+
+
+def drain(part: Classification) -> int:
+    steps = 0
+    with torch.inference_mode():
+        while part.step():
+            steps += 1
+    return steps
+
+
+def plain(built: Any, text: list[int]) -> list[float]:
+    with torch.inference_mode():
+        return built(torch.tensor([text]), torch.tensor([len(text)]))[0].tolist()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.architecture)
+def test_scores_come_in_order_and_equal_one_text_at_a_time(shape: ModelConfig) -> None:
+    part, _, replies = start(shape, limit=300)
+    asked = {f"r{i}": texts(1 + i % 5, seed=i) for i in range(12)}
+    for id, rows in asked.items():
+        part.add(b.PEER, ask(id, rows))
+    assert drain(part) > 1
+    built = b.network(shape)
+    for id, rows in asked.items():
+        for scores, row in zip(replies.final(id).scores, rows, strict=True):
+            assert scores == pytest.approx(plain(built, row), abs=1e-4)
+    assert not part.busy and part.waiting == 0
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.architecture)
+def test_invariant_mode_is_bit_exact_in_a_crowd(shape: ModelConfig) -> None:
+    text = texts(1, seed=99)
+    alone, _, first = start(shape, alone=True)
+    alone.add(b.PEER, ask("x", text))
+    drain(alone)
+    crowd, _, second = start(shape, alone=True)
+    crowd.add(b.PEER, ask("others", texts(9)))
+    crowd.add(b.PEER, ask("x", text))
+    drain(crowd)
+    assert first.final("x").scores == second.final("x").scores
+
+
+def test_vectors_have_unit_length_and_ignore_neighbours() -> None:
+    _, embedding, replies = start(SHAPES[3])
+    rows = texts(5)
+    embedding.add(b.PEER, p.Embed("e", "d", "local", rows))
+    drain(embedding)
+    built = b.network(SHAPES[3])
+    for vector, row in zip(replies.final("e").scores, rows, strict=True):
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)
+        with torch.inference_mode():
+            expected = built.embed(torch.tensor([row]), torch.tensor([len(row)]))[0].tolist()
+        assert vector == pytest.approx(expected, abs=1e-4)
+
+
+def series(rng: np.random.Generator, steps: int, features: int = 3) -> tuple[np.ndarray, p.FeatureSequence]:
+    values = rng.normal(5.0, 3.0, (steps, features)).astype("<f4")
+    return values, p.FeatureSequence(steps, features, values.tobytes())
+
+
+def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
+    shape = b.config("gru", "regression", input="features")
+    part, _, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3), target=Scaling([100.0], [10.0]))
+    rng = np.random.default_rng(0)
+    rows = [series(rng, steps) for steps in (4, 9, 1)]
+    part.add(b.PEER, p.Classify("x", "d", "local", features=[row for _, row in rows]))
+    drain(part)
+    built = b.network(shape)
+    for (values, _), scores in zip(rows, replies.final("x").scores, strict=True):
+        with torch.inference_mode():
+            raw = float(built(torch.from_numpy((values - 5) / 3)[None], torch.tensor([len(values)])))
+        assert scores == pytest.approx([raw * 10 + 100], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (ask("x", []), "invalid_request"),
+        (ask("x", [[1], []]), "invalid_request"),
+        (ask("x", [[b.VOCABULARY]]), "invalid_request"),
+        (ask("x", [[-1]]), "invalid_request"),
+        (ask("x", [[1] * (b.CONTEXT + 1)]), "context_length_exceeded"),
+        (p.Classify("x", "d", "local", features=[p.FeatureSequence(1, 1, b"\0\0\0\0")]), "invalid_request"),
+    ],
+)
+def test_what_cannot_run_is_refused(message: p.Classify, code: str) -> None:
+    part, _, replies = start(SHAPES[0])
+    part.add(b.PEER, message)
+    assert replies.final("x").code == code
+    assert not part.busy
+
+
+def test_numeric_bytes_must_fit_their_shape() -> None:
+    part, _, replies = start(b.config("rnn", "classification", input="features"))
+    part.add(b.PEER, p.Classify("x", "d", "local", features=[p.FeatureSequence(2, 3, b"\0" * 23)]))
+    assert replies.final("x").code == "invalid_request"
+
+
+class Faulty:
+    """A classifier that breaks on one token id, or answers no number there."""
+
+    def __init__(self, inner: Any, kind: str) -> None:
+        self.inner, self.kind, self.embed = inner, kind, inner.embed
+
+    def __call__(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        hit_BT = ids_BT == 7
+        if self.kind == "raises" and hit_BT.any():
+            raise RuntimeError("boom at /secret/path")
+        return self.inner(ids_BT, lengths_B).masked_fill(hit_BT.any(1)[:, None], float("nan"))
+
+
+@pytest.mark.parametrize(("kind", "code"), [("raises", "engine_failed"), ("nan", "not_finite")])
+def test_a_fault_ends_the_culprit_alone(kind: str, code: str) -> None:
+    part, _, replies = start(SHAPES[0], network=Faulty(b.network(SHAPES[0]), kind))
+    part.add(b.PEER, ask("good", [[1, 2, 3], [4, 5]]))
+    part.add(b.PEER, ask("bad", [[1, 2], [7, 1], [3, 4], [7]]))
+    part.add(b.PEER, ask("also good", [[1, 2, 4]]))
+    drain(part)
+    assert replies.final("bad").code == code
+    assert "/secret" not in replies.final("bad").message
+    built = b.network(SHAPES[0])
+    assert replies.final("good").scores[1] == pytest.approx(plain(built, [4, 5]), abs=1e-5)
+    assert isinstance(replies.final("also good"), p.Classified)
+
+
+def test_abort_deadline_and_vanished_peers() -> None:
+    part, _, replies = start(SHAPES[0])
+    part.add(b.PEER, ask("late", [[1]], deadline=time.time() - 1))
+    part.add(b.PEER, ask("aborted", [[1], [2]]))
+    part.add(b"gone", ask("gone", [[1]]))
+    part.add(b.PEER, ask("good", [[1]]))
+    assert part.abort(b.PEER, "aborted") and not part.abort(b.PEER, "aborted")
+    part.forget({b"gone"}.__contains__)
+    drain(part)
+    assert replies.final("late").code == "deadline_exceeded"
+    assert replies.final("aborted").reason == "abort"
+    assert replies.all["gone"] == []
+    assert isinstance(replies.final("good"), p.Classified)

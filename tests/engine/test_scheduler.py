@@ -1,0 +1,140 @@
+"""Scheduler and slots: no hole, no starvation, no budget overrun, whatever comes and goes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from app.engine import sequence as sequences
+from app.engine.scheduler import Scheduler
+from app.engine.sequence import Sequence
+from app.engine.slots import Slots
+from app.protocol import Generate, SamplingParams
+
+
+def make(length: int, max_tokens: int = 4) -> Sequence:
+    message = Generate("x", "d", "p", [1] * length, SamplingParams(max_tokens=max_tokens))
+    return sequences.admit(message, b"", 10_000, None)
+
+
+class Life(RuleBasedStateMachine):
+    """A dictionary stands for the state: slot -> the tokens that its tenant has fed to it."""
+
+    @initialize(slots=st.integers(1, 6), prefill=st.integers(1, 50), alone=st.booleans())
+    def start(self, slots: int, prefill: int, alone: bool) -> None:
+        self.scheduler = Scheduler(slots, prefill, alone)
+        self.state: dict[int, tuple[Sequence, int]] = {}
+        self.known: list[Sequence] = []
+        self.quiet: dict[Sequence, int] = {}  # steps since its prompt last went on
+
+    @rule(length=st.integers(1, 80), count=st.integers(1, 5))
+    def arrive(self, length: int, count: int) -> None:
+        sequence = make(length, count)
+        self.known.append(sequence)
+        self.scheduler.add(sequence)
+
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        if self.known:
+            self.leave(data.draw(st.sampled_from(self.known)))
+
+    def leave(self, sequence: Sequence) -> None:
+        held = sequence.slot
+        move = self.scheduler.remove(sequence)
+        self.known.remove(sequence)
+        self.quiet.pop(sequence, None)
+        if move:
+            self.state[move[1]] = self.state[move[0]]
+        elif held >= 0:
+            del self.state[held]
+            return
+        if move:
+            del self.state[move[0]]
+
+    @rule()
+    def step(self) -> None:
+        scheduler = self.scheduler
+        for sequence in scheduler.admit():
+            self.state[sequence.slot] = (sequence, 0)
+            self.quiet[sequence] = 0
+        assert scheduler.slots.full or not scheduler.waiting
+        for slot, sequence in enumerate(scheduler.decoding()):
+            if sequence:
+                owner, fed = self.state[slot]
+                assert owner is sequence and fed == len(sequence.prompt) + len(sequence.output) - 1
+                self.state[slot] = (owner, fed + 1)
+                sequence.append(5)
+        self.check_chunks()
+        for sequence in [s for s in self.known if len(s.output) >= s.limit]:
+            self.leave(sequence)
+
+    def check_chunks(self) -> None:
+        scheduler = self.scheduler
+        reading = [s for s in scheduler.running if s.remaining]
+        chunks = scheduler.chunks()
+        served = [s for chunk in chunks for s in chunk.sequences]
+        assert len(served) == len(set(served)) and set(served) <= set(reading)
+        assert sum(chunk.cost for chunk in chunks) <= scheduler.prefill_tokens
+        if reading:
+            assert min(reading, key=lambda s: s.order) in served  # who waits longest always goes on
+        for chunk in chunks:
+            for i, (sequence, length) in enumerate(zip(chunk.sequences, chunk.lengths, strict=True)):
+                assert sequence.slot == chunk.start + i and 1 <= length <= sequence.remaining
+                if scheduler.alone:
+                    assert length == min(sequence.remaining, scheduler.prefill_tokens)
+                    assert sequence.computed % scheduler.prefill_tokens == 0
+                owner, fed = self.state[sequence.slot]
+                assert owner is sequence and fed == sequence.computed
+                self.state[sequence.slot] = (owner, fed + length)
+                sequence.computed += length
+                if not sequence.remaining:
+                    sequence.append(5)
+
+    @invariant()
+    def slots_are_a_dense_prefix(self) -> None:
+        owners = self.scheduler.running
+        assert [s.slot for s in owners] == list(range(len(owners)))
+        assert sorted(self.state) == list(range(len(owners)))
+        assert all(self.state[s.slot][0] is s for s in owners)
+
+
+TestLife = Life.TestCase
+
+
+def test_the_last_moves_into_the_freed_slot() -> None:
+    slots = Slots(3)
+    first, second, third = make(1), make(1), make(1)
+    for sequence in (first, second, third):
+        slots.take(sequence)
+    assert slots.full
+    assert slots.free(first) == (2, 0)
+    assert slots.owners == [third, second] and third.slot == 0 and first.slot == -1
+    assert slots.free(second) is None
+
+
+@pytest.mark.parametrize(
+    ("lengths", "budget", "expected"),
+    [
+        ((32,) * 4, 512, [(0, (32, 32, 32, 32))]),  # arrivals of one moment share a call
+        ((600, 10), 512, [(0, (512,))]),  # a long prompt is cut, the rest waits
+        ((40, 2, 2, 2), 200, [(0, (40, 2)), (2, (2, 2))]),  # a call is never mostly padding
+        ((10, 30), 64, [(0, (10, 30))]),
+    ],
+)
+def test_chunks(lengths: tuple[int, ...], budget: int, expected: list[tuple[int, tuple[int, ...]]]) -> None:
+    scheduler = Scheduler(8, budget)
+    for length in lengths:
+        scheduler.add(make(length))
+    scheduler.admit()
+    assert [(chunk.start, chunk.lengths) for chunk in scheduler.chunks()] == expected
+
+
+def test_rows_that_still_read_are_left_out_of_the_decode_call() -> None:
+    scheduler = Scheduler(4, 100)
+    rows = [make(3) for _ in range(3)]
+    for row in rows:
+        scheduler.add(row)
+    scheduler.admit()
+    rows[1].computed = 3
+    assert scheduler.decoding() == [None, rows[1]]

@@ -1,0 +1,156 @@
+"""Uploaded files: kept, listed, guarded while a job needs them, seen by their owner alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from app.db.tables import FileRow, JobRow
+from app.errors import InvalidRequest, NotFound, TooLarge
+from app.files.records import StoredFile, clean_name, format_of
+from app.files.service import Files
+
+
+def upload(files: Files, name: str = "a.csv", owner: str = "alice", **options: object) -> StoredFile:
+    return files.create(owner, name, "fine-tune", iter([b"text,label\n", b"a,b\n"]), **options)  # type: ignore[arg-type]
+
+
+def job(files: Files, file: StoredFile, status: str, id_: str = "ftjob-1") -> None:
+    with files.database.transaction() as session:
+        session.add(
+            JobRow(
+                id=id_,
+                owner=file.owner,
+                status=status,
+                phase="",
+                body_sha256="",
+                request={},
+                model="lstm",
+                training_file=file.id,
+                seed=1,
+                publish_name="x",
+                created_at=0.0,
+            )
+        )
+
+
+def test_an_upload_comes_back(files: Files, tmp_path: Path) -> None:
+    made = upload(files)
+    assert (made.bytes, made.status, made.format, made.filename) == (15, "processed", "csv", "a.csv")
+    assert files.get(made.id, "alice") == made
+    found, pieces = files.content(made.id, "alice")
+    assert found == made and b"".join(pieces) == b"text,label\na,b\n"
+    files.fetch(made, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"text,label\na,b\n"
+
+
+def test_too_much_is_refused(files: Files) -> None:
+    with pytest.raises(TooLarge):
+        upload(files, limit=14)
+    assert files.list("alice").items == []
+    assert upload(files, limit=15).bytes == 15
+
+
+def test_bad_options_are_refused(files: Files) -> None:
+    with pytest.raises(InvalidRequest, match="purpose"):
+        files.create("alice", "a", "../x", iter([b""]))
+    with pytest.raises(InvalidRequest, match="expires_after"):
+        upload(files, expires_after=5)
+
+
+def test_files_are_listed_in_pages(files: Files) -> None:
+    made = [upload(files, f"{i}.csv").id for i in range(5)]
+    other = files.create("alice", "r.csv", "fine-tune-results", iter([b""])).id
+    assert [f.id for f in files.list("alice").items] == [other, *reversed(made)]
+    page = files.list("alice", limit=2, order="asc", purpose="fine-tune")
+    assert ([f.id for f in page.items], page.has_more) == (made[:2], True)
+    page = files.list("alice", limit=3, order="asc", purpose="fine-tune", after=made[1])
+    assert ([f.id for f in page.items], page.has_more) == (made[2:], False)
+    assert [f.id for f in files.list("alice", after=made[1]).items] == [made[0]]
+    with pytest.raises(InvalidRequest):
+        files.list("alice", limit=0)
+    with pytest.raises(InvalidRequest):
+        files.list("alice", order="sideways")
+
+
+def test_sec_11_other_principals_see_nothing(files: Files) -> None:
+    made = upload(files)
+    assert files.list("bob").items == []
+    for attempt in (files.get, files.content, files.delete):
+        with pytest.raises(NotFound):
+            attempt(made.id, "bob")
+    with pytest.raises(NotFound):
+        files.list("bob", after=made.id)
+    assert files.get(made.id, "local") == made
+
+
+@pytest.mark.parametrize("id_", ["", "file-1", "file-\0", "../x", "\ud800", "x" * 10_000])
+def test_strange_ids_are_not_found(files: Files, id_: str) -> None:
+    with pytest.raises(NotFound):
+        files.get(id_, "alice")
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "paused"])
+def test_a_file_in_use_is_kept(files: Files, status: str) -> None:
+    made = upload(files)
+    job(files, made, status)
+    with pytest.raises(InvalidRequest) as caught:
+        files.delete(made.id, "alice")
+    assert caught.value.code == "file_in_use" and "ftjob-1" in caught.value.message
+    with files.database.transaction() as session:
+        session.execute(update(JobRow).values(status="failed"))
+    files.delete(made.id, "alice")
+    with pytest.raises(NotFound):
+        files.get(made.id, "alice")
+
+
+def test_a_file_past_its_time_is_gone(files: Files) -> None:
+    made, used, kept = upload(files, expires_after=3600), upload(files, expires_after=3600), upload(files)
+    job(files, used, "running")
+    assert files.delete_expired() == 0
+    with files.database.transaction() as session:
+        session.execute(update(FileRow).where(FileRow.id != kept.id).values(expires_at=1.0))
+    with pytest.raises(NotFound):
+        files.get(made.id, "alice")
+    assert [f.id for f in files.list("alice").items] == [kept.id]
+    assert files.delete_expired() == 1
+
+
+def test_results_are_recorded_in_the_callers_transaction(files: Files) -> None:
+    sha256 = files.blobs.put_bytes(b"step\n")
+    with pytest.raises(ZeroDivisionError), files.database.transaction() as session:
+        files.record(session, "alice", "results.csv", "fine-tune-results", sha256, 5)
+        _ = 1 / 0
+    assert files.list("alice").items == []
+    with files.database.transaction() as session:
+        made = files.record(session, "alice", "results.csv", "fine-tune-results", sha256, 5)
+        assert files.get(made.id, "alice", session) == made
+        assert files.hold(session, made.id, "alice") == made
+    assert files.get(made.id, "alice") == made
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "format_"),
+    [
+        ("data.csv", "data.csv", "csv"),
+        ("DATA.TSV.GZ", "DATA.TSV.GZ", "tsv.gz"),
+        ("a.jsonl", "a.jsonl", "jsonl"),
+        ("a.parquet", "a.parquet", "parquet"),
+        ("book.txt", "book.txt", "text"),
+        ("a.bin", "a.bin", None),
+        ("../../etc/passwd", "passwd", None),
+        ("C:\\x\\a.csv", "a.csv", "csv"),
+        ("a\x00\n\x1b[31m.csv", "a[31m.csv", "csv"),
+        ("..", "file", None),
+        ("", "file", None),
+    ],
+)
+def test_names_are_labels(given: str, name: str, format_: str | None) -> None:
+    assert (clean_name(given), format_of(clean_name(given))) == (name, format_)
+
+
+def test_long_names_keep_their_end() -> None:
+    name = clean_name("é" * 5000 + ".csv")
+    assert name.endswith(".csv") and len(name.encode()) <= 255

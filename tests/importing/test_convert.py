@@ -1,0 +1,413 @@
+"""Networks of other people's programs, imported, give what they give in plain PyTorch."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from app import checkpoint
+from app.errors import InvalidRequest
+from app.importing.convert import convert
+from app.importing.parts import UnknownNetwork
+from app.importing.questions import Answers, ImportQuestion
+from app.importing.vocabulary import tokenizer_of
+from app.tokenization.tokenizer import Tokenizer
+from models import tasks
+from models.config import ModelConfig
+from models.interface import Context
+
+ROOT = Path(__file__).parents[2]
+LENGTHS = [7, 1, 4]
+WORDS = ["<pad>", "<unk>", *(f"w{i}" for i in range(28))]
+
+
+class Recurrent(nn.Module):
+    """What tutorials write."""
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        tokens: bool = False,
+        pooling: str = "last",
+        classes: int = 3,
+        first: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.embed = nn.Embedding(30, 6) if tokens else nn.Linear(first, 6) if first else nn.Identity()
+        self.body = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind](6, 10, batch_first=True, **options)
+        self.classifier = nn.Linear(10 * (1 + self.body.bidirectional), classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, state = self.body(self.embed(x))
+        state = state[0] if isinstance(state, tuple) else state
+        if self.pooling == "last":
+            pooled = torch.cat((state[-2], state[-1]), 1) if self.body.bidirectional else out[:, -1]
+        else:
+            pooled = {"last_step": lambda: out[:, -1], "mean": lambda: out.mean(1), "max": lambda: out.amax(1)}[
+                self.pooling
+            ]()
+        return self.classifier(pooled)
+
+
+class Encoder(nn.Module):
+    """A Transformer classifier; `places` is how it knows positions, `reads` what its head does."""
+
+    def __init__(
+        self, places: str = "embedding", final: bool = False, keep: bool = False, reads: str = "mean", **options: Any
+    ) -> None:
+        super().__init__()
+        self.places, self.reads = places, reads
+        self.token_embedding = nn.Embedding(30, 16)
+        if places == "embedding":
+            self.pos = nn.Embedding(12, 16)
+        elif places == "parameter":
+            self.pos = nn.Parameter(torch.randn(1, 12, 16))
+        layer = nn.TransformerEncoderLayer(16, 4, 20, 0.0, batch_first=True, **options)
+        if keep:
+            self.layer = layer
+        norm = nn.LayerNorm(16) if final else None
+        self.encoder = nn.TransformerEncoder(layer, 2, norm, enable_nested_tensor=False)
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        steps = ids.shape[1]
+        x = self.token_embedding(ids)
+        if self.places == "sinusoidal":
+            x = x * math.sqrt(16) + _sinusoids(steps)
+        elif self.places == "embedding":
+            x = x + self.pos(torch.arange(steps))
+        else:
+            x = x + self.pos[:, :steps]
+        hidden = self.encoder(x)
+        return self.out({"mean": hidden.mean(1), "first": hidden[:, 0], "last": hidden[:, -1]}[self.reads])
+
+
+def _sinusoids(steps: int) -> Tensor:
+    position = torch.arange(steps).unsqueeze(1)
+    factor = torch.exp(torch.arange(0, 16, 2) * (-math.log(10000.0) / 16))
+    table = torch.zeros(steps, 16)
+    table[:, 0::2] = torch.sin(position * factor)
+    table[:, 1::2] = torch.cos(position * factor)
+    return table
+
+
+def imported(folder: Path) -> tasks.Classifier | tasks.LanguageModel:
+    network = tasks.build(checkpoint.validate(folder).config, initialised=False)
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    return network.eval()
+
+
+@torch.no_grad()
+def assert_equal(network: tasks.Classifier, theirs: nn.Module, rows: list[Tensor]) -> None:
+    """Ours in one padded batch, theirs one after the other."""
+    lengths = torch.tensor([len(row) for row in rows])
+    logits = network(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
+    expected = torch.cat([theirs(row[None]) for row in rows])
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def save(module: nn.Module, folder: Path, name: str = "model.pt") -> Path:
+    torch.manual_seed(1)
+    for parameter in module.parameters():  # nothing may be lost because it happened to be 0 or 1
+        nn.init.normal_(parameter, std=0.3)
+    path = folder / name
+    if name.endswith(".safetensors"):
+        save_file(module.state_dict(), path)
+    else:
+        torch.save(module.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Path:
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps(WORDS))
+    return path
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize(("layers", "both"), [(1, False), (1, True), (2, False), (2, True)])
+def test_recurrent_over_features(kind: str, layers: int, both: bool, name: str, tmp_path: Path) -> None:
+    theirs = Recurrent(kind, num_layers=layers, bidirectional=both)
+    fields = {"pooling": "last"} | ({"nonlinearity": "tanh"} if kind == "rnn" else {})
+    source, target = save(theirs, tmp_path, name), tmp_path / "out"
+    made = convert(source, target, labels=["a", "b", "c"], fields=fields, allow_pickle_tensors=True).checkpoint
+    assert (made.config.architecture, made.config.layers, made.config.bidirectional) == (kind, layers, both)
+    assert (made.config.features, made.labels, made.tokenizer) == (6, ["a", "b", "c"], False)
+    network = imported(target)
+    assert isinstance(network, tasks.Classifier)
+    assert_equal(network, theirs, [torch.randn(n, 6) for n in LENGTHS])
+
+
+@pytest.mark.parametrize("pooling", ["last", "last_step", "mean", "max"])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_what_the_head_reads(pooling: str, tokens: bool, tmp_path: Path, vocabulary: Path) -> None:
+    theirs = Recurrent("lstm", tokens=tokens, pooling=pooling, bidirectional=True)
+    fields = {"pooling": pooling, "labels": "numbers"} | ({"lowercase": "no"} if tokens else {})
+    source = save(theirs, tmp_path, "model.safetensors")
+    made = convert(source, tmp_path / "out", vocabulary=vocabulary if tokens else None, fields=fields)
+    assert made.checkpoint.labels == ["0", "1", "2"]
+    rows = [torch.randint(0, 30, (n,)) if tokens else torch.randn(n, 6) for n in LENGTHS]
+    assert_equal(imported(tmp_path / "out"), theirs, rows)  # type: ignore[arg-type]
+
+
+def test_other_recurrent_shapes(tmp_path: Path) -> None:
+    """Rectifier, no biases, an input layer, one output."""
+    theirs = Recurrent("rnn", nonlinearity="relu", bias=False, first=4, classes=1, pooling="mean")
+    fields = {"nonlinearity": "relu", "pooling": "mean", "task": "regression"}
+    made = convert(save(theirs, tmp_path, "x.safetensors"), tmp_path / "out", fields=fields).checkpoint
+    assert (made.config.task, made.config.features, made.config.input_width) == ("regression", 4, 6)
+    assert_equal(imported(tmp_path / "out"), theirs, [torch.randn(n, 4) for n in LENGTHS])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("places", "options"),
+    [
+        ("embedding", {}),
+        ("parameter", {"norm_first": True, "activation": "gelu", "final": True}),
+        ("sinusoidal", {"keep": True, "bias": False}),
+        ("embedding", {"reads": "first"}),
+        ("embedding", {"reads": "last", "layer_norm_eps": 1e-2}),
+    ],
+)
+def test_encoders(places: str, options: dict[str, Any], tmp_path: Path, vocabulary: Path) -> None:
+    theirs = Encoder(places, **options).eval()
+    fields = {
+        "heads": "4",
+        "pooling": options.get("reads", "mean"),
+        "norm_eps": str(options.get("layer_norm_eps", 1e-5)),
+        "activation": options.get("activation", "relu"),
+        "norm_first": "yes" if options.get("norm_first") else "no",
+        "embedding_scale": "yes" if places == "sinusoidal" else "no",
+        "lowercase": "yes",
+    }
+    fields |= {"positions": "sinusoidal", "template": "yes"} if places == "sinusoidal" else {}
+    source = save(theirs, tmp_path)
+    made = convert(
+        source,
+        tmp_path / "out",
+        labels=["a", "b", "c"],
+        vocabulary=vocabulary,
+        fields=fields,
+        allow_pickle_tensors=True,
+    ).checkpoint
+    assert (made.config.layers, made.config.inner, made.config.vocab_size) == (2, 20, 30)
+    assert_equal(imported(tmp_path / "out"), theirs, [torch.randint(0, 30, (n,)) for n in LENGTHS])  # type: ignore[arg-type]
+
+
+def test_a_language_model(tmp_path: Path, vocabulary: Path) -> None:
+    theirs = Recurrent("gru", tokens=True, classes=30, num_layers=2)
+    source = save(theirs, tmp_path, "x.safetensors")
+    fields = {"task": "generation", "lowercase": "no"}
+    convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
+    network = imported(tmp_path / "out")
+    assert isinstance(network, tasks.LanguageModel)
+    ids = torch.randint(0, 30, (2, 9))
+    with torch.no_grad():
+        logits = network.logits(network(ids, Context()))
+        torch.testing.assert_close(logits[:, -1], theirs(ids), atol=1e-5, rtol=1e-5)
+
+
+def test_every_question_is_asked_at_once(tmp_path: Path) -> None:
+    source = save(Encoder(), tmp_path, "x.safetensors")
+    with pytest.raises(ImportQuestion) as caught:
+        convert(source, tmp_path / "out")
+    asked = {question.field: question for question in caught.value.questions}
+    assert set(asked) == {
+        "heads", "activation", "norm_first", "embedding_scale", "pooling", "labels", "vocabulary",
+    }  # fmt: skip
+    assert asked["heads"].options == ("1", "2", "4", "8", "16")
+    assert asked["activation"].usual == "relu"
+    assert all(field in caught.value.message for field in asked)
+    assert not (tmp_path / "out").exists()
+
+
+def _told(assumed: tuple[str, ...]) -> list[str]:
+    return [line.partition(":")[0] for line in assumed]
+
+
+def test_what_is_assumed_is_told_and_written_down(tmp_path: Path, vocabulary: Path) -> None:
+    source = save(Encoder(bias=False), tmp_path, "x.safetensors")
+    fields = {
+        "heads": "4", "activation": "relu", "norm_first": "no", "embedding_scale": "no", "pooling": "mean",
+        "labels": "numbers", "lowercase": "no",
+    }  # fmt: skip
+    done = convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
+    assert _told(done.assumed) == [
+        "biases=0", "positions=pos.weight", "norm_eps=1e-05", "task=classification", "split=whitespace",
+    ]  # fmt: skip
+    assert any("BCEWithLogitsLoss" in line for line in done.assumed)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"- {line}\n" in card for line in done.assumed)
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["imported"]["assumed"] == list(done.assumed)
+    said = fields | {"positions": "pos.weight", "norm_eps": "1e-5", "task": "classification", "split": "whitespace"}
+    again = convert(source, tmp_path / "again", vocabulary=vocabulary, fields=said)
+    assert _told(again.assumed) == ["biases=0"]
+    with pytest.raises(InvalidRequest, match=r"pos\.weight"):  # a table that is not used has no place
+        convert(source, tmp_path / "none", vocabulary=vocabulary, fields=said | {"positions": "none"})
+
+
+def test_several_outputs_may_each_be_a_label_of_their_own(tmp_path: Path) -> None:
+    source, labels = save(Recurrent("gru"), tmp_path, "x.safetensors"), ["a", "b", "c"]
+    fields = {"pooling": "last", "context_length": "99"}
+    assumed = convert(source, tmp_path / "one", labels=labels, fields=fields)
+    assert (assumed.checkpoint.config.task, _told(assumed.assumed)) == ("classification", ["task=classification"])
+    said = convert(source, tmp_path / "several", labels=labels, fields=fields | {"task": "multilabel"})
+    assert (said.checkpoint.config.task, said.assumed) == ("multilabel", ())
+    assert "Assumed" not in (tmp_path / "several" / "README.md").read_text()
+    with pytest.raises(InvalidRequest, match="classification, multilabel"):
+        convert(source, tmp_path / "value", labels=labels, fields=fields | {"task": "regression"})
+
+
+@pytest.mark.parametrize(
+    ("module", "lost"),
+    [
+        (Recurrent("lstm", num_layers=2), "body.bias_hh_l1"),
+        (Recurrent("gru", bidirectional=True), "body.bias_ih_l0_reverse"),
+        (Encoder(), "encoder.layers.1.linear2.bias"),
+        (Encoder(), "encoder.layers.0.norm1.bias"),
+    ],
+    ids=["lstm", "gru", "mlp", "norm"],
+)
+def test_a_file_that_has_lost_a_bias_is_refused(module: nn.Module, lost: str, tmp_path: Path, vocabulary: Path) -> None:
+    source = save(module, tmp_path, "x.safetensors")
+    weights = load_file(source)
+    del weights[lost]
+    save_file(weights, source)
+    fields = {"pooling": "last", "labels": "numbers"}
+    if isinstance(module, Encoder):
+        fields |= dict.fromkeys(("norm_first", "embedding_scale", "lowercase"), "no")
+        fields |= {"heads": "4", "activation": "relu"}
+    with pytest.raises(InvalidRequest, match=r"bias\S*: missing"):
+        convert(source, tmp_path / "out", vocabulary=vocabulary if isinstance(module, Encoder) else None, fields=fields)
+
+
+def test_an_input_layer_that_keeps_the_width_is_refused_by_its_name(tmp_path: Path) -> None:
+    source = save(Recurrent("gru", first=6), tmp_path, "x.safetensors")
+    with pytest.raises(UnknownNetwork, match=r"as many outputs as inputs \(6\)[^\n]*\n  embed.weight \(6, 6\)"):
+        convert(source, tmp_path / "out", labels=["a", "b", "c"], fields={"pooling": "last"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("rnn", {"nonlinearity", "pooling", "labels"}), ("lstm", {"pooling", "labels"})]
+)
+def test_questions_about_recurrent_networks(kind: str, expected: set[str], tmp_path: Path) -> None:
+    with pytest.raises(ImportQuestion) as caught:
+        convert(save(Recurrent(kind), tmp_path, "x.safetensors"), tmp_path / "out")
+    assert {question.field for question in caught.value.questions} == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels", "param"),
+    [
+        ({"pooling": "sideways"}, ["a", "b", "c"], "pooling"),
+        ({"poling": "last"}, ["a", "b", "c"], "poling"),
+        ({"pooling": "last"}, ["a", "b"], "labels"),
+        ({"pooling": "last"}, ["a", "b", "b"], "labels"),
+        ({"pooling": "last", "context_length": "many"}, ["a", "b", "c"], "context_length"),
+        ({"pooling": "last", "context_length": "-1"}, ["a", "b", "c"], "context_length"),
+    ],
+)
+def test_impossible_answers(fields: dict[str, str], labels: list[str], param: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        convert(save(Recurrent("gru"), tmp_path, "x.safetensors"), tmp_path / "out", labels=labels, fields=fields)
+    assert caught.value.param == param
+
+
+class TwoHeads(Recurrent):
+    def __init__(self) -> None:
+        super().__init__("gru")
+        self.second = nn.Linear(10, 2)
+
+
+class Normed(Recurrent):
+    def __init__(self) -> None:
+        super().__init__("gru")
+        self.norm = nn.LayerNorm(10)
+
+
+class OwnFirstToken(Encoder):
+    def __init__(self) -> None:
+        super().__init__("sinusoidal")
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, 16))
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(16, 4, 20), 1)
+
+
+UNKNOWN: list[tuple[nn.Module, str]] = [
+    (nn.Sequential(nn.Conv1d(3, 4, 2), nn.Linear(4, 2)), "0.weight (4, 3, 2)"),
+    (TwoHeads(), "second.weight (2, 10)"),
+    (Normed(), "norm.weight (10,)"),
+    (Decoder(), "multihead_attn"),
+    (OwnFirstToken(), "cls_token (1, 1, 16)"),
+    (Recurrent("lstm", proj_size=4), "body.weight_hr_l0"),
+    (nn.ModuleList([Recurrent("gru"), Recurrent("gru")]), "1.body.weight_ih_l0"),
+]
+
+
+@pytest.mark.parametrize(("module", "named"), UNKNOWN, ids=[named for _, named in UNKNOWN])
+def test_what_is_not_known_is_listed(module: nn.Module, named: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNetwork) as caught:
+        convert(save(module, tmp_path, "x.safetensors"), tmp_path / "out", fields={"pooling": "last"})
+    assert named in caught.value.message
+
+
+def _run(example: str, folder: Path) -> None:
+    program = [sys.executable, str(ROOT / "examples" / example), str(folder)]
+    subprocess.run(program, check=True, env={"OMP_NUM_THREADS": "1"}, capture_output=True)
+
+
+def test_the_tutorial_transformer(tmp_path: Path) -> None:
+    _run("transformer_classifier.py", tmp_path)
+    answers = "heads=4 activation=relu norm_first=no embedding_scale=no pooling=mean lowercase=no"
+    convert(
+        tmp_path / "transformer.pt", tmp_path / "out", labels=["unfriendly", "friendly"],
+        vocabulary=tmp_path / "vocabulary.json", fields=dict(a.split("=") for a in answers.split()),
+        allow_pickle_tensors=True,
+    )  # fmt: skip
+    tokenizer, words = Tokenizer.load(tmp_path / "out"), json.loads((tmp_path / "vocabulary.json").read_text())
+    assert tokenizer.encode("what a  strange\nday") == [words[w] for w in ("what", "a", "<unk>", "day")]
+    network = imported(tmp_path / "out")
+    with torch.no_grad():
+        for text, label in (("i love this film", 1), ("what an awful day", 0)):
+            ids = tokenizer.encode(text)
+            logits = network(torch.tensor([ids]), torch.tensor([len(ids)]))  # type: ignore[arg-type]
+            assert logits.argmax(1).item() == label
+
+
+def test_a_vocabulary_of_characters(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.json"
+    path.write_text(json.dumps(["<unk>", "a", "b", " ", "\n"]))
+    tokenizer = tokenizer_of(path, 5, Answers({"split": "characters", "lowercase": "yes"}))
+    assert tokenizer.encode("Ab\n c") == [1, 2, 4, 3, 0]
+    assert tokenizer.decode([1, 2, 4, 3]) == "ab\n "
+
+
+def test_a_configuration_without_torch(tmp_path: Path) -> None:
+    """The command line stays light: converting needs no torch."""
+    source = save(Recurrent("gru"), tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from app.importing.convert import convert\n"
+        f"convert(Path({str(source)!r}), Path({str(tmp_path / 'out')!r}), labels=['a', 'b', 'c'],"
+        " fields={'pooling': 'last'}, allow_pickle_tensors=True)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    assert ModelConfig.from_dict(json.loads((tmp_path / "out" / "config.json").read_text())).architecture == "gru"

@@ -1,0 +1,107 @@
+"""The catalog, spelt out: every architecture, with the options that change what a network computes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.training.batches import IGNORED, Batch
+from app.training.objective import objective
+from models.config import CHOICES, RECURRENT, ModelConfig
+from models.tasks import Classifier, LanguageModel, build
+
+SMALL: dict[str, Any] = {"layers": 2, "width": 16, "heads": 4, "context_length": 32}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "rnn": {"architecture": "rnn"},
+    "rnn-relu": {"architecture": "rnn", "nonlinearity": "relu"},
+    "lstm": {"architecture": "lstm"},
+    "lstm-narrow-input": {"architecture": "lstm", "input_width": 8, "tie_embeddings": False},
+    "gru": {"architecture": "gru"},
+    "transformer": {"architecture": "transformer"},
+    "transformer-grouped": {"architecture": "transformer", "kv_heads": 2},
+    "transformer-gpt": {
+        "architecture": "transformer", "norm": "layer", "positions": "learned", "activation": "gelu", "bias": True,
+    },
+    "transformer-post": {
+        "architecture": "transformer", "norm_first": False, "final_norm": False, "positions": "sinusoidal",
+        "activation": "relu", "norm": "layer", "tie_embeddings": False, "head_bias": False,
+    },
+}  # fmt: skip
+
+LENGTHS = (11, 1, 7, 4)
+
+
+def generators() -> dict[str, ModelConfig]:
+    return {name: ModelConfig(task="generation", vocab_size=23, **SMALL | v) for name, v in VARIANTS.items()}
+
+
+def classifiers() -> dict[str, ModelConfig]:
+    """Every architecture × pooling × direction × input kind, and every task once an architecture."""
+    inputs: dict[str, dict[str, Any]] = {
+        "tokens": {"input": "tokens", "vocab_size": 23},
+        "features": {"input": "features", "features": 5},
+    }
+    found = {}
+    for (name, variant), pooling, (kind, given) in itertools.product(
+        VARIANTS.items(), CHOICES["pooling"], inputs.items()
+    ):
+        for both in (False, True) if variant["architecture"] in RECURRENT else (False,):
+            options = SMALL | variant | given | {"pooling": pooling, "bidirectional": both, "classes": 3}
+            if pooling == "first" and options["architecture"] in RECURRENT and not both:
+                continue  # the first step alone says nothing of the others
+            key = f"{name}-{pooling}-{kind}" + ("-both" if both else "")
+            found[key] = ModelConfig(task="classification", **options)
+    for architecture in CHOICES["architecture"]:
+        options = SMALL | inputs["features"] | {"architecture": architecture}
+        found[f"{architecture}-multilabel"] = ModelConfig(task="multilabel", classes=4, **options)
+        found[f"{architecture}-regression"] = ModelConfig(task="regression", classes=1, **options)
+        if architecture in RECURRENT:  # read as they are
+            found[f"{architecture}-bare"] = ModelConfig(task="classification", classes=3, **options, input_width=5)
+    return found
+
+
+def generator(config: ModelConfig) -> LanguageModel:
+    network = build(config).eval()
+    assert isinstance(network, LanguageModel)
+    return network
+
+
+def classifier(config: ModelConfig) -> Classifier:
+    network = build(config).eval()
+    assert isinstance(network, Classifier)
+    return network
+
+
+def batch(config: ModelConfig, lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
+    """Random inputs whose padding is random too: nothing may depend on it."""
+    lengths_B = torch.tensor(lengths)
+    shape = (len(lengths), max(lengths))
+    if config.input == "tokens":
+        return torch.randint(config.vocab_size, shape), lengths_B
+    return torch.randn(*shape, config.features), lengths_B
+
+
+def targets(config: ModelConfig, rows: int = len(LENGTHS)) -> Tensor:
+    if config.task == "regression":
+        return torch.randn(rows)
+    if config.task == "multilabel":
+        return torch.randint(2, (rows, config.classes))
+    return torch.arange(rows) % config.classes
+
+
+def loss(
+    network: Classifier | LanguageModel,
+    inputs: Tensor,
+    lengths_B: Tensor,
+    targets: Tensor,
+    weights_C: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """The mean loss of a batch, as the trainer takes it; of a language model, over the real steps."""
+    if isinstance(network, LanguageModel):
+        targets = targets.masked_fill(torch.arange(targets.shape[1]) >= lengths_B[:, None], IGNORED)
+    measure, whole = objective(network, weights_C, smoothing), Batch(inputs, lengths_B, targets)
+    return measure(whole).loss / max(1.0, measure.weight(whole))

@@ -1,0 +1,143 @@
+"""Seeds, saved weights, mixed precision, and what cannot be built."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models import catalog, parameters
+from models.config import CHOICES, ConfigError, ModelConfig
+from models.interface import Context
+from models.tasks import build
+from tests.models.configurations import SMALL, batch, classifier, classifiers, generator, generators, loss, targets
+
+EVERY = {f"generate-{name}": config for name, config in generators().items()} | classifiers()
+every_config = pytest.mark.parametrize("config", EVERY.values(), ids=EVERY.keys())
+
+
+@every_config
+def test_saved_weights_are_those_documented_and_give_the_same(config: ModelConfig, tmp_path: Path) -> None:
+    network = build(config).eval()
+    weights = network.state_dict()
+    assert {name: tuple(value.shape) for name, value in weights.items()} == parameters.shapes(config)
+    assert parameters.count(config) == sum(value.numel() for value in network.parameters())
+    save_file(weights, tmp_path / "model.safetensors")
+    again = build(ModelConfig.from_dict(config.to_dict()), initialised=False).eval()
+    again.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    inputs, lengths_B = batch(config)
+    assert torch.equal(network.embed(inputs, lengths_B), again.embed(inputs, lengths_B))
+
+
+@every_config
+def test_a_seed_gives_every_weight(config: ModelConfig) -> None:
+    one, two, other = (build(config, torch.Generator().manual_seed(seed)).state_dict() for seed in (1, 1, 2))
+    torch.manual_seed(1)
+    assert all(torch.equal(value, two[name]) and value.isfinite().all() for name, value in one.items())
+    assert any(not torch.equal(value, other[name]) for name, value in one.items())
+    assert all(torch.equal(value, one[name]) for name, value in build(config).state_dict().items())
+
+
+def test_recurrences_begin_orthogonal_and_an_lstm_by_remembering() -> None:
+    for name in ("rnn", "lstm", "gru"):
+        weights = generator(generators()[name]).state_dict()
+        for gate in weights["body.rnn.weight_hh_l1"].split(16):
+            torch.testing.assert_close(gate @ gate.T, torch.eye(16), atol=1e-5, rtol=1e-5)
+        bias = sum(weights[f"body.rnn.bias_{kind}_l1"] for kind in ("ih", "hh"))
+        assert bias.tolist() == ([0.0] * 16 + [1.0] * 16 + [0.0] * 32 if name == "lstm" else [0.0] * len(bias))
+
+
+@torch.inference_mode()
+def test_depth_does_not_blow_up_a_new_transformer() -> None:
+    for layers in (1, 24):
+        config = ModelConfig(
+            architecture="transformer", task="generation", vocab_size=50, width=64, layers=layers, final_norm=False
+        )
+        hidden_BTD = generator(config)(torch.randint(50, (4, 16)), Context())
+        assert hidden_BTD.std() < 1.5
+
+
+@pytest.mark.parametrize("architecture", CHOICES["architecture"])
+def test_dropout_is_for_training_only(architecture: str) -> None:
+    options = SMALL | {"architecture": architecture, "dropout": 0.5}
+    network = build(ModelConfig(task="classification", vocab_size=23, classes=3, **options))
+    inputs, lengths_B = batch(network.config)
+    assert not torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
+    network.eval()
+    assert torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
+    network.dropout.train()  # the last one, before the head, is there whatever the body does
+    assert not torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
+
+
+@pytest.mark.parametrize("architecture", CHOICES["architecture"])
+@pytest.mark.parametrize("task", ["generation", "classification"])
+def test_training_in_mixed_precision_reaches_every_weight(architecture: str, task: str) -> None:
+    options = SMALL | {"architecture": architecture, "dropout": 0.1, "bidirectional": task == "classification"}
+    config = ModelConfig(task=task, vocab_size=23, classes=3, pooling="attention", **options)
+    network = build(config)
+    inputs, lengths_B = batch(config)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss(network, inputs, lengths_B, inputs if task == "generation" else targets(config))
+    found.backward()
+    assert found.dtype == torch.float32
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_what_reads_both_ways_has_no_state() -> None:
+    for name in ("lstm-mean-tokens-both", "transformer-mean-tokens"):
+        with pytest.raises(TypeError, match="whole sequences"):
+            classifier(EVERY[name]).body.new_state(1)
+
+
+def test_every_body_is_in_the_catalog() -> None:
+    for config in EVERY.values():
+        assert isinstance(build(config).body, catalog.body_class(catalog.body_name(config)))
+    assert {catalog.body_name(config) for config in EVERY.values()} == set(catalog.BODIES)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("architecture", {"architecture": "mamba"}),
+        ("vocab_size", {"vocab_size": 0}),
+        ("classes", {"task": "classification"}),
+        ("classes", {"task": "regression", "classes": 2}),
+        ("classes", {"task": "classification", "classes": -1}),
+        ("pooling", {"task": "classification", "classes": 2, "architecture": "gru", "pooling": "first"}),
+        ("bidirectional", {"architecture": "gru", "bidirectional": True}),
+        ("input", {"input": "features", "features": 3}),
+        ("heads", {"heads": 3}),
+        ("heads", {"width": 12, "heads": 4}),
+        ("kv_heads", {"kv_heads": 3}),
+        ("kv_heads", {"kv_heads": -4}),
+        ("inner", {"inner": -1}),
+        ("input_width", {"input_width": 8}),
+        ("tie_embeddings", {"architecture": "gru", "input_width": 8}),
+        ("width", {"width": 15, "heads": 5, "positions": "sinusoidal"}),
+        ("dropout", {"dropout": 1.0}),
+        ("norm_eps", {"norm_eps": 0.0}),
+        ("layers", {"layers": 0}),
+        ("layers", {"layers": True}),
+        ("layers", {"layers": "2"}),
+        ("bias", {"bias": 1}),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_by_field(field: str, values: dict[str, object]) -> None:
+    possible = {"architecture": "transformer", "task": "generation", "vocab_size": 9, "width": 16}
+    ModelConfig.from_dict(possible)
+    with pytest.raises(ConfigError, match=f"^{re.escape(field)}: ") as caught:
+        ModelConfig.from_dict(possible | values)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("missing", ["architecture", "task"])
+def test_a_configuration_must_say_what_it_is(missing: str) -> None:
+    values = {"architecture": "gru", "task": "generation", "vocab_size": 9}
+    del values[missing]
+    with pytest.raises(ConfigError, match=f"{missing}: is missing"):
+        ModelConfig.from_dict(values)

@@ -1,0 +1,203 @@
+"""Garbage collection and the consistency check: nothing needed goes, everything else can."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.checkpoint import digest, manifest, read
+from app.db.tables import AliasRow, JobCheckpointRow, JobRow, VersionRow
+from app.errors import Unavailable
+from app.files.service import Files
+from app.registry import garbage
+from app.registry.repository import plain
+from app.registry.service import Registry
+from tests.checkpoints import make_checkpoint, publish
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_checkpoint(tmp_path / "checkpoint")
+
+
+def age(tmp_path: Path) -> None:
+    """Make every blob old."""
+    for path in (tmp_path / "blobs" / "sha256").rglob("*"):
+        if path.is_file():
+            os.utime(path, (1.0, 1.0))
+
+
+def add_job(registry: Registry, status: str, **changes: Any) -> None:
+    values: dict[str, Any] = {
+        "id": "ftjob-1",
+        "owner": "alice",
+        "status": status,
+        "phase": "",
+        "body_sha256": "",
+        "request": {},
+        "model": "lstm",
+        "training_file": "file-1",
+        "seed": 1,
+        "publish_name": "x",
+        "created_at": 0.0,
+    }
+    with registry.database.transaction() as session:
+        session.add(JobRow(**(values | changes)))
+
+
+def there(registry: Registry) -> set[str]:
+    return {blob.sha256 for blob in registry.blobs.list()}
+
+
+def test_young_and_needed_bytes_stay(registry: Registry, files: Files, folder: Path, tmp_path: Path) -> None:
+    registry.blobs.put_bytes(b"orphan")
+    assert registry.collect_garbage().blobs == 0
+    version = publish(registry, folder)
+    file = files.create("alice", "a.csv", "fine-tune", iter([b"x"]))
+    age(tmp_path)
+    rehearsal = registry.collect_garbage(dry_run=True)
+    assert (rehearsal.blobs, rehearsal.bytes, rehearsal.dry_run) == (1, 6, True)
+    before = there(registry)
+    done = registry.collect_garbage()
+    assert (done.blobs, done.bytes, done.kept) == (1, 6, len(before) - 1)
+    assert there(registry) == {entry.sha256 for entry in version.files.values()} | {file.sha256}
+    assert registry.fsck().ok
+
+
+def test_deleted_versions_go_after_the_grace_time(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    publish(registry, folder)
+    registry.delete_version("mood", 1, "alice")
+    age(tmp_path)
+    assert registry.collect_garbage().blobs == 0
+    with registry.database.transaction() as session:
+        session.execute(update(VersionRow).values(deleted_at=1.0))
+    assert registry.collect_garbage().blobs > 0
+    assert there(registry) == set()
+    assert registry.fsck().ok
+
+
+def test_shared_bytes_stay(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    publish(registry, folder)
+    publish(registry, folder)
+    registry.delete_version("mood", 1, "alice")
+    age(tmp_path)
+    registry.grace_seconds = 0.0
+    assert registry.collect_garbage().blobs == 0
+
+
+def test_an_unfinished_jobs_base_stays(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    version = publish(registry, folder)
+    registry.delete_version("mood", 1, "alice")
+    add_job(registry, "running", base_digest=version.digest, request={"base": {"files": plain(version.files)}})
+    age(tmp_path)
+    registry.grace_seconds = 0.0
+    assert registry.collect_garbage().blobs == 0
+    with registry.database.transaction() as session:
+        session.execute(update(JobRow).values(status="succeeded"))
+    assert registry.collect_garbage().blobs > 0
+
+
+def test_checkpoints_of_jobs_stay_and_answer(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    add_job(registry, "running")
+    files = registry.upload_files(folder)
+    with registry.database.transaction() as session:
+        registry.hold_files(session, files)
+        session.add(
+            JobCheckpointRow(
+                id="ftckpt-1",
+                job_id="ftjob-1",
+                owner="alice",
+                step=10,
+                digest=digest(files),
+                files=plain(files),
+                config={"task": "classification", "architecture": "lstm"},
+                metrics={},
+                created_at=0.0,
+            )
+        )
+    age(tmp_path)
+    assert registry.collect_garbage().blobs == 0
+    found = registry.resolve("ftckpt-1", "alice")
+    assert (found.ref, found.version, found.job_id, found.files) == ("ftckpt-1", 0, "ftjob-1", manifest(folder))
+
+
+def test_without_grace_uploads_are_spared_and_deleted_versions_go(registry: Registry, folder: Path) -> None:
+    registry.grace_seconds = 0.0
+    publish(registry, folder)
+    registry.delete_version("mood", 1, "alice")
+    orphan = registry.blobs.put_bytes(b"on its way")
+    assert registry.collect_garbage().blobs > 0
+    assert there(registry) == {orphan}
+
+
+def test_collecting_beside_publishing_loses_nothing(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no patience at all, whenever the collection comes: what was published is whole."""
+    monkeypatch.setattr(garbage, "UPLOAD_SECONDS", 0.0)
+    registry.grace_seconds = 0.0
+    turns, over, published = threading.Semaphore(0), threading.Event(), 0
+
+    def collect() -> None:
+        while turns.acquire() and not over.is_set():
+            registry.collect_garbage()
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    try:
+        for seed in range(18):
+            directory = make_checkpoint(tmp_path / str(seed), seed=seed)
+            if seed % 3 == 1:
+                turns.release()
+            files = registry.upload_files(directory)
+            if seed % 3 == 2:
+                turns.release()
+            try:
+                with registry.database.transaction() as session:
+                    registry.publish(
+                        session, name="mood", owner="alice", files=files, checkpoint=read(directory), metrics={}
+                    )
+                published += 1
+            except Unavailable:  # the collection was faster, and said so
+                continue
+    finally:
+        over.set()
+        turns.release()
+        collector.join()
+    assert published > 0
+    assert len(registry.versions("mood", "alice").items) == published
+    assert registry.fsck().ok
+
+
+def test_fsck_finds_what_is_wrong(registry: Registry, files: Files, folder: Path, tmp_path: Path) -> None:
+    version = publish(registry, folder, alias="champion")
+    file = files.create("alice", "a.csv", "fine-tune", iter([b"x"]))
+    orphan = registry.blobs.put_bytes(b"orphan")
+    weights, labels = version.files["model.safetensors"].sha256, version.files["labels.json"].sha256
+    path = tmp_path / "blobs" / "sha256" / weights[:2] / weights
+    path.write_bytes(bytes(path.stat().st_size))
+    registry.blobs.delete(labels)
+    registry.blobs.delete(file.sha256)
+    with registry.database.transaction() as session:
+        session.execute(update(AliasRow).values(version=9))
+    report = registry.fsck()
+    assert not report.ok
+    assert report.corrupt == {weights: ["mood:1 model.safetensors"]}
+    assert report.missing == {labels: ["mood:1 labels.json"], file.sha256: [file.id]}
+    assert report.dangling_aliases == ["mood@champion"]
+    assert (report.orphans, report.orphan_bytes) == (1, 6)
+    assert orphan not in report.missing
+    assert registry.fsck(deep=False).corrupt == {}
+
+
+def test_broken_uploads_are_swept(registry: Registry, tmp_path: Path) -> None:
+    leftover = tmp_path / "blobs" / "incoming" / "ostinato-x"
+    leftover.write_bytes(b"half")
+    os.utime(leftover, (1.0, 1.0))
+    assert registry.collect_garbage(dry_run=True).unfinished_uploads == 0
+    assert registry.collect_garbage().unfinished_uploads == 1

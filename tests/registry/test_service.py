@@ -1,0 +1,200 @@
+"""Publishing, resolving, aliases, owners, deleting: the same on both databases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.checkpoint import read
+from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from app.registry.records import Version
+from app.registry.service import Registry
+from tests.checkpoints import make_checkpoint, publish
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_checkpoint(tmp_path / "checkpoint")
+
+
+def test_versions_are_numbered_and_the_newest_answers(registry: Registry, folder: Path) -> None:
+    first = publish(registry, folder, metrics={"test": {"accuracy": 0.5, "loss": float("nan")}})
+    second = publish(registry, folder)
+    assert (first.ref, second.ref) == ("mood:1", "mood:2")
+    assert registry.resolve("mood", "alice").version == 2
+    found = registry.resolve("mood:1", "alice")
+    assert found == first
+    assert found.metrics == {"test": {"accuracy": 0.5, "loss": None}}
+    assert found.labels == ["no", "yes"]
+    assert (found.task, found.architecture, found.parameters) == ("classification", "lstm", 4)
+    assert registry.resolve(f"mood@sha256:{first.digest}", "alice").version == 2
+
+
+@pytest.mark.parametrize("reference", ["none", "mood:3", "mood@beta", "mood@sha256:" + "0" * 64, "../etc", "ftckpt-1"])
+def test_what_is_not_there_is_not_found(registry: Registry, folder: Path, reference: str) -> None:
+    publish(registry, folder)
+    with pytest.raises(NotFound) as caught:
+        registry.resolve(reference, "alice")
+    assert caught.value.code == "model_not_found"
+
+
+def test_deleted_digests_are_registered_no_more(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    first, second = publish(registry, folder), publish(registry, make_checkpoint(tmp_path / "other", seed=1))
+    asked = [first.digest, second.digest, "0" * 64]
+    assert registry.registered(asked) == {first.digest, second.digest}
+    registry.delete_version("mood", 1, "alice")
+    assert registry.registered(asked) == {second.digest}
+
+
+def test_the_champion_goes_before_the_newest(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, alias="champion", expected_version=None)
+    publish(registry, folder)
+    assert registry.resolve("mood", "alice").version == 1
+    assert registry.resolve("mood@champion", "alice").aliases == ("champion",)
+
+
+def test_an_alias_moves_by_compare_and_set_with_history(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, alias="champion", expected_version=None)
+    publish(registry, folder)
+    with pytest.raises(Conflict) as caught:
+        registry.set_alias("mood", "champion", 2, "alice", expected_version=None)
+    assert (caught.value.code, caught.value.retryable) == ("alias_conflict", False)
+    moved = registry.set_alias("mood", "champion", 2, "alice", expected_version=1, required=True)
+    assert (moved.version, moved.required) == (2, True)
+    assert registry.set_alias("mood", "champion", 1, "alice").required is True
+    registry.delete_alias("mood", "champion", "alice", expected_version=1)
+    moves = registry.alias_history("mood", "champion", "alice", order="asc").items
+    assert [(m.from_version, m.to_version) for m in moves] == [(None, 1), (1, 2), (2, 1), (1, None)]
+    assert registry.required_aliases() == []
+
+
+def test_an_alias_points_at_ready_versions_only(registry: Registry, folder: Path) -> None:
+    publish(registry, folder)
+    with pytest.raises(NotFound):
+        registry.set_alias("mood", "champion", 7, "alice")
+    with pytest.raises(InvalidRequest):
+        registry.set_alias("mood", "../x", 1, "alice")
+
+
+def test_a_lost_alias_race_publishes_nothing(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, alias="champion")
+    with pytest.raises(Conflict):
+        publish(registry, folder, alias="champion", expected_version=5)
+    assert [v.version for v in registry.versions("mood", "alice").items] == [1]
+    assert publish(registry, folder).version == 2
+
+
+def test_other_principals_see_nothing(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, alias="champion")
+    attempts: list[Callable[[], object]] = [
+        lambda: registry.resolve("mood:1", "bob"),
+        lambda: registry.get("mood", 1, "bob"),
+        lambda: registry.model("mood", "bob"),
+        lambda: registry.versions("mood", "bob"),
+        lambda: registry.set_alias("mood", "champion", 1, "bob"),
+        lambda: registry.delete_alias("mood", "champion", "bob"),
+        lambda: registry.alias_history("mood", "champion", "bob"),
+        lambda: registry.delete_version("mood", 1, "bob"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(NotFound):
+            attempt()
+    assert registry.list("bob").items == []
+    with pytest.raises(InvalidRequest) as caught:
+        publish(registry, folder, owner="bob")
+    assert caught.value.code == "model_name_taken"
+    assert registry.resolve("mood", "local").version == 1
+
+
+def test_a_version_in_use_is_not_deleted(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, alias="champion")
+    publish(registry, folder)
+    with pytest.raises(InvalidRequest) as caught:
+        registry.delete_version("mood", 1, "alice")
+    assert caught.value.code == "version_in_use"
+    deleted = registry.delete_version("mood", 2, "alice")
+    assert deleted.status == "deleted" and deleted.deleted_at is not None
+    assert registry.delete_version("mood", 2, "alice") == deleted
+    with pytest.raises(NotFound):
+        registry.resolve("mood:2", "alice")
+    assert [v.version for v in registry.versions("mood", "alice").items] == [1]
+    assert [v.version for v in registry.versions("mood", "alice", status="deleted").items] == [2]
+    assert publish(registry, folder).version == 3
+
+
+def test_models_are_listed_in_pages(registry: Registry, folder: Path) -> None:
+    for name in ("c", "a", "b"):
+        publish(registry, folder, name=name, alias="champion")
+    page = registry.list("alice", limit=2)
+    assert ([m.name for m in page.items], page.has_more) == (["a", "b"], True)
+    page = registry.list("alice", limit=2, after="b")
+    assert ([m.name for m in page.items], page.has_more) == (["c"], False)
+    found = page.items[0]
+    assert (found.versions, found.aliases) == (1, {"champion": 1})
+    assert found.newest == registry.resolve("c", "alice")
+    assert [m.name for m in registry.list("alice", query="%").items] == []
+    names = [m.name for m in registry.list("alice").items]
+    assert [m.name for m in registry.list("alice", query=names[0].upper()).items][:1] == names[:1]
+
+
+def test_bytes_that_are_gone_stop_the_publication(registry: Registry, folder: Path) -> None:
+    files = registry.upload_files(folder)
+    registry.blobs.delete(files["model.safetensors"].sha256)
+    with pytest.raises(Unavailable), registry.database.transaction() as session:
+        registry.publish(session, name="mood", owner="alice", files=files, checkpoint=read(folder), metrics={})
+    assert registry.list("alice").items == []
+
+
+def _together(count: int, work: Callable[[int], object]) -> list[object]:
+    """Run `work` in so many threads that begin at once; results and errors."""
+    barrier, results = threading.Barrier(count), list[object]()
+
+    def run(index: int) -> None:
+        barrier.wait()
+        try:
+            results.append(work(index))
+        except Exception as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_numbers_are_race_free(registry: Registry, folder: Path) -> None:
+    files, checkpoint = registry.upload_files(folder), read(folder)
+
+    def work(_: int) -> list[int]:
+        taken = []
+        for _ in range(5):
+            with registry.database.transaction() as session:
+                made = registry.publish(
+                    session, name="mood", owner="alice", files=files, checkpoint=checkpoint, metrics={}
+                )
+            taken.append(made.version)
+        return taken
+
+    results = _together(8, work)
+    numbers = [number for result in results if isinstance(result, list) for number in result]
+    assert sorted(numbers) == list(range(1, 41))
+
+
+def test_of_many_movers_one_wins(registry: Registry, folder: Path) -> None:
+    for _ in range(7):
+        publish(registry, folder)
+    registry.set_alias("mood", "champion", 7, "alice")
+    results = _together(6, lambda i: registry.set_alias("mood", "champion", i + 1, "alice", expected_version=7))
+    assert sum(isinstance(result, Conflict) for result in results) == 5
+    assert len(registry.alias_history("mood", "champion", "alice").items) == 2
+
+
+def test_of_many_makers_of_an_alias_one_wins(registry: Registry, folder: Path) -> None:
+    results = _together(6, lambda _: publish(registry, folder, alias="champion", expected_version=None))
+    assert sum(isinstance(result, Version) for result in results) == 1
+    assert len(registry.versions("mood", "alice").items) == 1

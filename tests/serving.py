@@ -1,0 +1,122 @@
+"""A real API server in a thread, over real sockets, in front of fake engines: for every test that speaks HTTP."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from app.api.application import create_app
+from app.api.context import Context
+from app.db.database import Database
+from app.registry.records import Version
+from app.registry.service import Registry
+from app.settings import Settings
+from app.storage.blobs import BlobStore
+from app.tokenization.tokenizer import Tokenizer
+from app.tokenization.training import train
+from tests.checkpoints import make_checkpoint, publish
+from tests.fakes import FakeEngine
+
+LABELS = ("negative", "neutral", "positive")
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.005)
+
+
+def byte_tokenizer() -> Tokenizer:
+    """One token a byte, so that a test can count them."""
+    return train(["abc"], "byte", 512)
+
+
+@dataclass
+class Api:
+    """Start it with `with`; `engine` answers to what it asks."""
+
+    settings: Settings
+    app: FastAPI = field(init=False)
+    url: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        self.app = create_app(self.settings)
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(self.app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        wait_until(lambda: self._server.started or not self._thread.is_alive(), 10)
+        assert self._server.started, "the API did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the API did not stop"
+        self._socket.close()
+
+    @property
+    def context(self) -> Context:
+        found: Context = self.app.state.context
+        return found
+
+    def client(self, key: str = "") -> httpx.Client:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=10)
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: self.context.readiness.report().ready)
+
+
+def settings_in(folder: Path, **changes: Any) -> Settings:
+    return Settings(data_dir=str(folder), **changes)
+
+
+class Shelf:
+    """The registry of a data folder, filled with small checkpoints."""
+
+    def __init__(self, settings: Settings, scratch: Path) -> None:
+        self.database = Database(settings.database)
+        self.registry = Registry(self.database, BlobStore(settings.storage))
+        self._scratch = scratch
+        self._made = 0
+
+    def put(self, name: str, owner: str = "local", alias: str | None = None, **config: Any) -> Version:
+        self._made += 1
+        directory = self._scratch / f"checkpoint-{self._made}"
+        config.setdefault("context_length", 64)
+        if config.get("input", "tokens") == "tokens":
+            config.setdefault("vocab_size", byte_tokenizer().vocab_size)
+        make_checkpoint(directory, seed=self._made, **config)
+        if config.get("input", "tokens") == "tokens":
+            byte_tokenizer().save(directory)
+        return publish(self.registry, directory, name, owner, alias=alias)
+
+    def classifier(self, name: str = "mood", **options: Any) -> Version:
+        return self.put(name, **{"labels": LABELS, **options})
+
+    def generator(self, name: str = "echo", **options: Any) -> Version:
+        return self.put(name, **{"task": "generation", "classes": 0, "labels": (), **options})
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def engine_of(settings: Settings, number: int = 0, **options: Any) -> FakeEngine:
+    options.setdefault("classes", len(LABELS))
+    return FakeEngine(settings.socket_dir / f"engine-{number}.sock", **options)

@@ -1,0 +1,137 @@
+"""Blobs: kept whole, found by hash, checked when read; in a folder and in a bucket-like store."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.errors import TooLarge
+from app.settings import SettingError
+from app.storage.blobs import ONE_PUT, BlobCorrupt, BlobMissing, BlobStore, StorageUnavailable
+
+HELLO = hashlib.sha256(b"hello").hexdigest()
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    return BlobStore("memory:///" if request.param == "memory" else (tmp_path / "with space" / "blobs").as_uri())
+
+
+def test_bytes_come_back(store: BlobStore, tmp_path: Path) -> None:
+    assert store.put_bytes(b"hello") == HELLO
+    assert b"".join(store.open(HELLO)) == b"hello"
+    assert store.put_stream(iter([b"hel", b"", b"lo"]), 5) == (HELLO, 5)
+    (tmp_path / "a").write_bytes(b"")
+    empty = store.put_file(tmp_path / "a")
+    assert b"".join(store.open(empty)) == b""
+    assert sorted((b.sha256, b.size) for b in store.list()) == sorted([(HELLO, 5), (empty, 0)])
+
+
+def test_large_ones_too(store: BlobStore, tmp_path: Path) -> None:
+    data = os.urandom(2**20) * (ONE_PUT // 2**20 + 1)
+    (tmp_path / "big").write_bytes(data)
+    sha256 = store.put_file(tmp_path / "big")
+    assert sha256 == hashlib.sha256(data).hexdigest()
+    store.fetch(sha256, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+def test_what_is_gone_is_told(store: BlobStore, tmp_path: Path) -> None:
+    store.put_bytes(b"hello")
+    store.delete(HELLO)
+    store.delete(HELLO)
+    assert not store.exists(HELLO) and list(store.list()) == []
+    with pytest.raises(BlobMissing):
+        store.open(HELLO)
+    with pytest.raises(BlobMissing):
+        store.fetch(HELLO, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n"])
+def test_only_hashes_name_blobs(store: BlobStore, name: str) -> None:
+    with pytest.raises(BlobMissing):
+        store.open(name)
+
+
+def test_too_much_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+    with pytest.raises(TooLarge):
+        store.put_stream(endless(), 5000)
+    assert list(store.list()) == []
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_damage_is_found_and_healed(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path.as_uri())
+    store.put_bytes(b"hello")
+    (tmp_path / "sha256" / HELLO[:2] / HELLO).write_bytes(b"jello")
+    with pytest.raises(BlobCorrupt):
+        store.fetch(HELLO, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    store.put_bytes(b"hello")
+    assert b"".join(store.open(HELLO)) == b"hello"
+
+
+def test_putting_again_makes_young(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path.as_uri())
+    store.put_bytes(b"hello")
+    os.utime(tmp_path / "sha256" / HELLO[:2] / HELLO, (1.0, 1.0))
+    found = store.stat(HELLO)
+    assert found is not None and found.modified == 1.0
+    store.put_bytes(b"hello")
+    found = store.stat(HELLO)
+    assert found is not None and abs(found.modified - time.time()) < 60
+
+
+def test_folders_are_private(tmp_path: Path) -> None:
+    store = BlobStore((tmp_path / "blobs").as_uri())
+    store.put_bytes(b"hello")
+    for path in (tmp_path / "blobs").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_broken_uploads_are_swept(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path.as_uri())
+    (tmp_path / "incoming" / "ostinato-old").write_bytes(b"half")
+    assert store.sweep(3600.0) == 0
+    assert store.sweep(-1.0) == 1
+    assert list(store.list()) == []
+
+
+def test_many_threads_put_the_same(store: BlobStore) -> None:
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(store.put_bytes(b"hello"))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [HELLO] * 16
+    assert b"".join(store.open(HELLO)) == b"hello"
+
+
+def test_an_unknown_kind_of_store_is_refused() -> None:
+    with pytest.raises(SettingError):
+        BlobStore("gopher://example/x")
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = BlobStore(tmp_path.as_uri())
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageUnavailable, match="disk is full"):
+        store.put_bytes(b"hello")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -1,0 +1,123 @@
+"""The house rules, over the whole tree: sizes, types, style, layers, and who may read the environment."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+FILE_LINES, FUNCTION_LINES = 350, 50
+ENVIRONMENT_PASSERS = {"app/launcher.py", "app/commands/serve.py", "app/jobs/__main__.py"}  # to their children
+MODELS_WITHOUT_TORCH = {"models/config.py", "models/catalog.py"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    paths = sorted(path for room in ("app", "models") for path in (ROOT / room).rglob("*.py"))
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def functions() -> Iterator[tuple[str, Function]]:
+    for name, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, Function):
+                yield f"{name}:{node.lineno} {node.name}", node
+
+
+def imported(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_there_is_a_tree_to_look_at() -> None:
+    assert len(sources()) > 50
+
+
+def test_files_are_short() -> None:
+    lines = {name: (ROOT / name).read_text(encoding="utf-8").count("\n") for name in sources()}
+    assert {name: count for name, count in lines.items() if count > FILE_LINES} == {}
+
+
+def test_functions_are_short_and_say_what_they_return() -> None:
+    long = {where for where, f in functions() if (f.end_lineno or f.lineno) - f.lineno + 1 > FUNCTION_LINES}
+    assert long == set()
+    assert {where for where, f in functions() if f.returns is None} == set()
+
+
+def test_packages_are_empty_at_the_top() -> None:
+    assert [name for name in sources() if name.endswith("__init__.py") and (ROOT / name).stat().st_size] == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    generated = "app/db/migrations/"
+    silent = [n for n, t in sources().items() if t.body and not ast.get_docstring(t) and not n.startswith(generated)]
+    assert silent == []
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    readers = set()
+    for name, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"):
+                readers.add(name)
+    assert readers <= {"app/settings.py"} | ENVIRONMENT_PASSERS
+
+
+def test_networks_need_torch_and_the_standard_library_alone() -> None:
+    allowed = set(sys.stdlib_module_names) | {"torch", "models"}
+    for name, tree in sources().items():
+        if name.startswith("models/"):
+            assert imported(tree) <= allowed - ({"torch"} if name in MODELS_WITHOUT_TORCH else set()), name
+
+
+def test_nothing_unpickles() -> None:
+    """Neither pickle and its kin, nor torch's loader of it."""
+    for name, tree in sources().items():
+        assert not imported(tree) & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}, name
+        for node in ast.walk(tree):
+            loads = isinstance(node, ast.Attribute) and node.attr == "load" and isinstance(node.value, ast.Name)
+            assert not (loads and node.value.id == "torch"), name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("module", ["app.cli", "app.api.application", "app.jobs.worker", "app.launcher"])
+def test_the_light_programs_never_load_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    heavy = "{'torch', 'sqlalchemy', 'httpx', 'fastapi', 'numpy', 'obstore'}"
+    code = f"import sys, app.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["mypy"], ["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"]],
+    ids=lambda command: "-".join(command[:2]),
+)
+def test_the_tools_are_content(command: list[str]) -> None:
+    program, *arguments = command
+    done = subprocess.run([BIN / program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_settings_page_is_up_to_date() -> None:
+    from app.commands.local import reference
+
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == reference(), "make docs/settings.md again"

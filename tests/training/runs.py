@@ -1,0 +1,143 @@
+"""Run directories as the worker makes them, and the trainer as the worker starts it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.protocol import Columns, DataFile, TrainEvent, TrainingOptions, TrainSpec
+from app.training.events import Events
+from app.training.session import Machine, Session
+
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "grey",
+    "geese",
+    "walk",
+    "home",
+    "in",
+    "summer",
+    "rain",
+]
+MOODS = {"good": ["lovely", "bright", "kind"], "bad": ["awful", "dark", "cruel"]}
+
+
+def sentences(count: int) -> Iterator[tuple[str, str]]:
+    """(text, label): a text says one word that gives its label away."""
+    for number in range(count):
+        label = ("good", "bad")[number % 2]
+        words = [WORDS[(number * 7 + k * (3 + number % 5)) % len(WORDS)] for k in range(3 + number % 9)]
+        words.insert(number % len(words), MOODS[label][number % 3])
+        yield f"{' '.join(words)} {number}", label
+
+
+def table(count: int = 240) -> str:
+    return "text,label\n" + "".join(f"{text},{label}\n" for text, label in sentences(count))
+
+
+def book(count: int = 600) -> str:
+    return "".join(f"{text}, said the {label} one.\n" for text, label in sentences(count))
+
+
+def make(run: Path, name: str, content: str | bytes, model: str = "lstm", **spec: Any) -> Path:
+    """A run directory for one data file. `training` and `columns` may be plain objects."""
+    file = _put(run, name, content)
+    if "validation" in spec:
+        held_out_name, held_out = spec.pop("validation")
+        spec["validation_file"] = _put(run, held_out_name, held_out)
+    spec["training"] = msgspec.convert(spec.get("training", {}), TrainingOptions)
+    spec["columns"] = msgspec.convert(spec.get("columns", {}), Columns)
+    spec.setdefault("seed", 7)
+    (run / "run.json").write_bytes(msgspec.json.encode(TrainSpec(model, file, **spec)))
+    return run
+
+
+def _put(run: Path, name: str, content: str | bytes) -> DataFile:
+    data = content.encode() if isinstance(content, str) else content
+    (run / "inputs").mkdir(parents=True, exist_ok=True)
+    (run / "inputs" / name).write_bytes(data)
+    return DataFile(f"inputs/{name}", name, hashlib.sha256(data).hexdigest())
+
+
+class Heard(Events):
+    """Events, kept instead of sent."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.events: list[TrainEvent] = []
+
+    def emit(self, event: TrainEvent) -> None:
+        self.events.append(msgspec.json.decode(msgspec.json.encode(event), type=TrainEvent))
+
+
+def train(run: Path, stopping: Callable[[], bool] = lambda: False) -> list[TrainEvent]:
+    """Train in this process, with one thread."""
+    heard = Heard()
+    Session(run, heard, stopping, Machine(threads=1, device="cpu")).attempt()
+    return heard.events
+
+
+@contextmanager
+def trainer(run: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The program in a process group of its own, its events on its standard output's place."""
+    reading, writing = os.pipe()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "app.training", str(run), "--events-fd", str(writing), "--threads", "1"]
+    with (run / "trainer.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=[writing],
+            env=environment,
+            start_new_session=True,
+        )
+    os.close(writing)
+    process.stdout = os.fdopen(reading, "rb")
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdout.close()
+
+
+def events(process: subprocess.Popen[bytes]) -> Iterator[TrainEvent]:
+    """The events as they come, until the program ends."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.endswith(b"\n"):  # the last one may have been cut by a kill
+            yield msgspec.json.decode(line, type=TrainEvent)
+
+
+def digest(run: Path) -> str:
+    return hashlib.sha256((run / "checkpoint" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def settled(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "settled.json").read_text())
+    return found

@@ -1,0 +1,107 @@
+"""What a checkpoint answers: as the engine serves it, and by a plain pass over its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from app import checkpoint
+from app import protocol as p
+from app.engine.host import EngineHost, Limits
+from models.config import ModelConfig
+from models.interface import Context
+from models.tasks import LanguageModel, build
+from tests.engine.test_host import Immediate, Replies
+
+Sequence = list[int] | list[list[float]]  # token ids, or numeric steps
+PEER = b"peer"
+
+
+class Served:
+    """A checkpoint directory behind an engine."""
+
+    def __init__(self, directory: Path) -> None:
+        files = checkpoint.manifest(directory)
+        self.digest = checkpoint.digest(files)
+        self.replies = Replies()
+        self.host = EngineHost(Limits(512, 4, 16), Immediate(), self.replies)
+        hashes = {name: entry.sha256 for name, entry in files.items()}
+        self.host.receive(PEER, p.Load(self.digest, str(directory), hashes, "trained:1"))
+        self.host.collect_loads()
+        (loaded,) = self.replies.all[self.digest]
+        assert isinstance(loaded, p.Loaded), loaded
+        self._ids = map(str, count())
+
+    def scores(self, rows: list[Sequence]) -> list[list[float]]:
+        """The raw outputs of a classifier; a regression's value in its own units."""
+        id_ = next(self._ids)
+        if isinstance(rows[0][0], int):
+            message = p.Classify(id_, self.digest, "local", sequences=rows)  # type: ignore[arg-type]
+        else:
+            arrays = [np.asarray(row, dtype="<f4") for row in rows]
+            steps = [p.FeatureSequence(*array.shape, array.tobytes()) for array in arrays]
+            message = p.Classify(id_, self.digest, "local", features=steps)
+        self._run(message)
+        answer = self.replies.final(id_)
+        assert isinstance(answer, p.Classified), answer
+        return answer.scores
+
+    def logprobs(self, ids: list[int]) -> list[float]:
+        """Of each token but the first, after those before it; and the greedy continuation's first token."""
+        id_ = next(self._ids)
+        params = p.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True)
+        self._run(p.Generate(id_, self.digest, "local", ids, params))
+        assert isinstance(self.replies.final(id_), p.Finished), self.replies.final(id_)
+        told = [entry for m in self.replies.all[id_] if isinstance(m, p.Tokens) for entry in m.prompt_logprobs]
+        return [entry.logprob for entry in told if entry.logprob is not None]
+
+    def _run(self, message: Any) -> None:
+        self.host.receive(PEER, message)
+        while self.host.busy:
+            self.host.step()
+
+
+def plain_scores(directory: Path, rows: list[Sequence]) -> list[list[float]]:
+    """Each row alone through the exported weights, with what config.json says of scales."""
+    raw, network = _loaded(directory)
+    scaling, target = raw.get("normalization"), raw.get("target") or {"mean": 0.0, "std": 1.0}
+    found = []
+    for row in rows:
+        inputs = torch.tensor([row])
+        if scaling:
+            inputs = (inputs - torch.tensor(scaling["mean"])) / torch.tensor(scaling["std"])
+        with torch.no_grad():
+            scores_C = network(inputs, torch.tensor([len(row)]))[0] * target["std"] + target["mean"]
+        found.append(scores_C.tolist())
+    return found
+
+
+def plain_logprobs(directory: Path, ids: list[int]) -> list[float]:
+    _, network = _loaded(directory)
+    assert isinstance(network, LanguageModel)
+    with torch.no_grad():
+        logits_TV = network.logits(network(torch.tensor([ids]), Context()))[0]
+    logprobs_TV = functional.log_softmax(logits_TV, -1)
+    return [float(logprobs_TV[step, id_]) for step, id_ in enumerate(ids[1:])]
+
+
+def _loaded(directory: Path) -> tuple[dict[str, Any], Any]:
+    raw = json.loads((directory / "config.json").read_text())
+    network = build(ModelConfig.from_dict(raw), initialised=False)
+    network.load_state_dict(load_file(directory / "model.safetensors"))
+    return raw, network.eval()
+
+
+def near(one: list[Any], two: list[Any], tolerance: float = 1e-4) -> bool:
+    """Whether all numbers are, by their own size."""
+    first, second = np.asarray(one, dtype=float).ravel(), np.asarray(two, dtype=float).ravel()
+    pairs = zip(first, second, strict=True)
+    return all(math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in pairs)
