@@ -15,6 +15,7 @@ from benchmarks.service import Service, checked, wait_until
 
 ARCHITECTURES = ("rnn", "lstm", "gru", "transformer")
 SMALL = {"layers": 1, "width": 32, "max_steps": 80, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0}
+SEED = 2  # so few steps from any seed at all now and then leave a text on the wrong side
 
 pytestmark = pytest.mark.e2e
 
@@ -22,7 +23,10 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def classifiers(service: Service, reviews: Path) -> dict[str, str]:
     file = service.upload(reviews)
-    jobs = {a: service.train(model=a, training_file=file, suffix=f"reviews-{a}", training=SMALL) for a in ARCHITECTURES}
+    jobs = {
+        a: service.train(model=a, training_file=file, suffix=f"reviews-{a}", training=SMALL, seed=SEED)
+        for a in ARCHITECTURES
+    }
     ended = {a: service.finish(job["id"], 180) for a, job in jobs.items()}
     assert {a: (job["status"], job["error"]) for a, job in ended.items()} == {
         a: ("succeeded", None) for a in ARCHITECTURES
@@ -66,7 +70,9 @@ def test_a_jobs_checkpoint_answers_and_is_trained_further(
     assert [item["label"] for item in told] == ["good", "bad"]
     for mine, theirs in zip(told, final, strict=True):  # the version is the best of the checkpoints
         assert mine["probs"] == pytest.approx(theirs["probs"], abs=1e-6)
-    further = service.train(model=best["id"], training_file=service.upload(reviews), training={"max_steps": 3})
+    further = service.train(
+        model=best["id"], training_file=service.upload(reviews), training={"max_steps": 3}, seed=SEED
+    )
     done = service.finish(further["id"], 120)
     assert (done["status"], done["error"]) == ("succeeded", None)
     name, _, number = done["fine_tuned_model"].partition(":")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,21 @@ def test_a_seed_gives_every_weight(config: ModelConfig) -> None:
     assert all(torch.equal(value, two[name]) and value.isfinite().all() for name, value in one.items())
     assert any(not torch.equal(value, other[name]) for name, value in one.items())
     assert all(torch.equal(value, one[name]) for name, value in build(config).state_dict().items())
+
+
+@every_config
+def test_what_is_to_be_filled_from_a_file_is_not_initialised(config: ModelConfig) -> None:
+    state = torch.get_rng_state()
+    assert build(config, initialised=False).training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_networks_are_built_without_the_compiler() -> None:
+    """It takes torch seconds to import, which the first answer of an engine would wait for."""
+    code = "import sys; from models.tasks import build; from models.config import ModelConfig as M;"
+    code += "[build(M(architecture=a, task='generation', vocab_size=9, width=8)) for a in ('lstm', 'transformer')];"
+    code += "sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
 
 
 def test_recurrences_begin_orthogonal_and_an_lstm_by_remembering() -> None:
