@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from app.db.database import Database
 from app.files.service import Files
@@ -18,6 +19,11 @@ from benchmarks.postgres import Cluster, Missing, cluster
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TEMPLATE = "ostinato_template"
+
+# `make test` says of one tree always the same; `make test ARGS=--hypothesis-profile=search` draws other examples
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile("repeat")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

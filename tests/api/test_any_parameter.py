@@ -114,7 +114,7 @@ def requests(draw: st.DrawFn, operations: list[Operation], known: list[str]) -> 
 
 
 def test_nothing_that_is_sent_makes_the_service_fail(api: Api, known: list[str]) -> None:
-    @settings(max_examples=250, deadline=None, database=None)
+    @settings(max_examples=250, database=None)
     @given(request=requests(operations_of(api), known))
     def check(request: tuple[str, str, bytes | None]) -> None:
         method, target, content = request

@@ -302,7 +302,6 @@ OPTIONS = st.fixed_dictionaries(
 @given(options=OPTIONS, nothing=st.booleans())
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_stream_is_the_whole_reply_in_pieces(

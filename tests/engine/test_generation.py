@@ -64,7 +64,7 @@ def test_the_networks_of_these_tests_say_different_things(built: Any) -> None:
         max_size=10,
     ),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_a_crowd_that_comes_and_goes_changes_nothing(
     name: str, slots: int, prefill: int, alone: bool, arrivals: list[tuple[int, int, int, int | None]]
 ) -> None:

@@ -152,7 +152,7 @@ def check(logits: list[float], sequence: Sequence, drawn: int) -> None:
 @pytest.mark.parametrize("near", [4, 128])  # both the short look and the full sort
 @given(rows=st.lists(ROW, min_size=1, max_size=5))
 @example(rows=[(0, [0], [], {}), (0, [0], [], {}), (355, [0], [0], {"top_k": 10, "top_p": 0.5})])
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_mixed_batches_equal_the_reference_row_by_row(
     near: int, rows: list[tuple[int, list[int], list[int], Any]]
 ) -> None:

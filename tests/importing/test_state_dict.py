@@ -131,7 +131,7 @@ def test_sec_02_no_opcode_does_more(data: bytes, tmp_path: Path) -> None:
         read_pt(archive(tmp_path / "x.pt", data))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_sec_02_damaged_pickles_end_in_a_refusal(data: st.DataObject) -> None:
     buffer = io.BytesIO()

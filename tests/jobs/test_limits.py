@@ -56,7 +56,7 @@ def prepared(task: str, kind: str) -> Prepared:
     return Prepared(facts, rows, rows, None, None)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(requests())
 def test_what_is_accepted_can_be_trained(body: dict[str, Any]) -> None:
     try:

@@ -225,7 +225,5 @@ class Life(RuleBasedStateMachine):
 
 def test_every_life_of_a_job_is_as_the_model_says(database: Database) -> None:
     machine = type("LifeHere", (Life,), {"database": database})
-    effort = settings(
-        max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), database=None
-    )
+    effort = settings(max_examples=25, stateful_step_count=30, suppress_health_check=list(HealthCheck), database=None)
     run_state_machine_as_test(machine, settings=effort)

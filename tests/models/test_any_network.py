@@ -40,7 +40,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(config=configs(), lengths=lengths, seed=st.integers(0, 2**32 - 1), data=st.data())
 def test_any_network_trains_saves_loads_and_goes_on(
     config: ModelConfig, lengths: tuple[int, ...], seed: int, data: st.DataObject

@@ -87,7 +87,7 @@ class Slots(RuleBasedStateMachine):
 
 
 TestSlots = Slots.TestCase
-TestSlots.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestSlots.settings = settings(max_examples=25, stateful_step_count=20)
 
 
 def test_memory_follows_use() -> None:

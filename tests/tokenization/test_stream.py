@@ -47,7 +47,7 @@ sizes = st.lists(st.integers(0, 4), max_size=30)
 
 
 @kinds
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), sizes=sizes)
 def test_any_ids_in_any_chunks(kind: str, data: st.DataObject, sizes: list[int]) -> None:
     """Also ids that are no valid UTF-8, as a network may emit them."""
@@ -57,7 +57,7 @@ def test_any_ids_in_any_chunks(kind: str, data: st.DataObject, sizes: list[int])
 
 
 @kinds
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=texts, sizes=sizes)
 def test_only_whole_characters(kind: str, text: str, sizes: list[int]) -> None:
     tokenizer = TOKENIZERS[kind]
@@ -69,7 +69,7 @@ def test_only_whole_characters(kind: str, text: str, sizes: list[int]) -> None:
 
 
 @kinds
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     text=texts,
     stops=st.lists(st.text(st.sampled_from("abé日 "), min_size=1, max_size=5), min_size=1, max_size=4),
@@ -125,7 +125,7 @@ def _foreign() -> list[Tokenizer]:
 
 
 @pytest.mark.parametrize("tokenizer", _foreign(), ids=["wordpiece", "llama", "wordlevel"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ids=st.lists(st.sampled_from([0, 1, 2, 3, 7, (4, 5, 6)]), max_size=20), sizes=sizes)
 def test_foreign_tokenizers(tokenizer: Tokenizer, ids: list[int | tuple[int, ...]], sizes: list[int]) -> None:
     flat = [i for item in ids for i in (item if isinstance(item, tuple) else (item,))]

@@ -28,7 +28,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @kinds
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=texts)
 @example("")
 @example("  leading\n\n\ttrailing  \r\n")
@@ -66,7 +66,7 @@ def test_save_and_load(kind: str, tmp_path: Path) -> None:
 
 
 @kinds
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=texts.filter(lambda text: "<" not in text))
 def test_the_file_means_the_same_to_the_library(kind: str, text: str) -> None:
     native = tokenizers.Tokenizer.from_str(TRAINED[kind]._definition)
@@ -221,7 +221,7 @@ def test_strange_characters_are_not_remembered_for_ever(kind: str) -> None:
 
 
 @kinds
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=texts)
 def test_no_token_stands_for_more_than_the_longest(kind: str, text: str) -> None:
     longest = TRAINED[kind].longest

@@ -101,7 +101,7 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
     return {"name": name, "content": content, "model": model, "task": task, "training": training}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(spec=trainings(), seed=st.integers(0, 2**31 - 1))
 def test_what_any_training_exports_is_what_is_served(spec: dict[str, Any], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

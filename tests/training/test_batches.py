@@ -23,7 +23,7 @@ def of(pieces: list[Batch]) -> list[int]:
     return sorted(int(target) for piece in pieces for target in piece.targets)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=80), st.integers(1, 16), st.integers(0, 9), st.integers(1, 99))
 def test_an_epoch_sees_every_row_once(lengths: list[int], size: int, seed: int, micro_tokens: int) -> None:
     data = rows(lengths)
@@ -56,7 +56,7 @@ def test_little_is_padding() -> None:
     assert sum(p.tokens for p in pieces) / sum(p.inputs.numel() for p in pieces) > 0.9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 500), st.integers(1, 40), st.integers(1, 8), st.integers(0, 5))
 def test_windows_are_the_text_and_hardly_overlap(length: int, window: int, size: int, seed: int) -> None:
     batches = StreamBatches(Stream(np.arange(length, dtype=np.int32), 0), size, seed, window=window, micro_tokens=64)
@@ -69,7 +69,7 @@ def test_windows_are_the_text_and_hardly_overlap(length: int, window: int, size:
     assert len(set(starts[: len(starts) // 2])) >= len(starts) // 2 - 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(2, 300), st.integers(0, 40), st.integers(2, 50), st.integers(0, 30), st.integers(1, 5))
 def test_every_held_out_token_is_predicted_once(
     length: int, context: int, window: int, overlap: int, rows: int

@@ -257,7 +257,7 @@ def test_lines_are_numbered_from_one_without_the_mark(tmp_path: Path) -> None:
     assert list(lines(source)) == [(1, "one\r\n"), (2, "two")]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(alphabet="ab  \n\t.é", max_size=400), st.integers(4, 40), st.integers(3, 60), st.integers(0, 400))
 def test_a_text_is_cut_by_what_it_says_alone(text: str, piece: int, block: int, cut: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -28,7 +28,7 @@ def on_disk(array: NDArray[Any]) -> bool:
     return isinstance(base, mmap.mmap)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(-9, 9), max_size=8), max_size=30), st.integers(1, 40))
 def test_numbers_come_back_in_order(rows: list[list[int]], buffer: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -36,7 +36,7 @@ def draws(count: int, seed: int = 1) -> list[int]:
     return random.Random(seed).sample(range(2**62), count)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**20)), min_size=1, max_size=200), st.floats(0.01, 0.9))
 def test_splits_follow_the_texts(rows: list[tuple[int, int]], fraction: float) -> None:
     sets, hashes = [NAMES[stratum] for stratum, _ in rows], [digest for _, digest in rows]
@@ -48,7 +48,7 @@ def test_splits_follow_the_texts(rows: list[tuple[int, int]], fraction: float) -
         assert any(label in labels and not held for labels, held in zip(sets, held_N, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=200), st.floats(0.01, 0.9))
 @example([0] * 15 + [1, 2], 0.390625)  # labels of one row, whose shares nobody else is to make up for
 def test_a_share_of_each_label_is_held_out(strata: list[int], fraction: float) -> None:
