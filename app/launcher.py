@@ -163,7 +163,7 @@ class Launcher:
             watching = asyncio.create_task(self._welcome())
             await self._stop.wait()
             watching.cancel()
-            self._tell("stopping")
+            self._tell("stopping: requests are answered, trainings saved (a second Ctrl+C ends all at once)")
             return 0
         finally:
             await self._stop_all(running)

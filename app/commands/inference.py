@@ -90,9 +90,9 @@ def verdict(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
     if item.get("value") is not None:
         return "", f"{item['value']:.4f}"
     scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
-    if item.get("labels") is not None:
+    if item.get("labels") is not None and not top_k:
         return " ".join(item["labels"]) or "-", " ".join(f"{scores.get(label, 0.0):.3f}" for label in item["labels"])
-    if top_k and top_k > 1:
+    if top_k and scores:
         return " ".join(scores), " ".join(f"{score:.3f}" for score in scores.values())
     best = scores.get(item["label"], max(item.get("probs") or [0.0]))
     return str(item["label"]), f"{best:.3f}"

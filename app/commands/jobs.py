@@ -34,7 +34,7 @@ def list_jobs(limit: Count = 20, as_json: Json = False) -> None:
         return
     rows = [
         (job["id"], state(job), f"{float(job.get('progress') or 0):.0%}", job["model"],
-         job.get("fine_tuned_model") or "", when(job["created_at"]))
+         job.get("fine_tuned_model") or (job.get("publish") or {}).get("name") or "", when(job["created_at"]))
         for job in found
     ]  # fmt: skip
     table(

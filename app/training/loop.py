@@ -110,8 +110,12 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        patience = self.settled.patience
-        return self.progress >= 1.0 or bool(patience and self.state.without_gain >= patience)
+        return self.progress >= 1.0 or self.hopeless
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many evaluations brought nothing better that more steps are not worth their time."""
+        return 0 < self.settled.patience <= self.state.without_gain
 
     def _step(self) -> None:
         settled, state = self.settled, self.state

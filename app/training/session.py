@@ -127,6 +127,8 @@ class Session:
         except StopRequested:
             self._save(training)
             raise
+        if training.hopeless and training.progress < 1.0:
+            self._tell_early(training)
         return self._finish(training)
 
     def check(self) -> None:
@@ -202,6 +204,11 @@ class Session:
         return training
 
     # While training.
+
+    def _tell_early(self, training: Training) -> None:
+        settled, state = training.settled, training.state
+        said = f"stopped early at step {state.step}: the last {settled.patience} evaluations brought no better"
+        self.events.note("early_stop", state.step, f"{said} {settled.metric} than step {state.best_step}'s")
 
     def _save(self, training: Training) -> None:
         progress.save(self.run / "resume", training.state, training.tensors(), training.settled.digests)

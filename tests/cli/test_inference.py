@@ -62,6 +62,9 @@ def test_values_and_several_labels_are_shown(service: Service, ostinato: Run) ->
     lines = ostinato("classify", "-m", "m", "x", "y").out.splitlines()
     assert lines[1].split() == ["1.2500", "x"]
     assert lines[2].split() == ["a", "b", "0.900", "0.600", "y"]
+    items[1]["labels"], items[1]["label"] = [], None  # none is above the threshold, and one is asked for
+    items[1]["scores"] = items[1]["scores"][:1]
+    assert ostinato("classify", "-m", "m", "x", "y", "--top-k", "1").out.splitlines()[2].split() == ["a", "0.900", "y"]
 
 
 def test_a_model_must_be_named(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,3 +154,11 @@ def test_every_option_of_a_training_is_explained() -> None:
     assert not [f.name for f in msgspec.structs.fields(TrainingOptions) if not HELP.get(f.name)]
     for field, words in WORDS.items():
         assert all(word in HELP[field] for word in words), field
+
+
+def test_the_list_tells_what_a_job_is_to_become(service: Service, ostinato: Run) -> None:
+    jobs = [DONE, {**JOB, "id": "ftjob-2", "publish": {"name": "reviews-next"}}]
+    service.routes["GET /v1/fine_tuning/jobs"] = (200, {"object": "list", "data": jobs, "has_more": False})
+    lines = [line.split() for line in ostinato("jobs").out.splitlines()]
+    assert ("ftjob-1" in lines[1], "reviews:1" in lines[1]) == (True, True)
+    assert ("ftjob-2" in lines[2], "reviews-next" in lines[2]) == (True, True)

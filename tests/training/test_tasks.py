@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from app import checkpoint
-from app.protocol import CheckpointSaved, Done, Metrics, Phase, TrainEvent, TrainFailed
+from app.protocol import CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
 from app.tokenization.tokenizer import Tokenizer
 from models.interface import Context
 from models.tasks import Classifier, LanguageModel, build
@@ -311,7 +311,9 @@ def test_class_weights_smoothing_and_early_stopping(tmp_path: Path) -> None:
     run = runs.make(tmp_path, "rows.csv", runs.table(60), training=training)
     events = runs.train(run)
     done(events)
-    assert max(e.step for e in events if isinstance(e, Metrics)) < 500
+    assert (last := max(e.step for e in events if isinstance(e, Metrics))) < 500
+    [told] = [e for e in events if isinstance(e, Note) and e.kind == "early_stop"]
+    assert told.step == last and f"stopped early at step {last}: the last 2 evaluations" in told.message
     assert runs.settled(run)["class_weights"] == pytest.approx([1.0, 1.0], abs=0.1)
 
 
