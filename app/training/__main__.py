@@ -7,6 +7,7 @@ is Broke then, or TrainFailed where it came again), 75 where the lease ended; an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -46,7 +47,7 @@ def train(given: argparse.Namespace) -> int:
     lease.watch(sys.stdin.fileno() if given.lease_seconds else -1, given.lease_seconds)
     stop = _Stop()
     signal.signal(signal.SIGTERM, stop)
-    os.nice(NICENESS)
+    _step_back()
     share_the_machine()
     # Only now what takes seconds to import: the lease is being watched already.
     from app.training.events import Events
@@ -61,6 +62,15 @@ def train(given: argparse.Namespace) -> int:
         session.break_off(error)
         return 1
     return 0
+
+
+def _step_back() -> None:
+    """Be nice, and let the whole session be so: Linux shares cores among sessions (its autogroups) before it looks at
+    the niceness of their processes."""
+    os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():  # else it is the session of whoever typed the command
+        with contextlib.suppress(OSError):  # a system without autogroups
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 class _Stop:
