@@ -163,11 +163,15 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
 
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
     """Of a new Transformer: those that are given; what is not follows the wish as closely as it fits."""
+    shared = options.kv_heads or 1  # keys and values, each by as many heads
+    heads = options.heads or max(shared, heads - heads % shared)
+    pair = 2 * heads  # a head turns its values two by two
+    if options.width is None:
+        return heads, pair * max(1, round(width / pair))
     if options.heads is None:
-        width = options.width or width
-        return next((n for n in range(heads, 0, -1) if width % (2 * n) == 0), 1), width
-    pair = 2 * options.heads  # a head turns its values two by two
-    return options.heads, options.width or pair * max(1, round(width / pair))
+        fitting = (n for n in range(heads, 0, -shared) if options.width % (2 * n) == 0)
+        heads = next(fitting, shared)
+    return heads, options.width
 
 
 def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
@@ -181,8 +185,6 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 
 def _check_network(options: TrainingOptions, known: Known) -> None:
     """Let the configuration itself say what no network can be."""
-    if options.kv_heads is not None and options.heads is None:
-        raise OptionError("kv_heads", "needs heads beside it, of which it must be a divisor")
     heads, width = heads_and_width(options, 4, 128)
     given = {name: getattr(options, name) for name in SHAPE if getattr(options, name) is not None}
     given |= {"heads": heads, "width": width, "vocab_size": SMALLEST_VOCABULARY}

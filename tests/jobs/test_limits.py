@@ -82,6 +82,17 @@ def test_any_number_of_heads_gets_a_width_that_fits(heads: int) -> None:
     assert abs(model.width - 128) <= heads or model.width == 2 * heads
 
 
+@pytest.mark.parametrize(("kv_heads", "width", "heads"), [(1, None, 4), (2, None, 4), (3, None, 3), (8, None, 8),
+                                                          (2, 100, 2), (3, 96, 3), (1, 6, 3)])  # fmt: skip
+def test_shared_keys_get_heads_that_fit(kv_heads: int, width: int | None, heads: int) -> None:
+    options = {"kv_heads": kv_heads} | ({} if width is None else {"width": width})
+    request = parse({"model": "transformer", "training_file": "file-1", "training": options})
+    spec = TrainSpec(request.model, DataFile("inputs/a", "a", ""), 1, training=request.training)
+    model = config.settle(spec, prepared("classification", "tokens"), None, "cpu", 1).config
+    assert (model.heads, model.kv_heads) == (heads, kv_heads) and model.width % (2 * heads) == 0
+    assert model.width == width if width else abs(model.width - 128) <= heads
+
+
 @pytest.mark.parametrize("options", [{"tokenizer": "char"}, {"vocab_size": 300}])
 def test_what_is_for_texts_is_refused_for_numbers(options: dict[str, Any]) -> None:
     request = parse({"model": "gru", "training_file": "file-1", "training": options})
