@@ -1,8 +1,9 @@
-# Ostinato: API, engine and worker in one image; the command says which. Without a GPU by default:
+# Ostinato: API, engine and worker in one image; the command says which. Which build of PyTorch is in it:
 #   docker build -t ostinato --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
-# takes PyTorch's builds for processors alone (a quarter of the size). With CUDA:
+# takes the builds for processors alone (a quarter of the size). For a CUDA of your choice:
 #   docker build -t ostinato --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-# and run it with `--gpus all`. Without the argument PyTorch comes from the default package index.
+# and run it with `--gpus all`. Without the argument PyTorch comes from the default package index, which on Linux brings
+# CUDA along and runs without a GPU too.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 

@@ -6,10 +6,12 @@ Knows msgspec and its complaints; knows no route. What a body may hold is said b
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import msgspec
 from fastapi import Request
+from msgspec import inspect
 
 from app.api.context import context_of
 from app.api.errors import nearest
@@ -19,6 +21,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
 MILLISECONDS = re.compile("[1-9][0-9]{0,10}")
 MISSING = re.compile(r"Object missing required field `(.*?)`")
+STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # of a place: a field's name, or `[0]`
 
 
 class JsonBody(Generic[T]):
@@ -50,11 +53,36 @@ class JsonBody(Generic[T]):
         prefix = f"{place}." if place else ""
         if found := UNKNOWN.match(what):
             name = found.group(1)
-            hint = "" if place else nearest(name, self.kind.__struct_encode_fields__)
+            hint = nearest(name, fields_at(self.kind, place))
             return InvalidRequest(f"unknown field {prefix + name!a}{hint}", code="unknown_field", param=prefix + name)
         if found := MISSING.match(what):
             return InvalidRequest(f"{prefix}{found.group(1)} is missing", param=prefix + found.group(1))
         return InvalidRequest(f"{place or 'the body'}: {what[:1].lower()}{what[1:]}", param=place or None)
+
+
+def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
+    """What objects at a place of a body may hold: at `stream_options`, at `input[0]`, or at "", the body itself."""
+    here = _plain([inspect.type_info(kind)])
+    for step in STEP.findall(place):
+        here = _plain(found for part in here for found in _inside(part, step))
+    return [field.encode_name for part in here if isinstance(part, inspect.StructType) for field in part.fields]
+
+
+def _plain(kinds: Iterable[inspect.Type]) -> list[inspect.Type]:
+    """Each kind that a value may be of: of a union, its members."""
+    found: list[inspect.Type] = []
+    for kind in kinds:
+        if isinstance(kind, inspect.UnionType):
+            found += _plain(kind.types)
+        else:
+            found += _plain([kind.type]) if isinstance(kind, inspect.Metadata) else [kind]
+    return found
+
+
+def _inside(kind: inspect.Type, step: str) -> list[inspect.Type]:
+    if isinstance(kind, inspect.StructType):
+        return [field.type for field in kind.fields if field.encode_name == step]
+    return [kind.item_type] if isinstance(kind, inspect.CollectionType) and step.startswith("[") else []
 
 
 def _check_type(content_type: str | None) -> None:

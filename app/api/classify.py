@@ -15,7 +15,7 @@ from starlette.responses import Response
 from app.api.auth import principal_of
 from app.api.bodies import JsonBody, reference_of, seconds_of
 from app.api.context import context_of
-from app.api.describe import reads, replies
+from app.api.describe import Noted, reads, replies
 from app.api.presence import attended
 from app.api.replies import JsonReply, answer_headers
 from app.inference.inputs import Limits, Pair
@@ -84,12 +84,11 @@ _EXAMPLE: dict[str, Any] = {
         {
             "index": 0,
             "label": "positive",
-            "probs": [0.02, 0.07, 0.91],
-            "num_classes": 3,
+            "probs": [0.09, 0.91],
+            "num_classes": 2,
             "scores": [
                 {"label": "positive", "score": 0.91},
-                {"label": "neutral", "score": 0.07},
-                {"label": "negative", "score": 0.02},
+                {"label": "negative", "score": 0.09},
             ],
             "labels": None,
             "value": None,
@@ -108,6 +107,14 @@ _DOCS: dict[str, Any] = {
         ClassifyRequest,
         one_text={"model": "demo-sentiment-lstm", "input": "I love this!"},
         several_texts={"model": "demo-sentiment-lstm", "input": ["I love this!", "Not my thing."], "top_k": 1},
+        pair=Noted(
+            {"model": "pairs", "input": {"text": "it rains", "text_pair": "rain is falling"}},
+            "Two texts judged together, for a version trained on pairs, such as that of docs/pairs.md",
+        ),
+        numbers=Noted(
+            {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
+            "A series of steps, for a version trained on numbers, such as that of docs/numeric.md",
+        ),
     ),
     "responses": replies(ClassifyReply, _EXAMPLE),
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+
+from app.api.parameters import illustrate
 
 REF = "#/components/schemas/{name}"
 MEANINGS = {
@@ -40,14 +42,24 @@ class ErrorReply(msgspec.Struct, frozen=True):
     error: ErrorDetail
 
 
+class Noted(NamedTuple):
+    """An example of a body, and what must be there for it to work."""
+
+    value: dict[str, Any]
+    summary: str
+
+
 def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
     _documented[kind.__name__] = kind
     return {"$ref": REF.format(name=kind.__name__)}
 
 
-def reads(kind: type[msgspec.Struct], **examples: dict[str, Any]) -> dict[str, Any]:
+def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
     """`openapi_extra` of a route whose handler decodes the body by itself."""
-    named = {name.replace("_", " "): {"value": value} for name, value in examples.items()}
+    named = {
+        name.replace("_", " "): said._asdict() if isinstance(said, Noted) else {"value": said}
+        for name, said in examples.items()
+    }
     content = {"application/json": {"schema": _ref(kind), "examples": named}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -79,7 +91,7 @@ def _error(status: int) -> dict[str, Any]:
 
 
 def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) -> dict[str, Any]:
-    """Add the structs' schemas, the key, and take out what FastAPI says of errors that we never send."""
+    """Add schemas, the key and examples of parameters, and take out what FastAPI says of errors that we never send."""
     components = document.setdefault("components", {})
     _, schemas = msgspec.json.schema_components(_documented.values(), ref_template=REF)
     schemas |= components.get("schemas", {})
@@ -89,6 +101,7 @@ def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) ->
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
+            illustrate(operation)
             replies_ = operation.get("responses", {})
             if "HTTPValidationError" in str(replies_.get("422", "")):
                 del replies_["422"]

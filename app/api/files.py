@@ -15,6 +15,7 @@ from app.api.context import Services
 from app.api.describe import COMMON, failures, replies
 from app.api.errors import IN_PARTS
 from app.api.forms import Form, read_form
+from app.api.parameters import FILE_ID
 from app.api.replies import JsonReply
 from app.errors import InvalidRequest, TooLarge
 from app.files.records import FORMATS, StoredFile
@@ -68,7 +69,7 @@ class FileDeleted(msgspec.Struct, frozen=True):
 
 
 EXAMPLE: dict[str, Any] = {
-    "id": "file-5f2c9a7be1d04c3386f0a1b2",
+    "id": FILE_ID,
     "object": "file",
     "bytes": 482133,
     "created_at": 1745383065,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.api.auth import Principal
 from app.api.bodies import JsonBody
 from app.api.context import Services
-from app.api.describe import COMMON, reads, replies
+from app.api.describe import COMMON, Noted, reads, replies
 from app.api.fine_tuning_objects import (
     CheckpointList,
     EventList,
@@ -21,6 +21,7 @@ from app.api.fine_tuning_objects import (
     event_object,
     job_object,
 )
+from app.api.parameters import FILE_ID, JOB_ID
 from app.api.replies import JsonReply
 from app.errors import InvalidRequest
 from app.jobs.request import JobRequest, parse
@@ -32,7 +33,7 @@ FOUND = (*COMMON, 404)
 _body: JsonBody[Any] = JsonBody(cast(Any, dict[str, Any]))
 
 EXAMPLE: dict[str, Any] = {
-    "id": "ftjob-2c61d4a09b7f4e5a8d3c1b0f",
+    "id": JOB_ID,
     "object": "fine_tuning.job",
     "created_at": 1745383065,
     "finished_at": None,
@@ -45,7 +46,7 @@ EXAMPLE: dict[str, Any] = {
     "seed": 1,
     "status": "queued",
     "trained_tokens": None,
-    "training_file": "file-5f2c9a7be1d04c3386f0a1b2",
+    "training_file": FILE_ID,
     "validation_file": None,
     "estimated_finish": None,
     "integrations": None,
@@ -65,7 +66,7 @@ EXAMPLE: dict[str, Any] = {
     "training": {"epochs": 5},
 }
 _EVENT = {
-    "id": "ftevent-77a1",
+    "id": "ftevent-77a1b2c3d4e5f60718293a4b",
     "object": "fine_tuning.job.event",
     "created_at": 1745383070,
     "level": "info",
@@ -74,14 +75,16 @@ _EVENT = {
     "data": {"step": 100, "total_steps": 400, "train_loss": 0.4211},
 }
 _CHECKPOINT = {
-    "id": "ftckpt-19c0",
+    "id": "ftckpt-19c0d1e2f30415263748596a",
     "object": "fine_tuning.job.checkpoint",
     "created_at": 1745383090,
-    "fine_tuned_model_checkpoint": "ftckpt-19c0",
+    "fine_tuned_model_checkpoint": "ftckpt-19c0d1e2f30415263748596a",
     "fine_tuning_job_id": EXAMPLE["id"],
     "step_number": 200,
     "metrics": {"step": 200, "train_loss": 0.39, "valid_loss": 0.44},
 }
+
+_FILE_FIRST = "put an id of yours for the file, from POST /v1/files or GET /v1/files"
 
 
 async def job_request(request: Request) -> JobRequest:
@@ -101,16 +104,19 @@ async def job_request(request: Request) -> JobRequest:
     response_model=None,
     openapi_extra=reads(
         JobRequest,
-        least={"model": "lstm", "training_file": EXAMPLE["training_file"]},
-        more={
-            "model": "transformer",
-            "training_file": EXAMPLE["training_file"],
-            "task": "classification",
-            "suffix": "reviews",
-            "seed": 1,
-            "publish": {"alias": "champion"},
-            "training": {"epochs": 5, "layers": 4, "width": 256},
-        },
+        least=Noted({"model": "lstm", "training_file": FILE_ID}, f"The least; {_FILE_FIRST}"),
+        more=Noted(
+            {
+                "model": "transformer",
+                "training_file": FILE_ID,
+                "task": "classification",
+                "suffix": "reviews",
+                "seed": 1,
+                "publish": {"alias": "champion"},
+                "training": {"epochs": 5, "layers": 4, "width": 256},
+            },
+            f"More; {_FILE_FIRST}",
+        ),
     ),
     responses=replies(JobObject, EXAMPLE, FOUND),
 )

@@ -16,6 +16,7 @@ from app.api.auth import Principal
 from app.api.bodies import JsonBody
 from app.api.context import Services
 from app.api.describe import COMMON, reads, replies
+from app.api.parameters import MODEL, OTHER
 from app.api.registry_objects import (
     ALIAS_EXAMPLE,
     EXAMPLE,
@@ -145,7 +146,7 @@ def retrieve_version(context: Services, principal: Principal, name: str, version
     summary="Delete a version",
     description="Refused with `version_in_use` while an alias points at it. Its bytes go after a time of grace.",
     response_model=None,
-    responses=replies(RegistryDeleted, {"id": "reviews:3", "object": "model.version", "deleted": True}, FOUND),
+    responses=replies(RegistryDeleted, {"id": f"{MODEL}:1", "object": "model.version", "deleted": True}, FOUND),
 )
 def delete_version(context: Services, principal: Principal, name: str, version: int) -> Response:
     gone = context.registry.delete_version(name, version, principal)
@@ -158,7 +159,7 @@ def delete_version(context: Services, principal: Principal, name: str, version: 
     summary="Point an alias at a version",
     description="With `expected_version` only if the alias is there now; else 409 `alias_conflict`, not to be retried.",
     response_model=None,
-    openapi_extra=reads(AliasRequest, move={"version": 3}, safely={"version": 3, "expected_version": 2}),
+    openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),
     responses=replies(AliasObject, ALIAS_EXAMPLE, (*FOUND, 409)),
 )
 def set_alias(
@@ -185,7 +186,9 @@ def set_alias(
     summary="Remove an alias",
     description="Its history stays. With `expected_version` only if it points there now.",
     response_model=None,
-    responses=replies(RegistryDeleted, {"id": "reviews@old", "object": "model.alias", "deleted": True}, (*FOUND, 409)),
+    responses=replies(
+        RegistryDeleted, {"id": f"{MODEL}@champion", "object": "model.alias", "deleted": True}, (*FOUND, 409)
+    ),
 )
 def delete_alias(
     context: Services, principal: Principal, name: str, alias: str, expected_version: int | None = None
@@ -198,10 +201,10 @@ def delete_alias(
 _MOVE: dict[str, Any] = {
     "id": 7,
     "object": "model.alias_move",
-    "model": "reviews",
+    "model": MODEL,
     "alias": "champion",
-    "from_version": 2,
-    "to_version": 3,
+    "from_version": None,
+    "to_version": 1,
     "principal": "local",
     "created_at": 1745383065,
 }
@@ -260,7 +263,10 @@ def search(
         ComparisonObject,
         {
             "object": "model.comparison",
-            "versions": [EXAMPLE, {**EXAMPLE, "id": "reviews:2", "version": 2, "aliases": []}],
+            "versions": [
+                EXAMPLE,
+                {**EXAMPLE, "id": f"{OTHER}:1", "model": OTHER, "architecture": "rnn", "aliases": []},
+            ],
             "figures": {"test.accuracy": [0.912, 0.897]},
             "best": {"test.accuracy": 0},
         },
@@ -270,7 +276,7 @@ def search(
 def compare(
     context: Services,
     principal: Principal,
-    versions: Annotated[str, Query(examples=["reviews:2,reviews@champion"])],
+    versions: str,
 ) -> Response:
     references = [reference for reference in versions.split(",") if reference]
     if not 1 <= len(references) <= MOST_COMPARED:

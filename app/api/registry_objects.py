@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from app.api.parameters import JOB_ID, MODEL
 from app.errors import InvalidRequest
 from app.registry.records import Alias, AliasMove, Model, Version
 from app.registry.search import Comparison
@@ -121,10 +122,10 @@ class ComparisonObject(msgspec.Struct, frozen=True):
 
 
 EXAMPLE: dict[str, Any] = {
-    "id": "reviews:3",
+    "id": f"{MODEL}:1",
     "object": "model.version",
-    "model": "reviews",
-    "version": 3,
+    "model": MODEL,
+    "version": 1,
     "status": "ready",
     "task": "classification",
     "architecture": "lstm",
@@ -138,26 +139,26 @@ EXAMPLE: dict[str, Any] = {
     "owner": "local",
     "created_at": 1745383065,
     "deleted_at": None,
-    "job_id": "ftjob-2c61d4a09b7f4e5a8d3c1b0f",
-    "labels": ["negative", "neutral", "positive"],
+    "job_id": JOB_ID,
+    "labels": ["negative", "positive"],
     "config": {"architecture": "lstm", "layers": 2, "width": 256},
 }
 MODEL_EXAMPLE: dict[str, Any] = {
-    "id": "reviews",
+    "id": MODEL,
     "object": "registry.model",
-    "name": "reviews",
+    "name": MODEL,
     "owner": "local",
     "created_at": 1745383065,
-    "versions": 3,
+    "versions": 1,
     "latest": EXAMPLE,
-    "aliases": {"champion": 3},
+    "aliases": {"champion": 1},
 }
 ALIAS_EXAMPLE: dict[str, Any] = {
-    "id": "reviews@champion",
+    "id": f"{MODEL}@champion",
     "object": "model.alias",
-    "model": "reviews",
+    "model": MODEL,
     "alias": "champion",
-    "version": 3,
+    "version": 1,
     "required": False,
     "updated_at": 1745383065,
 }

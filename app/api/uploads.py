@@ -12,16 +12,18 @@ from starlette.responses import Response
 from app.api.auth import Principal
 from app.api.bodies import JsonBody
 from app.api.context import Services
-from app.api.describe import COMMON, reads, replies
+from app.api.describe import COMMON, Noted, reads, replies
 from app.api.files import EXAMPLE as FILE_EXAMPLE
 from app.api.files import FileObject, file_object
 from app.api.forms import Form, read_form
+from app.api.parameters import PART_IDS, UPLOAD_ID
 from app.api.replies import JsonReply
 from app.errors import InvalidRequest
 from app.files.uploads import MOST_PARTS, Upload, Uploads
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
 FOUND = (*COMMON, 404)
+_PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` gave"
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +44,7 @@ class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`part_ids` in the order in which the parts are joined."""
 
-    part_ids: Annotated[list[str], Meta(min_length=1, max_length=MOST_PARTS)]
+    part_ids: Annotated[list[str], Meta(min_length=1, max_length=MOST_PARTS, description=_PARTS_FROM)]
     md5: str | None = None
 
 
@@ -68,7 +70,7 @@ class PartObject(msgspec.Struct, frozen=True):
 
 
 _EXAMPLE: dict[str, Any] = {
-    "id": "upload-8f1f0a2b3c4d5e6f7a8b9c0d",
+    "id": UPLOAD_ID,
     "object": "upload",
     "bytes": 482133,
     "created_at": 1745383065,
@@ -79,7 +81,7 @@ _EXAMPLE: dict[str, Any] = {
     "file": None,
 }
 _PART: dict[str, Any] = {
-    "id": "part-1b2c",
+    "id": PART_IDS[0],
     "object": "upload.part",
     "created_at": 1745383066,
     "upload_id": _EXAMPLE["id"],
@@ -154,7 +156,10 @@ def add_part(
     operation_id="complete_upload",
     summary="Join the parts into a file",
     response_model=None,
-    openapi_extra=reads(CompleteRequest, join={"part_ids": ["part-1b2c", "part-3d4e"]}),
+    openapi_extra=reads(
+        CompleteRequest,
+        join=Noted({"part_ids": list(PART_IDS)}, "Put the ids that POST /v1/uploads/{upload_id}/parts gave"),
+    ),
     responses=replies(UploadObject, _EXAMPLE | {"status": "completed", "file": FILE_EXAMPLE}, FOUND),
 )
 def complete(

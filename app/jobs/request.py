@@ -11,10 +11,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from app.errors import InvalidRequest
 from app.jobs import limits
@@ -38,7 +38,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A checked request. `training` holds the settings of all places where clients may put them."""
 
     model: str
-    training_file: str
+    training_file: Annotated[str, Meta(description="An id that `POST /v1/files` gave; `GET /v1/files` lists them")]
     validation_file: str | None = None
     suffix: str | None = None
     seed: int | None = None

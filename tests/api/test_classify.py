@@ -299,6 +299,10 @@ def test_bad_requests(api: Api, shelf: Shelf) -> None:
         assert client.post("/v1/classify", json={"input": "a"}).json()["error"]["code"] == "model_missing"
         typo = client.post("/v1/classify", json={"model": "mood", "inputs": "a"}).json()["error"]
         assert typo["message"] == "unknown field 'inputs'; did you mean 'input'?"
+        for inner in ({"text": "a", "textpair": "b"}, ["a", {"text": "a", "textpair": "b"}]):
+            error = client.post("/v1/classify", json={"model": "mood", "input": inner}).json()["error"]
+            assert error["message"].endswith("textpair'; did you mean 'text_pair'?"), error
+            assert error["code"] == "unknown_field" and error["param"].endswith(".textpair")
         surrogate = client.post("/v1/classify", content=b'{"model": "mood", "input": "\\ud800"}')
         assert surrogate.status_code == 400
 

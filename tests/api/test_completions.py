@@ -291,6 +291,11 @@ def test_unknown_field_names_the_nearest(api: Api, client: openai.OpenAI) -> Non
         "param": "max_token",
         "code": "unknown_field",
     }
+    with api.client() as http:
+        inner = {"model": "echo", "prompt": "a", "stream": True, "stream_options": {"include_usag": True}}
+        error = http.post("/v1/completions", json=inner).json()["error"]
+    assert error["message"] == "unknown field 'stream_options.include_usag'; did you mean 'include_usage'?"
+    assert error["param"] == "stream_options.include_usag"
 
 
 def test_models_of_the_wrong_kind(client: openai.OpenAI) -> None:
