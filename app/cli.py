@@ -13,7 +13,7 @@ import typer
 
 from app.commands import doctor, files, inference, jobs, local, registry, serve, train, transfer
 from app.errors import OstinatoError
-from app.settings import SettingError
+from app.settings import REFUSED, SettingError
 
 INTERRUPTED = 130
 
@@ -37,7 +37,7 @@ def main() -> None:
     try:
         program()
     except SettingError as error:
-        fail(error, 2)
+        fail(error, REFUSED)
     except OstinatoError as error:
         fail(error, 1)
     except KeyboardInterrupt:

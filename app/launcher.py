@@ -23,7 +23,7 @@ import msgspec
 from app import private, programs
 from app.binding import address_of, check_bind
 from app.errors import OstinatoError
-from app.settings import PREFIX, SettingError, Settings
+from app.settings import PREFIX, REFUSED, SettingError, Settings
 from app.supervision import Child, Command, Keeper, describe, ending
 
 API_GRACE = 15.0  # open requests may finish
@@ -145,6 +145,7 @@ class Launcher:
         self._out = out
         self._keepers: list[Keeper] = []
         self._signals = 0
+        self._status = 0
         self._unwritten = False  # the list of programs, when it was tried last
         self._stop = asyncio.Event()
 
@@ -158,13 +159,13 @@ class Launcher:
         running = self._keep("engine")
         try:
             if not await self._migrated():
-                return 1
+                return self._status or 1
             running += self._keep("api", "worker")
             watching = asyncio.create_task(self._welcome())
             await self._stop.wait()
             watching.cancel()
             self._tell("stopping: requests are answered, trainings saved (a second Ctrl+C ends all at once)")
-            return 0
+            return self._status
         finally:
             await self._stop_all(running)
             listing.cancel()
@@ -173,7 +174,13 @@ class Launcher:
     def _keep(self, *names: str) -> list[asyncio.Task[None]]:
         fresh = [Keeper(c, self._environment, self._say) for c in self._plan.programs if c.name in names]
         self._keepers += fresh
-        return [asyncio.create_task(keeper.run()) for keeper in fresh]
+        return [asyncio.create_task(self._watch(keeper)) for keeper in fresh]
+
+    async def _watch(self, keeper: Keeper) -> None:
+        if not await keeper.run():
+            self._status = REFUSED
+            self._tell(f"the {keeper.command.name} refuses its settings ({ending(REFUSED)}); the reason is above")
+            self._stop.set()
 
     async def _stop_all(self, running: list[asyncio.Task[None]]) -> None:
         """First those that take work, then the one that does it: open requests end with an answer."""
@@ -204,6 +211,7 @@ class Launcher:
             await child.stop()
         code = await finished
         if code and not self._stop.is_set():
+            self._status = REFUSED if code == REFUSED else 1
             self._tell(f"the database could not be prepared ({ending(code)}); the reason is above")
         return code == 0
 

@@ -10,11 +10,13 @@ import difflib
 import hashlib
 import os
 import platform
+import re
 import tempfile
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +24,13 @@ from msgspec import Meta
 from app.errors import InvalidRequest
 
 PREFIX = "OSTINATO_"
+REFUSED = 2  # exit status of a program whose settings or arguments cannot be: another start would end the same
 SOCKET_PATH_LIMIT = 78  # a UNIX socket's path has 103 bytes at most (Linux: 107), of which its name takes up to 25
+
+# How URLs begin, known before any program starts; what is wrong with the rest, those find who open them.
+_DATABASES = re.compile(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://.*")
+_BUCKETS = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
+_STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://server"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
@@ -146,17 +154,59 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
         where, _, place = str(error).partition(" - at `$.")
-        raise SettingError(f"{PREFIX}{place.rstrip('`').upper()}: {where}") from None
+        name = place.rstrip("`")
+        hint = f"; it can be {_listed(_choices(name))}" if _choices(name) else ""
+        raise SettingError(f"{PREFIX}{name.upper()}: {where}{hint}") from None
     _ = settings.keys  # malformed keys stop the start, not the first request
+    _check_database(settings.database_url)
+    _check_storage(settings.storage_url)
     return settings
 
 
+def _check_database(url: str) -> None:
+    if url and not _DATABASES.fullmatch(url):
+        raise SettingError(f"{PREFIX}DATABASE_URL cannot be used; it looks like sqlite:///path or postgresql://…")
+
+
+def _check_storage(url: str) -> None:
+    """The URL is not repeated: it may hold a secret."""
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SettingError(f"{PREFIX}STORAGE_URL cannot be read ({error}); it can be {_STORES}") from None
+    if parts.scheme in _BUCKETS:
+        if not parts.netloc:
+            raise SettingError(f"{PREFIX}STORAGE_URL names no bucket; it looks like {parts.scheme}://bucket")
+    elif parts.scheme not in ("", "file"):
+        raise SettingError(f"{PREFIX}STORAGE_URL cannot begin with {parts.scheme!r}; it can be {_STORES}")
+    elif parts.netloc not in ("", "localhost") or not parts.path:
+        raise SettingError(f"{PREFIX}STORAGE_URL names no folder; a folder has three slashes: file:///folder")
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Settings)
+
+
+def _choices(name: str) -> tuple[str, ...]:
+    """The words that a setting may be, in their order; none where it is anything else."""
+    hint = _hints().get(name)
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
 def help_lines() -> list[tuple[str, str, str]]:
-    """(variable, default, meaning) of every setting, in order."""
+    """(variable, default, meaning) of every setting, in order; the meaning names the words that it may be."""
     lines = []
     for field in msgspec.inspect.type_info(Settings).fields:  # type: ignore[attr-defined]
         meta = (field.type.extra_json_schema or {}) if isinstance(field.type, msgspec.inspect.Metadata) else {}
-        lines.append((PREFIX + field.name.upper(), str(field.default), str(meta.get("description", ""))))
+        words = f": {_listed(_choices(field.name))}" if _choices(field.name) else ""
+        lines.append((PREFIX + field.name.upper(), str(field.default), str(meta.get("description", "")) + words))
     return lines
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from app import backoff
 from app.programs import Program
+from app.settings import REFUSED
 
 POLL = 0.05  # seconds between two looks at a child
 PR_SET_PDEATHSIG = 1
@@ -142,28 +143,37 @@ class Keeper:
             return None
         return Program(self.command.name, child.pid, round(child.started_at, 3), self._restarts)
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
+        """Until it is stopped; False if the program refuses its settings, so that another start would not help.
+
+        Settings stay as they are: what refuses them at a later start misses something else, and may find it again.
+        """
         falls = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            how = await self._run_once()
+            how, code = await self._run_once()
             if self._stopping.is_set():
-                return
+                break
+            if code == REFUSED and not self._restarts:
+                return False
             falls = backoff.falls(falls, time.monotonic() - began)
             pause = backoff.delay(falls)
             self._say(self.command.name, f"{how}; starts again in {pause:.1f} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             self._restarts += 1
+        return True
 
-    async def _run_once(self) -> str:
-        """How it ended, or why it was not started: a machine that has no process or memory left now may have later."""
+    async def _run_once(self) -> tuple[str, int | None]:
+        """How it ended, in words and as its exit status; or why it was not started: a machine that has no process or
+        memory left now may have later."""
         try:
             child = self._child = Child(self.command, self._environment, self._say)
         except (OSError, subprocess.SubprocessError) as error:
-            return f"could not be started ({describe(error)})"
+            return f"could not be started ({describe(error)})", None
         try:
-            return f"ended ({ending(await child.wait())})"
+            code = await child.wait()
+            return f"ended ({ending(code)})", code
         finally:
             self._child = None
 

@@ -48,6 +48,10 @@ if name != "engine" or not os.path.exists(os.path.join(data, "stubborn")):
     signal.signal(signal.SIGTERM, stop)
 else:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+refusal = os.path.join(data, "refused-by-" + name)
+if os.path.exists(refusal):
+    os.remove(refusal)
+    sys.exit(2)
 open(os.path.join(data, "up-" + name), "w").close()
 while True:
     time.sleep(0.02)
@@ -65,9 +69,11 @@ def eventually(look: Callable[[], Any], seconds: float = DEADLINE) -> Any:
 class Up:
     """A launcher in a process of its own, with stand-ins for the programs."""
 
-    def __init__(self, folder: Path, migration: str = "pass") -> None:
+    def __init__(self, folder: Path, migration: str = "pass", refused_by: str = "") -> None:
         self.data = folder / "data"
         self.data.mkdir(exist_ok=True)
+        if refused_by:
+            (self.data / f"refused-by-{refused_by}").touch()
         script = folder / "stand_in.py"
         script.write_text(STAND_IN)
         self.process = subprocess.Popen(
@@ -142,6 +148,25 @@ def test_a_fallen_program_is_started_again_quickly(up: Callable[..., Up]) -> Non
     assert after["started_at"] > before["started_at"]
     assert time.monotonic() - began < 2.0
     assert "killed by SIGKILL" in one.end()[1]
+
+
+@pytest.mark.parametrize("program", ["engine", "worker"])
+def test_settings_that_a_program_refuses_end_it(up: Callable[..., Up], program: str) -> None:
+    one = up(refused_by=program)
+    output, _ = one.process.communicate(timeout=DEADLINE)
+    assert one.process.returncode == 2
+    assert f"up      | the {program} refuses its settings (exit status 2); the reason is above" in output
+    assert "starts again" not in output and one.listed() == {}
+
+
+def test_a_program_that_has_run_is_tried_again_whatever_it_refuses(up: Callable[..., Up]) -> None:
+    one = up()
+    before = one.running()["engine"]
+    (one.data / "refused-by-engine").touch()  # once, as of a card that is away for a moment
+    os.kill(before["pid"], signal.SIGKILL)
+    eventually(lambda: (row := one.listed().get("engine")) and row["restarts"] == 2)
+    code, output = one.end()
+    assert code == 0 and "ended (exit status 2); starts again in" in output
 
 
 def test_a_program_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +252,12 @@ def test_a_failed_migration_ends_it_with_the_reason(up: Callable[..., Up]) -> No
     assert one.process.returncode == 1
     assert "migrate | no such database" in output
     assert "could not be prepared (exit status 1)" in output
+
+
+def test_a_migration_that_refuses_the_settings_ends_it_likewise(up: Callable[..., Up]) -> None:
+    one = up(migration="import sys; sys.exit(2)")
+    output, _ = one.process.communicate(timeout=DEADLINE)
+    assert one.process.returncode == 2 and "could not be prepared (exit status 2)" in output
 
 
 def test_trainers_are_listed_while_they_live(up: Callable[..., Up], tmp_path: Path) -> None:

@@ -42,8 +42,20 @@ def test_other_programs_variables_are_no_business_of_ours() -> None:
         ("PORT", "99999", "OSTINATO_PORT: "),
         ("PORT", "eight", "OSTINATO_PORT: "),
         ("LEASE_SECONDS", "0", "OSTINATO_LEASE_SECONDS: "),
-        ("DTYPE", "float16", "OSTINATO_DTYPE: "),
-        ("LOG_FORMAT", "xml", "OSTINATO_LOG_FORMAT: "),
+        ("DTYPE", "float16", "OSTINATO_DTYPE: .*'float16'; it can be float32 or bfloat16"),
+        ("LOG_FORMAT", "xml", "OSTINATO_LOG_FORMAT: .*; it can be text or json"),
+        ("LOG_LEVEL", "all", "OSTINATO_LOG_LEVEL: .*; it can be debug, info, warning or error"),
+        ("STORAGE_URL", "foo://bar", "OSTINATO_STORAGE_URL .*'foo'; it can be file:///folder, s3://bucket"),
+        ("STORAGE_URL", "memory:///", "OSTINATO_STORAGE_URL "),
+        ("STORAGE_URL", "s3://", "OSTINATO_STORAGE_URL names no bucket; it looks like s3://bucket"),
+        ("STORAGE_URL", "s3:bucket", "OSTINATO_STORAGE_URL names no bucket"),
+        ("STORAGE_URL", "s3://[bucket", "OSTINATO_STORAGE_URL cannot be read"),
+        ("STORAGE_URL", "file://", "OSTINATO_STORAGE_URL names no folder"),
+        ("STORAGE_URL", "file://folder", "OSTINATO_STORAGE_URL .*three slashes"),
+        ("DATABASE_URL", "nonsense", "OSTINATO_DATABASE_URL .*sqlite:///path or postgresql://"),
+        ("DATABASE_URL", "mysql://host/name", "OSTINATO_DATABASE_URL .*sqlite:///path or postgresql://"),
+        ("DATABASE_URL", "postgresql+psycopg2://host/name", "OSTINATO_DATABASE_URL "),
+        ("DATABASE_URL", "sqlite://", "OSTINATO_DATABASE_URL "),
         ("API_KEYS", "no-colon", "name:secret"),
         ("API_KEYS", "me:short", "8 characters"),
         ("API_KEYS", "local:12345678", "no key can have the name"),
@@ -54,6 +66,21 @@ def test_what_cannot_be_is_said_plainly(name: str, value: str, complaint: str) -
     with pytest.raises(SettingError, match=complaint) as caught:
         load(**{name: value})
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///data/blobs", "/data/blobs", "s3://bucket", "s3://bucket/part", "gs://bucket", "https://host/x"]
+)
+def test_stores_that_can_be(url: str) -> None:
+    assert load(STORAGE_URL=url).storage == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///a.db", "sqlite:////tmp/a.db", "postgres://u:p@h/d", "postgresql:///d", "postgresql+psycopg://h/d"],
+)
+def test_databases_that_can_be(url: str) -> None:
+    assert load(DATABASE_URL=url).database == url
 
 
 def test_keys_name_their_owners() -> None:
@@ -82,3 +109,8 @@ def test_every_setting_is_explained() -> None:
     lines = settings.help_lines()
     assert len(lines) == len(settings.Settings.__struct_fields__)
     assert all(variable.startswith("OSTINATO_") and meaning for variable, _, meaning in lines)
+    meanings = {variable: meaning for variable, _, meaning in lines}
+    assert meanings["OSTINATO_DEVICE"].endswith(": auto, cpu or cuda")
+    assert meanings["OSTINATO_DTYPE"].endswith(": float32 or bfloat16")
+    assert meanings["OSTINATO_LOG_FORMAT"].endswith(": text or json")
+    assert meanings["OSTINATO_LOG_LEVEL"].endswith(": debug, info, warning or error")

@@ -11,9 +11,14 @@ from app import settings as settings_
 from app import telemetry
 from app.api.application import create_app
 from app.binding import address_of
-from app.settings import SettingError, Settings
+from app.errors import OstinatoError
+from app.settings import REFUSED, SettingError, Settings
 
 DRAIN_SECONDS = 10
+
+
+class CannotBind(OstinatoError):
+    """Not now; the port may become free."""
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -27,7 +32,7 @@ def listen(settings: Settings) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise SettingError(f"cannot bind {settings.host}:{settings.port}: {error.strerror}") from None
+        raise CannotBind(f"cannot bind {settings.host}:{settings.port}: {error.strerror}") from None
     return bound
 
 
@@ -37,9 +42,9 @@ def main() -> int:
         telemetry.setup("api", settings.log_format, settings.log_level)
         app = create_app(settings)
         bound = listen(settings)
-    except SettingError as error:
+    except (SettingError, CannotBind) as error:
         print(f"ostinato api: {error.message}", file=sys.stderr)
-        return 2
+        return REFUSED if isinstance(error, SettingError) else 1
     config = uvicorn.Config(
         app,
         log_config=None,

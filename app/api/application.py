@@ -40,12 +40,12 @@ ROUTED = (classify, completions, embeddings, models, files, uploads, fine_tuning
 
 
 def create_app(settings: Settings, build_context: Callable[[Settings], Context] = build) -> FastAPI:
-    """Raises SettingError where the address would be open to everybody."""
+    """Raises SettingError where the address would be open to everybody, or the database or the store cannot be."""
     check_bind(settings)
+    context = build_context(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        context = build_context(settings)
         app.state.context = context
         await context.start()
         try:

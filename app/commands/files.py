@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.commands.output import Json, connect, fields, print_json, size, table, when
+from app.commands.output import Json, connect, fields, json_for_all, print_json, size, table, when
+from app.errors import InvalidRequest
 
 File = Annotated[str, typer.Argument(help="Id of a file: file-…")]
 
@@ -16,9 +18,11 @@ files = typer.Typer(help="See, upload and delete data sets.", invoke_without_com
 
 
 @files.callback()
-def root(context: typer.Context) -> None:
+def root(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_files()
+        list_files(as_json=as_json)
+    elif as_json:
+        json_for_all(context)
 
 
 @files.command("list")
@@ -60,19 +64,31 @@ def show(file_id: File, as_json: Json = False) -> None:
 
 @files.command("download")
 def download(
-    file_id: File, output: Annotated[Path | None, typer.Option("--output", "-o", help="[default: print it]")] = None
+    file_id: File,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="[default: print it]")] = None,
+    as_json: Json = False,
 ) -> None:
     """Fetch a file's bytes (result files too)."""
     from app.commands.transfer import save
 
+    if as_json and output is None:
+        raise InvalidRequest("--json tells what was saved; name a file with --output, or leave --json out")
     with connect() as client:
         chunks = client.download(f"/v1/files/{file_id}/content")
-        if output is not None:
-            print(f"saved {output} ({size(save(chunks, output))})")
+        if output is None:
+            _print(chunks)
             return
-        for chunk in chunks:
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        count = save(chunks, output)
+    if as_json:
+        print_json({"id": file_id, "path": str(output), "bytes": count})
+    else:
+        print(f"saved {output} ({size(count)})")
+
+
+def _print(chunks: Iterable[bytes]) -> None:
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
 
 
 @files.command("delete")

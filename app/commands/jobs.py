@@ -9,7 +9,7 @@ import typer
 
 from app.commands.follow import conclude, line
 from app.commands.follow import follow as follow_job
-from app.commands.output import Json, connect, duration, fields, print_json, table, when
+from app.commands.output import Json, connect, duration, fields, json_for_all, print_json, table, when
 
 ROOT = "/v1/fine_tuning/jobs"
 Job = Annotated[str, typer.Argument(help="Id of a job: ftjob-…")]
@@ -19,9 +19,11 @@ jobs = typer.Typer(help="See, follow, stop and resume trainings.", invoke_withou
 
 
 @jobs.callback()
-def root(context: typer.Context) -> None:
+def root(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_jobs()
+        list_jobs(as_json=as_json)
+    elif as_json:
+        json_for_all(context)
 
 
 @jobs.command("list")

@@ -36,6 +36,11 @@ def print_line(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
+def json_for_all(context: typer.Context) -> None:
+    """Let a --json that stands before the subcommand (`jobs --json list`) count as its own."""
+    context.default_map = {str(context.invoked_subcommand): {"as_json": True}}
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing yet") -> None:
     """A table for people; whole lines, never cut, so that it can be searched and piped."""
     cells = [[clean(str("" if cell is None else cell)) for cell in row] for row in rows]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.commands.output import Json, connect, fields, headline, print_json, size, table, when
+from app.commands.output import Json, connect, fields, headline, json_for_all, print_json, size, table, when
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ models = typer.Typer(help="Look at and name what has been trained.", invoke_with
 
 
 @models.callback()
-def root(context: typer.Context) -> None:
+def root(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_models()
+        list_models(as_json=as_json)
+    elif as_json:
+        json_for_all(context)
 
 
 @models.command("list")

@@ -24,8 +24,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from app.errors import Unavailable
-from app.settings import SettingError
+from app.settings import PREFIX, SettingError
 
+SETTING = f"{PREFIX}DATABASE_URL"
 BUSY_SECONDS = 30.0
 IDLE_SECONDS = 15.0  # a program that is frozen within a transaction holds its locks no longer than this
 CLOSE_SECONDS = 1.0
@@ -56,14 +57,14 @@ def url_of(text_: str) -> URL:
     """The SQLAlchemy URL for what a person wrote: `postgres://…` and `postgresql://…` mean psycopg 3."""
     try:
         url = make_url(text_)
-    except ArgumentError:
-        raise SettingError("the database URL cannot be read; it looks like sqlite:///path or postgresql://…") from None
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        raise SettingError(f"{SETTING} cannot be read; it looks like sqlite:///path or postgresql://…") from None
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in NOW:
-        raise SettingError(f"the database URL names {url.drivername!r}; it can be sqlite or postgresql")
+        raise SettingError(f"{SETTING} names {url.drivername!r}; it can be sqlite or postgresql")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise SettingError("SQLite needs a file, as in sqlite:///ostinato.db: several programs share it")
+        raise SettingError(f"{SETTING} needs a file, as in sqlite:///ostinato.db: several programs share it")
     return url
 
 
@@ -174,7 +175,11 @@ def _end_idle_transactions(connection: Any, _record: object) -> None:
 
 
 def _sqlite(url: URL) -> Engine:
-    Path(url.database or "").expanduser().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(url.database or "").expanduser().parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{SETTING}: cannot make {folder}: {error.strerror}; name another place") from None
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=15)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from app import settings, telemetry
-from app.errors import OstinatoError
 from app.private import NotPrivate
 
 
@@ -22,17 +22,19 @@ def main() -> None:
     given = vars(parser.parse_args())
     socket = given.pop("socket")
     try:
-        chosen = settings.load(**given)
-    except OstinatoError as error:
-        sys.exit(error.message)
+        serve(socket, given)
+    except (settings.SettingError, NotPrivate) as error:
+        print(f"ostinato engine: {error.message}", file=sys.stderr)
+        sys.exit(settings.REFUSED if isinstance(error, settings.SettingError) else 1)
+
+
+def serve(socket: Path, given: dict[str, Any]) -> None:
+    chosen = settings.load(**given)
     telemetry.setup("engine", chosen.log_format, chosen.log_level)
     settings.share_the_machine()
     from app.engine.process import run  # imports torch: slow, so only now that the arguments are right
 
-    try:
-        run(socket, chosen)
-    except NotPrivate as error:
-        sys.exit(error.message)
+    run(socket, chosen)
 
 
 if __name__ == "__main__":

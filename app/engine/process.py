@@ -25,7 +25,7 @@ from app.engine.host import EngineHost, Limits
 from app.engine.lanes import Lanes
 from app.engine.loader import Loader
 from app.engine.reply import describe
-from app.settings import Settings, cores
+from app.settings import PREFIX, SettingError, Settings, cores
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def run(socket_path: Path, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Raises SettingError where the device is not there."""
     threads = settings.threads or cores()
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
@@ -56,8 +56,13 @@ def run(socket_path: Path, settings: Settings) -> None:
 
 
 def _device(name: str) -> str:
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        built = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
+        why = "finds no such device" if built else "is built for processors alone"
+        raise SettingError(f"{PREFIX}DEVICE=cuda, but the PyTorch of this machine {why}; set it to cpu or auto")
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if there else "cpu"
     return name
 
 

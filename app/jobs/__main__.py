@@ -21,11 +21,12 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = setting.load()
+        telemetry.setup("worker", settings.log_format, settings.log_level)
+        place = Workplace.of(settings, os.environ, arguments.trainer)
     except setting.SettingError as error:
-        print(error.message, file=sys.stderr)
-        return 2
-    telemetry.setup("worker", settings.log_format, settings.log_level)
-    worker = Worker(Workplace.of(settings, os.environ, arguments.trainer), arguments.worker_name)
+        print(f"ostinato worker: {error.message}", file=sys.stderr)
+        return setting.REFUSED
+    worker = Worker(place, arguments.worker_name)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     worker.run()

@@ -25,7 +25,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from app.checkpoint import sync_directory
 from app.errors import NotFound, OstinatoError, TooLarge, Unavailable
-from app.settings import SettingError
+from app.settings import PREFIX, SettingError
 
 CHUNK = 2**20
 ONE_PUT = 16 * 2**20  # larger objects go up in parts, which cannot be conditional
@@ -65,11 +65,7 @@ class BlobStore:
 
     def __init__(self, url: str) -> None:
         self._root, self._store = _open_store(url)
-        self._spool: Path | None = None
-        if self._root is not None:
-            self._spool = self._root / "incoming"
-            for folder in (self._root, self._spool, self._root / "sha256"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._spool = None if self._root is None else self._root / "incoming"
 
     def put_bytes(self, data: bytes) -> str:
         return self.put_stream(iter([data]), len(data))[0]
@@ -182,9 +178,14 @@ def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
         try:
             return None, from_url(url, client_options=CLIENT)
         except (BaseError, ValueError) as error:
-            raise SettingError(f"the storage URL cannot be used: {str(error)[:200]}") from None
+            why = str(error).partition("\n")[0][:200]  # what follows is for debugging
+            raise SettingError(f"{PREFIX}STORAGE_URL cannot be used: {why}") from None
     root = Path(unquote(parts.path)).expanduser().resolve()
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        for folder in (root, root / "incoming", root / "sha256"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{PREFIX}STORAGE_URL: cannot make {folder}: {error.strerror}; name another place") from None
     return root, LocalStore(prefix=root)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app import programs
+from app import launcher, programs
 from tests.cli.conftest import Run
 from tests.cli.service import Service
 
@@ -49,6 +49,19 @@ def test_a_wrong_setting_stops_everything_with_2(
     done = ostinato(*arguments)
     assert (done.status, done.out) == (2, "")
     assert done.err == "ostinato: unknown setting OSTINATO_PROT; did you mean OSTINATO_PORT?\n"
+
+
+@pytest.mark.parametrize("command", ["up", "api", "engine", "worker"])
+@pytest.mark.parametrize(("variable", "value"), [("STORAGE_URL", "foo://bar"), ("DATABASE_URL", "nonsense")])
+def test_a_url_that_cannot_be_starts_nothing(
+    ostinato: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, variable: str, value: str
+) -> None:
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("it became the program"))
+    monkeypatch.setattr(launcher, "start_up", lambda *_, **__: pytest.fail("it started the programs"))
+    monkeypatch.setenv(f"OSTINATO_{variable}", value)
+    done = ostinato(command)
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"ostinato: OSTINATO_{variable} ") and not list(tmp_path.iterdir())
 
 
 def test_an_open_address_without_keys_is_refused_with_the_way_out(ostinato: Run) -> None:

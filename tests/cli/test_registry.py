@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import typer
 
 from tests.cli.conftest import Run
 from tests.cli.service import Service, listed
@@ -170,7 +171,31 @@ def test_files_go_up_and_come_down(service: Service, ostinato: Run, tmp_path: An
     assert ostinato("files", "download", "file-1", "-o", "b.csv").out == "saved b.csv (5 B)\n"
     assert (tmp_path / "b.csv").read_text() == "text\n"
     assert ostinato("files", "download", "file-1").out == "text\n"
+    saved = ostinato("files", "download", "file-1", "-o", "c.csv", "--json").out
+    assert json.loads(saved) == {"id": "file-1", "path": "c.csv", "bytes": 5}
+    refused = ostinato("files", "download", "file-1", "--json")
+    assert (refused.status, refused.out) == (1, "") and "--output" in refused.err
     assert ostinato("files", "delete", "file-1").out == "file-1 is deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("group", "route"), [("models", ROOT), ("jobs", "/v1/fine_tuning/jobs"), ("files", "/v1/files")]
+)
+def test_a_list_is_json_wherever_the_word_stands(service: Service, ostinato: Run, group: str, route: str) -> None:
+    service.routes[f"GET {route}"] = listed({"id": "one"})
+    for arguments in (["--json"], ["list", "--json"], ["--json", "list"]):
+        done = ostinato(group, *arguments)
+        assert (done.status, done.err) == (0, "") and json.loads(done.out) == [{"id": "one"}], arguments
+
+
+def test_every_client_command_prints_json() -> None:
+    from app.cli import program
+
+    root = typer.main.get_command(program)
+    for name in ("train", "classify", "generate", "models", "jobs", "files", "import", "export"):
+        command = root.commands[name]
+        for one in (command, *getattr(command, "commands", {}).values()):
+            assert any("--json" in option.opts for option in one.params), f"{name} {one.name}"
 
 
 def test_what_others_wrote_cannot_move_the_cursor(service: Service, ostinato: Run) -> None:

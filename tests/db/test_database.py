@@ -235,7 +235,14 @@ def test_urls_are_normalised(given: str, driver: str) -> None:
     assert url_of(given).drivername == driver
 
 
-@pytest.mark.parametrize("given", ["", "nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "given", ["", "nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:", "postgresql://h:port/d"]
+)
 def test_other_urls_are_refused(given: str) -> None:
-    with pytest.raises(SettingError):
+    with pytest.raises(SettingError, match="OSTINATO_DATABASE_URL"):
         url_of(given)
+
+
+def test_a_folder_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(SettingError, match=r"OSTINATO_DATABASE_URL.*/proc/version"):
+        Database("sqlite:////proc/version/a.db")

@@ -264,7 +264,17 @@ def test_no_socket_is_put_where_a_link_leads(tmp_path: Path) -> None:
 def test_bad_arguments_stop_the_start_with_a_plain_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "s"), "--threads", "-1"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 1 and "THREADS" in ended.stderr and "Traceback" not in ended.stderr
+    assert ended.returncode == 2 and ended.stderr.startswith("ostinato engine: OSTINATO_THREADS")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_card_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "s")]
+    told = os.environ | {"OSTINATO_DEVICE": "cuda"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=told)
+    assert ended.returncode == 2 and ended.stderr.startswith("ostinato engine: OSTINATO_DEVICE=cuda")
+    assert "cpu or auto" in ended.stderr and ended.stderr.count("\n") == 1
 
 
 def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(

@@ -120,9 +120,11 @@ def test_many_threads_put_the_same(store: BlobStore) -> None:
     assert b"".join(store.open(HELLO)) == b"hello"
 
 
-def test_an_unknown_kind_of_store_is_refused() -> None:
-    with pytest.raises(SettingError):
-        BlobStore("gopher://example/x")
+@pytest.mark.parametrize("url", ["gopher://example/x", "s3://", "file:///proc/version/blobs"])
+def test_what_cannot_be_a_store_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises(SettingError, match="OSTINATO_STORAGE_URL") as caught:
+        BlobStore(url)
+    assert "\n" not in caught.value.message and "Debug" not in caught.value.message
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
