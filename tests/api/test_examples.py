@@ -9,12 +9,13 @@ import tarfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from app.api.application import create_app
+from app.api.context import Context
 from app.demo.trainings import TRAININGS
 from app.settings import Settings
 from tests.checkpoints import make_checkpoint, publish
@@ -29,7 +30,7 @@ AN_ID = re.compile(r"(file|ftjob|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
 
 @cache
 def document() -> dict[str, Any]:
-    return create_app(Settings()).openapi()
+    return create_app(Settings(), lambda _: cast(Context, None)).openapi()  # for its document it needs no service
 
 
 OPERATIONS = [
