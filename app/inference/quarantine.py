@@ -46,10 +46,8 @@ def fingerprint(requests: Sequence[Request]) -> bytes:
         work: tuple[object, ...]
         if isinstance(request, p.Generate):
             work = (request.prompt, msgspec.structs.replace(request.params, seed=0))
-        elif isinstance(request, p.Classify):
-            work = (request.sequences, request.features)
         else:
-            work = (request.sequences,)
+            work = (request.sequences, request.features)
         digest.update(msgspec.msgpack.encode((type(request).__name__, request.digest, *work)))
     return digest.digest()
 

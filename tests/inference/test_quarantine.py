@@ -64,6 +64,8 @@ def test_fingerprints_see_the_work_alone() -> None:
     assert fingerprint(generate(1)) != fingerprint(generate(1, temperature=0.5))
     embed = (p.Embed("a", "digest", "alice", [[1]]),)
     assert fingerprint(embed) != fingerprint(classify(1))
+    numbers = [(p.Embed("a", "d", "alice", features=[p.FeatureSequence(1, 1, bytes([n] * 4))]),) for n in (1, 2)]
+    assert fingerprint(numbers[0]) != fingerprint(numbers[1])
 
 
 def test_the_only_suspect_at_the_second_crash_is_convicted_whoever_else_came_in_later(quarantine: Quarantine) -> None:
