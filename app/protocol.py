@@ -77,7 +77,8 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
     id: str
     digest: str
     principal: str
-    sequences: list[list[int]]
+    sequences: list[list[int]] = []
+    features: list[FeatureSequence] = []
     deadline: float | None = None
     request_id: str = ""
 

@@ -58,7 +58,7 @@ rejected = _counter("rejected", "Requests refused before any work", "reason")
 cancelled = _counter("cancelled", "Requests whose client went away", "stage")
 model_load_seconds = _histogram("model_load_seconds", "Loading a version into an engine", "model_name")
 engine_losses = _counter("engine_losses", "Engines that fell silent with requests open or not")
-quarantined = _counter("quarantined", "Requests that are refused since they ended an engine twice")
+quarantined = _counter("quarantined", "Requests that are refused since they ended engines")
 
 
 @contextmanager

@@ -196,7 +196,7 @@ class FakeEngine:
         held, self._held = self._held, []
         for peer, message in held:
             if isinstance(message, p.Embed):
-                vectors = [[1.0] + [0.0] * (self.width - 1) for _ in message.sequences]
+                vectors = [[1.0] + [0.0] * (self.width - 1) for _ in message.features or message.sequences]
                 self._send(peer, p.Classified(message.id, vectors, p.Timing(0.1, 0.2)))
                 continue
             numbers: list[Sequence[float]] = list(message.sequences)

@@ -28,9 +28,11 @@ router = APIRouter(tags=["embeddings"])
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`dimensions`: only the first so many numbers, scaled to unit length again. `base64` is little-endian float32."""
+    """`input`: a text, texts, token ids, a list of those, or [[[number]]] (batch, time, feature) for a version that
+    reads numbers. `dimensions`: only the first so many numbers, scaled to unit length again. `base64` is little-endian
+    float32."""
 
-    input: str | list[str | int | list[int]]
+    input: str | list[str | int | list[int | list[float]]]
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -65,8 +67,8 @@ _EXAMPLE: dict[str, Any] = {
 @router.post(
     "/v1/embeddings",
     operation_id="create_embedding",
-    summary="Texts as vectors",
-    description="The mean over the last hidden vectors of any version that reads text, scaled to unit length.",
+    summary="Texts or numeric sequences as vectors",
+    description="The mean over the last hidden vectors of any version, scaled to unit length.",
     response_model=None,
     openapi_extra=reads(EmbeddingRequest, two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]}),
     responses=replies(EmbeddingReply, _EXAMPLE),

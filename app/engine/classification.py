@@ -77,9 +77,7 @@ class Classification:
         return bool(self._open)
 
     def add(self, peer: bytes, message: Classify | Embed) -> None:
-        rows: Sequence[Row] = message.sequences
-        if isinstance(message, Classify) and message.features:
-            rows = message.features
+        rows: Sequence[Row] = message.features or message.sequences
         complaint = _complaint(rows, self.config)
         if complaint is None and (peer, message.id) in self._open:
             complaint = INVALID, "a request with this id is running already"

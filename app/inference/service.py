@@ -109,9 +109,16 @@ class Inference:
 
     async def classify(self, ask: Ask) -> Scored:
         """Raw scores of each item. Raises InvalidRequest for a version that generates."""
+        return await self._rows(ask, p.Classify)
+
+    async def embed(self, ask: Ask) -> Scored:
+        """A unit vector for each item, from any version."""
+        return await self._rows(ask, p.Embed)
+
+    async def _rows(self, ask: Ask, kind: type[p.Classify] | type[p.Embed]) -> Scored:
         async with _deadline(ask.seconds):
             served = await self.versions.get(ask.reference, ask.principal)
-            if served.config.task == "generation":
+            if kind is p.Classify and served.config.task == "generation":
                 raise InvalidRequest(
                     f"{served.ref} generates text; classification needs a version with labels",
                     code="wrong_task",
@@ -119,30 +126,12 @@ class Inference:
                 )
             with self.admission.admit(served.ref, 1) as ticket:
                 ready = await self._prepare(ask, served)
-                request = p.Classify(
+                request = kind(
                     self._identity(),
                     served.digest,
                     ask.principal,
                     ready.sequences,
                     ready.features,
-                    deadline=time.time() + ask.seconds,
-                    request_id=request_id.get(),
-                )
-                return await self._score(ask, request, served, ready.lengths, ticket)
-
-    async def embed(self, ask: Ask) -> Scored:
-        """A unit vector for each item, from any version that reads text."""
-        async with _deadline(ask.seconds):
-            served = await self.versions.get(ask.reference, ask.principal)
-            if served.config.input != "tokens":
-                raise InvalidRequest(f"{served.ref} reads numbers; embeddings need a version that reads text")
-            with self.admission.admit(served.ref, 1) as ticket:
-                ready = await self._prepare(ask, served)
-                request = p.Embed(
-                    self._identity(),
-                    served.digest,
-                    ask.principal,
-                    ready.sequences,
                     deadline=time.time() + ask.seconds,
                     request_id=request_id.get(),
                 )

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from app import protocol as p
+from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, byte_tokenizer
+
+if TYPE_CHECKING:
+    from tests.api.real import Real
 
 MODEL = {"model": "echo"}
 BAD: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"model": "nobody", "input": "a"}, 404, "model_not_found", "model"),
     ({"input": "a"}, 400, "model_missing", "model"),
-    ({"model": "waves", "input": "a"}, 400, "invalid_request", None),
+    ({"model": "waves", "input": "a"}, 400, "invalid_request", "input"),
+    ({"model": "waves", "input": [[[0.5, 1]] * 65]}, 400, "context_length_exceeded", "input"),
+    ({"model": "waves", "input": [[[0.5, "x"]]]}, 400, "invalid_request", "input[0][0][1]"),
+    ({"model": "waves", "input": [[[0.5, 1]], [1]]}, 400, "invalid_request", "input"),
     ({**MODEL, "input": ""}, 400, "invalid_request", "input"),
     ({**MODEL, "input": []}, 400, "invalid_request", "input"),
     ({**MODEL, "input": ["a", ""]}, 400, "invalid_request", "input[1]"),
@@ -55,3 +64,62 @@ def test_what_is_too_long_is_cut_where_that_is_asked_for(api: Api, models: None)
         reply = client.post("/v1/embeddings", json=body)
     assert reply.status_code == 200 and reply.json()["usage"]["prompt_tokens"] == 66
     assert reply.headers["x-prompt-tokens"] == "66"
+
+
+def test_numbers(api: Api, models: None, engine: FakeEngine) -> None:
+    series = [[[1, 2.5], [3, 4]], [[0, 1]]]
+    with api.client() as client:
+        body = {"model": "waves", "input": series, "dimensions": 1}
+        reply = client.post("/v1/embeddings", json=body)
+        cut = client.post("/v1/embeddings", json={"model": "waves", "input": series, "truncate_prompt_tokens": 1})
+    assert reply.status_code == 200, reply.text
+    assert [item["embedding"] for item in reply.json()["data"]] == [[1.0], [1.0]]
+    assert reply.json()["usage"]["prompt_tokens"] == 3 and reply.headers["x-prompt-tokens"] == "3"
+    assert cut.json()["usage"]["prompt_tokens"] == 2
+    asked, _ = engine.wait_for(p.Embed, 2)
+    assert isinstance(asked, p.Embed) and not asked.sequences
+    read = [np.frombuffer(row.data, "<f4").reshape(row.steps, row.features).tolist() for row in asked.features]
+    assert read == series
+
+
+@pytest.mark.parametrize(
+    ("model", "value"),
+    [
+        ("waves", "text"),
+        ("waves", [1, 2]),
+        ("waves", [[[1, 2, 3]]]),
+        ("waves", [[[1, 2], [3]]]),
+        ("waves", [[[1, 1e300]]]),
+        ("waves", [[[]]]),
+        ("mood", [[[1, 2]]]),
+        ("mood", [[[1, 2]], [[1, 2]]]),
+    ],
+)
+def test_what_does_not_fit_the_version_is_refused_as_in_classification(
+    api: Api, shelf: Shelf, models: None, model: str, value: Any
+) -> None:
+    shelf.classifier()
+    with api.client() as client:
+        embedded, classified = (
+            client.post(path, json={"model": model, "input": value}) for path in ("/v1/embeddings", "/v1/classify")
+        )
+    assert embedded.status_code == classified.status_code == 400
+    assert embedded.json() == classified.json()
+
+
+@pytest.mark.parametrize("architecture", ["gru", "transformer"])
+def test_vectors_of_numeric_sequences_are_those_of_the_network(real: Real, architecture: str) -> None:
+    import torch
+
+    network = real.serve(f"waves-{architecture}", architecture, "regression", input="features")
+    draw = np.random.default_rng(0)
+    series = [draw.normal(size=(steps, 3)).astype("<f4") for steps in (5, 1, 17)]
+    with real.api.client() as client:
+        body = {"model": f"waves-{architecture}", "input": [rows.tolist() for rows in series]}
+        reply = client.post("/v1/embeddings", json=body)
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["usage"]["prompt_tokens"] == 23
+    for rows, item in zip(series, reply.json()["data"], strict=True):
+        with torch.inference_mode():
+            expected = network.embed(torch.from_numpy(rows)[None], torch.tensor([len(rows)]))[0].tolist()
+        assert item["embedding"] == pytest.approx(expected, abs=1e-4)

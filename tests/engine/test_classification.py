@@ -120,6 +120,20 @@ def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
         assert scores == pytest.approx([raw * 10 + 100], abs=1e-3)
 
 
+def test_vectors_of_numeric_sequences_are_made_from_normalised_ones() -> None:
+    shape = b.config("transformer", "classification", input="features")
+    _, embedding, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3))
+    rng = np.random.default_rng(0)
+    rows = [series(rng, steps) for steps in (4, 9, 1)]
+    embedding.add(b.PEER, p.Embed("x", "d", "local", features=[row for _, row in rows]))
+    drain(embedding)
+    built = b.network(shape)
+    for (values, _), vector in zip(rows, replies.final("x").scores, strict=True):
+        with torch.inference_mode():
+            expected = built.embed(torch.from_numpy((values - 5) / 3)[None], torch.tensor([len(values)]))[0].tolist()
+        assert vector == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [

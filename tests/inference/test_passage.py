@@ -61,12 +61,19 @@ def play(path: Path, story: Callable[[Scene], object]) -> None:
     asyncio.run(scenario())
 
 
-def test_a_crowd_of_suspects_runs_together_again_in_no_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_crowd_of_suspects_runs_together_again_in_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    if deaths > 1:  # the crowd is to be together once more, uncleared
+        monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
+
     async def story(scene: Scene) -> None:
-        engine = await scene.engine(hold_after=1)
-        tasks = scene.send(*map(stream, range(64)))
-        await until(lambda: engine.running == 64)
-        await scene.kill(engine, tasks)
+        for _ in range(deaths):
+            engine = await scene.engine(hold_after=1)
+            tasks = scene.send(*map(stream, range(64)))
+            await until(lambda engine=engine: engine.running == 64)
+            await scene.kill(engine, tasks)
         engine = await scene.engine(hold_after=2)  # each comes one token further than before, and is cleared by that
         tasks = scene.send(*map(stream, range(64)), stream(100))
         await until(lambda: engine.running == 65)
@@ -119,6 +126,35 @@ def test_a_suspect_that_ends_the_engine_when_others_have_joined_is_convicted(
             scene.quarantine.suspicion(stream(1).requests)
         for innocent in (stream(2), stream(3)):
             assert scene.quarantine.suspicion(innocent.requests)
+
+    play(tmp_path / "e.sock", story)
+
+
+def test_a_suspect_that_ends_engines_late_is_convicted_out_of_a_crowd_at_its_third_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
+    culprit, *innocents = range(12)
+
+    async def story(scene: Scene) -> None:
+        for _ in range(2):
+            engine = await scene.engine(hold_after=0)
+            tasks = scene.send(*map(stream, (culprit, *innocents)))
+            await until(lambda engine=engine: engine.running == 12)
+            await scene.kill(engine, tasks)
+        engine = await scene.engine(hold_after=0)
+        tasks = scene.send(stream(culprit))
+        waiting = scene.send(*map(stream, innocents))
+        tasks += scene.send(stream(100))
+        await until(lambda: engine.running == 2)
+        await asyncio.sleep(0.1)
+        assert engine.running == 2  # whoever was never suspected is there too, and no other suspect
+        for task in waiting:
+            task.cancel()
+        await scene.kill(engine, tasks)
+        with pytest.raises(InvalidRequest):
+            scene.quarantine.suspicion(stream(culprit).requests)
+        assert all(scene.quarantine.suspicion(stream(number).requests) for number in (*innocents, 100))
 
     play(tmp_path / "e.sock", story)
 

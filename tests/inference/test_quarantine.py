@@ -64,6 +64,8 @@ def test_fingerprints_see_the_work_alone() -> None:
     assert fingerprint(generate(1)) != fingerprint(generate(1, temperature=0.5))
     embed = (p.Embed("a", "digest", "alice", [[1]]),)
     assert fingerprint(embed) != fingerprint(classify(1))
+    numbers = [(p.Embed("a", "d", "alice", features=[p.FeatureSequence(1, 1, bytes([n] * 4))]),) for n in (1, 2)]
+    assert fingerprint(numbers[0]) != fingerprint(numbers[1])
 
 
 def test_the_only_suspect_at_the_second_crash_is_convicted_whoever_else_came_in_later(quarantine: Quarantine) -> None:
@@ -99,6 +101,25 @@ def test_a_crowd_shares_the_time_of_a_few(quarantine: Quarantine) -> None:
     found = [suspicion(quarantine, text) for text in range(64)]
     assert sum(s.alone_seconds for s in found if s) == FEW * ALONE_SECONDS
     assert not any(s.exclusive for s in found if s)
+
+
+def test_who_was_open_twice_in_a_crowd_is_tried_without_the_others_and_so_are_they(quarantine: Quarantine) -> None:
+    crash(quarantine, *range(10))
+    crash(quarantine, *range(5), *range(20, 25))
+    found = [suspicion(quarantine, text) for text in (0, 7, 20)]
+    assert [s.crashes for s in found if s] == [2, 1, 1] and all(s.exclusive for s in found if s)
+    for text in range(5):
+        quarantine.cleared(fingerprint(classify(text)))
+    found = [suspicion(quarantine, text) for text in (7, 20)]
+    assert not any(s.exclusive for s in found if s)
+
+
+def test_whose_turn_comes_late_is_a_suspect_still(quarantine: Quarantine, clock: list[float]) -> None:
+    crash(quarantine, *range(6))
+    crash(quarantine, *range(6))
+    clock[0] = CONVICTION_SECONDS - 1
+    crash(quarantine, 0)
+    assert convicted(quarantine, 0)
 
 
 def test_who_has_come_further_than_at_the_crash_is_no_suspect(quarantine: Quarantine) -> None:
@@ -159,3 +180,31 @@ def test_a_killer_that_is_tried_by_itself_is_convicted_at_its_second_crash(
     crash(quarantine, 0, *fresh)
     assert convicted(quarantine, 0)
     assert not any(convicted(quarantine, text) for text in old | fresh)
+
+
+def live(quarantine: Quarantine, line: list[int]) -> None:
+    """One life of an engine, to which these come in this order. 0 ends it, when all others have had their turns.
+
+    A suspect ends in its turn where that is exclusive; else it is still inside when the next one comes.
+    """
+    inside, shut = [], False
+    for text in line:
+        found = quarantine.suspicion(classify(text))
+        if found is not None and shut:
+            continue
+        inside.append(text)
+        if found is not None and found[1].exclusive:
+            shut = text == 0
+            if not shut:
+                quarantine.cleared(found[0])
+    crash(quarantine, *inside)
+
+
+@given(st.lists(st.sets(st.integers(1, 40)).map(lambda crowd: [0, *crowd]).flatmap(st.permutations), min_size=3))
+def test_no_crowd_hides_whoever_ends_engines_late_for_more_than_three_crashes(lives: list[list[int]]) -> None:
+    quarantine = Quarantine(lambda: 0.0)
+    for line in lives[:3]:
+        if not convicted(quarantine, 0):
+            live(quarantine, line)
+    assert convicted(quarantine, 0)
+    assert not any(convicted(quarantine, text) for text in range(1, 41))
