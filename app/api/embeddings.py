@@ -17,7 +17,7 @@ from app.api.auth import principal_of
 from app.api.bodies import JsonBody, reference_of, seconds_of
 from app.api.classify import Truncation, Usage
 from app.api.context import context_of
-from app.api.describe import reads, replies
+from app.api.describe import Noted, reads, replies
 from app.api.presence import attended
 from app.api.replies import JsonReply, answer_headers
 from app.errors import InvalidRequest
@@ -70,7 +70,14 @@ _EXAMPLE: dict[str, Any] = {
     summary="Texts or numeric sequences as vectors",
     description="The mean over the last hidden vectors of any version, scaled to unit length.",
     response_model=None,
-    openapi_extra=reads(EmbeddingRequest, two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]}),
+    openapi_extra=reads(
+        EmbeddingRequest,
+        two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]},
+        numbers=Noted(
+            {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
+            "A series of steps, for a version trained on numbers, such as that of docs/numeric.md",
+        ),
+    ),
     responses=replies(EmbeddingReply, _EXAMPLE),
 )
 async def create_embedding(request: Request) -> Response:
