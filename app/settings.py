@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import gc
 import hashlib
 import os
 import platform
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -229,6 +231,20 @@ def share_the_machine() -> None:
     if platform.libc_ver()[0] == "glibc":
         for option, value in _MALLOC:
             ctypes.CDLL(None).mallopt(option, value)
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """For what imports torch: Python's garbage collector looks at none of the million objects that come with it.
+
+    Else it goes through them again and again while they come, and once more when the program ends.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # <malloc.h>. Blocks up to MMAP_THRESHOLD come from the heap (some versions allow no more than 32 MiB), of which up to

@@ -32,7 +32,8 @@ def serve(socket: Path, given: dict[str, Any]) -> None:
     chosen = settings.load(**given)
     telemetry.setup("engine", chosen.log_format, chosen.log_level)
     settings.share_the_machine()
-    from app.engine.process import run  # imports torch: slow, so only now that the arguments are right
+    with settings.quick_imports():  # of torch; only now that the arguments are right
+        from app.engine.process import run
 
     run(socket, chosen)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from app import telemetry
-from app.settings import share_the_machine
+from app.settings import quick_imports, share_the_machine
 from app.training import lease
 
 log = logging.getLogger("app.training")
@@ -49,9 +50,9 @@ def train(given: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, stop)
     _step_back()
     share_the_machine()
-    # Only now what takes seconds to import: the lease is being watched already.
-    from app.training.events import Events
-    from app.training.session import Machine, Session
+    with quick_imports():  # which take seconds all the same; the lease is being watched already
+        from app.training.events import Events
+        from app.training.session import Machine, Session
 
     machine = Machine(given.resume_every, given.threads, given.device)
     session = Session(given.run_dir.resolve(), Events(given.events_fd), stop.asked, machine)
@@ -61,6 +62,8 @@ def train(given: argparse.Namespace) -> int:
         log.exception("the training broke off")
         session.break_off(error)
         return 1
+    finally:
+        gc.freeze()  # what came since: an optimizer brings half of torch's compiler along
     return 0
 
 
