@@ -24,7 +24,7 @@ run: venv
 
 # ruff, mypy and the import contracts are tests too: tests/test_architecture.py
 test: .venv/installed-dev postgres
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # every promised figure, measured here; may take hours. ACCEPT_DATA: the folder of data sets that some checks need
 accept: .venv/installed-dev postgres

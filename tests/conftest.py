@@ -30,13 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole-readme", action="store_true", help="the README from a fresh clone and `make run`")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, what a file or a session makes once is made in one of them alone."""
-    for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        shared = "real" in fixtures or (item.path.parent.name == "e2e" and "service" in fixtures)
-        item.add_marker(pytest.mark.xdist_group(item.path.parent.name if shared else str(item.path)))
+    """Where several processes share the files of tests, the long ones first: no process is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from tests.e2e.conftest import SETTINGS
 
 pytestmark = pytest.mark.e2e
 # small batches: what takes the time is dying and coming back, not learning
-SMALL = {"max_steps": 2400, "width": 32, "layers": 1, "threads": 1, "batch_size": 8, "context_length": 32}
+SMALL = {"max_steps": 1600, "width": 32, "layers": 1, "threads": 1, "batch_size": 8, "context_length": 32}
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
