@@ -186,6 +186,8 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 def _check_network(options: TrainingOptions, known: Known) -> None:
     """Let the configuration itself say what no network can be."""
     heads, width = heads_and_width(options, 4, 128)
+    if options.heads is None and options.kv_heads and width % (2 * heads):
+        raise OptionError("kv_heads", f"asks for a width that is a multiple of {2 * options.kv_heads}, unlike {width}")
     given = {name: getattr(options, name) for name in SHAPE if getattr(options, name) is not None}
     given |= {"heads": heads, "width": width, "vocab_size": SMALLEST_VOCABULARY}
     task = known.task or "classification"
