@@ -72,6 +72,8 @@ def _widest(labels: list[str]) -> dict[str, Any]:
 
 def finish(directory: Path, best: Path, card: str, metrics: dict[str, Any], state: State, prepared: Prepared) -> None:
     """The final checkpoint: the best one, with its figures, plots and card."""
+    from app.training import plots  # and matplotlib, which whoever waits for a fault in a file need not wait for
+
     aside = _aside(directory)
     for file in best.iterdir():
         shutil.copyfile(file, aside / file.name)
@@ -80,7 +82,7 @@ def finish(directory: Path, best: Path, card: str, metrics: dict[str, Any], stat
     checkpoint.write_json(aside / "training.json", training | {"metrics": figures, "steps": state.step})
     results.write_metrics(aside / "metrics.json", metrics)
     results.write_csv(aside / "results.csv", state.history)
-    results.plots(aside / "plots", state.history, metrics, prepared.facts.report.get("length_histogram"))
+    plots.draw(aside / "plots", state.history, metrics, prepared.facts.report.get("length_histogram"))
     (aside / "README.md").write_text(card, encoding="utf-8")
     checkpoint.validate(aside)
     _put(aside, directory)

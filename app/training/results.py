@@ -1,7 +1,4 @@
-"""Result files of a training: `results.csv`, `metrics.json`, plots. Knows figures; knows no network.
-
-Equal figures give equal bytes: no file says when it was made.
-"""
+"""Result files of a training: `results.csv`, `metrics.json`. Knows figures; knows no network."""
 
 from __future__ import annotations
 
@@ -9,16 +6,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.figure import Figure
-
 from app import checkpoint
 
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 _NAMES = {"train_accuracy": "train_mean_token_accuracy"}
-NAMED_LABELS, COUNTED_LABELS = 40, 15  # a plot of more labels has no names, and no numbers, to read
-_INK, _QUIET = "#1f5fbf", "#d9822b"
 
 
 def write_csv(path: Path, history: list[dict[str, float]]) -> None:
@@ -37,68 +28,3 @@ def _cell(value: float | None) -> str:
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
     checkpoint.write_json(path, metrics)
-
-
-def plots(
-    directory: Path, history: list[dict[str, float]], metrics: dict[str, Any], lengths: dict[str, Any] | None
-) -> None:
-    """`lengths`: the histogram of the data's report."""
-    directory.mkdir(exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "ostinato", "svg.fonttype": "path", "font.size": 9}):
-        _save(_loss(history), directory / "loss.svg")
-        if lengths:
-            _save(_lengths(lengths), directory / "lengths.svg")
-        for name, part in metrics.items():
-            if isinstance(part, dict) and part.get("confusion_matrix"):
-                _save(_confusion(part, name), directory / f"confusion_{name}.svg")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-
-
-def _loss(history: list[dict[str, float]]) -> Figure:
-    figure = Figure(figsize=(6.0, 3.6))
-    axes = figure.subplots()
-    for key, label, style in (("train_loss", "train", _INK), ("valid_loss", "validation", _QUIET)):
-        points = [(row["step"], row[key]) for row in history if key in row]
-        if points:
-            marker = "o" if key == "valid_loss" else ""
-            axes.plot(*zip(*points, strict=True), label=label, color=style, marker=marker, markersize=3)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend()
-    return figure
-
-
-def _lengths(histogram: dict[str, Any]) -> Figure:
-    figure = Figure(figsize=(6.0, 3.0))
-    axes = figure.subplots()
-    edges, unit = histogram["edges"], histogram["unit"]
-    axes.bar(edges[:-1], histogram["counts"].get("train", []), np.diff(edges), align="edge", color=_INK)
-    axes.set_xlabel(f"length in {unit}")
-    axes.set_ylabel("sequences")
-    return figure
-
-
-def _confusion(part: dict[str, Any], name: str) -> Figure:
-    labels, rows = list(part["per_class"]), part["confusion_matrix"]
-    size = min(12.0, 2.5 + 0.45 * len(labels))
-    figure = Figure(figsize=(size + 1.0, size))
-    axes = figure.subplots()
-    shares = [[n / max(1, sum(row)) for n in row] for row in rows]
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    named = labels if len(labels) <= NAMED_LABELS else []
-    shown = [(label if len(label) <= 20 else f"{label[:17]}...").replace("$", r"\$") for label in named]
-    axes.set_xticks(range(len(named)), shown, rotation=45, ha="right")
-    axes.set_yticks(range(len(named)), shown)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(name if named else f"{name}, {len(labels)} labels by name")
-    if len(labels) <= COUNTED_LABELS:
-        for y, row in enumerate(rows):
-            for x, n in enumerate(row):
-                axes.text(x, y, str(n), ha="center", va="center", color="white" if shares[y][x] > 0.5 else "black")
-    return figure

@@ -105,7 +105,7 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
 @given(spec=trainings(), seed=st.integers(0, 2**31 - 1))
 def test_what_any_training_exports_is_what_is_served(spec: dict[str, Any], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.training.results.plots", lambda *_: None)  # they take longer than the training
+        patch.setattr("app.training.plots.draw", lambda *_: None)  # they take longer than the training
         options = {"max_steps": 10, "eval_every": 10, "precision": "float32"} | spec.pop("training")
         events = runs.train(runs.make(Path(folder), **spec, training=options, seed=seed))
         assert isinstance(events[-1], Done), events[-1]
