@@ -106,6 +106,9 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
     with composed(folder, docker) as (compose, service):
         database = compose("exec", "-T", "database", "psql", "-U", "ostinato", "-Atc", "SELECT count(*) FROM jobs")
         record.equal("jobs in a clean PostgreSQL", database.strip(), "0")
+        listed = compose("exec", "-T", "api", "ostinato", "ps").splitlines()[1:]
+        names = " ".join(line.split()[0] for line in listed if line)
+        record.equal("programs that ps lists in the container of the API", names, "engine api")
         with Client(compose.url, compose.secret) as client:
             small_demo.train(client, 900)
         found = [step for step in docker if "docker compose" not in step.command]
