@@ -56,14 +56,14 @@ def run(socket_path: Path, settings: Settings) -> None:
 
 
 def _device(name: str) -> str:
+    if name == "cpu":
+        return name
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         built = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
         why = "finds no such device" if built else "is built for processors alone"
         raise SettingError(f"{PREFIX}DEVICE=cuda, but the PyTorch of this machine {why}; set it to cpu or auto")
-    if name == "auto":
-        return "cuda" if there else "cpu"
-    return name
+    return "cuda" if there else "cpu"
 
 
 def memory_of(device: torch.device) -> int:

@@ -205,11 +205,6 @@ class Session:
 
     # While training.
 
-    def _tell_early(self, training: Training) -> None:
-        settled, state = training.settled, training.state
-        said = f"stopped early at step {state.step}: the last {settled.patience} evaluations brought no better"
-        self.events.note("early_stop", state.step, f"{said} {settled.metric} than step {state.best_step}'s")
-
     def _save(self, training: Training) -> None:
         progress.save(self.run / "resume", training.state, training.tensors(), training.settled.digests)
         self._saved_at = time.monotonic()
@@ -224,6 +219,11 @@ class Session:
         return self.run / "checkpoints" / f"step-{self.state.best_step}"
 
     # After the last step.
+
+    def _tell_early(self, training: Training) -> None:
+        settled, state = training.settled, training.state
+        said = f"stopped early at step {state.step}: the last {settled.patience} evaluations brought no better"
+        self.events.note("early_stop", state.step, f"{said} {settled.metric} than step {state.best_step}'s")
 
     def _finish(self, training: Training) -> Done:
         self.events.emit(Phase("evaluating"))

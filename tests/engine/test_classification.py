@@ -101,16 +101,17 @@ def test_vectors_have_unit_length_and_ignore_neighbours() -> None:
         assert vector == pytest.approx(expected, abs=1e-4)
 
 
-def series(rng: np.random.Generator, steps: int, features: int = 3) -> tuple[np.ndarray, p.FeatureSequence]:
-    values = rng.normal(5.0, 3.0, (steps, features)).astype("<f4")
-    return values, p.FeatureSequence(steps, features, values.tobytes())
+def some_series() -> list[tuple[np.ndarray, p.FeatureSequence]]:
+    """Three of three features, around 5 with a deviation of 3: the values, and as they are sent."""
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(5.0, 3.0, (steps, 3)).astype("<f4") for steps in (4, 9, 1)]
+    return [(values, p.FeatureSequence(*values.shape, values.tobytes())) for values in rows]
 
 
 def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
     shape = b.config("gru", "regression", input="features")
     part, _, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3), target=Scaling([100.0], [10.0]))
-    rng = np.random.default_rng(0)
-    rows = [series(rng, steps) for steps in (4, 9, 1)]
+    rows = some_series()
     part.add(b.PEER, p.Classify("x", "d", "local", features=[row for _, row in rows]))
     drain(part)
     built = b.network(shape)
@@ -123,8 +124,7 @@ def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
 def test_vectors_of_numeric_sequences_are_made_from_normalised_ones() -> None:
     shape = b.config("transformer", "classification", input="features")
     _, embedding, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3))
-    rng = np.random.default_rng(0)
-    rows = [series(rng, steps) for steps in (4, 9, 1)]
+    rows = some_series()
     embedding.add(b.PEER, p.Embed("x", "d", "local", features=[row for _, row in rows]))
     drain(embedding)
     built = b.network(shape)
