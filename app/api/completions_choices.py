@@ -16,11 +16,11 @@ from app.api.completions_schemas import (
     CompletionUsage,
     Logprobs,
 )
+from app.api.sse import frame, json_line
 from app.inference.generation import Generation, Piece
 from app.tokenization.stream import Offsets
 from app.tokenization.tokenizer import Tokenizer
 
-_encode = msgspec.json.Encoder().encode
 MIDDLE = b',"logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":null}\n\n'
 
 
@@ -165,7 +165,7 @@ class Framer:
         self._tokenizer = generation.served.tokenizer
         self._writers = [Writer(self._tokenizer, told.body.logprobs) for _ in generation.choices]
         self._begun: set[int] = set()  # choices whose first chunk has left
-        whole = _encode(
+        whole = json_line(
             {
                 "id": told.id,
                 "object": "text_completion",
@@ -202,7 +202,7 @@ class Framer:
         return self._generation.prompts[index // (self._told.body.n or 1)]
 
     def _text(self, index: int, text: str) -> bytes:
-        return self._heads[index] + _encode(text) + MIDDLE
+        return self._heads[index] + json_line(text) + MIDDLE
 
     def _full(self, piece: Piece) -> bytes:
         body, prompt = self._told.body, self._prompt(piece.index)
@@ -224,4 +224,4 @@ class Framer:
         )
         usage = usage_of(self._generation) if self._count else None
         reply = msgspec.structs.replace(self.empty(), choices=[choice], usage=usage)
-        return b"data: " + _encode(reply) + b"\n\n"
+        return frame(reply)

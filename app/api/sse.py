@@ -20,12 +20,25 @@ DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 PING_SECONDS = 15.0
 LAST_WORDS = 5.0  # seconds after its deadline in which a stream's end can still be read
+# JSON leaves these as they are, and they end a line for `str.splitlines`, by which httpx's `iter_lines` and clients
+# built on it read: an event that a model wrote one of them into would reach them in two halves
+LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
 
 log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+def json_line(value: object) -> bytes:
+    """JSON that is one line to every reader."""
+    data = _encode(value)
+    if not data.isascii():
+        for end, escape in LINE_ENDS:
+            data = data.replace(end, escape)
+    return data
 
 
 def frame(value: object) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+    return b"data: " + json_line(value) + b"\n\n"
 
 
 def error_frame(error: OstinatoError) -> bytes:

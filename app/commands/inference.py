@@ -63,7 +63,7 @@ def _texts(texts: list[str] | None, file: Path | None) -> list[str]:
     if texts:
         return texts
     try:
-        lines = (file.read_text(encoding="utf-8") if file else sys.stdin.read()).splitlines()
+        lines = (file.read_text(encoding="utf-8") if file else sys.stdin.read()).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"cannot read {file or 'the standard input'}: {error}") from None
     found = [line for line in lines if line.strip()]

@@ -199,7 +199,7 @@ def _names(labels: str | None) -> list[str] | None:
     if labels is None:
         return None
     try:
-        found = Path(labels).read_text(encoding="utf-8").splitlines()
+        found = Path(labels).read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError:
         raise InvalidRequest(f"--labels {labels}: the file is not UTF-8") from None
     except (OSError, ValueError):  # no file has such a name, or a name so long

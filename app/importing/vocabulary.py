@@ -39,7 +39,7 @@ def _read(path: Path) -> Tokenizer | dict[str, int]:
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
     if path.suffix != ".json":
-        return _numbered(text.splitlines(), path)
+        return _numbered(text.removesuffix("\n").split("\n"), path)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -59,7 +59,7 @@ def _numbered(value: Any, path: Path) -> dict[str, int]:
         value = {word: number for number, word in enumerate(value)}
     words = value if isinstance(value, dict) else {}
     plain = all(isinstance(w, str) and isinstance(n, int) and not isinstance(n, bool) for w, n in words.items())
-    if not words or not plain or min(words.values()) < 0 or len(set(words.values())) != len(words):
+    if not any(words) or not plain or min(words.values()) < 0 or len(set(words.values())) != len(words):
         raise VocabularyInvalid(
             f"{path.name} must be a JSON list of words, a JSON dictionary of words and their numbers, a text of one "
             "word a line, or a tokenizer.json"

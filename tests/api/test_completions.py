@@ -43,6 +43,19 @@ def test_stream_joins_to_the_whole_text(client: openai.OpenAI) -> None:
     assert not any("\ufffd" in chunk.choices[0].text for chunk in chunks[:-1])
 
 
+@pytest.mark.parametrize("more", [{}, {"logprobs": 0}, {"n": 2, "echo": True}], ids=str)
+def test_an_event_is_one_line_to_every_reader(api: Api, client: openai.OpenAI, more: dict[str, Any]) -> None:
+    prompt = "a\u2028b\x85c\u2029d\x0c\x1e "
+    asked = {"model": "echo", "prompt": prompt, "max_tokens": 24, **more}
+    whole = client.completions.create(**asked).choices[0].text
+    assert {"\u2028", "\x85", "\u2029", "\x0c", "\x1e"} <= set(whole)
+    with api.client() as http, http.stream("POST", "/v1/completions", json={**asked, "stream": True}) as reply:
+        lines = [line for line in reply.iter_lines() if line]
+    assert lines.pop() == "data: [DONE]"
+    choices = [choice for line in lines for choice in json.loads(line.removeprefix("data: "))["choices"]]
+    assert "".join(choice["text"] for choice in choices if choice["index"] == 0) == whole
+
+
 def test_usage_comes_last_in_a_stream(client: openai.OpenAI) -> None:
     stream = client.completions.create(
         model="echo", prompt="abc", max_tokens=5, stream=True, stream_options={"include_usage": True}

@@ -46,6 +46,13 @@ def test_many_lines_go_in_several_requests(reading: Service, ostinato: Run, monk
     assert reply["usage"]["total_tokens"] == 300
 
 
+def test_only_a_newline_ends_a_text(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    texts = ["one\u2028text", "page\x0cbreak", "next\x85line"]
+    (tmp_path / "texts.txt").write_bytes("\r\n".join([*texts, ""]).encode())
+    assert ostinato("classify", "-m", "m", "--file", "texts.txt").status == 0
+    assert reading.requests[0].json["input"] == texts
+
+
 def test_a_pair_is_one_input(reading: Service, ostinato: Run) -> None:
     ostinato("classify", "-m", "m", "--pair", "premise", "claim")
     assert reading.requests[0].json["input"] == [{"text": "premise", "text_pair": "claim"}]

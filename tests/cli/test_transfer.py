@@ -145,7 +145,11 @@ def test_plain_weights_are_converted_here(registry: Service, ostinato: Run, tmp_
 
 @pytest.mark.parametrize(
     ("labels", "content"),
-    [(",".join(f"label number {i}" for i in range(60)), None), ("names.txt", b"caf\xe9"), ("names.txt", b"a\nb\n")],
+    [
+        (",".join(f"label number {i}" for i in range(60)), None),
+        ("names.txt", b"caf\xe9"),
+        ("names.txt", "a\r\nb\u2028b\n".encode()),
+    ],
     ids=["long", "no UTF-8", "file"],
 )
 def test_labels_in_a_line_or_a_file(tmp_path: Path, labels: str, content: bytes | None) -> None:
@@ -156,7 +160,7 @@ def test_labels_in_a_line_or_a_file(tmp_path: Path, labels: str, content: bytes 
             _names(str(tmp_path / labels))
     else:
         place = labels if content is None else str(tmp_path / labels)
-        assert _names(place) == (labels.split(",") if content is None else ["a", "b"])
+        assert _names(place) == (labels.split(",") if content is None else ["a", "b\u2028b"])
 
 
 @pytest.mark.parametrize(

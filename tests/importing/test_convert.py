@@ -19,7 +19,7 @@ from app.errors import InvalidRequest
 from app.importing.convert import convert
 from app.importing.parts import UnknownNetwork
 from app.importing.questions import Answers, ImportQuestion
-from app.importing.vocabulary import tokenizer_of
+from app.importing.vocabulary import VocabularyInvalid, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from models import tasks
 from models.config import ModelConfig
@@ -398,6 +398,15 @@ def test_a_vocabulary_of_characters(tmp_path: Path) -> None:
     tokenizer = tokenizer_of(path, 5, Answers({"split": "characters", "lowercase": "yes"}))
     assert tokenizer.encode("Ab\n c") == [1, 2, 4, 3, 0]
     assert tokenizer.decode([1, 2, 4, 3]) == "ab\n "
+
+
+def test_a_word_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.txt"
+    path.write_bytes("<unk>\r\na\u2028b\r\nc\r\n".encode())
+    assert tokenizer_of(path, 3, Answers({"split": "characters", "lowercase": "no"})).vocab_size == 3
+    path.write_bytes(b"")
+    with pytest.raises(VocabularyInvalid, match="one word a line"):
+        tokenizer_of(path, 3, Answers({}))
 
 
 def test_a_configuration_without_torch(tmp_path: Path) -> None:
