@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -62,8 +61,6 @@ def train(given: argparse.Namespace) -> int:
         log.exception("the training broke off")
         session.break_off(error)
         return 1
-    finally:
-        gc.freeze()  # what came since: an optimizer brings half of torch's compiler along
     return 0
 
 

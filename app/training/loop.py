@@ -69,12 +69,12 @@ class Training:
     def tensors(self) -> dict[str, Tensor]:
         found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         found |= {f"averaged.{name}": tensor for name, tensor in self.averaged.items()}
-        return found | {f"moments.{name}": tensor for name, tensor in optim.moments(self.optimizer).items()}
+        return found | {f"moments.{name}": tensor for name, tensor in self.optimizer.moments().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.network.load_state_dict(_under("network.", tensors))
         self.averaged = _under("averaged.", tensors)
-        optim.restore(self.optimizer, _under("moments.", tensors))
+        self.optimizer.restore(_under("moments.", tensors))
 
     # The loop.
 
@@ -120,7 +120,7 @@ class Training:
     def _step(self) -> None:
         settled, state = self.settled, self.state
         torch.manual_seed(derive(settled.seed, "step", state.step))
-        optim.set_rate(self.optimizer, optim.learning_rate(settled, self.progress))
+        rate = optim.learning_rate(settled, self.progress)
         pieces = [to_device(piece, settled.device) for piece in self._pieces()]
         weight = sum(map(self.objective.weight, pieces))
         loss = 0.0
@@ -133,8 +133,7 @@ class Training:
             state.count += outcome.count
         norm = torch.nn.utils.clip_grad_norm_(self._trained, settled.max_grad_norm)
         self._check(loss / max(weight, 1e-9), float(norm))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(rate)
         self._average()
         state.loss, state.weight = state.loss + loss, state.weight + weight
         state.trained_tokens += sum(piece.tokens for piece in pieces)

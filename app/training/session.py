@@ -116,7 +116,8 @@ class Session:
         export.check(self.spec, settled, prepared)
         prepared = fitted(prepared, settled.config.context_length)
         torch.set_num_threads(settled.threads)
-        torch.use_deterministic_algorithms(settled.deterministic, warn_only=True)
+        # use_deterministic_algorithms would say the same and load torch's compiler to say it there too
+        torch.set_deterministic_debug_mode("warn" if settled.deterministic else "default")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self._tell(prepared, settled)
         self.check()

@@ -59,7 +59,12 @@ def loop(
     network, heard = build(settled.config), runs.Heard()
     hooks = Hooks(heard, lambda: False, save, lambda: True, lambda metrics: None, clock)
     made = Loop(settled, Training(settled, prepared, network, State(), hooks), heard)
-    optimizer = made.training.optimizer
-    optimizer.register_step_pre_hook(lambda *_: made.rates.append(optimizer.param_groups[0]["lr"]))
+    step = made.training.optimizer.step
+
+    def watched(rate: float) -> None:
+        made.rates.append(rate)
+        step(rate)
+
+    made.training.optimizer.step = watched  # type: ignore[method-assign]
     made.training.run()
     return made

@@ -120,7 +120,7 @@ def test_what_is_set_for_the_process(
 ) -> None:
     seen: dict[str, Any] = {}
     monkeypatch.setattr("torch.set_num_threads", lambda n: seen.update(threads=n))
-    monkeypatch.setattr("torch.use_deterministic_algorithms", lambda on, warn_only: seen.update(deterministic=on))
+    monkeypatch.setattr("torch.set_deterministic_debug_mode", lambda mode: seen.update(deterministic=mode == "warn"))
     monkeypatch.setattr("app.training.plots.draw", lambda *_: None)
     asked = {"deterministic": deterministic, "threads": threads}
     run = runs.make(tmp_path, *ROWS, "gru", training=SMALL | asked)
