@@ -116,10 +116,10 @@ def test_the_time_between_tokens_is_that_of_one_choice(api: Api, shelf: Shelf, e
     shelf.generator()
     engine.hold_after = 1
     body = {"model": "echo", "prompt": "ab", "max_tokens": 2, "n": 8}
-    thread, found = in_background(lambda: post(api, "/v1/completions", body))
     with api.client() as client:
         name = {"model_name": "echo:1"}
         sums = [value(client, f"{n}_seconds_count", **name) for n in ("time_to_first_token", "inter_token_latency")]
+        thread, found = in_background(lambda: post(api, "/v1/completions", body))
         wait_until(lambda: value(client, "time_to_first_token_seconds_count", **name) == sums[0] + 8)
         assert value(client, "inter_token_latency_seconds_count", **name) == sums[1]
         engine.release()
