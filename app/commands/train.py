@@ -1,4 +1,4 @@
-"""`ostinato train`: upload, submit, follow. Knows the training request's shape; the service checks its sense."""
+"""`ostinato train`: upload, submit, follow. Knows the training request's shape; what it means is `app.jobs`' to say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 from app.commands.follow import conclude, follow
 from app.commands.options import given, with_fields
 from app.commands.output import Json, connect, print_json, warn
-from app.errors import NotFound, OstinatoError
+from app.errors import InvalidRequest, NotFound, OstinatoError
+from app.jobs.request import parse
 from app.protocol import Columns, TrainingOptions
 
 if TYPE_CHECKING:
@@ -43,25 +44,36 @@ def train(
     **options: Any,
 ) -> None:
     """Train a model on a file: upload it, queue the job, follow it to the finished version."""
+    asked: dict[str, Any] = {
+        "model": model,
+        "task": task,
+        "validation_split": validation_split,
+        "seed": seed,
+        "columns": given(options, Columns, "_column"),
+        "training": given(options, TrainingOptions),
+        "publish": {k: v for k, v in (("name", name), ("alias", alias)) if v is not None},
+    }
+    asked = {k: v for k, v in asked.items() if v not in (None, {})}
+    files = {"training_file": file} | ({"validation_file": validation_file} if validation_file else {})
+    _check(asked, files)
     with connect() as client:
-        body: dict[str, Any] = {
-            "model": model,
-            "training_file": _upload(client, file, as_json),
-            "validation_file": _upload(client, validation_file, as_json) if validation_file else None,
-            "task": task,
-            "validation_split": validation_split,
-            "seed": seed,
-            "columns": given(options, Columns, "_column"),
-            "training": given(options, TrainingOptions),
-            "publish": {k: v for k, v in (("name", name), ("alias", alias)) if v is not None},
-        }
-        job = client.create_job({k: v for k, v in body.items() if v not in (None, {})})
+        job = client.create_job(asked | {field: _upload(client, path, as_json) for field, path in files.items()})
         if wait:
             _follow(client, job, as_json)
         elif as_json:
             print_json(job)
         else:
             print(f"{job['id']} is queued; see it with: ostinato jobs follow {job['id']}")
+
+
+def _check(asked: dict[str, Any], files: dict[str, Path]) -> None:
+    """What the service would refuse after the upload, said before it."""
+    parse(asked | {field: f"file-{number}" for number, field in enumerate(files)})
+    for path in files.values():
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise InvalidRequest(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _upload(client: Client, path: Path, quiet: bool) -> str:

@@ -85,7 +85,7 @@ def test_it_uploads_submits_and_follows(training: Service, ostinato: Run, data: 
 def test_every_training_option_is_an_option(training: Service, ostinato: Run, data: str) -> None:
     options = ["--max-steps", "5", "--bidirectional", "--class-weights", '{"yes": 2}', "--tokenizer", "char",
                "--no-deterministic"]  # fmt: skip
-    assert ostinato("train", data, "--no-wait", *options).status == 0
+    assert ostinato("train", data, "--model", "gru", "--no-wait", *options).status == 0
     assert training.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {
         "max_steps": 5,
         "bidirectional": True,
@@ -130,6 +130,24 @@ def test_a_service_that_is_away_for_a_moment_is_waited_for(training: Service, os
 def test_a_missing_file_is_one_plain_line(service: Service, ostinato: Run) -> None:
     done = ostinato("train", "nowhere.csv")
     assert (done.status, done.err) == (1, "ostinato: cannot read nowhere.csv: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--epochs", "0"], "training.epochs"),
+        (["--name", "n" * 65], "publish.name"),
+        (["--learning-rate", "0.1", "--model", "lstm", "--heads", "2"], "heads"),
+        (["--validation-file", "nowhere.csv"], "cannot read nowhere.csv"),
+    ],
+    ids=lambda part: str(part[0]) if isinstance(part, list) else "",
+)
+def test_what_would_be_refused_is_not_uploaded(
+    training: Service, ostinato: Run, data: str, options: list[str], said: str
+) -> None:
+    done = ostinato("train", data, *options)
+    assert done.status == 1 and done.err.startswith("ostinato: ") and said in done.err and done.err.count("\n") == 1
+    assert not training.requests
 
 
 def test_the_live_view_shows_progress_loss_and_time_left(training: Service, ostinato: Run) -> None:
