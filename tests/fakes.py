@@ -115,7 +115,7 @@ class FakeEngine:
         """How many generations are open."""
         return len(self._streams)
 
-    def wait_for(self, kind: type, count: int = 1, seconds: float = 5.0) -> list[p.ToEngine]:
+    def wait_for(self, kind: type, count: int = 1, seconds: float = 30.0) -> list[p.ToEngine]:
         """The messages of one kind received so far, once there are `count` of them."""
         deadline = time.monotonic() + seconds
         while len(found := [m for m in self.received if isinstance(m, kind)]) < count:

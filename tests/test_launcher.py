@@ -21,8 +21,9 @@ import pytest
 from app import backoff, launcher, programs, settings
 from app.settings import SettingError
 from app.supervision import Command, Keeper
+from tests.promises import kept
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 DRIVER = """
 import asyncio, os, sys
 from app import launcher, settings
@@ -30,8 +31,9 @@ from app.supervision import Command
 data, script, migration = sys.argv[1:4]
 s = settings.load({}, data_dir=data, port=int(sys.argv[4]))
 launcher.prepare_folders(s)
-program = lambda name: Command(name, (sys.executable, script, name, data), 1.0)
-migrate = Command("migrate", (sys.executable, "-c", migration), 1.0)
+grace = 1.0 if os.path.exists(os.path.join(data, "stubborn")) else 15.0
+program = lambda name: Command(name, (sys.executable, script, name, data), grace)
+migrate = Command("migrate", (sys.executable, "-c", migration), grace)
 plan = launcher.Plan(tuple(map(program, ("engine", "api", "worker"))), migrate)
 with launcher.lock(s.run_dir):
     sys.exit(asyncio.run(launcher.Launcher(s, plan, dict(os.environ)).run()))
@@ -69,9 +71,11 @@ def eventually(look: Callable[[], Any], seconds: float = DEADLINE) -> Any:
 class Up:
     """A launcher in a process of its own, with stand-ins for the programs."""
 
-    def __init__(self, folder: Path, migration: str = "pass", refused_by: str = "") -> None:
+    def __init__(self, folder: Path, migration: str = "pass", refused_by: str = "", stubborn: bool = False) -> None:
         self.data = folder / "data"
         self.data.mkdir(exist_ok=True)
+        if stubborn:
+            (self.data / "stubborn").touch()
         if refused_by:
             (self.data / f"refused-by-{refused_by}").touch()
         script = folder / "stand_in.py"
@@ -140,13 +144,20 @@ def test_a_signal_stops_it(up: Callable[..., Up], number: int) -> None:
 
 def test_a_fallen_program_is_started_again_quickly(up: Callable[..., Up]) -> None:
     one = up()
-    before = one.running()["engine"]
-    os.kill(before["pid"], signal.SIGKILL)
-    began = time.monotonic()
-    after = eventually(lambda: (row := one.listed().get("engine")) and row["pid"] != before["pid"] and row)
-    assert after["restarts"] == 1
-    assert after["started_at"] > before["started_at"]
-    assert time.monotonic() - began < 2.0
+    one.running()
+    falls: list[dict[str, Any]] = []
+
+    def falling() -> float:
+        before = one.listed()["engine"]
+        os.kill(before["pid"], signal.SIGKILL)
+        began = time.monotonic()
+        after = eventually(lambda: (row := one.listed().get("engine")) and row["pid"] != before["pid"] and row)
+        assert after["started_at"] > before["started_at"]
+        falls.append(after)
+        return time.monotonic() - began
+
+    kept(2.0, falling)
+    assert [row["restarts"] for row in falls] == list(range(1, len(falls) + 1))
     assert "killed by SIGKILL" in one.end()[1]
 
 
@@ -226,8 +237,7 @@ def test_killed_with_9_it_leaves_no_orphan(up: Callable[..., Up]) -> None:
 
 
 def test_what_will_not_stop_is_killed(up: Callable[..., Up]) -> None:
-    one = up()
-    (one.data / "stubborn").touch()
+    one = up(stubborn=True)
     listed = one.running()
     code, output = one.end()
     assert code == 0
@@ -267,12 +277,12 @@ def test_trainers_are_listed_while_they_live(up: Callable[..., Up], tmp_path: Pa
     try:
         entry = {"pid": trainer.pid, "started_at": time.time(), "job": "ftjob-1", "attempt": 2}
         (one.data / "run" / "trainers" / "ftjob-1.json").write_text(json.dumps(entry))
-        row = eventually(lambda: one.listed().get("trainer"), 1.0)
+        row = eventually(lambda: one.listed().get("trainer"))
         assert (row["pid"], row["job"], row["attempt"]) == (trainer.pid, "ftjob-1", 2)
     finally:
         trainer.kill()
         trainer.wait()
-    eventually(lambda: "trainer" not in one.listed(), 1.0)
+    eventually(lambda: "trainer" not in one.listed())
 
 
 def test_a_listed_process_that_is_no_trainer_is_not_believed(tmp_path: Path) -> None:
@@ -305,8 +315,17 @@ def test_a_taken_port_is_said_plainly() -> None:
         taken.listen()
         with pytest.raises(launcher.StartRefused, match="choose another with --port"):
             launcher.free_port(settings.load({}, port=taken.getsockname()[1]))
-    for host in ("127.0.0.1", "::1", "[::1]"):
+    for host in ("127.0.0.1", "::1", "[::1]") if _has_ipv6() else ("127.0.0.1",):
         assert launcher.free_port(settings.load({}, host=host, port=0)) > 0
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def test_the_command_line_reaches_the_children() -> None:

@@ -64,6 +64,7 @@ class EngineClient:
         self.path = path
         self.gate = Gate()
         self.heartbeat: p.Heartbeat | None = None
+        self.settled = asyncio.Event()  # a silent engine was heard again, or is dead
         self._context = context
         self._on_lost = on_lost
         self._alive = False
@@ -99,6 +100,11 @@ class EngineClient:
     def alive(self) -> bool:
         """Ready for requests: its last heartbeat is younger than a second."""
         return self._alive and not self._silent
+
+    @property
+    def silent(self) -> bool:
+        """Not heard of for a second, though its process is there: a busy machine does that to an engine."""
+        return self._alive and self._silent
 
     @property
     def instance(self) -> str:
@@ -225,6 +231,7 @@ class EngineClient:
             self._lose(LOST)
         now = time.monotonic()
         self._seen, self._silent, self.heartbeat = now, False, heartbeat
+        self.settled.set()
         self._left = {d: t for d, t in self._left.items() if now - t < SETTLING}
         present = {v.digest for v in heartbeat.versions} - self._left.keys()
         self._held = {d: t for d, t in self._held.items() if d in present or now - t < SETTLING}
@@ -267,6 +274,8 @@ class EngineClient:
             self._beats.drain()
         silence = time.monotonic() - self._seen
         self._silent = silence > HEARTBEAT_LIMIT
+        if self._silent:
+            self.settled.clear()
         if self._silent and (silence > FROZEN_LIMIT or not self._process_exists()):
             self._lose(LOST)
 
@@ -280,6 +289,7 @@ class EngineClient:
             self._requests.close()
             self._requests = None
         was_alive, self._alive = self._alive, False
+        self.settled.set()
         lost, self._open = self._open, {}
         self._held.clear()
         self._left.clear()

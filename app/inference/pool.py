@@ -101,6 +101,7 @@ class EnginePool:
 
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[p.Load]], until: float) -> EngineClient:
         """An engine with the version loaded. Raises what the load ended with, or Unavailable (`loading`) at `until`."""
+        await self._heard(until)
         client = self.holder(digest)
         if client is not None:
             return client
@@ -135,6 +136,17 @@ class EnginePool:
     @property
     def loaded(self) -> set[str]:
         return {v.digest for client in self.living if client.heartbeat for v in client.heartbeat.versions}
+
+    async def _heard(self, until: float) -> None:
+        """Where no engine is heard of, but one may be: wait until one is heard again, or all are known to be dead."""
+        while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
+            left = until - time.monotonic()
+            waits = [asyncio.ensure_future(client.settled.wait()) for client in silent]
+            done, pending = await asyncio.wait(waits, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            if not done:
+                return
 
     def _recall(self, digest: str) -> None:
         remembered = self._failures.get(digest)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -115,21 +116,23 @@ def kill_engine(
         ]
         wait_until(lambda: running(service, generator) == streams, 30, "running streams", every=0.01)
         before = _scored(service)
-        open_ones += [threads.submit(_classify_on, service, classifier, f"{salt} {n}") for n in range(2)]
+        enough = Event()
+        open_ones += [threads.submit(_classify_on, service, classifier, f"{salt} {n}", enough) for n in range(2)]
         wait_until(lambda: _scored(service) > before, 30, "answered classifications", every=0.01)
         killed = time.monotonic()
         service.kill("engine")
         wait_until(lambda: not service.ready(), 10, "/readyz to say no", every=0.02)
         seconds = time.monotonic() - killed
+        enough.set()
         outcomes = [_outcome(future) for future in open_ones]
     wait_until(service.ready, 60, "/readyz to say yes again")
     return seconds, outcomes
 
 
-def _classify_on(service: Service, model: str, salt: str) -> None:
-    """One request after the other, each large, until one fails."""
+def _classify_on(service: Service, model: str, salt: str, enough: Event) -> None:
+    """One request after the other, each large, until one fails or it is enough."""
     number = 0
-    while True:
+    while not enough.is_set():
         number += 1
         service.classify(model, [f"{salt} {number} so it is {n}" for n in range(512)])
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from app.settings import Settings
+from benchmarks.service import free_port
 from tests.fakes import FakeEngine
 from tests.serving import Shelf, wait_until
 
@@ -23,12 +24,6 @@ def run(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("OSTINATO_")}
     command = [sys.executable, *(arguments or ("-m", "app.api"))]
     return subprocess.Popen(command, env=clean | environment, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(url: str) -> bool:
@@ -53,7 +48,7 @@ def test_two_processes_share_a_port_and_stop_when_told(settings: Settings, engin
     finally:
         for program in programs:
             program.send_signal(signal.SIGTERM)
-        logs = [program.communicate(timeout=15)[1].decode() for program in programs]
+        logs = [program.communicate(timeout=60)[1].decode() for program in programs]
     assert all(program.returncode in (0, -signal.SIGTERM) for program in programs)
     lines = [json.loads(line) for log in logs for line in log.splitlines()]
     found = next(line for line in lines if line.get("request_id") == "seen")
@@ -82,7 +77,7 @@ def test_what_is_open_when_the_time_to_stop_is_over_gets_a_last_word(
         program.wait(10)
     finally:
         program.kill()
-        _, log = program.communicate(timeout=15)
+        _, log = program.communicate(timeout=60)
     *_, error, done = [line for line in streamed.text.split("\n\n") if line]
     assert json.loads(error.removeprefix("data: "))["error"]["code"] == "unavailable" and done == "data: [DONE]"
     assert whole.status_code == 503 and whole.json()["error"]["code"] == "unavailable"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,31 @@ def test_a_new_engine_takes_over(api: Api, shelf: Shelf, settings: Settings, eng
         with engine_of(settings) as second:
             wait_until(lambda: client.post("/v1/classify", json={"model": "mood", "input": "a"}).status_code == 200)
             assert len(second.wait_for(p.Load)) == 1
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_an_engine_that_is_not_heard_for_a_moment_is_waited_for(
+    api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, returns: bool
+) -> None:
+    """As on a busy machine: its process is there, so a request is not refused; a frozen one is given up."""
+    if not returns:
+        monkeypatch.setattr("app.inference.client.FROZEN_LIMIT", 2.0)
+    shelf.classifier()
+    [client] = api.context.inference.pool.clients.values()
+    body = {"model": "mood", "input": "a"}
+    engine.pid = os.getpid()
+    wait_until(lambda: client.heartbeat and client.heartbeat.pid == engine.pid)
+    assert post(api, "/v1/classify", body).status_code == 200
+    engine.mute()
+    wait_until(lambda: client.silent)
+    thread, found = in_background(lambda: post(api, "/v1/classify", body))
+    if returns:
+        thread.join(0.1)
+        assert not found and client.silent
+        engine.unmute()
+    thread.join(10)
+    assert found[0].status_code == (200 if returns else 503)
+    assert returns or found[0].json()["error"]["code"] == "engine_lost"
 
 
 def test_an_engine_is_found_after_a_scan_that_failed(api: Api, settings: Settings) -> None:

@@ -31,8 +31,8 @@ def test_one_id_through_all_programs(service: Service, tale: Path) -> None:
     body = {"model": "logged", "prompt": "the", "max_tokens": 3}
     checked(service.client.post("/v1/completions", json=body))
     del service.client.headers["x-request-id"]
-    wait_until(lambda: programs(service, "grep-for-the-text") == {"api", "engine"}, 5, "the lines of API and engine")
-    wait_until(lambda: programs(service, "grep-for-the-job") == {"api", "worker"}, 5, "the lines of API and worker")
+    wait_until(lambda: programs(service, "grep-for-the-text") == {"api", "engine"}, 60, "the lines of API and engine")
+    wait_until(lambda: programs(service, "grep-for-the-job") == {"api", "worker"}, 60, "the lines of API and worker")
     told = [line for line in lines(service.data / "up.log") if line.get("job_id") == job["id"]]
     assert {line["request_id"] for line in told} == {"grep-for-the-job"}
     trainer = lines(service.data / "runs" / job["id"] / "trainer.log")

@@ -26,7 +26,7 @@ from tests.checkpoints import make_checkpoint, safetensors
 
 class FakeTrainer:
     def __init__(self, run: Path, descriptor: int) -> None:
-        self.run, self.descriptor, self.stop = run, descriptor, False
+        self.run, self.descriptor, self.stop, self.held = run, descriptor, False, True
         self.spec = json.loads((run / "run.json").read_bytes())
         self.plan: dict[str, Any] = json.loads((run / self.spec["training_file"]["path"]).read_bytes())
         self.attempt = len(list((run / "events").glob("*.jsonl")))
@@ -62,8 +62,15 @@ class FakeTrainer:
                 self.emit(Stopped(self.step))
                 return False
             self.one_step()
+            self.hold()
         (self.run / "results.csv").write_text("step,train_loss\n")
         return True
+
+    def hold(self) -> None:
+        """`holds` names a step for each attempt: there it waits to be stopped, killed, or let go by SIGUSR1."""
+        place = self.plan.get("holds", [])[self.attempt - 1 : self.attempt]
+        while self.held and not self.stop and place == [self.step]:
+            time.sleep(0.01)
 
     def one_step(self) -> None:
         time.sleep(self.plan.get("step_seconds", 0.0))
@@ -139,6 +146,10 @@ def main() -> int:
     def stop(*_: object) -> None:
         trainer.stop = True
 
+    def let_go(*_: object) -> None:
+        trainer.held = False
+
+    signal.signal(signal.SIGUSR1, let_go)
     signal.signal(signal.SIGTERM, signal.SIG_IGN if trainer.plan.get("stubborn") else stop)
     return trainer.main()
 

@@ -29,6 +29,7 @@ from app.registry.service import Registry
 from app.storage.blobs import BlobStore, StorageUnavailable
 from tests.checkpoints import make_checkpoint, publish
 from tests.jobs.conftest import Queue, until
+from tests.promises import kept
 
 LONG = {"steps": 2000, "step_seconds": 0.02}
 
@@ -169,20 +170,24 @@ def test_a_trainer_that_breaks_off_says_by_what(queue: Queue, place: Workplace) 
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_a_cancelled_trainer_is_gone_within_two_seconds(queue: Queue, place: Workplace, stubborn: bool) -> None:
-    job = queue.ask(plan=LONG | {"stubborn": stubborn})
-    with working(place):
+    def cancelling() -> float:
+        job = queue.ask(plan=LONG | {"stubborn": stubborn})
         until(training(queue, job))
         pid = json.loads((place.trainers / f"{job.id}.json").read_bytes())["pid"]
         queue.jobs.cancel(job.id, "alice")
         asked = time.monotonic()
-        until(lambda: not Path(f"/proc/{pid}").exists(), 10)
-        assert time.monotonic() - asked < 2.0
-        until(lambda: queue.look(job).status == "cancelled", 5)
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        taken = time.monotonic() - asked
+        until(lambda: queue.look(job).status == "cancelled")
+        return taken
+
+    with working(place):
+        kept(2.0, cancelling)
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_a_paused_job_goes_on_where_it_stopped(queue: Queue, place: Workplace, stubborn: bool) -> None:
-    job = queue.ask(plan={"steps": 40, "step_seconds": 0.1, "stubborn": stubborn})
+    job = queue.ask(plan={"steps": 40, "holds": [20], "stubborn": stubborn})
     with working(place):
         until(training(queue, job))
         queue.jobs.pause(job.id, "alice")
@@ -268,7 +273,8 @@ def test_a_checkpoint_is_kept_when_the_store_is_back(
     done = queue.look(job)
     assert (done.status, done.attempt, len(asked)) == ("succeeded", 1, 4)
     assert [checkpoint.step for checkpoint in queue.jobs.checkpoints(job.id, "alice").items] == [6, 3]
-    assert [event.step for event in queue.story(job) if event.kind == "checkpoint"] == [3, 6]
+    # in whatever order: the later one is tried again as soon as it comes, the first one a while after it was refused
+    assert sorted(event.step for event in queue.story(job) if event.kind == "checkpoint") == [3, 6]
 
 
 @pytest.mark.parametrize(

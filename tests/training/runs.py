@@ -102,7 +102,18 @@ def trainer(run: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """The program in a process group of its own, its events on its standard output's place."""
     reading, writing = os.pipe()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "app.training", str(run), "--events-fd", str(writing), "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "app.training",
+        str(run),
+        "--events-fd",
+        str(writing),
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+    ]
     with (run / "trainer.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, *arguments],

@@ -111,4 +111,5 @@ for optimizer in ("adamw", "sgd"):
     assert isinstance(runs.train(run)[-1], Done)
 sys.exit("torch._dynamo" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=120).returncode == 0
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=root, timeout=240).returncode == 0

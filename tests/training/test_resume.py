@@ -90,7 +90,7 @@ def lets_others_go_first(pid: int) -> bool:
 
 def test_a_stop_saves_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
     model, name, content, training = CASES["lstm-classification"]
-    training = training | {"max_steps": 800}  # it must hear of the stop long before its end
+    training = training | {"max_steps": 1600}  # it must hear of the stop long before its end
     whole = runs.make(tmp_path / "whole", name, content, model, training=training)
     runs.train(whole)
 
