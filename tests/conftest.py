@@ -21,9 +21,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for variable in list(os.environ):
     if variable.startswith(("OSTINATO_", "AZURE_")):  # what whoever runs the tests has set is not for them
         del os.environ[variable]
+for variable in ("NO_PROXY", "no_proxy"):
+    os.environ[variable] = "127.0.0.1,localhost,::1"
 TEMPLATE = "ostinato_template"
 
-# `make test` says of one tree always the same; `make test ARGS=--hypothesis-profile=search` draws other examples
+# `make test` draws the same examples each time; `make test ARGS=--hypothesis-profile=search` draws other examples
 settings.register_profile("repeat", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile("repeat")

@@ -82,12 +82,12 @@ class FakeEngine:
 
     def start(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(5), "the fake engine did not bind its sockets"
+        assert self._ready.wait(30), "the fake engine did not bind its sockets"
         return self
 
     def stop(self) -> None:
         self._ending.set()
-        self._thread.join(5)
+        self._thread.join(30)
 
     die = stop
 

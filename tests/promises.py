@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 TRIES = 3
+# seconds in which the death of an engine must be noticed, wherever the machine stands still: a silent one whose process
+# is there counts as dead after ten
+IN_TIME = 8.0
 
 
 def kept(bound: float, seconds: Callable[[], float]) -> None:

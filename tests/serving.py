@@ -54,19 +54,21 @@ class Api:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(self.app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            self.app, log_config=None, access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=2
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        wait_until(lambda: self._server.started or not self._thread.is_alive(), 10)
+        wait_until(lambda: self._server.started or not self._thread.is_alive())
         assert self._server.started, "the API did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(30)
         assert not self._thread.is_alive(), "the API did not stop"
         self._socket.close()
 
@@ -77,7 +79,7 @@ class Api:
 
     def client(self, key: str = "") -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=10)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def wait_ready(self) -> None:
         wait_until(lambda: self.context.readiness.report().ready)

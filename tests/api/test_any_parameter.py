@@ -87,7 +87,7 @@ class Operation:
 
 
 def operations_of(api: Api) -> list[Operation]:
-    document = httpx.get(f"{api.url}/openapi.json").json()
+    document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
     found = []
     for path, methods in document["paths"].items():
         for method, described in methods.items() if path.startswith(ROOMS) else ():

@@ -32,7 +32,7 @@ def guarded(settings: Settings, engine: FakeEngine) -> Iterator[Api]:
 
 def test_every_route_needs_a_key_but_the_public_ones(guarded: Api) -> None:
     with guarded.client() as client, guarded.client(ALICE) as alice, guarded.client("wrong-secret") as wrong:
-        document = client.get("/openapi.json").json()
+        document = client.get("/openapi.json", timeout=60).json()
         routes = [(m.upper(), path) for path, methods in document["paths"].items() for m in methods]
         assert len(routes) > 20
         for method, path in routes:
@@ -96,7 +96,10 @@ def test_nobody_sees_what_another_owns(guarded: Api, shelf: Shelf) -> None:
 def test_without_keys_the_header_is_ignored(tmp_path: Any, _sqlite_template: Any, settings: Settings) -> None:
     open_settings = msgspec.structs.replace(settings, api_keys="")
     with Api(open_settings) as api:
-        assert httpx.get(f"{api.url}/v1/models", headers={"authorization": "Bearer whatever"}).status_code == 200
+        assert (
+            httpx.get(f"{api.url}/v1/models", headers={"authorization": "Bearer whatever"}, timeout=60).status_code
+            == 200
+        )
 
 
 def test_other_web_sites_are_refused(settings: Settings) -> None:

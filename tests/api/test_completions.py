@@ -335,7 +335,11 @@ def test_deadline_before_and_after_the_first_byte(api: Api, client: openai.OpenA
     with api.client() as http:
         reply = http.post("/v1/completions", json=body, headers={"x-request-timeout-ms": "100"})
         assert reply.status_code == 504 and reply.json()["error"]["code"] == "deadline_exceeded"
-        reply = http.post("/v1/completions", json={**body, "stream": True}, headers={"x-request-timeout-ms": "2000"})
+        for limit in ("1000", "8000"):  # long enough for a first token, also where the machine stood still
+            headers = {"x-request-timeout-ms": limit}
+            reply = http.post("/v1/completions", json={**body, "stream": True}, headers=headers)
+            if reply.status_code == 200:
+                break
         assert reply.status_code == 200
         *_, error, done = [line for line in reply.text.split("\n\n") if line]
         assert json.loads(error.removeprefix("data: "))["error"]["code"] == "deadline_exceeded"
@@ -349,4 +353,4 @@ def test_what_the_engine_refuses_is_no_broken_stream(api: Api, client: openai.Op
     with pytest.raises(openai.InternalServerError) as refused:
         list(client.completions.create(model="echo", prompt="a", stream=True))
     assert refused.value.status_code == 503 and refused.value.code == "out_of_memory"
-    assert httpx.get(f"{api.url}/livez").status_code == 200
+    assert httpx.get(f"{api.url}/livez", timeout=60).status_code == 200

@@ -11,6 +11,7 @@ import pytest
 from app import protocol as p
 from tests.api.test_resilience import gauges, in_background, leave_after_sending, post
 from tests.fakes import FakeEngine
+from tests.promises import IN_TIME
 from tests.serving import Api, Shelf, wait_until
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ def client(real: Real) -> Any:
 
 
 @pytest.fixture
-def served(real: Real, client: httpx.Client) -> httpx.Client:
+def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
     """After requests of every kind: answered, refused, and left by their client."""
+    monkeypatch.setattr("app.api.operations.ALIASES_PATIENCE", 30.0)
     real.shelf.registry.set_alias("teller", "live", 1, "local")
     assert client.post("/v1/completions", json=GENERATE).status_code == 200
     assert client.post("/v1/classify", json={"model": "judge", "input": "abc"}).status_code == 200
@@ -85,6 +87,8 @@ def served(real: Real, client: httpx.Client) -> httpx.Client:
     finally:
         admission.sequences -= 1
         admission.max_sequences = most
+    # which engines tell four times a second
+    wait_until(lambda: value(client, "iteration_tokens_total_count") and value(client, "state_cache_allocated_bytes"))
     return client
 
 
@@ -123,7 +127,7 @@ def test_the_time_between_tokens_is_that_of_one_choice(api: Api, shelf: Shelf, e
         wait_until(lambda: value(client, "time_to_first_token_seconds_count", **name) == sums[0] + 8)
         assert value(client, "inter_token_latency_seconds_count", **name) == sums[1]
         engine.release()
-        thread.join(5)
+        thread.join(30)
         assert found[0].status_code == 200
         assert value(client, "inter_token_latency_seconds_count", **name) == sums[1] + 8
 
@@ -161,7 +165,7 @@ def test_what_an_engine_has_is_running(api: Api, shelf: Shelf, engine: FakeEngin
     with api.client() as client:
         assert gauges(client) == (1, 0)
         engine.release()
-        thread.join(5)
+        thread.join(30)
         assert found[0].status_code == 200 and gauges(client) == (0, 0)
 
 
@@ -175,11 +179,12 @@ def test_what_waits_at_the_gate_is_waiting(
     with api.client() as client:
         assert gauges(client) == (0, 1)
     engine.die()
-    thread.join(5)
+    thread.join(IN_TIME)
     assert found[0].status_code == 503
 
 
-def test_an_alias_that_is_gone_is_told_no_more(api: Api, shelf: Shelf) -> None:
+def test_an_alias_that_is_gone_is_told_no_more(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.operations.ALIASES_PATIENCE", 30.0)
     shelf.classifier(alias="champion")
     with api.client() as client:
         assert client.post("/v1/classify", json={"model": "mood@champion", "input": "a"}).status_code == 200

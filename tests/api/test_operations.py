@@ -33,7 +33,7 @@ def test_request_ids(api: Api) -> None:
         forged = client.get("/livez", headers={"x-request-id": "a b\tc"}).headers["x-request-id"]
         assert re.fullmatch(r"req-[0-9a-f]{32}", forged)
         assert client.get("/nothing").headers["x-request-id"]
-        assert float(client.get("/livez").headers["x-total-time"]) >= 0
+        assert float(client.get("/livez", timeout=60).headers["x-total-time"]) >= 0
 
 
 def test_a_fault_of_ours_tells_nothing_but_its_id(
@@ -93,7 +93,7 @@ def test_the_front_door_leads_to_the_documentation(api: Api) -> None:
 
 
 def test_every_route_is_described(api: Api) -> None:
-    document = httpx.get(f"{api.url}/openapi.json").json()
+    document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
     assert "HTTPValidationError" not in document["components"]["schemas"]
     names = []
     for path, methods in document["paths"].items():
@@ -109,8 +109,8 @@ def test_every_route_is_described(api: Api) -> None:
 
 
 def test_references_of_the_document_exist(api: Api) -> None:
-    text = httpx.get(f"{api.url}/openapi.json").text
-    known = set(httpx.get(f"{api.url}/openapi.json").json()["components"]["schemas"])
+    text = httpx.get(f"{api.url}/openapi.json", timeout=60).text
+    known = set(httpx.get(f"{api.url}/openapi.json", timeout=60).json()["components"]["schemas"])
     assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= known
 
 
@@ -146,7 +146,7 @@ def test_readiness_without_a_database(api: Api, monkeypatch: pytest.MonkeyPatch)
     with api.client() as client:
         wait_until(lambda: client.get("/readyz").status_code == 503, 4)
         assert client.get("/readyz").json()["checks"]["database"] != "ok"
-        assert client.get("/livez").status_code == 200
+        assert client.get("/livez", timeout=60).status_code == 200
 
 
 def test_what_watches_the_service_needs_no_thread(
@@ -159,13 +159,15 @@ def test_what_watches_the_service_needs_no_thread(
 
     def hang() -> None:
         blocked.release()
-        assert go.wait(30)
+        assert go.wait(60)
 
     def hang_and_fail(*_: object, **__: object) -> None:
         hang()
         raise Unavailable("the database does not answer")
 
-    threads = [threading.Thread(target=lambda: httpx.get(f"{api.url}/v1/registry/models")) for _ in range(THREADS)]
+    threads = [
+        threading.Thread(target=lambda: httpx.get(f"{api.url}/v1/registry/models", timeout=60)) for _ in range(THREADS)
+    ]
     ask = {"model": "mood", "input": "abc"}
     with api.client() as client:
         assert client.post("/v1/classify", json=ask).status_code == 200
@@ -176,14 +178,14 @@ def test_what_watches_the_service_needs_no_thread(
             for thread in threads:
                 thread.start()
             for _ in threads:
-                assert blocked.acquire(timeout=10)
+                assert blocked.acquire(timeout=30)
             for path in ("/livez", "/metrics", "/v1/engine"):
-                assert client.get(path, timeout=2).status_code == 200, path
+                assert client.get(path, timeout=20).status_code == 200, path
             for path in ("/readyz", "/health"):
-                wait_until(lambda path=path: client.get(path, timeout=2).status_code == 503, 3)
+                wait_until(lambda path=path: client.get(path, timeout=20).status_code == 503, 25)
                 assert client.get(path).json()["checks"] == {"database": "the database does not answer", "engine": "ok"}
         finally:
             go.set()
             for thread in threads:
-                thread.join(10)
+                thread.join(30)
         wait_until(lambda: client.get("/readyz").status_code == 200)

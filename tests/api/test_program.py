@@ -17,7 +17,7 @@ from benchmarks.service import free_port
 from tests.fakes import FakeEngine
 from tests.serving import Shelf, wait_until
 
-HASTY = "import sys; from app.api import __main__ as api; api.DRAIN_SECONDS = 0.2; sys.exit(api.main())"
+HASTY = "import sys; from app.api import __main__ as api; api.DRAIN_SECONDS = 2.0; sys.exit(api.main())"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -28,7 +28,7 @@ def run(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz").status_code == 200
+        return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -44,7 +44,7 @@ def test_two_processes_share_a_port_and_stop_when_told(settings: Settings, engin
     programs = [run(**environment), run(**environment)]
     try:
         wait_until(lambda: answers(f"http://127.0.0.1:{port}"), 30)
-        httpx.get(f"http://127.0.0.1:{port}/v1/models", headers={"x-request-id": "seen"})
+        httpx.get(f"http://127.0.0.1:{port}/v1/models", headers={"x-request-id": "seen"}, timeout=60)
     finally:
         for program in programs:
             program.send_signal(signal.SIGTERM)
@@ -71,10 +71,10 @@ def test_what_is_open_when_the_time_to_stop_is_over_gets_a_last_word(
                 threads.submit(httpx.post, f"{url}/v1/completions", json={**body, "stream": stream}, timeout=20)
                 for stream in (True, False)
             ]
-            wait_until(lambda: engine.running == 2)
+            wait_until(lambda: [stream.sent for stream in list(engine._streams.values())] == [2, 2])
             program.send_signal(signal.SIGTERM)
             streamed, whole = (call.result() for call in calls)
-        program.wait(10)
+        program.wait(30)
     finally:
         program.kill()
         _, log = program.communicate(timeout=60)

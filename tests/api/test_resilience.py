@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from app.inference import readiness, service
 from app.inference.versions import Cache, Served
 from app.settings import Settings
 from tests.fakes import FakeEngine
+from tests.promises import IN_TIME
 from tests.serving import Api, Shelf, engine_of, wait_until
 
 
@@ -33,7 +35,7 @@ def in_background(call: Any) -> tuple[threading.Thread, list[Any]]:
 
 def post(api: Api, path: str, body: dict[str, Any]) -> httpx.Response:
     """On a connection of its own, closed at once."""
-    return httpx.post(api.url + path, json=body, timeout=10)
+    return httpx.post(api.url + path, json=body, timeout=60)
 
 
 def events(reply: httpx.Response) -> list[str]:
@@ -51,13 +53,13 @@ def test_a_dying_engine_ends_every_open_request(api: Api, shelf: Shelf, engine: 
         waiting, waited = in_background(lambda: other.post("/v1/completions", json={**stream, "stream": False}))
         wait_until(lambda: engine.running == 2)
         engine.die()
-        streaming.join(3)
-        waiting.join(3)
+        streaming.join(IN_TIME)
+        waiting.join(IN_TIME)
         *_, error, done = events(streamed[0])
         assert json.loads(error.removeprefix("data: "))["error"]["code"] == "engine_lost" and done == "data: [DONE]"
         assert waited[0].status_code == 503 and waited[0].json()["error"]["code"] == "engine_lost"
         assert waited[0].headers["retry-after"] == "1"
-        wait_until(lambda: client.get("/readyz").status_code == 503, 2)
+        wait_until(lambda: client.get("/readyz").status_code == 503, IN_TIME)
         assert client.get("/livez").status_code == 200
         refused = client.post("/v1/classify", json={"model": "mood", "input": "a"})
         assert refused.status_code == 503 and refused.headers["retry-after"]
@@ -68,6 +70,7 @@ def test_a_new_engine_takes_over(api: Api, shelf: Shelf, settings: Settings, eng
     with api.client() as client:
         assert client.post("/v1/classify", json={"model": "mood", "input": "a"}).status_code == 200
         engine.die()
+        wait_until(lambda: not api.context.inference.pool.living, IN_TIME)
         with engine_of(settings) as second:
             wait_until(lambda: client.post("/v1/classify", json={"model": "mood", "input": "a"}).status_code == 200)
             assert len(second.wait_for(p.Load)) == 1
@@ -93,7 +96,7 @@ def test_an_engine_that_is_not_heard_for_a_moment_is_waited_for(
         thread.join(0.1)
         assert not found and client.silent
         engine.unmute()
-    thread.join(10)
+    thread.join(30)
     assert found[0].status_code == (200 if returns else 503)
     assert returns or found[0].json()["error"]["code"] == "engine_lost"
 
@@ -108,7 +111,7 @@ def test_an_engine_is_found_after_a_scan_that_failed(api: Api, settings: Setting
         raise OSError("no descriptor is left")
 
     pool._scan = fails_once  # type: ignore[method-assign]
-    assert scanned.wait(5)
+    assert scanned.wait(30)
     with engine_of(settings, 1):
         wait_until(lambda: len(pool.living) == 2)
 
@@ -138,7 +141,7 @@ def test_the_second_crash_alone_is_the_last(api: Api, shelf: Shelf, settings: Se
         engine.wait_for(p.Classify, 2)
         engine.die()
         for thread, found in (killer, neighbour):
-            thread.join(3)
+            thread.join(IN_TIME)
             assert found[0].status_code == 503
         with engine_of(settings) as second:
             wait_until(lambda: client.get("/readyz").status_code == 200)
@@ -147,8 +150,8 @@ def test_the_second_crash_alone_is_the_last(api: Api, shelf: Shelf, settings: Se
             second.wait_for(p.Classify, 1)
             innocent = ask("somebody else")  # waits at the gate
             second.die()
-            killer[0].join(3)
-            innocent[0].join(3)
+            killer[0].join(IN_TIME)
+            innocent[0].join(IN_TIME)
             assert killer[1][0].status_code == 503
         with engine_of(settings):
             wait_until(lambda: client.get("/readyz").status_code == 200)
@@ -172,7 +175,7 @@ def test_a_client_that_leaves_frees_its_place(api: Api, shelf: Shelf, engine: Fa
     leaver = leave_after_sending(api, "/v1/classify", {"model": "mood", "input": "abc"})
     engine.wait_for(p.Classify)
     leaver.close()
-    engine.wait_for(p.Abort, 3)
+    engine.wait_for(p.Abort)
     with api.client() as client:
         wait_until(lambda: gauges(client) == (0, 0))
 
@@ -236,7 +239,7 @@ class TestOverload:
                 assert int(refused.headers["retry-after"]) >= 1
             engine.release()
             for thread, found in calls:
-                thread.join(5)
+                thread.join(30)
                 assert found[0].status_code == 200  # what was admitted is not shed
             wait_until(lambda: gauges(client) == (0, 0))
             assert client.post("/v1/completions", json=body).status_code == 200
@@ -256,7 +259,7 @@ class TestOverload:
             assert client.post("/v1/completions", json={"model": "echo", "prompt": "a"}).status_code == 429
         engine.release()
         for thread, found in calls:
-            thread.join(5)
+            thread.join(30)
             assert found[0].status_code == 200
 
     def test_too_many_tokens(self, api: Api, shelf: Shelf, engine: FakeEngine) -> None:
@@ -270,7 +273,7 @@ class TestOverload:
             hopeless = client.post("/v1/classify", json={"model": "mood", "input": ["x" * 60] * 2})
             assert hopeless.status_code == 400 and hopeless.json()["error"]["code"] == "request_too_large"
         engine.release()
-        thread.join(5)
+        thread.join(30)
         assert found[0].status_code == 200
 
 
@@ -283,17 +286,19 @@ class TestLongInput:
         self, api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shelf.classifier()
-        go, readers = threading.Event(), api.context.inference._readers
+        begun, go, readers = threading.Event(), threading.Event(), api.context.inference._readers
         prepare = service.prepare
 
         def read_slowly(*arguments: Any) -> Any:
-            assert go.wait(30)
+            begun.set()
+            assert go.wait(60)
             return prepare(*arguments)
 
         monkeypatch.setattr(service, "prepare", read_slowly)
         body = {"model": "mood", "input": "x" * 9000, "truncate_prompt_tokens": -1}
         leaver = leave_after_sending(api, "/v1/classify", body)  # what a thread has begun is held until it has ended
         wait_until(lambda: readers.held == 9000)
+        assert begun.wait(30)
         leaver.close()
         calls = [in_background(lambda: post(api, "/v1/classify", body)) for _ in range(3)]
         wait_until(lambda: readers.held == 36_000)
@@ -301,13 +306,16 @@ class TestLongInput:
         assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
         go.set()
         for thread, found in calls:
-            thread.join(5)
+            thread.join(30)
             assert found[0].status_code == 200
         wait_until(lambda: readers.held == 0)
         assert post(api, "/v1/classify", body).status_code == 200
 
 
-def test_a_version_that_cannot_be_loaded_fails_alone(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
+def test_a_version_that_cannot_be_loaded_fails_alone(
+    api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.inference.pool.FAILURE_MEMORY", 600.0)
     shelf.classifier("good")
     shelf.classifier("bad")
     with api.client() as client:
@@ -354,7 +362,7 @@ class SlowCache:
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path:
         if digest_ in self.slow:
             self.asked.release()
-            assert self.go.wait(30)
+            assert self.go.wait(60)
         return self.inner.checkpoint(digest_, files)
 
 
@@ -377,16 +385,16 @@ def test_slow_fetches_hold_nobody_else_up(api: Api, shelf: Shelf, slow_cache: Sl
         asked = [
             in_background(lambda v=v: post(api, "/v1/classify", {"model": v.model, "input": "a"})) for v in versions
         ]
-        assert slow_cache.asked.acquire(timeout=5)
+        assert slow_cache.asked.acquire(timeout=30)
         wait_until(lambda: "slow-0@live" in client.get("/readyz").json()["checks"])
         looks = api.context.readiness.looks
         wait_until(lambda: api.context.readiness.looks > looks + 2)  # it looks on, though a version is on its way
-        checks = client.get("/readyz").json()["checks"]
-        assert checks == {"database": "ok", "engine": "ok", "slow-0@live": "is being loaded"}
+        checks = {"database": "ok", "engine": "ok", "slow-0@live": "is being loaded"}
+        wait_until(lambda: client.get("/readyz").json()["checks"] == checks)
         assert client.post("/v1/classify", json={"model": "quick:1", "input": "a"}).status_code == 200
         slow_cache.go.set()
         for thread, found in asked:
-            thread.join(10)
+            thread.join(30)
             assert found[0].status_code == 200
         wait_until(lambda: client.get("/readyz").status_code == 200)
 
@@ -400,18 +408,18 @@ def test_an_engine_that_dies_while_files_are_fetched_is_not_waited_for(
 
     async def fetch_slowly(served: Served) -> p.Load:
         asked.set()
-        await asyncio.to_thread(go.wait, 30)
+        await asyncio.to_thread(go.wait, 60)
         return await fetch(served)
 
     monkeypatch.setattr(versions, "load_message", fetch_slowly)
     body = {"model": "mood", "input": "a"}
     thread, found = in_background(lambda: post(api, "/v1/classify", body))
-    assert asked.wait(5)
+    assert asked.wait(30)
     engine.die()
     with api.client() as client:
-        wait_until(lambda: client.get("/readyz").status_code == 503)
+        wait_until(lambda: client.get("/readyz").status_code == 503, IN_TIME)
         go.set()
-        thread.join(5)
+        thread.join(IN_TIME)
         assert found[0].status_code == 503 and found[0].json()["error"]["code"] == "engine_lost"
         with engine_of(settings):
             wait_until(lambda: client.get("/readyz").status_code == 200)
@@ -442,7 +450,7 @@ class TestLoadTimeout:
                 late = self.ask(client)
                 assert late.status_code == 503 and late.json()["error"]["code"] == "loading"
                 assert int(late.headers["retry-after"]) >= 1
-            assert slow_cache.asked.acquire(timeout=5)
+            assert slow_cache.asked.acquire(timeout=30)
             assert not slow_cache.asked.acquire(blocking=False)  # who comes later waits for the same fetch
             slow_cache.go.set()
             wait_until(lambda: self.ask(client).status_code == 200)
@@ -455,15 +463,19 @@ def test_an_alias_move_arrives_within_a_second(api: Api, shelf: Shelf) -> None:
         body = {"model": "mood", "input": "a"}
         assert client.post("/v1/classify", json=body).headers["x-model-version"] == "mood:1"
         shelf.registry.set_alias("mood", "champion", 2, "local")
-        wait_until(lambda: client.post("/v1/classify", json=body).headers["x-model-version"] == "mood:2", 1.0)
+        moved = asked = time.monotonic()
+        while client.post("/v1/classify", json=body).headers["x-model-version"] == "mood:1":
+            assert asked - moved < 1.0  # who asks later hears of it
+            asked = time.monotonic()
 
 
 def test_readiness_follows_a_mute_engine(api: Api, engine: FakeEngine) -> None:
     with api.client() as client:
-        assert client.get("/readyz").json() == {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}
+        ready = {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}
+        wait_until(lambda: client.get("/readyz").json() == ready)
         engine.mute()
-        wait_until(lambda: client.get("/readyz").status_code == 503, 2)
-        assert client.get("/health").json()["checks"]["engine"] == "no engine is running"
+        wait_until(lambda: client.get("/health").json()["checks"]["engine"] == "no engine is running", IN_TIME)
+        assert client.get("/readyz").status_code == 503
 
 
 def test_readiness_waits_for_required_aliases(api: Api, shelf: Shelf, engine: FakeEngine) -> None:

@@ -204,11 +204,12 @@ def test_a_database_that_is_away_is_told_and_comes_back(postgres_url: str, postg
 
 @pytest.mark.postgres
 def test_who_is_frozen_in_a_transaction_locks_nobody_out(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
-    frozen, other = Database(postgres_url), Database(postgres_url)
-    change = text("UPDATE models SET next_version = next_version + 1")
-    with frozen.transaction() as session:
+    other = Database(postgres_url)
+    with other.transaction() as session:
         add(session, "a")
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
+    frozen = Database(postgres_url)
+    change = text("UPDATE models SET next_version = next_version + 1")
     with pytest.raises(DatabaseUnavailable), frozen.transaction() as session:
         session.execute(change)
         with other.transaction() as second:

@@ -19,9 +19,10 @@ from app import protocol as p
 from app.errors import Unavailable
 from app.inference.client import EngineClient, Work
 from tests.fakes import FakeEngine
+from tests.promises import IN_TIME, kept
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"
@@ -65,7 +66,7 @@ def test_answers_find_their_askers(tmp_path: Path) -> None:
 
 
 def test_death_is_told_within_a_second_and_life_comes_back(tmp_path: Path) -> None:
-    async def scenario() -> None:
+    async def scenario() -> float:
         lost: list[Work] = []
         path = tmp_path / "e.sock"
         async with client_of(path, lost) as client:
@@ -77,9 +78,9 @@ def test_death_is_told_within_a_second_and_life_comes_back(tmp_path: Path) -> No
                 client.send(work)
                 await asyncio.to_thread(engine.wait_for, p.Classify)
                 began = time.monotonic()
-            tag, answer = await asyncio.wait_for(work.inbox.get(), 3)
+            tag, answer = await asyncio.wait_for(work.inbox.get(), IN_TIME)
+            seconds = time.monotonic() - began
             assert isinstance(answer, p.Failed) and answer.code == "engine_lost" and tag == 0
-            assert time.monotonic() - began < 2
             assert lost == [work] and work.failed and not client.alive and not client.holds("d")
             with pytest.raises(Unavailable):
                 client.send(Work((classify("y", 1),)))
@@ -90,8 +91,9 @@ def test_death_is_told_within_a_second_and_life_comes_back(tmp_path: Path) -> No
                 client.send(again)
                 assert isinstance((await again.inbox.get())[1], p.Classified)
                 assert [m.id for m in second.received if isinstance(m, p.Classify)] == ["z"]
+        return seconds
 
-    asyncio.run(scenario())
+    kept(2.0, lambda: asyncio.run(scenario()))
 
 
 def test_a_restart_between_two_heartbeats_is_a_death(tmp_path: Path) -> None:
@@ -104,8 +106,9 @@ def test_a_restart_between_two_heartbeats_is_a_death(tmp_path: Path) -> None:
                 engine.hold()
                 work = Work((classify("x", 1),))
                 client.send(work)
+                await asyncio.to_thread(engine.wait_for, p.Classify)
             with FakeEngine(path):
-                _, answer = await asyncio.wait_for(work.inbox.get(), 3)
+                _, answer = await asyncio.wait_for(work.inbox.get(), IN_TIME)
                 assert isinstance(answer, p.Failed) and answer.code == "engine_lost"
                 await until(lambda: client.alive)
 
@@ -199,7 +202,7 @@ def test_a_silent_engine_whose_process_has_ended_loses_its_requests(
                 work = Work((classify("a", 1),))
                 client.send(work)
                 engine.mute()
-                _, answer = await asyncio.wait_for(work.inbox.get(), 5)
+                _, answer = await asyncio.wait_for(work.inbox.get(), 60)
                 assert isinstance(answer, p.Failed) and answer.code == "engine_lost" and lost == [work]
 
     asyncio.run(scenario())
@@ -221,13 +224,14 @@ def test_a_load_that_cannot_be_sent_or_is_never_answered_ends(tmp_path: Path, mo
                     with pytest.raises(Unavailable) as silent:
                         await client.load(LOAD)
                     assert silent.value.code == "loading"
-                monkeypatch.setattr("app.inference.client.LOAD_LIMIT", 5.0)
+                monkeypatch.setattr("app.inference.client.LOAD_LIMIT", 60.0)
                 assert isinstance(await client.load(LOAD), p.Loaded)
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
-def test_an_old_heartbeat_does_not_bring_a_version_back(tmp_path: Path) -> None:
+def test_an_old_heartbeat_does_not_bring_a_version_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.inference.client.SETTLING", 1000.0)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     engine = FakeEngine(tmp_path / "e.sock")
     client = EngineClient(engine.path, context, lambda _: None)
