@@ -99,11 +99,11 @@ def test_a_stop_saves_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
         heard = []
         for event in runs.events(process):
             heard.append(event)
-            if isinstance(event, Metrics) and event.step == 8:
+            if isinstance(event, Metrics) and not any(isinstance(earlier, Metrics) for earlier in heard[:-1]):
                 assert lets_others_go_first(process.pid)
                 process.terminate()
         assert process.wait() == 0
-    assert isinstance(heard[-1], Stopped) and heard[-1].step >= 8
+    assert isinstance(heard[-1], Stopped) and heard[-1].step > 0
     state = json.loads((max((run / "resume").glob("step-*")) / "state.json").read_text())["state"]
     assert state["step"] == heard[-1].step
 
