@@ -77,7 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Positive, _help("bytes of checkpoints that a machine keeps beside the blob store; the least recently used go")
     ] = 34_359_738_368
     request_timeout: Annotated[Seconds, _help("seconds after which an unanswered request ends with 504")] = 600.0
-    load_timeout: Annotated[Seconds, _help("seconds that a request waits for its version to load")] = 60.0
+    load_timeout: Annotated[
+        Seconds, _help("seconds that a request waits for its version to load, or for a silent engine")
+    ] = 60.0
     lease_seconds: Annotated[Seconds, _help("seconds after which a silent worker's job is another's")] = 20.0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
     max_attempts: Annotated[Positive, _help("tries of a job whose worker is lost")] = 10

@@ -132,3 +132,4 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
     root.setLevel(log_level.upper())
     for noisy in ("httpx", "httpcore", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of its first cache of fonts, in any thread

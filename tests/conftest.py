@@ -19,7 +19,7 @@ from benchmarks.postgres import Cluster, Missing, cluster
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for variable in list(os.environ):
-    if variable.startswith(("OSTINATO_", "AZURE_")):  # what whoever runs the tests has set is not for them
+    if variable.startswith(("OSTINATO_", "AZURE_")):  # settings of the service that whoever runs the tests uses
         del os.environ[variable]
 for variable in ("NO_PROXY", "no_proxy"):
     os.environ[variable] = "127.0.0.1,localhost,::1"

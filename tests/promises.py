@@ -11,7 +11,7 @@ IN_TIME = 8.0
 
 
 def kept(bound: float, seconds: Callable[[], float]) -> None:
-    """Do it until it takes less than `bound` seconds, three times at most: what is slower never does."""
+    """Do it until it takes less than `bound` seconds, three times at most: code that is too slow never does."""
     taken: list[float] = []
     while not taken or taken[-1] >= bound:
         assert len(taken) < TRIES, f"took {taken} s; promised are {bound} s"

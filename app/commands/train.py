@@ -67,7 +67,7 @@ def train(
 
 
 def _check(asked: dict[str, Any], files: dict[str, Path]) -> None:
-    """What the service would refuse after the upload, said before it."""
+    """Settings that the service would refuse after the upload, and files that cannot be read."""
     parse(asked | {field: f"file-{number}" for number, field in enumerate(files)})
     for path in files.values():
         try:

@@ -64,7 +64,7 @@ class EngineClient:
         self.path = path
         self.gate = Gate()
         self.heartbeat: p.Heartbeat | None = None
-        self.settled = asyncio.Event()  # a silent engine was heard again, or is dead
+        self.decided = asyncio.Event()  # a silent engine was heard again, or is dead
         self._context = context
         self._on_lost = on_lost
         self._alive = False
@@ -231,7 +231,7 @@ class EngineClient:
             self._lose(LOST)
         now = time.monotonic()
         self._seen, self._silent, self.heartbeat = now, False, heartbeat
-        self.settled.set()
+        self.decided.set()
         self._left = {d: t for d, t in self._left.items() if now - t < SETTLING}
         present = {v.digest for v in heartbeat.versions} - self._left.keys()
         self._held = {d: t for d, t in self._held.items() if d in present or now - t < SETTLING}
@@ -275,7 +275,7 @@ class EngineClient:
         silence = time.monotonic() - self._seen
         self._silent = silence > HEARTBEAT_LIMIT
         if self._silent:
-            self.settled.clear()
+            self.decided.clear()
         if self._silent and (silence > FROZEN_LIMIT or not self._process_exists()):
             self._lose(LOST)
 
@@ -289,7 +289,7 @@ class EngineClient:
             self._requests.close()
             self._requests = None
         was_alive, self._alive = self._alive, False
-        self.settled.set()
+        self.decided.set()
         lost, self._open = self._open, {}
         self._held.clear()
         self._left.clear()

@@ -19,7 +19,7 @@ import zmq
 from app import private
 from app import protocol as p
 from app.errors import OstinatoError, Unavailable
-from app.inference.client import EngineClient, Work
+from app.inference.client import FROZEN_LIMIT, EngineClient, Work
 from app.inference.failures import failure
 from app.inference.versions import still_loading
 from app.telemetry import engine_losses, model_load_seconds
@@ -100,7 +100,8 @@ class EnginePool:
         return min(found, key=lambda c: c.open_requests) if found else None
 
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[p.Load]], until: float) -> EngineClient:
-        """An engine with the version loaded. Raises what the load ended with, or Unavailable (`loading`) at `until`."""
+        """An engine with the version loaded. Raises what the load ended with, or Unavailable: `loading` at `until`,
+        `engine_lost` where no engine is heard of."""
         await self._heard(until)
         client = self.holder(digest)
         if client is not None:
@@ -117,9 +118,10 @@ class EnginePool:
             raise still_loading()
         if not task.cancelled() and (error := task.exception()):
             raise error
+        await self._heard(until)
         client = self.holder(digest)
         if client is None:
-            raise Unavailable("the engine stopped while it loaded the version", code="engine_lost", retry_after=1.0)
+            raise Unavailable("the engine was lost while it loaded the version", code="engine_lost", retry_after=1.0)
         return client
 
     def keep(self, digests: frozenset[str]) -> None:
@@ -141,10 +143,12 @@ class EnginePool:
         """Where no engine is heard of, but one may be: wait until one is heard again, or all are known to be dead."""
         while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
             left = until - time.monotonic()
-            waits = [asyncio.ensure_future(client.settled.wait()) for client in silent]
-            done, pending = await asyncio.wait(waits, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
+            waits = [asyncio.ensure_future(client.decided.wait()) for client in silent]
+            try:
+                done, _ = await asyncio.wait(waits, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in waits:
+                    task.cancel()
             if not done:
                 return
 
@@ -173,6 +177,7 @@ class EnginePool:
     async def _load(self, digest: str, prepare: Callable[[], Awaitable[p.Load]]) -> None:
         self._emptiest()  # without an engine nothing need be fetched
         message = await prepare()
+        await self._heard(time.monotonic() + FROZEN_LIMIT)
         answer = await self._emptiest().load(message)  # looked for again: fetching takes long, and engines come and go
         if isinstance(answer, p.LoadFailed):
             log.error("%s could not be loaded: %s: %s", message.name, answer.code, answer.message)

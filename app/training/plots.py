@@ -5,7 +5,6 @@ Equal figures give equal bytes: no file says when it was made.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 NAMED_LABELS, COUNTED_LABELS = 40, 15  # a plot of more labels has no names, and no numbers, to read
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its first cache of fonts is nobody's news
 _INK, _QUIET = "#1f5fbf", "#d9822b"
 
 

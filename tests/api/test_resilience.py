@@ -22,7 +22,7 @@ from app.inference import readiness, service
 from app.inference.versions import Cache, Served
 from app.settings import Settings
 from tests.fakes import FakeEngine
-from tests.promises import IN_TIME
+from tests.promises import IN_TIME, kept
 from tests.serving import Api, Shelf, engine_of, wait_until
 
 
@@ -81,8 +81,6 @@ def test_an_engine_that_is_not_heard_for_a_moment_is_waited_for(
     api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, returns: bool
 ) -> None:
     """As on a busy machine: its process is there, so a request is not refused; a frozen one is given up."""
-    if not returns:
-        monkeypatch.setattr("app.inference.client.FROZEN_LIMIT", 2.0)
     shelf.classifier()
     [client] = api.context.inference.pool.clients.values()
     body = {"model": "mood", "input": "a"}
@@ -92,13 +90,32 @@ def test_an_engine_that_is_not_heard_for_a_moment_is_waited_for(
     engine.mute()
     wait_until(lambda: client.silent)
     thread, found = in_background(lambda: post(api, "/v1/classify", body))
+    thread.join(0.1)
+    assert not found and client.silent
     if returns:
-        thread.join(0.1)
-        assert not found and client.silent
         engine.unmute()
+    else:
+        monkeypatch.setattr("app.inference.client.FROZEN_LIMIT", 0.0)
     thread.join(30)
     assert found[0].status_code == (200 if returns else 503)
     assert returns or found[0].json()["error"]["code"] == "engine_lost"
+
+
+def test_an_engine_that_falls_silent_while_it_loads_is_waited_for(
+    api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.classifier()
+    [client] = api.context.inference.pool.clients.values()
+    load = engine._load
+    engine.pid = os.getpid()
+    wait_until(lambda: client.heartbeat and client.heartbeat.pid == engine.pid)
+
+    def load_silently(peer: bytes, message: p.Load) -> None:
+        wait_until(lambda: client.silent)  # its one thread sends no heartbeats meanwhile
+        load(peer, message)
+
+    monkeypatch.setattr(engine, "_load", load_silently)
+    assert post(api, "/v1/classify", {"model": "mood", "input": "a"}).status_code == 200
 
 
 def test_an_engine_is_found_after_a_scan_that_failed(api: Api, settings: Settings) -> None:
@@ -472,10 +489,18 @@ def test_an_alias_move_arrives_within_a_second(api: Api, shelf: Shelf) -> None:
 def test_readiness_follows_a_mute_engine(api: Api, engine: FakeEngine) -> None:
     with api.client() as client:
         ready = {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}
-        wait_until(lambda: client.get("/readyz").json() == ready)
-        engine.mute()
-        wait_until(lambda: client.get("/health").json()["checks"]["engine"] == "no engine is running", IN_TIME)
-        assert client.get("/readyz").status_code == 503
+
+        def muting() -> float:
+            wait_until(lambda: client.get("/readyz").json() == ready)
+            engine.mute()
+            muted = time.monotonic()
+            wait_until(lambda: client.get("/health").json()["checks"]["engine"] == "no engine is running")
+            seconds = time.monotonic() - muted
+            assert client.get("/readyz").status_code == 503
+            engine.unmute()
+            return seconds
+
+        kept(2.0, muting)
 
 
 def test_readiness_waits_for_required_aliases(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
