@@ -273,16 +273,24 @@ def test_a_migration_that_refuses_the_settings_ends_it_likewise(up: Callable[...
 def test_trainers_are_listed_while_they_live(up: Callable[..., Up], tmp_path: Path) -> None:
     one = up()
     one.running()
-    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "app.training"])
-    try:
-        entry = {"pid": trainer.pid, "started_at": time.time(), "job": "ftjob-1", "attempt": 2}
-        (one.data / "run" / "trainers" / "ftjob-1.json").write_text(json.dumps(entry))
-        row = eventually(lambda: one.listed().get("trainer"))
-        assert (row["pid"], row["job"], row["attempt"]) == (trainer.pid, "ftjob-1", 2)
-    finally:
-        trainer.kill()
-        trainer.wait()
-    eventually(lambda: "trainer" not in one.listed())
+
+    def living() -> float:
+        trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "app.training"])
+        try:
+            entry = {"pid": trainer.pid, "started_at": time.time(), "job": "ftjob-1", "attempt": 2}
+            began = time.monotonic()
+            (one.data / "run" / "trainers" / "ftjob-1.json").write_text(json.dumps(entry))
+            row = eventually(lambda: (row := one.listed().get("trainer")) and row["pid"] == trainer.pid and row)
+            seconds = time.monotonic() - began
+            assert (row["job"], row["attempt"]) == ("ftjob-1", 2)
+        finally:
+            trainer.kill()
+            trainer.wait()
+        ended = time.monotonic()
+        eventually(lambda: "trainer" not in one.listed())
+        return max(seconds, time.monotonic() - ended)
+
+    kept(1.0, living)
 
 
 def test_a_listed_process_that_is_no_trainer_is_not_believed(tmp_path: Path) -> None:
