@@ -22,7 +22,7 @@ share_the_machine()  # as our engine does, before torch is imported
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from app import checkpoint  # noqa: E402
+from app.checkpoint import directory as checkpoint  # noqa: E402
 from app.engine.lanes import Lanes  # noqa: E402
 from app.tokenization.tokenizer import Tokenizer  # noqa: E402
 from models.interface import Context  # noqa: E402

@@ -30,7 +30,7 @@ class Places:
 
 
 @dataclass(slots=True)
-class Plan:
+class AttentionPlan:
     """What all layers of one call share.
 
     `mask`: added to the scores, (B or 1, 1, T, P), or None. `causal`: each step sees itself and what is before it.
@@ -72,7 +72,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, together, bias=config.bias)
         self.out = nn.Linear(config.width, config.width, bias=config.bias)
 
-    def forward(self, x_BTD: Tensor, plan: Plan, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
         rows, steps, width = x_BTD.shape
         qkv_BTHK = self.qkv(x_BTD).view(rows, steps, -1, self.head_width)
         turned_BTHK, values_BTGK = qkv_BTHK.split((self.heads + self.groups, self.groups), 2)
@@ -95,7 +95,7 @@ def _remembered(kept_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
     return kept_BGPK[:, :, : places.reach]
 
 
-def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: Plan) -> Tensor:
+def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan) -> Tensor:
     if plan.spans is not None:
         return _attend_apart(queries_BTHK, keys_BGPK, values_BGPK, plan.spans)
     rows, steps, heads, head_width = queries_BTHK.shape
@@ -163,7 +163,7 @@ class Block(nn.Module):
         self.norm_attention, self.norm_mlp = norm(config), norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BTD: Tensor, plan: Plan, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
         if self.norm_first:
             x_BTD = x_BTD + self.dropout(self.attention(self.norm_attention(x_BTD), plan, cache))
             output_BTD: Tensor = x_BTD + self.dropout(self.mlp(self.norm_mlp(x_BTD)))

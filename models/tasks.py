@@ -1,6 +1,6 @@
 """Whole networks: input + body + head. Knows ids and numeric steps; knows no text and no labels' names.
 
-What training makes small is in `app/training/objective.py`. The names and shapes of all parameters are listed in
+What training makes small is in `app/training/loop/objective.py`. The names and shapes of all parameters are listed in
 `models/parameters.py`.
 """
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.angles import Angles
 from models.config import ModelConfig
 from models.interface import Context
-from models.layers import Block, Cache, Places, Plan, norm
+from models.layers import AttentionPlan, Block, Cache, Places, norm
 from models.state import POSITIONS, State, StateFull
 
 
@@ -46,13 +46,13 @@ class Transformer(nn.Module):
             context.state.advance(context.steps(x_BTD))
         return hidden_BTD
 
-    def _through(self, x_BTD: Tensor, plan: Plan, caches: Sequence[Cache | None]) -> Tensor:
+    def _through(self, x_BTD: Tensor, plan: AttentionPlan, caches: Sequence[Cache | None]) -> Tensor:
         x_BTD = self.dropout(x_BTD)
         for block, cache in zip(self.blocks, caches, strict=True):
             x_BTD = block(x_BTD, plan, cache)
         return x_BTD if self.norm is None else self.norm(x_BTD)
 
-    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[Plan, Tensor, int]:
+    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         """Who may look at whom; the position of each step, (T,), or (B, T) where rows stand apart; the number that all
         positions are below."""
         raise NotImplementedError
@@ -104,13 +104,13 @@ class Encoder(Transformer):
         place_N = real_BT.flatten().nonzero()[:, 0]
         position_1N = time_T.expand(rows, longest)[real_BT][None]
         x_1ND = x_BTD.reshape(rows * longest, width)[place_N][None]
-        plan = Plan(None, False, *self._turns(x_1ND, position_1N, longest), spans=spans)
+        plan = AttentionPlan(None, False, *self._turns(x_1ND, position_1N, longest), spans=spans)
         placed_1ND = self._placed(x_1ND, position_1N, longest)
         hidden_1ND = self._through(placed_1ND, plan, (None,) * len(self.blocks))
         hidden_BTD = hidden_1ND.new_zeros(rows * longest, width).index_copy_(0, place_N, hidden_1ND[0])
         return hidden_BTD.view(rows, longest, width)
 
-    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[Plan, Tensor, int]:
+    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         if context.state is not None:
             raise TypeError("an encoder reads whole sequences only: it has no state")
         steps = x_BTD.shape[1]
@@ -120,7 +120,7 @@ class Encoder(Transformer):
         if context.lengths_B is not None:
             # An empty row looks at its first step of padding: what comes out is finite, and nobody reads it.
             mask = _bias(time_T < context.lengths_B.to(x_BTD.device).clamp(min=1)[:, None], x_BTD.dtype)[:, None, None]
-        return Plan(mask, False, *self._turns(x_BTD, time_T, steps)), time_T, steps
+        return AttentionPlan(mask, False, *self._turns(x_BTD, time_T, steps)), time_T, steps
 
 
 class Decoder(Transformer):
@@ -136,16 +136,16 @@ class Decoder(Transformer):
         dtype = torch.float32 if weight.device.type == "cpu" else weight.dtype
         return State.new([[kept, kept]] * config.layers, slots, limit=limit, dtype=dtype, device=weight.device)
 
-    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[Plan, Tensor, int]:
+    def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         steps = x_BTD.shape[1]
         if context.state is None:
             # Padding stands on the right, where no real step looks.
             self._check_length(steps)
             time_T = torch.arange(steps, device=x_BTD.device)
-            return Plan(None, True, *self._turns(x_BTD, time_T, steps)), time_T, steps
+            return AttentionPlan(None, True, *self._turns(x_BTD, time_T, steps)), time_T, steps
         return self._plan_with(context.state, context.steps(x_BTD), x_BTD)
 
-    def _plan_with(self, state: State, counts: list[int], x_BTD: Tensor) -> tuple[Plan, Tensor, int]:
+    def _plan_with(self, state: State, counts: list[int], x_BTD: Tensor) -> tuple[AttentionPlan, Tensor, int]:
         starts, steps, device = state.positions, x_BTD.shape[1], x_BTD.device
         reach = max(1, *(start + count for start, count in zip(starts, counts, strict=True)))
         state.reserve(reach)  # raises `StateFull` before anything is written
@@ -157,7 +157,7 @@ class Decoder(Transformer):
         places = _places(counts, steps, start_B, reach)
         # Padding may stand beyond the last position there is.
         positions_BT = positions_BT.clamp(max=reach - 1)
-        return Plan(mask, False, *self._turns(x_BTD, positions_BT, reach), places), positions_BT, reach
+        return AttentionPlan(mask, False, *self._turns(x_BTD, positions_BT, reach), places), positions_BT, reach
 
 
 def _bias(seen: Tensor, dtype: torch.dtype) -> Tensor:

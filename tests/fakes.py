@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 import zmq
 
-from app import protocol as p
+from app.wire import engine as wire
 
 HEARTBEAT = ".heartbeat"
 
@@ -32,7 +32,7 @@ def fake_scores(sequence: Sequence[float], classes: int) -> list[float]:
 @dataclass
 class _Stream:
     peer: bytes
-    request: p.Generate
+    request: wire.Generate
     sent: int = 0
 
 
@@ -67,9 +67,9 @@ class FakeEngine:
         self.counters: dict[str, float] = {}
         self.instance = os.urandom(8).hex()
         self.pid = NO_PROCESS
-        self.received: list[p.ToEngine] = []
+        self.received: list[wire.ToEngine] = []
         self.loaded: dict[str, str] = {}
-        self._held: list[tuple[bytes, p.Classify | p.Embed]] = []
+        self._held: list[tuple[bytes, wire.Score | wire.Embed]] = []
         self._streams: dict[tuple[bytes, str], _Stream] = {}
         self._answering = threading.Event()
         self._answering.set()
@@ -115,7 +115,7 @@ class FakeEngine:
         """How many generations are open."""
         return len(self._streams)
 
-    def wait_for(self, kind: type, count: int = 1, seconds: float = 30.0) -> list[p.ToEngine]:
+    def wait_for(self, kind: type, count: int = 1, seconds: float = 30.0) -> list[wire.ToEngine]:
         """The messages of one kind received so far, once there are `count` of them."""
         deadline = time.monotonic() + seconds
         while len(found := [m for m in self.received if isinstance(m, kind)]) < count:
@@ -156,38 +156,38 @@ class FakeEngine:
     def _receive(self, frames: list[bytes]) -> None:
         peer, payload = frames[0], frames[-1]
         try:
-            message = msgspec.msgpack.decode(payload, type=p.ToEngine)
+            message = msgspec.msgpack.decode(payload, type=wire.ToEngine)
         except (msgspec.DecodeError, ValueError):
             return
         self.received.append(message)
-        if isinstance(message, p.Load):
+        if isinstance(message, wire.Load):
             self._load(peer, message)
-        elif isinstance(message, p.Unload):
+        elif isinstance(message, wire.Unload):
             self.loaded.pop(message.digest, None)
-        elif isinstance(message, p.Abort):
+        elif isinstance(message, wire.Abort):
             if self._streams.pop((peer, message.id), None):
-                self._send(peer, p.Finished(message.id, "abort", p.Timing()))
+                self._send(peer, wire.Finished(message.id, "abort", wire.Timing()))
             for held in [h for h in self._held if (h[0], h[1].id) == (peer, message.id)]:
                 self._held.remove(held)
-                self._send(peer, p.Finished(message.id, "abort", p.Timing()))
-        elif isinstance(message, p.Classify | p.Embed | p.Generate):
+                self._send(peer, wire.Finished(message.id, "abort", wire.Timing()))
+        elif isinstance(message, wire.Score | wire.Embed | wire.Generate):
             self._accept(peer, message)
 
-    def _load(self, peer: bytes, message: p.Load) -> None:
+    def _load(self, peer: bytes, message: wire.Load) -> None:
         if self.refuse_loads:
-            self._send(peer, p.LoadFailed(message.digest, *self.refuse_loads))
+            self._send(peer, wire.LoadFailed(message.digest, *self.refuse_loads))
         else:
             if self.room is not None and len(self.loaded) >= self.room and message.digest not in self.loaded:
                 del self.loaded[next(iter(self.loaded))]
             self.loaded[message.digest] = message.name
-            self._send(peer, p.Loaded(message.digest, 0.001))
+            self._send(peer, wire.Loaded(message.digest, 0.001))
 
-    def _accept(self, peer: bytes, message: p.Classify | p.Embed | p.Generate) -> None:
+    def _accept(self, peer: bytes, message: wire.Score | wire.Embed | wire.Generate) -> None:
         if self.refuse_requests:
-            self._send(peer, p.Failed(message.id, *self.refuse_requests))
+            self._send(peer, wire.Failed(message.id, *self.refuse_requests))
         elif message.digest not in self.loaded:
-            self._send(peer, p.Failed(message.id, "model_not_loaded", "this version is not loaded here"))
-        elif isinstance(message, p.Generate):
+            self._send(peer, wire.Failed(message.id, "model_not_loaded", "this version is not loaded here"))
+        elif isinstance(message, wire.Generate):
             self._streams[peer, message.id] = _Stream(peer, message)
         else:
             self._held.append((peer, message))
@@ -195,14 +195,14 @@ class FakeEngine:
     def _answer_held(self) -> None:
         held, self._held = self._held, []
         for peer, message in held:
-            if isinstance(message, p.Embed):
+            if isinstance(message, wire.Embed):
                 vectors = [[1.0] + [0.0] * (self.width - 1) for _ in message.features or message.sequences]
-                self._send(peer, p.Classified(message.id, vectors, p.Timing(0.1, 0.2)))
+                self._send(peer, wire.Scored(message.id, vectors, wire.Timing(0.1, 0.2)))
                 continue
             numbers: list[Sequence[float]] = list(message.sequences)
             numbers += [memoryview(f.data).cast("f").tolist() for f in message.features]
             scores = [fake_scores(sequence, self.classes) for sequence in numbers]
-            self._send(peer, p.Classified(message.id, scores, p.Timing(0.1, 0.2)))
+            self._send(peer, wire.Scored(message.id, scores, wire.Timing(0.1, 0.2)))
 
     def _step(self) -> None:
         for key, stream in list(self._streams.items()):
@@ -214,33 +214,33 @@ class FakeEngine:
     def _say(self, stream: _Stream) -> bool:
         """Send the next token, or the final message; True at the end."""
         request, params = stream.request, stream.request.params
-        timing = p.Timing(0.1, 0.2, 0.15)
+        timing = wire.Timing(0.1, 0.2, 0.15)
         if stream.sent >= params.max_tokens:
             if params.max_tokens == 0 and params.prompt_logprobs is not None:
-                self._send(stream.peer, p.Tokens(request.id, [], [], _fake_prompt(request)))
-            self._send(stream.peer, p.Finished(request.id, "length", timing))
+                self._send(stream.peer, wire.Tokens(request.id, [], [], _fake_prompt(request)))
+            self._send(stream.peer, wire.Finished(request.id, "length", timing))
             return True
         token = request.prompt[stream.sent % len(request.prompt)]
         ends = token in params.stop_token_ids or (token == self.eos and not params.ignore_eos)
         if ends and stream.sent >= params.min_tokens:
-            self._send(stream.peer, p.Finished(request.id, "stop", timing, stop_id=token))
+            self._send(stream.peer, wire.Finished(request.id, "stop", timing, stop_id=token))
             return True
         logprobs = [] if params.logprobs is None else [_fake_logprob(token, params.logprobs, request.choice)]
         prompt = _fake_prompt(request) if stream.sent == 0 else []
-        began = p.Timing(0.1, 0.15, 0.15) if stream.sent == 0 else None
-        self._send(stream.peer, p.Tokens(request.id, [token], logprobs, prompt, began))
+        began = wire.Timing(0.1, 0.15, 0.15) if stream.sent == 0 else None
+        self._send(stream.peer, wire.Tokens(request.id, [token], logprobs, prompt, began))
         stream.sent += 1
         return False
 
-    def _send(self, peer: bytes, message: p.FromEngine) -> None:
+    def _send(self, peer: bytes, message: wire.FromEngine) -> None:
         with contextlib.suppress(zmq.Again):
             self._router.send_multipart([peer, msgspec.msgpack.encode(message)], zmq.NOBLOCK)
 
-    def _heartbeat(self) -> p.Heartbeat:
+    def _heartbeat(self) -> wire.Heartbeat:
         running = {d: sum(s.request.digest == d for s in list(self._streams.values())) for d in self.loaded}
         waiting = {d: sum(m.digest == d for _, m in self._held) for d in self.loaded}
         versions = [
-            p.VersionStatus(
+            wire.VersionStatus(
                 digest,
                 name,
                 "float32",
@@ -254,20 +254,20 @@ class FakeEngine:
             )
             for digest, name in self.loaded.items()
         ]
-        return p.Heartbeat(
+        return wire.Heartbeat(
             self.instance, self.pid, "cpu", 1, self.busy_seconds, versions, {"steps": 1.0, **self.counters}
         )
 
 
-def _fake_prompt(request: p.Generate) -> list[p.TokenLogprob]:
+def _fake_prompt(request: wire.Generate) -> list[wire.TokenLogprob]:
     if request.params.prompt_logprobs is None:
         return []
     first, *rest = request.prompt
-    return [p.TokenLogprob(first, None), *[_fake_logprob(t, request.params.prompt_logprobs) for t in rest]]
+    return [wire.TokenLogprob(first, None), *[_fake_logprob(t, request.params.prompt_logprobs) for t in rest]]
 
 
-def _fake_logprob(token: int, alternatives: int, choice: int = 0) -> p.TokenLogprob:
+def _fake_logprob(token: int, alternatives: int, choice: int = 0) -> wire.TokenLogprob:
     """The token itself is always the likeliest; the alternatives are the ids after it. Later choices are likelier."""
     best = -0.1 / (1 + choice)
     top = [token + i for i in range(alternatives)]
-    return p.TokenLogprob(token, best, top, [best - i for i in range(alternatives)], 1)
+    return wire.TokenLogprob(token, best, top, [best - i for i in range(alternatives)], 1)

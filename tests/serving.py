@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.application import create_app
-from app.api.context import Context
+from app.api.http.context import Services
 from app.db.database import Database
 from app.registry.records import Version
 from app.registry.service import Registry
@@ -73,8 +73,8 @@ class Api:
         self._socket.close()
 
     @property
-    def context(self) -> Context:
-        found: Context = self.app.state.context
+    def context(self) -> Services:
+        found: Services = self.app.state.context
         return found
 
     def client(self, key: str = "") -> httpx.Client:

@@ -11,23 +11,13 @@ from fastapi import FastAPI
 from fastapi.middleware import Middleware
 from fastapi.openapi.utils import get_openapi
 
-from app.api import (
-    classify,
-    completions,
-    embeddings,
-    errors,
-    files,
-    fine_tuning,
-    models,
-    operations,
-    registry,
-    registry_files,
-    uploads,
-)
-from app.api.auth import PUBLIC, Authentication
-from app.api.context import Context, build
-from app.api.describe import complete
-from app.api.middleware import BodyLimit, Envelope
+from app.api.http import errors
+from app.api.http.auth import PUBLIC, Authentication
+from app.api.http.context import Services, build
+from app.api.http.middleware import BodyLimit, Envelope
+from app.api.native import classify, operations, registry, registry_files
+from app.api.openai import completions, embeddings, files, fine_tuning, models, uploads
+from app.api.openapi.describe import complete
 from app.binding import check_bind
 from app.settings import Settings
 
@@ -39,7 +29,7 @@ DESCRIPTION = (
 ROUTED = (classify, completions, embeddings, models, files, uploads, fine_tuning, registry, registry_files, operations)
 
 
-def create_app(settings: Settings, build_context: Callable[[Settings], Context] = build) -> FastAPI:
+def create_app(settings: Settings, build_context: Callable[[Settings], Services] = build) -> FastAPI:
     """Raises SettingError where the address would be open to everybody, or the database or the store cannot be."""
     check_bind(settings)
     context = build_context(settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app import settings, telemetry
-from app.private import NotPrivate
+from app.wire.socket_folder import NotPrivate
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from app import telemetry
 from app.engine.batcher import Batcher
 from app.engine.reply import EXPIRED, NEVER, Counters, Reply, describe, fail, soonest
 from app.engine.sequence import INVALID, TOO_LONG
-from app.protocol import Classified, Classify, Embed, FeatureSequence, Finished, Timing
+from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
 from models.config import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -48,10 +48,10 @@ class Item:
     row: Row = field(repr=False)
 
 
-class Classification:
+class Scorer:
     """`add`, `abort`, `step`; or `take`, `attempt`, `finish`, where another thread does the middle.
 
-    Each request gets exactly one Classified or Failed (Finished if aborted).
+    Each request gets exactly one Scored or Failed (Finished if aborted).
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Classification:
     def busy(self) -> bool:
         return bool(self._open)
 
-    def add(self, peer: bytes, message: Classify | Embed) -> None:
+    def add(self, peer: bytes, message: Score | Embed) -> None:
         rows: Sequence[Row] = message.features or message.sequences
         complaint = _complaint(rows, self.config)
         if complaint is None and (peer, message.id) in self._open:
@@ -178,7 +178,7 @@ class Classification:
             if logger.isEnabledFor(logging.DEBUG):  # thousands a second: no line of each by default
                 with telemetry.about(request.request_id):
                     logger.debug("%d sequences in %.1f ms", len(request.results), timing.inference_ms)
-            self.reply(request.peer, Classified(request.id, request.results, timing))
+            self.reply(request.peer, Scored(request.id, request.results, timing))
 
     def _count(self, batch: Sequence[Item]) -> None:
         lengths = [steps_of(item.row) for item in batch]

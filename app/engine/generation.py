@@ -19,12 +19,12 @@ from app.engine.runner import Runner
 from app.engine.sampling import NOT_FINITE, sample
 from app.engine.scheduler import Chunk, Scheduler
 from app.engine.sequence import Sequence
-from app.protocol import Finished, Generate, Timing, TokenLogprob, Tokens
+from app.wire.engine import Finished, Generate, Timing, TokenLogprob, Tokens
 
 logger = logging.getLogger(__name__)
 
 
-class Generation:
+class Decoder:
     """`add`, `abort`, `step`. Each sequence gets Tokens as they come, and exactly one Finished or Failed."""
 
     def __init__(

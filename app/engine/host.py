@@ -13,17 +13,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from app import protocol as p
 from app.engine.batcher import Batcher
-from app.engine.classification import Classification, Item, Row, steps_of
-from app.engine.generation import Generation
+from app.engine.classification import Item, Row, Scorer, steps_of
+from app.engine.generation import Decoder
 from app.engine.lanes import Lanes, share
-from app.engine.loader import Loader, Outcome, Version
+from app.engine.loader import LoadedNetwork, Loader, Outcome
 from app.engine.memory import Memory
 from app.engine.reply import Counters, Reply, describe, fail
 from app.engine.runner import Runner, pad, stack
 from app.engine.scheduler import Scheduler
 from app.errors import OstinatoError
+from app.wire import engine as wire
 
 logger = logging.getLogger(__name__)
 LEAST_STEPS = 64  # in a batch that lanes share: handing over costs some fifty microseconds
@@ -31,7 +31,7 @@ ENDLESS = 2**31  # a recurrent network goes on for as long as it is asked to
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StepLimits:
     """What bounds a step, and the weights (`memory`, in bytes). `invariant`: fixed shapes, so that neighbours change
     no bit of a reply."""
 
@@ -43,22 +43,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
+class LoadedVersion:
     """A loaded version at work. A version generates, or classifies; every one embeds."""
 
-    version: Version
-    embedding: Classification
-    classification: Classification | None
-    generation: Generation | None
+    version: LoadedNetwork
+    embedding: Scorer
+    classification: Scorer | None
+    generation: Decoder | None
 
     @property
-    def parts(self) -> list[Classification | Generation]:
+    def parts(self) -> list[Scorer | Decoder]:
         return [part for part in (self.embedding, self.classification, self.generation) if part]
 
-    def status(self) -> p.VersionStatus:
+    def status(self) -> wire.VersionStatus:
         version, generation = self.version, self.generation
         running, state = (generation.running, generation.runner.state) if generation else (0, None)
-        return p.VersionStatus(
+        return wire.VersionStatus(
             version.digest, version.name, str(version.dtype).removeprefix("torch."), version.nbytes,
             sum(part.running for part in self.parts),
             sum(part.waiting for part in self.parts),
@@ -70,9 +70,9 @@ class Served:
 class EngineHost:
     """`receive` messages, `step` while `ready`. Answers leave through `reply`; `served` is by digest."""
 
-    def __init__(self, limits: Limits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
+    def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
         self.limits, self.loader, self.reply, self.lanes = limits, loader, reply, lanes
-        self.served: dict[str, Served] = {}
+        self.served: dict[str, LoadedVersion] = {}
         self.counters = Counters()
         self.memory = Memory(limits.memory)
         self._step_started: float | None = None
@@ -82,31 +82,31 @@ class EngineHost:
 
     # --- messages -----------------------------------------------------------------------------------------------
 
-    def receive(self, peer: bytes, message: p.ToEngine) -> None:
-        if isinstance(message, p.Classify | p.Embed | p.Generate):
+    def receive(self, peer: bytes, message: wire.ToEngine) -> None:
+        if isinstance(message, wire.Score | wire.Embed | wire.Generate):
             self._request(peer, message)
-        elif isinstance(message, p.Abort):
+        elif isinstance(message, wire.Abort):
             any(part.abort(peer, message.id) for part in self._parts())
-        elif isinstance(message, p.Load):
+        elif isinstance(message, wire.Load):
             self._load(peer, message)
-        elif isinstance(message, p.Unload):
+        elif isinstance(message, wire.Unload):
             self._leaving.add(message.digest)
             self._let_go()
-        elif isinstance(message, p.Keep):
+        elif isinstance(message, wire.Keep):
             self.memory.required = frozenset(message.digests)
 
-    def _request(self, peer: bytes, message: p.Classify | p.Embed | p.Generate) -> None:
+    def _request(self, peer: bytes, message: wire.Score | wire.Embed | wire.Generate) -> None:
         served = self.served.get(message.digest)
         if served is None:
             complaint = "model_not_loaded", "this version is not loaded here"
             fail(self.reply, self.counters, peer, message.id, *complaint, message.request_id)
             return
         self.memory.used(message.digest)
-        if isinstance(message, p.Embed):
+        if isinstance(message, wire.Embed):
             served.embedding.add(peer, message)
-        elif isinstance(message, p.Generate) and served.generation:
+        elif isinstance(message, wire.Generate) and served.generation:
             served.generation.add(peer, message)
-        elif isinstance(message, p.Classify) and served.classification:
+        elif isinstance(message, wire.Score) and served.classification:
             served.classification.add(peer, message)
         else:
             complaint = "wrong_task", f"this version is for {served.version.config.task}"
@@ -123,9 +123,9 @@ class EngineHost:
 
     # --- loading ------------------------------------------------------------------------------------------------
 
-    def _load(self, peer: bytes, message: p.Load) -> None:
+    def _load(self, peer: bytes, message: wire.Load) -> None:
         if message.digest in self.served:
-            self.reply(peer, p.Loaded(message.digest, 0.0))
+            self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._loading:
             self._loading[message.digest].append(peer)
         else:
@@ -134,7 +134,7 @@ class EngineHost:
                     self._unload(digest)
             except OstinatoError as error:
                 logger.warning("%s: %s (%s)", message.name, error.message, ", ".join(self.memory.names))
-                self.reply(peer, p.LoadFailed(message.digest, error.code, error.message))
+                self.reply(peer, wire.LoadFailed(message.digest, error.code, error.message))
                 return
             self._loading[message.digest] = [peer]
             self.loader.submit(message)
@@ -152,25 +152,25 @@ class EngineHost:
         if self._leaving:  # one may have been given up while it was loading, and no step may come
             self._let_go()
 
-    def _settle(self, outcome: Outcome) -> p.Loaded | p.LoadFailed:
+    def _settle(self, outcome: Outcome) -> wire.Loaded | wire.LoadFailed:
         result, digest = outcome.result, outcome.message.digest
-        if isinstance(result, Version):
+        if isinstance(result, LoadedNetwork):
             try:
                 self.served[digest] = serve(result, self.limits, self.reply, self.counters)
             except Exception as error:
                 logger.exception("%s cannot be served", outcome.message.name)
                 self.memory.release(digest)
-                return p.LoadFailed(digest, *describe(error))
+                return wire.LoadFailed(digest, *describe(error))
             self.memory.loaded(digest, result.nbytes)
             self.counters.add("loads")
             self.counters.add("load_seconds", outcome.seconds)
             logger.info("loaded %s in %.2f s", outcome.message.name, outcome.seconds)
-            return p.Loaded(digest, outcome.seconds)
+            return wire.Loaded(digest, outcome.seconds)
         assert isinstance(result, OstinatoError)
         self.memory.release(digest)
         self.counters.add("load_failures")
         logger.warning("%s was not loaded: %s", outcome.message.name, result.message)
-        return p.LoadFailed(digest, result.code, result.message)
+        return wire.LoadFailed(digest, result.code, result.message)
 
     def _let_go(self) -> None:
         for digest in [d for d in self._leaving if d not in self._loading and (d not in self.served or self._idle(d))]:
@@ -227,7 +227,7 @@ class EngineHost:
         if self._leaving:
             self._let_go()
 
-    def _generating(self) -> Iterator[Generation]:
+    def _generating(self) -> Iterator[Decoder]:
         for served in list(self.served.values()):
             if served.generation and served.generation.busy:
                 yield served.generation
@@ -242,11 +242,11 @@ class EngineHost:
             if once or not (self.lanes and self.lanes.running):
                 return
 
-    def _next_in_turn(self) -> Classification | None:
-        queued = [part for part in self._parts() if isinstance(part, Classification) and part.queued]
+    def _next_in_turn(self) -> Scorer | None:
+        queued = [part for part in self._parts() if isinstance(part, Scorer) and part.queued]
         return min(queued, key=lambda part: part.last_turn, default=None)
 
-    def _run_batch(self, part: Classification) -> None:
+    def _run_batch(self, part: Scorer) -> None:
         batch, lanes = part.take(), self.lanes
         if not batch:
             return
@@ -260,10 +260,10 @@ class EngineHost:
             lanes.widen()
         part.finish(batch, part.attempt(batch))
 
-    def _finish(self, part: Classification, piece: Sequence[Item], outcome: list[list[float]] | Exception) -> None:
+    def _finish(self, part: Scorer, piece: Sequence[Item], outcome: list[list[float]] | Exception) -> None:
         self._guarded(part, lambda: part.finish(piece, outcome))
 
-    def _guarded(self, part: Classification | Generation, work: Callable[[], object]) -> None:
+    def _guarded(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
         """Faults of a request are dealt with inside; what still comes out would be ours, and must end no process."""
         try:
             work()
@@ -271,34 +271,34 @@ class EngineHost:
             logger.exception("an engine step failed")
             part.fail_all(*describe(error))
 
-    def _parts(self) -> Iterator[Classification | Generation]:
+    def _parts(self) -> Iterator[Scorer | Decoder]:
         for served in list(self.served.values()):
             yield from served.parts
 
-    def statuses(self) -> list[p.VersionStatus]:
+    def statuses(self) -> list[wire.VersionStatus]:
         """Safe to call from another thread."""
         return [served.status() for served in list(self.served.values())]
 
 
-def serve(version: Version, limits: Limits, reply: Reply, counters: Counters) -> Served:
+def serve(version: LoadedNetwork, limits: StepLimits, reply: Reply, counters: Counters) -> LoadedVersion:
     """Put a loaded version to work."""
     config = version.config
 
-    def part(network: Callable[[Tensor, Tensor], Tensor]) -> Classification:
+    def part(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
         batcher: Batcher[Item] = Batcher(limits.max_batch_tokens, 1 if limits.invariant else 512)
-        return Classification(_on_rows(version, network), config, batcher, reply, counters)
+        return Scorer(_on_rows(version, network), config, batcher, reply, counters)
 
     if config.task != "generation":
-        return Served(version, part(version.network.embed), part(_scorer(version)), None)
+        return LoadedVersion(version, part(version.network.embed), part(_scorer(version)), None)
     scheduler = Scheduler(limits.max_slots, limits.prefill_tokens, limits.invariant)
     runner = Runner(version.network, limits.max_slots, version.device)
-    generation = Generation(
+    generation = Decoder(
         runner, scheduler, config.vocab_size, config.position_limit or ENDLESS, version.eos_id, reply, counters
     )  # fmt: skip
-    return Served(version, part(version.network.embed), None, generation)
+    return LoadedVersion(version, part(version.network.embed), None, generation)
 
 
-def _scorer(version: Version) -> Callable[[Tensor, Tensor], Tensor]:
+def _scorer(version: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
     """Raw outputs; the value of a regression in the units of its training data."""
     network, target = version.network, version.target
 
@@ -309,7 +309,7 @@ def _scorer(version: Version) -> Callable[[Tensor, Tensor], Tensor]:
     return score
 
 
-def _on_rows(version: Version, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
+def _on_rows(version: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
     """The network as a function of plain rows."""
 
     def run(rows: Sequence[Row]) -> Tensor:

@@ -18,13 +18,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app import checkpoint
+from app.checkpoint import directory as checkpoint
+from app.checkpoint.weights import read_header
 from app.engine.reply import is_out_of_memory
 from app.engine.runner import Scaling
 from app.errors import CheckpointInvalid, OstinatoError, Unavailable
-from app.protocol import Load
 from app.tokenization.tokenizer import Tokenizer
-from app.weights import read_header
+from app.wire.engine import Load
 from models import packed, parameters, tasks
 from models.config import ModelConfig
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Version:
+class LoadedNetwork:
     """A loaded checkpoint. `scaling` normalises numeric input; `target` undoes that of a regression's value."""
 
     digest: str
@@ -47,7 +47,7 @@ class Version:
     target: Scaling | None
 
 
-def load(message: Load, device: torch.device, dtype: torch.dtype) -> Version:
+def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
     """Raises CheckpointInvalid where the directory is not exactly what the message says, or is no network."""
     directory = Path(message.directory)
     _verify(directory, message)
@@ -59,7 +59,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> Version:
         nbytes += packed.pack(network)
     eos_id = Tokenizer.load(directory).eos_id if found.config.task == "generation" else None
     scaling, target = found.raw_config.get("normalization"), found.raw_config.get("target")
-    return Version(
+    return LoadedNetwork(
         message.digest, message.name, found.config, network, nbytes, dtype, device, eos_id,
         Scaling(scaling["mean"], scaling["std"]) if scaling else None,
         Scaling([target["mean"]], [target["std"]]) if target else None,
@@ -104,7 +104,7 @@ def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, .
 @dataclass(frozen=True, slots=True)
 class Outcome:
     message: Load
-    result: Version | OstinatoError
+    result: LoadedNetwork | OstinatoError
     seconds: float
 
 
@@ -133,7 +133,7 @@ class Loader:
             self._done.put(Outcome(message, self._attempt(message), time.monotonic() - start))
             self._wake()
 
-    def _attempt(self, message: Load) -> Version | OstinatoError:
+    def _attempt(self, message: Load) -> LoadedNetwork | OstinatoError:
         try:
             return load(message, self.device, self.dtype)
         except OstinatoError as error:

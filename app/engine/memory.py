@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.errors import Unavailable
-from app.protocol import Load
+from app.wire.engine import Load
 
 MIB = 2**20
 

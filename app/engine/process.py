@@ -19,13 +19,13 @@ import msgspec
 import torch
 import zmq
 
-from app import private
-from app import protocol as p
-from app.engine.host import EngineHost, Limits
+from app.engine.host import EngineHost, StepLimits
 from app.engine.lanes import Lanes
 from app.engine.loader import Loader
 from app.engine.reply import describe
 from app.settings import PREFIX, SettingError, Settings, cores
+from app.wire import engine as wire
+from app.wire import socket_folder as private
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ BURST = 1024  # messages taken in between two steps
 LARGEST_MESSAGE = 2**28
 LINGER_MS = 500
 
-_decode = msgspec.msgpack.Decoder(p.ToEngine).decode
+_decode = msgspec.msgpack.Decoder(wire.ToEngine).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -47,7 +47,7 @@ def run(socket_path: Path, settings: Settings) -> None:
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     device = torch.device(_device(settings.device))
-    limits = Limits(
+    limits = StepLimits(
         settings.max_batch_tokens, settings.max_slots, settings.prefill_tokens, settings.batch_invariant,
         settings.model_memory * 2**20 or memory_of(device) // 2,
     )  # fmt: skip
@@ -76,22 +76,22 @@ def memory_of(device: torch.device) -> int:
     return installed
 
 
-def _subject(message: p.FromEngine) -> str:
+def _subject(message: wire.FromEngine) -> str:
     """What a message is about: a request, or a version."""
-    return message.digest if isinstance(message, p.Loaded | p.LoadFailed) else message.id
+    return message.digest if isinstance(message, wire.Loaded | wire.LoadFailed) else message.id
 
 
 class EngineProcess:
     """The two sockets of one engine, and the loop between them and the host."""
 
-    def __init__(self, path: Path, limits: Limits, device: torch.device, dtype: torch.dtype, threads: int) -> None:
+    def __init__(self, path: Path, limits: StepLimits, device: torch.device, dtype: torch.dtype, threads: int) -> None:
         self.path, self.device, self.threads = path, device, threads
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
         os.set_blocking(self._waker, False)
         self._context = zmq.Context()
         self._gone: set[bytes] = set()
-        self._owed: dict[bytes, dict[str, p.FromEngine]] = {}  # last words to peers whose queue is full, by subject
+        self._owed: dict[bytes, dict[str, wire.FromEngine]] = {}  # last words to peers whose queue is full, by subject
         self._given_up: list[tuple[bytes, str]] = []  # (peer, id) of requests whose answers had no room
         self._ending = threading.Event()
         # To the last bit, a result depends on the number of threads.
@@ -174,10 +174,10 @@ class EngineProcess:
             self.host.receive(peer, message)
         except Exception as error:
             logger.exception("a message was not understood")
-            if isinstance(message, p.Classify | p.Embed | p.Generate):
-                self._send(peer, p.Failed(message.id, *describe(error)))
+            if isinstance(message, wire.Score | wire.Embed | wire.Generate):
+                self._send(peer, wire.Failed(message.id, *describe(error)))
 
-    def _send(self, peer: bytes, message: p.FromEngine) -> None:
+    def _send(self, peer: bytes, message: wire.FromEngine) -> None:
         if _subject(message) in self._owed.get(peer, ()):
             return  # it has been given up, and only its last word is still to come
         try:
@@ -187,10 +187,10 @@ class EngineProcess:
         except zmq.ZMQError:  # unreachable
             self._gone.add(peer)
 
-    def _owe(self, peer: bytes, message: p.FromEngine) -> None:
+    def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
         last = message
-        if not isinstance(message, p.Loaded | p.LoadFailed):
-            last = p.Failed(message.id, "unavailable", SLOW)
+        if not isinstance(message, wire.Loaded | wire.LoadFailed):
+            last = wire.Failed(message.id, "unavailable", SLOW)
             self._given_up.append((peer, message.id))
         self._owed.setdefault(peer, {})[_subject(message)] = last
 
@@ -198,7 +198,7 @@ class EngineProcess:
         """End what was given up, and send last words to those that have room for them again."""
         given_up, self._given_up = self._given_up, []
         for peer, identity in given_up:
-            self.host.receive(peer, p.Abort(identity))
+            self.host.receive(peer, wire.Abort(identity))
         for peer, owed in list(self._owed.items()):
             try:
                 while owed:
@@ -234,10 +234,10 @@ class EngineProcess:
                 logger.exception("a heartbeat was not sent")
             self._ending.wait(HEARTBEAT_SECONDS)
 
-    def _heartbeat(self, instance: str) -> p.Heartbeat:
+    def _heartbeat(self, instance: str) -> wire.Heartbeat:
         since = self.host.busy_since
         busy = 0.0 if since is None else time.monotonic() - since
         counters = dict(self.host.counters)
-        return p.Heartbeat(
+        return wire.Heartbeat(
             instance, os.getpid(), str(self.device), self.threads, busy, self.host.statuses(), counters
         )  # fmt: skip

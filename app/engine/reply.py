@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from app import telemetry
-from app.protocol import Failed, FromEngine
+from app.wire.engine import Failed, FromEngine
 
 logger = logging.getLogger(__name__)
 Reply = Callable[[bytes, FromEngine], None]  # (peer, message)

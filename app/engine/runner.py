@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from app.engine.sampling import token_logprobs
-from app.protocol import FeatureSequence, TokenLogprob
+from app.wire.engine import FeatureSequence, TokenLogprob
 from models.interface import Context
 from models.state import State
 

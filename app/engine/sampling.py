@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from app.engine.sequence import Sequence
-from app.protocol import SamplingParams, TokenLogprob
+from app.wire.engine import SamplingParams, TokenLogprob
 
 COLDEST = 1e-30  # float32 can still divide by it; far below any temperature that differs from greedy
 NOT_FINITE = -1

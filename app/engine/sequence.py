@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from app.protocol import Generate, SamplingParams, TokenLogprob
+from app.wire.engine import Generate, SamplingParams, TokenLogprob
 
 INVALID, TOO_LONG = "invalid_request", "context_length_exceeded"
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import checkpoint
+from app.checkpoint import directory as checkpoint
 from app.errors import CheckpointInvalid
-from app.protocol import TrainSpec
 from app.tokenization.tokenizer import Tokenizer
 from app.training.failures import TrainingFailure
+from app.wire.trainer import TrainSpec
 from models.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseCheckpoint:
     directory: Path
     config: ModelConfig
     labels: list[str]
@@ -30,7 +30,7 @@ class Base:
         return Tokenizer.load(self.directory)
 
 
-def find(run: Path, spec: TrainSpec) -> Base | None:
+def find(run: Path, spec: TrainSpec) -> BaseCheckpoint | None:
     if spec.model != "base":
         return None
     directory = run / "base"
@@ -41,4 +41,4 @@ def find(run: Path, spec: TrainSpec) -> Base | None:
             "invalid_base_model", f"the version to fine-tune cannot be read: {error.message}", "model"
         ) from None
     raw: dict[str, Any] = found.raw_config
-    return Base(directory, found.config, found.labels, raw.get("normalization"), raw.get("target"))
+    return BaseCheckpoint(directory, found.config, found.labels, raw.get("normalization"), raw.get("target"))

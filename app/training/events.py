@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.protocol import Note, TrainEvent
+from app.wire.trainer import Note, TrainEvent
 
 log = logging.getLogger(__name__)
 LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}

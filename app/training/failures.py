@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 from app.errors import OstinatoError
 
 
@@ -55,9 +52,3 @@ def by_memory(error: BaseException) -> bool:
     text = str(error).lower()
     told = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean …?' with the most similar of the known names, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from app.protocol import TrainingOptions
+from app.wire.training_options import TrainingOptions
 from models.config import RECURRENT
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from app import protocol as p
-from app.engine.classification import Classification
-from app.engine.host import Limits, serve
-from app.engine.loader import Version
+from app.engine.classification import Scorer
+from app.engine.host import StepLimits, serve
+from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
 from app.engine.runner import Scaling
+from app.wire import engine as wire
 from models.config import ModelConfig
 from tests.engine import builders as b
 
@@ -30,11 +30,11 @@ SHAPES = [
 def start(
     shape: ModelConfig, *, limit: int = 4096, alone: bool = False, scaling: Scaling | None = None, network: Any = None,
     target: Scaling | None = None,
-) -> tuple[Classification, Classification, b.Replies]:  # fmt: skip
+) -> tuple[Scorer, Scorer, b.Replies]:  # fmt: skip
     built = network or b.network(shape)
-    version = Version("d", "m:1", shape, built, 0, torch.float32, b.CPU, None, scaling, target)
+    version = LoadedNetwork("d", "m:1", shape, built, 0, torch.float32, b.CPU, None, scaling, target)
     replies = b.Replies()
-    served = serve(version, Limits(limit, 4, 16, alone), replies, Counters())
+    served = serve(version, StepLimits(limit, 4, 16, alone), replies, Counters())
     assert served.classification
     return served.classification, served.embedding, replies
 
@@ -44,11 +44,11 @@ def texts(count: int, seed: int = 0) -> list[list[int]]:
     return [rng.choices(range(b.VOCABULARY), k=rng.randint(1, b.CONTEXT)) for _ in range(count)]
 
 
-def ask(id: str, sequences: list[list[int]], deadline: float | None = None) -> p.Classify:
-    return p.Classify(id, "d", "local", sequences, deadline=deadline)
+def ask(id: str, sequences: list[list[int]], deadline: float | None = None) -> wire.Score:
+    return wire.Score(id, "d", "local", sequences, deadline=deadline)
 
 
-def drain(part: Classification) -> int:
+def drain(part: Scorer) -> int:
     steps = 0
     with torch.inference_mode():
         while part.step():
@@ -91,7 +91,7 @@ def test_invariant_mode_is_bit_exact_in_a_crowd(shape: ModelConfig) -> None:
 def test_vectors_have_unit_length_and_ignore_neighbours() -> None:
     _, embedding, replies = start(SHAPES[3])
     rows = texts(5)
-    embedding.add(b.PEER, p.Embed("e", "d", "local", rows))
+    embedding.add(b.PEER, wire.Embed("e", "d", "local", rows))
     drain(embedding)
     built = b.network(SHAPES[3])
     for vector, row in zip(replies.final("e").scores, rows, strict=True):
@@ -101,18 +101,18 @@ def test_vectors_have_unit_length_and_ignore_neighbours() -> None:
         assert vector == pytest.approx(expected, abs=1e-4)
 
 
-def some_series() -> list[tuple[np.ndarray, p.FeatureSequence]]:
+def some_series() -> list[tuple[np.ndarray, wire.FeatureSequence]]:
     """Three of three features, around 5 with a deviation of 3: the values, and as they are sent."""
     rng = np.random.default_rng(0)
     rows = [rng.normal(5.0, 3.0, (steps, 3)).astype("<f4") for steps in (4, 9, 1)]
-    return [(values, p.FeatureSequence(*values.shape, values.tobytes())) for values in rows]
+    return [(values, wire.FeatureSequence(*values.shape, values.tobytes())) for values in rows]
 
 
 def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
     shape = b.config("gru", "regression", input="features")
     part, _, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3), target=Scaling([100.0], [10.0]))
     rows = some_series()
-    part.add(b.PEER, p.Classify("x", "d", "local", features=[row for _, row in rows]))
+    part.add(b.PEER, wire.Score("x", "d", "local", features=[row for _, row in rows]))
     drain(part)
     built = b.network(shape)
     for (values, _), scores in zip(rows, replies.final("x").scores, strict=True):
@@ -125,7 +125,7 @@ def test_vectors_of_numeric_sequences_are_made_from_normalised_ones() -> None:
     shape = b.config("transformer", "classification", input="features")
     _, embedding, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3))
     rows = some_series()
-    embedding.add(b.PEER, p.Embed("x", "d", "local", features=[row for _, row in rows]))
+    embedding.add(b.PEER, wire.Embed("x", "d", "local", features=[row for _, row in rows]))
     drain(embedding)
     built = b.network(shape)
     for (values, _), vector in zip(rows, replies.final("x").scores, strict=True):
@@ -142,10 +142,10 @@ def test_vectors_of_numeric_sequences_are_made_from_normalised_ones() -> None:
         (ask("x", [[b.VOCABULARY]]), "invalid_request"),
         (ask("x", [[-1]]), "invalid_request"),
         (ask("x", [[1] * (b.CONTEXT + 1)]), "context_length_exceeded"),
-        (p.Classify("x", "d", "local", features=[p.FeatureSequence(1, 1, b"\0\0\0\0")]), "invalid_request"),
+        (wire.Score("x", "d", "local", features=[wire.FeatureSequence(1, 1, b"\0\0\0\0")]), "invalid_request"),
     ],
 )
-def test_what_cannot_run_is_refused(message: p.Classify, code: str) -> None:
+def test_what_cannot_run_is_refused(message: wire.Score, code: str) -> None:
     part, _, replies = start(SHAPES[0])
     part.add(b.PEER, message)
     assert replies.final("x").code == code
@@ -154,7 +154,7 @@ def test_what_cannot_run_is_refused(message: p.Classify, code: str) -> None:
 
 def test_numeric_bytes_must_fit_their_shape() -> None:
     part, _, replies = start(b.config("rnn", "classification", input="features"))
-    part.add(b.PEER, p.Classify("x", "d", "local", features=[p.FeatureSequence(2, 3, b"\0" * 23)]))
+    part.add(b.PEER, wire.Score("x", "d", "local", features=[wire.FeatureSequence(2, 3, b"\0" * 23)]))
     assert replies.final("x").code == "invalid_request"
 
 
@@ -182,7 +182,7 @@ def test_a_fault_ends_the_culprit_alone(kind: str, code: str) -> None:
     assert "/secret" not in replies.final("bad").message
     built = b.network(SHAPES[0])
     assert replies.final("good").scores[1] == pytest.approx(plain(built, [4, 5]), abs=1e-5)
-    assert isinstance(replies.final("also good"), p.Classified)
+    assert isinstance(replies.final("also good"), wire.Scored)
 
 
 def test_abort_deadline_and_vanished_peers() -> None:
@@ -197,4 +197,4 @@ def test_abort_deadline_and_vanished_peers() -> None:
     assert replies.final("late").code == "deadline_exceeded"
     assert replies.final("aborted").reason == "abort"
     assert replies.all["gone"] == []
-    assert isinstance(replies.final("good"), p.Classified)
+    assert isinstance(replies.final("good"), wire.Scored)

@@ -13,9 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import protocol as p
 from app import telemetry
 from app.engine import generation
+from app.wire import engine as wire
 from tests.engine import builders as b
 
 NETWORKS = {name: b.network(b.config(name)) for name in b.ARCHITECTURES}
@@ -109,7 +109,7 @@ def test_a_slot_remembers_nothing_of_its_former_tenant(built: Any) -> None:
 
 
 def test_invariant_mode_is_bit_exact_in_a_crowd(built: Any) -> None:
-    def reports(crowd: int) -> list[p.TokenLogprob]:
+    def reports(crowd: int) -> list[wire.TokenLogprob]:
         engine, replies = b.generation(built, slots=6, prefill=8, alone=True)
         for i in range(crowd):
             engine.add(b.PEER, b.generate(f"other{i}", prompt_of(i + 50, 3 + 5 * i), max_tokens=4 + i))
@@ -138,7 +138,7 @@ def test_prompt_logprobs_equal_one_plain_pass(built: Any) -> None:
     )
     best = [float(v) for v in logprobs_TV[:-1].topk(2).values.flatten()]
     assert [v for r in rest for v in r.top_logprobs] == pytest.approx(best, abs=1e-4)
-    assert sum(bool(m.prompt_logprobs) for m in replies.all["x"] if isinstance(m, p.Tokens)) == 1
+    assert sum(bool(m.prompt_logprobs) for m in replies.all["x"] if isinstance(m, wire.Tokens)) == 1
 
 
 def test_no_token_wanted_still_scores_the_prompt(built: Any) -> None:
@@ -198,7 +198,7 @@ def test_the_context_cuts_the_answer_and_refuses_a_full_prompt(built: Any) -> No
         b.generate("x", [1], max_tokens=-1),
     ],
 )
-def test_what_cannot_run_is_refused(message: p.Generate) -> None:
+def test_what_cannot_run_is_refused(message: wire.Generate) -> None:
     engine, replies = b.generation(NETWORKS["rnn"])
     engine.add(b.PEER, message)
     assert replies.final("x").code == "invalid_request"
@@ -296,7 +296,7 @@ def test_an_end_that_broke_off_leaves_no_slot_behind() -> None:
     """A fault of our own between the last word and the slot's return; the host then fails all that is open."""
     engine, replies = b.generation(NETWORKS["rnn"], slots=1)
 
-    def breaks(peer: bytes, message: p.FromEngine) -> None:
+    def breaks(peer: bytes, message: wire.FromEngine) -> None:
         raise MemoryError
 
     engine.reply = breaks

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 import torch
 
-from app import protocol as p
-from app.engine.host import LEAST_STEPS, EngineHost, Limits, serve
+from app.engine.host import LEAST_STEPS, EngineHost, StepLimits, serve
 from app.engine.lanes import Lanes
 from app.engine.loader import Loader
+from app.wire import engine as wire
 from tests.engine import builders as b
 
-LIMITS = Limits(64, 4, 16)
+LIMITS = StepLimits(64, 4, 16)
 
 
 class Immediate(Loader):
@@ -27,7 +27,7 @@ class Immediate(Loader):
     def __init__(self) -> None:
         self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []
 
-    def submit(self, message: p.Load) -> None:
+    def submit(self, message: wire.Load) -> None:
         from app.engine.loader import Outcome
 
         self.outcomes.append(Outcome(message, self._attempt(message), 0.5))
@@ -38,8 +38,8 @@ class Immediate(Loader):
 
 
 class Replies(b.Replies):
-    def __call__(self, peer: bytes, message: p.FromEngine) -> None:
-        self.all[message.digest if isinstance(message, p.Loaded | p.LoadFailed) else message.id].append(message)
+    def __call__(self, peer: bytes, message: wire.FromEngine) -> None:
+        self.all[message.digest if isinstance(message, wire.Loaded | wire.LoadFailed) else message.id].append(message)
 
 
 @pytest.fixture(params=["one thread", "lanes"])
@@ -53,7 +53,7 @@ def load(host: EngineHost, directory: Path, **options: Any) -> str:
     _, message = b.write_checkpoint(directory, b.config(**options))
     host.receive(b.PEER, message)
     host.collect_loads()
-    assert isinstance(host.reply.all[message.digest][-1], p.Loaded)  # type: ignore[attr-defined]
+    assert isinstance(host.reply.all[message.digest][-1], wire.Loaded)  # type: ignore[attr-defined]
     return message.digest
 
 
@@ -62,15 +62,15 @@ def test_a_busy_version_does_not_keep_the_others_waiting(host: EngineHost, tmp_p
     other = load(host, tmp_path / "other", task="classification", architecture="gru")
     texts = load(host, tmp_path / "texts")
     for i in range(50):
-        host.receive(b.PEER, p.Classify(f"b{i}", busy, "p", [[1] * 40]))
-    host.receive(b.PEER, p.Classify("o", other, "p", [[1]]))
+        host.receive(b.PEER, wire.Score(f"b{i}", busy, "p", [[1] * 40]))
+    host.receive(b.PEER, wire.Score("o", other, "p", [[1]]))
     host.receive(b.PEER, b.generate("g", [1, 2], max_tokens=3))  # to a version that is not there
-    host.receive(b.PEER, p.Generate("g2", texts, "p", [1, 2], p.SamplingParams(3, temperature=0)))
+    host.receive(b.PEER, wire.Generate("g2", texts, "p", [1, 2], wire.SamplingParams(3, temperature=0)))
     replies: Any = host.reply
     assert replies.final("g").code == "model_not_loaded"
     for _ in range(4):
         host.step()
-    assert isinstance(replies.final("o"), p.Classified)
+    assert isinstance(replies.final("o"), wire.Scored)
     assert replies.final("g2").reason in ("length", "stop")
     assert sum(f"b{i}" in replies.all for i in range(50)) < 10
     assert host.busy
@@ -80,7 +80,7 @@ def test_a_fault_of_our_own_ends_the_requests_and_not_the_process(
     host: EngineHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = load(host, tmp_path / "m")
-    host.receive(b.PEER, p.Generate("x", digest, "p", [1], p.SamplingParams(5)))
+    host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5)))
     generation = host.served[digest].generation
     assert generation
 
@@ -93,7 +93,7 @@ def test_a_fault_of_our_own_ends_the_requests_and_not_the_process(
     assert replies.final("x").code == "out_of_memory"
     assert not host.busy
     monkeypatch.undo()
-    host.receive(b.PEER, p.Generate("y", digest, "p", [1], p.SamplingParams(5)))
+    host.receive(b.PEER, wire.Generate("y", digest, "p", [1], wire.SamplingParams(5)))
     host.step()
     assert replies.tokens("y") or replies.final("y").reason == "stop"
 
@@ -105,8 +105,8 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
     weights = weakref.ref(host.served[digest].version.network)
     status = host.statuses()[0]
     assert (status.slots, status.running, status.dtype) == (4, 0, "float32") and status.bytes > 0
-    host.receive(b.PEER, p.Generate("x", digest, "p", [1], p.SamplingParams(5, temperature=0, ignore_eos=True)))
-    host.receive(b.PEER, p.Unload(digest))
+    host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5, temperature=0, ignore_eos=True)))
+    host.receive(b.PEER, wire.Unload(digest))
     while host.busy:
         assert weights() is not None
         host.step()
@@ -120,10 +120,10 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
 def test_what_is_given_up_while_it_loads_does_not_stay(host: EngineHost, tmp_path: Path) -> None:
     _, message = b.write_checkpoint(tmp_path / "m", b.config())
     host.receive(b.PEER, message)
-    host.receive(b.PEER, p.Unload(message.digest))
+    host.receive(b.PEER, wire.Unload(message.digest))
     host.collect_loads()
     replies: Any = host.reply
-    assert isinstance(replies.all[message.digest][-1], p.Loaded)
+    assert isinstance(replies.all[message.digest][-1], wire.Loaded)
     assert host.statuses() == [] and not host.busy
 
 
@@ -131,25 +131,25 @@ def test_versions_make_room_for_others(tmp_path: Path) -> None:
     messages = [b.write_checkpoint(tmp_path / name, b.config(width=w))[1] for name, w in (("a", 32), ("b", 33))]
     sizes = [Path(m.directory, "model.safetensors").stat().st_size for m in messages]
     first, second = [msgspec.structs.replace(m, bytes=s) for m, s in zip(messages, sizes, strict=True)]
-    host = EngineHost(Limits(64, 4, 16, memory=max(sizes) + 1000), Immediate(), Replies())
+    host = EngineHost(StepLimits(64, 4, 16, memory=max(sizes) + 1000), Immediate(), Replies())
     replies: Any = host.reply
 
-    def ask(message: p.Load) -> Any:
+    def ask(message: wire.Load) -> Any:
         host.receive(b.PEER, message)
         host.collect_loads()
         return replies.all[message.digest][-1]
 
-    assert isinstance(ask(first), p.Loaded) and isinstance(ask(second), p.Loaded)
+    assert isinstance(ask(first), wire.Loaded) and isinstance(ask(second), wire.Loaded)
     assert [status.digest for status in host.statuses()] == [second.digest]
-    host.receive(b.PEER, p.Generate("x", second.digest, "p", [1], p.SamplingParams(3)))
+    host.receive(b.PEER, wire.Generate("x", second.digest, "p", [1], wire.SamplingParams(3)))
     refused = ask(first)
-    assert isinstance(refused, p.LoadFailed) and refused.code == "out_of_memory"
+    assert isinstance(refused, wire.LoadFailed) and refused.code == "out_of_memory"
     while host.busy:
         host.step()
-    host.receive(b.PEER, p.Keep([second.digest]))
+    host.receive(b.PEER, wire.Keep([second.digest]))
     assert ask(first).code == "out_of_memory"
-    host.receive(b.PEER, p.Keep([]))
-    assert isinstance(ask(first), p.Loaded)
+    host.receive(b.PEER, wire.Keep([]))
+    assert isinstance(ask(first), wire.Loaded)
     assert [status.digest for status in host.statuses()] == [first.digest]
 
 
@@ -166,7 +166,7 @@ class Held:
 
 
 def held(tmp_path: Path, woken: Event) -> tuple[EngineHost, Held, str]:
-    host = EngineHost(Limits(4096, 4, 16), Immediate(), Replies(), Lanes(2, woken.set))
+    host = EngineHost(StepLimits(4096, 4, 16), Immediate(), Replies(), Lanes(2, woken.set))
     digest = load(host, tmp_path / "m", task="classification")
     version = host.served[digest].version
     network = Held(version.network)
@@ -179,11 +179,11 @@ def test_batches_run_in_lanes_while_messages_come_in(tmp_path: Path) -> None:
     host, network, digest = held(tmp_path, woken)
     replies: Any = host.reply
     for i in range(2):
-        host.receive(b.PEER, p.Classify(f"r{i}", digest, "p", [[1] * 48, [2] * 48]))
+        host.receive(b.PEER, wire.Score(f"r{i}", digest, "p", [[1] * 48, [2] * 48]))
     host.step()
     assert not host.ready and host.busy and host.busy_since is not None  # one half of the batch in each lane
-    host.receive(b.PEER, p.Classify("late", digest, "p", [[3] * 9]))
-    host.receive(b.PEER, p.Abort("r1"))
+    host.receive(b.PEER, wire.Score("late", digest, "p", [[3] * 9]))
+    host.receive(b.PEER, wire.Abort("r1"))
     assert not host.ready
     network.go.set()
     while host.busy:
@@ -204,7 +204,7 @@ def test_batches_run_in_lanes_while_messages_come_in(tmp_path: Path) -> None:
 def test_what_is_not_worth_sharing_gets_every_core(tmp_path: Path, rows: list[list[int]]) -> None:
     host, network, digest = held(tmp_path, Event())
     network.go.set()
-    host.receive(b.PEER, p.Classify("x", digest, "p", [row[:48] for row in rows]))
+    host.receive(b.PEER, wire.Score("x", digest, "p", [row[:48] for row in rows]))
     host.step()
     assert network.calls == [(len(rows), 2)] and not host.busy
     torch.set_num_threads(1)

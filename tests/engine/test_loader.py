@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app import checkpoint
-from app import protocol as p
+from app.checkpoint import directory as checkpoint
 from app.engine import loader
 from app.errors import CheckpointInvalid, Unavailable
+from app.wire import engine as wire
 from models.interface import Context
 from tests.engine import builders as b
 
@@ -21,19 +21,19 @@ SHAPE = b.config("lstm", "generation")
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> tuple[Any, p.Load, Path]:
+def written(tmp_path: Path) -> tuple[Any, wire.Load, Path]:
     built, message = b.write_checkpoint(tmp_path / "m", SHAPE)
     return built, message, tmp_path / "m"
 
 
-def described(directory: Path, name: str = "m:1") -> p.Load:
+def described(directory: Path, name: str = "m:1") -> wire.Load:
     """The message for a directory as it now is."""
     found = checkpoint.manifest(directory)
     files = {path: entry.sha256 for path, entry in found.items()}
-    return p.Load(checkpoint.digest(found), str(directory), files, name)
+    return wire.Load(checkpoint.digest(found), str(directory), files, name)
 
 
-def test_a_loaded_version_has_the_weights_the_end_token_and_no_gradients(written: tuple[Any, p.Load, Path]) -> None:
+def test_a_loaded_version_has_the_weights_the_end_token_and_no_gradients(written: tuple[Any, wire.Load, Path]) -> None:
     built, message, _ = written
     version = loader.load(message, b.CPU, torch.float32)
     ids_BT = torch.arange(10)[None]
@@ -45,7 +45,7 @@ def test_a_loaded_version_has_the_weights_the_end_token_and_no_gradients(written
     assert not any(q.is_inference() for q in version.network.parameters())
 
 
-def test_bfloat16(written: tuple[Any, p.Load, Path]) -> None:
+def test_bfloat16(written: tuple[Any, wire.Load, Path]) -> None:
     version = loader.load(written[1], b.CPU, torch.bfloat16)
     assert {q.dtype for q in version.network.parameters()} == {torch.bfloat16}
 
@@ -60,7 +60,7 @@ def test_normalisation_is_taken_from_the_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_file_that_was_swapped_is_refused(written: tuple[Any, p.Load, Path], name: str) -> None:
+def test_a_file_that_was_swapped_is_refused(written: tuple[Any, wire.Load, Path], name: str) -> None:
     _, message, directory = written
     data = bytearray((directory / name).read_bytes())
     data[-2] ^= 1
@@ -69,7 +69,7 @@ def test_a_file_that_was_swapped_is_refused(written: tuple[Any, p.Load, Path], n
         loader.load(message, b.CPU, torch.float32)
 
 
-def test_files_that_are_missing_extra_or_pickles_are_refused(written: tuple[Any, p.Load, Path]) -> None:
+def test_files_that_are_missing_extra_or_pickles_are_refused(written: tuple[Any, wire.Load, Path]) -> None:
     _, message, directory = written
     (directory / "README.md").write_text("new")
     with pytest.raises(CheckpointInvalid, match=r"README\.md"):
@@ -81,13 +81,13 @@ def test_files_that_are_missing_extra_or_pickles_are_refused(written: tuple[Any,
         loader.load(msgspec.structs.replace(message, directory="/nowhere"), b.CPU, torch.float32)
 
 
-def test_the_digest_must_be_that_of_the_files(written: tuple[Any, p.Load, Path]) -> None:
+def test_the_digest_must_be_that_of_the_files(written: tuple[Any, wire.Load, Path]) -> None:
     with pytest.raises(CheckpointInvalid, match="digest"):
         loader.load(msgspec.structs.replace(written[1], digest="0" * 64), b.CPU, torch.float32)
 
 
 @pytest.mark.parametrize("fault", ["shape", "missing", "extra"])
-def test_weights_must_be_those_of_the_configuration(written: tuple[Any, p.Load, Path], fault: str) -> None:
+def test_weights_must_be_those_of_the_configuration(written: tuple[Any, wire.Load, Path], fault: str) -> None:
     _, _, directory = written
     weights = load_file(directory / "model.safetensors")
     name = "body.rnn.weight_hh_l0"
@@ -102,7 +102,7 @@ def test_weights_must_be_those_of_the_configuration(written: tuple[Any, p.Load, 
         loader.load(described(directory), b.CPU, torch.float32)
 
 
-def test_a_configuration_that_asks_for_terabytes_allocates_nothing(written: tuple[Any, p.Load, Path]) -> None:
+def test_a_configuration_that_asks_for_terabytes_allocates_nothing(written: tuple[Any, wire.Load, Path]) -> None:
     directory = written[2]
     raw = checkpoint.load_json(directory / "config.json")
     checkpoint.write_json(directory / "config.json", {**raw, "width": 65_536, "layers": 1024})
@@ -121,7 +121,7 @@ def test_a_configuration_that_asks_for_terabytes_allocates_nothing(written: tupl
     ids=["ours", "torch's"],
 )
 def test_a_lack_of_memory_is_no_broken_checkpoint(
-    written: tuple[Any, p.Load, Path], error: Exception, monkeypatch: pytest.MonkeyPatch
+    written: tuple[Any, wire.Load, Path], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise error

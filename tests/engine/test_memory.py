@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.engine.memory import Memory
 from app.errors import Unavailable
-from app.protocol import Load
+from app.wire.engine import Load
 
 
 def asked(name: str, nbytes: int = 10, aliased: bool = False) -> Load:

@@ -20,9 +20,9 @@ import pytest
 import torch
 import zmq
 
-from app import protocol as p
-from app.engine.host import Limits
+from app.engine.host import StepLimits
 from app.engine.process import EngineProcess
+from app.wire import engine as wire
 from tests.engine import builders as b
 
 PATIENCE = 60.0
@@ -39,14 +39,14 @@ class Client:
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.connect(f"ipc://{self.path}")
 
-    def send(self, message: p.ToEngine) -> None:
+    def send(self, message: wire.ToEngine) -> None:
         self.socket.send(msgspec.msgpack.encode(message))
 
     def take(self) -> Any:
         assert self.socket.poll(PATIENCE * 1000), "no answer"
-        return msgspec.msgpack.decode(self.socket.recv(), type=p.FromEngine)
+        return msgspec.msgpack.decode(self.socket.recv(), type=wire.FromEngine)
 
-    def ask(self, message: p.ToEngine) -> Any:
+    def ask(self, message: wire.ToEngine) -> Any:
         self.send(message)
         return self.take()
 
@@ -59,7 +59,7 @@ class Running:
     path: Path
     process: subprocess.Popen[bytes]
 
-    def heartbeat(self, wanted: Callable[[p.Heartbeat], bool] = lambda _: True) -> p.Heartbeat:
+    def heartbeat(self, wanted: Callable[[wire.Heartbeat], bool] = lambda _: True) -> wire.Heartbeat:
         """The first heartbeat for which something holds."""
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -67,7 +67,7 @@ class Running:
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
                 if socket.poll(1000):
-                    beat = msgspec.msgpack.decode(socket.recv(), type=p.Heartbeat)
+                    beat = msgspec.msgpack.decode(socket.recv(), type=wire.Heartbeat)
                     if wanted(beat):
                         return beat
         raise AssertionError("no such heartbeat came")
@@ -97,16 +97,16 @@ def client(engine: Running) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, p.Load]]:
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, wire.Load]]:
     root = tmp_path_factory.mktemp("checkpoints")
     shapes = {"text": b.config("lstm"), "other": b.config("transformer"), "labels": b.config("gru", "classification")}
     return {name: b.write_checkpoint(root / name, shape) for name, shape in shapes.items()}
 
 
 @pytest.fixture
-def loaded(client: Client, versions: dict[str, tuple[Any, p.Load]]) -> dict[str, tuple[Any, p.Load]]:
+def loaded(client: Client, versions: dict[str, tuple[Any, wire.Load]]) -> dict[str, tuple[Any, wire.Load]]:
     for _, message in versions.values():
-        assert isinstance(client.ask(message), p.Loaded)
+        assert isinstance(client.ask(message), wire.Loaded)
     return versions
 
 
@@ -116,7 +116,7 @@ def collect(client: Client, count: int) -> b.Replies:
     while ended < count:
         message = client.take()
         replies(b"", message)
-        ended += not isinstance(message, p.Tokens)
+        ended += not isinstance(message, wire.Tokens)
     return replies
 
 
@@ -127,18 +127,18 @@ def test_sockets_are_for_the_owner_alone(engine: Running) -> None:
 
 
 def test_several_versions_at_once_classify_generate_and_embed(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], engine: Running
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], engine: Running
 ) -> None:
     prompts = {f"{name}{i}": [1 + i, 5, 9] for name in ("text", "other") for i in range(5)}
     for id, prompt in prompts.items():
         client.send(
-            p.Generate(
-                id, loaded[id[:-1]][1].digest, "local", prompt, p.SamplingParams(10, temperature=0, ignore_eos=True)
+            wire.Generate(
+                id, loaded[id[:-1]][1].digest, "local", prompt, wire.SamplingParams(10, temperature=0, ignore_eos=True)
             )
         )
     rows = [[1, 2, 3], [4], [7, 7]]
-    client.send(p.Classify("c", loaded["labels"][1].digest, "local", rows))
-    client.send(p.Embed("e", loaded["text"][1].digest, "local", rows))
+    client.send(wire.Score("c", loaded["labels"][1].digest, "local", rows))
+    client.send(wire.Embed("e", loaded["text"][1].digest, "local", rows))
     replies = collect(client, 12)
     for id, prompt in prompts.items():
         expected, lead = b.plain_greedy(loaded[id[:-1]][0], prompt, 10)
@@ -157,14 +157,14 @@ def test_several_versions_at_once_classify_generate_and_embed(
 
 
 def test_an_abort_frees_the_slot_at_once(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], engine: Running
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], engine: Running
 ) -> None:
     digest = loaded["text"][1].digest
     for i in range(5):  # two more than there are slots
-        client.send(p.Generate(f"a{i}", digest, "local", [1], p.SamplingParams(10**9, ignore_eos=True)))
+        client.send(wire.Generate(f"a{i}", digest, "local", [1], wire.SamplingParams(10**9, ignore_eos=True)))
     engine.heartbeat(lambda h: [(v.running, v.waiting) for v in h.versions if v.digest == digest] == [(3, 2)])
     for i in range(5):
-        client.send(p.Abort(f"a{i}"))
+        client.send(wire.Abort(f"a{i}"))
     replies = collect(client, 5)
     assert [replies.final(f"a{i}").reason for i in range(5)] == ["abort"] * 5
     engine.heartbeat(lambda h: all(v.running == v.waiting == 0 for v in h.versions))
@@ -185,42 +185,42 @@ def test_an_abort_frees_the_slot_at_once(
     ids=["empty", "zeros", "reserved", "random", "pickle", "deep", "json", "huge"],
 )
 def test_junk_leaves_it_alive(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], junk: bytes, engine: Running
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], junk: bytes, engine: Running
 ) -> None:
     client.socket.send(junk)
     client.socket.send_multipart([junk, b"", junk])
-    assert isinstance(client.ask(p.Classify("c", loaded["labels"][1].digest, "local", [[1]])), p.Classified)
+    assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
     assert engine.process.poll() is None
 
 
 def test_raw_bytes_on_the_socket_leave_it_alive(
-    client: Client, engine: Running, loaded: dict[str, tuple[Any, p.Load]]
+    client: Client, engine: Running, loaded: dict[str, tuple[Any, wire.Load]]
 ) -> None:
     import socket
 
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(str(engine.path))
         raw.sendall(pickle.dumps([1, 2, 3]) * 100)
-    assert isinstance(client.ask(p.Classify("c", loaded["labels"][1].digest, "local", [[1]])), p.Classified)
+    assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
 
 
-def test_wrong_requests_get_one_answer_each(client: Client, loaded: dict[str, tuple[Any, p.Load]]) -> None:
+def test_wrong_requests_get_one_answer_each(client: Client, loaded: dict[str, tuple[Any, wire.Load]]) -> None:
     text, labels = loaded["text"][1].digest, loaded["labels"][1].digest
-    assert client.ask(p.Classify("a", "0" * 64, "local", [[1]])).code == "model_not_loaded"
-    assert client.ask(p.Classify("b", text, "local", [[1]])).code == "wrong_task"
-    assert client.ask(p.Generate("c", labels, "local", [1], p.SamplingParams())).code == "wrong_task"
-    assert client.ask(p.Generate("d", text, "local", [], p.SamplingParams())).code == "invalid_request"
+    assert client.ask(wire.Score("a", "0" * 64, "local", [[1]])).code == "model_not_loaded"
+    assert client.ask(wire.Score("b", text, "local", [[1]])).code == "wrong_task"
+    assert client.ask(wire.Generate("c", labels, "local", [1], wire.SamplingParams())).code == "wrong_task"
+    assert client.ask(wire.Generate("d", text, "local", [], wire.SamplingParams())).code == "invalid_request"
 
 
 def test_a_version_that_cannot_be_loaded_fails_alone(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], tmp_path: Path
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], tmp_path: Path
 ) -> None:
     _, broken = b.write_checkpoint(tmp_path / "broken", b.config("rnn"))
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"not weights")
     answer = client.ask(broken)
-    assert isinstance(answer, p.LoadFailed)
+    assert isinstance(answer, wire.LoadFailed)
     assert (answer.digest, answer.code) == (broken.digest, "invalid_checkpoint")
-    assert isinstance(client.ask(p.Classify("c", loaded["labels"][1].digest, "local", [[1]])), p.Classified)
+    assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
 
 
 def test_loads_at_once_are_all_answered_and_unload_frees(client: Client, engine: Running, tmp_path: Path) -> None:
@@ -228,26 +228,28 @@ def test_loads_at_once_are_all_answered_and_unload_frees(client: Client, engine:
     second = Client(engine.path)
     for connection in (client, second, client):
         connection.send(message)
-    assert all(isinstance(answer, p.Loaded) for answer in (client.take(), client.take(), second.take()))
+    assert all(isinstance(answer, wire.Loaded) for answer in (client.take(), client.take(), second.take()))
     second.close()
     assert client.ask(message).seconds == 0
-    client.send(p.Generate("g", message.digest, "local", [1], p.SamplingParams(40, ignore_eos=True)))
-    client.send(p.Unload(message.digest))
+    client.send(wire.Generate("g", message.digest, "local", [1], wire.SamplingParams(40, ignore_eos=True)))
+    client.send(wire.Unload(message.digest))
     assert collect(client, 1).final("g").reason == "length"  # what is open is answered first
     engine.heartbeat(lambda h: message.digest not in {v.digest for v in h.versions})
-    assert client.ask(p.Embed("e", message.digest, "local", [[1]])).code == "model_not_loaded"
+    assert client.ask(wire.Embed("e", message.digest, "local", [[1]])).code == "model_not_loaded"
 
 
 def test_a_client_that_vanishes_leaves_its_slots(
-    engine: Running, loaded: dict[str, tuple[Any, p.Load]], client: Client
+    engine: Running, loaded: dict[str, tuple[Any, wire.Load]], client: Client
 ) -> None:
     other = Client(engine.path)
     for i in range(3):
-        other.send(p.Generate(f"v{i}", loaded["text"][1].digest, "local", [1], p.SamplingParams(45, ignore_eos=True)))
+        other.send(
+            wire.Generate(f"v{i}", loaded["text"][1].digest, "local", [1], wire.SamplingParams(45, ignore_eos=True))
+        )
     assert other.take().id.startswith("v")
     other.close()
-    answer = p.SamplingParams(2, temperature=0, ignore_eos=True)
-    client.send(p.Generate("mine", loaded["text"][1].digest, "local", [1], answer))
+    answer = wire.SamplingParams(2, temperature=0, ignore_eos=True)
+    client.send(wire.Generate("mine", loaded["text"][1].digest, "local", [1], answer))
     assert collect(client, 1).final("mine").reason == "length"
     engine.heartbeat(lambda h: all(v.running == v.waiting == 0 for v in h.versions))
 
@@ -281,7 +283,7 @@ def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.engine.process.SEND_QUEUE", 2)
-    engine = EngineProcess(tmp_path / "e.sock", Limits(64, 4, 16), b.CPU, torch.float32, 1)
+    engine = EngineProcess(tmp_path / "e.sock", StepLimits(64, 4, 16), b.CPU, torch.float32, 1)
     engine._router = engine._bind(zmq.ROUTER, engine.path)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     slow = context.socket(zmq.DEALER)
@@ -291,9 +293,9 @@ def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(
     peer, _ = engine._router.recv_multipart()
     names = [str(i) for i in range(40)]
     for name in names:
-        engine._send(peer, p.Classified(name, [[0.5] * 50_000], p.Timing()))
-    engine._send(peer, p.Loaded("digest", 0.5))
-    engine._send(peer, p.Finished(names[-1], "abort", p.Timing()))  # of what was given up
+        engine._send(peer, wire.Scored(name, [[0.5] * 50_000], wire.Timing()))
+    engine._send(peer, wire.Loaded("digest", 0.5))
+    engine._send(peer, wire.Finished(names[-1], "abort", wire.Timing()))  # of what was given up
     assert engine._owed and not engine._gone
     heard: list[Any] = []
     deadline = time.monotonic() + 10
@@ -301,10 +303,10 @@ def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(
         assert time.monotonic() < deadline, f"only {len(heard)} answers came"
         engine._settle()
         if slow.poll(5):
-            heard.append(msgspec.msgpack.decode(slow.recv(), type=p.FromEngine))
-    answers = {message.id: message for message in heard if not isinstance(message, p.Loaded)}
-    assert set(answers) == set(names) and p.Loaded("digest", 0.5) in heard
-    assert isinstance(answers["0"], p.Classified) and answers[names[-1]].code == "unavailable"
+            heard.append(msgspec.msgpack.decode(slow.recv(), type=wire.FromEngine))
+    answers = {message.id: message for message in heard if not isinstance(message, wire.Loaded)}
+    assert set(answers) == set(names) and wire.Loaded("digest", 0.5) in heard
+    assert isinstance(answers["0"], wire.Scored) and answers[names[-1]].code == "unavailable"
     assert not engine._owed and not slow.poll(0)
     slow.close(linger=0)
     engine._settle()

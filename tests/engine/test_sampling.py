@@ -15,7 +15,7 @@ from app.engine import sampling
 from app.engine import sequence as sequences
 from app.engine.sampling import NOT_FINITE, Sampled, sample, uniform
 from app.engine.sequence import Sequence
-from app.protocol import Generate, SamplingParams
+from app.wire.engine import Generate, SamplingParams
 
 torch.set_num_threads(1)
 WORDS = 30

@@ -10,7 +10,7 @@ from app.engine import sequence as sequences
 from app.engine.scheduler import Scheduler
 from app.engine.sequence import Sequence
 from app.engine.slots import Slots
-from app.protocol import Generate, SamplingParams
+from app.wire.engine import Generate, SamplingParams
 
 
 def make(length: int, max_tokens: int = 4) -> Sequence:

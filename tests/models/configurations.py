@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.training.batches import IGNORED, Batch
-from app.training.objective import objective
+from app.training.loop.batches import IGNORED, Batch
+from app.training.loop.objective import objective
 from models.config import CHOICES, RECURRENT, ModelConfig
 from models.tasks import Classifier, LanguageModel, build
 

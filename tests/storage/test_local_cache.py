@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoint import Manifest, digest, manifest
+from app.checkpoint.directory import Manifest, digest, manifest
 from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobCorrupt, BlobMissing, BlobStore
 from app.storage.local_cache import LocalCache
