@@ -19,13 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.checkpoint import directory as checkpoint
-from app.checkpoint.weights import read_header
+from app.checkpoint.weights import check_tensors, read_header
 from app.engine.reply import is_out_of_memory
 from app.engine.runner import Scaling
 from app.errors import CheckpointInvalid, OstinatoError, Unavailable
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.engine import Load
-from models import packed, parameters, tasks
+from models import packed, tasks
 from models.config import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -82,23 +82,11 @@ def _verify(directory: Path, message: Load) -> None:
 
 def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.Classifier:
     """Build a network and fill it. Nothing is allocated before the file is known to hold its tensors."""
-    _compare(parameters.shapes(config), {name: entry.shape for name, entry in read_header(weights).items()})
+    check_tensors(read_header(weights), config)
     network = tasks.build(config, initialised=False)
     values: dict[str, Tensor] = load_file(weights)
     network.load_state_dict(values)
     return network
-
-
-def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
-            raise CheckpointInvalid(f"model.safetensors lacks the tensor {name!r} that config.json asks for")
-        if name not in expected:
-            raise CheckpointInvalid(f"model.safetensors holds a tensor {name[:80]!r} that config.json has no place for")
-        if expected[name] != found[name]:
-            raise CheckpointInvalid(
-                f"tensor {name!r} has shape {found[name]}, and config.json asks for {expected[name]}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
