@@ -275,7 +275,7 @@ def test_a_refusal_that_will_not_change_ends_the_job(tmp_path: Path, monkeypatch
     def refuse(*_: object) -> None:
         raise CheckpointInvalid("too much")
 
-    monkeypatch.setattr("app.training.prepare.report.export.finish", refuse)
+    monkeypatch.setattr("app.training.report.export.finish", refuse)
     last = outcome(runs.make(tmp_path, "a.csv", runs.table(20), training=TINY))
     assert (last.code, last.message, last.checkpoint) == ("invalid_checkpoint", "too much", "checkpoints/step-1")
 
