@@ -1,7 +1,4 @@
-"""Reading multipart requests: small fields, and one file that is kept on disk while it is read.
-
-Knows the form; knows no route. The body's size is bounded before it comes here (`middleware.BodyLimit`).
-"""
+"""Multipart forms: small fields, and one file that is kept on disk while the request is handled."""
 
 from __future__ import annotations
 
@@ -21,42 +18,51 @@ FIELD_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
+    """A file of a form."""
+
     filename: str
     file: BinaryIO
 
     def pieces(self) -> Iterator[bytes]:
+        """The content, in chunks of at most `CHUNK` bytes."""
         while piece := self.file.read(CHUNK):
             yield piece
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields by name, and the files by theirs."""
+    """A form: its text fields and its files, by field name."""
 
     fields: dict[str, str]
     files: dict[str, SentFile]
 
     def file(self, name: str) -> SentFile:
+        """The file of a field. Raises InvalidRequest where it is missing."""
         if name in self.files:
             return self.files[name]
-        hint = "; it came without a file name" if name in self.fields else ""
+        hint = "; this field was sent without a file name" if name in self.fields else ""
         raise InvalidRequest(f"{name} is missing: send a file in the multipart field {name!r}{hint}", param=name)
 
-    def check_names(self, known: Sequence[str]) -> None:
+    def check_names(self, allowed: Sequence[str]) -> None:
+        """Raises InvalidRequest for a field whose name is not among `allowed`."""
         for name in (*self.fields, *self.files):
-            if name not in known:
+            if name not in allowed:
                 raise InvalidRequest(
-                    f"unknown field {name[:80]!a}{did_you_mean(name, known)}", code="unknown_field", param=name
+                    f"unknown field {name[:80]!a}{did_you_mean(name, allowed)}", code="unknown_field", param=name
                 )
 
 
 async def read_form(request: Request) -> AsyncIterator[Form]:
-    """A dependency: the form of a multipart request; its file is closed after the reply."""
+    """A dependency: the form of a multipart request, whose file is closed after the reply.
+
+    `middleware.BodyLimit` bounds the size of the body. Raises UnsupportedMedia for a body of another type, and
+    InvalidRequest for a malformed form or a field that is sent twice.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise UnsupportedMedia(f"the body must be multipart/form-data, not {kind[:60]!a}")
-    async with request.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES) as sent:
-        yield _form(sent.multi_items())
+        raise UnsupportedMedia(f"the request body must be multipart/form-data, not {kind[:60]!a}")
+    async with request.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES) as form:
+        yield _form(form.multi_items())
 
 
 def _form(items: Iterable[tuple[str, UploadFile | str]]) -> Form:

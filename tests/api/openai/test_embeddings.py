@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import base64
+import math
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from app.wire import engine as wire
+from tests.api.clients import sdk
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, byte_tokenizer
 
@@ -44,6 +48,20 @@ BAD: list[tuple[dict[str, Any], int, str, str | None]] = [
 def models(shelf: Shelf) -> None:
     shelf.generator()
     shelf.classifier("waves", input="features", features=2, vocab_size=0)
+
+
+def test_vectors_are_numbers_or_base64(api: Api, models: None) -> None:
+    with sdk(api) as client:
+        reply = client.embeddings.create(model="echo", input=["abc", "d"])  # OpenAI's client asks for base64
+    assert [item.index for item in reply.data] == [0, 1] and reply.usage.prompt_tokens == 4
+    assert reply.data[0].embedding == [1.0, 0.0, 0.0, 0.0]
+    with api.client() as http:
+        plain = http.post("/v1/embeddings", json={**MODEL, "input": "abc"}).json()["data"][0]["embedding"]
+        body = {**MODEL, "input": "abc", "encoding_format": "base64", "dimensions": 2}
+        packed = http.post("/v1/embeddings", json=body).json()["data"][0]["embedding"]
+    assert plain == [1.0, 0.0, 0.0, 0.0]
+    cut = struct.unpack("<2f", base64.b64decode(packed))
+    assert math.hypot(*cut) == pytest.approx(1.0)
 
 
 def test_bad_requests(api: Api, models: None) -> None:
