@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import BinaryIO
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.api.http.services import services_of
 from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
 
 CHUNK = 2**20
@@ -52,6 +57,27 @@ class Form:
                 )
 
 
+class DiskParser(MultiPartParser):
+    """Starlette's parser, with files in `folder` and not in the system's temporary folder, which is often in memory.
+
+    Files up to `spool_max_size` bytes stay in memory. Larger ones are unlinked as soon as they are opened, so they do
+    not outlive the process.
+    """
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], folder: Path) -> None:
+        super().__init__(headers, stream, max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
+        self._folder = folder
+
+    def on_headers_finished(self) -> None:
+        """Replace the file that Starlette opens for a part, before anything is written to it."""
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            self._files_to_close_on_error.pop().close()
+            file = SpooledTemporaryFile(max_size=self.spool_max_size, dir=str(self._folder))  # noqa: SIM115
+            self._files_to_close_on_error.append(file)
+            self._current_part.file.file = file  # type: ignore[assignment]
+
+
 async def read_form(request: Request) -> AsyncIterator[Form]:
     """A dependency: the form of a multipart request, whose file is closed after the reply.
 
@@ -61,8 +87,17 @@ async def read_form(request: Request) -> AsyncIterator[Form]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise UnsupportedMedia(f"the request body must be multipart/form-data, not {kind[:60]!a}")
-    async with request.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES) as form:
+    folder = services_of(request).settings.data / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        async with aclosing(request.stream()) as stream:
+            form = await DiskParser(request.headers, stream, folder).parse()
+    except MultiPartException as error:
+        raise InvalidRequest(error.message) from None
+    try:
         yield _form(form.multi_items())
+    finally:
+        await form.close()
 
 
 def _form(items: Iterable[tuple[str, UploadFile | str]]) -> Form:
