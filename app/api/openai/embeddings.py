@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
 import sys
@@ -20,11 +21,11 @@ from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
-from app.errors import InvalidRequest
 from app.inference.inputs import LengthPolicy
 from app.inference.service import Ask, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])
+INLINE = 4000  # numbers; a reply with more of them is encoded in a thread, so that it does not block the event loop
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,8 +99,17 @@ async def create_embedding(request: Request) -> Response:
         caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, inference.embed(ask))
-    return _reply(ask.reference, scored, [_embedding(i, row, body, scored) for i, row in enumerate(scored.rows)])
+    scored = await attended(request, inference.embed(ask, body.dimensions or 0))
+    if len(scored.rows) * len(scored.rows[0]) <= INLINE:
+        return _reply(ask.reference, scored, [_embedding(i, row, body) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
+
+
+def _long_reply(body: EmbeddingRequest, reference: str, scored: ScoredBatch) -> Response:
+    # Encoded vector by vector: msgspec holds the GIL for the whole of a call, and one call over all vectors would
+    # block the event loop even from another thread.
+    data = [msgspec.Raw(msgspec.json.encode(_embedding(i, row, body))) for i, row in enumerate(scored.rows)]
+    return _reply(reference, scored, data)
 
 
 def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
@@ -109,10 +119,8 @@ def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
     return JsonReply(EmbeddingReply(reference, data, Usage(tokens, tokens)), headers)
 
 
-def _embedding(index: int, row: list[float], body: EmbeddingRequest, scored: ScoredBatch) -> Embedding:
+def _embedding(index: int, row: list[float], body: EmbeddingRequest) -> Embedding:
     if body.dimensions is not None:
-        if body.dimensions > len(row):
-            raise InvalidRequest(f"{scored.served.ref} has {len(row)} dimensions at most", param="dimensions")
         row = _cut(row, body.dimensions)
     return Embedding(index, _base64(row) if body.encoding_format == "base64" else row)
 
