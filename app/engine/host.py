@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from app.engine.batcher import Batcher
-from app.engine.classification import Item, Row, Scorer, steps_of
-from app.engine.generation import Decoder
+from app.engine.decoder import Decoder
 from app.engine.lanes import Lanes, share
 from app.engine.loader import LoadedNetwork, Loader, Outcome
 from app.engine.memory import Memory
 from app.engine.reply import Counters, Reply, describe, fail
 from app.engine.runner import Runner, pad, stack
 from app.engine.scheduler import Scheduler
+from app.engine.scorer import Row, Scorer, ScoringItem, steps_of
 from app.errors import OstinatoError
 from app.wire import engine as wire
 
@@ -260,7 +260,7 @@ class EngineHost:
             lanes.widen()
         part.finish(batch, part.attempt(batch))
 
-    def _finish(self, part: Scorer, piece: Sequence[Item], outcome: list[list[float]] | Exception) -> None:
+    def _finish(self, part: Scorer, piece: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
         self._guarded(part, lambda: part.finish(piece, outcome))
 
     def _guarded(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
@@ -285,7 +285,7 @@ def serve(version: LoadedNetwork, limits: StepLimits, reply: Reply, counters: Co
     config = version.config
 
     def part(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
-        batcher: Batcher[Item] = Batcher(limits.max_batch_tokens, 1 if limits.invariant else 512)
+        batcher: Batcher[ScoringItem] = Batcher(limits.max_batch_tokens, 1 if limits.invariant else 512)
         return Scorer(_on_rows(version, network), config, batcher, reply, counters)
 
     if config.task != "generation":

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.classification import Scorer
 from app.engine.host import StepLimits, serve
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
 from app.engine.runner import Scaling
+from app.engine.scorer import Scorer
 from app.wire import engine as wire
 from models.config import ModelConfig
 from tests.engine import builders as b

@@ -27,7 +27,7 @@ Network = Callable[[Sequence[Row]], Tensor]  # rows of one batch -> scores_BC
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class ScoringRequest:
     peer: bytes
     id: str
     deadline: float | None
@@ -40,10 +40,10 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Item:
+class ScoringItem:
     """One sequence of a request."""
 
-    request: Request
+    request: ScoringRequest
     index: int
     row: Row = field(repr=False)
 
@@ -55,12 +55,12 @@ class Scorer:
     """
 
     def __init__(
-        self, network: Network, config: ModelConfig, batcher: Batcher[Item], reply: Reply, counters: Counters
+        self, network: Network, config: ModelConfig, batcher: Batcher[ScoringItem], reply: Reply, counters: Counters
     ) -> None:
         self.network, self.config, self.batcher = network, config, batcher
         self.reply, self.counters = reply, counters
         self.last_turn = 0  # set by the host, which serves the versions in turn
-        self._open: dict[tuple[bytes, str], Request] = {}
+        self._open: dict[tuple[bytes, str], ScoringRequest] = {}
         self._next_deadline = NEVER
 
     @property
@@ -84,13 +84,13 @@ class Scorer:
         if complaint:
             fail(self.reply, self.counters, peer, message.id, *complaint, message.request_id)
             return
-        request = Request(
+        request = ScoringRequest(
             peer, message.id, message.deadline, time.monotonic(), [[]] * len(rows), len(rows), message.request_id
         )
         self._open[peer, message.id] = request
         self._next_deadline = min(self._next_deadline, soonest([message.deadline]))
         for index, row in enumerate(rows):
-            self.batcher.add(steps_of(row), Item(request, index, row))
+            self.batcher.add(steps_of(row), ScoringItem(request, index, row))
 
     def abort(self, peer: bytes, id: str) -> bool:
         request = self._open.get((peer, id))
@@ -124,7 +124,7 @@ class Scorer:
             self.finish(batch, self.attempt(batch))
         return bool(batch)
 
-    def take(self) -> list[Item]:
+    def take(self) -> list[ScoringItem]:
         """The next batch, shortest rows first, which whoever takes it must `finish`; empty where nothing waits."""
         if time.time() >= self._next_deadline:
             self._expire()
@@ -133,7 +133,7 @@ class Scorer:
             item.request.started = item.request.started or now
         return batch
 
-    def attempt(self, batch: Sequence[Item]) -> list[list[float]] | Exception:
+    def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
         """The scores of each row, or what went wrong. Changes nothing: for any thread."""
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
@@ -141,7 +141,7 @@ class Scorer:
         except Exception as error:
             return error
 
-    def finish(self, batch: Sequence[Item], outcome: list[list[float]] | Exception) -> None:
+    def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
         if isinstance(outcome, Exception):
             self._isolate(batch, outcome)
             return
@@ -149,7 +149,7 @@ class Scorer:
         for item, result in zip(batch, outcome, strict=True):
             self._score(item, result)
 
-    def _isolate(self, batch: Sequence[Item], error: Exception) -> None:
+    def _isolate(self, batch: Sequence[ScoringItem], error: Exception) -> None:
         """One of these broke the call: run each by itself, so that only the culprit's request fails."""
         if len(batch) > 1:
             for item in batch:
@@ -161,7 +161,7 @@ class Scorer:
         if not batch[0].request.closed:
             self._fail(batch[0].request, *describe(error))
 
-    def _score(self, item: Item, result: list[float]) -> None:
+    def _score(self, item: ScoringItem, result: list[float]) -> None:
         request = item.request
         if request.closed:
             return
@@ -180,7 +180,7 @@ class Scorer:
                     logger.debug("%d sequences in %.1f ms", len(request.results), timing.inference_ms)
             self.reply(request.peer, Scored(request.id, request.results, timing))
 
-    def _count(self, batch: Sequence[Item]) -> None:
+    def _count(self, batch: Sequence[ScoringItem]) -> None:
         lengths = [steps_of(item.row) for item in batch]
         self.counters.add("batches")
         self.counters.add("batch_sequences", len(batch))
@@ -189,12 +189,12 @@ class Scorer:
         self.counters.observe("iteration_tokens", sum(lengths))
         self.counters.add("padded_tokens", len(batch) * max(lengths))
 
-    def _close(self, request: Request) -> None:
+    def _close(self, request: ScoringRequest) -> None:
         request.closed = True
         del self._open[request.peer, request.id]
         self.batcher.discard(lambda item: item.request is request)
 
-    def _fail(self, request: Request, code: str, message: str) -> None:
+    def _fail(self, request: ScoringRequest, code: str, message: str) -> None:
         self._close(request)
         fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)
 
@@ -209,7 +209,7 @@ def steps_of(row: Row) -> int:
     return len(row) if isinstance(row, list) else row.steps
 
 
-def _timing(request: Request) -> Timing:
+def _timing(request: ScoringRequest) -> Timing:
     now = time.monotonic()
     started = request.started or now
     return Timing(1000 * (started - request.arrived), 1000 * (now - started))
