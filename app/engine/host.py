@@ -16,7 +16,7 @@ from torch import Tensor
 from app.engine.batcher import Batcher
 from app.engine.decoder import Decoder
 from app.engine.lanes import Lanes, share
-from app.engine.loader import LoadedNetwork, Loader, Outcome
+from app.engine.loader import LoadedNetwork, Loader, LoadOutcome
 from app.engine.memory import Memory
 from app.engine.reply import Counters, Reply, describe, fail
 from app.engine.runner import Runner, pad, stack
@@ -152,7 +152,7 @@ class EngineHost:
         if self._leaving:  # one may have been given up while it was loading, and no step may come
             self._let_go()
 
-    def _settle(self, outcome: Outcome) -> wire.Loaded | wire.LoadFailed:
+    def _settle(self, outcome: LoadOutcome) -> wire.Loaded | wire.LoadFailed:
         result, digest = outcome.result, outcome.message.digest
         if isinstance(result, LoadedNetwork):
             try:
