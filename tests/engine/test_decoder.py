@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import telemetry
-from app.engine import decoder
+from app.engine import requests
 from app.wire import engine as wire
 from tests.engine import builders as b
 
@@ -207,7 +206,7 @@ def test_what_cannot_run_is_refused(message: wire.Generate) -> None:
 
 def test_deadlines_hold_in_the_queue_and_in_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(decoder, "time", SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic))
+    monkeypatch.setattr(requests, "time", SimpleNamespace(time=lambda: now[0]))
     engine, replies = b.decoder(NETWORKS["lstm"], slots=1)
     engine.add(b.PEER, b.generate("runs", [1, 2], max_tokens=40, deadline=1005.0))
     engine.add(b.PEER, b.generate("waits", [1, 2], max_tokens=40, deadline=1003.0))
