@@ -19,14 +19,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.checkpoint import directory as checkpoint
-from app.checkpoint.weights import read_header
+from app.checkpoint.weights import check_tensors, read_header
 from app.engine.reply import is_out_of_memory
 from app.engine.runner import Scaling
 from app.errors import CheckpointInvalid, OstinatoError, Unavailable
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.engine import Load
-from models import packed, parameters, tasks
+from models import tasks
 from models.config import ModelConfig
+from models.kernels import choice
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,10 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     network = _network(found.config, directory / "model.safetensors")
     network.requires_grad_(False).eval().to(device=device, dtype=dtype)
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
-    if isinstance(network, tasks.LanguageModel) and packed.packable(device, dtype):
-        nbytes += packed.pack(network)
+    kernels = choice.choose(device, dtype)
+    # Classification runs many rows at once, at which PyTorch's own products are as fast as any (docs/log.md).
+    if kernels is not None and isinstance(network, tasks.LanguageModel):
+        nbytes += choice.bind(network, kernels)
     eos_id = Tokenizer.load(directory).eos_id if found.config.task == "generation" else None
     scaling, target = found.raw_config.get("normalization"), found.raw_config.get("target")
     return LoadedNetwork(
@@ -82,23 +85,11 @@ def _verify(directory: Path, message: Load) -> None:
 
 def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.Classifier:
     """Build a network and fill it. Nothing is allocated before the file is known to hold its tensors."""
-    _compare(parameters.shapes(config), {name: entry.shape for name, entry in read_header(weights).items()})
+    check_tensors(read_header(weights), config)
     network = tasks.build(config, initialised=False)
     values: dict[str, Tensor] = load_file(weights)
     network.load_state_dict(values)
     return network
-
-
-def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
-            raise CheckpointInvalid(f"model.safetensors lacks the tensor {name!r} that config.json asks for")
-        if name not in expected:
-            raise CheckpointInvalid(f"model.safetensors holds a tensor {name[:80]!r} that config.json has no place for")
-        if expected[name] != found[name]:
-            raise CheckpointInvalid(
-                f"tensor {name!r} has shape {found[name]}, and config.json asks for {expected[name]}"
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
-from app.engine.generation import Decoder
+from app.engine.decoder import Decoder
 from app.engine.reply import Counters
 from app.engine.runner import Runner
 from app.engine.scheduler import Scheduler
@@ -85,7 +85,7 @@ class Replies:
         return finals[0]
 
 
-def generation(
+def decoder(
     built: Any, *, slots: int = 4, prefill: int = 16, alone: bool = False, eos_id: int | None = None
 ) -> tuple[Decoder, Replies]:
     replies = Replies()

@@ -12,9 +12,11 @@ import msgspec
 import pytest
 import torch
 
-from app.engine.host import LEAST_STEPS, EngineHost, StepLimits, serve
+from app.engine.host import LEAST_STEPS, EngineHost
 from app.engine.lanes import Lanes
+from app.engine.limits import StepLimits
 from app.engine.loader import Loader
+from app.engine.version import assemble
 from app.wire import engine as wire
 from tests.engine import builders as b
 
@@ -81,13 +83,13 @@ def test_a_fault_of_our_own_ends_the_requests_and_not_the_process(
 ) -> None:
     digest = load(host, tmp_path / "m")
     host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5)))
-    generation = host.served[digest].generation
-    assert generation
+    decoder = host.versions[digest].decoder
+    assert decoder
 
     def breaks() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(generation.scheduler, "admit", breaks)
+    monkeypatch.setattr(decoder.scheduler, "admit", breaks)
     host.step()
     replies: Any = host.reply
     assert replies.final("x").code == "out_of_memory"
@@ -102,7 +104,7 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
     import weakref
 
     digest = load(host, tmp_path / "m")
-    weights = weakref.ref(host.served[digest].version.network)
+    weights = weakref.ref(host.versions[digest].loaded.network)
     status = host.statuses()[0]
     assert (status.slots, status.running, status.dtype) == (4, 0, "float32") and status.bytes > 0
     host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5, temperature=0, ignore_eos=True)))
@@ -168,9 +170,9 @@ class Held:
 def held(tmp_path: Path, woken: Event) -> tuple[EngineHost, Held, str]:
     host = EngineHost(StepLimits(4096, 4, 16), Immediate(), Replies(), Lanes(2, woken.set))
     digest = load(host, tmp_path / "m", task="classification")
-    version = host.served[digest].version
-    network = Held(version.network)
-    host.served[digest] = serve(replace(version, network=network), host.limits, host.reply, host.counters)
+    loaded = host.versions[digest].loaded
+    network = Held(loaded.network)
+    host.versions[digest] = assemble(replace(loaded, network=network), host.limits, host.reply, host.counters)
     return host, network, digest
 
 

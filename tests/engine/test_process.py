@@ -20,7 +20,7 @@ import pytest
 import torch
 import zmq
 
-from app.engine.host import StepLimits
+from app.engine.limits import StepLimits
 from app.engine.process import EngineProcess
 from app.wire import engine as wire
 from tests.engine import builders as b

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.engine import sequence as sequences
-from app.engine.scheduler import Scheduler
+from app.engine.scheduler import Chunk, Scheduler
 from app.engine.sequence import Sequence
 from app.engine.slots import Slots
 from app.wire.engine import Generate, SamplingParams
@@ -128,6 +129,38 @@ def test_chunks(lengths: tuple[int, ...], budget: int, expected: list[tuple[int,
         scheduler.add(make(length))
     scheduler.admit()
     assert [(chunk.start, chunk.lengths) for chunk in scheduler.chunks()] == expected
+
+
+def plain_chunk(first: Sequence, owners: list[Sequence], taken: set[Sequence], budget: int) -> Chunk:
+    """The rule in its plainest form, which adds up the real tokens anew for each neighbour."""
+    group, steps = [first], min(first.remaining, budget)
+    for direction in (1, -1):
+        while 0 <= (slot := (group[-1].slot + 1 if direction > 0 else group[0].slot - 1)) < len(owners):
+            joining = owners[slot]
+            longer = max(steps, min(joining.remaining, budget // (len(group) + 1)))
+            larger = [*group, joining] if direction > 0 else [joining, *group]
+            size, real = len(larger) * longer, sum(min(s.remaining, longer) for s in larger)
+            if not joining.remaining or joining in taken or size > budget or 2 * real < size:
+                break
+            group, steps = larger, longer
+    return Chunk(group[0].slot, tuple(group), tuple(min(s.remaining, steps) for s in group))
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 59)), min_size=1, max_size=20), st.integers(1, 300))
+def test_chunks_equal_those_of_the_plain_rule(rows: list[tuple[int, int]], budget: int) -> None:
+    scheduler = Scheduler(20, budget)
+    for length, computed in rows:
+        sequence = make(length)
+        sequence.computed = min(computed, length)
+        scheduler.add(sequence)
+    scheduler.admit()
+    taken: set[Sequence] = set()
+    left = budget
+    for chunk in scheduler.chunks():
+        oldest = next(s for s in scheduler.running if s.remaining and s not in taken)  # slots are in order of arrival
+        assert chunk == plain_chunk(oldest, scheduler.running, taken, left)
+        taken.update(chunk.sequences)
+        left -= chunk.cost
 
 
 def test_rows_that_still_read_are_left_out_of_the_decode_call() -> None:

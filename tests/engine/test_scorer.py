@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.classification import Scorer
-from app.engine.host import StepLimits, serve
+from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
 from app.engine.runner import Scaling
+from app.engine.scorer import Scorer
+from app.engine.version import assemble
 from app.wire import engine as wire
 from models.config import ModelConfig
 from tests.engine import builders as b
@@ -32,11 +33,12 @@ def start(
     target: Scaling | None = None,
 ) -> tuple[Scorer, Scorer, b.Replies]:  # fmt: skip
     built = network or b.network(shape)
-    version = LoadedNetwork("d", "m:1", shape, built, 0, torch.float32, b.CPU, None, scaling, target)
+    loaded = LoadedNetwork("d", "m:1", shape, built, 0, torch.float32, b.CPU, None, scaling, target)
     replies = b.Replies()
-    served = serve(version, StepLimits(limit, 4, 16, alone), replies, Counters())
-    assert served.classification
-    return served.classification, served.embedding, replies
+    parts = assemble(loaded, StepLimits(limit, 4, 16, alone), replies, Counters()).parts
+    scorer, embedder = parts[wire.Score], parts[wire.Embed]
+    assert isinstance(scorer, Scorer) and isinstance(embedder, Scorer)
+    return scorer, embedder, replies
 
 
 def texts(count: int, seed: int = 0) -> list[list[int]]:

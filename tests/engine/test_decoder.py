@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import telemetry
-from app.engine import generation
+from app.engine import requests
 from app.wire import engine as wire
 from tests.engine import builders as b
 
@@ -39,7 +38,7 @@ def expect_plain(built: Any, replies: b.Replies, id: str, prompt: list[int], cou
 
 @pytest.mark.parametrize("length", [1, 5, 16, 17, 40])
 def test_alone_it_equals_a_plain_loop(built: Any, length: int) -> None:
-    engine, replies = b.generation(built)
+    engine, replies = b.decoder(built)
     prompt = prompt_of(length, length)
     engine.add(b.PEER, b.generate("a", prompt, max_tokens=8))
     b.run(engine)
@@ -70,7 +69,7 @@ def test_a_crowd_that_comes_and_goes_changes_nothing(
 ) -> None:
     """Arrivals are (step of arrival, prompt length, max_tokens, steps until it is aborted)."""
     built = NETWORKS[name]
-    engine, replies = b.generation(built, slots=slots, prefill=prefill, alone=alone)
+    engine, replies = b.decoder(built, slots=slots, prefill=prefill, alone=alone)
     prompts = [prompt_of(i, length) for i, (_, length, _, _) in enumerate(arrivals)]
     with torch.inference_mode():
         for step in range(10_000):
@@ -98,10 +97,10 @@ def test_a_crowd_that_comes_and_goes_changes_nothing(
 
 def test_a_slot_remembers_nothing_of_its_former_tenant(built: Any) -> None:
     prompt = prompt_of(3, 7)
-    fresh, alone = b.generation(built, slots=1)
+    fresh, alone = b.decoder(built, slots=1)
     fresh.add(b.PEER, b.generate("x", prompt, max_tokens=6, logprobs=0))
     b.run(fresh)
-    engine, replies = b.generation(built, slots=1)
+    engine, replies = b.decoder(built, slots=1)
     engine.add(b.PEER, b.generate("before", prompt_of(9, 30), max_tokens=10))
     engine.add(b.PEER, b.generate("x", prompt, max_tokens=6, logprobs=0))
     b.run(engine)
@@ -110,7 +109,7 @@ def test_a_slot_remembers_nothing_of_its_former_tenant(built: Any) -> None:
 
 def test_invariant_mode_is_bit_exact_in_a_crowd(built: Any) -> None:
     def reports(crowd: int) -> list[wire.TokenLogprob]:
-        engine, replies = b.generation(built, slots=6, prefill=8, alone=True)
+        engine, replies = b.decoder(built, slots=6, prefill=8, alone=True)
         for i in range(crowd):
             engine.add(b.PEER, b.generate(f"other{i}", prompt_of(i + 50, 3 + 5 * i), max_tokens=4 + i))
         engine.add(b.PEER, b.generate("x", prompt_of(1, 21), max_tokens=12, logprobs=3, prompt_logprobs=2))
@@ -125,7 +124,7 @@ def test_invariant_mode_is_bit_exact_in_a_crowd(built: Any) -> None:
 
 def test_prompt_logprobs_equal_one_plain_pass(built: Any) -> None:
     prompt = prompt_of(4, 20)
-    engine, replies = b.generation(built, prefill=7)
+    engine, replies = b.decoder(built, prefill=7)
     engine.add(b.PEER, b.generate("x", prompt, max_tokens=2, prompt_logprobs=2))
     b.run(engine)
     first, *rest = next(m.prompt_logprobs for m in replies.all["x"])
@@ -142,7 +141,7 @@ def test_prompt_logprobs_equal_one_plain_pass(built: Any) -> None:
 
 
 def test_no_token_wanted_still_scores_the_prompt(built: Any) -> None:
-    engine, replies = b.generation(built)
+    engine, replies = b.decoder(built)
     engine.add(b.PEER, b.generate("x", [1, 2, 3], max_tokens=0, prompt_logprobs=0))
     b.run(engine)
     assert replies.final("x").reason == "length"
@@ -162,7 +161,7 @@ def test_end_tokens(built: Any) -> None:
     said = greedy(built, prompt, 12)
     end = said[5]
     place = said.index(end)
-    engine, replies = b.generation(built, eos_id=end)
+    engine, replies = b.decoder(built, eos_id=end)
     engine.add(b.PEER, b.generate("eos", prompt, max_tokens=12))
     engine.add(b.PEER, b.generate("ignored", prompt, max_tokens=12, ignore_eos=True))
     engine.add(b.PEER, b.generate("stop id", prompt, max_tokens=12, ignore_eos=True, stop_token_ids=(end,)))
@@ -177,7 +176,7 @@ def test_end_tokens(built: Any) -> None:
 
 
 def test_the_context_cuts_the_answer_and_refuses_a_full_prompt(built: Any) -> None:
-    engine, replies = b.generation(built)
+    engine, replies = b.decoder(built)
     engine.add(b.PEER, b.generate("cut", prompt_of(1, b.CONTEXT - 3), max_tokens=100))
     engine.add(b.PEER, b.generate("full", prompt_of(1, b.CONTEXT), max_tokens=1))
     b.run(engine)
@@ -199,7 +198,7 @@ def test_the_context_cuts_the_answer_and_refuses_a_full_prompt(built: Any) -> No
     ],
 )
 def test_what_cannot_run_is_refused(message: wire.Generate) -> None:
-    engine, replies = b.generation(NETWORKS["rnn"])
+    engine, replies = b.decoder(NETWORKS["rnn"])
     engine.add(b.PEER, message)
     assert replies.final("x").code == "invalid_request"
     assert not engine.busy
@@ -207,8 +206,8 @@ def test_what_cannot_run_is_refused(message: wire.Generate) -> None:
 
 def test_deadlines_hold_in_the_queue_and_in_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(generation, "time", SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic))
-    engine, replies = b.generation(NETWORKS["lstm"], slots=1)
+    monkeypatch.setattr(requests, "time", SimpleNamespace(time=lambda: now[0]))
+    engine, replies = b.decoder(NETWORKS["lstm"], slots=1)
     engine.add(b.PEER, b.generate("runs", [1, 2], max_tokens=40, deadline=1005.0))
     engine.add(b.PEER, b.generate("waits", [1, 2], max_tokens=40, deadline=1003.0))
     engine.add(b.PEER, b.generate("after", [1, 2], max_tokens=2))
@@ -250,7 +249,7 @@ class Faulty:
 def test_a_fault_ends_the_sequence_concerned_alone(kind: str, code: str, options: dict[str, Any]) -> None:
     built = NETWORKS["gru"]
     bad = next(i for i in range(b.VOCABULARY) if i not in greedy(built, [1, 2, 3], 6))
-    engine, replies = b.generation(Faulty(built, bad, kind), slots=4, prefill=4)
+    engine, replies = b.decoder(Faulty(built, bad, kind), slots=4, prefill=4)
     engine.add(b.PEER, b.generate("good", [1, 2, 3], max_tokens=6))
     with torch.inference_mode():
         engine.step()
@@ -265,7 +264,7 @@ def test_a_fault_ends_the_sequence_concerned_alone(kind: str, code: str, options
 @pytest.mark.parametrize("by", ["end", "abort"])
 def test_a_slot_that_cannot_be_moved_ends_all_and_leaks_none(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the first leaves, the last is to move into its slot; that breaks."""
-    engine, replies = b.generation(NETWORKS["lstm"], slots=3)
+    engine, replies = b.decoder(NETWORKS["lstm"], slots=3)
     for id, count in (("first", 2 if by == "end" else 9), ("second", 9), ("last", 9), ("waits", 9)):
         engine.add(b.PEER, b.generate(id, [1, 2], max_tokens=count))
 
@@ -294,7 +293,7 @@ def test_a_slot_that_cannot_be_moved_ends_all_and_leaks_none(by: str, monkeypatc
 
 def test_an_end_that_broke_off_leaves_no_slot_behind() -> None:
     """A fault of our own between the last word and the slot's return; the host then fails all that is open."""
-    engine, replies = b.generation(NETWORKS["rnn"], slots=1)
+    engine, replies = b.decoder(NETWORKS["rnn"], slots=1)
 
     def breaks(peer: bytes, message: wire.FromEngine) -> None:
         raise MemoryError
@@ -314,7 +313,7 @@ def test_an_end_that_broke_off_leaves_no_slot_behind() -> None:
 def test_the_log_names_the_request(caplog: pytest.LogCaptureFixture) -> None:
     """Its end, and each request of a step that broke."""
     bad = next(i for i in range(b.VOCABULARY) if i not in greedy(NETWORKS["gru"], [1, 2, 3], 6))
-    engine, _ = b.generation(Faulty(NETWORKS["gru"], bad, "raises"), slots=4)
+    engine, _ = b.decoder(Faulty(NETWORKS["gru"], bad, "raises"), slots=4)
     caplog.handler.addFilter(telemetry._Subject())
     with caplog.at_level("INFO"):
         for id, prompt in (("good", [1, 2, 3]), ("bad", [bad]), ("empty", [])):
@@ -328,7 +327,7 @@ def test_the_log_names_the_request(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_same_id_twice_is_refused_and_the_first_goes_on() -> None:
-    engine, replies = b.generation(NETWORKS["rnn"])
+    engine, replies = b.decoder(NETWORKS["rnn"])
     engine.add(b.PEER, b.generate("x", [1], max_tokens=2))
     engine.add(b.PEER, b.generate("x", [1], max_tokens=2))
     assert replies.all.pop("x")[0].code == "invalid_request"
@@ -337,7 +336,7 @@ def test_the_same_id_twice_is_refused_and_the_first_goes_on() -> None:
 
 
 def test_peers_that_are_gone_are_forgotten() -> None:
-    engine, replies = b.generation(NETWORKS["rnn"], slots=1)
+    engine, replies = b.decoder(NETWORKS["rnn"], slots=1)
     engine.add(b"gone", b.generate("x", [1], max_tokens=9))
     engine.add(b"gone", b.generate("y", [1], max_tokens=9))
     engine.add(b.PEER, b.generate("z", [1], max_tokens=2))
@@ -352,7 +351,7 @@ def test_peers_that_are_gone_are_forgotten() -> None:
 @pytest.mark.parametrize("name", b.ARCHITECTURES)
 def test_bfloat16_generates_and_reports(name: str) -> None:
     built = b.network(b.config(name)).to(torch.bfloat16)
-    engine, replies = b.generation(built)
+    engine, replies = b.decoder(built)
     for i in range(6):
         engine.add(
             b.PEER, b.generate(str(i), prompt_of(i, 3 + i), max_tokens=5, temperature=i / 4, top_p=0.9, logprobs=1)
