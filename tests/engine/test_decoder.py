@@ -291,6 +291,23 @@ def test_a_failed_copy_of_a_slot_fails_all_and_leaks_no_slot(by: str, monkeypatc
     ]
 
 
+def test_a_failed_copy_of_a_slot_while_a_peer_is_dropped_fails_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sequences of the peer that is gone leave; the first copy raises, which fails everything else."""
+    engine, replies = b.decoder(NETWORKS["rnn"], slots=4)
+    for id, peer in (("first", b"gone"), ("second", b"gone"), ("third", b.PEER), ("fourth", b.PEER)):
+        engine.add(peer, b.generate(id, [1], max_tokens=9))
+    with torch.inference_mode():
+        engine.step()
+
+    def fail(source: int, target: int) -> None:
+        raise RuntimeError("the state is broken")
+
+    monkeypatch.setattr(engine.runner, "copy", fail)
+    engine.forget({b"gone"}.__contains__)
+    assert [replies.final(id).code for id in ("third", "fourth")] == ["engine_failed"] * 2
+    assert not engine.busy and engine.running == engine.waiting == 0
+
+
 def test_a_slot_whose_sequence_could_not_end_is_freed_by_fail_all() -> None:
     """An error between the final message and the return of the slot; the host then fails all open requests."""
     engine, replies = b.decoder(NETWORKS["rnn"], slots=1)
