@@ -189,9 +189,9 @@ def test_bfloat16_is_close_to_float32(config: ModelConfig) -> None:
     state = network.new_state(2)
     parts = [network(ids_BT[:, :6], Context(None, state))]
     parts += [network(ids_BT[:, step : step + 1], Context(None, state)) for step in (6, 7, 8)]
-    found = torch.cat(parts, 1)
-    assert found.dtype == torch.bfloat16
-    assert torch.nn.functional.cosine_similarity(found.float(), expected, dim=2).min() > 0.99
+    hidden_BTD = torch.cat(parts, 1)
+    assert hidden_BTD.dtype == torch.bfloat16
+    assert torch.nn.functional.cosine_similarity(hidden_BTD.float(), expected, dim=2).min() > 0.99
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("transformer")])
