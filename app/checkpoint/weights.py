@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import CheckpointInvalid
+from models.config import ModelConfig
+from models.weight_format import WeightsMismatch, check_weights
 
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4}
 SIZES |= {"I64": 8, "U64": 8, "F64": 8}
@@ -57,6 +59,14 @@ def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorEntry]:
         raise _bad("it holds no tensor")
     _check_layout(entries.items(), data_bytes)
     return entries
+
+
+def check_tensors(entries: Mapping[str, TensorEntry], config: ModelConfig) -> None:
+    """Raise CheckpointInvalid unless the tensors of a header are exactly the weights of `config`."""
+    try:
+        check_weights(config, {name: (entry.dtype, entry.shape) for name, entry in entries.items()})
+    except WeightsMismatch as error:
+        raise CheckpointInvalid(f"model.safetensors does not match config.json: {error}") from None
 
 
 def _load(raw: bytes) -> dict[str, Any]:
