@@ -1,6 +1,9 @@
-"""One error type for the whole product. Knows no HTTP dialect: `app/api/errors.py` renders it in each."""
+"""One error type for the whole product. Knows no HTTP dialect: `app/api/http/errors.py` renders it in each."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class OstinatoError(Exception):
@@ -78,3 +81,18 @@ class CheckpointInvalid(InvalidRequest):
     """A checkpoint directory that does not hold what it must."""
 
     code = "invalid_checkpoint"
+
+
+def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
+    """The end of a message about an unknown name: "; did you mean 'label'?" with the most similar of `names`.
+
+    Where none is similar, `otherwise` takes its place.
+    """
+    near = most_similar(name, names, cutoff=cutoff)
+    return otherwise if near is None else f"; did you mean {near!r}?"
+
+
+def most_similar(name: str, names: Iterable[str], *, cutoff: float) -> str | None:
+    """The most similar of `names`, from a similarity of `cutoff` (0 to 1) on; None where there is none."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
+    return near[0] if near else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from app import checkpoint
+from app.checkpoint import directory as checkpoint
 from app.tokenization.training import train
 from models.config import ModelConfig
 from models.tasks import build

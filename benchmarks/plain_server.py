@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from safetensors.torch import load_file
 
-from app import checkpoint
+from app.checkpoint import directory as checkpoint
 from app.tokenization.tokenizer import Tokenizer
 from models.interface import Context
 from models.tasks import build

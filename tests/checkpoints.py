@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.checkpoint import read
+from app.checkpoint.directory import read
 
 if TYPE_CHECKING:  # a fake trainer that makes a checkpoint starts without a database's libraries
     from app.registry.records import Version

@@ -17,6 +17,7 @@ from app.registry.service import Registry
 from app.storage.blobs import BlobStore
 from benchmarks.postgres import Cluster, Missing, cluster
 
+pytest_plugins = ("tests.api.fixtures", "tests.jobs.fixtures")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for variable in list(os.environ):
     if variable.startswith(("OSTINATO_", "AZURE_")):  # settings of the service that whoever runs the tests uses

@@ -1,8 +1,4 @@
-"""Stand-ins that speak the real messages, so that the rest of the service can be tested without torch.
-
-`FakeEngine` binds the two sockets of an engine (requests at `path`, heartbeats at `path.heartbeat`) in a thread.
-It answers Classify with `fake_scores`, Embed with a unit vector, and Generate by saying the prompt over and over.
-"""
+"""A fake engine that exchanges real messages, so that the rest of the service can be tested without torch."""
 
 from __future__ import annotations
 
@@ -18,13 +14,13 @@ from typing import Self
 import msgspec
 import zmq
 
-from app import protocol as p
+from app.wire import engine as wire
 
 HEARTBEAT = ".heartbeat"
 
 
 def fake_scores(sequence: Sequence[float], classes: int) -> list[float]:
-    """Logits that depend on the sequence alone, so that a mixed-up reply is seen."""
+    """Logits that depend only on the sequence, so that a test notices swapped replies."""
     total = sum((i + 1) * value for i, value in enumerate(sequence))
     return [float((total * (c + 1)) % 17) / 4.0 - 2.0 for c in range(classes)]
 
@@ -32,27 +28,30 @@ def fake_scores(sequence: Sequence[float], classes: int) -> list[float]:
 @dataclass
 class _Stream:
     peer: bytes
-    request: p.Generate
+    request: wire.Generate
     sent: int = 0
 
 
-NO_PROCESS = 2**22 + 1  # beyond what Linux gives out, so a silent fake counts as dead at once
+NO_PROCESS = 2**22 + 1  # above every process id of Linux, so that a silent fake counts as dead at once
 
 
 class FakeEngine:
-    """An engine without torch. Use as a context manager, or call `start` and `stop`.
+    """An engine without torch. Use it as a context manager, or call `start` and `stop`.
 
-    Knobs, safe to turn from any thread while it runs:
-    `hold()` / `release()`   requests are taken in but not answered while held (loads and aborts are)
-    `hold_after = n`         each generation stops after n tokens until `release()`
-    `refuse_loads = (code, message)`   Load is answered by LoadFailed
-    `room = n`               the oldest of n versions makes room for another, and nobody is told
-    `refuse_requests = (code, message)`   Classify, Embed and Generate are answered by Failed
-    `eos = id`               this token of a prompt ends the echo with reason `stop`
-    `busy_seconds`           what the heartbeats say
-    `mute()`                 heartbeats cease, as if the process hung
-    `die()`                  sockets close at once; nothing open is answered, as after kill -9
-    `received` lists every message that came in, `loaded` what is loaded (digest -> name).
+    It binds the two sockets of an engine (requests at `path`, heartbeats at `path.heartbeat`) in a thread. It answers
+    Score with `fake_scores`, Embed with a unit vector, and Generate by repeating the prompt.
+
+    Controls, which may be changed from any thread while it runs:
+    `hold()` / `release()`   receive requests but do not answer them while held (except loads and aborts)
+    `hold_after = n`         stop each generation after n tokens until `release()`
+    `refuse_loads = (code, message)`   answer Load with LoadFailed
+    `room = n`               evict the oldest of n versions for another, without a message about it
+    `refuse_requests = (code, message)`   answer Score, Embed and Generate with Failed
+    `eos = id`               end a generation with reason `stop` at this token of its prompt
+    `busy_seconds`           reported in heartbeats
+    `mute()` / `unmute()`    send no heartbeats, as if the process hung
+    `die()`                  close the sockets at once and answer no open request, as after kill -9
+    `received` lists every message, and `loaded` the loaded versions (digest -> name).
     """
 
     def __init__(self, path: str | Path, *, classes: int = 2, width: int = 4, heartbeat_seconds: float = 0.05) -> None:
@@ -67,9 +66,9 @@ class FakeEngine:
         self.counters: dict[str, float] = {}
         self.instance = os.urandom(8).hex()
         self.pid = NO_PROCESS
-        self.received: list[p.ToEngine] = []
+        self.received: list[wire.ToEngine] = []
         self.loaded: dict[str, str] = {}
-        self._held: list[tuple[bytes, p.Classify | p.Embed]] = []
+        self._held: list[tuple[bytes, wire.Score | wire.Embed]] = []
         self._streams: dict[tuple[bytes, str], _Stream] = {}
         self._answering = threading.Event()
         self._answering.set()
@@ -78,7 +77,7 @@ class FakeEngine:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-engine", daemon=True)
 
-    # --- life ---------------------------------------------------------------------------------------------------
+    # --- start and stop -----------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         self._thread.start()
@@ -112,16 +111,16 @@ class FakeEngine:
 
     @property
     def running(self) -> int:
-        """How many generations are open."""
+        """The number of open generations."""
         return len(self._streams)
 
-    def wait_for(self, kind: type, count: int = 1, seconds: float = 30.0) -> list[p.ToEngine]:
-        """The messages of one kind received so far, once there are `count` of them."""
+    def wait_for(self, kind: type, count: int = 1, seconds: float = 30.0) -> list[wire.ToEngine]:
+        """The messages of one kind received so far; waits until there are `count` of them."""
         deadline = time.monotonic() + seconds
-        while len(found := [m for m in self.received if isinstance(m, kind)]) < count:
-            assert time.monotonic() < deadline, f"{len(found)} of {count} {kind.__name__} messages came"
+        while len(messages := [m for m in self.received if isinstance(m, kind)]) < count:
+            assert time.monotonic() < deadline, f"{len(messages)} of {count} {kind.__name__} messages arrived"
             self._ending.wait(0.002)
-        return found
+        return messages
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -132,7 +131,7 @@ class FakeEngine:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             for socket, path in ((self._router, str(self.path)), (beats, f"{self.path}{HEARTBEAT}")):
                 socket.setsockopt(zmq.LINGER, 0)
-                socket.setsockopt(zmq.SNDHWM, 0)  # a full queue would drop an answer in silence
+                socket.setsockopt(zmq.SNDHWM, 0)  # unlimited, since a full queue would silently drop an answer
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 socket.bind(f"ipc://{path}")
@@ -156,38 +155,38 @@ class FakeEngine:
     def _receive(self, frames: list[bytes]) -> None:
         peer, payload = frames[0], frames[-1]
         try:
-            message = msgspec.msgpack.decode(payload, type=p.ToEngine)
+            message = msgspec.msgpack.decode(payload, type=wire.ToEngine)
         except (msgspec.DecodeError, ValueError):
             return
         self.received.append(message)
-        if isinstance(message, p.Load):
+        if isinstance(message, wire.Load):
             self._load(peer, message)
-        elif isinstance(message, p.Unload):
+        elif isinstance(message, wire.Unload):
             self.loaded.pop(message.digest, None)
-        elif isinstance(message, p.Abort):
+        elif isinstance(message, wire.Abort):
             if self._streams.pop((peer, message.id), None):
-                self._send(peer, p.Finished(message.id, "abort", p.Timing()))
+                self._send(peer, wire.Finished(message.id, "abort", wire.Timing()))
             for held in [h for h in self._held if (h[0], h[1].id) == (peer, message.id)]:
                 self._held.remove(held)
-                self._send(peer, p.Finished(message.id, "abort", p.Timing()))
-        elif isinstance(message, p.Classify | p.Embed | p.Generate):
+                self._send(peer, wire.Finished(message.id, "abort", wire.Timing()))
+        elif isinstance(message, wire.Score | wire.Embed | wire.Generate):
             self._accept(peer, message)
 
-    def _load(self, peer: bytes, message: p.Load) -> None:
+    def _load(self, peer: bytes, message: wire.Load) -> None:
         if self.refuse_loads:
-            self._send(peer, p.LoadFailed(message.digest, *self.refuse_loads))
+            self._send(peer, wire.LoadFailed(message.digest, *self.refuse_loads))
         else:
             if self.room is not None and len(self.loaded) >= self.room and message.digest not in self.loaded:
                 del self.loaded[next(iter(self.loaded))]
             self.loaded[message.digest] = message.name
-            self._send(peer, p.Loaded(message.digest, 0.001))
+            self._send(peer, wire.Loaded(message.digest, 0.001))
 
-    def _accept(self, peer: bytes, message: p.Classify | p.Embed | p.Generate) -> None:
+    def _accept(self, peer: bytes, message: wire.Score | wire.Embed | wire.Generate) -> None:
         if self.refuse_requests:
-            self._send(peer, p.Failed(message.id, *self.refuse_requests))
+            self._send(peer, wire.Failed(message.id, *self.refuse_requests))
         elif message.digest not in self.loaded:
-            self._send(peer, p.Failed(message.id, "model_not_loaded", "this version is not loaded here"))
-        elif isinstance(message, p.Generate):
+            self._send(peer, wire.Failed(message.id, "model_not_loaded", "this version is not loaded here"))
+        elif isinstance(message, wire.Generate):
             self._streams[peer, message.id] = _Stream(peer, message)
         else:
             self._held.append((peer, message))
@@ -195,52 +194,52 @@ class FakeEngine:
     def _answer_held(self) -> None:
         held, self._held = self._held, []
         for peer, message in held:
-            if isinstance(message, p.Embed):
+            if isinstance(message, wire.Embed):
                 vectors = [[1.0] + [0.0] * (self.width - 1) for _ in message.features or message.sequences]
-                self._send(peer, p.Classified(message.id, vectors, p.Timing(0.1, 0.2)))
+                self._send(peer, wire.Scored(message.id, vectors, wire.Timing(0.1, 0.2)))
                 continue
             numbers: list[Sequence[float]] = list(message.sequences)
             numbers += [memoryview(f.data).cast("f").tolist() for f in message.features]
             scores = [fake_scores(sequence, self.classes) for sequence in numbers]
-            self._send(peer, p.Classified(message.id, scores, p.Timing(0.1, 0.2)))
+            self._send(peer, wire.Scored(message.id, scores, wire.Timing(0.1, 0.2)))
 
     def _step(self) -> None:
         for key, stream in list(self._streams.items()):
             if self.hold_after is not None and stream.sent >= self.hold_after:
                 continue
-            if self._say(stream):
+            if self._send_next(stream):
                 del self._streams[key]
 
-    def _say(self, stream: _Stream) -> bool:
-        """Send the next token, or the final message; True at the end."""
+    def _send_next(self, stream: _Stream) -> bool:
+        """Send the next token or the final message; returns whether it was the final one."""
         request, params = stream.request, stream.request.params
-        timing = p.Timing(0.1, 0.2, 0.15)
+        timing = wire.Timing(0.1, 0.2, 0.15)
         if stream.sent >= params.max_tokens:
             if params.max_tokens == 0 and params.prompt_logprobs is not None:
-                self._send(stream.peer, p.Tokens(request.id, [], [], _fake_prompt(request)))
-            self._send(stream.peer, p.Finished(request.id, "length", timing))
+                self._send(stream.peer, wire.Tokens(request.id, [], [], _fake_prompt(request)))
+            self._send(stream.peer, wire.Finished(request.id, "length", timing))
             return True
         token = request.prompt[stream.sent % len(request.prompt)]
         ends = token in params.stop_token_ids or (token == self.eos and not params.ignore_eos)
         if ends and stream.sent >= params.min_tokens:
-            self._send(stream.peer, p.Finished(request.id, "stop", timing, stop_id=token))
+            self._send(stream.peer, wire.Finished(request.id, "stop", timing, stop_id=token))
             return True
         logprobs = [] if params.logprobs is None else [_fake_logprob(token, params.logprobs, request.choice)]
         prompt = _fake_prompt(request) if stream.sent == 0 else []
-        began = p.Timing(0.1, 0.15, 0.15) if stream.sent == 0 else None
-        self._send(stream.peer, p.Tokens(request.id, [token], logprobs, prompt, began))
+        began = wire.Timing(0.1, 0.15, 0.15) if stream.sent == 0 else None
+        self._send(stream.peer, wire.Tokens(request.id, [token], logprobs, prompt, began))
         stream.sent += 1
         return False
 
-    def _send(self, peer: bytes, message: p.FromEngine) -> None:
+    def _send(self, peer: bytes, message: wire.FromEngine) -> None:
         with contextlib.suppress(zmq.Again):
             self._router.send_multipart([peer, msgspec.msgpack.encode(message)], zmq.NOBLOCK)
 
-    def _heartbeat(self) -> p.Heartbeat:
+    def _heartbeat(self) -> wire.Heartbeat:
         running = {d: sum(s.request.digest == d for s in list(self._streams.values())) for d in self.loaded}
         waiting = {d: sum(m.digest == d for _, m in self._held) for d in self.loaded}
         versions = [
-            p.VersionStatus(
+            wire.VersionStatus(
                 digest,
                 name,
                 "float32",
@@ -254,20 +253,23 @@ class FakeEngine:
             )
             for digest, name in self.loaded.items()
         ]
-        return p.Heartbeat(
+        return wire.Heartbeat(
             self.instance, self.pid, "cpu", 1, self.busy_seconds, versions, {"steps": 1.0, **self.counters}
         )
 
 
-def _fake_prompt(request: p.Generate) -> list[p.TokenLogprob]:
+def _fake_prompt(request: wire.Generate) -> list[wire.TokenLogprob]:
     if request.params.prompt_logprobs is None:
         return []
     first, *rest = request.prompt
-    return [p.TokenLogprob(first, None), *[_fake_logprob(t, request.params.prompt_logprobs) for t in rest]]
+    return [wire.TokenLogprob(first, None), *[_fake_logprob(t, request.params.prompt_logprobs) for t in rest]]
 
 
-def _fake_logprob(token: int, alternatives: int, choice: int = 0) -> p.TokenLogprob:
-    """The token itself is always the likeliest; the alternatives are the ids after it. Later choices are likelier."""
+def _fake_logprob(token: int, alternatives: int, choice: int = 0) -> wire.TokenLogprob:
+    """The token itself is always the most likely one, and the alternatives are the ids after it.
+
+    Later choices of a request are more likely.
+    """
     best = -0.1 / (1 + choice)
     top = [token + i for i in range(alternatives)]
-    return p.TokenLogprob(token, best, top, [best - i for i in range(alternatives)], 1)
+    return wire.TokenLogprob(token, best, top, [best - i for i in range(alternatives)], 1)

@@ -14,8 +14,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 FILE_LINES, FUNCTION_LINES = 350, 50
-ENVIRONMENT_PASSERS = {"app/launcher.py", "app/commands/serve.py", "app/jobs/__main__.py"}  # to their children
-MODELS_WITHOUT_TORCH = {"models/config.py", "models/catalog.py"}
+ENVIRONMENT_PASSERS = {"app/launcher/launcher.py", "app/cli/serve.py", "app/worker/__main__.py"}  # to their children
+MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in ("catalog", "config", "parameters", "weight_format")}
+OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that mirror no module
+OF_THE_PROJECT = {"test_architecture", "test_compose", "test_fakes", "test_readme"}  # of what is not in app/ or models/
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -67,6 +69,24 @@ def test_every_module_says_what_it_is() -> None:
     assert silent == []
 
 
+def mirrored(test: Path) -> bool:
+    """Whether tests/x/test_y.py has a module x/y.py, or is one aspect of it: test_y_aspect.py."""
+    room = test.parent.relative_to(ROOT / "tests")
+    if room.parts[:1] and room.parts[0] in OF_MANY_ROOMS:
+        return True
+    if not room.parts and test.stem in OF_THE_PROJECT:
+        return True
+    module = test.stem.removeprefix("test_")
+    folder = ROOT / room if room.parts[:1] == ("models",) else ROOT / "app" / room
+    names = {path.stem.strip("_") for path in folder.glob("*.py") if path.name != "__init__.py"}
+    return any(module == name or module.startswith(f"{name}_") for name in names)
+
+
+def test_tests_mirror_the_tree() -> None:
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if not mirrored(path)]
+    assert [path.relative_to(ROOT).as_posix() for path in tests] == []
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     readers = set()
     for name, tree in sources().items():
@@ -92,7 +112,9 @@ def test_nothing_unpickles() -> None:
             assert not (loads and node.value.id == "torch"), name  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("module", ["app.cli", "app.api.application", "app.jobs.worker", "app.launcher"])
+@pytest.mark.parametrize(
+    "module", ["app.cli.__main__", "app.api.application", "app.worker.worker", "app.launcher.launcher"]
+)
 def test_the_light_programs_never_load_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -101,7 +123,7 @@ def test_the_light_programs_never_load_torch(module: str) -> None:
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
     heavy = "{'torch', 'sqlalchemy', 'httpx', 'fastapi', 'numpy', 'obstore'}"
-    code = f"import sys, app.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, app.cli.__main__; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -118,6 +140,6 @@ def test_the_tools_are_content(command: list[str]) -> None:
 
 
 def test_the_settings_page_is_up_to_date() -> None:
-    from app.commands.local import reference
+    from app.cli.local import reference
 
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == reference(), "make docs/settings.md again"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from app import binding, launcher
+from app import binding
 from app.api import application
+from app.launcher import launcher
 from app.settings import SettingError, Settings
 
 

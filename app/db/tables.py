@@ -19,7 +19,7 @@ NAMES = {  # every constraint has a name, so that a migration can change it
 }
 
 
-class Base(DeclarativeBase):
+class TableBase(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012
         dict[str, Any]: JSON,
@@ -29,7 +29,7 @@ class Base(DeclarativeBase):
     }
 
 
-class FileRow(Base):
+class FileRow(TableBase):
     """An uploaded file; its bytes are the blob `sha256`."""
 
     __tablename__ = "files"
@@ -49,7 +49,7 @@ class FileRow(Base):
     column_roles: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # role -> column
 
 
-class ModelRow(Base):
+class ModelRow(TableBase):
     __tablename__ = "models"
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     owner: Mapped[str] = mapped_column(String(128), index=True)
@@ -57,7 +57,7 @@ class ModelRow(Base):
     created_at: Mapped[float]
 
 
-class VersionRow(Base):
+class VersionRow(TableBase):
     """An immutable checkpoint of a model. Only `status` and `deleted_at` ever change."""
 
     __tablename__ = "versions"
@@ -79,7 +79,7 @@ class VersionRow(Base):
     deleted_at: Mapped[float | None]
 
 
-class AliasRow(Base):
+class AliasRow(TableBase):
     __tablename__ = "aliases"
     model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
     alias: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -89,7 +89,7 @@ class AliasRow(Base):
     updated_at: Mapped[float]
 
 
-class AliasMoveRow(Base):
+class AliasMoveRow(TableBase):
     """The history of the aliases: one row a move; `to_version` NULL is a removal."""
 
     __tablename__ = "alias_moves"
@@ -102,7 +102,7 @@ class AliasMoveRow(Base):
     created_at: Mapped[float]
 
 
-class JobRow(Base):
+class JobRow(TableBase):
     """Durable work. After the insert it changes only through `app.jobs.repository`, fenced by `attempt`."""
 
     __tablename__ = "jobs"
@@ -146,7 +146,7 @@ class JobRow(Base):
     finished_at: Mapped[float | None]
 
 
-class JobEventRow(Base):
+class JobEventRow(TableBase):
     """Append-only; unique by (job, kind, step), so that a replay after a kill repeats none."""
 
     __tablename__ = "job_events"
@@ -163,7 +163,7 @@ class JobEventRow(Base):
     created_at: Mapped[float]
 
 
-class JobCheckpointRow(Base):
+class JobCheckpointRow(TableBase):
     """A loadable checkpoint of a job, by its own id."""
 
     __tablename__ = "job_checkpoints"

@@ -33,7 +33,7 @@ MOST_BYTES = 8 * 2**30
 MOST_PARTS = 1000
 
 
-class Plan(msgspec.Struct, frozen=True):
+class UploadPlan(msgspec.Struct, frozen=True):
     """What an upload is to become, and the file that it has become."""
 
     purpose: str
@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
 class Upload:
     id: str
     filename: str
-    plan: Plan
+    plan: UploadPlan
     status: str
     created_at: float
     expires_at: float
@@ -71,7 +71,7 @@ class Uploads:
             raise InvalidRequest(f"bytes must be from 1 to {MOST_BYTES}", param="bytes")
         if not PURPOSE.fullmatch(purpose):
             raise InvalidRequest(f"purpose {purpose[:60]!a} is none; for a data set it is fine-tune", param="purpose")
-        plan = Plan(purpose, size, expires_after)
+        plan = UploadPlan(purpose, size, expires_after)
         empty = self._blobs.put_bytes(b"")
         with self._database.transaction() as session:
             row = self._add(session, UPLOAD, owner, clean_name(filename), empty, 0)
@@ -167,7 +167,7 @@ class Uploads:
                 seen(piece)
                 yield piece
 
-    def _end(self, session: Session, row: FileRow, status: str, plan: Plan) -> None:
+    def _end(self, session: Session, row: FileRow, status: str, plan: UploadPlan) -> None:
         row.status, row.status_details = status, msgspec.json.encode(plan).decode()
         session.execute(delete(FileRow).where(FileRow.purpose == PART, FileRow.filename == row.id))
         session.flush()
@@ -189,5 +189,5 @@ def _check_room(upload: FileRow, parts: Sequence[FileRow], size: int) -> None:
         raise InvalidRequest(f"an upload has {MOST_PARTS} parts at most; send larger ones", param="data")
 
 
-def _plan(row: FileRow) -> Plan:
-    return msgspec.json.decode(row.status_details or "", type=Plan)
+def _plan(row: FileRow) -> UploadPlan:
+    return msgspec.json.decode(row.status_details or "", type=UploadPlan)

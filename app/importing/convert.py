@@ -13,12 +13,12 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from app.checkpoint import FORMAT_VERSION, LABELLED, Checkpoint, validate, write_bytes, write_json
+from app.checkpoint.directory import FORMAT_VERSION, LABELLED, Checkpoint, validate, write_bytes, write_json
 from app.errors import InvalidRequest
-from app.importing.infer import Found, infer
+from app.importing.pytorch.infer import Found, infer
+from app.importing.pytorch.state_dict import read
+from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
-from app.importing.state_dict import read
-from app.importing.tensors import Tensors
 from app.importing.vocabulary import tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from models.config import ConfigError, ModelConfig

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, did_you_mean
 
 NUMBERS = ("context_length", "heads", "norm_eps")
 KNOWN = (
@@ -51,9 +50,8 @@ class Answers:
     def __init__(self, given: Mapping[str, str]) -> None:
         for field in given:
             if field not in KNOWN:
-                near = difflib.get_close_matches(field, KNOWN, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KNOWN)}"
-                raise InvalidRequest(f"{field!r} is nothing that an import asks; {hint}", param=field)
+                hint = did_you_mean(field, KNOWN, f"; there are {', '.join(KNOWN)}", cutoff=0.6)
+                raise InvalidRequest(f"{field!r} is nothing that an import asks{hint}", param=field)
         self._given = given
         self.open: list[Question] = []
         self.assumed: list[str] = []

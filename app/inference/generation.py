@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from app import protocol as p
-from app.inference import failures
 from app.inference.admission import Ticket
-from app.inference.client import EngineClient, Work
-from app.inference.inbox import Answer
+from app.inference.engines import failures
+from app.inference.engines.client import EngineClient, Work
+from app.inference.engines.inbox import Answer
 from app.inference.measures import GenerationMeasures
-from app.inference.versions import Served
+from app.inference.versions import ResolvedVersion
 from app.tokenization.stream import TextStream
 from app.tokenization.tokenizer import Tokenizer
+from app.wire import engine as wire
 
 OVERDUE = -1  # the tag of the deadline's message
 
@@ -35,8 +35,8 @@ class Piece:
     index: int
     text: str
     ids: Sequence[int] = ()
-    logprobs: Sequence[p.TokenLogprob] = ()
-    prompt_logprobs: Sequence[p.TokenLogprob] = ()
+    logprobs: Sequence[wire.TokenLogprob] = ()
+    prompt_logprobs: Sequence[wire.TokenLogprob] = ()
     finish_reason: str | None = None
     stop_reason: str | int | None = None
 
@@ -52,18 +52,18 @@ class Stops:
 class Choice:
     """One continuation of one prompt."""
 
-    def __init__(self, index: int, request: p.Generate, tokenizer: Tokenizer, stops: Stops) -> None:
+    def __init__(self, index: int, request: wire.Generate, tokenizer: Tokenizer, stops: Stops) -> None:
         self.index, self.request = index, request
         self.tokens = 0
         self.cached_tokens = 0
-        self.timing: p.Timing | None = None
+        self.timing: wire.Timing | None = None
         self.finish_reason: str | None = None
         self.stop_logprob: float | None = None  # of the token that ended it, where it is known
         self._began = 0.0
         self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens)
         self._include_stop = stops.include
 
-    def take(self, message: p.Tokens) -> Piece:
+    def take(self, message: wire.Tokens) -> Piece:
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
         delta = self._stream.push(message.ids)
@@ -83,7 +83,7 @@ class Choice:
             delta.finished_by_stop,
         )
 
-    def finish(self, message: p.Finished) -> Piece:
+    def finish(self, message: wire.Finished) -> Piece:
         """Raises EngineFailed where nobody asked for the abort."""
         if message.reason not in ("stop", "length"):
             raise failures.failure("aborted", "the engine gave this request up")
@@ -98,13 +98,13 @@ class Choice:
 
 
 @dataclass(slots=True)
-class Generation:
+class GenerationRequest:
     """Ready to be read: everything that could refuse it before the engine has agreed.
 
     Use `pieces` once, to its end or to `close`.
     """
 
-    served: Served
+    served: ResolvedVersion
     prompts: list[list[int]]
     choices: list[Choice]
     client: EngineClient
@@ -127,10 +127,10 @@ class Generation:
         return sum(choice.cached_tokens for choice in self.choices)
 
     @property
-    def timing(self) -> p.Timing:
+    def timing(self) -> wire.Timing:
         """The longest wait and the longest work among the choices."""
         known = [choice.timing for choice in self.choices if choice.timing]
-        return p.Timing(
+        return wire.Timing(
             max((t.queue_ms for t in known), default=0.0), max((t.inference_ms for t in known), default=0.0)
         )
 
@@ -149,12 +149,12 @@ class Generation:
             await self.close()
 
     def _piece(self, tag: int, answer: Answer) -> Piece | None:
-        if isinstance(answer, p.Failed):
+        if isinstance(answer, wire.Failed):
             raise failures.of(answer)
         choice = self.choices[tag]
-        if choice.finish_reason is not None or isinstance(answer, p.Classified):
+        if choice.finish_reason is not None or isinstance(answer, wire.Scored):
             return None  # it was on its way when the stop string was met
-        if isinstance(answer, p.Finished):
+        if isinstance(answer, wire.Finished):
             piece = choice.finish(answer)
         else:
             if choice.tokens == 0:

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from app import protocol as p
 from app.errors import InvalidRequest
-from app.inference.versions import Served
+from app.inference.versions import ResolvedVersion
 from app.tokenization.tokenizer import Tokenizer
+from app.wire import engine as wire
 
 
 class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +41,7 @@ SHAPES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LengthPolicy:
     """`truncate`: None refuses what is too long, -1 cuts to the version's context, n cuts to n tokens.
     `special`: whether the tokenizer's own template goes around a text; it is not cut."""
 
@@ -52,9 +52,9 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TokenizedInput:
     sequences: list[list[int]]
-    features: list[p.FeatureSequence]
+    features: list[wire.FeatureSequence]
 
     @property
     def lengths(self) -> list[int]:
@@ -136,12 +136,16 @@ def size_of(items: Sequence[Item]) -> int:
     return size
 
 
-def prepare(items: Sequence[Item], served: Served, limits: Limits, field: str = "input") -> Prepared:
+def prepare(
+    items: Sequence[Item], served: ResolvedVersion, limits: LengthPolicy, field: str = "input"
+) -> TokenizedInput:
     """Token ids or float32 steps, cut or refused by the rules. May take long for long texts."""
     cut = _cutter(served, limits, field)
     one = len(items) == 1
     if served.config.input == "features":
-        return Prepared([], [_steps(x, served, cut, field if one else f"{field}[{i}]") for i, x in enumerate(items)])
+        return TokenizedInput(
+            [], [_steps(x, served, cut, field if one else f"{field}[{i}]") for i, x in enumerate(items)]
+        )
     if limits.truncate is None:
         _check_characters(items, served, field)
     encoded = _encode(items, served, limits, field)
@@ -151,10 +155,10 @@ def prepare(items: Sequence[Item], served: Served, limits: Limits, field: str = 
         if not ids:
             raise InvalidRequest(f"{place} holds no token that {served.ref} knows", param=field)
         sequences.append(cut(ids, place))
-    return Prepared(sequences, [])
+    return TokenizedInput(sequences, [])
 
 
-def _cutter(served: Served, limits: Limits, field: str) -> Callable[[list[Any], str], list[Any]]:
+def _cutter(served: ResolvedVersion, limits: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:
     context, truncate = served.config.context_length, limits.truncate
     if truncate is not None and truncate > context:
         raise InvalidRequest(
@@ -176,7 +180,7 @@ def _cutter(served: Served, limits: Limits, field: str) -> Callable[[list[Any], 
     return lambda sequence, _: sequence[:size]
 
 
-def _size(served: Served, limits: Limits) -> int:
+def _size(served: ResolvedVersion, limits: LengthPolicy) -> int:
     """What `truncate` cuts to."""
     if limits.truncate is not None and limits.truncate >= 0:
         return limits.truncate
@@ -184,7 +188,7 @@ def _size(served: Served, limits: Limits) -> int:
     return max(1, served.config.context_length - shared)
 
 
-def _check_characters(items: Sequence[Item], served: Served, field: str) -> None:
+def _check_characters(items: Sequence[Item], served: ResolvedVersion, field: str) -> None:
     """Refuse, before it is read, a text that cannot fit however well its characters go into tokens."""
     longest = None if served.tokenizer is None else served.tokenizer.longest
     if longest is None:
@@ -196,7 +200,7 @@ def _check_characters(items: Sequence[Item], served: Served, field: str) -> None
             raise _too_long(f"{place} has {-(-len(item) // longest)} tokens or more", served, field)
 
 
-def _too_long(said: str, served: Served, field: str) -> InvalidRequest:
+def _too_long(said: str, served: ResolvedVersion, field: str) -> InvalidRequest:
     return InvalidRequest(
         f"{said}, but {served.ref} takes {served.config.context_length} at most; shorten it, or send "
         "truncate_prompt_tokens (-1 cuts to that length)",
@@ -205,7 +209,7 @@ def _too_long(said: str, served: Served, field: str) -> InvalidRequest:
     )
 
 
-def _encode(items: Sequence[Item], served: Served, limits: Limits, field: str) -> list[list[int]]:
+def _encode(items: Sequence[Item], served: ResolvedVersion, limits: LengthPolicy, field: str) -> list[list[int]]:
     tokenizer = served.tokenizer
     if tokenizer is None or any(isinstance(item, Steps) for item in items):
         raise InvalidRequest(f"{field}: {served.ref} reads text or token ids, not numbers", param=field)
@@ -245,7 +249,9 @@ def _checked(ids: list[int], size: int, field: str) -> list[int]:
     return ids
 
 
-def _steps(item: Item, served: Served, cut: Callable[[list[Any], str], list[Any]], field: str) -> p.FeatureSequence:
+def _steps(
+    item: Item, served: ResolvedVersion, cut: Callable[[list[Any], str], list[Any]], field: str
+) -> wire.FeatureSequence:
     width = served.config.features
     place = field if field.endswith("]") else f"{field}[0]"  # a request is a list of sequences, even of one
     if not isinstance(item, Steps):
@@ -261,4 +267,4 @@ def _steps(item: Item, served: Served, cut: Callable[[list[Any], str], list[Any]
         raise InvalidRequest(f"{field} holds something that is no float32 number", param=field) from None
     if not all(map(math.isfinite, numbers)):
         raise InvalidRequest(f"{field} holds a number beyond the range of float32", param=field)
-    return p.FeatureSequence(len(rows), width, numbers.tobytes())
+    return wire.FeatureSequence(len(rows), width, numbers.tobytes())

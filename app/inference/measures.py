@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from app import protocol as p
 from app import telemetry as t
+from app.wire import engine as wire
 
 
 class Measures:
@@ -17,7 +17,7 @@ class Measures:
         t.prompt_tokens.labels(model).inc(prompt_tokens)
         t.request_prompt_tokens.labels(model).observe(prompt_tokens)
 
-    def finished(self, reason: str, timing: p.Timing | None) -> None:
+    def finished(self, reason: str, timing: wire.Timing | None) -> None:
         """One sequence has its answer."""
         t.request_success.labels(self.model, reason).inc()
         if timing is not None:
@@ -46,7 +46,7 @@ class GenerationMeasures(Measures):
         self._last[choice] = now
         self._count.inc(count)
 
-    def finished(self, reason: str, timing: p.Timing | None) -> None:
+    def finished(self, reason: str, timing: wire.Timing | None) -> None:
         super().finished(reason, timing)
         if timing is not None:
             t.request_prefill_time.labels(self.model).observe(timing.prefill_ms / 1000)

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from app import protocol as p
 from app.db.ownership import visible
 from app.errors import OstinatoError
 from app.inference.generation import Stops
 from app.inference.inputs import Item, Steps
 from app.inference.service import Ask, GenerateAsk, Inference
-from app.inference.versions import Served, VersionRecord
+from app.inference.versions import ResolvedVersion, VersionRecord
 from app.registry.records import LOCAL, Alias
+from app.wire import engine as wire
 
 OTHERS = "other required versions"  # the check of those that whoever asks may not know of
 PERIOD = 0.5
@@ -157,14 +157,14 @@ class Readiness:
             self._problems[name] = "could not be warmed up"
 
 
-async def _try_out(inference: Inference, served: Served) -> None:
+async def _try_out(inference: Inference, served: ResolvedVersion) -> None:
     config = served.config
     item: Item = [min(3, config.vocab_size - 1)] if config.input == "tokens" else Steps([[0.0] * config.features])
     seconds = inference.settings.load_timeout
     if config.task != "generation":
         await inference.classify(Ask(served.ref, [item], LOCAL, seconds, trusted=True))
         return
-    params = p.SamplingParams(max_tokens=1, temperature=0.0)
+    params = wire.SamplingParams(max_tokens=1, temperature=0.0)
     generation = await inference.generate(
         GenerateAsk(served.ref, [item], LOCAL, seconds, trusted=True, params=params, seed=0, stops=Stops())
     )

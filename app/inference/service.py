@@ -18,22 +18,23 @@ from typing import Any
 
 import msgspec
 
-from app import protocol as p
 from app.errors import DeadlineExceeded, InvalidRequest, Unavailable
-from app.inference import failures
 from app.inference.admission import Admission, Ticket
-from app.inference.client import EngineClient, Work
-from app.inference.generation import OVERDUE, Choice, Generation, Stops
-from app.inference.inputs import Item, Limits, Prepared, entries_of, parse, prepare, size_of
+from app.inference.engines import failures
+from app.inference.engines.client import EngineClient, Work
+from app.inference.engines.passage import sent
+from app.inference.engines.pool import EnginePool
+from app.inference.engines.quarantine import Quarantine
+from app.inference.generation import OVERDUE, Choice, GenerationRequest, Stops
+from app.inference.inputs import Item, LengthPolicy, TokenizedInput, entries_of, parse, prepare, size_of
 from app.inference.measures import GenerationMeasures, Measures
-from app.inference.passage import sent
-from app.inference.pool import EnginePool
-from app.inference.quarantine import Quarantine
-from app.inference.reading import Readers
-from app.inference.versions import Cache, Served, Versions
+from app.inference.readers import Readers
+from app.inference.versions import Cache, ResolvedVersion, Versions
 from app.registry.records import Version
 from app.settings import Settings
 from app.telemetry import request_id
+from app.wire import engine as wire
+from models.parameters import body_width
 
 # Characters, ids or numbers that are looked at on the event loop. Longer input goes to a thread, and so does all that
 # other people's tokenizers are to read.
@@ -51,7 +52,7 @@ class Ask:
     items: Sequence[Item]
     principal: str
     seconds: float
-    limits: Limits = field(default_factory=Limits)
+    limits: LengthPolicy = field(default_factory=LengthPolicy)
     place: str = "input"  # the name of the field, for complaints
     trusted: bool = False  # asked by ourselves, to see whether the version answers
 
@@ -60,20 +61,20 @@ class Ask:
 class GenerateAsk(Ask):
     """`n` continuations of every prompt; choice i * n + j is the j-th of prompt i."""
 
-    params: p.SamplingParams = field(default_factory=p.SamplingParams)
+    params: wire.SamplingParams = field(default_factory=wire.SamplingParams)
     seed: int | None = None
     n: int = 1
     stops: Stops = field(default_factory=Stops)
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredBatch:
     """One row of numbers for each item: the head's raw outputs, or a unit vector."""
 
-    served: Served
+    served: ResolvedVersion
     rows: list[list[float]]
     lengths: list[int]
-    timing: p.Timing
+    timing: wire.Timing
 
 
 class Inference:
@@ -107,23 +108,27 @@ class Inference:
 
     # --- classification and embedding ---------------------------------------------------------------------------
 
-    async def classify(self, ask: Ask) -> Scored:
+    async def classify(self, ask: Ask) -> ScoredBatch:
         """Raw scores of each item. Raises InvalidRequest for a version that generates."""
-        return await self._rows(ask, p.Classify)
+        return await self._rows(ask, wire.Score)
 
-    async def embed(self, ask: Ask) -> Scored:
-        """A unit vector for each item, from any version."""
-        return await self._rows(ask, p.Embed)
+    async def embed(self, ask: Ask, dimensions: int = 0) -> ScoredBatch:
+        """A unit vector for each item, from any version.
 
-    async def _rows(self, ask: Ask, kind: type[p.Classify] | type[p.Embed]) -> Scored:
+        Raises InvalidRequest where the version's vectors have fewer than `dimensions` numbers.
+        """
+        return await self._rows(ask, wire.Embed, dimensions)
+
+    async def _rows(self, ask: Ask, kind: type[wire.Score] | type[wire.Embed], dimensions: int = 0) -> ScoredBatch:
         async with _deadline(ask.seconds):
             served = await self.versions.get(ask.reference, ask.principal)
-            if kind is p.Classify and served.config.task == "generation":
+            if kind is wire.Score and served.config.task == "generation":
                 raise InvalidRequest(
                     f"{served.ref} generates text; classification needs a version with labels",
                     code="wrong_task",
                     param="model",
                 )
+            _check_dimensions(dimensions, served)
             with self.admission.admit(served.ref, 1) as ticket:
                 ready = await self._prepare(ask, served)
                 request = kind(
@@ -138,8 +143,8 @@ class Inference:
                 return await self._score(ask, request, served, ready.lengths, ticket)
 
     async def _score(
-        self, ask: Ask, request: p.Classify | p.Embed, served: Served, lengths: list[int], ticket: Ticket
-    ) -> Scored:
+        self, ask: Ask, request: wire.Score | wire.Embed, served: ResolvedVersion, lengths: list[int], ticket: Ticket
+    ) -> ScoredBatch:
         tokens = sum(lengths)
         ticket.weigh(tokens)
         measures = Measures(served.ref, tokens)
@@ -153,15 +158,15 @@ class Inference:
                     break
             rows, timing = _scores(answer)
             measures.finished("scored", timing)
-            return Scored(served, rows, lengths, timing)
+            return ScoredBatch(served, rows, lengths, timing)
         finally:
             measures.close()
 
-    async def _engine(self, served: Served) -> EngineClient:
+    async def _engine(self, served: ResolvedVersion) -> EngineClient:
         client = self.pool.holder(served.digest)
         return client if client is not None else await self.load(served)
 
-    async def load(self, served: Served) -> EngineClient:
+    async def load(self, served: ResolvedVersion) -> EngineClient:
         """An engine that holds the version, loaded now if need be. Raises Unavailable (`loading`) in time."""
         return await self.pool.engine_for(served.digest, lambda: self.versions.load_message(served), served.wait_until)
 
@@ -173,7 +178,7 @@ class Inference:
             return work()
         return await self._readers.run(entries, work)
 
-    async def _prepare(self, ask: Ask, served: Served) -> Prepared:
+    async def _prepare(self, ask: Ask, served: ResolvedVersion) -> TokenizedInput:
         size = size_of(ask.items)
         if size <= INLINE and (served.tokenizer is None or served.tokenizer.quick):
             return prepare(ask.items, served, ask.limits, ask.place)
@@ -181,7 +186,7 @@ class Inference:
 
     # --- generation ---------------------------------------------------------------------------------------------
 
-    async def generate(self, ask: GenerateAsk) -> Generation:
+    async def generate(self, ask: GenerateAsk) -> GenerationRequest:
         """Send it on its way. Whoever asks must read it to its end or close it."""
         until = time.monotonic() + ask.seconds
         async with _deadline(ask.seconds), AsyncExitStack() as stack:
@@ -202,15 +207,15 @@ class Inference:
             measures = GenerationMeasures(served.ref, sum(map(len, prompts)), len(requests))
             stack.callback(measures.close)
             client, work = await self._started(served, requests, ask.trusted, stack)
-            overdue = p.Failed("", "deadline_exceeded", LATE)
+            overdue = wire.Failed("", "deadline_exceeded", LATE)
             left = max(0.0, until - time.monotonic())
             timer = asyncio.get_running_loop().call_later(left, work.inbox.put, OVERDUE, overdue)
             stack.callback(timer.cancel)
             choices = [Choice(i, r, served.tokenizer, ask.stops) for i, r in enumerate(requests)]
-            return Generation(served, prompts, choices, client, work, ticket, stack.pop_all(), measures, until)
+            return GenerationRequest(served, prompts, choices, client, work, ticket, stack.pop_all(), measures, until)
 
     async def _started(
-        self, served: Served, requests: tuple[p.Generate, ...], trusted: bool, stack: AsyncExitStack
+        self, served: ResolvedVersion, requests: tuple[wire.Generate, ...], trusted: bool, stack: AsyncExitStack
     ) -> tuple[EngineClient, Work]:
         """The work, sent and not refused: its first answer has come. `stack` will take back what is still open then.
 
@@ -225,14 +230,16 @@ class Inference:
                     break
         return client, work
 
-    def _requests(self, ask: GenerateAsk, served: Served, prompts: list[list[int]]) -> tuple[p.Generate, ...]:
+    def _requests(
+        self, ask: GenerateAsk, served: ResolvedVersion, prompts: list[list[int]]
+    ) -> tuple[wire.Generate, ...]:
         deadline, about = time.time() + ask.seconds, request_id.get()
         requests = []
         for prompt in prompts:
             seed = secrets.randbits(63) if ask.seed is None else ask.seed
             params = msgspec.structs.replace(ask.params, seed=seed)
             requests += [
-                p.Generate(self._identity(), served.digest, ask.principal, prompt, params, choice, deadline, about)
+                wire.Generate(self._identity(), served.digest, ask.principal, prompt, params, choice, deadline, about)
                 for choice in range(ask.n)
             ]
         return tuple(requests)
@@ -247,15 +254,15 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise DeadlineExceeded(LATE) from None
 
 
-def _scores(answer: object) -> tuple[list[list[float]], p.Timing]:
-    if isinstance(answer, p.Classified):
+def _scores(answer: object) -> tuple[list[list[float]], wire.Timing]:
+    if isinstance(answer, wire.Scored):
         return answer.scores, answer.timing
-    if isinstance(answer, p.Failed):
+    if isinstance(answer, wire.Failed):
         raise failures.of(answer)
     raise Unavailable("the engine gave this request up; try again", code="aborted", retry_after=1.0)
 
 
-def _check_room(prompts: list[list[int]], max_tokens: int, served: Served) -> None:
+def _check_room(prompts: list[list[int]], max_tokens: int, served: ResolvedVersion) -> None:
     """A Transformer's prompt and continuation share its context; a recurrent network's go on for ever."""
     config = served.config
     longest = max(map(len, prompts))
@@ -268,7 +275,15 @@ def _check_room(prompts: list[list[int]], max_tokens: int, served: Served) -> No
         )
 
 
-def _check_ids(params: p.SamplingParams, served: Served) -> None:
+def _check_dimensions(dimensions: int, served: ResolvedVersion) -> None:
+    width = body_width(served.config)
+    if dimensions > width:
+        raise InvalidRequest(
+            f"dimensions is {dimensions}, but {served.ref} has {width}; ask for {width} or fewer", param="dimensions"
+        )
+
+
+def _check_ids(params: wire.SamplingParams, served: ResolvedVersion) -> None:
     size = served.config.vocab_size
     for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         if ids and not 0 <= max(ids) < size:

@@ -16,11 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from app import checkpoint
-from app import protocol as p
-from app.checkpoint import FileEntry
+from app.checkpoint import directory as checkpoint
+from app.checkpoint.directory import FileEntry
 from app.errors import Unavailable
 from app.tokenization.tokenizer import Tokenizer
+from app.wire import engine as wire
 from models.config import ModelConfig
 
 TTL = 0.4
@@ -62,7 +62,7 @@ class Assets:
 
 
 @dataclass(frozen=True)
-class Served:
+class ResolvedVersion:
     """A version as one request sees it, from its start to its end. `wait_until`: how long it waits for a load."""
 
     version: VersionRecord
@@ -125,16 +125,16 @@ class Versions:
             task.add_done_callback(lambda done: (self._asking.pop(key, None), done.cancelled() or done.exception()))
         return await asyncio.shield(task)
 
-    async def get(self, reference: str, principal: str) -> Served:
+    async def get(self, reference: str, principal: str) -> ResolvedVersion:
         """The version with what belongs to it. Raises NotFound, or Unavailable (`loading`) where files take long."""
         wait_until = time.monotonic() + self._patience
         version = await self.find(reference, principal)
         assets = self._assets.get(version.digest)
         if assets is None:
             assets = await self._read_soon(version, wait_until)
-        return Served(version, assets, wait_until)
+        return ResolvedVersion(version, assets, wait_until)
 
-    async def load_message(self, served: Served) -> p.Load:
+    async def load_message(self, served: ResolvedVersion) -> wire.Load:
         """What an engine is told to load it; its files are there when this returns."""
         version = served.version
         loop = asyncio.get_running_loop()
@@ -142,7 +142,7 @@ class Versions:
         files = {path: entry.sha256 for path, entry in version.files.items()}
         weights = version.files.get(WEIGHTS)
         nbytes = weights.size if weights else 0
-        return p.Load(version.digest, str(directory), files, version.ref, nbytes, bool(version.aliases))
+        return wire.Load(version.digest, str(directory), files, version.ref, nbytes, bool(version.aliases))
 
     async def _ask(self, key: tuple[str, str]) -> VersionRecord:
         asked = time.monotonic()

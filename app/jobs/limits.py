@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import UnsetType
 
-from app import options
 from app.errors import InvalidRequest
-from app.options import Known, OptionError
+from app.jobs.request import JobRequest
+from app.wire import training_rules as options
+from app.wire.training_rules import Known, OptionError
 from models.config import TASKS
-
-if TYPE_CHECKING:
-    from app.jobs.request import JobRequest
 
 SEEDS = 2**31 - 1
 VERSIONS = 10**9 - 1

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from app.db.paging import Page, cut, new_id
-from app.db.tables import Base, JobCheckpointRow, JobEventRow, JobRow
+from app.db.tables import JobCheckpointRow, JobEventRow, JobRow, TableBase
 from app.jobs.records import Job, JobCheckpoint, JobEvent, NewEvent
 
 
@@ -43,7 +43,7 @@ def add_checkpoint(session: Session, checkpoint: JobCheckpoint) -> None:
     _insert(session, JobCheckpointRow, [{name: getattr(checkpoint, name) for name in names}], ("job_id", "step"))
 
 
-def _insert(session: Session, table: type[Base], rows: list[dict[str, Any]], unique: tuple[str, ...]) -> None:
+def _insert(session: Session, table: type[TableBase], rows: list[dict[str, Any]], unique: tuple[str, ...]) -> None:
     if not rows:
         return
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

@@ -113,7 +113,7 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class JobProgress:
     """How far a running job is; None leaves a figure as it is."""
 
     phase: str | None = None

@@ -29,8 +29,8 @@ from app.jobs.records import (
     Fenced,
     Flags,
     Job,
+    JobProgress,
     NewEvent,
-    Progress,
 )
 
 FREE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "estimated_finish": None}
@@ -113,7 +113,9 @@ class JobRepository:
             raise Fenced(f"{job_id}, attempt {attempt}")
         return flags
 
-    def report(self, session: Session, job_id: str, attempt: int, progress: Progress, events: list[NewEvent]) -> None:
+    def report(
+        self, session: Session, job_id: str, attempt: int, progress: JobProgress, events: list[NewEvent]
+    ) -> None:
         """Write down how far the attempt is, and its events; those already there are passed over."""
         flags = self.hold(session, job_id, attempt)
         values: dict[str, Any] = {

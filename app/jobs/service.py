@@ -27,10 +27,11 @@ from app.jobs import limits, logbook
 from app.jobs.records import PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
 from app.jobs.repository import JobRepository
 from app.jobs.request import ARCHITECTURES, JobRequest
-from app.protocol import Columns, DataFile, TrainSpec
 from app.registry import repository as registered
 from app.registry.records import CHECKPOINT_ID, LOCAL, Version, check_name, visible
 from app.registry.service import Registry
+from app.wire.trainer import DataFile, TrainSpec
+from app.wire.training_options import Columns
 
 SAME_SECONDS = 600.0  # how long a client's retry of a creation means the job just made
 PAGE_LIMIT = 1000

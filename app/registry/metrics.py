@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from app.checkpoint import load_json
+from app.checkpoint.directory import load_json
 from app.errors import CheckpointInvalid
 
 DEPTH = 32

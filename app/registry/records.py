@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from msgspec import UNSET, UnsetType
 
-from app.checkpoint import Manifest
+from app.checkpoint.directory import Manifest
 from app.db.ownership import LOCAL, visible
 from app.errors import InvalidRequest
 

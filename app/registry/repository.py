@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, and_, func, select, text, update
 from sqlalchemy.orm import Session, aliased
 
-from app.checkpoint import FileEntry, Manifest
+from app.checkpoint.directory import FileEntry, Manifest
 from app.db.ownership import LOCAL
 from app.db.tables import AliasMoveRow, AliasRow, JobCheckpointRow, ModelRow, VersionRow
 from app.registry.records import Alias, AliasMove, Model, Version

@@ -14,27 +14,17 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.checkpoint import Checkpoint, Manifest, digest, manifest, read
+from app.checkpoint.directory import Checkpoint, Manifest, digest, manifest, read
 from app.db.database import Database
 from app.db.ownership import claim_blobs
 from app.db.paging import Page, check_page, cut
 from app.db.tables import VersionRow
 from app.errors import Conflict, InvalidRequest, NotFound
-from app.registry import aliases, catalog, exporters, garbage, importers, repository, resolving
+from app.registry import aliases, archive, catalog, garbage, repository, resolving
 from app.registry.aliases import Expected
 from app.registry.catalog import Entry
 from app.registry.metrics import finite, of_directory
-from app.registry.records import (
-    PART,
-    UNSET,
-    Alias,
-    AliasMove,
-    Model,
-    Version,
-    check_name,
-    show,
-    visible,
-)
+from app.registry.records import PART, UNSET, Alias, AliasMove, Model, Version, check_name, show, visible
 from app.registry.resolving import found_model, found_version
 from app.registry.search import Comparison, Filter, compare, select_versions
 from app.storage.blobs import BlobStore
@@ -300,7 +290,7 @@ class Registry:
         check_name(name)
         with tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder:  # 0700
             directory = Path(folder)
-            importers.unpack(stream, directory, limit)
+            archive.unpack(stream, directory, limit)
             files, checkpoint = self.upload_files(directory), read(directory)
             metrics = of_directory(directory)
         with self.database.transaction() as session:
@@ -315,9 +305,9 @@ class Registry:
                 expected_version=expected_version,
             )
 
-    def export_tar(self, version: Version) -> exporters.Export:
+    def export_tar(self, version: Version) -> archive.Export:
         """The checkpoint directory as a tar; the same bytes each time."""
-        return exporters.export(version.files, self.blobs)
+        return archive.export(version.files, self.blobs)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 

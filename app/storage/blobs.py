@@ -23,7 +23,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.exceptions import NotFoundError as AbsentError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
-from app.checkpoint import sync_directory
+from app.checkpoint.directory import sync_directory
 from app.errors import NotFound, OstinatoError, TooLarge, Unavailable
 from app.settings import PREFIX, SettingError
 

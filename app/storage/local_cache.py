@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from app.checkpoint import FileEntry, allowed, digest, manifest, sync_directory
+from app.checkpoint.directory import FileEntry, allowed, digest, manifest, sync_directory
 from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobStore
 

@@ -17,7 +17,7 @@ from types import FrameType
 
 from app import telemetry
 from app.settings import quick_imports, share_the_machine
-from app.training import lease
+from app.training.run import lease
 
 log = logging.getLogger("app.training")
 NICENESS = 10  # requests that wait for an answer go first
@@ -51,7 +51,7 @@ def train(given: argparse.Namespace) -> int:
     share_the_machine()
     with quick_imports():  # which take seconds all the same; the lease is being watched already
         from app.training.events import Events
-        from app.training.session import Machine, Session
+        from app.training.run.session import Machine, Session
 
     machine = Machine(given.resume_every, given.threads, given.device)
     session = Session(given.run_dir.resolve(), Events(given.events_fd), stop.asked, machine)

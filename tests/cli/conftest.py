@@ -31,11 +31,11 @@ def ostinato(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Outcome:
-        from app import cli
+        from app.cli import __main__ as program
 
         monkeypatch.setattr(sys, "argv", ["ostinato", *arguments])
         try:
-            cli.main()
+            program.main()
             status = 0
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)

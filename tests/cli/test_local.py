@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app import launcher, programs
+from app.launcher import launcher, programs
 from tests.cli.conftest import Run
 from tests.cli.service import Service
 

@@ -189,7 +189,7 @@ def test_a_list_is_json_wherever_the_word_stands(service: Service, ostinato: Run
 
 
 def test_every_client_command_prints_json() -> None:
-    from app.cli import program
+    from app.cli.__main__ import program
 
     root = typer.main.get_command(program)
     for name in ("train", "classify", "generate", "models", "jobs", "files", "import", "export"):

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.commands import follow
-from app.commands.options import HELP
-from app.options import WORDS
-from app.protocol import TrainingOptions
+from app.cli import follow
+from app.cli.options import HELP
+from app.wire.training_options import TrainingOptions
+from app.wire.training_rules import WORDS
 from tests.cli.conftest import Run
 from tests.cli.service import Service, listed
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.transfer import _names
+from app.cli.transfer import _names
 from app.errors import InvalidRequest
-from app.importing.state_dict import PICKLES
+from app.importing.pytorch.state_dict import PICKLES
 from tests.cli.conftest import Run
 from tests.cli.service import Request, Service
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from app.db import database as module
 from app.db.database import Database, DatabaseOutdated, DatabaseUnavailable, url_of
-from app.db.tables import AliasRow, Base, ModelRow
+from app.db.tables import AliasRow, ModelRow, TableBase
 from app.settings import SettingError
 
 MIGRATIONS = Path(module.__file__).with_name("migrations")
@@ -59,12 +59,12 @@ def test_migrations_make_the_tables(database: Database) -> None:
             session.connection(),
             opts={"compare_type": True, "compare_server_default": True, "include_object": mine},
         )
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, TableBase.metadata) == []
 
 
 def test_constraints_have_the_same_names(database: Database) -> None:
     found = inspect(database.engine)
-    for table in Base.metadata.tables.values():
+    for table in TableBase.metadata.tables.values():
         wanted = {c.name for c in table.constraints if type(c).__name__ == "UniqueConstraint"}
         assert {c["name"] for c in found.get_unique_constraints(table.name)} == wanted
         foreign = {c.name for c in table.foreign_key_constraints}

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import openai
 import pytest
 
-from app.programs import alive
+from app.launcher.programs import alive
 from benchmarks.service import Service, checked, wait_until
 from tests.promises import kept
 

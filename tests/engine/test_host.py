@@ -1,4 +1,4 @@
-"""Several versions in one host: turns, faults that come from nowhere, memory."""
+"""Several versions in one host: turns, unexpected errors, memory, lanes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ import msgspec
 import pytest
 import torch
 
-from app import protocol as p
-from app.engine.host import LEAST_STEPS, EngineHost, Limits, serve
+from app.engine.host import LEAST_STEPS, EngineHost
 from app.engine.lanes import Lanes
+from app.engine.limits import StepLimits
 from app.engine.loader import Loader
+from app.engine.version import assemble
+from app.wire import engine as wire
 from tests.engine import builders as b
 
-LIMITS = Limits(64, 4, 16)
+LIMITS = StepLimits(64, 4, 16)
 
 
 class Immediate(Loader):
-    """Loads when asked, and not in a thread."""
+    """Loads at once, in the thread of the caller."""
 
     def __init__(self) -> None:
         self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []
 
-    def submit(self, message: p.Load) -> None:
-        from app.engine.loader import Outcome
+    def submit(self, message: wire.Load) -> None:
+        from app.engine.loader import LoadOutcome
 
-        self.outcomes.append(Outcome(message, self._attempt(message), 0.5))
+        self.outcomes.append(LoadOutcome(message, self._attempt(message), 0.5))
 
     def collect(self) -> list[Any]:
-        done, self.outcomes = self.outcomes, []
-        return done
+        outcomes, self.outcomes = self.outcomes, []
+        return outcomes
 
 
 class Replies(b.Replies):
-    def __call__(self, peer: bytes, message: p.FromEngine) -> None:
-        self.all[message.digest if isinstance(message, p.Loaded | p.LoadFailed) else message.id].append(message)
+    def __call__(self, peer: bytes, message: wire.FromEngine) -> None:
+        self.all[message.digest if isinstance(message, wire.Loaded | wire.LoadFailed) else message.id].append(message)
 
 
 @pytest.fixture(params=["one thread", "lanes"])
@@ -53,47 +55,47 @@ def load(host: EngineHost, directory: Path, **options: Any) -> str:
     _, message = b.write_checkpoint(directory, b.config(**options))
     host.receive(b.PEER, message)
     host.collect_loads()
-    assert isinstance(host.reply.all[message.digest][-1], p.Loaded)  # type: ignore[attr-defined]
+    assert isinstance(host.reply.all[message.digest][-1], wire.Loaded)  # type: ignore[attr-defined]
     return message.digest
 
 
-def test_a_busy_version_does_not_keep_the_others_waiting(host: EngineHost, tmp_path: Path) -> None:
+def test_a_busy_version_does_not_delay_the_others(host: EngineHost, tmp_path: Path) -> None:
     busy = load(host, tmp_path / "busy", task="classification")
     other = load(host, tmp_path / "other", task="classification", architecture="gru")
     texts = load(host, tmp_path / "texts")
     for i in range(50):
-        host.receive(b.PEER, p.Classify(f"b{i}", busy, "p", [[1] * 40]))
-    host.receive(b.PEER, p.Classify("o", other, "p", [[1]]))
-    host.receive(b.PEER, b.generate("g", [1, 2], max_tokens=3))  # to a version that is not there
-    host.receive(b.PEER, p.Generate("g2", texts, "p", [1, 2], p.SamplingParams(3, temperature=0)))
+        host.receive(b.PEER, wire.Score(f"b{i}", busy, "p", [[1] * 40]))
+    host.receive(b.PEER, wire.Score("o", other, "p", [[1]]))
+    host.receive(b.PEER, b.generate("g", [1, 2], max_tokens=3))  # to a version that is not loaded
+    host.receive(b.PEER, wire.Generate("g2", texts, "p", [1, 2], wire.SamplingParams(3, temperature=0)))
     replies: Any = host.reply
     assert replies.final("g").code == "model_not_loaded"
     for _ in range(4):
         host.step()
-    assert isinstance(replies.final("o"), p.Classified)
+    assert isinstance(replies.final("o"), wire.Scored)
     assert replies.final("g2").reason in ("length", "stop")
     assert sum(f"b{i}" in replies.all for i in range(50)) < 10
     assert host.busy
 
 
-def test_a_fault_of_our_own_ends_the_requests_and_not_the_process(
+def test_an_unexpected_error_fails_the_requests_and_not_the_process(
     host: EngineHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = load(host, tmp_path / "m")
-    host.receive(b.PEER, p.Generate("x", digest, "p", [1], p.SamplingParams(5)))
-    generation = host.served[digest].generation
-    assert generation
+    host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5)))
+    decoder = host.versions[digest].decoder
+    assert decoder
 
-    def breaks() -> None:
+    def fail() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(generation.scheduler, "admit", breaks)
+    monkeypatch.setattr(decoder.scheduler, "admit", fail)
     host.step()
     replies: Any = host.reply
     assert replies.final("x").code == "out_of_memory"
     assert not host.busy
     monkeypatch.undo()
-    host.receive(b.PEER, p.Generate("y", digest, "p", [1], p.SamplingParams(5)))
+    host.receive(b.PEER, wire.Generate("y", digest, "p", [1], wire.SamplingParams(5)))
     host.step()
     assert replies.tokens("y") or replies.final("y").reason == "stop"
 
@@ -102,11 +104,11 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
     import weakref
 
     digest = load(host, tmp_path / "m")
-    weights = weakref.ref(host.served[digest].version.network)
+    weights = weakref.ref(host.versions[digest].loaded.network)
     status = host.statuses()[0]
     assert (status.slots, status.running, status.dtype) == (4, 0, "float32") and status.bytes > 0
-    host.receive(b.PEER, p.Generate("x", digest, "p", [1], p.SamplingParams(5, temperature=0, ignore_eos=True)))
-    host.receive(b.PEER, p.Unload(digest))
+    host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5, temperature=0, ignore_eos=True)))
+    host.receive(b.PEER, wire.Unload(digest))
     while host.busy:
         assert weights() is not None
         host.step()
@@ -117,44 +119,44 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
     assert host.statuses()
 
 
-def test_what_is_given_up_while_it_loads_does_not_stay(host: EngineHost, tmp_path: Path) -> None:
+def test_a_version_given_up_while_it_loads_is_unloaded(host: EngineHost, tmp_path: Path) -> None:
     _, message = b.write_checkpoint(tmp_path / "m", b.config())
     host.receive(b.PEER, message)
-    host.receive(b.PEER, p.Unload(message.digest))
+    host.receive(b.PEER, wire.Unload(message.digest))
     host.collect_loads()
     replies: Any = host.reply
-    assert isinstance(replies.all[message.digest][-1], p.Loaded)
+    assert isinstance(replies.all[message.digest][-1], wire.Loaded)
     assert host.statuses() == [] and not host.busy
 
 
-def test_versions_make_room_for_others(tmp_path: Path) -> None:
+def test_idle_versions_are_evicted_for_others(tmp_path: Path) -> None:
     messages = [b.write_checkpoint(tmp_path / name, b.config(width=w))[1] for name, w in (("a", 32), ("b", 33))]
     sizes = [Path(m.directory, "model.safetensors").stat().st_size for m in messages]
     first, second = [msgspec.structs.replace(m, bytes=s) for m, s in zip(messages, sizes, strict=True)]
-    host = EngineHost(Limits(64, 4, 16, memory=max(sizes) + 1000), Immediate(), Replies())
+    host = EngineHost(StepLimits(64, 4, 16, memory=max(sizes) + 1000), Immediate(), Replies())
     replies: Any = host.reply
 
-    def ask(message: p.Load) -> Any:
+    def ask(message: wire.Load) -> Any:
         host.receive(b.PEER, message)
         host.collect_loads()
         return replies.all[message.digest][-1]
 
-    assert isinstance(ask(first), p.Loaded) and isinstance(ask(second), p.Loaded)
+    assert isinstance(ask(first), wire.Loaded) and isinstance(ask(second), wire.Loaded)
     assert [status.digest for status in host.statuses()] == [second.digest]
-    host.receive(b.PEER, p.Generate("x", second.digest, "p", [1], p.SamplingParams(3)))
-    refused = ask(first)
-    assert isinstance(refused, p.LoadFailed) and refused.code == "out_of_memory"
+    host.receive(b.PEER, wire.Generate("x", second.digest, "p", [1], wire.SamplingParams(3)))
+    refusal = ask(first)
+    assert isinstance(refusal, wire.LoadFailed) and refusal.code == "out_of_memory"
     while host.busy:
         host.step()
-    host.receive(b.PEER, p.Keep([second.digest]))
+    host.receive(b.PEER, wire.Keep([second.digest]))
     assert ask(first).code == "out_of_memory"
-    host.receive(b.PEER, p.Keep([]))
-    assert isinstance(ask(first), p.Loaded)
+    host.receive(b.PEER, wire.Keep([]))
+    assert isinstance(ask(first), wire.Loaded)
     assert [status.digest for status in host.statuses()] == [first.digest]
 
 
-class Held:
-    """A classifier that does not answer before it is let go, and tells with how many threads it was called."""
+class Gated:
+    """A classifier that waits for `go` before it answers. `calls`: (rows, threads) of each call."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.embed, self.go, self.calls = inner, inner.embed, Event(), list[tuple[int, int]]()
@@ -165,25 +167,25 @@ class Held:
         return self.inner(ids_BT, lengths_B)
 
 
-def held(tmp_path: Path, woken: Event) -> tuple[EngineHost, Held, str]:
-    host = EngineHost(Limits(4096, 4, 16), Immediate(), Replies(), Lanes(2, woken.set))
+def gated(tmp_path: Path, woken: Event) -> tuple[EngineHost, Gated, str]:
+    host = EngineHost(StepLimits(4096, 4, 16), Immediate(), Replies(), Lanes(2, woken.set))
     digest = load(host, tmp_path / "m", task="classification")
-    version = host.served[digest].version
-    network = Held(version.network)
-    host.served[digest] = serve(replace(version, network=network), host.limits, host.reply, host.counters)
+    loaded = host.versions[digest].loaded
+    network = Gated(loaded.network)
+    host.versions[digest] = assemble(replace(loaded, network=network), host.limits, host.reply, host.counters)
     return host, network, digest
 
 
-def test_batches_run_in_lanes_while_messages_come_in(tmp_path: Path) -> None:
+def test_batches_run_in_lanes_while_messages_arrive(tmp_path: Path) -> None:
     woken = Event()
-    host, network, digest = held(tmp_path, woken)
+    host, network, digest = gated(tmp_path, woken)
     replies: Any = host.reply
     for i in range(2):
-        host.receive(b.PEER, p.Classify(f"r{i}", digest, "p", [[1] * 48, [2] * 48]))
+        host.receive(b.PEER, wire.Score(f"r{i}", digest, "p", [[1] * 48, [2] * 48]))
     host.step()
-    assert not host.ready and host.busy and host.busy_since is not None  # one half of the batch in each lane
-    host.receive(b.PEER, p.Classify("late", digest, "p", [[3] * 9]))
-    host.receive(b.PEER, p.Abort("r1"))
+    assert not host.ready and host.busy and host.busy_since is not None  # half of the batch in each lane
+    host.receive(b.PEER, wire.Score("late", digest, "p", [[3] * 9]))
+    host.receive(b.PEER, wire.Abort("r1"))
     assert not host.ready
     network.go.set()
     while host.busy:
@@ -201,10 +203,10 @@ def test_batches_run_in_lanes_while_messages_come_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [[[1] * LEAST_STEPS], [[1], [2, 3]]], ids=["one row", "few steps"])
-def test_what_is_not_worth_sharing_gets_every_core(tmp_path: Path, rows: list[list[int]]) -> None:
-    host, network, digest = held(tmp_path, Event())
+def test_a_batch_too_small_to_share_gets_every_core(tmp_path: Path, rows: list[list[int]]) -> None:
+    host, network, digest = gated(tmp_path, Event())
     network.go.set()
-    host.receive(b.PEER, p.Classify("x", digest, "p", [row[:48] for row in rows]))
+    host.receive(b.PEER, wire.Score("x", digest, "p", [row[:48] for row in rows]))
     host.step()
     assert network.calls == [(len(rows), 2)] and not host.busy
     torch.set_num_threads(1)

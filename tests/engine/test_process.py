@@ -20,9 +20,9 @@ import pytest
 import torch
 import zmq
 
-from app import protocol as p
-from app.engine.host import Limits
+from app.engine.limits import StepLimits
 from app.engine.process import EngineProcess
+from app.wire import engine as wire
 from tests.engine import builders as b
 
 PATIENCE = 60.0
@@ -30,7 +30,7 @@ PATIENCE = 60.0
 
 @dataclass
 class Client:
-    """A connection; `take` gives the next message that matters, in order."""
+    """A connection to an engine. `take` returns the next message."""
 
     path: Path
     context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=zmq.Context)
@@ -39,14 +39,14 @@ class Client:
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.connect(f"ipc://{self.path}")
 
-    def send(self, message: p.ToEngine) -> None:
+    def send(self, message: wire.ToEngine) -> None:
         self.socket.send(msgspec.msgpack.encode(message))
 
     def take(self) -> Any:
-        assert self.socket.poll(PATIENCE * 1000), "no answer"
-        return msgspec.msgpack.decode(self.socket.recv(), type=p.FromEngine)
+        assert self.socket.poll(PATIENCE * 1000), f"no message within {PATIENCE:.0f} s"
+        return msgspec.msgpack.decode(self.socket.recv(), type=wire.FromEngine)
 
-    def ask(self, message: p.ToEngine) -> Any:
+    def ask(self, message: wire.ToEngine) -> Any:
         self.send(message)
         return self.take()
 
@@ -56,21 +56,23 @@ class Client:
 
 @dataclass
 class Running:
+    """An engine process."""
+
     path: Path
     process: subprocess.Popen[bytes]
 
-    def heartbeat(self, wanted: Callable[[p.Heartbeat], bool] = lambda _: True) -> p.Heartbeat:
-        """The first heartbeat for which something holds."""
+    def heartbeat(self, condition: Callable[[wire.Heartbeat], bool] = lambda _: True) -> wire.Heartbeat:
+        """The next heartbeat that fulfils a condition."""
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
             socket.connect(f"ipc://{self.path}.heartbeat")
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
                 if socket.poll(1000):
-                    beat = msgspec.msgpack.decode(socket.recv(), type=p.Heartbeat)
-                    if wanted(beat):
+                    beat = msgspec.msgpack.decode(socket.recv(), type=wire.Heartbeat)
+                    if condition(beat):
                         return beat
-        raise AssertionError("no such heartbeat came")
+        raise AssertionError("no heartbeat fulfilled the condition")
 
 
 @pytest.fixture(scope="module")
@@ -97,48 +99,48 @@ def client(engine: Running) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, p.Load]]:
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, wire.Load]]:
     root = tmp_path_factory.mktemp("checkpoints")
     shapes = {"text": b.config("lstm"), "other": b.config("transformer"), "labels": b.config("gru", "classification")}
     return {name: b.write_checkpoint(root / name, shape) for name, shape in shapes.items()}
 
 
 @pytest.fixture
-def loaded(client: Client, versions: dict[str, tuple[Any, p.Load]]) -> dict[str, tuple[Any, p.Load]]:
+def loaded(client: Client, versions: dict[str, tuple[Any, wire.Load]]) -> dict[str, tuple[Any, wire.Load]]:
     for _, message in versions.values():
-        assert isinstance(client.ask(message), p.Loaded)
+        assert isinstance(client.ask(message), wire.Loaded)
     return versions
 
 
 def collect(client: Client, count: int) -> b.Replies:
-    """Replies until so many requests have had their last message."""
+    """Replies up to the final message of the last of `count` requests."""
     replies, ended = b.Replies(), 0
     while ended < count:
         message = client.take()
         replies(b"", message)
-        ended += not isinstance(message, p.Tokens)
+        ended += not isinstance(message, wire.Tokens)
     return replies
 
 
-def test_sockets_are_for_the_owner_alone(engine: Running) -> None:
+def test_only_the_owner_may_use_the_sockets(engine: Running) -> None:
     for path in (engine.path, Path(f"{engine.path}.heartbeat")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(engine.path.parent.stat().st_mode) == 0o700
 
 
 def test_several_versions_at_once_classify_generate_and_embed(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], engine: Running
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], engine: Running
 ) -> None:
     prompts = {f"{name}{i}": [1 + i, 5, 9] for name in ("text", "other") for i in range(5)}
     for id, prompt in prompts.items():
         client.send(
-            p.Generate(
-                id, loaded[id[:-1]][1].digest, "local", prompt, p.SamplingParams(10, temperature=0, ignore_eos=True)
+            wire.Generate(
+                id, loaded[id[:-1]][1].digest, "local", prompt, wire.SamplingParams(10, temperature=0, ignore_eos=True)
             )
         )
     rows = [[1, 2, 3], [4], [7, 7]]
-    client.send(p.Classify("c", loaded["labels"][1].digest, "local", rows))
-    client.send(p.Embed("e", loaded["text"][1].digest, "local", rows))
+    client.send(wire.Score("c", loaded["labels"][1].digest, "local", rows))
+    client.send(wire.Embed("e", loaded["text"][1].digest, "local", rows))
     replies = collect(client, 12)
     for id, prompt in prompts.items():
         expected, lead = b.plain_greedy(loaded[id[:-1]][0], prompt, 10)
@@ -146,8 +148,8 @@ def test_several_versions_at_once_classify_generate_and_embed(
         assert replies.tokens(id) == expected or lead < 1e-3
     with torch.inference_mode():
         expected = [loaded["labels"][0](torch.tensor([row]), torch.tensor([len(row)]))[0].tolist() for row in rows]
-    for got, wanted in zip(replies.final("c").scores, expected, strict=True):
-        assert got == pytest.approx(wanted, abs=1e-4)
+    for scores, right in zip(replies.final("c").scores, expected, strict=True):
+        assert scores == pytest.approx(right, abs=1e-4)
     assert len(replies.final("e").scores) == 3
     beat = engine.heartbeat(lambda h: len(h.versions) == 3 and not any(v.running for v in h.versions))
     assert {v.name for v in beat.versions} == {"text:1", "other:1", "labels:1"}
@@ -157,21 +159,21 @@ def test_several_versions_at_once_classify_generate_and_embed(
 
 
 def test_an_abort_frees_the_slot_at_once(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], engine: Running
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], engine: Running
 ) -> None:
     digest = loaded["text"][1].digest
-    for i in range(5):  # two more than there are slots
-        client.send(p.Generate(f"a{i}", digest, "local", [1], p.SamplingParams(10**9, ignore_eos=True)))
+    for i in range(5):  # two more than the slots
+        client.send(wire.Generate(f"a{i}", digest, "local", [1], wire.SamplingParams(10**9, ignore_eos=True)))
     engine.heartbeat(lambda h: [(v.running, v.waiting) for v in h.versions if v.digest == digest] == [(3, 2)])
     for i in range(5):
-        client.send(p.Abort(f"a{i}"))
+        client.send(wire.Abort(f"a{i}"))
     replies = collect(client, 5)
     assert [replies.final(f"a{i}").reason for i in range(5)] == ["abort"] * 5
     engine.heartbeat(lambda h: all(v.running == v.waiting == 0 for v in h.versions))
 
 
 @pytest.mark.parametrize(
-    "junk",
+    "garbage",
     [
         b"",
         b"\x00" * 50,
@@ -184,104 +186,106 @@ def test_an_abort_frees_the_slot_at_once(
     ],
     ids=["empty", "zeros", "reserved", "random", "pickle", "deep", "json", "huge"],
 )
-def test_junk_leaves_it_alive(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], junk: bytes, engine: Running
+def test_invalid_messages_are_survived(
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], garbage: bytes, engine: Running
 ) -> None:
-    client.socket.send(junk)
-    client.socket.send_multipart([junk, b"", junk])
-    assert isinstance(client.ask(p.Classify("c", loaded["labels"][1].digest, "local", [[1]])), p.Classified)
+    client.socket.send(garbage)
+    client.socket.send_multipart([garbage, b"", garbage])
+    assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
     assert engine.process.poll() is None
 
 
-def test_raw_bytes_on_the_socket_leave_it_alive(
-    client: Client, engine: Running, loaded: dict[str, tuple[Any, p.Load]]
+def test_raw_bytes_on_the_socket_are_survived(
+    client: Client, engine: Running, loaded: dict[str, tuple[Any, wire.Load]]
 ) -> None:
     import socket
 
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(str(engine.path))
         raw.sendall(pickle.dumps([1, 2, 3]) * 100)
-    assert isinstance(client.ask(p.Classify("c", loaded["labels"][1].digest, "local", [[1]])), p.Classified)
+    assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
 
 
-def test_wrong_requests_get_one_answer_each(client: Client, loaded: dict[str, tuple[Any, p.Load]]) -> None:
+def test_each_invalid_request_gets_one_answer(client: Client, loaded: dict[str, tuple[Any, wire.Load]]) -> None:
     text, labels = loaded["text"][1].digest, loaded["labels"][1].digest
-    assert client.ask(p.Classify("a", "0" * 64, "local", [[1]])).code == "model_not_loaded"
-    assert client.ask(p.Classify("b", text, "local", [[1]])).code == "wrong_task"
-    assert client.ask(p.Generate("c", labels, "local", [1], p.SamplingParams())).code == "wrong_task"
-    assert client.ask(p.Generate("d", text, "local", [], p.SamplingParams())).code == "invalid_request"
+    assert client.ask(wire.Score("a", "0" * 64, "local", [[1]])).code == "model_not_loaded"
+    assert client.ask(wire.Score("b", text, "local", [[1]])).code == "wrong_task"
+    assert client.ask(wire.Generate("c", labels, "local", [1], wire.SamplingParams())).code == "wrong_task"
+    assert client.ask(wire.Generate("d", text, "local", [], wire.SamplingParams())).code == "invalid_request"
 
 
 def test_a_version_that_cannot_be_loaded_fails_alone(
-    client: Client, loaded: dict[str, tuple[Any, p.Load]], tmp_path: Path
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], tmp_path: Path
 ) -> None:
     _, broken = b.write_checkpoint(tmp_path / "broken", b.config("rnn"))
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"not weights")
     answer = client.ask(broken)
-    assert isinstance(answer, p.LoadFailed)
+    assert isinstance(answer, wire.LoadFailed)
     assert (answer.digest, answer.code) == (broken.digest, "invalid_checkpoint")
-    assert isinstance(client.ask(p.Classify("c", loaded["labels"][1].digest, "local", [[1]])), p.Classified)
+    assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
 
 
-def test_loads_at_once_are_all_answered_and_unload_frees(client: Client, engine: Running, tmp_path: Path) -> None:
+def test_concurrent_loads_are_all_answered_and_unload_frees(client: Client, engine: Running, tmp_path: Path) -> None:
     _, message = b.write_checkpoint(tmp_path / "twice", b.config("gru", width=64))
     second = Client(engine.path)
     for connection in (client, second, client):
         connection.send(message)
-    assert all(isinstance(answer, p.Loaded) for answer in (client.take(), client.take(), second.take()))
+    assert all(isinstance(answer, wire.Loaded) for answer in (client.take(), client.take(), second.take()))
     second.close()
     assert client.ask(message).seconds == 0
-    client.send(p.Generate("g", message.digest, "local", [1], p.SamplingParams(40, ignore_eos=True)))
-    client.send(p.Unload(message.digest))
-    assert collect(client, 1).final("g").reason == "length"  # what is open is answered first
+    client.send(wire.Generate("g", message.digest, "local", [1], wire.SamplingParams(40, ignore_eos=True)))
+    client.send(wire.Unload(message.digest))
+    assert collect(client, 1).final("g").reason == "length"  # open requests are answered first
     engine.heartbeat(lambda h: message.digest not in {v.digest for v in h.versions})
-    assert client.ask(p.Embed("e", message.digest, "local", [[1]])).code == "model_not_loaded"
+    assert client.ask(wire.Embed("e", message.digest, "local", [[1]])).code == "model_not_loaded"
 
 
-def test_a_client_that_vanishes_leaves_its_slots(
-    engine: Running, loaded: dict[str, tuple[Any, p.Load]], client: Client
+def test_the_slots_of_a_client_that_is_gone_are_freed(
+    engine: Running, loaded: dict[str, tuple[Any, wire.Load]], client: Client
 ) -> None:
     other = Client(engine.path)
     for i in range(3):
-        other.send(p.Generate(f"v{i}", loaded["text"][1].digest, "local", [1], p.SamplingParams(45, ignore_eos=True)))
+        other.send(
+            wire.Generate(f"v{i}", loaded["text"][1].digest, "local", [1], wire.SamplingParams(45, ignore_eos=True))
+        )
     assert other.take().id.startswith("v")
     other.close()
-    answer = p.SamplingParams(2, temperature=0, ignore_eos=True)
-    client.send(p.Generate("mine", loaded["text"][1].digest, "local", [1], answer))
+    answer = wire.SamplingParams(2, temperature=0, ignore_eos=True)
+    client.send(wire.Generate("mine", loaded["text"][1].digest, "local", [1], answer))
     assert collect(client, 1).final("mine").reason == "length"
     engine.heartbeat(lambda h: all(v.running == v.waiting == 0 for v in h.versions))
 
 
-def test_no_socket_is_put_where_a_link_leads(tmp_path: Path) -> None:
+def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
     command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "run" / "s"), "--threads", "1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 1 and "is a link or somebody else's" in ended.stderr
-    assert "Traceback" not in ended.stderr and not list((tmp_path / "elsewhere").iterdir())
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert process.returncode == 1 and "is a link or somebody else's" in process.stderr
+    assert "Traceback" not in process.stderr and not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_bad_arguments_stop_the_start_with_a_plain_line(tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "s"), "--threads", "-1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 2 and ended.stderr.startswith("ostinato engine: OSTINATO_THREADS")
-    assert ended.stderr.count("\n") == 1
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert process.returncode == 2 and process.stderr.startswith("ostinato engine: OSTINATO_THREADS")
+    assert process.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_a_card_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_reported_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "s")]
-    told = os.environ | {"OSTINATO_DEVICE": "cuda"}
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=told)
-    assert ended.returncode == 2 and ended.stderr.startswith("ostinato engine: OSTINATO_DEVICE=cuda")
-    assert "cpu or auto" in ended.stderr and ended.stderr.count("\n") == 1
+    environment = os.environ | {"OSTINATO_DEVICE": "cuda"}
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert process.returncode == 2 and process.stderr.startswith("ostinato engine: OSTINATO_DEVICE=cuda")
+    assert "cpu or auto" in process.stderr and process.stderr.count("\n") == 1
 
 
-def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(
+def test_a_slow_reader_still_gets_a_final_message_for_every_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.engine.process.SEND_QUEUE", 2)
-    engine = EngineProcess(tmp_path / "e.sock", Limits(64, 4, 16), b.CPU, torch.float32, 1)
+    engine = EngineProcess(tmp_path / "e.sock", StepLimits(64, 4, 16), b.CPU, torch.float32, 1)
     engine._router = engine._bind(zmq.ROUTER, engine.path)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     slow = context.socket(zmq.DEALER)
@@ -291,20 +295,20 @@ def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(
     peer, _ = engine._router.recv_multipart()
     names = [str(i) for i in range(40)]
     for name in names:
-        engine._send(peer, p.Classified(name, [[0.5] * 50_000], p.Timing()))
-    engine._send(peer, p.Loaded("digest", 0.5))
-    engine._send(peer, p.Finished(names[-1], "abort", p.Timing()))  # of what was given up
+        engine._send(peer, wire.Scored(name, [[0.5] * 50_000], wire.Timing()))
+    engine._send(peer, wire.Loaded("digest", 0.5))
+    engine._send(peer, wire.Finished(names[-1], "abort", wire.Timing()))  # a request that was given up
     assert engine._owed and not engine._gone
-    heard: list[Any] = []
+    received: list[Any] = []
     deadline = time.monotonic() + 10
-    while len(heard) < len(names) + 1:
-        assert time.monotonic() < deadline, f"only {len(heard)} answers came"
+    while len(received) < len(names) + 1:
+        assert time.monotonic() < deadline, f"only {len(received)} answers arrived"
         engine._settle()
         if slow.poll(5):
-            heard.append(msgspec.msgpack.decode(slow.recv(), type=p.FromEngine))
-    answers = {message.id: message for message in heard if not isinstance(message, p.Loaded)}
-    assert set(answers) == set(names) and p.Loaded("digest", 0.5) in heard
-    assert isinstance(answers["0"], p.Classified) and answers[names[-1]].code == "unavailable"
+            received.append(msgspec.msgpack.decode(slow.recv(), type=wire.FromEngine))
+    answers = {message.id: message for message in received if not isinstance(message, wire.Loaded)}
+    assert set(answers) == set(names) and wire.Loaded("digest", 0.5) in received
+    assert isinstance(answers["0"], wire.Scored) and answers[names[-1]].code == "unavailable"
     assert not engine._owed and not slow.poll(0)
     slow.close(linger=0)
     engine._settle()

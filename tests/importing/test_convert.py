@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from app import checkpoint
+from app.checkpoint import directory as checkpoint
 from app.errors import InvalidRequest
 from app.importing.convert import convert
-from app.importing.parts import UnknownNetwork
+from app.importing.pytorch.parts import UnknownNetwork
 from app.importing.questions import Answers, ImportQuestion
 from app.importing.vocabulary import VocabularyInvalid, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer

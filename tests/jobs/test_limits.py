@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidRequest
 from app.jobs import limits
-from app.jobs.request import parse
-from app.options import RANGES, WORDS
-from app.protocol import Columns, DataFile, TrainingOptions, TrainSpec
-from app.training import config
-from app.training.dataset import Facts, Prepared, Rows, Stream
+from app.jobs.parsing import parse
+from app.training.plan import config
+from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
+from app.wire.trainer import DataFile, TrainSpec
+from app.wire.training_options import Columns, TrainingOptions
+from app.wire.training_rules import RANGES, WORDS
 from models.config import ModelConfig
 
 OPTIONS = TrainingOptions.__struct_fields__
@@ -43,17 +44,17 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     return body | {"training": {name: draw(values(name)) for name in chosen}}
 
 
-def prepared(task: str, kind: str) -> Prepared:
+def prepared(task: str, kind: str) -> Dataset:
     if task == "generation":
         stream = Stream(np.zeros(500, dtype=np.int32), 900)
-        return Prepared(Facts(task, "tokens", "stream", vocab_size=300), stream, stream, None, None)
+        return Dataset(Facts(task, "tokens", "stream", vocab_size=300), stream, stream, None, None)
     lengths = np.arange(0, 200, 10)
     flat = np.zeros((190, 3), np.float32) if kind == "features" else np.zeros(190, np.int32)
     rows = Rows(flat, lengths, np.zeros(19, dtype=np.int64))
     labels = [] if task == "regression" else ["a", "b"]
     sizes = {"features": 3} if kind == "features" else {"vocab_size": 300}
     facts = Facts(task, kind, "rows", labels=labels, label_counts=[10, 9][: len(labels)], **sizes)  # type: ignore[arg-type]
-    return Prepared(facts, rows, rows, None, None)
+    return Dataset(facts, rows, rows, None, None)
 
 
 @settings(max_examples=400)

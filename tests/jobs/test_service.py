@@ -14,7 +14,7 @@ from app.errors import InvalidRequest, NotFound
 from app.jobs.repository import JobRepository
 from app.registry.service import Registry
 from tests.checkpoints import make_checkpoint, publish
-from tests.jobs.conftest import OWNER, Queue
+from tests.jobs.fixtures import OWNER, Queue
 
 
 def refused(queue: Queue, **fields: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from app.checkpoint import digest, manifest, read
+from app.checkpoint.directory import digest, manifest, read
 from app.db.tables import AliasRow, JobCheckpointRow, JobRow, VersionRow
 from app.errors import Unavailable
 from app.files.service import Files

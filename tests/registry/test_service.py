@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoint import read
+from app.checkpoint.directory import read
 from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.registry.records import Version
 from app.registry.service import Registry

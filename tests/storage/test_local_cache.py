@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoint import Manifest, digest, manifest
+from app.checkpoint.directory import Manifest, digest, manifest
 from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobCorrupt, BlobMissing, BlobStore
 from app.storage.local_cache import LocalCache
@@ -18,7 +18,7 @@ from tests.checkpoints import make_checkpoint
 
 FILL = """
 import sys, pathlib
-from app.checkpoint import manifest, digest
+from app.checkpoint.directory import manifest, digest
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
 root, source = map(pathlib.Path, sys.argv[1:])

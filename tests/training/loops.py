@@ -11,19 +11,19 @@ from typing import Any
 import msgspec
 import torch
 
-from app.protocol import Metrics, TrainSpec
-from app.training import dataset
-from app.training.batches import derive
-from app.training.config import Settled, settle
-from app.training.dataset import Prepared
-from app.training.loop import Hooks, Training
-from app.training.prepare import prepare
-from app.training.progress import State
+from app.training.loop.batches import derive
+from app.training.loop.loop import Hooks, Training
+from app.training.loop.progress import Progress
+from app.training.plan.config import Settled, settle
+from app.training.prepare import dataset
+from app.training.prepare.dataset import Dataset
+from app.training.prepare.prepare import prepare
+from app.wire.trainer import Metrics, TrainSpec
 from models.tasks import build
 from tests.training import runs
 
 
-def ready(run: Path) -> tuple[TrainSpec, Prepared]:
+def ready(run: Path) -> tuple[TrainSpec, Dataset]:
     """What a run's files come to."""
     spec = msgspec.json.decode((run / "run.json").read_bytes(), type=TrainSpec)
     aside = run / ".preparing"
@@ -58,7 +58,7 @@ def loop(
     torch.manual_seed(derive(settled.seed, "initialisation"))
     network, heard = build(settled.config), runs.Heard()
     hooks = Hooks(heard, lambda: False, save, lambda: True, lambda metrics: None, clock)
-    made = Loop(settled, Training(settled, prepared, network, State(), hooks), heard)
+    made = Loop(settled, Training(settled, prepared, network, Progress(), hooks), heard)
     step = made.training.optimizer.step
 
     def watched(rate: float) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
-from app.protocol import Columns, DataFile, TrainEvent, TrainingOptions, TrainSpec
 from app.training.events import Events
-from app.training.session import Machine, Session
+from app.training.run.session import Machine, Session
+from app.wire.trainer import DataFile, TrainEvent, TrainSpec
+from app.wire.training_options import Columns, TrainingOptions
 
 WORDS = [
     "the",

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from app import checkpoint
-from app import protocol as p
-from app.engine.host import EngineHost, Limits
+from app.checkpoint import directory as checkpoint
+from app.engine.host import EngineHost
+from app.engine.limits import StepLimits
+from app.wire import engine as wire
 from models.config import ModelConfig
 from models.interface import Context
 from models.tasks import LanguageModel, build
@@ -32,35 +33,35 @@ class Served:
         files = checkpoint.manifest(directory)
         self.digest = checkpoint.digest(files)
         self.replies = Replies()
-        self.host = EngineHost(Limits(512, 4, 16), Immediate(), self.replies)
+        self.host = EngineHost(StepLimits(512, 4, 16), Immediate(), self.replies)
         hashes = {name: entry.sha256 for name, entry in files.items()}
-        self.host.receive(PEER, p.Load(self.digest, str(directory), hashes, "trained:1"))
+        self.host.receive(PEER, wire.Load(self.digest, str(directory), hashes, "trained:1"))
         self.host.collect_loads()
         (loaded,) = self.replies.all[self.digest]
-        assert isinstance(loaded, p.Loaded), loaded
+        assert isinstance(loaded, wire.Loaded), loaded
         self._ids = map(str, count())
 
     def scores(self, rows: list[Sequence]) -> list[list[float]]:
         """The raw outputs of a classifier; a regression's value in its own units."""
         id_ = next(self._ids)
         if isinstance(rows[0][0], int):
-            message = p.Classify(id_, self.digest, "local", sequences=rows)  # type: ignore[arg-type]
+            message = wire.Score(id_, self.digest, "local", sequences=rows)  # type: ignore[arg-type]
         else:
             arrays = [np.asarray(row, dtype="<f4") for row in rows]
-            steps = [p.FeatureSequence(*array.shape, array.tobytes()) for array in arrays]
-            message = p.Classify(id_, self.digest, "local", features=steps)
+            steps = [wire.FeatureSequence(*array.shape, array.tobytes()) for array in arrays]
+            message = wire.Score(id_, self.digest, "local", features=steps)
         self._run(message)
         answer = self.replies.final(id_)
-        assert isinstance(answer, p.Classified), answer
+        assert isinstance(answer, wire.Scored), answer
         return answer.scores
 
     def logprobs(self, ids: list[int]) -> list[float]:
         """Of each token but the first, after those before it; and the greedy continuation's first token."""
         id_ = next(self._ids)
-        params = p.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True)
-        self._run(p.Generate(id_, self.digest, "local", ids, params))
-        assert isinstance(self.replies.final(id_), p.Finished), self.replies.final(id_)
-        told = [entry for m in self.replies.all[id_] if isinstance(m, p.Tokens) for entry in m.prompt_logprobs]
+        params = wire.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True)
+        self._run(wire.Generate(id_, self.digest, "local", ids, params))
+        assert isinstance(self.replies.final(id_), wire.Finished), self.replies.final(id_)
+        told = [entry for m in self.replies.all[id_] if isinstance(m, wire.Tokens) for entry in m.prompt_logprobs]
         return [entry.logprob for entry in told if entry.logprob is not None]
 
     def _run(self, message: Any) -> None:

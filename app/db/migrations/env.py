@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from app.db.tables import Base
+from app.db.tables import TableBase
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=Base.metadata,
+    target_metadata=TableBase.metadata,
     transactional_ddl=True,  # on SQLite too: all of an upgrade or nothing of it
     render_as_batch=connection.dialect.name == "sqlite",
 )

@@ -1,0 +1,131 @@
+"""Authentication: API keys, public routes, and protection from other web sites."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.http.errors import send_error
+from app.binding import is_loopback
+from app.errors import Forbidden, Unauthorized
+from app.registry.records import LOCAL
+from app.settings import Settings
+
+ASSETS = (
+    "/docs/swagger-ui-bundle.js",
+    "/docs/swagger-ui.css",
+    "/docs/favicon.png",
+    "/docs/start.js",
+    "/redoc/redoc.standalone.js",
+)
+HEALTH = frozenset(("/livez", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
+PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def principal_of(request: Request) -> str:
+    """The name of the key that the request was sent with, or `local` where no keys are configured."""
+    name: str = request.scope.get("principal", LOCAL)
+    return name
+
+
+async def _principal(request: Request) -> str:
+    # `async`, because FastAPI calls a plain function in a worker thread: it would wait for one while blocking routes
+    # hold them all.
+    return principal_of(request)
+
+
+Principal = Annotated[str, Depends(_principal)]
+
+
+class Keys:
+    """The API keys, kept as SHA-256 digests so that the secrets are not held in memory."""
+
+    def __init__(self, principals: dict[str, str]) -> None:
+        """`principals` maps each secret to the name of its principal."""
+        self._names = [(_hash(secret), name) for secret, name in principals.items()]
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def principal(self, header: bytes | None) -> str | None:
+        """The name of the principal whose key an Authorization header holds, or None."""
+        scheme, _, secret = (header or b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        sent, principal = hashlib.sha256(secret.strip()).digest(), None
+        # Every key is compared, in constant time, so that the time taken reveals neither a secret nor its place.
+        for digest, name in self._names:
+            if hmac.compare_digest(digest, sent):
+                principal = name
+        return principal
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class Authentication:
+    """ASGI middleware that puts the principal into the scope, or refuses the request.
+
+    It precedes routing, so unknown paths need a key too.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.keys = Keys(settings.keys)
+        self.host = settings.host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = scope["headers"]
+        if not self.keys:
+            scope["principal"] = LOCAL
+        else:
+            principal = self.keys.principal(_header(headers, b"authorization"))
+            if principal is None and scope["path"] not in PUBLIC:
+                message = "an API key is needed: send the header Authorization: Bearer <secret>"
+                await send_error(scope, send, Unauthorized(message))
+                return
+            scope["principal"] = principal or ""
+        if (refusal := self._cross_site(scope["method"], scope["path"], headers)) is not None:
+            await send_error(scope, send, refusal)
+            return
+        await self.app(scope, receive, send)
+
+    def _cross_site(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Forbidden | None:
+        """The refusal of a request that a page of another web site sends through its visitor's browser, or None.
+
+        A method that changes nothing is not checked for its origin: without CORS headers the browser keeps the reply
+        from the page. Without keys, the Host header is checked for every method, against DNS rebinding: a page whose
+        domain resolves to this machine has this service as its own origin, so the Origin header does not betray it.
+        """
+        origin = _header(headers, b"origin")
+        host = _header(headers, b"host") or b""
+        if method not in SAFE_METHODS and origin is not None and origin.partition(b"://")[2] != host:
+            return Forbidden("requests from other web sites are refused: the Origin header names another host")
+        if not self.keys and path not in HEALTH and not self._own_name(host.decode("latin-1")):
+            return Forbidden("the Host header must name this machine, because no API keys are configured")
+        return None
+
+    def _own_name(self, host: str) -> bool:
+        """Whether a Host header names this machine.
+
+        A name without a dot, such as a container's, cannot be registered on the Internet, so it is safe from DNS
+        rebinding.
+        """
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        return name in ("", self.host) or "." not in name.strip(".") or is_loopback(name)
+
+
+def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    for key, value in headers:
+        if key == name:
+            return value
+    return None

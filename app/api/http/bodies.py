@@ -1,0 +1,91 @@
+"""JSON request bodies, decoded into msgspec structs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+import msgspec
+from fastapi import Request
+from msgspec import inspect
+
+from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
+
+T = TypeVar("T", bound=msgspec.Struct)
+UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
+MISSING = re.compile(r"Object missing required field `(.*?)`")
+STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]`: a field's name, or `[0]`
+
+
+class JsonBody(Generic[T]):
+    """Decodes request bodies into one type of struct."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self.kind = kind
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    async def read(self, request: Request) -> T:
+        """The body of a request. Raises UnsupportedMedia where it is not JSON, and otherwise as `decode`."""
+        _check_type(request.headers.get("content-type"))
+        return self.decode(await request.body())
+
+    def decode(self, payload: bytes) -> T:
+        """Decode a body. Raises InvalidRequest with the path of the invalid field as `param`."""
+        if not payload:
+            raise InvalidRequest("the request body is empty; send a JSON object")
+        try:
+            return self._decode(payload)
+        except msgspec.ValidationError as error:
+            raise self._invalid(str(error)) from None
+        except msgspec.DecodeError as error:
+            raise InvalidRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
+        except (RecursionError, UnicodeDecodeError):
+            message = "the request body is not valid JSON: it is nested too deeply, or not encoded as UTF-8"
+            raise InvalidRequest(message, code="invalid_json") from None
+
+    def _invalid(self, text: str) -> InvalidRequest:
+        """msgspec's message, such as "Expected `int`, got `str` - at `$.top_k`", as an error with a `param`."""
+        what, _, place = text.partition(" - at `$")
+        place = place.rstrip("`").lstrip(".")
+        prefix = f"{place}." if place else ""
+        if match := UNKNOWN.match(what):
+            name = match.group(1)
+            hint = did_you_mean(name, fields_at(self.kind, place))
+            return InvalidRequest(f"unknown field {prefix + name!a}{hint}", code="unknown_field", param=prefix + name)
+        if match := MISSING.match(what):
+            return InvalidRequest(f"{prefix}{match.group(1)} is missing", param=prefix + match.group(1))
+        return InvalidRequest(f"{place or 'the request body'}: {what[:1].lower()}{what[1:]}", param=place or None)
+
+
+def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
+    """The fields of the objects at a path of a body, such as `stream_options` or `input[0]`; "" is the body itself."""
+    types = _members([inspect.type_info(kind)])
+    for step in STEP.findall(place):
+        types = _members(inner for type_ in types for inner in _inside(type_, step))
+    return [field.encode_name for type_ in types if isinstance(type_, inspect.StructType) for field in type_.fields]
+
+
+def _members(types: Iterable[inspect.Type]) -> list[inspect.Type]:
+    """The types without annotations, and unions replaced by their members."""
+    members: list[inspect.Type] = []
+    for type_ in types:
+        if isinstance(type_, inspect.UnionType):
+            members += _members(type_.types)
+        else:
+            members += _members([type_.type]) if isinstance(type_, inspect.Metadata) else [type_]
+    return members
+
+
+def _inside(type_: inspect.Type, step: str) -> list[inspect.Type]:
+    if isinstance(type_, inspect.StructType):
+        return [field.type for field in type_.fields if field.encode_name == step]
+    return [type_.item_type] if isinstance(type_, inspect.CollectionType) and step.startswith("[") else []
+
+
+def _check_type(content_type: str | None) -> None:
+    # A browser sends application/json to another origin only after a CORS preflight, which is never granted here; it
+    # would send text/plain or a form without asking.
+    kind = (content_type or "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMedia(f"the request body must be application/json, not {kind[:60]!a}")

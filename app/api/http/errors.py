@@ -1,0 +1,133 @@
+"""Errors as HTTP replies. Routes raise `app.errors` types; the dialect of the path renders them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Scope, Send
+
+from app.api.http.dialects import Dialect, renderer_of
+from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable
+from app.telemetry import cancelled, request_failure, request_id
+
+IN_PARTS = "send larger files in parts with POST /v1/uploads"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path has a route, but not for this method."""
+
+    status, code = 405, "method_not_allowed"
+
+
+class InternalError(OstinatoError):
+    """An unexpected error in the service. Its reply holds only the request id under which the log has the cause."""
+
+    def __init__(self) -> None:
+        super().__init__(f"an internal error occurred; the log has it under request id {request_id.get()}")
+        self.retryable = False
+
+
+class ClientGone(OstinatoError):
+    """The client has disconnected. No reply is read; the status is for the log and the metrics."""
+
+    status, code = 499, "client_gone"
+
+    def __init__(self) -> None:
+        super().__init__("the client disconnected")
+
+
+class Stopping(Unavailable):
+    """The service is stopping, and the request was not finished within the drain time."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping and could not finish this request; try again", retry_after=1.0)
+
+
+def response(error: OstinatoError, scope: Scope) -> Response:
+    """The reply to the request of `scope`, in the dialect of its path."""
+    request_failure.labels(error.code).inc()
+    status, body = renderer_of(scope["path"], scope["app"].state.dialects)(error)
+    return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
+
+
+def _headers(error: OstinatoError) -> dict[str, str]:
+    """What clients of every dialect read in headers: when to try again, whether to, and how to authenticate."""
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if not error.retryable and (error.status >= 500 or error.status in (408, 409, 429)):
+        headers["x-should-retry"] = "false"  # OpenAI's clients retry these statuses unless told not to
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+async def send_error(scope: Scope, send: Send, error: OstinatoError) -> None:
+    """Reply with an error from a middleware."""
+
+    async def receive() -> Any:  # a Response only sends, so this is never called
+        return {"type": "http.disconnect"}
+
+    await response(error, scope)(scope, receive, send)
+
+
+def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
+    """Make `app` answer every error in the dialect of its path."""
+    app.state.dialects = dialects
+    app.add_exception_handler(OstinatoError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OstinatoError)
+    return response(error, request.scope)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    """FastAPI's own validation, of parameters in the path, the query and headers."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    where = ".".join(place) or "the request body"
+    if first["type"] == "extra_forbidden":
+        message = f"unknown field {where!r}"
+    elif first["type"] == "json_invalid":
+        where, message = "", "the request body is not valid JSON"
+    else:
+        message = f"{where}: {first['msg']}"
+    return response(InvalidRequest(message, param=where or None), request.scope)
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """The client disconnected before it had sent the whole request."""
+    cancelled.labels("sending").inc()
+    return response(ClientGone(), request.scope)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """Errors that Starlette itself raises, such as an unknown path or a malformed form."""
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path, request.method
+    ours: OstinatoError
+    if error.status_code == 404:
+        ours = NotFound(f"there is no route {path[:200]!a}; /docs lists all routes", code="route_not_found")
+    elif error.status_code == 405:
+        ours = MethodNotAllowed(f"{path[:200]!a} does not allow {method}; /docs lists what it allows")
+    elif error.status_code < 500:
+        ours = InvalidRequest(str(error.detail))
+        ours.status = error.status_code
+    else:
+        ours = InternalError()
+    reply = response(ours, request.scope)
+    if error.headers:
+        reply.headers.update(error.headers)
+    return reply

@@ -1,0 +1,19 @@
+"""Fields that requests and replies of several dialects share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Truncation = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts of a request. `completion_tokens` is 0, because nothing is generated."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: dict[str, int] | None = None

@@ -1,0 +1,50 @@
+"""Cancels the work on a request when its client disconnects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.types import Receive
+
+from app.api.http.errors import ClientGone
+from app.telemetry import cancelled
+
+T = TypeVar("T")
+UNWATCHED = 0.02  # seconds; most requests end sooner, and then need no task that watches the connection
+
+
+async def disconnected(receive: Receive) -> None:
+    """Return when the client has disconnected. The request body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def attended(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`. When the client disconnects, `work` is cancelled and ClientGone raised."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    watchers: list[asyncio.Task[None]] = []
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        await disconnected(request.receive)
+        gone = True
+        task.cancel()
+
+    timer = loop.call_later(UNWATCHED, lambda: watchers.append(loop.create_task(watch())))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not gone:  # cancelled by the server, not by `watch`
+            raise
+        task.uncancel()
+        cancelled.labels("waiting").inc()
+        raise ClientGone from None
+    finally:
+        timer.cancel()
+        for watcher in watchers:
+            watcher.cancel()

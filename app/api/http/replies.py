@@ -1,0 +1,48 @@
+"""JSON replies, the headers of a model's answer, and downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from app.wire.engine import Timing
+
+_encode = msgspec.json.Encoder().encode
+
+
+class JsonReply(Response):
+    """A reply whose body is a msgspec struct or plain data."""
+
+    media_type = "application/json"
+
+    def __init__(self, value: object, headers: dict[str, str] | None = None, status_code: int = 200) -> None:
+        super().__init__(_encode(value), status_code, headers)
+
+
+def answer_headers(
+    ref: str, prompt_tokens: int, timing: Timing, generated_tokens: int | None = None, *, ended: bool = True
+) -> dict[str, str]:
+    """The headers of a model's answer: the version, times in milliseconds, and token counts.
+
+    `ended` False leaves out the inference time, which a stream does not know yet when its headers are sent.
+    """
+    headers = {"x-model-version": ref, "x-prompt-tokens": str(prompt_tokens)}
+    headers["x-queue-time"] = f"{timing.queue_ms:.3f}"
+    if ended:
+        headers["x-inference-time"] = f"{timing.inference_ms:.3f}"
+    if generated_tokens is not None:
+        headers["x-generated-tokens"] = str(generated_tokens)
+    return headers
+
+
+def download(pieces: Iterator[bytes], filename: str, size: int, media: str = "application/octet-stream") -> Response:
+    """A file that a browser saves and does not display, because its content may be anybody's HTML."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
+    headers = {
+        "content-length": str(size),
+        "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}",
+    }
+    return StreamingResponse(pieces, headers=headers, media_type=media)

@@ -1,0 +1,138 @@
+"""Replies as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.http.dialects import error_body
+from app.api.http.errors import InternalError, Stopping
+from app.api.http.presence import disconnected
+from app.errors import OstinatoError
+from app.telemetry import cancelled, request_failure
+
+DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
+PING_SECONDS = 15.0
+LAST_WORDS = 5.0  # seconds after its deadline for which a stream stays open, so that the client can read its end
+# JSON does not escape these characters, but `str.splitlines` ends a line at each of them. httpx's `iter_lines` splits
+# so, and with it clients such as OpenAI's: generated text with one of these characters would break an event in two.
+LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
+
+log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+def json_line(value: object) -> bytes:
+    """JSON that every client reads as one line."""
+    data = _encode(value)
+    if not data.isascii():
+        for end, escape in LINE_ENDS:
+            data = data.replace(end, escape)
+    return data
+
+
+def frame(value: object) -> bytes:
+    """One event with JSON data."""
+    return b"data: " + json_line(value) + b"\n\n"
+
+
+def error_frame(error: OstinatoError) -> bytes:
+    """An error as an event, in OpenAI's shape."""
+    return frame(error_body(error))
+
+
+class EventStream(Response):
+    """A stream of events.
+
+    An error after the first event is sent as one more event, before `end`. When the client disconnects, or does not
+    read, `frames` is closed. `render_error` renders an error as an event of the dialect.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        frames: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        until: float,
+        render_error: Callable[[OstinatoError], bytes] = error_frame,
+        end: bytes = DONE,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`until` is the deadline of the work in `time.monotonic()`; the stream is cut `LAST_WORDS` seconds after it.
+
+        `close` releases what `frames` depends on. It is called even if `frames` was never started, in which case its
+        own `finally` does not run.
+        """
+        super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self.frames, self.until = frames, until
+        self.render_error, self.end, self.close = render_error, end, close
+        self._gone = ""  # why the stream was given up, as a metric's label
+        self._sent = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        watcher = loop.create_task(self._watch(receive, send, task))
+        left = max(0.0, self.until - time.monotonic()) + LAST_WORDS
+        timer = loop.call_later(left, self._give_up, "stalled", task)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._send_all(send)
+            watcher.cancel()  # the work is done, so a client that leaves now does not count as gone
+            await send({"type": "http.response.body", "body": self.end, "more_body": False})
+        except asyncio.CancelledError:
+            task.uncancel()
+            watcher.cancel()
+            if self._gone:
+                cancelled.labels(self._gone).inc()
+            else:  # uvicorn cancels open requests at the end of the drain time
+                await send({"type": "http.response.body", "body": self._failed(Stopping()), "more_body": True})
+                await send({"type": "http.response.body", "body": self.end, "more_body": False})
+        finally:
+            timer.cancel()
+            watcher.cancel()
+            await self.frames.aclose()
+            if self.close is not None:
+                await self.close()
+
+    async def _send_all(self, send: Send) -> None:
+        try:
+            async for piece in self.frames:
+                self._sent += 1
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except OstinatoError as error:
+            await send({"type": "http.response.body", "body": self._failed(error), "more_body": True})
+        except Exception:
+            log.exception("an event stream failed")
+            await send({"type": "http.response.body", "body": self._failed(InternalError()), "more_body": True})
+
+    def _failed(self, error: OstinatoError) -> bytes:
+        request_failure.labels(error.code).inc()
+        return self.render_error(error)
+
+    def _give_up(self, how: str, task: asyncio.Task[None]) -> None:
+        self._gone = how
+        task.cancel()
+
+    async def _watch(self, receive: Receive, send: Send, task: asyncio.Task[None]) -> None:
+        """Give up when the client disconnects. Send a comment while the stream is silent, so that proxies keep it."""
+        gone = asyncio.ensure_future(disconnected(receive))
+        try:
+            while not gone.done():
+                before = self._sent
+                await asyncio.wait({gone}, timeout=PING_SECONDS)
+                if not gone.done() and self._sent == before:
+                    await send({"type": "http.response.body", "body": PING, "more_body": True})
+            self._give_up("streaming", task)
+        finally:
+            gone.cancel()

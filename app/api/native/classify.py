@@ -1,0 +1,173 @@
+"""`POST /v1/classify`: classification in vLLM's shape, with ranked scores added."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
+from app.api.http.fields import Truncation, Usage
+from app.api.http.presence import attended
+from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.services import services_of
+from app.api.openapi.describe import Noted, reads, replies
+from app.inference.inputs import LengthPolicy, Pair
+from app.inference.scoring import LabelScore, activate, at_least, ranked
+from app.inference.service import Ask, ScoredBatch
+
+router = APIRouter(tags=["classification"])
+
+Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
+INLINE = 2000  # scores; a reply with more of them is built in a thread, so that it does not block the event loop
+
+
+class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to classify one or more inputs.
+
+    `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers it is
+    an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the best labels; `threshold`
+    is the lowest probability of a label in `labels` (by default the version's own). `truncate_prompt_tokens` cuts each
+    input to so many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
+    `scores` hold the raw outputs of the network."""
+
+    input: Sequences
+    model: str | None = None
+    top_k: Annotated[int, Meta(ge=1)] | None = None
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    truncate_prompt_tokens: Truncation | None = None
+    truncation_side: Literal["left", "right"] = "right"
+    use_activation: bool = True
+    add_special_tokens: bool = True
+    user: str | None = None
+
+
+class ClassificationItem(msgspec.Struct, frozen=True):
+    """The result for one input.
+
+    `probs` is in the order of the version's labels; `scores` is sorted from the highest score to the lowest. `labels`
+    is set by multilabel versions only, `value` by regression versions only."""
+
+    index: int
+    label: str | None
+    probs: list[float]
+    num_classes: int
+    scores: list[LabelScore]
+    labels: list[str] | None = None
+    value: float | None = None
+
+
+class ClassifyReply(msgspec.Struct, frozen=True):
+    """The results, in the order of the inputs."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    data: list[ClassificationItem]
+    usage: Usage
+
+
+_body = JsonBody(ClassifyRequest)
+_EXAMPLE: dict[str, Any] = {
+    "id": "classify-0f3a",
+    "object": "list",
+    "created": 1745383065,
+    "model": "demo-sentiment-lstm",
+    "data": [
+        {
+            "index": 0,
+            "label": "positive",
+            "probs": [0.09, 0.91],
+            "num_classes": 2,
+            "scores": [
+                {"label": "positive", "score": 0.91},
+                {"label": "negative", "score": 0.09},
+            ],
+            "labels": None,
+            "value": None,
+        }
+    ],
+    "usage": {"prompt_tokens": 7, "total_tokens": 7, "completion_tokens": 0, "prompt_tokens_details": None},
+}
+_DOCS: dict[str, Any] = {
+    "summary": "Classify texts or numeric sequences",
+    "description": (
+        "Returns labels and probabilities for each input, from any version trained for classification, multilabel "
+        "classification or regression."
+    ),
+    "response_model": None,
+    "openapi_extra": reads(
+        ClassifyRequest,
+        one_text={"model": "demo-sentiment-lstm", "input": "I love this!"},
+        several_texts={"model": "demo-sentiment-lstm", "input": ["I love this!", "Not my thing."], "top_k": 1},
+        pair=Noted(
+            {"model": "pairs", "input": {"text": "it rains", "text_pair": "rain is falling"}},
+            "A pair of texts, for a version trained on pairs, such as the one of docs/pairs.md",
+        ),
+        numbers=Noted(
+            {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
+            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
+        ),
+    ),
+    "responses": replies(ClassifyReply, _EXAMPLE),
+}
+
+
+@router.post("/classify", operation_id="classify_alias", **_DOCS)
+@router.post("/v1/classify", operation_id="classify", **_DOCS)
+async def classify(request: Request) -> Response:
+    body = await _body.read(request)
+    caller, inference = Caller.read(request, body.model), services_of(request).inference
+    ask = Ask(
+        caller.reference,
+        await inference.items(body.input, "input"),
+        caller.principal,
+        caller.seconds,
+        LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
+    )
+    scored = await attended(request, inference.classify(ask))
+    if len(scored.rows) * len(scored.rows[0]) <= INLINE:
+        return _reply(ask.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
+
+
+def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> Response:
+    # Encoded item by item: msgspec holds the GIL for the whole of a call, and one call over all items would block the
+    # event loop even from another thread.
+    items = [msgspec.Raw(msgspec.json.encode(_item(i, row, body, scored))) for i, row in enumerate(scored.rows)]
+    return _reply(reference, scored, items)
+
+
+def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
+    """`data` holds a ClassificationItem for each input, or its JSON."""
+    tokens = sum(scored.lengths)
+    value = ClassifyReply(
+        f"classify-{uuid.uuid4().hex}", "list", int(time.time()), reference, data, Usage(tokens, tokens)
+    )
+    return JsonReply(value, answer_headers(scored.served.ref, tokens, scored.timing))
+
+
+def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBatch) -> ClassificationItem:
+    task, labels = scored.served.config.task, scored.served.labels
+    if task == "regression":
+        return ClassificationItem(index, None, [], 0, [], value=row[0])
+    activated = activate(row, task)
+    probs = activated if body.use_activation else row
+    scores = ranked(labels, probs, body.top_k)
+    above = at_least(labels, activated, _threshold(body, scored)) if task == "multilabel" else None
+    return ClassificationItem(index, scores[0].label, probs, len(labels), scores, above)
+
+
+def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
+    """The request's threshold, or the one in the version's `config.json`, or 0.5."""
+    if body.threshold is not None:
+        return body.threshold
+    return float(scored.served.assets.raw_config.get("threshold", 0.5))

@@ -1,0 +1,118 @@
+"""The metrics that are read at each scrape: the engines' statistics and the aliases."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.inference.engines.client import EngineClient
+from app.inference.engines.pool import EnginePool
+from app.registry.records import Alias
+from app.telemetry import METRICS, SIZES
+from app.wire.engine import VersionStatus
+
+VERSION_GAUGES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
+    "engine_running": ("Requests that the engine is working on", lambda v: v.running),
+    "engine_waiting": ("Requests waiting in the engine", lambda v: v.waiting),
+    "engine_bytes": ("Bytes of the version's weights", lambda v: v.bytes),
+    "state_cache_slots": ("Sequences whose states fit into the cache", lambda v: v.slots),
+    "state_cache_bytes": ("Bytes of the states of running sequences", lambda v: v.cache_used),
+    "state_cache_allocated_bytes": ("Bytes allocated for states", lambda v: v.cache_bytes),
+    "kv_cache_usage_perc": ("Fraction of the slots in use, from 0 to 1", lambda v: _share(v)),
+}
+HISTOGRAM = re.compile(r"(?P<name>[a-z0-9_]+?)_(?:le_(?P<bound>\d+)|(?P<sum>sum))")
+HISTOGRAMS = {"iteration_tokens": ("iteration_tokens_total", "Tokens in one step of the engine")}
+NAME = re.compile(r"[^a-z0-9_]")
+
+
+def _share(version: VersionStatus) -> float:
+    return version.slots_used / version.slots if version.slots else 0.0
+
+
+class EngineCollector(Collector):
+    """The statistics in the engines' last heartbeats."""
+
+    def __init__(self, pool: EnginePool) -> None:
+        self.pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        clients = list(self.pool.clients.values())
+        up = GaugeMetricFamily("ostinato_engine_up", "1 while the engine sends heartbeats, else 0", labels=["engine"])
+        for client in clients:
+            up.add_metric([client.path.stem], 1.0 if client.alive else 0.0)
+        yield up
+        living = [client for client in clients if client.alive and client.heartbeat]
+        yield from _versions(living)
+        yield from _counters(living)
+
+
+def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
+    for name, (meaning, read) in VERSION_GAUGES.items():
+        family = GaugeMetricFamily(f"ostinato_{name}", meaning, labels=["engine", "model_name"])
+        for client in clients:
+            for version in client.heartbeat.versions if client.heartbeat else ():
+                family.add_metric([client.path.stem, version.name], read(version))
+        yield family
+
+
+def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
+    """The counters of the engines, under the engines' names for them, and their histograms.
+
+    An engine sends a histogram as counters: one per bucket (`…_le_16`) and the sum (`…_sum`).
+    """
+    families: dict[str, CounterMetricFamily] = {}
+    histograms = {
+        key: HistogramMetricFamily(f"ostinato_{name}", meaning, labels=["engine"])
+        for key, (name, meaning) in HISTOGRAMS.items()
+    }
+    for client in clients:
+        buckets: dict[str, dict[str, float]] = defaultdict(dict)
+        for key, value in (client.heartbeat.counters if client.heartbeat else {}).items():
+            match = HISTOGRAM.fullmatch(key)
+            if match and match["name"] in histograms:
+                buckets[match["name"]][match["bound"] or "sum"] = value
+                continue
+            name = f"ostinato_engine_{NAME.sub('_', key.lower())}"
+            family = families.setdefault(name, CounterMetricFamily(name, "Counted by the engine", labels=["engine"]))
+            family.add_metric([client.path.stem], value)
+        for key, values in buckets.items():
+            total = values.pop("sum", 0.0)
+            histograms[key].add_metric([client.path.stem], _cumulative(values), total)
+    return [*families.values(), *histograms.values()]
+
+
+def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
+    """Prometheus' buckets from counts per bucket: each also counts what is in the smaller ones."""
+    buckets, below = [], 0.0
+    for bound in SIZES:
+        below += counts.get(str(bound), 0.0)
+        buckets.append((f"{bound}.0", below))
+    return [*buckets, ("+Inf", sum(counts.values()))]
+
+
+class AliasCollector(Collector):
+    """The version of each alias."""
+
+    def __init__(self, aliases: Sequence[Alias]) -> None:
+        self.aliases = aliases
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "ostinato_model_version_info", "The version that an alias points at", labels=["model_name", "alias"]
+        )
+        for alias in self.aliases:
+            family.add_metric([alias.model, alias.alias], float(alias.version))
+        yield family
+
+
+def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
+    """All metrics in Prometheus' text format: those of this process, and those read now."""
+    scraped = CollectorRegistry()
+    scraped.register(EngineCollector(pool))
+    scraped.register(AliasCollector(aliases))
+    return generate_latest(METRICS) + generate_latest(scraped)

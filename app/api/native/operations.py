@@ -1,0 +1,225 @@
+"""Liveness, readiness, metrics, the engines, and documentation pages that load nothing from other sites."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.api.http.auth import Principal
+from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
+from app.api.native.metrics import exposition
+from app.api.openapi.describe import COMMON, replies
+from app.errors import OstinatoError
+from app.registry.records import LOCAL
+from app.wire.engine import Heartbeat
+
+router = APIRouter(tags=["operations"])
+ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+)
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process runs."""
+
+    status: str = "ok"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """`checks` maps each check to `ok` or to its problem."""
+
+    status: str
+    checks: dict[str, str]
+
+
+class EngineVersion(msgspec.Struct, frozen=True):
+    """A version in an engine's memory; `running` and `waiting` count its requests."""
+
+    ref: str
+    digest: str
+    dtype: str
+    bytes: int
+    running: int
+    waiting: int
+    slots: int
+    cache_bytes: int
+
+
+class EngineReport(msgspec.Struct, frozen=True):
+    """An engine; `busy_seconds` is how long its current step has lasted."""
+
+    pid: int
+    device: str
+    threads: int
+    busy_seconds: float
+    versions: list[EngineVersion]
+
+
+class Engines(msgspec.Struct, frozen=True):
+    """The running engines."""
+
+    engines: list[EngineReport]
+
+
+@router.get(
+    "/livez",
+    operation_id="livez",
+    summary="Check that the process runs",
+    description="Answers 200 as long as the API process runs, whatever the state of the engines and the database.",
+    response_model=None,
+    responses=replies(Alive, {"status": "ok"}, ()),
+)
+async def livez() -> Response:
+    return JsonReply(Alive())
+
+
+_READY: dict[str, Any] = {
+    "response_model": None,
+    "description": (
+        "Answers 200 when the database answers, an engine is running, and every version with a required alias is "
+        "loaded and has answered a test request; otherwise 503 with the failed checks. Required versions that the "
+        "caller may not see are reported without their names."
+    ),
+    "responses": {
+        **replies(Ready, {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}, ()),
+        503: {
+            "description": "Not ready",
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/Ready"},
+                    "example": {"status": "not ready", "checks": {"database": "ok", "engine": "no engine is running"}},
+                }
+            },
+        },
+    },
+}
+
+
+@router.get("/readyz", operation_id="readyz", summary="Check that requests can be answered", **_READY)
+@router.get("/health", operation_id="health", summary="Check that requests can be answered (same as /readyz)", **_READY)
+async def readyz(services: ServicesDep, principal: Principal) -> Response:
+    report = services.readiness.report(principal)
+    value = Ready("ready" if report.ready else "not ready", report.checks)
+    return JsonReply(value, {"cache-control": "no-store"}, 200 if report.ready else 503)
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Read the metrics",
+    description=(
+        "Returns the counters, gauges and histograms of this API process and of the engines in Prometheus' text format."
+    ),
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"example": "ostinato_num_requests_running 0.0"}}}},
+)
+async def metrics(services: ServicesDep) -> Response:
+    try:
+        async with asyncio.timeout(ALIASES_PATIENCE):
+            aliases = await asyncio.to_thread(services.registry.every_alias)
+    except (OstinatoError, TimeoutError):  # the other metrics do not need the database
+        aliases = []
+    body = exposition(services.inference.pool, aliases)
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get(
+    "/v1/engine",
+    operation_id="engines",
+    summary="List the engines and their loaded versions",
+    description="Reports the last heartbeat of each running engine, with the loaded versions that this key may use.",
+    response_model=None,
+    responses=replies(
+        Engines,
+        {"engines": [{"pid": 71, "device": "cpu", "threads": 2, "busy_seconds": 0.0, "versions": []}]},
+        COMMON,
+    ),
+)
+async def engines(services: ServicesDep, principal: Principal) -> Response:
+    beats = [client.heartbeat for client in services.inference.pool.living if client.heartbeat is not None]
+    names = {v.digest: v.name for beat in beats for v in beat.versions}
+    if principal != LOCAL:
+        names = await asyncio.to_thread(services.registry.references, list(names), principal)
+    return JsonReply(Engines([_engine(beat, names) for beat in beats]))
+
+
+def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
+    """`names` maps the digests of the versions to report to the names that the caller knows them by."""
+    versions = [
+        EngineVersion(names[v.digest], v.digest, v.dtype, v.bytes, v.running, v.waiting, v.slots, v.cache_bytes)
+        for v in beat.versions
+        if v.digest in names
+    ]
+    return EngineReport(beat.pid, beat.device, beat.threads, beat.busy_seconds, versions)
+
+
+# --- documentation ----------------------------------------------------------------------------------------------
+
+START = b"""window.addEventListener("load", () => {
+  window.ui = SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true,
+    persistAuthorization: true, presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout"});
+});
+"""
+SWAGGER = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ostinato API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css"><link rel="icon" href="/docs/favicon.png"></head>
+<body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script></body></html>"""
+REDOC = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ostinato API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="/docs/favicon.png"></head>
+<body><redoc spec-url="/openapi.json" disable-google-font="true"></redoc>
+<script src="/redoc/redoc.standalone.js"></script></body></html>"""
+TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "png": "image/png"}
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> Response:
+    return RedirectResponse("/docs")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    return HTMLResponse(SWAGGER, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
+
+
+@router.get("/redoc", include_in_schema=False)
+async def redoc() -> Response:
+    return HTMLResponse(REDOC, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
+
+
+@router.get("/docs/start.js", include_in_schema=False)
+async def start() -> Response:
+    return Response(START, media_type=TYPES["js"])
+
+
+@router.get("/docs/swagger-ui-bundle.js", include_in_schema=False)
+async def swagger_script() -> Response:
+    return _asset("swagger-ui-bundle.js")
+
+
+@router.get("/docs/swagger-ui.css", include_in_schema=False)
+async def swagger_style() -> Response:
+    return _asset("swagger-ui.css")
+
+
+@router.get("/docs/favicon.png", include_in_schema=False)
+async def icon() -> Response:
+    return _asset("favicon.png")
+
+
+@router.get("/redoc/redoc.standalone.js", include_in_schema=False)
+async def redoc_script() -> Response:
+    return _asset("redoc.standalone.js")
+
+
+def _asset(name: str) -> Response:
+    """A file of the package fastapi-offline, which ships Swagger UI (Apache-2.0) and Redoc (MIT)."""
+    body = (files("fastapi_offline") / "static" / name).read_bytes()
+    return Response(body, media_type=TYPES[name.rpartition(".")[2]], headers={"cache-control": "public, max-age=86400"})

@@ -1,0 +1,250 @@
+"""The JSON objects of the registry's routes: models, versions, aliases and comparisons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from app.api.openapi.parameters import JOB_ID, MODEL
+from app.errors import InvalidRequest
+from app.registry.records import Alias, AliasMove, Model, Version
+from app.registry.search import Comparison
+
+
+class FileEntryObject(msgspec.Struct, frozen=True):
+    """A file of a version; `size` is in bytes."""
+
+    sha256: str
+    size: int
+
+
+class VersionObject(msgspec.Struct, frozen=True):
+    """An immutable checkpoint. `id` is its model reference; `status` is pending, ready, failed or deleted."""
+
+    id: str
+    object: str
+    model: str
+    version: int
+    status: str
+    task: str
+    architecture: str
+    digest: str
+    files: dict[str, FileEntryObject]
+    parameters: int
+    metrics: dict[str, Any]
+    aliases: list[str]
+    owner: str
+    created_at: int
+    deleted_at: int | None
+    job_id: str | None
+    labels: list[str]
+    config: dict[str, Any]
+
+
+class ModelObject(msgspec.Struct, frozen=True):
+    """A model. `versions` counts its versions, `latest` is the newest ready one, and `aliases` maps each alias to the
+    number of its version."""
+
+    id: str
+    object: str
+    name: str
+    owner: str
+    created_at: int
+    versions: int
+    latest: VersionObject | None
+    aliases: dict[str, int]
+
+
+class AliasObject(msgspec.Struct, frozen=True):
+    """An alias of a version. With `required`, the service is ready only while this version is loaded."""
+
+    id: str
+    object: str
+    model: str
+    alias: str
+    version: int
+    required: bool
+    updated_at: int
+
+
+class AliasMoveObject(msgspec.Struct, frozen=True):
+    """One move of an alias. `from_version` is null if the alias was created, `to_version` if it was deleted."""
+
+    id: int
+    object: str
+    model: str
+    alias: str
+    from_version: int | None
+    to_version: int | None
+    principal: str
+    created_at: int
+
+
+class RegistryDeleted(msgspec.Struct, frozen=True):
+    """What was deleted."""
+
+    id: str
+    object: str
+    deleted: bool
+
+
+class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
+    null if it must not exist yet; without it, the alias is moved in any case. Without `required`, the alias keeps its
+    setting."""
+
+    version: int
+    expected_version: int | UnsetType | None = UNSET
+    required: bool | None = None
+
+
+class RegistryModelList(msgspec.Struct, frozen=True):
+    """A page of models."""
+
+    object: str
+    data: list[ModelObject]
+    has_more: bool
+
+
+class VersionList(msgspec.Struct, frozen=True):
+    """A page of versions."""
+
+    object: str
+    data: list[VersionObject]
+    has_more: bool
+
+
+class AliasMoveList(msgspec.Struct, frozen=True):
+    """A page of the history of an alias."""
+
+    object: str
+    data: list[AliasMoveObject]
+    has_more: bool
+
+
+class ComparisonObject(msgspec.Struct, frozen=True):
+    """The metrics of several versions side by side. `figures` maps the path of a metric to its value in each version,
+    `best` to the index of the best version."""
+
+    object: str
+    versions: list[VersionObject]
+    figures: dict[str, list[float | None]]
+    best: dict[str, int]
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": f"{MODEL}:1",
+    "object": "model.version",
+    "model": MODEL,
+    "version": 1,
+    "status": "ready",
+    "task": "classification",
+    "architecture": "lstm",
+    "digest": "0f4c1a55c0b1e9b7ad53f1a2a0a5ba31cf6d5c0d8e6f4a2b9c7d1e3f5a7b9c1d",
+    "files": {
+        "config.json": {"sha256": "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9", "size": 611}
+    },
+    "parameters": 1254403,
+    "metrics": {"test": {"accuracy": 0.912, "macro_f1": 0.903}},
+    "aliases": ["champion"],
+    "owner": "local",
+    "created_at": 1745383065,
+    "deleted_at": None,
+    "job_id": JOB_ID,
+    "labels": ["negative", "positive"],
+    "config": {"architecture": "lstm", "layers": 2, "width": 256},
+}
+MODEL_EXAMPLE: dict[str, Any] = {
+    "id": MODEL,
+    "object": "registry.model",
+    "name": MODEL,
+    "owner": "local",
+    "created_at": 1745383065,
+    "versions": 1,
+    "latest": EXAMPLE,
+    "aliases": {"champion": 1},
+}
+ALIAS_EXAMPLE: dict[str, Any] = {
+    "id": f"{MODEL}@champion",
+    "object": "model.alias",
+    "model": MODEL,
+    "alias": "champion",
+    "version": 1,
+    "required": False,
+    "updated_at": 1745383065,
+}
+
+
+def parse_number(text: str, message: str, param: str) -> int:
+    """A version number in decimal digits. Raises InvalidRequest with `message`."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidRequest(message, param=param)
+    return int(text)
+
+
+def version_object(version: Version) -> VersionObject:
+    return VersionObject(
+        id=version.ref,
+        object="model.version",
+        model=version.model,
+        version=version.version,
+        status=version.status,
+        task=version.task,
+        architecture=version.architecture,
+        digest=version.digest,
+        files={path: FileEntryObject(entry.sha256, entry.size) for path, entry in version.files.items()},
+        parameters=version.parameters,
+        metrics=version.metrics,
+        aliases=list(version.aliases),
+        owner=version.owner,
+        created_at=int(version.created_at),
+        deleted_at=None if version.deleted_at is None else int(version.deleted_at),
+        job_id=version.job_id,
+        labels=version.labels,
+        config=version.config,
+    )
+
+
+def model_object(model: Model) -> ModelObject:
+    return ModelObject(
+        id=model.name,
+        object="registry.model",
+        name=model.name,
+        owner=model.owner,
+        created_at=int(model.created_at),
+        versions=model.versions,
+        latest=None if model.newest is None else version_object(model.newest),
+        aliases=model.aliases,
+    )
+
+
+def alias_object(alias: Alias) -> AliasObject:
+    return AliasObject(
+        id=f"{alias.model}@{alias.alias}",
+        object="model.alias",
+        model=alias.model,
+        alias=alias.alias,
+        version=alias.version,
+        required=alias.required,
+        updated_at=int(alias.updated_at),
+    )
+
+
+def move_object(move: AliasMove) -> AliasMoveObject:
+    return AliasMoveObject(
+        id=move.id,
+        object="model.alias_move",
+        model=move.model,
+        alias=move.alias,
+        from_version=move.from_version,
+        to_version=move.to_version,
+        principal=move.principal,
+        created_at=int(move.created_at),
+    )
+
+
+def comparison_object(comparison: Comparison) -> ComparisonObject:
+    versions = [version_object(version) for version in comparison.versions]
+    return ComparisonObject("model.comparison", versions, comparison.figures, comparison.best)

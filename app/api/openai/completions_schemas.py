@@ -1,0 +1,144 @@
+"""The request and reply of `/v1/completions`: OpenAI's fields and vLLM's, with their bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from app.wire.engine import SamplingParams
+
+DEFAULTS = SamplingParams()
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Alternatives = Annotated[int, Meta(ge=0, le=20)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Several = Annotated[int, Meta(ge=1, le=64)]
+
+
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`include_usage` sends the token counts at the end of a stream, `continuous_usage_stats` with every chunk.
+    `include_obfuscation` has no effect."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False  # OpenAI's client sends it
+    continuous_usage_stats: bool = False
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to continue one or more prompts.
+
+    `prompt` is a text, token ids, or a list of either. `temperature` 0 always chooses the most likely token.
+    `logprobs` is the number of most likely tokens to report at each position. `best_of` continuations of each prompt
+    are generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` keeps so many of the last tokens
+    of a prompt; -1 keeps as many as fit into the context together with `max_tokens`."""
+
+    prompt: str | list[str | int | list[int]]
+    model: str | None = None
+    max_tokens: Annotated[int, Meta(ge=0, le=2**20)] | None = DEFAULTS.max_tokens
+    min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens
+    temperature: Annotated[float, Meta(ge=0, le=100)] | None = DEFAULTS.temperature
+    top_p: Share | None = DEFAULTS.top_p
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = DEFAULTS.top_k
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = DEFAULTS.min_p
+    typical_p: Share | None = DEFAULTS.typical_p
+    n: Several | None = 1
+    best_of: Several | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    logprobs: Alternatives | None = None
+    prompt_logprobs: Alternatives | None = None
+    echo: bool | None = False
+    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    presence_penalty: Penalty | None = DEFAULTS.presence_penalty
+    frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
+    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    return_token_ids: bool = False
+    add_special_tokens: bool = True
+    skip_special_tokens: Literal[True] = True
+    spaces_between_special_tokens: bool = True
+    priority: Annotated[int, Meta(ge=0, le=0)] = 0
+    cache_salt: str | None = None
+    user: str | None = None
+    request_id: str | None = None
+    # These are not supported. They are declared so that a client that sends them gets a clear error.
+    suffix: None = None
+    response_format: dict[str, Any] | None = None
+    structured_outputs: None = None
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    """The log-probabilities of a choice's tokens. `text_offset` is where each token begins in the text, in
+    characters."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One continuation, or a piece of it in a stream. `stop_reason` is the stop string or stop token id that ended it.
+    Token ids are sent with `return_token_ids`."""
+
+    index: int
+    text: str
+    logprobs: Logprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    stop_reason: str | int | None
+    prompt_logprobs: list[dict[str, Any] | None] | None = None
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+
+
+class CompletionUsage(msgspec.Struct, frozen=True):
+    """Token counts of a request, over all of its prompts and continuations."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: dict[str, int]
+
+
+class CompletionReply(msgspec.Struct, frozen=True):
+    """The continuations of all prompts, or one chunk of a stream."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: CompletionUsage | None = None
+    object: str = "text_completion"
+    system_fingerprint: str | None = None
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": "cmpl-5d1c",
+    "created": 1745383065,
+    "model": "demo-text-lstm",
+    "choices": [
+        {"index": 0, "text": " a time there was", "logprobs": None, "finish_reason": "length", "stop_reason": None}
+    ],
+    "usage": {
+        "prompt_tokens": 3,
+        "completion_tokens": 16,
+        "total_tokens": 19,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    },
+    "object": "text_completion",
+    "system_fingerprint": None,
+}
+STREAM_EXAMPLE = (
+    'data: {"id":"cmpl-5d1c","object":"text_completion","created":1745383065,"model":"demo-text-lstm",'
+    '"system_fingerprint":null,"choices":[{"index":0,"text":" a","logprobs":null,"finish_reason":null,'
+    '"stop_reason":null}],"usage":null}\n\ndata: [DONE]\n\n'
+)

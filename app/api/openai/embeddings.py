@@ -1,0 +1,140 @@
+"""`POST /v1/embeddings`: embeddings in OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+import sys
+from array import array
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
+from app.api.http.fields import Truncation, Usage
+from app.api.http.presence import attended
+from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.services import services_of
+from app.api.openapi.describe import Noted, reads, replies
+from app.inference.inputs import LengthPolicy
+from app.inference.service import Ask, ScoredBatch
+
+router = APIRouter(tags=["embeddings"])
+INLINE = 4000  # numbers; a reply with more of them is encoded in a thread, so that it does not block the event loop
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to embed one or more inputs.
+
+    `input` is a text, token ids, or a list of these. For a version that reads numbers it is an array of numbers with
+    the axes batch, time and feature. `dimensions` keeps only the first numbers of each vector and scales them to unit
+    length again. With `encoding_format` base64, each vector is little-endian float32 in base64.
+    `truncate_prompt_tokens` cuts each input to so many tokens; -1 cuts it to the version's context length."""
+
+    input: str | list[str | int | list[int | list[float]]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    truncate_prompt_tokens: Truncation | None = None
+    truncation_side: Literal["left", "right"] = "right"
+    add_special_tokens: bool = True
+    user: str | None = None
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    """The vector of one input: numbers, or base64."""
+
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class EmbeddingReply(msgspec.Struct, frozen=True):
+    """The vectors, in the order of the inputs."""
+
+    model: str
+    data: list[Embedding]
+    usage: Usage
+    object: str = "list"
+
+
+_body = JsonBody(EmbeddingRequest)
+_EXAMPLE: dict[str, Any] = {
+    "model": "demo-sentiment-lstm",
+    "data": [{"index": 0, "embedding": [0.12, -0.98, 0.16], "object": "embedding"}],
+    "usage": {"prompt_tokens": 4, "total_tokens": 4, "completion_tokens": 0, "prompt_tokens_details": None},
+    "object": "list",
+}
+
+
+@router.post(
+    "/v1/embeddings",
+    operation_id="create_embedding",
+    summary="Embed texts or numeric sequences",
+    description="Returns a vector for each input, from any version: the mean of its last hidden vectors, scaled to "
+    "unit length.",
+    response_model=None,
+    openapi_extra=reads(
+        EmbeddingRequest,
+        two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]},
+        numbers=Noted(
+            {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
+            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
+        ),
+    ),
+    responses=replies(EmbeddingReply, _EXAMPLE),
+)
+async def create_embedding(request: Request) -> Response:
+    body = await _body.read(request)
+    caller, inference = Caller.read(request, body.model), services_of(request).inference
+    ask = Ask(
+        caller.reference,
+        await inference.items(body.input, "input"),
+        caller.principal,
+        caller.seconds,
+        LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
+    )
+    scored = await attended(request, inference.embed(ask, body.dimensions or 0))
+    if len(scored.rows) * len(scored.rows[0]) <= INLINE:
+        return _reply(ask.reference, scored, [_embedding(i, row, body) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
+
+
+def _long_reply(body: EmbeddingRequest, reference: str, scored: ScoredBatch) -> Response:
+    # Encoded vector by vector: msgspec holds the GIL for the whole of a call, and one call over all vectors would
+    # block the event loop even from another thread.
+    data = [msgspec.Raw(msgspec.json.encode(_embedding(i, row, body))) for i, row in enumerate(scored.rows)]
+    return _reply(reference, scored, data)
+
+
+def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
+    """`data` holds an Embedding for each input, or its JSON."""
+    tokens = sum(scored.lengths)
+    headers = answer_headers(scored.served.ref, tokens, scored.timing)
+    return JsonReply(EmbeddingReply(reference, data, Usage(tokens, tokens)), headers)
+
+
+def _embedding(index: int, row: list[float], body: EmbeddingRequest) -> Embedding:
+    if body.dimensions is not None:
+        row = _cut(row, body.dimensions)
+    return Embedding(index, _base64(row) if body.encoding_format == "base64" else row)
+
+
+def _cut(row: list[float], dimensions: int) -> list[float]:
+    """The first `dimensions` numbers, scaled to unit length."""
+    cut = row[:dimensions]
+    length = math.sqrt(math.fsum(x * x for x in cut)) or 1.0
+    return [x / length for x in cut]
+
+
+def _base64(row: list[float]) -> str:
+    """Little-endian float32 in base64, as OpenAI's clients decode it."""
+    numbers = array("f", row)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode("ascii")

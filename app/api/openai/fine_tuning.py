@@ -1,0 +1,249 @@
+"""`/v1/fine_tuning/jobs`: training jobs in OpenAI's shapes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, Header, Request
+from starlette.responses import Response
+
+from app.api.http.auth import Principal
+from app.api.http.bodies import JsonBody
+from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
+from app.api.openai.fine_tuning_objects import (
+    CheckpointList,
+    EventList,
+    JobList,
+    JobObject,
+    checkpoint_object,
+    event_object,
+    job_object,
+)
+from app.api.openapi.describe import COMMON, Noted, reads, replies
+from app.api.openapi.parameters import FILE_ID, JOB_ID
+from app.errors import InvalidRequest
+from app.jobs.parsing import parse
+from app.jobs.request import JobRequest
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["training"])
+
+METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+FOUND = (*COMMON, 404)
+_body: JsonBody[Any] = JsonBody(cast(Any, dict[str, Any]))
+
+EXAMPLE: dict[str, Any] = {
+    "id": JOB_ID,
+    "object": "fine_tuning.job",
+    "created_at": 1745383065,
+    "finished_at": None,
+    "error": None,
+    "fine_tuned_model": None,
+    "hyperparameters": {"n_epochs": 5, "batch_size": "auto", "learning_rate_multiplier": "auto"},
+    "model": "lstm",
+    "organization_id": "local",
+    "result_files": [],
+    "seed": 1,
+    "status": "queued",
+    "trained_tokens": None,
+    "training_file": FILE_ID,
+    "validation_file": None,
+    "estimated_finish": None,
+    "integrations": None,
+    "metadata": {"team": "support"},
+    "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}},
+    "suffix": "reviews",
+    "user_provided_suffix": "reviews",
+    "task": "classification",
+    "phase": "waiting",
+    "progress": 0.0,
+    "attempt": 0,
+    "priority": 0,
+    "started_at": None,
+    "columns": {},
+    "validation_split": 0.1,
+    "publish": {"name": "reviews", "alias": None, "expected_version": None},
+    "training": {"epochs": 5},
+}
+_EVENT = {
+    "id": "ftevent-77a1b2c3d4e5f60718293a4b",
+    "object": "fine_tuning.job.event",
+    "created_at": 1745383070,
+    "level": "info",
+    "message": "Step 100/400: training loss=0.4211",
+    "type": "metrics",
+    "data": {"step": 100, "total_steps": 400, "train_loss": 0.4211},
+}
+_CHECKPOINT = {
+    "id": "ftckpt-19c0d1e2f30415263748596a",
+    "object": "fine_tuning.job.checkpoint",
+    "created_at": 1745383090,
+    "fine_tuned_model_checkpoint": "ftckpt-19c0d1e2f30415263748596a",
+    "fine_tuning_job_id": EXAMPLE["id"],
+    "step_number": 200,
+    "metrics": {"step": 200, "train_loss": 0.39, "valid_loss": 0.44},
+}
+
+_FILE_FIRST = "replace training_file by the id of a file from POST /v1/files or GET /v1/files"
+
+
+async def job_request(request: Request) -> JobRequest:
+    """A dependency: the validated request body."""
+    return parse(await _body.read(request))
+
+
+@router.post(
+    "",
+    operation_id="create_fine_tuning_job",
+    summary="Create a training job",
+    description=(
+        "Queues a training job. `model` is an architecture to train from scratch (rnn, lstm, gru or transformer) or a "
+        "model reference to fine-tune. Only `model` and `training_file` are required. A repeated request with the same "
+        "`Idempotency-Key` returns the job that the first one created."
+    ),
+    response_model=None,
+    openapi_extra=reads(
+        JobRequest,
+        least=Noted({"model": "lstm", "training_file": FILE_ID}, f"Required fields only; {_FILE_FIRST}"),
+        more=Noted(
+            {
+                "model": "transformer",
+                "training_file": FILE_ID,
+                "task": "classification",
+                "suffix": "reviews",
+                "seed": 1,
+                "publish": {"alias": "champion"},
+                "training": {"epochs": 5, "layers": 4, "width": 256},
+            },
+            f"With options; {_FILE_FIRST}",
+        ),
+    ),
+    responses=replies(JobObject, EXAMPLE, FOUND),
+)
+def create(
+    services: ServicesDep,
+    principal: Principal,
+    body: Annotated[JobRequest, Depends(job_request)],
+    idempotency_key: Annotated[str | None, Header()] = None,
+    x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    count = x_stainless_retry_count or ""  # OpenAI's client counts its retries here
+    retries = int(count) if count.isdecimal() and len(count) < 6 else 0
+    return JsonReply(job_object(services.jobs.create(body, principal, idempotency_key, retries)))
+
+
+@router.get(
+    "",
+    operation_id="list_fine_tuning_jobs",
+    summary="List training jobs",
+    description=(
+        "Returns the newest job first. `metadata[key]=value`, which can be repeated, selects the jobs with these "
+        "pairs; `metadata=null` selects those without metadata."
+    ),
+    response_model=None,
+    responses=replies(JobList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
+)
+def list_(
+    request: Request, services: ServicesDep, principal: Principal, after: str | None = None, limit: int = 20
+) -> Response:
+    pairs, without = metadata_filter(request)
+    page = services.jobs.list(principal, after=after, limit=limit, metadata=pairs, without_metadata=without)
+    return JsonReply(JobList("list", [job_object(job) for job in page.items], page.has_more))
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="retrieve_fine_tuning_job",
+    summary="Retrieve a training job",
+    response_model=None,
+    responses=replies(JobObject, EXAMPLE, FOUND),
+)
+def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    """Returns the status, progress and settings of a job, and the version that it made or the error that ended it."""
+    return JsonReply(job_object(services.jobs.get(job_id, principal)))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    operation_id="cancel_fine_tuning_job",
+    summary="Cancel a training job",
+    description=(
+        "Ends a job without publishing a version. Fails with `invalid_job_state` if the job has succeeded or failed; "
+        "cancelling a cancelled job again has no effect."
+    ),
+    response_model=None,
+    responses=replies(JobObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, FOUND),
+)
+def cancel(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    return JsonReply(job_object(services.jobs.cancel(job_id, principal)))
+
+
+@router.post(
+    "/{job_id}/pause",
+    operation_id="pause_fine_tuning_job",
+    summary="Pause a training job",
+    description="Stops a queued or running job at its current step until it is resumed.",
+    response_model=None,
+    responses=replies(JobObject, EXAMPLE | {"status": "paused"}, FOUND),
+)
+def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    return JsonReply(job_object(services.jobs.pause(job_id, principal)))
+
+
+@router.post(
+    "/{job_id}/resume",
+    operation_id="resume_fine_tuning_job",
+    summary="Resume a training job",
+    response_model=None,
+    responses=replies(JobObject, EXAMPLE, FOUND),
+)
+def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    """Continues a paused job where it stopped. The weights are the same as without the pause."""
+    return JsonReply(job_object(services.jobs.resume(job_id, principal)))
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="list_fine_tuning_events",
+    summary="List the events of a training job",
+    description="Returns the newest event first: messages, and the metrics of steps (`type` is `metrics`).",
+    response_model=None,
+    responses=replies(EventList, {"object": "list", "data": [_EVENT], "has_more": True}, FOUND),
+)
+def events(
+    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 20
+) -> Response:
+    page = services.jobs.events(job_id, principal, after=after, limit=limit)
+    return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))
+
+
+@router.get(
+    "/{job_id}/checkpoints",
+    operation_id="list_fine_tuning_checkpoints",
+    summary="List the checkpoints of a training job",
+    description="Returns the latest checkpoint first. A checkpoint can be used as a model while it is kept.",
+    response_model=None,
+    responses=replies(CheckpointList, {"object": "list", "data": [_CHECKPOINT], "has_more": False}, FOUND),
+)
+def checkpoints(
+    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 10
+) -> Response:
+    page = services.jobs.checkpoints(job_id, principal, after=after, limit=limit)
+    data = [checkpoint_object(item) for item in page.items]
+    ends = (data[0].id, data[-1].id) if data else (None, None)
+    return JsonReply(CheckpointList("list", data, page.has_more, *ends))
+
+
+def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
+    """The pairs of `metadata[key]=value` in the query, and whether it has `metadata=null`. Raises InvalidRequest."""
+    pairs: dict[str, str] = {}
+    without = False
+    for name, value in request.query_params.multi_items():
+        if match := METADATA.fullmatch(name):
+            pairs[match[1]] = value
+        elif name == "metadata":
+            if value != "null":
+                raise InvalidRequest("metadata must be metadata[key]=value or metadata=null", param="metadata")
+            without = True
+    return pairs, without

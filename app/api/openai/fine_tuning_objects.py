@@ -1,0 +1,203 @@
+"""The JSON objects of training jobs, in OpenAI's shapes. Every field is always present."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.jobs.records import Job, JobCheckpoint, JobEvent
+
+AUTO = "auto"
+FIGURES = (
+    "train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy", "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)  # fmt: skip
+
+
+class JobError(msgspec.Struct, frozen=True):
+    """Why a job failed. `code` is for programs: invalid_training_file, invalid_validation_file, diverged,
+    out_of_memory, …"""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class JobObject(msgspec.Struct, frozen=True):
+    """A training job.
+
+    `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
+    `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` holds the requested settings and,
+    once training has begun, those that were chosen automatically. `progress` grows from 0 to 1.
+    """
+
+    id: str
+    object: str
+    created_at: int
+    finished_at: int | None
+    error: JobError | None
+    fine_tuned_model: str | None
+    hyperparameters: dict[str, Any]
+    model: str
+    organization_id: str
+    result_files: list[str]
+    seed: int
+    status: str
+    trained_tokens: int | None
+    training_file: str
+    validation_file: str | None
+    estimated_finish: int | None
+    integrations: list[Any] | None
+    metadata: dict[str, str] | None
+    method: dict[str, Any] | None
+    suffix: str | None
+    user_provided_suffix: str | None
+    task: str | None
+    phase: str
+    progress: float
+    attempt: int
+    priority: int
+    started_at: int | None
+    columns: dict[str, str]
+    validation_split: float
+    publish: dict[str, Any]
+    training: dict[str, Any]
+
+
+class EventObject(msgspec.Struct, frozen=True):
+    """An event of a job. `data` of a metrics event holds the metrics of one step."""
+
+    id: str
+    object: str
+    created_at: int
+    level: str
+    message: str
+    type: str
+    data: dict[str, Any]
+
+
+class CheckpointObject(msgspec.Struct, frozen=True):
+    """A checkpoint of a job. `fine_tuned_model_checkpoint` can be sent as `model` in requests."""
+
+    id: str
+    object: str
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: dict[str, float | None]
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """A page of jobs."""
+
+    object: str
+    data: list[JobObject]
+    has_more: bool
+
+
+class EventList(msgspec.Struct, frozen=True):
+    """A page of events."""
+
+    object: str
+    data: list[EventObject]
+    has_more: bool
+
+
+class CheckpointList(msgspec.Struct, frozen=True):
+    """A page of checkpoints."""
+
+    object: str
+    data: list[CheckpointObject]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+def job_object(job: Job) -> JobObject:
+    chosen = hyperparameters(job)
+    error = job.error
+    return JobObject(
+        id=job.id,
+        object="fine_tuning.job",
+        created_at=int(job.created_at),
+        finished_at=_seconds(job.finished_at),
+        error=JobError(str(error.get("code")), str(error.get("message")), error.get("param")) if error else None,
+        fine_tuned_model=job.fine_tuned_model,
+        hyperparameters=chosen,
+        model=job.model,
+        organization_id=job.owner,
+        result_files=[str(id_) for id_ in job.result_files],
+        seed=job.seed,
+        status=job.public_status,
+        trained_tokens=job.trained_tokens,
+        training_file=job.training_file,
+        validation_file=job.validation_file,
+        estimated_finish=None if job.lost else _seconds(job.estimated_finish),
+        integrations=None,
+        metadata=job.meta,
+        method={"type": "supervised", "supervised": {"hyperparameters": chosen}},
+        suffix=job.request.get("suffix"),
+        user_provided_suffix=job.request.get("suffix"),
+        task=job.request.get("task") or _network(job).get("task"),
+        phase=job.public_phase,
+        progress=job.progress,
+        attempt=job.attempt,
+        priority=job.priority,
+        started_at=_seconds(job.started_at),
+        columns=dict(job.request.get("columns") or {}),
+        validation_split=float(job.request.get("validation_split", 0.1)),
+        publish={
+            "name": job.publish_name,
+            "alias": job.publish_alias,
+            "expected_version": job.publish_expected_version,
+        },
+        training=dict(job.request.get("training") or {}),
+    )
+
+
+def hyperparameters(job: Job) -> dict[str, Any]:
+    """The requested settings, and those that were chosen automatically. OpenAI's three are always present."""
+    requested = dict(job.request.get("training") or {})
+    chosen = {k: v for k, v in job.settled.items() if isinstance(v, str | int | float | bool)}
+    settings = chosen | requested
+    epochs = settings.pop("epochs", None)
+    of_openai = {"n_epochs": epochs, "batch_size": None, "learning_rate_multiplier": None}
+    return {name: AUTO if value is None else value for name, value in (of_openai | settings).items()}
+
+
+def event_object(event: JobEvent) -> EventObject:
+    return EventObject(
+        id=event.id,
+        object="fine_tuning.job.event",
+        created_at=int(event.created_at),
+        level=event.level,
+        message=event.message,
+        type=event.type,
+        data=event.data,
+    )
+
+
+def checkpoint_object(checkpoint: JobCheckpoint) -> CheckpointObject:
+    metrics: dict[str, float | None] = {"step": checkpoint.step, **dict.fromkeys(FIGURES)}
+    figures: dict[str, float | None] = {k: v for k, v in checkpoint.metrics.items() if isinstance(v, int | float)}
+    return CheckpointObject(
+        id=checkpoint.id,
+        object="fine_tuning.job.checkpoint",
+        created_at=int(checkpoint.created_at),
+        fine_tuned_model_checkpoint=checkpoint.id,
+        fine_tuning_job_id=checkpoint.job_id,
+        step_number=checkpoint.step,
+        metrics=metrics | figures,
+    )
+
+
+def _network(job: Job) -> Mapping[str, Any]:
+    model = job.settled.get("model")
+    return model if isinstance(model, dict) else {}
+
+
+def _seconds(time: float | None) -> int | None:
+    return None if time is None else int(time)

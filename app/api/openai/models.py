@@ -1,0 +1,140 @@
+"""`/v1/models`: models by name and ready versions as `name:number`, in OpenAI's shapes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from app.api.http.auth import Principal
+from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
+from app.api.openapi.describe import COMMON, replies
+from app.errors import InvalidRequest, NotFound
+from app.registry.catalog import Entry
+from app.registry.records import ModelReference, Version
+from app.registry.service import CATALOG_LIMIT, Registry
+
+router = APIRouter(tags=["models"])
+
+
+class ModelCard(msgspec.Struct, frozen=True):
+    """A model or a version. `id` can be sent as `model` in requests; `version` is the version that it refers to now."""
+
+    id: str
+    created: int
+    owned_by: str
+    task: str
+    architecture: str
+    version: int
+    aliases: list[str]
+    digest: str
+    parameters: int
+    object: str = "model"
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """A page of models and versions."""
+
+    data: list[ModelCard]
+    has_more: bool = False
+    object: str = "list"
+
+
+class ModelDeleted(msgspec.Struct, frozen=True):
+    """The version that was deleted."""
+
+    id: str
+    deleted: bool = True
+    object: str = "model"
+
+
+_CARD: dict[str, Any] = {
+    "id": "demo-sentiment-lstm:1",
+    "created": 1745383065,
+    "owned_by": "local",
+    "task": "classification",
+    "architecture": "lstm",
+    "version": 1,
+    "aliases": ["champion"],
+    "digest": "0" * 64,
+    "parameters": 412000,
+    "object": "model",
+}
+
+
+@router.get(
+    "/v1/models",
+    operation_id="list_models",
+    summary="List models",
+    description=(
+        "Returns every model that this key may use, by its name, and each of its ready versions, as name:number. For "
+        "the next page, send the last id of this one as `after`."
+    ),
+    response_model=None,
+    responses=replies(ModelList, {"data": [_CARD], "has_more": False, "object": "list"}, COMMON),
+)
+async def list_models(
+    services: ServicesDep, principal: Principal, after: str | None = None, limit: int = CATALOG_LIMIT
+) -> Response:
+    page = await asyncio.to_thread(services.registry.catalog, principal, after=after, limit=limit)
+    return JsonReply(ModelList([_card(entry.id, entry) for entry in page.items], page.has_more))
+
+
+@router.get(
+    "/v1/models/{model:path}",
+    operation_id="retrieve_model",
+    summary="Retrieve the version of a model reference",
+    description=(
+        "Returns the version that a model reference refers to now. `model` is name, name:3, name@alias, name@sha256:… "
+        "or the id of a job's checkpoint, ftckpt-…."
+    ),
+    response_model=None,
+    responses=replies(ModelCard, _CARD, (*COMMON, 404)),
+)
+async def retrieve_model(model: str, services: ServicesDep, principal: Principal) -> Response:
+    version = await asyncio.to_thread(services.registry.resolve, model, principal)
+    return JsonReply(_card(model, version))
+
+
+@router.delete(
+    "/v1/models/{model:path}",
+    operation_id="delete_model",
+    summary="Delete a version",
+    description="`model` is name:number. Fails with `version_in_use` while an alias points at the version.",
+    response_model=None,
+    responses=replies(
+        ModelDeleted, {"id": "demo-sentiment-lstm:1", "deleted": True, "object": "model"}, (*COMMON, 404)
+    ),
+)
+async def delete_model(model: str, services: ServicesDep, principal: Principal) -> Response:
+    await asyncio.to_thread(_delete, services.registry, model, principal)
+    return JsonReply(ModelDeleted(model))
+
+
+def _delete(registry: Registry, model: str, principal: str) -> None:
+    try:
+        reference = ModelReference.parse(model)
+    except InvalidRequest as error:
+        raise NotFound(error.message, code="model_not_found", param="model") from None
+    if reference.version is None:
+        registry.resolve(model, principal)  # raises NotFound for an unknown model, before the complaint about its form
+        raise InvalidRequest(f"model must name the version to delete: {reference.name}:<number>", param="model")
+    registry.delete_version(reference.name, reference.version, principal)
+
+
+def _card(id_: str, version: Version | Entry) -> ModelCard:
+    return ModelCard(
+        id_,
+        int(version.created_at),
+        version.owner,
+        version.task,
+        version.architecture,
+        version.version,
+        list(version.aliases),
+        version.digest,
+        version.parameters,
+    )

@@ -1,0 +1,203 @@
+"""`/v1/uploads`: large files that are uploaded in parts, in OpenAI's shapes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from app.api.http.auth import Principal
+from app.api.http.bodies import JsonBody
+from app.api.http.forms import Form, read_form
+from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
+from app.api.openai.files import EXAMPLE as FILE_EXAMPLE
+from app.api.openai.files import FileObject, file_object
+from app.api.openapi.describe import COMMON, Noted, reads, replies
+from app.api.openapi.parameters import PART_IDS, UPLOAD_ID
+from app.errors import InvalidRequest
+from app.files.uploads import MOST_PARTS, Upload, Uploads
+
+router = APIRouter(prefix="/v1/uploads", tags=["files"])
+FOUND = (*COMMON, 404)
+_PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in the order in which to join the parts"
+
+
+class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the file expires: `seconds` after its creation."""
+
+    seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
+    anchor: str = "created_at"
+
+
+class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to begin an upload. `bytes` is the size of the whole file."""
+
+    bytes: int
+    filename: Annotated[str, Meta(min_length=1, max_length=1024)]
+    purpose: str
+    mime_type: str | None = None
+    expires_after: Expiry | None = None
+
+
+class CompleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to join the parts of an upload. `md5` is the checksum of the whole file, which is verified."""
+
+    part_ids: Annotated[list[str], Meta(min_length=1, max_length=MOST_PARTS, description=_PARTS_FROM)]
+    md5: str | None = None
+
+
+class UploadObject(msgspec.Struct, frozen=True):
+    """An upload. `status` is pending, completed, cancelled or expired; `file` is set when it is completed."""
+
+    id: str
+    object: str
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: str
+    status: str
+    file: FileObject | None
+
+
+class PartObject(msgspec.Struct, frozen=True):
+    """A part of an upload."""
+
+    id: str
+    object: str
+    created_at: int
+    upload_id: str
+
+
+_EXAMPLE: dict[str, Any] = {
+    "id": UPLOAD_ID,
+    "object": "upload",
+    "bytes": 482133,
+    "created_at": 1745383065,
+    "expires_at": 1745386665,
+    "filename": "reviews.csv",
+    "purpose": "fine-tune",
+    "status": "pending",
+    "file": None,
+}
+_PART: dict[str, Any] = {
+    "id": PART_IDS[0],
+    "object": "upload.part",
+    "created_at": 1745383066,
+    "upload_id": _EXAMPLE["id"],
+}
+_PART_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": {"data": {"type": "string", "format": "binary"}},
+                },
+                "example": {"data": "(bytes)"},
+            }
+        },
+    }
+}
+_begin_body, _complete_body = JsonBody(UploadRequest), JsonBody(CompleteRequest)
+
+
+async def upload_request(request: Request) -> UploadRequest:
+    return await _begin_body.read(request)
+
+
+async def complete_request(request: Request) -> CompleteRequest:
+    return await _complete_body.read(request)
+
+
+@router.post(
+    "",
+    operation_id="create_upload",
+    summary="Begin an upload in parts",
+    description="Begins the upload of a file that is too large for one request. An upload expires after an hour.",
+    response_model=None,
+    openapi_extra=reads(UploadRequest, begin={"bytes": 482133, "filename": "reviews.csv", "purpose": "fine-tune"}),
+    responses=replies(UploadObject, _EXAMPLE, COMMON),
+)
+def create(
+    services: ServicesDep, principal: Principal, body: Annotated[UploadRequest, Depends(upload_request)]
+) -> Response:
+    expiry = body.expires_after
+    if expiry is not None and expiry.anchor != "created_at":
+        raise InvalidRequest("expires_after.anchor must be created_at", param="expires_after")
+    upload = Uploads(services.files).begin(
+        principal, body.filename, body.purpose, body.bytes, expiry.seconds if expiry else None
+    )
+    return JsonReply(upload_object(upload))
+
+
+@router.post(
+    "/{upload_id}/parts",
+    operation_id="add_upload_part",
+    summary="Upload a part",
+    description="Adds a part to an upload. Parts may be sent in any order, and several at the same time.",
+    response_model=None,
+    openapi_extra=_PART_FORM,
+    responses=replies(PartObject, _PART, FOUND),
+)
+def add_part(
+    services: ServicesDep, principal: Principal, upload_id: str, form: Annotated[Form, Depends(read_form)]
+) -> Response:
+    form.check_names(("data",))
+    limit = services.settings.max_upload_bytes
+    part = Uploads(services.files).add_part(upload_id, principal, form.file("data").pieces(), limit)
+    return JsonReply(PartObject(part.id, "upload.part", int(part.created_at), part.upload_id))
+
+
+@router.post(
+    "/{upload_id}/complete",
+    operation_id="complete_upload",
+    summary="Join the parts into a file",
+    response_model=None,
+    openapi_extra=reads(
+        CompleteRequest,
+        join=Noted({"part_ids": list(PART_IDS)}, "Use the ids that POST /v1/uploads/{upload_id}/parts returned"),
+    ),
+    responses=replies(UploadObject, _EXAMPLE | {"status": "completed", "file": FILE_EXAMPLE}, FOUND),
+)
+def complete(
+    services: ServicesDep,
+    principal: Principal,
+    upload_id: str,
+    body: Annotated[CompleteRequest, Depends(complete_request)],
+) -> Response:
+    """Joins the parts, in the order of `part_ids`, into a file. Fails if `md5` is not the checksum of that file."""
+    upload = Uploads(services.files).complete(upload_id, principal, body.part_ids, body.md5)
+    return JsonReply(upload_object(upload))
+
+
+@router.post(
+    "/{upload_id}/cancel",
+    operation_id="cancel_upload",
+    summary="Cancel an upload",
+    response_model=None,
+    responses=replies(UploadObject, _EXAMPLE | {"status": "cancelled"}, FOUND),
+)
+def cancel(services: ServicesDep, principal: Principal, upload_id: str) -> Response:
+    """Discards the parts of an upload. No more parts can be added."""
+    return JsonReply(upload_object(Uploads(services.files).cancel(upload_id, principal)))
+
+
+def upload_object(upload: Upload) -> UploadObject:
+    return UploadObject(
+        id=upload.id,
+        object="upload",
+        bytes=upload.plan.bytes,
+        created_at=int(upload.created_at),
+        expires_at=int(upload.expires_at),
+        filename=upload.filename,
+        purpose=upload.plan.purpose,
+        status=upload.status,
+        file=file_object(upload.file) if upload.file else None,
+    )

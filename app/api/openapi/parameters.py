@@ -1,0 +1,69 @@
+"""Descriptions and examples of parameters by name, for the OpenAPI document. The examples work with the demo's models.
+
+Swagger UI fills in and sends every `example` of a parameter, so only required parameters have one. Optional parameters
+have `examples` in their schema, which it shows but does not send.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
+FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
+JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
+UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
+PART_IDS = ("part-1b2c3d4e5f60718293a4b5c6", "part-3d4e5f60718293a4b5c6d7e8")
+
+REQUIRED: dict[str, tuple[Any, str]] = {
+    "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists them"),
+    "model": (f"{MODEL}:1", "A model reference; `GET /v1/models` lists them"),
+    "version": (1, "The number of a version; `GET /v1/registry/models/{name}/versions` lists them"),
+    "alias": ("champion", "An alias of the model; `PUT` creates it"),
+    "path": ("metrics.json", "One of the version's `files`"),
+    "file_id": (FILE_ID, "The id of a file, from `GET /v1/files` or `POST /v1/files`"),
+    "job_id": (JOB_ID, "The id of a job, from `GET /v1/fine_tuning/jobs` or `POST /v1/fine_tuning/jobs`"),
+    "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
+    "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
+}
+OPTIONAL: dict[str, tuple[Any, str]] = {
+    "limit": (20, "The most items to return"),
+    "order": ("asc", "asc or desc"),
+    "purpose": ("fine-tune", "Returns only files with this purpose"),
+    "search": ("sentiment", "A part of the model's name"),
+    "query": ("sentiment", "A part of the model's name"),
+    "model": (MODEL, "Returns only versions of this model"),
+    "task": ("classification", "Returns only this task: classification, multilabel, regression or generation"),
+    "architecture": ("lstm", "Returns only this architecture: rnn, lstm, gru or transformer"),
+    "status": ("ready", "Returns only versions with this status: pending, ready, failed or deleted"),
+    "alias": ("champion", "Returns only versions that this alias points at"),
+    "job_id": (JOB_ID, "Returns only the version that this job made; an id from `GET /v1/fine_tuning/jobs`"),
+    "metric": ("test.accuracy", "Returns only versions with this metric, a path in `metrics`"),
+    "minimum": (0.5, "The lowest value of the metric"),
+    "maximum": (1.0, "The highest value of the metric"),
+    "expected_version": (1, "The version that the alias must point at now"),
+    "idempotency-key": (
+        "reviews-of-may",
+        "A key of your choice; a request that repeats it returns the first job",
+    ),
+}
+
+
+def illustrate(operation: dict[str, Any]) -> None:
+    """Add an example and a description to each parameter of an operation that has none of its own."""
+    for parameter in operation.get("parameters", ()):
+        name, required = parameter["name"], parameter["required"]
+        entry = _next_page(operation) if name == "after" else (REQUIRED if required else OPTIONAL).get(name)
+        if entry is None:
+            continue
+        example, meaning = entry
+        if required:
+            parameter.setdefault("example", example)
+        else:
+            parameter["schema"].setdefault("examples", [example])
+        parameter.setdefault("description", meaning)
+
+
+def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
+    """The `after` that follows the page in the example of the reply."""
+    page = operation["responses"]["200"]["content"]["application/json"]["example"]
+    return page["data"][-1]["id"], "The last id of the previous page"

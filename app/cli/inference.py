@@ -1,0 +1,144 @@
+"""`classify` and `generate`. Knows the two requests and how a person wants to read the replies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import settings
+from app.cli.output import Json, clean, connect, print_json, table
+from app.errors import InvalidRequest
+
+Model = Annotated[str | None, typer.Option("--model", "-m", help="name, name:3, name@alias. [default: DEFAULT_MODEL]")]
+CHUNK = 256  # texts a request, when many are read from a file
+
+
+def register(program: typer.Typer) -> None:
+    program.command()(classify)
+    program.command()(generate)
+
+
+def chosen_model(model: str | None) -> str:
+    found = model or settings.load().default_model
+    if not found:
+        raise InvalidRequest("say which model: --model NAME (`ostinato models` lists them)")
+    return found
+
+
+def classify(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; none: one a line from the standard input.")] = None,
+    model: Model = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one a line.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Show this many labels a text.")] = None,
+    pair: Annotated[bool, typer.Option("--pair", help="The two texts are one pair.")] = False,
+    truncate: Annotated[bool, typer.Option("--truncate", help="Cut over-long texts instead of refusing them.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Classify texts (or score them, with a regression)."""
+    reference = chosen_model(model)
+    inputs: list[Any] = _texts(texts, file)
+    if pair:
+        if len(inputs) != 2:
+            raise InvalidRequest(f"--pair needs two texts, not {len(inputs)}")
+        inputs = [{"text": inputs[0], "text_pair": inputs[1]}]
+    extra = {"top_k": top_k, "truncate_prompt_tokens": -1 if truncate else None}
+    body = {"model": reference, **{k: v for k, v in extra.items() if v is not None}}
+    with connect() as client:
+        replies = [
+            client.post("/v1/classify", {**body, "input": inputs[start : start + CHUNK]})
+            for start in range(0, len(inputs), CHUNK)
+        ]
+    if as_json:
+        print_json(_joined(replies))
+        return
+    items = [item for reply in replies for item in reply["data"]]
+    rows = [(*verdict(item, top_k), _short(text)) for item, text in zip(items, inputs, strict=True)]
+    table(["label", "score", "text"], rows)
+
+
+def _texts(texts: list[str] | None, file: Path | None) -> list[str]:
+    if texts:
+        return texts
+    try:
+        lines = (file.read_text(encoding="utf-8") if file else sys.stdin.read()).split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"cannot read {file or 'the standard input'}: {error}") from None
+    found = [line for line in lines if line.strip()]
+    if not found:
+        raise InvalidRequest("there is no text to classify")
+    return found
+
+
+def _joined(replies: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several replies as one, as if the texts had been sent at once."""
+    whole = dict(replies[0])
+    data = [item for reply in replies for item in reply["data"]]
+    whole["data"] = [{**item, "index": index} for index, item in enumerate(data)]
+    whole["usage"] = {
+        key: sum(reply["usage"][key] for reply in replies)
+        for key, value in (replies[0].get("usage") or {}).items()
+        if isinstance(value, int)
+    }
+    return whole
+
+
+def verdict(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
+    """What is said of one text, and with which score."""
+    if item.get("value") is not None:
+        return "", f"{item['value']:.4f}"
+    scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
+    if item.get("labels") is not None and not top_k:
+        return " ".join(item["labels"]) or "-", " ".join(f"{scores.get(label, 0.0):.3f}" for label in item["labels"])
+    if top_k and scores:
+        return " ".join(scores), " ".join(f"{score:.3f}" for score in scores.values())
+    best = scores.get(item["label"], max(item.get("probs") or [0.0]))
+    return str(item["label"]), f"{best:.3f}"
+
+
+def _short(text: Any, width: int = 70) -> str:
+    shown = " | ".join(text.values()) if isinstance(text, dict) else str(text)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="The beginning; none: the standard input.")] = None,
+    model: Model = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 128,
+    temperature: Annotated[float | None, typer.Option(help="0 always takes the likeliest token. [default: 1]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Choose among this many tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Choose among the tokens that make up this probability.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Leave out tokens below this share of the likeliest.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: repeat less.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat a draw exactly.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be given several times.")] = None,
+    echo: Annotated[bool, typer.Option("--echo", help="Print the beginning too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Continue a text, printed as it comes."""
+    body: dict[str, Any] = {
+        "model": chosen_model(model), "prompt": sys.stdin.read() if prompt is None else prompt,
+        "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+        "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None,
+    }  # fmt: skip
+    body = {name: value for name, value in body.items() if value is not None}
+    with connect() as client:
+        if as_json:
+            print_json(client.post("/v1/completions", {**body, "echo": echo} if echo else body))
+            return
+        if echo:
+            sys.stdout.write(_shown(body["prompt"]))
+        for event in client.stream("/v1/completions", {**body, "stream": True}):
+            for choice in event.get("choices") or []:
+                sys.stdout.write(_shown(choice.get("text") or ""))
+            sys.stdout.flush()
+    print()
+
+
+def _shown(text: str) -> str:
+    """Generated text may hold anything: a terminal gets line ends and printable characters only."""
+    if not sys.stdout.isatty():
+        return text
+    return "\n".join(clean(line) for line in text.split("\n"))

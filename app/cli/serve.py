@@ -1,0 +1,99 @@
+"""`up`, and each program by itself: `api`, `engine`, `worker`, `migrate`. Knows their arguments, not their work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from app import settings
+
+Host = Annotated[str | None, typer.Option(help="Address to bind; without keys, loopback only. [default: 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one. [default: 8000]")]
+DataDir = Annotated[
+    str | None, typer.Option("--data-dir", help="Folder for everything kept. [default: ./ostinato-data]")
+]
+OWN_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def register(program: typer.Typer) -> None:
+    program.command()(up)
+    program.command()(api)
+    program.command(context_settings=OWN_ARGUMENTS)(engine)
+    program.command(context_settings=OWN_ARGUMENTS)(worker)
+    program.command()(migrate)
+
+
+def up(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="With an empty registry, train six small models to try.")
+    ] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave out a program that runs elsewhere: engine, api or worker.")
+    ] = None,
+) -> None:
+    """Start the whole service on this machine: API, engine and worker."""
+    from app.launcher import launcher
+
+    chosen = settings.load(host=host, port=port, data_dir=data_dir)
+    raise typer.Exit(launcher.start_up(chosen, demo=demo, without=without or []))
+
+
+def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run one API process."""
+    from app.binding import check_bind
+
+    chosen = settings.load(host=host, port=port, data_dir=data_dir)
+    check_bind(chosen)
+    become("app.api", chosen)
+
+
+def engine(
+    context: typer.Context,
+    data_dir: DataDir = None,
+    number: Annotated[int, typer.Option(min=0, help="Which engine of this data folder.")] = 0,
+) -> None:
+    """Run one engine process; further arguments are those of `python -m app.engine`."""
+    chosen = settings.load(data_dir=data_dir)
+    become("app.engine", chosen, "--socket", str(chosen.socket_dir / f"engine-{number}.sock"), *context.args)
+
+
+def worker(context: typer.Context, data_dir: DataDir = None) -> None:
+    """Run one worker, which takes training jobs from the database."""
+    become("app.worker", settings.load(data_dir=data_dir), *context.args)
+
+
+def migrate(
+    data_dir: DataDir = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing where all is well.")] = False,
+) -> None:
+    """Bring the database to this release's tables; safe at any time, and when several start at once."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.db.database import Database, DatabaseUnavailable, reason
+    from app.errors import Unavailable
+
+    chosen = settings.load(data_dir=data_dir)
+    chosen.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        Database(chosen.database).migrate()
+    except (SQLAlchemyError, DatabaseUnavailable) as error:
+        message = f"the database cannot be prepared: {reason(error)}; is OSTINATO_DATABASE_URL right?"
+        raise Unavailable(message) from None
+    if not quiet:
+        print("the database is up to date")
+
+
+def become(module: str, chosen: settings.Settings, *arguments: str) -> None:
+    """Turn this process into another program, with the settings that were read here."""
+    from app.launcher import launcher
+
+    launcher.prepare_folders(chosen)
+    environment = launcher.child_environment(chosen, os.environ)
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)

@@ -1,0 +1,47 @@
+"""Where one caller finds what the engine said to it. Knows no socket and no message type."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from app.wire import engine as wire
+
+Answer = wire.Scored | wire.Tokens | wire.Finished | wire.Failed
+
+
+class Inbox:
+    """Answers in the order in which they came, each with the tag under which its request was sent."""
+
+    __slots__ = ("_items", "_waiter")
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[int, Answer]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, tag: int, answer: Answer) -> None:
+        self._items.append((tag, answer))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> tuple[int, Answer]:
+        """The next answer. For one reader at a time."""
+        if not self._items:
+            await self._filled()
+        return self._items.popleft()
+
+    async def peek(self) -> Answer:
+        """The next answer, which stays where it is."""
+        await self._filled()
+        return self._items[0][1]
+
+    async def _filled(self) -> None:
+        while not self._items:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None

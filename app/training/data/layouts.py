@@ -1,0 +1,174 @@
+"""Decides what each column of a file holds, and which task that makes. Only the names of the columns are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.errors import did_you_mean, most_similar
+from app.training.data.files import Source
+from app.training.data.formats import READERS
+from app.training.failures import BadData
+from app.wire.training_options import Columns
+
+_TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the column each task learns
+_OPTIONAL = ("text_pair", "label", "value", "split")  # columns that a table of texts may have
+_MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' are taken for misspelt; 'table', 'volume' and 'lab' are not
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the columns of one file hold.
+
+    `shape` is how a row is read: "text" (a text, or a pair of texts), "completion" (a prompt and a completion), "chat"
+    (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric sequence).
+    """
+
+    source: Source
+    task: str
+    shape: str
+    names: dict[str, str]  # from a key, such as "label", to the name of the column that holds it
+    steps: tuple[str, ...] = ()  # the feature columns of a "series"
+    ignored: tuple[str, ...] = ()  # columns without a meaning in this layout
+    absent: frozenset[str] = frozenset()  # keys that would have a meaning, but are missing from the first records
+
+    def fault(self, where: str, key: str, message: str) -> BadData:
+        """The error for the value of `key` in the record at `where`."""
+        return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
+
+
+def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
+    """The layout of a file, with the task settled where it is None.
+
+    Raises BadData, which lists the columns of the file, where a needed column is missing.
+    """
+    present = READERS[source.format].header(source)
+    names = _names(source, columns, present)
+    shape = _shape(columns, names, present)
+    absent = _absent(shape, task, names)
+    if shape in ("chat", "completion"):
+        return _generation(source, shape, task, names, present, absent)
+    if task is None and shape == "text":
+        _check_spelling(source, names, present)
+    task = task or _task(columns, names)
+    _check_needs(source, shape, task, names, present)
+    steps = _step_columns(source, columns, names, task, present) if shape == "series" else ()
+    inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
+    targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
+    used = {names[key] for key in (*inputs, *targets, "split") if key in names}
+    return Layout(source, task, shape, names, steps, _rest(present, {*used, *steps}), absent)
+
+
+def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
+    """The column of each key: the one that the request names, else the one of the key's own name, if present."""
+    names = {}
+    for key in columns.__struct_fields__:
+        column: str | None = getattr(columns, key)
+        if key == "features" and column is not None and column not in present and "," in column:
+            continue  # the feature columns of a series, which _step_columns checks
+        if column is not None and column not in present:
+            raise _missing(source, column, present, key)
+        if column is not None or key in present:
+            names[key] = column or key
+    return names
+
+
+def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:
+    listed = ", ".join(map(repr, present))
+    message = f"has no column {column!r}{did_you_mean(column, present)}; its columns are {listed}{hint}"
+    return source.fault(message, param=f"columns.{key}")
+
+
+def _shape(columns: Columns, names: dict[str, str], present: list[str]) -> str:
+    if not {"text", "label", "value"} & set(names):
+        if "messages" in present:
+            return "chat"
+        if {"prompt", "completion"} <= set(present):
+            return "completion"
+    if columns.text is None and "series" in names and "text" not in names:
+        return "series"
+    if columns.text is None and "features" in names and (columns.features or "text" not in names):
+        return "features"
+    return "text"
+
+
+def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
+    """The keys without a column that would change what is learned if a column had their name."""
+    keys = {"split"}
+    if shape == "series":
+        keys.add("time")
+    if shape == "text" and task != "generation":
+        keys.add("text_pair")
+    if shape not in ("chat", "completion") and task is None:
+        keys |= {"label", "value"} if "label" not in names else set()
+    return frozenset(keys - names.keys())
+
+
+def _generation(
+    source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], absent: frozenset[str]
+) -> Layout:
+    """The layout of conversations, or of prompts with completions, whose columns have fixed names."""
+    if task not in (None, "generation"):
+        raise source.fault(f"holds prompts and completions, which is data for generation, not {task}")
+    inputs = ("messages",) if shape == "chat" else ("prompt", "completion")
+    names = names | dict(zip(inputs, inputs, strict=True))
+    used = {*inputs, *(names[key] for key in ("split",) if key in names)}
+    return Layout(source, "generation", shape, names, ignored=_rest(present, used), absent=absent)
+
+
+def _task(columns: Columns, names: dict[str, str]) -> str:
+    if columns.value is not None and columns.label is None:
+        return "regression"
+    if "label" in names:
+        return "classification"
+    return "regression" if "value" in names else "generation"
+
+
+def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
+    """Refuse a column that looks misspelt: it would silently change the task."""
+    absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
+    for column in _rest(present, names.values()):
+        key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
+        if key is not None:
+            raise source.fault(
+                f"did you mean {key!r}? If so, rename the column, or name it as columns.{key}; if not, set the task "
+                "(task), and the column is ignored",
+                f"column {column!r}",
+                param=f"columns.{key}",
+            )
+
+
+def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], present: list[str]) -> None:
+    if shape == "text" and "text" not in names:
+        hint = "; name the one that holds the texts as columns.text"
+        raise _missing(source, "text", present, "text", hint)
+    target = _TARGETS.get(task)
+    if target and target not in names:
+        raise _missing(source, target, present, target, f"; name the one to learn as columns.{target}")
+    if task == "generation" and shape in ("features", "series"):
+        raise source.fault("holds numbers, but generation learns from text")
+
+
+def _step_columns(
+    source: Source, columns: Columns, names: dict[str, str], task: str, present: list[str]
+) -> tuple[str, ...]:
+    """The feature columns of a series: those that the request names, else all that have no other meaning."""
+    if columns.features:
+        steps = [name.strip() for name in columns.features.split(",")]
+        for name in steps:
+            if name not in present:
+                raise _missing(source, name, present, "features")
+        return tuple(steps)
+    requested = {getattr(columns, key) for key in columns.__struct_fields__}
+    taken = requested | {names[key] for key in ("series", "time", "split", _TARGETS[task]) if key in names}
+    steps = [name for name in present if name not in taken]
+    if not steps:
+        listed = ", ".join(repr(name) for name in present)
+        raise source.fault(f"has no column left for the features: its columns are {listed}", param="columns.features")
+    return tuple(steps)
+
+
+def _rest(present: list[str], used: Iterable[str]) -> tuple[str, ...]:
+    """The columns of a file without the `used` ones."""
+    excluded = set(used)
+    return tuple(name for name in present if name not in excluded)

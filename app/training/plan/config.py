@@ -1,0 +1,208 @@
+"""Everything automatic, settled before step 0, and the same for every attempt.
+
+What is settled follows from the request, the data and the machine, never from a timing. `settled.json` holds it.
+Knows counts and options; knows no tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.training import recipes
+from app.training.base import BaseCheckpoint
+from app.training.failures import BadOption
+from app.training.plan import network
+from app.training.prepare.dataset import Dataset, Facts, Rows
+from app.wire.trainer import TrainSpec
+from app.wire.training_options import TrainingOptions
+from app.wire.training_rules import Known, OptionError, check_base
+from app.wire.training_rules import check as check_options
+from models.config import ModelConfig
+
+MICRO_TOKENS = 16_384  # of a piece of a batch, padding included
+EVALUATIONS = 10  # in a run whose end is a time
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The network and how it is trained. A step is `batch_size * accumulation` rows or windows.
+
+    `total_steps` None: the end is a time (`max_seconds`) or early stopping. `digests` identify data, tokenizer and
+    request: a resume point of others is refused.
+    """
+
+    model: dict[str, Any]
+    seed: int
+    batch_size: int
+    accumulation: int
+    micro_tokens: int
+    total_steps: int | None
+    max_seconds: float | None
+    eval_every: int | None
+    patience: int
+    eval_rows: int | None
+    metric: str
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    label_smoothing: float
+    token_dropout: float
+    averaging: float
+    class_weights: list[float] | None
+    window: int
+    head_only: bool
+    precision: str
+    threads: int
+    deterministic: bool
+    device: str
+    truncated: int = 0
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> ModelConfig:
+        return ModelConfig.from_dict(self.model)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def settle(spec: TrainSpec, prepared: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
+    options, facts, train = spec.training, prepared.facts, prepared.train
+    check(spec, base, facts)
+    recipe = _recipe(spec.model if base is None else base.config.architecture, facts, train)
+    model = network.model(spec, facts, recipe, train, base)
+    context = model.context_length
+    window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
+    batch_size = _batch_size(options, recipe, train, window)
+    total_steps, per_epoch = _steps(options, recipe, train, batch_size, window)
+    rate = options.learning_rate or recipe.learning_rate * (0.3 if base is not None and not options.head_only else 1.0)
+    return Settled(
+        model=model.to_dict(),
+        seed=spec.seed,
+        batch_size=batch_size,
+        accumulation=options.accumulation or 1,
+        micro_tokens=MICRO_TOKENS,
+        total_steps=total_steps,
+        max_seconds=options.max_seconds,
+        eval_every=options.eval_every or _eval_every(total_steps, per_epoch, facts),
+        patience=_patience(options, facts),
+        eval_rows=_eval_size(prepared),
+        metric="macro_f1" if facts.task in ("classification", "multilabel") else "loss",
+        optimizer=options.optimizer or "adamw",
+        learning_rate=rate * (options.learning_rate_multiplier or 1.0),
+        schedule=options.schedule or "cosine",
+        warmup_ratio=_default(options.warmup_ratio, recipe.warmup_ratio),
+        weight_decay=_default(options.weight_decay, recipe.weight_decay),
+        max_grad_norm=_default(options.max_grad_norm, 1.0),
+        label_smoothing=_default(options.label_smoothing, recipe.label_smoothing),
+        token_dropout=recipe.token_dropout,
+        averaging=recipe.averaging,
+        class_weights=_class_weights(options, facts),
+        window=window,
+        head_only=bool(options.head_only),
+        precision=options.precision or _precision(facts, device),
+        threads=options.threads or threads,
+        deterministic=options.deterministic is not False,
+        device=device,
+        truncated=_truncated(train, context + (facts.shape == "completions")),
+    )
+
+
+def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = None) -> None:
+    """Raise BadOption for a setting that cannot be, or would do nothing, by all that is known."""
+    architecture = spec.model if base is None else base.config.architecture
+    task, kind = (spec.task, None) if facts is None else (facts.task, facts.input)
+    try:
+        check_options(spec.training, Known(architecture, task, kind, tuned=base is not None))
+        if base is not None:
+            check_base(spec.training, base.config.to_dict())
+    except OptionError as error:
+        raise BadOption(f"training.{error.field}", error.message) from None
+
+
+_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000
+
+
+def _eval_size(prepared: Dataset) -> int | None:
+    """How much of a large validation set the evaluations on the way look at; the last one looks at all."""
+    held_out = prepared.validation
+    size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
+    return most if size > 1.5 * most else None
+
+
+def _precision(facts: Facts, device: str) -> str:
+    """bfloat16 where the machine multiplies it fast, and the products are large: for texts to continue."""
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
+    fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bfloat16" if fast and facts.task == "generation" else "float32"
+
+
+def _default(given: float | None, otherwise: float) -> float:
+    return otherwise if given is None else given
+
+
+def _recipe(architecture: str, facts: Facts, train: Any) -> recipes.Recipe:
+    tokens = int(train.lengths_N.sum()) if isinstance(train, Rows) else len(train.ids_T)
+    if facts.task != "generation":
+        return recipes.rows(architecture, facts.task, len(train), tokens, facts.input == "features")
+    return recipes.generation(architecture, tokens)
+
+
+def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, window: int) -> int:
+    most = len(train) if isinstance(train, Rows) else max(1, (len(train.ids_T) - 1) // window)
+    return min(options.batch_size or recipe.batch_size, most)
+
+
+def _steps(
+    options: TrainingOptions, recipe: recipes.Recipe, train: Any, batch_size: int, window: int
+) -> tuple[int | None, int]:
+    """(steps in all, steps an epoch). With a time alone, epochs are unbounded."""
+    count = len(train) if isinstance(train, Rows) else (len(train.ids_T) - 1) // min(window, len(train.ids_T) - 1)
+    per_step = batch_size * (options.accumulation or 1)
+    per_epoch = max(1, -(-count // per_step) if isinstance(train, Rows) else count // per_step)
+    limits = [] if options.max_steps is None else [options.max_steps]
+    if options.epochs is not None:
+        limits.append(max(1, round(options.epochs * per_epoch)))
+    if not limits and options.max_seconds is None:
+        limits.append(max(1, round(recipe.epochs * per_epoch)))
+    return (min(limits) if limits else None), per_epoch
+
+
+def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:
+    if total_steps is None:
+        return None
+    tenth = max(1, -(-total_steps // EVALUATIONS))
+    return tenth if facts.task == "generation" else min(max(per_epoch, -(-total_steps // 20)), max(1, total_steps))
+
+
+def _patience(options: TrainingOptions, facts: Facts) -> int:
+    """Evaluations without gain before the end; 0: whoever says how long to train is taken at their word."""
+    if options.patience is not None:
+        return options.patience
+    said = (options.epochs, options.max_steps, options.max_seconds)
+    soon_overfitted = facts.task != "generation" and facts.input == "tokens"
+    return 5 if soon_overfitted and said == (None, None, None) else 0
+
+
+def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
+    given = options.class_weights
+    if given is None:
+        return None
+    if isinstance(given, dict):
+        unknown = sorted(set(given) - set(facts.labels))
+        if unknown:
+            known = ", ".join(map(repr, facts.labels[:20]))
+            raise BadOption("training.class_weights", f"no row has the label {unknown[0]!r}; the labels are {known}")
+        return [float(given.get(label, 1.0)) for label in facts.labels]
+    total, counts = sum(facts.label_counts), facts.label_counts
+    return [total / (len(counts) * count) if count else 1.0 for count in counts]
+
+
+def _truncated(train: Any, context: int) -> int:
+    return int((train.lengths_N > context).sum()) if isinstance(train, Rows) else 0

@@ -1,0 +1,104 @@
+"""The network of a training: as asked for, as the recipe has it, or as the version to fine-tune is.
+
+Knows options, facts of the data and configurations; knows no weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from app.training.base import BaseCheckpoint
+from app.training.failures import BadOption, TrainingFailure
+from app.training.prepare.dataset import Facts, Rows, Stream
+from app.training.recipes import Recipe
+from app.wire.trainer import TrainSpec
+from app.wire.training_options import TrainingOptions
+from app.wire.training_rules import heads_and_width
+from models.config import RECURRENT, ConfigError, ModelConfig
+
+LONGEST_CONTEXT = 1024  # tokens of a text to classify, unless more are asked for
+RECURRENT_CONTEXT = 8192  # of a prompt: the network has no bound of its own, memory and time have
+
+
+def model(
+    spec: TrainSpec, facts: Facts, recipe: Recipe, train: Rows | Stream, base: BaseCheckpoint | None
+) -> ModelConfig:
+    """Raises BadOption for what no network can be."""
+    options = spec.training
+    architecture = spec.model if base is None else base.config.architecture
+    context = options.context_length or _context(facts, recipe, architecture, train)
+    if base is None:
+        return _built(_new(options, facts, recipe, architecture) | {"context_length": context})
+    before = base.config
+    if options.context_length is None:
+        # A recurrent network has no places to learn, so it may read on; a Transformer's are what they are.
+        context = max(before.context_length, context) if before.recurrent else before.context_length
+    changes = _tuned(options, facts, recipe, base) | {"context_length": context}
+    return _built(before.to_dict() | changes)
+
+
+def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stream) -> int:
+    if isinstance(train, Stream):
+        return RECURRENT_CONTEXT if architecture in RECURRENT else recipe.window
+    longest = int(train.lengths_N.max())
+    room: int = 2 ** max(6, (int(np.percentile(train.lengths_N, 99.9)) * 2 - 1).bit_length())
+    # Requests may be longer than what was seen; what lies far beyond almost all rows is cut.
+    return min(max(room, 128), LONGEST_CONTEXT) if longest <= LONGEST_CONTEXT else LONGEST_CONTEXT
+
+
+def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: str) -> dict[str, Any]:
+    recurrent = architecture in RECURRENT
+    if recurrent:
+        heads, width = recipe.heads, options.width or recipe.width
+    else:
+        heads, width = heads_and_width(options, recipe.heads, recipe.width)
+    both = recipe.bidirectional and options.pooling not in ("last", "last_step")
+    if options.bidirectional is not None:
+        both = options.bidirectional
+    return {
+        "architecture": architecture,
+        "task": facts.task,
+        "input": facts.input,
+        "vocab_size": facts.vocab_size,
+        "features": facts.features,
+        "classes": _classes(facts),
+        "layers": options.layers or recipe.layers,
+        "width": width,
+        "input_width": recipe.input_width if recurrent and options.width is None else 0,
+        "heads": heads,
+        "kv_heads": options.kv_heads or 0,
+        "dropout": recipe.dropout if options.dropout is None else options.dropout,
+        "bidirectional": both and recurrent and facts.task != "generation",
+        "pooling": options.pooling or recipe.pooling,
+    }
+
+
+def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseCheckpoint) -> dict[str, Any]:
+    """What fine-tuning changes of the base's configuration."""
+    before = base.config
+    changes: dict[str, Any] = {"task": facts.task, "classes": _classes(facts)}
+    if facts.task == "generation":
+        if before.bidirectional:
+            said = "the version to fine-tune reads both ways, and generation reads from left to right only"
+            raise TrainingFailure("invalid_base_model", said, "model")
+        # A head that is trained alone needs a matrix of its own; so does one that is not as wide as the embedding.
+        tied = before.tie_embeddings and before.vector_width == before.width
+        changes["tie_embeddings"] = tied and not options.head_only
+    elif before.task == "generation":
+        changes["pooling"] = options.pooling or recipe.pooling
+    if options.dropout is not None:
+        changes["dropout"] = options.dropout
+    return changes
+
+
+def _classes(facts: Facts) -> int:
+    return {"regression": 1, "generation": 0}.get(facts.task, len(facts.labels))
+
+
+def _built(values: dict[str, Any]) -> ModelConfig:
+    try:
+        return ModelConfig(**values)
+    except ConfigError as error:
+        raise BadOption(f"training.{error.field}", str(error).partition(": ")[2]) from None

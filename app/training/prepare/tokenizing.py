@@ -1,0 +1,72 @@
+"""Chooses the tokenizer of a training: a new one, trained on the train rows, or the base version's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from app.tokenization import training
+from app.tokenization.tokenizer import Tokenizer
+from app.training import recipes
+from app.training.base import BaseCheckpoint
+from app.training.data.example import TRAIN, Example
+from app.training.data.files import Source
+from app.training.data.scan import DataFiles, Scan
+from app.wire.trainer import TrainSpec
+
+_BATCH = 512  # rows
+_TOKENIZER_CHARACTERS = 50_000_000  # a tokenizer does not get better from more text than this
+
+
+def batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
+    """A second pass over the usable rows, in batches, each row with its settled split."""
+    rows = zip(files.examples(), map(int, scan.splits_N), strict=True)
+    while batch := list(islice(rows, _BATCH)):
+        yield batch
+
+
+def row_tokenizer(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None) -> Tokenizer:
+    """The tokenizer for a table."""
+
+    def train_texts() -> Iterator[str]:
+        for batch in batches(files, scan):
+            for example, split in batch:
+                if split == TRAIN:
+                    yield from filter(None, example.texts)
+
+    characters = int(scan.lengths_N[scan.splits_N == TRAIN].sum())
+    return tokenizer(train_texts(), characters, files.training.source, spec, base, files.training.task)
+
+
+def tokenizer(
+    texts: Iterator[str], characters: int, source: Source, spec: TrainSpec, base: BaseCheckpoint | None, task: str
+) -> Tokenizer:
+    """The tokenizer for `texts`, which have `characters` characters in all. They are read only to train a new one.
+
+    Raises BadData if the base version takes numeric features.
+    """
+    if base is not None:
+        if base.config.input != "tokens":
+            raise source.fault(f"holds texts, but the version to fine-tune takes {takes(base)}")
+        return base.tokenizer()
+    kind, vocab_size = recipes.tokenizer(task, characters, spec.training)
+    return training.train(_bounded(texts), kind, vocab_size)
+
+
+def takes(base: BaseCheckpoint) -> str:
+    """The kind of input that a base version takes, for an error message."""
+    return "text" if base.config.input == "tokens" else f"{base.config.features} features a step"
+
+
+def end(tokenizer: Tokenizer) -> list[int]:
+    """The end token, as a list; empty if the tokenizer has none."""
+    return [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+
+
+def _bounded(texts: Iterator[str]) -> Iterator[str]:
+    total = 0
+    for text in texts:
+        yield text
+        total += len(text)
+        if total > _TOKENIZER_CHARACTERS:
+            return

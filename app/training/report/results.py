@@ -1,0 +1,30 @@
+"""Result files of a training: `results.csv`, `metrics.json`. Knows figures; knows no network."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from app.checkpoint import directory as checkpoint
+
+COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+_NAMES = {"train_accuracy": "train_mean_token_accuracy"}
+
+
+def write_csv(path: Path, history: list[dict[str, float]]) -> None:
+    aside = path.with_name(f".{path.name}.tmp")
+    with aside.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for row in history:
+            writer.writerow([_cell(row.get(_NAMES.get(column, column))) for column in COLUMNS])
+    aside.replace(path)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    checkpoint.write_json(path, metrics)

@@ -1,0 +1,113 @@
+"""Messages between the worker and the trainer: `run.json`, and the trainer's events as JSON lines.
+
+Both are kept on disk, so names and fields are part of the data folder's format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
+
+Figures = Mapping[str, float | None]  # JSON has no NaN and no infinity: such a figure arrives as None
+
+
+class DataFile(msgspec.Struct, frozen=True):
+    """An uploaded file as the trainer finds it: `path` is relative to the run directory."""
+
+    path: str
+    filename: str
+    sha256: str
+    format: str | None = None  # None: by the file's name and first bytes
+
+
+class TrainSpec(msgspec.Struct, frozen=True):
+    """All that a trainer is told: the contents of `run.json`. Two equal specs give equal weights. `model` is an
+    architecture; or "base", and then the run directory's `base/` is the checkpoint to fine-tune."""
+
+    model: str
+    training_file: DataFile
+    seed: int
+    validation_file: DataFile | None = None
+    task: str | None = None  # classification | generation | regression | multilabel; None: by the data
+    columns: Columns = Columns()
+    validation_split: float = VALIDATION_SPLIT
+    training: TrainingOptions = TrainingOptions()
+
+
+class Phase(msgspec.Struct, tag=True, frozen=True):
+    """What the trainer does from here on: validating_files | training | evaluating | publishing."""
+
+    phase: str
+
+
+class Note(msgspec.Struct, tag=True, frozen=True):
+    """A line for people; unique in a job by (`kind`, `step`)."""
+
+    kind: str
+    step: int
+    level: str  # info | warn | error
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Metrics(msgspec.Struct, tag=True, frozen=True):
+    """Figures at a step: train_loss, valid_loss, …, lr; `final`: of the kept checkpoint, over all held-out data."""
+
+    step: int
+    total_steps: int | None
+    data: Figures
+    progress: float  # 0 to 1
+    seconds_left: float | None = None
+    trained_tokens: int = 0
+    final: bool = False
+
+
+class CheckpointSaved(msgspec.Struct, tag=True, frozen=True):
+    """A whole, loadable checkpoint directory at a step (`directory` relative to the run directory)."""
+
+    step: int
+    directory: str
+    metrics: Figures
+
+
+class Done(msgspec.Struct, tag=True, frozen=True):
+    """The trainer's last word on success. Paths are relative to the run directory."""
+
+    checkpoint: str
+    task: str
+    architecture: str
+    parameters: int
+    metrics: dict[str, Any]
+    trained_tokens: int
+    results: str  # the metrics CSV
+    step: int = 0  # of the checkpoint
+
+
+class Stopped(msgspec.Struct, tag=True, frozen=True):
+    """Stopped on request, with a resume point on disk."""
+
+    step: int
+
+
+class TrainFailed(msgspec.Struct, tag=True, frozen=True):
+    """The trainer's last word on failure; `checkpoint` is the best one so far, if there is one, of this `step`."""
+
+    code: str  # invalid_training_file, invalid_hyperparameter, diverged, out_of_memory, …
+    message: str
+    param: str | None = None
+    checkpoint: str | None = None
+    metrics: Figures = {}
+    step: int = 0
+
+
+class Broke(msgspec.Struct, tag=True, frozen=True):
+    """The trainer's last word after a fault that nobody foresaw, of an exception's `kind`; another attempt may do."""
+
+    kind: str
+
+
+TrainEvent = Phase | Note | Metrics | CheckpointSaved | Done | Stopped | TrainFailed | Broke

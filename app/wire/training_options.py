@@ -1,0 +1,55 @@
+"""What a person may say of a training: its options, and which columns of the data hold what."""
+
+from __future__ import annotations
+
+import msgspec
+
+VALIDATION_SPLIT = 0.1  # of the rows, where nothing else is said
+
+
+class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which column of the data holds what; None: the default name, where it exists."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    value: str | None = None
+    features: str | None = None
+    series: str | None = None
+    time: str | None = None
+    split: str | None = None
+
+
+class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a person may set by hand; None: chosen by the trainer from the data, the machine and the architecture."""
+
+    epochs: float | None = None
+    max_steps: int | None = None
+    max_seconds: float | None = None
+    batch_size: int | None = None
+    accumulation: int | None = None
+    learning_rate: float | None = None
+    learning_rate_multiplier: float | None = None
+    schedule: str | None = None  # cosine | linear | constant
+    warmup_ratio: float | None = None
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    dropout: float | None = None
+    label_smoothing: float | None = None
+    class_weights: str | dict[str, float] | None = None  # "balanced" | {label: weight}
+    optimizer: str | None = None  # adamw | sgd
+    layers: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    context_length: int | None = None
+    vocab_size: int | None = None
+    tokenizer: str | None = None  # bpe | char | byte
+    pooling: str | None = None
+    bidirectional: bool | None = None
+    head_only: bool | None = None  # fine-tuning: train the head, keep the rest
+    patience: int | None = None
+    eval_every: int | None = None
+    precision: str | None = None  # float32 | bfloat16
+    threads: int | None = None
+    deterministic: bool | None = None

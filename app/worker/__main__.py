@@ -1,0 +1,39 @@
+"""The worker as a program: `python -m app.worker`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+
+from app import settings as setting
+from app import telemetry
+from app.worker.worker import Worker, default_name
+from app.worker.workplace import TRAINER, Workplace
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m app.worker", description="Take training jobs and see them through."
+    )
+    parser.add_argument("--worker-name", default=default_name(), help="as it stands in the job's lease")
+    parser.add_argument("--trainer", type=shlex.split, default=list(TRAINER), help="the command that trains")
+    arguments = parser.parse_args()
+    try:
+        settings = setting.load()
+        telemetry.setup("worker", settings.log_format, settings.log_level)
+        place = Workplace.of(settings, os.environ, arguments.trainer)
+    except setting.SettingError as error:
+        print(f"ostinato worker: {error.message}", file=sys.stderr)
+        return setting.REFUSED
+    worker = Worker(place, arguments.worker_name)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    worker.run()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

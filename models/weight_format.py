@@ -1,0 +1,60 @@
+"""Which tensors `model.safetensors` holds for a configuration: their names, shapes and dtypes. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from models import parameters
+from models.config import ModelConfig
+from models.parameters import Shape
+
+NAME_SHOWN = 80  # characters of an unexpected tensor's name in a message: the name comes from an untrusted file
+
+
+class WeightsMismatch(ValueError):
+    """Stored tensors that are not the weights of a configuration; `tensor` is the name of the first that differs."""
+
+    def __init__(self, tensor: str, message: str) -> None:
+        super().__init__(message)
+        self.tensor = tensor
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFormat:
+    """How the weights of a network are stored.
+
+    `shapes` gives the name and shape of every tensor for a configuration. `dtypes` are the dtypes, in the notation of
+    safetensors, that any of them can have; loading converts them to the dtype of the engine.
+    """
+
+    name: str
+    dtypes: frozenset[str]
+    shapes: Callable[[ModelConfig], dict[str, Shape]]
+
+    def check(self, config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:
+        """Raise `WeightsMismatch` unless `tensors`, name to (dtype, shape), are exactly the weights of `config`."""
+        expected = self.shapes(config)
+        for name in sorted(expected.keys() | tensors.keys()):
+            if name not in tensors:
+                raise WeightsMismatch(name, f"tensor {name!r} of shape {expected[name]} is missing")
+            if name not in expected:
+                shown = name[:NAME_SHOWN]
+                raise WeightsMismatch(name, f"tensor {shown!r} is not a parameter of this network")
+            dtype, shape = tensors[name]
+            if shape != expected[name]:
+                raise WeightsMismatch(name, f"tensor {name!r} has shape {shape}; it must have {expected[name]}")
+            if dtype not in self.dtypes:
+                allowed = ", ".join(sorted(self.dtypes))
+                raise WeightsMismatch(name, f"tensor {name!r} has dtype {dtype}; it must have one of {allowed}")
+
+
+FLOATING = WeightFormat("floating", frozenset({"BF16", "F16", "F32", "F64"}), parameters.shapes)
+
+
+def check_weights(config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:
+    """Check a checkpoint's tensors, name to (dtype, shape), against its configuration.
+
+    Raises `WeightsMismatch` for a missing tensor, an unexpected one, a wrong shape or an unsupported dtype.
+    """
+    FLOATING.check(config, tensors)

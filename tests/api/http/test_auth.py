@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from sqlalchemy import update
+
+from app.api.http.auth import HEALTH, PUBLIC, Keys
+from app.db.tables import VersionRow
+from app.settings import Settings
+from tests.fakes import FakeEngine
+from tests.serving import Api, Shelf, wait_until
+
+ALICE, BOB = "alice-secret-1", "bob-secret-22"
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, api_keys=f"alice:{ALICE},bob:{BOB}")
+
+
+@pytest.fixture
+def guarded(settings: Settings, engine: FakeEngine) -> Iterator[Api]:
+    with Api(settings) as found:
+        found.wait_ready()
+        yield found
+
+
+def test_every_route_needs_a_key_but_the_public_ones(guarded: Api) -> None:
+    with guarded.client() as client, guarded.client(ALICE) as alice, guarded.client("wrong-secret") as wrong:
+        document = client.get("/openapi.json", timeout=60).json()
+        routes = [(m.upper(), path) for path, methods in document["paths"].items() for m in methods]
+        assert len(routes) > 20
+        for method, path in routes:
+            concrete = re.sub(r"{[^}]*}", "x", path)
+            for stranger in (client, wrong):
+                reply = stranger.request(method, concrete)
+                if concrete in PUBLIC:
+                    assert reply.status_code != 401, (method, path)
+                else:
+                    assert reply.status_code == 401, (method, path, reply.text)
+                    assert reply.headers["www-authenticate"] == "Bearer"
+                    assert reply.json()["error"]["code"] == "invalid_api_key"
+            assert alice.request(method, concrete).status_code != 401
+
+
+def test_no_way_around_the_key(guarded: Api) -> None:
+    paths = [
+        "/v1/models/", "//v1/models", "/v1//models", "/V1/models", "/docs/../v1/models", "/livez/../v1/models",
+        "/livez/", "/docs/x", "/v1/models%2f", "/readyz;/../v1/models", "/metrics", "/invocations", "/tokenize",
+        "/%2e%2e/v1/models", "/v2/health/live/x", "/nothing", "/",
+    ]  # fmt: skip
+    with guarded.client() as client:
+        for path in paths:
+            for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE"):
+                reply = client.send(client.build_request(method, guarded.url + path))
+                assert reply.status_code == 401, (method, path)
+        override = client.get("/v1/models", headers={"x-http-method-override": "HEAD", "x-original-url": "/livez"})
+        assert override.status_code == 401
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", f"Basic {ALICE}", f"Bearer{ALICE}", f"Bearer x{ALICE}"])
+def test_what_is_no_key(header: str) -> None:
+    assert Keys({ALICE: "alice"}).principal(header.encode()) is None
+
+
+def test_keys_name_their_principal_and_are_not_kept() -> None:
+    keys = Keys({ALICE: "alice", BOB: "bob"})
+    assert keys.principal(f"Bearer {BOB}".encode()) == "bob"
+    assert keys.principal(f"bearer {ALICE}".encode()) == "alice"
+    assert ALICE not in repr(vars(keys))
+
+
+def test_nobody_sees_what_another_owns(guarded: Api, shelf: Shelf) -> None:
+    shelf.classifier("alices", owner="alice")
+    body = {"model": "alices", "input": "a"}
+    with guarded.client(ALICE) as alice, guarded.client(BOB) as bob:
+        assert alice.post("/v1/classify", json=body).status_code == 200
+        for call in (
+            lambda: bob.post("/v1/classify", json=body),
+            lambda: bob.post("/v1/classify", json={**body, "model": "alices:1"}),
+            lambda: bob.post("/v1/embeddings", json=body),
+            lambda: bob.get("/v1/models/alices"),
+            lambda: bob.delete("/v1/models/alices:1"),
+        ):
+            reply = call()
+            assert reply.status_code == 404 and reply.json()["error"]["code"] == "model_not_found"
+        assert bob.get("/v1/models").json()["data"] == []
+        assert {m["id"] for m in alice.get("/v1/models").json()["data"]} == {"alices", "alices:1"}
+
+
+def test_without_keys_the_header_is_ignored(tmp_path: Any, _sqlite_template: Any, settings: Settings) -> None:
+    open_settings = msgspec.structs.replace(settings, api_keys="")
+    with Api(open_settings) as api:
+        assert (
+            httpx.get(f"{api.url}/v1/models", headers={"authorization": "Bearer whatever"}, timeout=60).status_code
+            == 200
+        )
+
+
+def test_other_web_sites_are_refused(settings: Settings) -> None:
+    with Api(msgspec.structs.replace(settings, api_keys="")) as api, api.client() as client:
+        body = {"model": "x", "input": "a"}
+        for headers in ({"origin": "https://evil.example"}, {"host": "evil.example"}, {"origin": "null"}):
+            reply = client.post("/v1/classify", json=body, headers=headers)
+            assert reply.status_code == 403, headers
+            assert "access-control-allow-origin" not in reply.headers
+        own = client.post("/v1/classify", json=body, headers={"origin": api.url})
+        assert own.status_code == 404
+        assert "access-control-allow-origin" not in client.options("/v1/classify").headers
+
+
+def test_a_foreign_name_for_this_machine_reads_nothing(settings: Settings, shelf: Shelf) -> None:
+    """DNS rebinding: a page whose own name was bent to 127.0.0.1 would be of the same origin."""
+    shelf.classifier("mood")
+    foreign = ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "8.8.8.8")
+    paths = (
+        "/v1/models",
+        "/v1/files",
+        "/v1/registry/models/mood/versions/1/export",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+    )
+    with Api(msgspec.structs.replace(settings, api_keys="")) as api, api.client() as client:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            for path in paths:
+                for host in foreign:
+                    reply = client.request(method, path, headers={"host": host})
+                    assert reply.status_code == 403, (method, path, host)
+        for path in HEALTH:
+            assert client.get(path, headers={"host": "evil.example"}).status_code != 403
+        for host in ("localhost:8000", "127.0.0.1", "127.9.9.9:1", "[::1]:8000", "api", "api:8000"):
+            assert client.get("/v1/models", headers={"host": host}).status_code == 200, host
+    with Api(settings) as guarded, guarded.client(ALICE) as alice:  # whoever has a key is no page
+        assert alice.get("/v1/models", headers={"host": "service.example"}).status_code == 200
+
+
+def test_what_others_have_loaded_has_no_name(guarded: Api, shelf: Shelf, engine: FakeEngine) -> None:
+    shelf.classifier("hers", owner="alice", alias="live")
+    twin = shelf.classifier("his", owner="bob", alias="live")
+    with guarded.client() as nobody, guarded.client(ALICE) as alice, guarded.client(BOB) as bob:
+        for client, name in ((alice, "hers"), (bob, "his")):
+            assert client.post("/v1/classify", json={"model": name, "input": "a"}).status_code == 200
+            shelf.registry.set_alias(name, "live", 1, "local", required=True)
+
+        def loaded(client: httpx.Client) -> list[str]:
+            return [v["ref"] for said in client.get("/v1/engine").json()["engines"] for v in said["versions"]]
+
+        wait_until(lambda: (loaded(alice), loaded(bob)) == (["hers:1"], ["his:1"]))
+        wait_until(lambda: len(alice.get("/readyz").json()["checks"]) == 4 and alice.get("/readyz").status_code == 200)
+        plain = {"database": "ok", "engine": "ok", "other required versions": "ok"}
+        assert nobody.get("/readyz").json()["checks"] == plain
+        assert alice.get("/health").json()["checks"] == plain | {"hers@live": "ok"}
+        with shelf.database.transaction() as session:  # equal files have one digest, whoever has them
+            hers = shelf.registry.get("hers", 1, "alice")
+            session.execute(update(VersionRow).where(VersionRow.model == "his").values(digest=hers.digest))
+        assert loaded(bob) == ["his:1"] and loaded(alice) == ["hers:1"] and hers.digest != twin.digest
+        engine.refuse_loads = ("out_of_memory", "no room")
+        shelf.classifier("third", owner="alice", alias="live")
+        shelf.registry.set_alias("third", "live", 1, "local", required=True)
+        wait_until(lambda: nobody.get("/readyz").status_code == 503)
+        assert nobody.get("/readyz").json()["checks"] == plain | {"other required versions": "1 of 3 are not ready"}
+        wait_until(lambda: "no room" in alice.get("/readyz").text)
+        assert "third" not in bob.get("/readyz").text
+        refused = alice.post("/v1/classify", json={"model": "third", "input": "a"})
+        assert refused.status_code == 503 and refused.json()["error"]["message"].startswith("the version could not")

@@ -1,0 +1,41 @@
+"""Streams whose clients do what a test over a real connection could not make them do in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+import pytest
+from starlette.types import Message
+
+from app.api.http import sse
+from app.telemetry import cancelled
+
+
+def test_a_client_that_reads_no_more_is_given_up_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "LAST_WORDS", 0.0)
+    closed: list[str] = []
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"data: more\n\n"
+        finally:
+            closed.append("frames")
+
+    async def close() -> None:
+        closed.append("work")
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":  # the connection takes nothing any more
+            await asyncio.Event().wait()
+
+    stream = sse.EventStream(frames(), {}, time.monotonic() + 0.05, close=close)
+    before = cancelled.labels("stalled")._value.get()
+    asyncio.run(asyncio.wait_for(stream({"type": "http"}, never, send), 5))
+    assert closed == ["frames", "work"] and cancelled.labels("stalled")._value.get() == before + 1

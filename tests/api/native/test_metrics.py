@@ -1,0 +1,233 @@
+"""The metrics of a served request, by name; and what comes back to zero."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from app.wire import engine as wire
+from tests.api.clients import Call, gauges, leave_after_sending, post
+from tests.fakes import FakeEngine
+from tests.promises import IN_TIME
+from tests.serving import Api, Shelf, wait_until
+
+if TYPE_CHECKING:
+    from tests.api.real import Real
+
+EVERY = [  # the names of the wire conventions, §6, as a scraper sees them
+    "num_requests_running",
+    "num_requests_waiting",
+    "e2e_request_latency_seconds_count",
+    "time_to_first_token_seconds_count",
+    "inter_token_latency_seconds_count",
+    "request_queue_time_seconds_count",
+    "request_prefill_time_seconds_count",
+    "request_decode_time_seconds_count",
+    "request_inference_time_seconds_count",
+    "prompt_tokens_total",
+    "generation_tokens_total",
+    "request_success_total",
+    "iteration_tokens_total_count",
+    "kv_cache_usage_perc",
+    "rejected_total",
+    "cancelled_total",
+    "state_cache_slots",
+    "state_cache_bytes",
+    "state_cache_allocated_bytes",
+    "model_load_seconds_count",
+    "model_version_info",
+]
+GENERATE = {"model": "teller", "prompt": "abc", "max_tokens": 5, "temperature": 0, "ignore_eos": True}
+
+
+def samples(client: httpx.Client, name: str, **labels: str) -> dict[str, float]:
+    """Value by label set."""
+    found = {}
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith((f"ostinato_{name}{{", f"ostinato_{name} ")):
+            said, _, value = line.rpartition(" ")
+            if all(f'{key}="{wanted}"' in said for key, wanted in labels.items()):
+                found[said] = float(value)
+    return found
+
+
+def value(client: httpx.Client, name: str, **labels: str) -> float:
+    return sum(samples(client, name, **labels).values())
+
+
+@pytest.fixture
+def client(real: Real) -> Any:
+    real.serve("teller")
+    real.serve("judge", "gru", "classification")
+    with real.api.client() as found:
+        yield found
+
+
+@pytest.fixture
+def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
+    """After requests of every kind: answered, refused, and left by their client."""
+    monkeypatch.setattr("app.api.native.operations.ALIASES_PATIENCE", 30.0)
+    real.shelf.registry.set_alias("teller", "live", 1, "local")
+    assert client.post("/v1/completions", json=GENERATE).status_code == 200
+    assert client.post("/v1/classify", json={"model": "judge", "input": "abc"}).status_code == 200
+    if not value(client, "cancelled_total"):
+        body = {**GENERATE, "max_tokens": 100_000}
+        leaver = leave_after_sending(real.api, "/v1/completions", body)
+        wait_until(lambda: value(client, "num_requests_running") == 1)
+        leaver.close()
+        wait_until(lambda: value(client, "cancelled_total", stage="waiting") == 1)
+    admission = real.api.services.inference.admission
+    admission.max_sequences, most = 1, admission.max_sequences
+    try:
+        admission.sequences += 1
+        assert client.post("/v1/completions", json=GENERATE).status_code == 429
+    finally:
+        admission.sequences -= 1
+        admission.max_sequences = most
+    # which engines tell four times a second
+    wait_until(lambda: value(client, "iteration_tokens_total_count") and value(client, "state_cache_allocated_bytes"))
+    return client
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_name_is_there_after_a_served_request(served: httpx.Client, name: str) -> None:
+    found = samples(served, name)
+    assert found, name
+    if name.endswith(("_count", "_total", "_info", "_slots", "allocated_bytes")):
+        assert sum(found.values()) > 0, name
+
+
+def test_what_is_counted_is_what_was_served(client: httpx.Client) -> None:
+    names = ("prompt_tokens_total", "generation_tokens_total", "time_to_first_token_seconds_count",
+             "inter_token_latency_seconds_count", "e2e_request_latency_seconds_count",
+             "request_decode_time_seconds_count")  # fmt: skip
+    before = {name: value(client, name, model_name="teller:1") for name in names}
+    sums = ("request_prefill_time_seconds_sum", "request_decode_time_seconds_sum", "request_inference_time_seconds_sum")
+    before |= {name: value(client, name, model_name="teller:1") for name in sums}
+    reply = client.post("/v1/completions", json={**GENERATE, "prompt": ["abc", "de"], "n": 2})
+    assert reply.status_code == 200
+    after = {name: value(client, name, model_name="teller:1") - was for name, was in before.items()}
+    assert [after[name] for name in names] == [5, 20, 4, 16, 1, 4]  # of each choice: a first token, then four more
+    prefill, decode, inference = (after[name] for name in sums)
+    assert prefill > 0 and decode > 0 and prefill + decode == pytest.approx(inference)
+
+
+def test_the_time_between_tokens_is_that_of_one_choice(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
+    """Of many choices at once, each waits for its own next token."""
+    shelf.generator()
+    engine.hold_after = 1
+    body = {"model": "echo", "prompt": "ab", "max_tokens": 2, "n": 8}
+    with api.client() as client:
+        name = {"model_name": "echo:1"}
+        sums = [value(client, f"{n}_seconds_count", **name) for n in ("time_to_first_token", "inter_token_latency")]
+        call = Call(lambda: post(api, "/v1/completions", body))
+        wait_until(lambda: value(client, "time_to_first_token_seconds_count", **name) == sums[0] + 8)
+        assert value(client, "inter_token_latency_seconds_count", **name) == sums[1]
+        engine.release()
+        assert call.result().status_code == 200
+        assert value(client, "inter_token_latency_seconds_count", **name) == sums[1] + 8
+
+
+def test_aborting_three_requests_returns_the_gauges_to_zero(real: Real, client: httpx.Client) -> None:
+    """As vLLM's own test has it: running, waiting and cache."""
+    body = {**GENERATE, "max_tokens": 1_000_000}
+    cache = ("kv_cache_usage_perc", "state_cache_bytes", "engine_running", "engine_waiting")
+    leavers = [leave_after_sending(real.api, "/v1/completions", {**body, "stream": stream}) for stream in (True, False)]
+    leavers.append(leave_after_sending(real.api, "/v1/completions", {**body, "n": 6}))  # more than there are slots
+    wait_until(lambda: value(client, "num_requests_running") == 4 and value(client, "num_requests_waiting") == 4)
+    wait_until(lambda: value(client, "kv_cache_usage_perc", model_name="teller:1") == 1)
+    assert value(client, "state_cache_bytes") > 0
+    wait_until(lambda: value(client, "engine_waiting") == 4)
+    for leaver in leavers:
+        leaver.close()
+    wait_until(lambda: gauges(client) == (0, 0), 10)
+    wait_until(lambda: all(value(client, name) == 0 for name in cache), 10)
+    assert client.post("/v1/completions", json=GENERATE).status_code == 200
+
+
+def test_replies_are_counted_by_their_whole_route(api: Api) -> None:
+    with api.client() as client:
+        client.get("/v1/registry/models/nobody/versions")
+        found = samples(client, "http_requests_total", status="404", method="GET")
+    assert any('route="/v1/registry/models/{name}/versions"' in said for said in found), found
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/embeddings"])
+def test_what_an_engine_has_is_running(api: Api, shelf: Shelf, engine: FakeEngine, path: str) -> None:
+    shelf.classifier()
+    engine.hold()
+    call = Call(lambda: post(api, path, {"model": "mood", "input": "abc"}))
+    engine.wait_for(wire.Score if path == "/v1/classify" else wire.Embed)
+    with api.client() as client:
+        assert gauges(client) == (1, 0)
+        engine.release()
+        assert call.result().status_code == 200 and gauges(client) == (0, 0)
+
+
+def test_what_waits_at_the_gate_is_waiting(
+    api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.classifier()
+    monkeypatch.setattr(engine, "_load", lambda peer, message: None)
+    call = Call(lambda: post(api, "/v1/classify", {"model": "mood", "input": "abc"}))
+    engine.wait_for(wire.Load)
+    with api.client() as client:
+        assert gauges(client) == (0, 1)
+    engine.die()
+    assert call.result(IN_TIME).status_code == 503
+
+
+def test_an_alias_that_is_gone_is_told_no_more(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.native.operations.ALIASES_PATIENCE", 30.0)
+    shelf.classifier(alias="champion")
+    with api.client() as client:
+        assert client.post("/v1/classify", json={"model": "mood@champion", "input": "a"}).status_code == 200
+        assert list(samples(client, "model_version_info").values()) == [1.0]
+        shelf.registry.delete_alias("mood", "champion", "local")
+        assert samples(client, "model_version_info") == {}
+
+
+# --- headers ----------------------------------------------------------------------------------------------------
+
+
+def times(reply: httpx.Response) -> list[float]:
+    return [float(reply.headers[f"x-{name}-time"]) for name in ("queue", "inference", "total")]
+
+
+@pytest.mark.parametrize("ends_by", ["length", "stop string", "stop token"])
+def test_a_reply_tells_its_tokens_and_times(real: Real, client: httpx.Client, ends_by: str) -> None:
+    said = client.post("/v1/completions", json={**GENERATE, "max_tokens": 8, "return_token_ids": True}).json()
+    choice = said["choices"][0]
+    body = {**GENERATE, "max_tokens": 8}
+    if ends_by == "stop string":
+        body["stop"] = choice["text"][-1]
+    elif ends_by == "stop token":
+        body["stop_token_ids"] = choice["token_ids"][-1:]
+    reply = client.post("/v1/completions", json=body)
+    assert reply.json()["choices"][0]["finish_reason"] == ("length" if ends_by == "length" else "stop")
+    assert reply.headers["x-prompt-tokens"] == "3"
+    assert int(reply.headers["x-generated-tokens"]) == reply.json()["usage"]["completion_tokens"] > 0
+    queue, inference, total = times(reply)
+    assert queue > 0 and inference > 0 and queue + inference <= total
+
+
+def test_a_stop_string_leaves_the_time_in_the_queue_as_it_was(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
+    shelf.generator()
+    body = {"model": "echo", "prompt": "one END", "max_tokens": 40, "stop": "END"}
+    with api.client() as client:
+        reply = client.post("/v1/completions", json=body)
+        streamed = client.post("/v1/completions", json={**body, "stream": True})
+    assert (reply.headers["x-queue-time"], streamed.headers["x-queue-time"]) == ("0.100", "0.100")
+    assert float(reply.headers["x-inference-time"]) >= 0.15
+    assert "x-inference-time" not in streamed.headers  # it is not over when the headers leave
+    assert json.loads(streamed.text.split("\n\n")[-3].removeprefix("data: "))["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_classification_tells_its_tokens_and_times(client: httpx.Client) -> None:
+    for path in ("/v1/classify", "/v1/embeddings"):
+        reply = client.post(path, json={"model": "judge", "input": ["abc", "de"]})
+        queue, inference, total = times(reply)
+        assert reply.headers["x-prompt-tokens"] == "5" and queue >= 0 and inference > 0 and queue + inference <= total

@@ -1,0 +1,126 @@
+"""Large files in parts, as OpenAI's own client sends them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from app.db.tables import FileRow
+from app.settings import Settings
+from tests.api.clients import sdk
+from tests.serving import Api, settings_in
+
+DATA = bytes(range(256)) * 4000
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[Api]:
+    with Api(settings) as found:
+        yield found
+
+
+@pytest.fixture
+def client(api: Api) -> Iterator[openai.OpenAI]:
+    with sdk(api) as found:
+        yield found
+
+
+def begin(client: openai.OpenAI, size: int = len(DATA)) -> str:
+    return client.uploads.create(bytes=size, filename="big.csv", mime_type="text/csv", purpose="fine-tune").id
+
+
+def test_a_file_in_chunks(client: openai.OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "big.csv"
+    path.write_bytes(DATA)
+    done = client.uploads.upload_file_chunked(
+        file=path, mime_type="text/csv", purpose="fine-tune", part_size=300_000,
+        md5=hashlib.md5(DATA, usedforsecurity=False).hexdigest(),
+    )  # fmt: skip
+    assert done.status == "completed" and done.object == "upload" and done.bytes == len(DATA)
+    assert done.file and done.file.filename == "big.csv" and done.file.purpose == "fine-tune"
+    assert client.files.content(done.file.id).read() == DATA
+    assert [file.id for file in client.files.list()] == [done.file.id]
+
+
+def test_a_table_in_parts_is_counted(client: openai.OpenAI) -> None:
+    upload = begin(client, 19)
+    parts = [client.uploads.parts.create(upload, data=data).id for data in (b"text,la", b"bel\na,b\nc,d\n")]
+    done = client.uploads.complete(upload, part_ids=parts)
+    assert done.file and done.file.to_dict()["rows"] == 2
+    assert done.file.to_dict()["columns"] == ["text", "label"]
+
+
+def test_the_order_is_that_of_the_ids(client: openai.OpenAI, api: Api) -> None:
+    upload = begin(client, 6)
+    parts = [client.uploads.parts.create(upload, data=data).id for data in (b"def", b"abc")]
+    assert list(client.files.list()) == []
+    done = client.uploads.complete(upload, part_ids=parts[::-1])
+    assert done.file and client.files.content(done.file.id).read() == b"abcdef"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.uploads.complete(upload, part_ids=parts)
+    assert caught.value.code == "upload_not_pending"
+    with api.services.database.read() as session:
+        assert session.query(FileRow).where(FileRow.purpose == "part").count() == 0
+
+
+def test_what_does_not_fit(client: openai.OpenAI) -> None:
+    upload, other = begin(client, 6), begin(client, 3)
+    part = client.uploads.parts.create(upload, data=b"abc").id
+    cases: list[dict[str, Any]] = [
+        {"part_ids": [part]},
+        {"part_ids": [part, part], "md5": "0" * 32},
+        {"part_ids": [part, "part-unknown"]},
+        {"part_ids": []},
+    ]
+    for case in cases:
+        with pytest.raises(openai.BadRequestError):
+            client.uploads.complete(upload, **case)
+    with pytest.raises(openai.BadRequestError):
+        client.uploads.complete(other, part_ids=[part])
+    assert client.uploads.complete(upload, part_ids=[part, part]).status == "completed"
+    with pytest.raises(openai.BadRequestError):
+        begin(client, 0)
+    with pytest.raises(openai.NotFoundError):
+        client.uploads.parts.create("upload-unknown", data=b"x")
+
+
+def test_cancel(client: openai.OpenAI) -> None:
+    upload = begin(client)
+    client.uploads.parts.create(upload, data=b"abc")
+    assert client.uploads.cancel(upload).status == "cancelled"
+    with pytest.raises(openai.BadRequestError):
+        client.uploads.parts.create(upload, data=b"abc")
+
+
+def test_time_runs_out(client: openai.OpenAI, api: Api) -> None:
+    upload = begin(client)
+    with api.services.database.transaction() as session:
+        session.get_one(FileRow, upload).expires_at = 1.0
+    with pytest.raises(openai.BadRequestError, match="expired"):
+        client.uploads.parts.create(upload, data=b"abc")
+
+
+def test_uploads_are_no_files_and_have_owners(data_dir: Path) -> None:
+    with (
+        Api(settings_in(data_dir, api_keys="alice:secret-of-alice,bob:secret-of-bob")) as api,
+        sdk(api, "secret-of-alice") as alice,
+        sdk(api, "secret-of-bob") as bob,
+    ):
+        upload = begin(alice, 3)
+        part = alice.uploads.parts.create(upload, data=b"abc").id
+        for call in (
+            lambda: bob.uploads.parts.create(upload, data=b"x"),
+            lambda: bob.uploads.complete(upload, part_ids=[part]),
+            lambda: bob.uploads.cancel(upload),
+            lambda: alice.files.retrieve(upload),
+            lambda: alice.files.content(part),
+            lambda: alice.files.delete(part),
+        ):
+            with pytest.raises(openai.NotFoundError):
+                call()
+        assert alice.uploads.complete(upload, part_ids=[part]).status == "completed"

@@ -1,0 +1,101 @@
+"""The two tutorial programs, from their file to an answer over HTTP: the same probabilities as in plain PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from tests.serving import Api, settings_in, wait_until
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).parents[3]
+Import = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API in front of a real engine."""
+    settings = settings_in(tmp_path_factory.mktemp("data"))
+    settings.socket_dir.mkdir(parents=True, exist_ok=True)
+    arguments = ["--socket", str(settings.socket_dir / "engine-0.sock"), "--threads", "1"]
+    engine = subprocess.Popen([sys.executable, "-m", "app.engine", *arguments], cwd=ROOT)
+    try:
+        with Api(settings) as found:
+            found.services.database.migrate()
+            yield found
+    finally:
+        engine.terminate()
+        engine.wait(10)
+
+
+@pytest.fixture
+def import_(api: Api) -> Import:
+    def run(*arguments: str) -> str:
+        program = [sys.executable, "-m", "app.cli", "import", *arguments, "--allow-pickle-tensors"]
+        environment = os.environ | {"OSTINATO_URL": api.url}
+        done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def trained(example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run a tutorial program as it stands; what it has left behind, its model among it."""
+    monkeypatch.setattr(sys, "argv", [example, str(folder)])
+    torch.set_num_threads(1)
+    left = runpy.run_path(str(ROOT / "examples" / example))
+    left["model"].eval()
+    return left
+
+
+def classify(api: Api, model: str, given: Any) -> list[dict[str, Any]]:
+    """Asked again while the version is being loaded, as any client would."""
+    replies: list[httpx.Response] = []
+
+    def answered() -> bool:
+        with api.client() as http:
+            replies.append(http.post("/v1/classify", json={"model": model, "input": given}, timeout=60))
+        return replies[-1].status_code != 503
+
+    wait_until(answered, 60)
+    assert replies[-1].status_code == 200, replies[-1].text
+    return list(replies[-1].json()["data"])
+
+
+def test_the_rnn(api: Api, import_: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = trained("rnn_classifier.py", tmp_path, monkeypatch)
+    options = ["--set", "nonlinearity=tanh", "--set", "pooling=last", "--labels", "0,1,2,3,4,5,6,7,8,9"]
+    import_(str(tmp_path / "rnn.pt"), "--name", "digits", *options)
+    x = left["x"][:20]
+    with torch.no_grad():
+        expected = left["model"](x).softmax(1)
+    answers = classify(api, "digits", x.tolist())
+    torch.testing.assert_close(torch.tensor([a["probs"] for a in answers]), expected, atol=1e-5, rtol=0)
+    assert [a["label"] for a in answers] == [str(int(i)) for i in expected.argmax(1)]
+
+
+def test_the_transformer(api: Api, import_: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = trained("transformer_classifier.py", tmp_path, monkeypatch)
+    answers = ["activation=relu", "norm_first=no", "embedding_scale=no", "pooling=mean", "lowercase=no"]
+    options = ["--heads", "4", "--labels", "unfriendly,friendly", "--vocabulary", str(tmp_path / "vocabulary.json")]
+    for answer in answers:
+        options += ["--set", answer]
+    import_(str(tmp_path / "transformer.pt"), "--name", "friendly", *options)
+    words = json.loads((tmp_path / "vocabulary.json").read_text())
+    texts = [*left["texts"], "an unknown film", "thank"]
+    rows = [torch.tensor([[words.get(word, 1) for word in text.split()]]) for text in texts]
+    with torch.no_grad():
+        expected = torch.cat([left["model"](row).softmax(1) for row in rows])
+    found = torch.tensor([a["probs"] for a in classify(api, "friendly", texts)])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

@@ -1,0 +1,90 @@
+"""Networks of random configurations are trained briefly, saved, loaded, compared and run in pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+
+from models import parameters
+from models.config import CHOICES, ModelConfig
+from models.interface import Context
+from models.tasks import LanguageModel, build
+from tests.models.configurations import batch, loss, targets
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ModelConfig:
+    values: dict[str, Any] = {name: draw(st.sampled_from(options)) for name, options in CHOICES.items()}
+    groups, repeats = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    heads = groups * repeats
+    values |= {"heads": heads, "kv_heads": groups, "width": heads * 2 * draw(st.integers(1, 4))}
+    for name in ("norm_first", "final_norm", "bias", "tie_embeddings", "head_bias", "bidirectional"):
+        values[name] = draw(st.booleans())
+    recurrent = values["architecture"] != "transformer"
+    if values["task"] == "generation":
+        values |= {"input": "tokens", "bidirectional": False, "classes": 0}
+    else:
+        values["classes"] = 1 if values["task"] == "regression" else draw(st.integers(1, 4))
+        values["bidirectional"] |= values["pooling"] == "first"
+    if recurrent and not (values["task"] == "generation" and values["tie_embeddings"]):
+        values["input_width"] = draw(st.sampled_from((0, 3, 5)))
+    values |= {"layers": draw(st.integers(1, 3)), "inner": draw(st.sampled_from((0, 6))), "context_length": 12}
+    size = {"vocab_size": draw(st.integers(2, 30))} if values["input"] == "tokens" else {"features": 3}
+    return ModelConfig(**values, **size, dropout=draw(st.sampled_from((0.0, 0.2))))
+
+
+lengths = st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple)
+
+
+@settings(max_examples=40)
+@given(config=configs(), lengths=lengths, seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_any_network_trains_saves_loads_and_continues(
+    config: ModelConfig, lengths: tuple[int, ...], seed: int, data: st.DataObject
+) -> None:
+    torch.manual_seed(seed)
+    network = build(config)
+    inputs, lengths_B = batch(config, lengths)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        expected = inputs if config.task == "generation" else targets(config, len(lengths))
+        value = loss(network, inputs, lengths_B, expected)
+        assert value.isfinite()
+        value.backward()
+        optimizer.step()
+    again = build(config, initialised=False).eval()
+    again.load_state_dict(load(save(network.eval().state_dict())))
+    assert {name: tuple(value.shape) for name, value in again.state_dict().items()} == parameters.shapes(config)
+    with torch.inference_mode():
+        hidden_BTD = network.hidden(inputs, Context(lengths_B))
+        assert torch.equal(again.hidden(inputs, Context(lengths_B)), hidden_BTD)
+        for row, length in enumerate(lengths):
+            alone_TD = again.hidden(inputs[row : row + 1, :length], Context())[0]
+            torch.testing.assert_close(alone_TD, hidden_BTD[row, :length], atol=1e-4, rtol=1e-4)
+        if isinstance(again, LanguageModel):
+            check_in_pieces(again, inputs, lengths, hidden_BTD, data)
+
+
+def check_in_pieces(
+    network: LanguageModel, ids_BT: torch.Tensor, lengths: tuple[int, ...], whole_BTD: torch.Tensor, data: st.DataObject
+) -> None:
+    """Read each row up to a random point, continue all rows together, and compare with a single pass."""
+    firsts = [data.draw(st.integers(0, length)) for length in lengths]
+    state = network.new_state(len(lengths))
+    network(ids_BT, Context(torch.tensor(firsts), state))
+    rests = torch.nn.utils.rnn.pad_sequence(
+        [ids_BT[row, first:length] for row, (first, length) in enumerate(zip(firsts, lengths, strict=True))],
+        batch_first=True,
+    )
+    counts = [length - first for first, length in zip(firsts, lengths, strict=True)]
+    if not max(counts):
+        return
+    hidden_BTD = network(rests, Context(torch.tensor(counts), state))
+    for row, (first, length) in enumerate(zip(firsts, lengths, strict=True)):
+        torch.testing.assert_close(
+            hidden_BTD[row, : length - first], whole_BTD[row, first:length], atol=1e-4, rtol=1e-4
+        )

@@ -1,0 +1,234 @@
+"""Going on from a version: what it knew it still knows, until it is taught otherwise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import models, pre_tokenizers
+
+from app.checkpoint import directory as checkpoint
+from app.tokenization.tokenizer import Tokenizer
+from app.training.loop.batches import Batch
+from app.wire.trainer import Done, Note, TrainEvent, TrainFailed
+from models.config import ModelConfig
+from models.tasks import build
+from tests.training import runs
+from tests.training.served import Served, near
+
+STILL = {"max_steps": 2, "batch_size": 8, "learning_rate": 1e-12}  # what is learned with this nobody can see
+SMALL = {"width": 16, "layers": 1, "max_steps": 4, "batch_size": 16}
+TEXTS = ["seven grey geese walk home lovely", "a dark dog", "summer rain over the fox"]
+
+
+def steps(count: int = 40, scale: float = 1.0, **more: Any) -> str:
+    random = np.random.default_rng(0)
+    rows = []
+    for n in range(count):
+        steps_TF = scale * (random.normal(size=(3 + n % 4, 2)) + 3.0 * (n % 2))
+        rows.append({"features": steps_TF.round(3).tolist(), "label": "ab"[n % 2], "value": scale * (n % 7)})
+    return "\n".join(json.dumps(row | more) for row in rows)
+
+
+SEQUENCES: list[Any] = [[[0.5, 1.0], [2.0, -1.0], [40.0, 3.0]], [[1.0, 1.0]]]
+
+
+def tuned(base: Path, run: Path, name: str, content: str, **spec: Any) -> tuple[Path, list[TrainEvent]]:
+    """The checkpoint that a training from `base` has made."""
+    runs.make(run, name, content, "base", **spec)
+    shutil.copytree(base, run / "base")
+    events = runs.train(run)
+    assert isinstance(events[-1], Done), events[-1]
+    return run / "checkpoint", events
+
+
+def trained(run: Path, name: str, content: str, model: str = "gru", **spec: Any) -> Path:
+    spec.setdefault("training", SMALL)
+    assert isinstance(runs.train(runs.make(run, name, content, model, **spec))[-1], Done)
+    return run / "checkpoint"
+
+
+def imported(directory: Path, words: list[str] | None = None, labels: tuple[str, ...] = (), **config: Any) -> Path:
+    """A version as other programs' weights make it: no scales, and a vocabulary of other people's."""
+    directory.mkdir(parents=True)
+    found = ModelConfig(width=16, layers=1, **config)
+    save_file(build(found, torch.Generator().manual_seed(3)).state_dict(), directory / "model.safetensors")
+    checkpoint.write_json(directory / "config.json", {"format_version": 1, **found.to_dict()})
+    if labels:
+        checkpoint.write_json(directory / "labels.json", list(labels))
+    if words:
+        native = tokenizers.Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+        native.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+        Tokenizer(native.to_str()).save(directory)
+    checkpoint.validate(directory)
+    return directory
+
+
+def config_of(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "config.json").read_text())
+    return found
+
+
+def ids_of(directory: Path) -> list[Any]:
+    return Tokenizer.load(directory).encode_batch(TEXTS)
+
+
+def test_all_or_the_head_alone(tmp_path: Path) -> None:
+    first = runs.make(tmp_path / "first", "rows.csv", runs.table(), training=SMALL)
+    assert isinstance(runs.train(first)[-1], Done)
+    base = load_file(first / "checkpoint" / "model.safetensors")
+    for name, content, head_only, fresh in (
+        ("all", runs.table(100), False, False),
+        ("head", runs.table(100), True, False),
+        ("other", runs.table(100).replace("good", "fine"), True, True),
+    ):
+        run = runs.make(tmp_path / name, "rows.csv", content, "base", training={"max_steps": 3, "head_only": head_only})
+        shutil.copytree(first / "checkpoint", run / "base")
+        events = runs.train(run)
+        assert isinstance(events[-1], Done)
+        tuned = load_file(run / "checkpoint" / "model.safetensors")
+        same = torch.equal(tuned["body.rnn.weight_hh_l0"], base["body.rnn.weight_hh_l0"])
+        assert same is head_only
+        assert not torch.equal(tuned["head.weight"], base["head.weight"])
+        said = next(e.message for e in events if isinstance(e, Note) and e.kind == "base")
+        assert ("head.weight" in said) is fresh
+        assert checkpoint.read(run / "checkpoint").labels == (["bad", "fine"] if fresh else ["bad", "good"])
+        assert (run / "checkpoint" / "tokenizer.json").read_bytes() == (
+            first / "checkpoint/tokenizer.json"
+        ).read_bytes()
+
+
+def test_numbers_keep_the_scale_that_the_weights_know(tmp_path: Path) -> None:
+    base = trained(tmp_path / "base", "a.jsonl", steps(), task="classification")
+    again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=50.0), task="classification", training=STILL)
+    assert config_of(again)["normalization"] == config_of(base)["normalization"]
+    assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
+
+
+def test_values_keep_the_scale_that_the_head_knows(tmp_path: Path) -> None:
+    base = trained(tmp_path / "base", "a.jsonl", steps(), task="regression")
+    again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=90.0), task="regression", training=STILL)
+    assert config_of(again)["target"] == config_of(base)["target"]
+    assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_imported_weights_see_raw_numbers_and_say_raw_values(task: str, tmp_path: Path) -> None:
+    shape = {"architecture": "lstm", "input": "features", "features": 2, "pooling": "last", "task": task}
+    labels = ("a", "b") if task == "classification" else ()
+    base = imported(tmp_path / "base", labels=labels, classes=len(labels) or 1, **shape)
+    again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=500.0), task=task, training=STILL)
+    assert not {"normalization", "target"} & set(config_of(again))
+    assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
+
+
+def test_raw_values_of_any_size_are_learned(tmp_path: Path) -> None:
+    shape = {"architecture": "gru", "input": "features", "features": 2, "task": "regression", "classes": 1}
+    base = imported(tmp_path / "base", **shape)
+    training = {"max_steps": 60, "learning_rate": 0.5, "schedule": "constant"}
+    again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=500.0), task="regression", training=training)
+    before, after = (np.ravel(Served(at).scores(SEQUENCES)).mean() for at in (base, again))
+    assert abs(before) < 10 < after
+
+
+def test_a_generator_goes_on_where_it_was(tmp_path: Path) -> None:
+    base = trained(tmp_path / "base", "book.txt", runs.book(300), training={**SMALL, "context_length": 32})
+    again, _ = tuned(base, tmp_path / "run", "other.txt", runs.book(100)[::-1], training=STILL)
+    ids = ids_of(base)[0]
+    assert ids_of(again)[0] == ids
+    assert near(Served(again).logprobs(ids), Served(base).logprobs(ids))
+
+
+def test_another_task_takes_the_body_and_may_choose_its_pooling(tmp_path: Path) -> None:
+    base = trained(tmp_path / "base", "book.txt", runs.book(300), training={**SMALL, "context_length": 32})
+    training = STILL | {"pooling": "attention", "learning_rate": 0.02, "max_steps": 30, "head_only": True}
+    again, events = tuned(base, tmp_path / "run", "rows.csv", runs.table(200), training=training)
+    assert (config_of(again)["task"], config_of(again)["pooling"]) == ("classification", "attention")
+    old, new = (load_file(at / "model.safetensors") for at in (base, again))
+    assert all(torch.equal(old[name], new[name]) for name in old if name.startswith(("body.", "input.")))
+    said = next(e.message for e in events if isinstance(e, Note) and e.kind == "base")
+    assert said.endswith("new: head.bias, head.weight, pooling.query.weight")
+    spread = np.ptp(Served(again).scores(ids_of(again)), axis=0)
+    assert (spread > 0).all()
+
+
+def test_what_reads_both_ways_cannot_generate(tmp_path: Path) -> None:
+    base = trained(tmp_path / "base", "rows.csv", runs.table(60))
+    run = runs.make(tmp_path / "run", "book.txt", runs.book(50), "base", training=STILL)
+    shutil.copytree(base, run / "base")
+    last = runs.train(run)[-1]
+    assert isinstance(last, TrainFailed) and (last.code, last.param) == ("invalid_base_model", "model")
+    assert "from left to right" in last.message
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_the_head_of_a_generator_alone(model: str, tmp_path: Path) -> None:
+    """Tied embeddings are part of the input: the head gets a matrix of its own, which begins as theirs."""
+    small = {**SMALL, "context_length": 32}
+    base = trained(tmp_path / "base", "book.txt", runs.book(300), model, training=small)
+    assert config_of(base)["tie_embeddings"]
+    training = {"max_steps": 3, "learning_rate": 0.05, "head_only": True}
+    again, _ = tuned(base, tmp_path / "run", "book.txt", runs.book(200), training=training)
+    assert not config_of(again)["tie_embeddings"]
+    old, new = (load_file(at / "model.safetensors") for at in (base, again))
+    moved = {name for name in new if name not in old or not torch.equal(old[name], new[name])}
+    assert moved == {"head.weight", "head.bias"}
+    drift = (new["head.weight"] - old["input.embedding.weight"]).abs().max()
+    assert 0.0 < drift < 0.5
+    still, _ = tuned(base, tmp_path / "still", "book.txt", runs.book(200), training=STILL | {"head_only": True})
+    ids = ids_of(base)[0]
+    assert near(Served(still).logprobs(ids), Served(base).logprobs(ids))
+
+
+def test_a_shorter_context_cuts_learned_positions_and_a_longer_one_is_for_recurrences(tmp_path: Path) -> None:
+    words = ["<unk>", *sorted({word for text in TEXTS for word in text.split()})]
+    shape = {"vocab_size": len(words), "classes": 2, "task": "classification", "context_length": 40}
+    for number, (more, asked) in enumerate(
+        (({"architecture": "transformer", "positions": "learned"}, 8), ({"architecture": "rnn"}, 500))
+    ):
+        base = imported(tmp_path / f"base{number}", words, ("bad", "good"), **shape, **more)
+        training = STILL | {"context_length": asked}
+        again, _ = tuned(base, tmp_path / f"run{number}", "rows.csv", runs.table(60), training=training)
+        assert config_of(again)["context_length"] == asked
+        assert near(Served(again).scores(ids_of(again)), Served(base).scores(ids_of(base)))
+
+
+@pytest.mark.parametrize(
+    ("words", "blank", "specials"),
+    [
+        (["the", "<unk>", "<sep>", "<pad>"], 1, {2, 3}),
+        (["the", "<unk>", "</s>"], 1, {2}),
+    ],
+)
+def test_dropped_tokens_become_unknown_and_never_a_word(
+    words: list[str], blank: int, specials: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [*words, *sorted(set(runs.WORDS) - set(words))]
+    shape = {"architecture": "gru", "vocab_size": len(known), "classes": 2, "task": "classification"}
+    base = imported(tmp_path / "base", known, ("bad", "good"), **shape)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    from app.training.loop.loop import Training
+
+    dropped = Training._dropped
+
+    def spy(self: Training, batch: Batch) -> Batch:
+        inputs = batch.inputs.clone()
+        inputs[:, 1] = min(specials)
+        found = dropped(self, Batch(inputs, batch.lengths_B, batch.targets))
+        seen.append((inputs, found.inputs))
+        return found
+
+    monkeypatch.setattr(Training, "_dropped", spy)
+    tuned(base, tmp_path / "run", "rows.csv", runs.table(200), training={"max_steps": 20})
+    given, kept = (torch.cat([pair[k].flatten() for pair in seen]) for k in (0, 1))
+    changed = given != kept
+    assert 0.02 < changed.float().mean() < 0.3
+    assert set(kept[changed].tolist()) == {blank}
+    assert not set(given[changed].tolist()) & specials

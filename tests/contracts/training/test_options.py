@@ -1,0 +1,130 @@
+"""Every training option does something: it is settled as asked, and the training goes another way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.wire.trainer import Done
+from app.wire.training_options import TrainingOptions
+from tests.training import runs
+from tests.training.loops import Loop, loop
+
+SMALL = {"width": 16, "layers": 1, "max_steps": 6, "batch_size": 16, "eval_every": 3, "precision": "float32"}
+ROWS = "rows.csv", runs.table(60) + "plain grey,good\n" * 20
+BOOK = "book.txt", runs.book(60)
+# option: value, the file, the architecture, what else is asked for, what it comes to
+CASES: dict[str, tuple[Any, tuple[str, str], str, dict[str, Any], dict[str, Any]]] = {
+    "batch_size": (8, ROWS, "gru", {}, {}),
+    "accumulation": (2, ROWS, "gru", {}, {}),
+    "learning_rate": (0.02, ROWS, "gru", {}, {}),
+    "learning_rate_multiplier": (3.0, ROWS, "gru", {"learning_rate": 0.01}, {"learning_rate": 0.03}),
+    "schedule": ("constant", ROWS, "gru", {}, {}),
+    "warmup_ratio": (0.5, ROWS, "gru", {}, {}),
+    "weight_decay": (0.9, ROWS, "gru", {}, {}),
+    "max_grad_norm": (0.01, ROWS, "gru", {}, {}),
+    "dropout": (0.7, ROWS, "gru", {}, {"model.dropout": 0.7}),
+    "label_smoothing": (0.3, ROWS, "gru", {}, {}),
+    "class_weights": ({"good": 5.0}, ROWS, "gru", {}, {"class_weights": [1.0, 5.0]}),
+    "optimizer": ("sgd", ROWS, "gru", {}, {}),
+    "layers": (2, ROWS, "gru", {}, {"model.layers": 2}),
+    "width": (24, ROWS, "gru", {}, {"model.width": 24}),
+    "heads": (2, ROWS, "transformer", {}, {"model.heads": 2}),
+    "kv_heads": (2, ROWS, "transformer", {"heads": 4}, {"model.kv_heads": 2}),
+    "context_length": (4, BOOK, "gru", {}, {"model.context_length": 4, "window": 4}),
+    "vocab_size": (300, ROWS, "gru", {}, {"model.vocab_size": 300}),
+    "tokenizer": ("byte", ROWS, "gru", {}, {"model.vocab_size": 259}),
+    "pooling": ("attention", ROWS, "gru", {}, {"model.pooling": "attention"}),
+    "bidirectional": (False, ROWS, "gru", {}, {"model.bidirectional": False}),
+    "precision": ("bfloat16", ROWS, "transformer", {}, {}),
+    "max_steps": (3, ROWS, "gru", {}, {"total_steps": 3}),
+    "epochs": (2.0, ROWS, "gru", {"max_steps": None}, {"total_steps": 10}),
+    "max_seconds": (1e-4, ROWS, "gru", {}, {}),
+    "patience": (1, ROWS, "gru", {"eval_every": 1, "max_steps": 12}, {}),
+    "eval_every": (2, ROWS, "gru", {}, {}),
+}
+BY_THE_PROGRAM = {"threads", "deterministic"}  # set for the whole process
+IN_FINE_TUNING = {"head_only"}  # tests/contracts/training/test_fine_tuning.py
+SAME_WEIGHTS = {"eval_every"}  # it only looks
+
+
+def test_none_is_left_out() -> None:
+    assert CASES.keys() | BY_THE_PROGRAM | IN_FINE_TUNING == set(TrainingOptions.__struct_fields__)
+
+
+def looped(folder: Path, file: tuple[str, str], model: str, training: dict[str, Any]) -> Loop:
+    given = {name: value for name, value in training.items() if value is not None}
+    return loop(runs.make(folder, *file, model, training=given))
+
+
+@pytest.mark.parametrize("option", CASES)
+def test_an_option_counts(option: str, tmp_path: Path) -> None:
+    value, file, model, more, expected = CASES[option]
+    without = looped(tmp_path / "without", file, model, SMALL | {option: None} | more)
+    given = looped(tmp_path / "given", file, model, SMALL | more | {option: value})
+    said, before = (found.settled.to_dict() for found in (given, without))
+    for name, wanted in (expected or {option: value}).items():
+        place, _, field = name.rpartition(".")
+        assert (said[place] if place else said)[field] == wanted, name
+        assert (before[place] if place else before)[field] != wanted, name
+    same = given.weights.shape == without.weights.shape and torch.equal(given.weights, without.weights)
+    assert same == (option in SAME_WEIGHTS)
+
+
+def test_where_it_ends(tmp_path: Path) -> None:
+    def steps(name: str, **training: Any) -> int:
+        return looped(tmp_path / name, ROWS, "gru", SMALL | training).training.state.step
+
+    assert steps("steps", max_steps=5) == 5
+    assert steps("epochs", max_steps=None, epochs=0.5) == 2
+    assert steps("both", max_steps=7, epochs=0.5) == 2
+    assert steps("seconds", max_steps=100, max_seconds=1e-4) == 1
+    assert steps("patience", max_steps=100, patience=2, eval_every=3, learning_rate=1e-12) in (6, 9)
+
+
+def test_when_it_is_looked_at(tmp_path: Path) -> None:
+    for every, seen in ((2, [2, 4, 6]), (4, [4, 6])):
+        found = looped(tmp_path / str(every), ROWS, "gru", SMALL | {"eval_every": every})
+        assert [event.step for event in found.metrics if "valid_loss" in event.data] == seen
+
+
+def test_the_rate_follows_the_schedule(tmp_path: Path) -> None:
+    found = {
+        schedule: looped(
+            tmp_path / schedule, ROWS, "gru", SMALL | {"schedule": schedule, "warmup_ratio": 0.0, "learning_rate": 0.01}
+        ).rates
+        for schedule in ("constant", "linear", "cosine")
+    }
+    assert found["constant"] == [0.01] * 6
+    for schedule in ("linear", "cosine"):
+        assert found[schedule][0] == 0.01 and found[schedule] == sorted(found[schedule], reverse=True)
+    assert found["linear"][3] == pytest.approx(0.01 * (0.01 + 0.99 / 2))
+    assert found["cosine"][1] > found["linear"][1]
+    warm = looped(tmp_path / "warm", ROWS, "gru", SMALL | {"warmup_ratio": 1.0, "learning_rate": 0.01}).rates
+    assert warm == pytest.approx([0.01 * max(step / 6, 0.01) for step in range(6)])
+
+
+def test_generation_can_be_smoothed(tmp_path: Path) -> None:
+    one, two = (
+        looped(tmp_path / str(share), BOOK, "gru", SMALL | {"label_smoothing": share, "context_length": 16})
+        for share in (0.0, 0.3)
+    )
+    assert not torch.equal(one.weights, two.weights)
+
+
+@pytest.mark.parametrize(("deterministic", "threads"), [(True, 1), (False, 2)])
+def test_what_is_set_for_the_process(
+    deterministic: bool, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("torch.set_num_threads", lambda n: seen.update(threads=n))
+    monkeypatch.setattr("torch.set_deterministic_debug_mode", lambda mode: seen.update(deterministic=mode == "warn"))
+    monkeypatch.setattr("app.training.report.plots.draw", lambda *_: None)
+    asked = {"deterministic": deterministic, "threads": threads}
+    run = runs.make(tmp_path, *ROWS, "gru", training=SMALL | asked)
+    assert isinstance(runs.train(run)[-1], Done)
+    assert seen == asked
+    assert {name: runs.settled(run)[name] for name in asked} == asked

@@ -1,0 +1,187 @@
+"""The promise: after any number of kills the trained weights are those of an uninterrupted run, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.wire.trainer import CheckpointSaved, Done, Metrics, Stopped, TrainEvent, TrainFailed
+from tests.training import runs
+
+SMALL = {"width": 16, "layers": 1, "eval_every": 40}
+CASES = {
+    "lstm-classification": ("lstm", "rows.csv", runs.table(), {**SMALL, "max_steps": 240, "batch_size": 12}),
+    "transformer-classification": (
+        "transformer",
+        "rows.csv",
+        runs.table(),
+        {**SMALL, "max_steps": 240, "batch_size": 12, "accumulation": 2, "dropout": 0.2},
+    ),
+    "lstm-generation": (
+        "lstm",
+        "book.txt",
+        runs.book(),
+        {**SMALL, "max_steps": 240, "dropout": 0.2, "context_length": 32, "batch_size": 8, "precision": "bfloat16"},
+    ),
+    "transformer-generation": (
+        "transformer",
+        "book.txt",
+        runs.book(),
+        {**SMALL, "max_steps": 240, "context_length": 32, "batch_size": 4, "precision": "float32"},
+    ),
+}
+
+
+def key(event: TrainEvent) -> tuple[str, int] | None:
+    if isinstance(event, (Metrics, CheckpointSaved)):
+        return type(event).__name__, event.step
+    return None
+
+
+def until_killed(run: Path, at_step: int) -> tuple[list[TrainEvent], bool]:
+    """Run the program and kill it with -9 when it says that it has reached a step. (events, was it killed)"""
+    heard = []
+    with runs.trainer(run, "--resume-every", "0.05") as process:
+        for event in runs.events(process):
+            heard.append(event)
+            if isinstance(event, Metrics) and event.step >= at_step:
+                os.killpg(process.pid, signal.SIGKILL)
+        return heard, process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_survive_kills(case: str, tmp_path: Path) -> None:
+    model, name, content, training = CASES[case]
+    whole = runs.make(tmp_path / "whole", name, content, model, training=training)
+    expected = runs.train(whole)
+    assert isinstance(expected[-1], Done)
+
+    killed = runs.make(tmp_path / "killed", name, content, model, training=training)
+    generator, heard, kills = random.Random(case), [], 0
+    for at_step in sorted(generator.sample(range(4, 160, 4), 2)):
+        events, was_killed = until_killed(killed, at_step)
+        heard += events
+        kills += was_killed
+    last, was_killed = until_killed(killed, 10**9)
+    heard += last
+
+    assert kills >= 1 and not was_killed
+    assert isinstance(last[-1], Done)
+    assert runs.digest(killed) == runs.digest(whole)
+    assert (killed / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+    assert last[-1].metrics == expected[-1].metrics
+    assert {key(e) for e in heard} == {key(e) for e in expected}
+
+
+def lets_others_go_first(pid: int) -> bool:
+    session = Path(f"/proc/{pid}/autogroup")  # where Linux shares cores among sessions first
+    return os.getpriority(os.PRIO_PROCESS, pid) >= 10 and (
+        not session.exists() or session.read_text().endswith("nice 10\n")
+    )
+
+
+def test_a_stop_saves_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
+    model, name, content, training = CASES["lstm-classification"]
+    training = training | {"max_steps": 1600}  # it must hear of the stop long before its end
+    whole = runs.make(tmp_path / "whole", name, content, model, training=training)
+    runs.train(whole)
+
+    run = runs.make(tmp_path / "stopped", name, content, model, training=training)
+    with runs.trainer(run, "--lease-seconds", "60") as process:
+        heard = []
+        for event in runs.events(process):
+            heard.append(event)
+            if isinstance(event, Metrics) and not any(isinstance(earlier, Metrics) for earlier in heard[:-1]):
+                assert lets_others_go_first(process.pid)
+                process.terminate()
+        assert process.wait() == 0
+    assert isinstance(heard[-1], Stopped) and heard[-1].step > 0
+    state = json.loads((max((run / "resume").glob("step-*")) / "state.json").read_text())["state"]
+    assert state["step"] == heard[-1].step
+
+    events = runs.train(run)
+    assert isinstance(events[-1], Done)
+    assert min(e.step for e in events if isinstance(e, Metrics)) >= heard[-1].step
+    assert runs.digest(run) == runs.digest(whole)
+
+
+def test_a_stop_before_the_first_step(tmp_path: Path) -> None:
+    run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training={**SMALL, "max_steps": 5})
+    assert runs.train(run, stopping=lambda: True)[-1] == Stopped(0)
+    assert isinstance(runs.train(run)[-1], Done)
+
+
+def test_a_stop_while_the_data_is_read(tmp_path: Path) -> None:
+    run = runs.make(tmp_path / "run", "rows.csv", runs.table(200), training={**SMALL, "max_steps": 5})
+    asked = iter([False] * 300 + [True] * 9)  # in the second reading
+    assert runs.train(run, stopping=lambda: next(asked))[-1] == Stopped(0)
+    assert next(asked) and not (run / "prepared").exists()
+    assert isinstance(runs.train(run)[-1], Done)
+
+
+def test_a_finished_run_says_done_again(tmp_path: Path) -> None:
+    run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training={**SMALL, "max_steps": 5})
+    first = runs.train(run)[-1]
+    changed = (run / "checkpoint" / "model.safetensors").stat().st_mtime_ns
+    assert runs.train(run) == [first]
+    assert (run / "checkpoint" / "model.safetensors").stat().st_mtime_ns == changed
+
+
+def test_other_data_is_refused(tmp_path: Path) -> None:
+    run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training={**SMALL, "max_steps": 5})
+    runs.train(run)
+    (run / "done.json").unlink()
+    (run / "inputs" / "rows.csv").write_text(runs.table(241))
+    last = runs.train(run)[-1]
+    assert isinstance(last, TrainFailed)
+    assert (last.code, "data changed" in last.message) == ("resume_mismatch", True)
+
+
+def test_the_lease(tmp_path: Path) -> None:
+    """No line within the lease time, or the end of the input: the program ends at once, and harms nothing."""
+    training = {**SMALL, "max_steps": 100_000}
+    run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training=training)
+    with runs.trainer(run, "--lease-seconds", "1.0") as process:
+        assert process.wait(timeout=60) == 75
+    with runs.trainer(run, "--lease-seconds", "60") as process:
+        assert process.stdin is not None
+        for event in runs.events(process):
+            if isinstance(event, Metrics):
+                process.stdin.write(b"renewed\n")
+                process.stdin.close()
+                break
+        assert process.wait(timeout=60) == 75
+
+
+def test_renewals_keep_it_alive(tmp_path: Path) -> None:
+    """For longer than the lease; without them this run ends with 75."""
+    run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training={**SMALL, "max_steps": 50_000})
+    lease, ended = 5.0, threading.Event()
+    with runs.trainer(run, "--lease-seconds", str(lease)) as process, ThreadPoolExecutor(1) as threads:
+        assert process.stdin is not None
+        ear = process.stdin
+
+        def renew() -> None:
+            while not ended.wait(0.2):
+                ear.write(b"\n")
+                ear.flush()
+
+        renewing = threads.submit(renew)
+        times: list[float] = []
+        for event in runs.events(process):
+            if isinstance(event, Metrics):
+                times.append(time.monotonic())
+                if times[-1] - times[0] > lease:
+                    process.terminate()
+        ended.set()
+        assert process.wait() == 0
+        assert times[-1] - times[0] > lease
+        assert not renewing.exception() or isinstance(renewing.exception(), BrokenPipeError)

@@ -1,0 +1,197 @@
+"""Suspects on their way through the gate of an engine, over the real sockets of fake ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zmq
+
+from app.errors import InvalidRequest
+from app.inference.engines import quarantine as rules
+from app.inference.engines.client import EngineClient, Work
+from app.inference.engines.passage import sent
+from app.inference.engines.quarantine import Quarantine
+from app.wire import engine as wire
+from tests.fakes import FakeEngine
+from tests.inference.engines.test_client import LOAD, client_of, until
+
+
+def stream(number: int) -> Work:
+    return Work((wire.Generate(f"g{number}", "d", "local", [number], wire.SamplingParams(max_tokens=50)),))
+
+
+class Scene:
+    """One engine's place, where engines come and die; what is sent stays open until it is answered."""
+
+    def __init__(self, path: Path, client: EngineClient, lost: list[Work]) -> None:
+        self.path, self.client, self.lost = path, client, lost
+        self.quarantine = Quarantine()
+
+    async def engine(self, hold_after: int) -> FakeEngine:
+        engine = FakeEngine(self.path).start()
+        engine.hold_after = hold_after
+        await until(lambda: self.client.alive)
+        await self.client.load(LOAD)
+        return engine
+
+    async def _send(self, work: Work) -> None:
+        async with sent(self.client, work, self.quarantine):
+            while work.open:
+                await work.inbox.get()
+
+    def send(self, *works: Work) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self._send(work)) for work in works]
+
+    async def kill(self, engine: FakeEngine, tasks: list[asyncio.Task[None]]) -> None:
+        await asyncio.to_thread(engine.die)
+        await asyncio.gather(*tasks)
+        self.quarantine.crashed((work.requests, work.answers) for work in self.lost)
+        self.lost.clear()
+
+
+def play(path: Path, story: Callable[[Scene], object]) -> None:
+    async def scenario() -> None:
+        lost: list[Work] = []
+        async with client_of(path, lost) as client:
+            await story(Scene(path, client, lost))  # type: ignore[misc]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_crowd_of_suspects_runs_together_again_in_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    if deaths > 1:  # the crowd is to be together once more, uncleared
+        monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
+
+    async def story(scene: Scene) -> None:
+        for _ in range(deaths):
+            engine = await scene.engine(hold_after=1)
+            tasks = scene.send(*map(stream, range(64)))
+            await until(lambda engine=engine: engine.running == 64)
+            await scene.kill(engine, tasks)
+        engine = await scene.engine(hold_after=2)  # each comes one token further than before, and is cleared by that
+        tasks = scene.send(*map(stream, range(64)), stream(100))
+        await until(lambda: engine.running == 65)
+        await until(lambda: not scene.quarantine._suspects)
+        engine.release()
+        await asyncio.gather(*tasks)
+        engine.stop()
+
+    play(tmp_path / "e.sock", story)
+
+
+def test_a_crowd_that_comes_no_further_is_held_up_for_a_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "ALONE_SECONDS", 0.16)  # 10 ms for each of 64
+
+    async def story(scene: Scene) -> None:
+        engine = await scene.engine(hold_after=1)
+        tasks = scene.send(*map(stream, range(64)))
+        await until(lambda: engine.running == 64)
+        await scene.kill(engine, tasks)
+        engine = await scene.engine(hold_after=0)
+        tasks = scene.send(*map(stream, range(64)))
+        await until(lambda: engine.running == 64)
+        engine.release()
+        await asyncio.gather(*tasks)
+        assert not scene.quarantine._suspects
+        engine.stop()
+
+    play(tmp_path / "e.sock", story)
+
+
+def test_a_suspect_that_ends_the_engine_when_others_have_joined_is_convicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
+
+    async def story(scene: Scene) -> None:
+        engine = await scene.engine(hold_after=1)
+        tasks = scene.send(stream(1), stream(2))
+        await until(lambda: engine.running == 2)
+        await scene.kill(engine, tasks)
+        engine = await scene.engine(hold_after=0)
+        tasks = scene.send(stream(1))
+        await until(lambda: engine.running == 1)
+        tasks += scene.send(stream(3))  # at the gate first, then beside it; the other suspect must wait
+        await until(lambda: engine.running == 2)
+        await scene.kill(engine, tasks)
+        with pytest.raises(InvalidRequest):
+            scene.quarantine.suspicion(stream(1).requests)
+        for innocent in (stream(2), stream(3)):
+            assert scene.quarantine.suspicion(innocent.requests)
+
+    play(tmp_path / "e.sock", story)
+
+
+def test_a_suspect_that_ends_engines_late_is_convicted_out_of_a_crowd_at_its_third_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
+    culprit, *innocents = range(12)
+
+    async def story(scene: Scene) -> None:
+        for _ in range(2):
+            engine = await scene.engine(hold_after=0)
+            tasks = scene.send(*map(stream, (culprit, *innocents)))
+            await until(lambda engine=engine: engine.running == 12)
+            await scene.kill(engine, tasks)
+        engine = await scene.engine(hold_after=0)
+        tasks = scene.send(stream(culprit))
+        waiting = scene.send(*map(stream, innocents))
+        tasks += scene.send(stream(100))
+        await until(lambda: engine.running == 2)
+        await asyncio.sleep(0.1)
+        assert engine.running == 2  # whoever was never suspected is there too, and no other suspect
+        for task in waiting:
+            task.cancel()
+        await scene.kill(engine, tasks)
+        with pytest.raises(InvalidRequest):
+            scene.quarantine.suspicion(stream(culprit).requests)
+        assert all(scene.quarantine.suspicion(stream(number).requests) for number in (*innocents, 100))
+
+    play(tmp_path / "e.sock", story)
+
+
+def test_one_of_equal_suspects_settles_the_matter_for_all(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        engine = await scene.engine(hold_after=1)
+        tasks = scene.send(
+            *[Work((wire.Generate(f"e{i}", "d", "local", [7], wire.SamplingParams(9)),)) for i in range(8)]
+        )
+        await until(lambda: engine.running == 8)
+        await scene.kill(engine, tasks)
+        engine = await scene.engine(hold_after=2)
+        tasks = scene.send(
+            *[Work((wire.Generate(f"f{i}", "d", "local", [7], wire.SamplingParams(9)),)) for i in range(8)]
+        )
+        await until(lambda: engine.running == 8)
+        engine.release()
+        await asyncio.gather(*tasks)
+        engine.stop()
+
+    play(tmp_path / "e.sock", story)
+
+
+def test_an_engine_that_takes_no_abort_leaves_the_gate_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(payload: bytes) -> None:
+        raise zmq.Again
+
+    async def story(scene: Scene) -> None:
+        engine = await scene.engine(hold_after=1)
+        (task,) = scene.send(work := stream(1))
+        await until(lambda: engine.running == 1 and work.answers)
+        monkeypatch.setattr(scene.client._requests, "send", full)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert scene.client.gate.inside == 0 and scene.client.open_requests == 0 and not work.open
+        engine.stop()
+
+    play(tmp_path / "e.sock", story)

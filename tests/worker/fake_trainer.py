@@ -1,0 +1,158 @@
+"""A trainer without torch: it speaks the real protocol, and misbehaves as the data file (a JSON object) tells it.
+
+The "weights" are a hash chain over the steps, so an attempt that resumed wrongly ends with others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.checkpoint.directory import write_json
+from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Phase, Stopped, TrainEvent, TrainFailed
+from tests.checkpoints import make_checkpoint, safetensors
+
+
+class FakeTrainer:
+    def __init__(self, run: Path, descriptor: int) -> None:
+        self.run, self.descriptor, self.stop, self.held = run, descriptor, False, True
+        self.spec = json.loads((run / "run.json").read_bytes())
+        self.plan: dict[str, Any] = json.loads((run / self.spec["training_file"]["path"]).read_bytes())
+        self.attempt = len(list((run / "events").glob("*.jsonl")))
+        self.step, self.weights = 0, "0" * 64
+
+    def emit(self, event: TrainEvent) -> None:
+        os.write(self.descriptor, msgspec.json.encode(event) + b"\n")
+
+    def main(self) -> int:
+        print(f"attempt {self.attempt}", file=sys.stderr, flush=True)
+        if not (self.run / "settled.json").exists():
+            write_json(self.run / "settled.json", {"epochs": 3, "batch_size": 8})
+        if not (self.run / "checkpoint").exists():
+            self.emit(Phase("validating_files"))
+            if "fail" in self.plan:
+                self.emit(TrainFailed(**self.plan["fail"]))
+                return 0
+            self.emit(Phase("training"))
+            if not self.train():
+                return 0
+            self.save(self.run / "checkpoint")
+        self.emit(Phase("publishing"))
+        metrics = {"validation": {"accuracy": 0.75}}
+        self.emit(
+            Done("checkpoint", "classification", "lstm", 4, metrics, 10 * self.plan["steps"], "results.csv", self.step)
+        )
+        return 0
+
+    def train(self) -> bool:
+        self.resume()
+        while self.step < self.plan["steps"]:
+            if self.stop:
+                self.emit(Stopped(self.step))
+                return False
+            self.one_step()
+            self.hold()
+        (self.run / "results.csv").write_text("step,train_loss\n")
+        return True
+
+    def hold(self) -> None:
+        """`holds` names a step for each attempt: there it waits to be stopped, killed, or let go by SIGUSR1."""
+        place = self.plan.get("holds", [])[self.attempt - 1 : self.attempt]
+        while self.held and not self.stop and place == [self.step]:
+            time.sleep(0.01)
+
+    def one_step(self) -> None:
+        time.sleep(self.plan.get("step_seconds", 0.0))
+        self.step += 1
+        self.weights = hashlib.sha256(f"{self.weights} {self.spec['seed']} {self.step}".encode()).hexdigest()
+        total = self.plan["steps"]
+        figures = {"train_loss": 1.0 / self.step}
+        self.emit(
+            Metrics(self.step, total, figures, self.step / total, seconds_left=1.0, trained_tokens=10 * self.step)
+        )
+        if self.step % self.plan.get("checkpoint_every", 10**9) == 0:
+            directory = f"checkpoints/step-{self.step}"
+            self.save(self.run / directory)
+            self.emit(CheckpointSaved(self.step, directory, figures))
+        if self.step % self.plan.get("resume_every", 3) == 0:
+            write_json(self.run / "resume.json", {"step": self.step, "weights": self.weights})
+        if self.step == self.plan.get("break_at"):
+            self.emit(Broke("ZeroDivisionError"))
+            raise SystemExit(1)
+        if self.step == self.plan.get("die_at") and self.attempt <= self.plan.get("deaths", 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.step == self.plan.get("diverge_at"):
+            best = self.plan["best_step"]
+            kept = f"checkpoints/step-{best}", {"train_loss": 1.0 / best}, best
+            self.save(self.run / kept[0])
+            self.emit(TrainFailed("diverged", "the loss is no number", None, *kept))
+            raise SystemExit(0)
+
+    def resume(self) -> None:
+        if (self.run / "resume.json").exists():
+            point = json.loads((self.run / "resume.json").read_bytes())
+            self.step, self.weights = point["step"], point["weights"]
+
+    def save(self, directory: Path) -> None:
+        aside = directory.with_name(f".{directory.name}")
+        make_checkpoint(aside, seed=0)
+        data = safetensors({"head.weight": ([8], bytes.fromhex(self.weights))})
+        (aside / "model.safetensors").write_bytes(data)
+        if not directory.exists():
+            aside.rename(directory)
+
+
+def watch(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if select.select([0], [], [], left)[0]:
+            if not os.read(0, 4096):
+                break
+            end = time.monotonic() + seconds
+    os._exit(75)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--events-fd", type=int)
+    parser.add_argument("--lease-seconds", type=float)
+    for option in (
+        "--resume-every",
+        "--threads",
+        "--device",
+        "--request-id",
+        "--job-id",
+        "--log-format",
+        "--log-level",
+    ):
+        parser.add_argument(option)
+    arguments = parser.parse_args()
+    print(f"subject {arguments.request_id} {arguments.job_id}", file=sys.stderr, flush=True)
+    trainer = FakeTrainer(arguments.run, arguments.events_fd)
+    threading.Thread(target=watch, args=(arguments.lease_seconds,), daemon=True).start()
+
+    def stop(*_: object) -> None:
+        trainer.stop = True
+
+    def let_go(*_: object) -> None:
+        trainer.held = False
+
+    signal.signal(signal.SIGUSR1, let_go)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if trainer.plan.get("stubborn") else stop)
+    return trainer.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
