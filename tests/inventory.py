@@ -1,6 +1,6 @@
-"""What a running service tells of all that it keeps, and what its models answer: recorded once, and compared since.
+"""An inventory of a running service, read over HTTP: everything that it keeps, and what its models answer.
 
-`python -m tests.yesterday URL` prints it. Knows the HTTP surface alone.
+`python -m tests.inventory URL` prints it as JSON, to be recorded once and compared with later versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpx
 
 ENDED = ("succeeded", "failed", "cancelled")
 TEXTS = ["a lovely wonderful day", "an awful gloomy film", "the kind people felt it"]
-PROMPTS = ["the clock struck two", "the mouse"]  # what follows is beyond doubt, on any processor
+PROMPTS = ["the clock struck two", "the mouse"]  # the next token has a clear lead, on any processor
 VERSION = ("id", "status", "task", "architecture", "digest", "parameters", "metrics", "job_id", "created_at", "files")
 FILE = ("filename", "purpose", "bytes", "status", "created_at")
 JOB = (
@@ -26,8 +26,8 @@ EVENT = ("level", "message", "created_at")
 MOVE = ("from_version", "to_version", "principal", "created_at")
 
 
-def told_by(client: httpx.Client) -> dict[str, Any]:
-    """Everything by its name or id, so that what is added later is beside it and not in its way."""
+def inventory(client: httpx.Client) -> dict[str, Any]:
+    """Models, files and ended jobs, keyed by name or id, so that later additions do not disturb a comparison."""
     models = {model["name"]: model["aliases"] for model in _pages(client, "/v1/registry/models")}
     jobs = {job["id"]: job for job in _pages(client, "/v1/fine_tuning/jobs") if job["status"] in ENDED}
     files = {file["id"]: file for file in _pages(client, "/v1/files")}
@@ -53,13 +53,13 @@ def _model(client: httpx.Client, name: str, aliases: dict[str, int]) -> dict[str
 
 def _answers(client: httpx.Client, model: str, task: str) -> dict[str, Any]:
     vectors = _post(client, "/v1/embeddings", model=model, input=TEXTS[:1])["data"]
-    found: dict[str, Any] = {"embedding": vectors[0]["embedding"]}
+    answers: dict[str, Any] = {"embedding": vectors[0]["embedding"]}
     if task == "classification":
         scored = _post(client, "/v1/classify", model=model, input=TEXTS)["data"]
-        return found | {"labels": [s["label"] for s in scored], "scores": [s["probs"] for s in scored]}
-    asked = {"model": model, "max_tokens": 20, "temperature": 0}
-    texts = [_post(client, "/v1/completions", prompt=prompt, **asked)["choices"][0]["text"] for prompt in PROMPTS]
-    return found | {"texts": texts}
+        return answers | {"labels": [s["label"] for s in scored], "scores": [s["probs"] for s in scored]}
+    options = {"model": model, "max_tokens": 20, "temperature": 0}
+    texts = [_post(client, "/v1/completions", prompt=prompt, **options)["choices"][0]["text"] for prompt in PROMPTS]
+    return answers | {"texts": texts}
 
 
 def _file(client: httpx.Client, file: dict[str, Any]) -> dict[str, Any]:
@@ -88,8 +88,8 @@ def _pages(client: httpx.Client, path: str) -> Iterator[dict[str, Any]]:
         params["after"] = page["data"][-1]["id"]
 
 
-def _only(names: tuple[str, ...], found: dict[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in names}
+def _only(names: tuple[str, ...], fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in names}
 
 
 def _get(client: httpx.Client, path: str, **params: Any) -> dict[str, Any]:
@@ -102,10 +102,10 @@ def _post(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
 
 def _checked(reply: httpx.Response) -> dict[str, Any]:
     assert reply.is_success, f"{reply.request.method} {reply.request.url}: {reply.status_code} {reply.text[:2000]}"
-    found: dict[str, Any] = reply.json()
-    return found
+    body: dict[str, Any] = reply.json()
+    return body
 
 
 if __name__ == "__main__":
-    with httpx.Client(base_url=sys.argv[1], timeout=120) as asking:
-        print(json.dumps(told_by(asking), indent=1, ensure_ascii=False))
+    with httpx.Client(base_url=sys.argv[1], timeout=120) as client:
+        print(json.dumps(inventory(client), indent=1, ensure_ascii=False))
