@@ -1,4 +1,4 @@
-"""Every fault of a file is told with its place and what would be right; none of them ends the trainer."""
+"""Faults of the data end the job with a message for the user; they never break the trainer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ LONG = "1" + "0" * 400
 
 
 def outcome(run: Path) -> TrainFailed:
+    """The failure that ends the training of a run."""
     last = runs.train(run)[-1]
     assert isinstance(last, TrainFailed)
     return last
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "parts"),
     [
         ("a.jsonl", '{"text": "x", "value": 1}\n' + f'{{"text": "y", "value": {LONG}}}\n', ["line 2", "'value'"]),
         (
@@ -40,13 +41,13 @@ def outcome(run: Path) -> TrainFailed:
         ("a.csv", "text,label\n" + "".join(f"{n},x\n" for n in range(9)) + "y,\n", ["line 11", "'label'", "empty"]),
     ],
 )
-def test_they_end_the_job_and_not_the_trainer(name: str, content: str, said: list[str], tmp_path: Path) -> None:
+def test_faults_that_only_all_rows_show_end_the_job(name: str, content: str, parts: list[str], tmp_path: Path) -> None:
     last = outcome(runs.make(tmp_path, name, content))
     assert (last.code, last.param) == ("invalid_training_file", "training_file")
-    assert [part for part in said if part not in last.message] == [], last.message
+    assert [part for part in parts if part not in last.message] == [], last.message
 
 
-def test_the_file_that_is_at_fault_is_blamed(tmp_path: Path) -> None:
+def test_the_message_names_the_file_at_fault(tmp_path: Path) -> None:
     held_out = ("held.jsonl", '{"features": [[1]], "label": "y"}\n')
     content = '{"features": [[1, 2]], "label": "y"}\n'
     last = outcome(runs.make(tmp_path / "a", "a.jsonl", content, validation=held_out))
@@ -60,9 +61,7 @@ def test_the_file_that_is_at_fault_is_blamed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["app.training.data.rows.read_target", "app.training.prepare.encode.encode_targets"])
-def test_what_nobody_foresaw_is_the_data_s_fault_too(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_error_is_blamed_on_the_data(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def odd(*_: object) -> None:
         raise ZeroDivisionError("odd")
 
@@ -73,7 +72,9 @@ def test_what_nobody_foresaw_is_the_data_s_fault_too(
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), RuntimeError("can't allocate memory"), MemoryError()])
-def test_what_the_machine_lacks_is_not(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_machine_is_not_blamed_on_the_data(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -102,26 +103,26 @@ def test_a_version_holds_wide_steps_and_long_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "start"),
     [
         ("config.json", "a.jsonl has 3 numbers a step, more than a version can hold: its config.json would have "),
         ("labels.json", "a.jsonl has 2 labels of 2 characters in all, more than a version can hold: its labels.json"),
         ("metrics.json", "a.jsonl has 2 labels of 2 characters in all, more than a version can hold: its metrics.json"),
     ],
 )
-def test_what_a_version_cannot_hold_is_told_before_it_is_trained(
-    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_data_that_no_version_can_hold_is_refused_before_training(
+    name: str, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(checkpoint.LIMITS, name, 1 << 16)
     rows = [{"features": [[n, 2, 3]], "label": "ab"[n % 2]} for n in range(20)]
     run = runs.make(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), "rnn", training=TINY)
     last = outcome(run)
     assert (last.code, last.param) == ("invalid_training_file", "training_file")
-    assert last.message.startswith(said)
+    assert last.message.startswith(start)
     assert not (run / "checkpoints").exists()
 
 
-def test_a_refusal_that_will_not_change_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_checkpoint_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise CheckpointInvalid("too much")
 
@@ -130,7 +131,7 @@ def test_a_refusal_that_will_not_change_ends_the_job(tmp_path: Path, monkeypatch
     assert (last.code, last.message, last.checkpoint) == ("invalid_checkpoint", "too much", "checkpoints/step-1")
 
 
-def test_a_plain_text_has_no_columns(tmp_path: Path) -> None:
+def test_columns_of_a_plain_text_are_refused(tmp_path: Path) -> None:
     last = outcome(runs.make(tmp_path, "a.txt", runs.book(20), columns={"text": "body"}))
     assert (last.code, last.param) == ("invalid_training_file", "columns.text")
     assert last.message == "a.txt is plain text, which has no columns: leave columns.text out"
