@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
 SEND_QUEUE = 100_000  # messages queued for one peer; a request whose answer finds the queue full is given up
-SETTLE_MS = 20  # how often to check whether a peer with a full queue has room again
+SETTLE_MS = 20  # between two checks whether a peer with a full queue has room again
 SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
 BURST = 1024  # messages received between two steps, at most
 LARGEST_MESSAGE = 2**28
@@ -68,7 +68,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes that this process may use: of the GPU's memory, or of the machine's or container's."""
+    """Bytes of memory that this process may use: of the GPU, or of the machine or its container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -190,7 +190,10 @@ class EngineProcess:
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        """Keep a final message until its peer has room. One for each request, so memory stays bounded."""
+        """Keep a message that finds its peer's queue full, until there is room.
+
+        The answer to a load is kept as it is. A request is given up: it will be aborted, and Failed is kept for it.
+        """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):
             final = wire.Failed(message.id, "unavailable", SLOW)

@@ -27,8 +27,9 @@ from tests.promises import kept
 DEADLINE = 60.0
 DRIVER = """
 import asyncio, os, sys
-from app import launcher, settings
-from app.supervision import Command
+from app import settings
+from app.launcher import launcher
+from app.launcher.supervision import Command
 data, script, migration = sys.argv[1:4]
 s = settings.load({}, data_dir=data, port=int(sys.argv[4]))
 launcher.prepare_folders(s)

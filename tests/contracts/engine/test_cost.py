@@ -57,7 +57,7 @@ def loaded(shape: Any, built: Any = None) -> LoadedNetwork:
 
 
 def scorer(requests: int, deadline: float | None = None) -> Scorer:
-    """A scorer with one request of a living peer, and many of a peer that is gone."""
+    """A scorer with one request of a connected peer, and many of a peer that is gone."""
     part = assemble(loaded(b.config("rnn", "classification")), LIMITS, b.Replies(), Counters()).parts[wire.Score]
     assert isinstance(part, Scorer)
     part.add(b.PEER, wire.Score("mine", "d", "local", [[1, 2]]))
@@ -96,7 +96,7 @@ def test_closing_twice_as_many_scoring_requests_costs_twice_as_much(close: Calla
 
 
 class Compared(Sequence):
-    """A sequence that a search through a list compares by a Python call, which is counted."""
+    """A sequence whose comparisons are Python calls, so that a search through a list is counted."""
 
     __hash__ = Sequence.__hash__
 
@@ -150,7 +150,7 @@ def test_a_chunk_over_twice_as_many_slots_costs_twice_as_much() -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """What one version of many is asked for, and what answers."""
+    """What the versions are for, and a request for one of them."""
 
     name: str
     message: Callable[[str, str], wire.Score | wire.Generate]
@@ -164,7 +164,7 @@ GENERATE = Task(
 
 
 def host_with(versions: int, task: Task, lanes: bool) -> EngineHost:
-    """A host with as many small versions loaded."""
+    """A host with this many small versions loaded."""
     network = loaded(b.config("rnn", task.name, layers=1))
     host = EngineHost(LIMITS, Immediate(), Replies(), Lanes(1) if lanes else None)
     for number in range(versions):
@@ -175,9 +175,9 @@ def host_with(versions: int, task: Task, lanes: bool) -> EngineHost:
 
 
 def cost_of_a_request(versions: int, task: Task, lanes: bool) -> int:
-    """From its message to its answer."""
+    """The calls from its message to its answer."""
     host = host_with(versions, task, lanes)
-    for number in range(0, versions, versions // 10):  # all of them have been used
+    for number in range(0, versions, versions // 10):  # some of them have been in use
         host.receive(b.PEER, task.message(f"before {number}", str(number)))
     while host.busy:
         host.step()
