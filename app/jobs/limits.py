@@ -15,7 +15,7 @@ from msgspec import UnsetType
 from app.errors import InvalidRequest
 from app.jobs.request import JobRequest
 from app.wire import training_rules as options
-from app.wire.training_rules import Known, OptionError
+from app.wire.training_rules import OptionError, TrainingKind
 from models.config import TASKS
 
 SEEDS = 2**31 - 1
@@ -31,14 +31,14 @@ def check(request: JobRequest) -> None:
     _check_metadata(request.metadata or {})
     _check_expected(request)
     scratch = request.from_scratch
-    known = Known(request.model if scratch else None, request.task, tuned=not scratch)
-    _refuse(lambda: options.check(request.training, known))
+    kind = TrainingKind(request.model if scratch else None, request.task, tuned=not scratch)
+    _refuse(lambda: options.check(request.training, kind))
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
     """Fine-tuning keeps the shape of the base, whose configuration is given."""
-    known = Known(config.get("architecture"), request.task, config.get("input"), tuned=True)
-    _refuse(lambda: options.check(request.training, known))
+    kind = TrainingKind(config.get("architecture"), request.task, config.get("input"), tuned=True)
+    _refuse(lambda: options.check(request.training, kind))
     _refuse(lambda: options.check_base(request.training, config))
 
 

@@ -20,8 +20,8 @@ from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy, Pair
+from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.scoring import LabelScore, activate, at_least, ranked
-from app.inference.service import Ask, ScoredBatch
 
 router = APIRouter(tags=["classification"])
 
@@ -118,17 +118,17 @@ _DOCS: dict[str, Any] = {
 async def classify(request: Request) -> Response:
     body = await _body.read(request)
     context = context_of(request)
-    ask = Ask(
+    query = InferenceQuery(
         reference_of(request, body.model),
         await context.inference.items(body.input, "input"),
         principal_of(request),
         seconds_of(request),
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, context.inference.classify(ask))
+    scored = await attended(request, context.inference.classify(query))
     if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-        return _reply(body, ask.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
-    return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
+        return _reply(body, query.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, body, query.reference, scored)
 
 
 def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> Response:
@@ -143,11 +143,11 @@ def _reply(body: ClassifyRequest, reference: str, scored: ScoredBatch, data: lis
     value = ClassifyReply(
         f"classify-{uuid.uuid4().hex}", "list", int(time.time()), reference, data, Usage(tokens, tokens)
     )
-    return JsonReply(value, answer_headers(scored.served.ref, tokens, scored.timing))
+    return JsonReply(value, answer_headers(scored.version.ref, tokens, scored.timing))
 
 
 def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBatch) -> ClassificationItem:
-    task, labels = scored.served.config.task, scored.served.labels
+    task, labels = scored.version.config.task, scored.version.labels
     if task == "regression":
         return ClassificationItem(index, None, [], 0, [], value=row[0])
     activated = activate(row, task)
@@ -159,5 +159,5 @@ def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBat
 
 def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
     return (
-        body.threshold if body.threshold is not None else float(scored.served.assets.raw_config.get("threshold", 0.5))
+        body.threshold if body.threshold is not None else float(scored.version.assets.raw_config.get("threshold", 0.5))
     )

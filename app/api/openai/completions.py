@@ -23,7 +23,7 @@ from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
 from app.inference.generation import GenerationRequest, Piece, Stops
 from app.inference.inputs import Item, LengthPolicy
-from app.inference.service import GenerateAsk
+from app.inference.queries import GenerationQuery
 from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["generation"])
@@ -52,9 +52,9 @@ async def create_completion(request: Request) -> Response:
     _check(body)
     inference = context_of(request).inference
     prompts = [body.prompt] if isinstance(body.prompt, str) and body.prompt else body.prompt
-    ask = _ask(request, body, await inference.items(prompts, "prompt", blank=True))
-    generation = await attended(request, inference.generate(ask))
-    told = Told(f"cmpl-{uuid.uuid4().hex}", int(time.time()), ask.reference, body)
+    query = _query(request, body, await inference.items(prompts, "prompt", blank=True))
+    generation = await attended(request, inference.generate(query))
+    told = Told(f"cmpl-{uuid.uuid4().hex}", int(time.time()), query.reference, body)
     if body.stream:
         return await _streamed(request, generation, told)
     return await _whole(request, generation, told)
@@ -77,9 +77,9 @@ def _check(body: CompletionRequest) -> None:
         raise InvalidRequest("response_format can only be {'type': 'text'} here", param="response_format")
 
 
-def _ask(request: Request, body: CompletionRequest, items: Sequence[Item]) -> GenerateAsk:
+def _query(request: Request, body: CompletionRequest, items: Sequence[Item]) -> GenerationQuery:
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    return GenerateAsk(
+    return GenerationQuery(
         reference_of(request, body.model),
         items,
         principal_of(request),
@@ -131,7 +131,7 @@ async def _whole(request: Request, generation: GenerationRequest, told: Told) ->
     choices = assemble(pieces, generation, told.body)
     usage = usage_of(generation)
     reply = CompletionReply(told.id, told.created, told.model, choices, usage)
-    headers = answer_headers(generation.served.ref, usage.prompt_tokens, generation.timing, usage.completion_tokens)
+    headers = answer_headers(generation.version.ref, usage.prompt_tokens, generation.timing, usage.completion_tokens)
     return JsonReply(reply, headers)
 
 
@@ -144,7 +144,7 @@ async def _streamed(request: Request, generation: GenerationRequest, told: Told)
     """Waits for the first piece, so that what the engine refuses is a plain error and no broken stream."""
     pieces = generation.pieces()
     first = await attended(request, anext(pieces))
-    headers = answer_headers(generation.served.ref, generation.prompt_tokens, generation.timing, ended=False)
+    headers = answer_headers(generation.version.ref, generation.prompt_tokens, generation.timing, ended=False)
     frames = _frames(first, pieces, generation, told)
     return EventStream(frames, headers, generation.until, close=generation.close)
 

@@ -136,7 +136,7 @@ def _likelihood(pieces: list[Piece], stop_logprob: float | None) -> float:
 def _choice(
     index: int, prompt: list[int], pieces: list[Piece], generation: GenerationRequest, body: CompletionRequest
 ) -> CompletionChoice:
-    tokenizer = generation.served.tokenizer
+    tokenizer = generation.version.tokenizer
     assert tokenizer is not None
     before = [entry for piece in pieces for entry in piece.prompt_logprobs]
     entries = [entry for piece in pieces for entry in piece.logprobs]
@@ -160,9 +160,9 @@ class Framer:
     """Chunks of a stream. The common chunk, text alone, is put together from bytes made once."""
 
     def __init__(self, told: Told, generation: GenerationRequest) -> None:
-        assert generation.served.tokenizer is not None
+        assert generation.version.tokenizer is not None
         self._told, self._generation = told, generation
-        self._tokenizer = generation.served.tokenizer
+        self._tokenizer = generation.version.tokenizer
         self._writers = [Writer(self._tokenizer, told.body.logprobs) for _ in generation.choices]
         self._begun: set[int] = set()  # choices whose first chunk has left
         whole = json_line(

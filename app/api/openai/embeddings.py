@@ -22,7 +22,7 @@ from app.api.http.replies import JsonReply, answer_headers
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
 from app.inference.inputs import LengthPolicy
-from app.inference.service import Ask, ScoredBatch
+from app.inference.queries import InferenceQuery, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])
 
@@ -83,24 +83,24 @@ _EXAMPLE: dict[str, Any] = {
 async def create_embedding(request: Request) -> Response:
     body = await _body.read(request)
     context = context_of(request)
-    ask = Ask(
+    query = InferenceQuery(
         reference_of(request, body.model),
         await context.inference.items(body.input, "input"),
         principal_of(request),
         seconds_of(request),
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, context.inference.embed(ask))
+    scored = await attended(request, context.inference.embed(query))
     tokens = sum(scored.lengths)
     data = [Embedding(i, _encoded(row, body, scored)) for i, row in enumerate(scored.rows)]
-    headers = answer_headers(scored.served.ref, tokens, scored.timing)
-    return JsonReply(EmbeddingReply(ask.reference, data, Usage(tokens, tokens)), headers)
+    headers = answer_headers(scored.version.ref, tokens, scored.timing)
+    return JsonReply(EmbeddingReply(query.reference, data, Usage(tokens, tokens)), headers)
 
 
 def _encoded(row: list[float], body: EmbeddingRequest, scored: ScoredBatch) -> list[float] | str:
     if body.dimensions is not None:
         if body.dimensions > len(row):
-            raise InvalidRequest(f"{scored.served.ref} has {len(row)} dimensions at most", param="dimensions")
+            raise InvalidRequest(f"{scored.version.ref} has {len(row)} dimensions at most", param="dimensions")
         cut = row[: body.dimensions]
         length = math.sqrt(math.fsum(x * x for x in cut)) or 1.0
         row = [x / length for x in cut]

@@ -95,7 +95,7 @@ def test_an_engine_that_is_not_heard_for_a_moment_is_waited_for(
     if returns:
         engine.unmute()
     else:
-        monkeypatch.setattr("app.inference.engines.client.FROZEN_LIMIT", 0.0)
+        monkeypatch.setattr("app.inference.engines.liveness.FROZEN_LIMIT", 0.0)
     thread.join(30)
     assert found[0].status_code == (200 if returns else 503)
     assert returns or found[0].json()["error"]["code"] == "engine_lost"
