@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from app.errors import DeadlineExceeded, InvalidRequest, Unavailable
+from app.errors import DeadlineExceeded, Unavailable
+from app.inference import checks
 from app.inference.admission import Admission, Ticket
 from app.inference.engines import failures
 from app.inference.engines.client import EngineClient
@@ -32,7 +33,6 @@ from app.inference.versions import Cache, ResolvedVersion, Versions
 from app.registry.records import Version
 from app.settings import Settings
 from app.telemetry import request_id
-from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 
 # Input of at most this many characters, ids or numbers is parsed and tokenized on the event loop. Longer input goes to
@@ -80,19 +80,21 @@ class Inference:
         """The raw outputs of the head for each item. Raises InvalidRequest for a version that generates."""
         return await self._rows(query, wire.Score)
 
-    async def embed(self, query: InferenceQuery) -> ScoredBatch:
-        """A unit vector for each item, from any version."""
-        return await self._rows(query, wire.Embed)
+    async def embed(self, query: InferenceQuery, dimensions: int = 0) -> ScoredBatch:
+        """A unit vector for each item, from any version.
 
-    async def _rows(self, query: InferenceQuery, kind: type[wire.Score] | type[wire.Embed]) -> ScoredBatch:
+        Raises InvalidRequest if the version's vectors have fewer than `dimensions` numbers.
+        """
+        return await self._rows(query, wire.Embed, dimensions)
+
+    async def _rows(
+        self, query: InferenceQuery, kind: type[wire.Score] | type[wire.Embed], dimensions: int = 0
+    ) -> ScoredBatch:
         async with _deadline(query.seconds):
             version = await self.versions.get(query.reference, query.principal)
-            if kind is wire.Score and version.config.task == "generation":
-                raise InvalidRequest(
-                    f"{version.ref} generates text; classification needs a version with labels",
-                    code="wrong_task",
-                    param="model",
-                )
+            if kind is wire.Score:
+                checks.check_scores(version)
+            checks.check_dimensions(dimensions, version)
             with self.admission.admit(version.ref, 1) as ticket:
                 inputs = await self._prepare(query, version)
                 request = kind(
@@ -163,13 +165,13 @@ class Inference:
         until = time.monotonic() + query.seconds
         async with _deadline(query.seconds), AsyncExitStack() as stack:
             version = await self.versions.get(query.reference, query.principal)
-            tokenizer = _tokenizer_of(version)
+            tokenizer = checks.tokenizer_of(version)
             # Admitted before the prompts are read, so that an overloaded service does no work for what it refuses.
             ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
             policy = replace(query.length_policy, continuation=query.params.max_tokens)
             prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
-            _check_room(prompts, query.params.max_tokens, version)
-            _check_ids(query.params, version)
+            checks.check_room(prompts, query.params.max_tokens, version)
+            checks.check_ids(query.params, version)
             requests = self._requests(query, version, prompts)
             prompt_tokens = sum(map(len, prompts))
             ticket.weigh(prompt_tokens * query.n)
@@ -230,34 +232,3 @@ def _scores(answer: object) -> tuple[list[list[float]], wire.Timing]:
     if isinstance(answer, wire.Failed):
         raise failures.of(answer)
     raise Unavailable("the engine aborted this request; try again", code="aborted", retry_after=1.0)
-
-
-def _tokenizer_of(version: ResolvedVersion) -> Tokenizer:
-    """The tokenizer of a version that generates. Raises InvalidRequest for any other version."""
-    if version.config.task != "generation" or version.tokenizer is None:
-        raise InvalidRequest(
-            f"{version.ref} does {version.config.task}; generation needs a language model",
-            code="wrong_task",
-            param="model",
-        )
-    return version.tokenizer
-
-
-def _check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion) -> None:
-    """Check that prompt and continuation fit in a Transformer's context. A recurrent network has no such limit."""
-    config = version.config
-    longest = max(map(len, prompts))
-    if not config.recurrent and longest + max_tokens > config.context_length:
-        raise InvalidRequest(
-            f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} in all; ask for {max(0, config.context_length - longest)} or shorten the prompt",
-            code="context_length_exceeded",
-            param="max_tokens",
-        )
-
-
-def _check_ids(params: wire.SamplingParams, version: ResolvedVersion) -> None:
-    size = version.config.vocab_size
-    for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
-        if ids and not 0 <= max(ids) < size:
-            raise InvalidRequest(f"{name} names token {max(ids)}; {version.ref} has 0 to {size - 1}", param=name)

@@ -26,7 +26,7 @@ from app.errors import OstinatoError
 from app.settings import cores
 from app.training import base
 from app.training.events import Events
-from app.training.failures import StopRequested, TrainingFailure, by_memory
+from app.training.failures import StopRequested, TrainingFailure, is_memory_error
 from app.training.loop import progress
 from app.training.loop.batches import derive
 from app.training.loop.evaluate import Part, evaluate
@@ -37,7 +37,7 @@ from app.training.plan.config import Settled, settle
 from app.training.plan.inheritance import take_over
 from app.training.prepare import dataset
 from app.training.prepare.dataset import Dataset
-from app.training.prepare.encode_generation import fitted
+from app.training.prepare.encode_generation import recount_characters
 from app.training.prepare.prepare import prepare
 from app.training.report import card, export, results
 from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Phase, Stopped, TrainEvent, TrainFailed, TrainSpec
@@ -101,7 +101,7 @@ class Session:
                 raise
             return self._failed(error.code, error.message, error.param)
         except (RuntimeError, MemoryError) as error:
-            if not by_memory(error):
+            if not is_memory_error(error):
                 raise
             message = "the memory did not suffice; use a smaller batch_size, width or context_length"
             return self._failed("out_of_memory", message, "training.batch_size")
@@ -118,7 +118,7 @@ class Session:
         prepared = self._prepared(found)
         settled = self._settled(prepared, found)
         export.check(self.spec, settled, prepared)
-        prepared = fitted(prepared, settled.config.context_length)
+        prepared = recount_characters(prepared, settled.config.context_length)
         torch.set_num_threads(settled.threads)
         # use_deterministic_algorithms would say the same and load torch's compiler to say it there too
         torch.set_deterministic_debug_mode("warn" if settled.deterministic else "default")

@@ -100,7 +100,7 @@ def test_every_answer_is_learned_and_what_is_cut_off_is_not_counted(tmp_path: Pa
     assert "add_generation_prompt" in config_json["chat_template"]
 
 
-@pytest.mark.parametrize(("place", "step"), [("loop", 2), ("session", 1)])
+@pytest.mark.parametrize(("place", "step"), [("loop.loop", 2), ("run.session", 1)])
 def test_an_evaluation_that_is_no_number_is_a_divergence(
     place: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,76 @@
+"""The services that the routes call, built once when an API process starts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.db.database import Database
+from app.files.service import Files
+from app.inference.readiness import Readiness
+from app.inference.service import Inference
+from app.jobs.service import Jobs
+from app.registry.service import Registry
+from app.settings import Settings
+from app.storage.blobs import BlobStore
+from app.storage.local_cache import LocalCache
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services of one API process, with its settings."""
+
+    settings: Settings
+    database: Database
+    registry: Registry
+    files: Files
+    jobs: Jobs
+    inference: Inference
+    readiness: Readiness
+
+    async def start(self) -> None:
+        """Start the services that run on the event loop. Call it on the loop that serves the requests."""
+        await self.inference.start()
+        self.readiness.start()
+
+    async def close(self) -> None:
+        """Stop what `start` started, and close the database."""
+        await self.readiness.close()
+        await self.inference.close()
+        await asyncio.to_thread(self.database.close)
+
+
+def build_services(settings: Settings) -> Services:
+    """Create the services without connecting to anything."""
+    database = Database(settings.database)
+    blobs = BlobStore(settings.storage)
+    registry = Registry(database, blobs, grace_seconds=settings.delete_grace_seconds)
+    files = Files(database, blobs)
+    inference = Inference(settings, registry.resolve, LocalCache(settings.data / "cache", blobs, settings.cache_bytes))
+    return Services(
+        settings=settings,
+        database=database,
+        registry=registry,
+        files=files,
+        jobs=Jobs(database, registry, files),
+        inference=inference,
+        readiness=Readiness(database.ping, registry, inference),
+    )
+
+
+def services_of(request: Request) -> Services:
+    """The services of the process that answers the request."""
+    services: Services = request.app.state.services
+    return services
+
+
+async def _services(request: Request) -> Services:
+    # `async`, because FastAPI calls a plain function in a worker thread: it would wait for one while blocking routes
+    # hold them all.
+    return services_of(request)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

@@ -1,0 +1,224 @@
+"""Continuous batching: the sequences of one loaded version, in steps that they join and leave at any time.
+
+The steps are the same for every architecture: an LSTM and a Transformer differ only in their state.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from torch import Tensor
+
+from app import telemetry
+from app.engine import sequence as sequences
+from app.engine.reply import Counters, Reply, describe
+from app.engine.requests import OpenRequests
+from app.engine.runner import Runner
+from app.engine.sampling import NOT_FINITE, sample
+from app.engine.scheduler import Chunk, Scheduler
+from app.engine.sequence import Sequence
+from app.wire.engine import Finished, Generate, Timing, TokenLogprob, Tokens
+
+logger = logging.getLogger(__name__)
+
+
+class Decoder:
+    """Sends each sequence's Tokens as they come, and then exactly one Finished or Failed.
+
+    A sequence leaves in two moves. It is closed when its final message is sent, which may be in the middle of a call.
+    Its slot is given back by `_leave`, and only between calls: then another sequence moves into the slot, and the rows
+    of a call under way are named by their slots.
+    """
+
+    def __init__(
+        self, runner: Runner, scheduler: Scheduler, vocab_size: int, context_length: int, eos_id: int | None,
+        reply: Reply, counters: Counters,
+    ) -> None:  # fmt: skip
+        self.runner, self.scheduler = runner, scheduler
+        self.vocab_size, self.context_length, self.eos_id = vocab_size, context_length, eos_id
+        self.reply, self.counters = reply, counters
+        self.open: OpenRequests[Sequence] = OpenRequests(reply, counters)
+
+    @property
+    def running(self) -> int:
+        """Sequences that hold a slot."""
+        return len(self.scheduler.running)
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that wait for a slot."""
+        return len(self.scheduler.waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is open."""
+        return len(self.open) > 0
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    def add(self, peer: bytes, message: Generate) -> None:
+        if self.open.refuse(peer, message, sequences.problem(message, self.vocab_size, self.context_length)):
+            return
+        sequence = sequences.admit(message, peer, self.context_length, self.eos_id)
+        sequence.arrived = time.monotonic()
+        self.open.add(sequence)
+        self.scheduler.add(sequence)
+
+    def abort(self, peer: bytes, id: str) -> bool:
+        """Close a request with Finished and free its slot at once; returns whether it was open here."""
+        sequence = self.open.get(peer, id)
+        if sequence is None:
+            return False
+        self.counters.add("aborted")
+        self._end(sequence, "abort")
+        self._leave(sequence)
+        return True
+
+    def forget(self, gone: Callable[[bytes], bool]) -> None:
+        """Drop the requests of peers that are gone."""
+        for sequence in self.open.forget(gone):
+            self._leave(sequence)
+
+    def fail_all(self, code: str, message: str) -> None:
+        """Fail every open request and free every slot, even of a closed sequence that an error kept from leaving."""
+        self.scheduler.clear()
+        self.open.fail_all(code, message)
+
+    # --- a step -------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Decode one token of each sequence whose prompt is read, then read a bounded amount of prompt."""
+        for sequence in self.open.expire():
+            self._leave(sequence)
+        admitted = self.scheduler.admit()
+        if admitted:
+            self.runner.reset([s.slot for s in admitted])
+            now = time.monotonic()
+            for sequence in admitted:
+                sequence.admitted = now
+        self.counters.add("steps")
+        decoded = self._decode()
+        for chunk in (chunks := self.scheduler.chunks()):
+            self._read(chunk)
+        self.counters.observe("iteration_tokens", decoded + sum(sum(chunk.lengths) for chunk in chunks))
+        # Not before all chunks are read: a leaving sequence moves another into its slot, and chunks are named by slots.
+        for sequence in [s for chunk in chunks for s in chunk.sequences if s.closed]:
+            self._leave(sequence)
+
+    def _decode(self) -> int:
+        """Run the decode call; returns how many sequences it had."""
+        rows = self.scheduler.decoding()
+        running = [s for s in rows if s is not None]
+        if not running:
+            return 0
+        try:
+            logits_BV = self.runner.decode([[s.output[-1]] if s else [] for s in rows], self.scheduler.alone)
+            if len(running) < len(rows):
+                logits_BV = logits_BV[[i for i, s in enumerate(rows) if s is not None]]
+            self._advance(running, logits_BV)
+        except Exception as error:
+            self._fail_call(running, error)
+        for sequence in running:
+            if sequence.closed:
+                self._leave(sequence)
+        return len(running)
+
+    def _read(self, chunk: Chunk) -> None:
+        """Run one prefill call; sequences whose prompt ends in it get their first token."""
+        pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
+        try:
+            hidden_BTD = self.runner.read(chunk.start, pieces)
+            ends = []
+            for row, (sequence, piece) in enumerate(zip(chunk.sequences, pieces, strict=True)):
+                if sequence.params.prompt_logprobs is not None:
+                    self._add_prompt_logprobs(sequence, hidden_BTD[row], len(piece))
+                sequence.computed += len(piece)
+                if not sequence.remaining:
+                    ends.append((row, len(piece) - 1))
+            self.counters.add("prompt_tokens", sum(chunk.lengths))
+            self.counters.add("prefill_padded_tokens", chunk.cost)
+            if ends:
+                self._begin([chunk.sequences[row] for row, _ in ends], self.runner.logits_after(hidden_BTD, ends))
+        except Exception as error:
+            self._fail_call(chunk.sequences, error)
+
+    def _add_prompt_logprobs(self, sequence: Sequence, hidden_TD: Tensor, length: int) -> None:
+        start, count = sequence.computed, sequence.params.prompt_logprobs or 0
+        if start == 0:
+            sequence.prompt_logprobs.append(TokenLogprob(sequence.prompt[0], None))
+        following = sequence.prompt[start + 1 : start + length + 1]
+        sequence.prompt_logprobs += self.runner.logprobs(hidden_TD, following, count)
+
+    # --- tokens and ends ----------------------------------------------------------------------------------------
+
+    def _begin(self, rows: list[Sequence], logits_BV: Tensor) -> None:
+        """The first token of sequences whose prompt is read. With max_tokens 0 they end without one."""
+        for sequence in rows:
+            if sequence.limit == 0:
+                if sequence.prompt_logprobs:
+                    self.reply(sequence.peer, Tokens(sequence.id, [], [], sequence.prompt_logprobs))
+                self._end(sequence, "length")
+        going_on = [i for i, s in enumerate(rows) if not s.closed]
+        if going_on:
+            self._advance([rows[i] for i in going_on], logits_BV if len(going_on) == len(rows) else logits_BV[going_on])
+
+    def _advance(self, rows: list[Sequence], logits_BV: Tensor) -> None:
+        """Sample the next token of each row and send it."""
+        sampled, now = sample(logits_BV, rows), time.monotonic()
+        for sequence, token, logprob in zip(rows, sampled.ids, sampled.logprobs, strict=True):
+            if token == NOT_FINITE:
+                text = "the network's output for this request is not finite (NaN or infinity)"
+                self.open.fail(sequence, "not_finite", text)
+                continue
+            first = not sequence.began
+            sequence.began = sequence.began or now
+            reason = sequence.append(token)
+            ids = [] if reason == "stop" else [token]
+            if ids or sequence.prompt_logprobs:
+                report, timing = [logprob] if logprob and ids else [], _timing(sequence) if first else None
+                self.reply(sequence.peer, Tokens(sequence.id, ids, report, sequence.prompt_logprobs, timing))
+                sequence.prompt_logprobs = []
+            if reason == "stop":
+                self._end(sequence, reason, token, logprob.logprob if logprob else None)
+            elif reason:
+                self._end(sequence, reason)
+        self.counters.add("generation_tokens", len(rows))
+
+    def _end(
+        self, sequence: Sequence, reason: str, stop_id: int | None = None, stop_logprob: float | None = None
+    ) -> None:
+        """Close a sequence with Finished; `_leave` gives its slot back, once no call is under way."""
+        self.open.close(sequence)
+        self.counters.add(f"finished_{reason}")
+        timing = _timing(sequence)
+        with telemetry.about(sequence.request_id):
+            logger.info("%s after %d tokens in %.1f ms", reason, len(sequence.output), timing.inference_ms)
+        self.reply(sequence.peer, Finished(sequence.id, reason, timing, stop_id, 0, stop_logprob))
+
+    def _leave(self, sequence: Sequence) -> None:
+        """Take a closed sequence out of the schedule, and move the last sequence's state into its slot."""
+        move = self.scheduler.remove(sequence)
+        if move is None:
+            return
+        try:
+            self.runner.copy(*move)
+        except Exception as error:
+            # The sequence that moved now has another one's state, and the rest of the state may be broken as well.
+            logger.exception("the state of a slot could not be copied")
+            self.fail_all(*describe(error))
+
+    def _fail_call(self, rows: Iterable[Sequence], error: Exception) -> None:
+        """A call failed, so the state of its rows is undefined: fail these sequences. The others continue."""
+        logger.error("a generation step failed: %s: %s", type(error).__name__, error, exc_info=error)
+        for sequence in rows:
+            if not sequence.closed:
+                self.open.fail(sequence, *describe(error))
+
+
+def _timing(sequence: Sequence) -> Timing:
+    now = time.monotonic()
+    admitted = sequence.admitted or now
+    began = sequence.began or now
+    return Timing(1000 * (admitted - sequence.arrived), 1000 * (now - admitted), 1000 * (began - admitted))

@@ -1,0 +1,72 @@
+"""What a worker works with: settings, database, stores, and the trainer's command and environment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from app.db.database import Database
+from app.files.service import Files
+from app.jobs.claims import JobClaims
+from app.registry.service import Registry
+from app.settings import Settings
+from app.storage.blobs import BlobStore
+from app.storage.local_cache import LocalCache
+from app.worker.trainer_list import TrainerList
+
+TRAINER = (sys.executable, "-m", "app.training")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Made once per process.
+
+    `trainer` is the command that starts a trainer, to which the run directory and further options are appended. `env`
+    is the environment of which the trainer inherits a part (`trainer.environment`).
+    """
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    cache: LocalCache
+    registry: Registry
+    files: Files
+    jobs: JobClaims
+    trainer: Sequence[str] = TRAINER
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, env: Mapping[str, str], trainer: Sequence[str] = TRAINER) -> Self:
+        """The resources that the settings describe. Raises SettingError."""
+        database, blobs = Database(settings.database), BlobStore(settings.storage)
+        return cls(
+            settings=settings,
+            database=database,
+            blobs=blobs,
+            cache=LocalCache(settings.data / "cache", blobs, settings.cache_bytes),
+            registry=Registry(database, blobs, grace_seconds=settings.delete_grace_seconds),
+            files=Files(database, blobs),
+            jobs=JobClaims(database),
+            trainer=(*trainer, *_options(settings)),
+            env=env,
+        )
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the run directories, one per job."""
+        return self.settings.data / "runs"
+
+    @property
+    def trainers(self) -> TrainerList:
+        """The trainers that run on this machine."""
+        return TrainerList(self.settings.run_dir / "trainers")
+
+
+def _options(settings: Settings) -> tuple[str, ...]:
+    """The trainer's options that are the same for every job on this machine."""
+    every = f"{settings.resume_every_seconds:g}"
+    logs = "--log-format", settings.log_format, "--log-level", settings.log_level
+    return "--resume-every", every, "--threads", str(settings.threads), "--device", settings.device, *logs
