@@ -88,5 +88,11 @@ def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff
 
     Where none is similar, `otherwise` takes its place.
     """
+    near = most_similar(name, names, cutoff=cutoff)
+    return otherwise if near is None else f"; did you mean {near!r}?"
+
+
+def most_similar(name: str, names: Iterable[str], *, cutoff: float) -> str | None:
+    """The most similar of `names`, from a similarity of `cutoff` (0 to 1) on; None where there is none."""
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]!r}?" if near else otherwise
+    return near[0] if near else None

@@ -26,7 +26,7 @@ from app.checkpoint import directory as checkpoint  # noqa: E402
 from app.engine.lanes import Lanes  # noqa: E402
 from app.tokenization.tokenizer import Tokenizer  # noqa: E402
 from models.interface import Context  # noqa: E402
-from models.packed import pack, packable  # noqa: E402
+from models.kernels.choice import bind, choose  # noqa: E402
 from models.tasks import build  # noqa: E402
 
 
@@ -84,8 +84,8 @@ def main(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
             ways = itertools.product((16, 32, 64), (None, Lanes(torch.get_num_threads())))
             figures[name] = max(classify_rate(network, tokenizer, texts, *way) for way in ways)
         else:
-            if packable(torch.device("cpu"), dtype):
-                pack(network)
+            if kernels := choose(torch.device("cpu"), dtype):
+                bind(network, kernels)
             prompt = tokenizer.encode(" ".join(texts))[:32]
             for rows in (1, 8):
                 figures[f"{name}-{rows}"] = max(decode_rate(network, prompt, rows, 64) for _ in range(2))

@@ -12,9 +12,9 @@ from typing import Any
 from models.config import ModelConfig
 
 BODIES: Mapping[str, str] = {
-    "rnn": "models.recurrent:RNN",
-    "lstm": "models.recurrent:LSTM",
-    "gru": "models.recurrent:GRU",
+    "rnn": "models.cells:RNN",
+    "lstm": "models.cells:LSTM",
+    "gru": "models.cells:GRU",
     "decoder": "models.transformer:Decoder",
     "encoder": "models.transformer:Encoder",
 }

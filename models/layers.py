@@ -1,7 +1,4 @@
-"""The parts of a Transformer: norms, positions, attention over what was said before, the MLP, a block.
-
-Knows vectors and a plan of who may look at whom; knows no tokens, no task, and no more of a state than its tensors.
-"""
+"""The parts of a Transformer: norms, rotary positions, attention over a cache, the MLP, a block."""
 
 from __future__ import annotations
 
@@ -12,15 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import ModelConfig
+from models.kernels import reference
+from models.kernels.port import KernelLayer, Kernels, Product
 
 Cache = tuple[Tensor, ...]  # keys_SGPK, values_SGPK: P positions
+
+_ACTIVATIONS = {"swiglu": "silu", "gelu": "gelu", "relu": "relu"}  # of the MLP, as kernels name them
 
 
 @dataclass(slots=True)
 class Places:
-    """Where the new steps of a call go in the cache: entry n is step `step_N[n]` of row `row_N[n]`.
+    """Where a call writes its new keys and values: entry n is step `step_N[n]` of row `row_N[n]`, at `position_N[n]`.
 
-    `step_N` None: the one step of every row. `reach`: how many positions of the cache anybody looks at.
+    `step_N` None: the single step of every row. `reach`: how many positions of the cache are read.
     """
 
     row_N: Tensor
@@ -31,13 +32,13 @@ class Places:
 
 @dataclass(slots=True)
 class AttentionPlan:
-    """What all layers of one call share.
+    """What the attention layers of one call share.
 
-    `mask`: added to the scores, (B or 1, 1, T, P), or None. `causal`: each step sees itself and what is before it.
-    `cosine` and `sine` (…, T, 1, K) turn queries and keys; None: no rotary positions.
-    `places`: where keys and values are kept and looked up; None: the call's own are all there are.
-    `spans`: the rows stand one after the other in the time dimension of a single row, without padding, and each looks
-    at itself alone; span (rows, steps) is so many rows of so many steps. None: every row is a row.
+    `mask`: added to the scores, (B or 1, 1, T, P), or None. `causal`: each step attends to itself and to earlier steps.
+    `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
+    `places`: where the new keys and values are stored in the cache; None: no cache, a call attends to its own steps.
+    `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends to
+    itself only. A span (rows, steps) stands for that many consecutive rows of that many steps. None: no concatenation.
     """
 
     mask: Tensor | None = None
@@ -49,21 +50,28 @@ class AttentionPlan:
 
 
 def norm(config: ModelConfig) -> nn.Module:
+    """RMSNorm (Zhang and Sennrich 2019, section 4) or LayerNorm (Ba et al. 2016, section 3) over the width."""
     kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
     return kind(config.width, eps=config.norm_eps)
 
 
 def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021), turning value k of a head together with value k + K/2.
+    """Apply rotary positions (Su et al. 2021, section 3.2.2) to every head.
 
-    The first half of `sine` is negative: three kernels then do what else takes seven.
+    Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, and not with its neighbour as in the
+    paper: the halves are contiguous. The first half of `sine` (…, T, 1, K) is negative, so that a rotation is three
+    operations and not seven.
     """
     first, second = x_BTHK.chunk(2, -1)
     return torch.addcmul(x_BTHK * cosine, torch.cat((second, first), -1), sine)
 
 
-class Attention(nn.Module):
-    """Scaled dot-product attention; `groups` of heads may share their keys and values (Ainslie et al. 2023)."""
+class Attention(KernelLayer):
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2).
+
+    With fewer key-value heads (`groups`) than heads, several heads share keys and values: grouped-query attention
+    (Ainslie et al. 2023, section 2.2).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -71,37 +79,51 @@ class Attention(nn.Module):
         together = (self.heads + 2 * self.groups) * self.head_width
         self.qkv = nn.Linear(config.width, together, bias=config.bias)
         self.out = nn.Linear(config.width, config.width, bias=config.bias)
+        self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
+        """output_BTD; with a cache, the call's keys and values are written to it and everything in it is read."""
+        project, output = self._bound or self._products(reference)
         rows, steps, width = x_BTD.shape
-        qkv_BTHK = self.qkv(x_BTD).view(rows, steps, -1, self.head_width)
-        turned_BTHK, values_BTGK = qkv_BTHK.split((self.heads + self.groups, self.groups), 2)
+        qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)
+        # Queries and keys are neighbours in qkv, so one rotation serves both.
+        turned_BTHK, values_BTGK = torch.split(qkv_BTHK, [self.heads + self.groups, self.groups], 2)
         if plan.cosine is not None and plan.sine is not None:
             turned_BTHK = rotated(turned_BTHK, plan.cosine, plan.sine)
-        queries_BTHK, keys_BTGK = turned_BTHK.split((self.heads, self.groups), 2)
+        queries_BTHK, keys_BTGK = torch.split(turned_BTHK, [self.heads, self.groups], 2)
         keys_BGPK, values_BGPK = keys_BTGK.transpose(1, 2), values_BTGK.transpose(1, 2)
         if cache is not None and plan.places is not None:
-            keys_BGPK = _remembered(cache[0], keys_BTGK, plan.places)
-            values_BGPK = _remembered(cache[1], values_BTGK, plan.places)
+            keys_BGPK = _update(cache[0], keys_BTGK, plan.places)
+            values_BGPK = _update(cache[1], values_BTGK, plan.places)
         mixed_BTHK = _attend(queries_BTHK, keys_BGPK, values_BGPK, plan)
-        output_BTD: Tensor = self.out(mixed_BTHK.reshape(rows, steps, width))
-        return output_BTD
+        return output(mixed_BTHK.reshape(rows, steps, width))
+
+    def _products(self, kernels: Kernels) -> tuple[Product, Product]:
+        return kernels.linear(self.qkv.weight, self.qkv.bias), kernels.linear(self.out.weight, self.out.bias)
+
+    def bind(self, kernels: Kernels) -> int:
+        self._bound = self._products(kernels)
+        del self.qkv, self.out
+        return 0
 
 
-def _remembered(kept_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
-    """Write the new steps in place; return what there is to look at."""
+def _update(cache_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
+    """Write the new steps to the cache, in place; return the part of the cache that this call reads."""
     new_NGK = new_BTGK[:, 0] if places.step_N is None else new_BTGK[places.row_N, places.step_N]
-    kept_BGPK[places.row_N, :, places.position_N] = new_NGK.detach().to(kept_BGPK.dtype)
-    return kept_BGPK[:, :, : places.reach]
+    # One indexed write for all rows, however far each has come; steps of padding have no entry and are not written.
+    cache_BGPK[places.row_N, :, places.position_N] = new_NGK.detach().to(cache_BGPK.dtype)
+    return cache_BGPK[:, :, : places.reach]
 
 
 def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan) -> Tensor:
+    """mixed_BTHK. Computed in the dtype of the cache, which on a CPU is float32 (see `Decoder.new_state`)."""
     if plan.spans is not None:
-        return _attend_apart(queries_BTHK, keys_BGPK, values_BGPK, plan.spans)
+        return _attend_spans(queries_BTHK, keys_BGPK, values_BGPK, plan.spans)
     rows, steps, heads, head_width = queries_BTHK.shape
     groups, attention = keys_BGPK.shape[1], functional.scaled_dot_product_attention
     if steps == 1:
-        # The heads of a group are so many queries to the same keys: nothing has to be repeated.
+        # A decode step: the heads of a group become that many queries of one head, so that keys and values are read
+        # once for a group and never repeated in memory.
         grouped = queries_BTHK.reshape(rows, groups, heads // groups, head_width).to(keys_BGPK.dtype)
         mixed = attention(grouped, keys_BGPK, values_BGPK, plan.mask)
         return mixed.view(rows, 1, heads, head_width).to(queries_BTHK.dtype)
@@ -110,8 +132,8 @@ def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: 
     return mixed.transpose(1, 2).to(queries_BTHK.dtype)
 
 
-def _attend_apart(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, spans: list[tuple[int, int]]) -> Tensor:
-    """Every row by itself, rows of equal length together: no mask, and no work for padding."""
+def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, spans: list[tuple[int, int]]) -> Tensor:
+    """Attention of concatenated rows: one call for each span, without a mask and without work for padding."""
     mixed_1NHK, start = torch.empty_like(queries_1NHK), 0
     heads, groups, head_width = queries_1NHK.shape[2], keys_1GNK.shape[1], queries_1NHK.shape[3]
     for rows, steps in spans:
@@ -129,32 +151,39 @@ def _attend_apart(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, 
     return mixed_1NHK
 
 
-class MLP(nn.Module):
-    """Two linear maps with an activation between; `swiglu` has a gate, the first half of `up` (Shazeer 2020)."""
+class MLP(KernelLayer):
+    """Two linear maps with an activation between them (Vaswani et al. 2017, section 3.3).
+
+    With `swiglu` the first map has two halves, and the activated first half gates the second (Shazeer 2020, section 2).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation = config.activation
+        self.activation, self.gated = _ACTIVATIONS[config.activation], config.activation == "swiglu"
         self.up = nn.Linear(config.width, config.inner_width * (2 if self.gated else 1), bias=config.bias)
         self.down = nn.Linear(config.inner_width, config.width, bias=config.bias)
-
-    @property
-    def gated(self) -> bool:
-        return self.activation == "swiglu"
+        self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        output_BTD: Tensor = self.down(self._activated(self.up(x_BTD)))
-        return output_BTD
+        up, down = self._bound or self._products(reference)
+        return down(up(x_BTD))
 
-    def _activated(self, up: Tensor) -> Tensor:
-        if self.gated:
-            gate, up = up.chunk(2, -1)
-            return functional.silu(gate) * up
-        return functional.gelu(up) if self.activation == "gelu" else functional.relu(up)
+    def _products(self, kernels: Kernels) -> tuple[Product, Product]:
+        up = kernels.linear_gated if self.gated else kernels.linear_activation
+        return up(self.up.weight, self.up.bias, self.activation), kernels.linear(self.down.weight, self.down.bias)
+
+    def bind(self, kernels: Kernels) -> int:
+        self._bound = self._products(kernels)
+        del self.up, self.down
+        return 0
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to what it read. `norm_first`: the norm stands before them, else after the sum."""
+    """Attention and MLP, each with a residual connection.
+
+    `norm_first`: their input is normalised (pre-norm: Xiong et al. 2020); otherwise the sum is (post-norm), as in
+    the original Transformer.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""RNN, LSTM and GRU: one base, three short classes. Knows vectors in and vectors out; knows no tokens and no task.
+"""What RNN, LSTM and GRU have in common: whole sequences, single steps and chunks, in one direction or two.
 
-Weights are those of `torch.nn.RNN`, `LSTM`, `GRU`, under the same names, so that other people's load as they are.
-Whole sequences go through torch's fused kernels over right-padded batches (a PackedSequence is 5 to 100 times slower
-on a CPU, pytorch#149194); one step at a time goes through the cell, which the fused kernels are slow at: they
-rearrange their weights at each call.
+Parameters are those of `torch.nn.RNN`, `LSTM` and `GRU`, under the same names, so that weights trained with PyTorch
+load unchanged. Whole sequences go through torch's fused kernels over right-padded batches; a PackedSequence is 5 to
+100 times slower on a CPU (pytorch#149194). Single steps go through a cell: the fused kernels are slow at them, because
+they rearrange their weights at every call.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.interface import Context
+from models.kernels.port import KernelLayer, Kernels
 from models.state import State
 
 Rows = slice | Tensor
-Step = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state) to the new state, the output first
+Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state) to the new state, the output first
 
 
-class Recurrent(nn.Module):
-    """What the three have in common. `tensors` is how many vectors a layer remembers (an LSTM: hidden and cell)."""
+class Recurrent(KernelLayer):
+    """The base of the recurrent bodies. `tensors` is how many vectors a layer remembers (an LSTM: hidden and cell)."""
 
     tensors: ClassVar[int] = 1
     rnn: nn.RNNBase
@@ -35,61 +36,75 @@ class Recurrent(nn.Module):
         self.layers, self.hidden = config.layers, config.width
         self.width = config.width * (2 if config.bidirectional else 1)
         self.rnn = self._network(config)
-        self.steps: list[Step] | None = None  # faster cells than torch's, a layer each (see models/packed.py)
+        self._bound: list[Cell] | None = None  # the cell of each layer
 
     def _network(self, config: ModelConfig) -> nn.RNNBase:
         raise NotImplementedError
 
     def _run(self, x_BTD: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Every layer over every step, from and to a state of tensors (L, B, D)."""
+        """Every layer over every step: hidden_BTD and the new state, from a state of tensors (L, B, D)."""
         hidden_BTD, last_LBD = self.rnn(x_BTD, state[0])
         return hidden_BTD, [last_LBD]
 
-    def _cell(self, x_BD: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """One layer, one step: the new state, the output first."""
+    def _torch_cell(self, weights: Sequence[Tensor]) -> Cell:
+        """One step of one layer with torch's own cell, which on a GPU is one kernel after the two products."""
+        raise NotImplementedError
+
+    def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:
+        """One step of one layer by its formula, with the products of `kernels`."""
         raise NotImplementedError
 
     def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """One layer in one direction over every step, from nothing."""
+        """One layer in one direction over every step, from a state of zeros."""
         raise NotImplementedError
+
+    def bind(self, kernels: Kernels) -> int:
+        # Whole sequences keep torch's fused kernels, and with them the parameters: these weights are held twice.
+        self._bound = [self._cell(kernels, self.rnn.all_weights[layer]) for layer in range(self.layers)]
+        return sum(weight.nbytes for weight in self.parameters())
 
     def new_state(self, slots: int) -> State:
         if not self.causal:
-            raise TypeError("a bidirectional network reads whole sequences only: it has no state")
+            raise TypeError("a bidirectional network has no state: it reads whole sequences only")
         weight = self.rnn.all_weights[0][0]
         shapes = [[(self.hidden,)] * self.tensors] * self.layers
         return State.new(shapes, slots, dtype=weight.dtype, device=weight.device)
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """With a state the pass is for inference: no gradient goes back through the state."""
+        """hidden_BTD. With a state the call is for inference: no gradient flows back through the state."""
         if context.state is not None:
             steps = context.steps(x_BTD)
             advance = self._step if x_BTD.shape[1] == 1 else self._chunk
             hidden_BTD = advance(x_BTD, steps, context.state)
             context.state.advance(steps)
             return hidden_BTD
-        with _possible_precision(x_BTD):
+        with _supported_precision(x_BTD):
             if self.causal or context.lengths_B is None:
-                # Padding on the right is read after everything that is real, and so changes nothing.
+                # Padding is on the right: a causal body reads it after all real steps, which it cannot change.
                 hidden: Tensor = self.rnn(x_BTD)[0]
                 return hidden
             return self._both_ways(x_BTD, context.lengths_B.to(x_BTD.device))
 
     def _step(self, x_B1D: Tensor, steps: list[int], state: State) -> Tensor:
+        """One step of every row; the state of a row without a step stays as it is, bit for bit."""
         x_BD = x_B1D[:, 0]
         keep_B1 = None if all(steps) else torch.tensor(steps, dtype=torch.bool, device=x_BD.device)[:, None]
-        for layer, tensors in enumerate(state.layers):
-            if self.steps is None:
-                fresh = self._cell(x_BD, tensors, self.rnn.all_weights[layer])
-            else:
-                fresh = self.steps[layer](x_BD, tensors)
-            x_BD = fresh[0]
-            for old_BD, new_BD in zip(tensors, fresh, strict=True):
+        cells = self._bound or [self._torch_cell(weights) for weights in self.rnn.all_weights]
+        for cell, tensors in zip(cells, state.layers, strict=True):
+            new = cell(x_BD, tensors)
+            x_BD = new[0]
+            for old_BD, new_BD in zip(tensors, new, strict=True):
+                # Rows without a step are computed as well and their result is dropped. `where` drops a NaN too, which
+                # a product with a mask would not.
                 old_BD.copy_((new_BD if keep_B1 is None else torch.where(keep_B1, new_BD, old_BD)).detach())
         return x_BD[:, None]
 
     def _chunk(self, x_BTD: Tensor, steps: list[int], state: State) -> Tensor:
-        """Cut the chunk where rows end, so that each row's state is the one after its own last real step."""
+        """Several steps of rows with unequal numbers of steps.
+
+        The fused kernels return the state after the last column only. The chunk is therefore cut at every column where
+        a row ends, so that the state of each row is the one after its own last real step.
+        """
         hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.hidden)
         for start, stop, rows in _segments(steps, x_BTD.device):
             before = [torch.stack([layer[i][rows] for layer in state.layers]) for i in range(self.tensors)]
@@ -101,7 +116,11 @@ class Recurrent(nn.Module):
         return hidden_BTD
 
     def _both_ways(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """Two directions over rows of unequal length: the second reads each row from its own last step back."""
+        """Two directions over rows of unequal length.
+
+        torch's bidirectional networks would begin the backward direction in the padding. Here each row is reversed
+        within its own length, read forwards, and reversed again.
+        """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):
             if layer and self.rnn.dropout:
@@ -112,10 +131,11 @@ class Recurrent(nn.Module):
         return x_BTD
 
 
-def _possible_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
-    """Under autocast torch asks oneDNN for bfloat16 recurrences also where the processor has none, and fails.
+def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
+    """Turn autocast off where it would fail.
 
-    There the recurrence stays in float32, which is faster than an emulation would be.
+    Under autocast torch asks oneDNN for bfloat16 recurrences even on processors without them, and fails. There the
+    recurrence stays in float32, which is faster than emulated bfloat16.
     """
     cast = x_BTD.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if cast and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -124,7 +144,11 @@ def _possible_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
 
 
 def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int, Rows]]:
-    """Pieces (start, stop, rows) such that every row of a piece has all its steps, and ends at the end of one."""
+    """Pieces (start, stop, rows) of a chunk: `rows` are those with real steps from `start` to `stop`, and at least one
+    of them ends at `stop`.
+
+    For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There are as many pieces as different lengths.
+    """
     start = 0
     for stop in sorted({count for count in steps if count}):
         rows = [row for row, count in enumerate(steps) if count >= stop]
@@ -133,72 +157,14 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """index_BT: where each step goes when every row is turned round within its own length; padding stays."""
+    """index_BT: reverses every row within its own length and leaves padding in place; it is its own inverse."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)
 
 
 def _reordered(x_BTD: Tensor, index_BT: Tensor) -> Tensor:
+    """x[b, index_BT[b, t]] at (b, t)."""
     rows, steps, width = x_BTD.shape
     flat_N = (index_BT + torch.arange(rows, device=x_BTD.device)[:, None] * steps).flatten()
     return x_BTD.reshape(rows * steps, width).index_select(0, flat_N).view(rows, steps, width)
-
-
-class RNN(Recurrent):
-    """Elman's network: h = f(W x + b + U h + c), f the hyperbolic tangent or the rectifier."""
-
-    def _network(self, config: ModelConfig) -> nn.RNNBase:
-        return nn.RNN(*_sizes(config), nonlinearity=config.nonlinearity, **_options(config))
-
-    def _cell(self, x_BD: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        cell = torch.rnn_tanh_cell if self.rnn.mode == "RNN_TANH" else torch.rnn_relu_cell
-        return (cell(x_BD, state[0], *weights),)
-
-    def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        layer = torch.rnn_tanh if self.rnn.mode == "RNN_TANH" else torch.rnn_relu
-        first_1BD = x_BTD.new_zeros(1, x_BTD.shape[0], self.hidden)
-        return layer(x_BTD, first_1BD, list(weights), True, 1, 0.0, self.training, False, True)[0]
-
-
-class LSTM(Recurrent):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
-
-    tensors = 2
-
-    def _network(self, config: ModelConfig) -> nn.RNNBase:
-        return nn.LSTM(*_sizes(config), **_options(config))
-
-    def _run(self, x_BTD: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        hidden_BTD, last = self.rnn(x_BTD, (state[0], state[1]))
-        return hidden_BTD, list(last)
-
-    def _cell(self, x_BD: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return torch.lstm_cell(x_BD, (state[0], state[1]), *weights)
-
-    def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        first = [x_BTD.new_zeros(1, x_BTD.shape[0], self.hidden)] * 2
-        return torch.lstm(x_BTD, first, list(weights), True, 1, 0.0, self.training, False, True)[0]
-
-
-class GRU(Recurrent):
-    """The gated recurrent unit (Cho et al. 2014), in the variant of cuDNN and PyTorch."""
-
-    def _network(self, config: ModelConfig) -> nn.RNNBase:
-        return nn.GRU(*_sizes(config), **_options(config))
-
-    def _cell(self, x_BD: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return (torch.gru_cell(x_BD, state[0], *weights),)
-
-    def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        first_1BD = x_BTD.new_zeros(1, x_BTD.shape[0], self.hidden)
-        return torch.gru(x_BTD, first_1BD, list(weights), True, 1, 0.0, self.training, False, True)[0]
-
-
-def _sizes(config: ModelConfig) -> tuple[int, int, int]:
-    return config.vector_width, config.width, config.layers
-
-
-def _options(config: ModelConfig) -> dict[str, object]:
-    dropout = config.dropout if config.layers > 1 else 0.0  # between layers; torch warns where there is one only
-    return {"batch_first": True, "bidirectional": config.bidirectional, "dropout": dropout}

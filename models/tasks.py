@@ -1,6 +1,6 @@
-"""Whole networks: input + body + head. Knows ids and numeric steps; knows no text and no labels' names.
+"""Complete networks: input, body and head.
 
-What training makes small is in `app/training/loop/objective.py`. The names and shapes of all parameters are listed in
+Training losses are in `app/training/loop/objective.py`. The names and shapes of all parameters are listed in
 `models/parameters.py`.
 """
 
@@ -18,18 +18,20 @@ from models import catalog, pooling
 from models.config import ModelConfig
 from models.initialisation import initialise
 from models.interface import Body, Context
+from models.kernels import reference
+from models.kernels.port import KernelLayer, Kernels, Product
 from models.state import State
 
 
 class Input(nn.Module):
-    """Token ids, or numeric steps, to the vectors that the body reads."""
+    """Maps token ids (B, T) or numeric steps (B, T, F) to the vectors that the body reads (B, T, D)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         tokens = config.input == "tokens"
         self.embedding = nn.Embedding(config.vocab_size, config.vector_width) if tokens else None
         self.projection = nn.Linear(config.features, config.vector_width) if config.projected else None
-        # A Transformer has this dropout after its positions.
+        # A Transformer applies its first dropout itself, after it has added the positions.
         self.dropout = nn.Dropout(config.dropout if config.recurrent else 0.0)
 
     def forward(self, steps: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ class Input(nn.Module):
 
 
 class Network(nn.Module):
-    """What every task shares: an input and a body."""
+    """The base of the networks of all tasks: an input and a body."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -53,41 +55,61 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def hidden(self, inputs: Tensor, context: Context) -> Tensor:
-        """ids_BT or x_BTF to hidden_BTD: one vector a step; at padding, unspecified ones."""
+        """hidden_BTD, one vector for each step, from ids_BT or x_BTF. Vectors at padding are unspecified."""
         return self.body.forward(self.input(inputs), context)
 
     def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        """One vector of length 1 a row (B, D): the direction of the mean over the body's last hidden vectors."""
+        """An embedding of each row, (B, D): the mean of its hidden vectors, scaled to length 1."""
         hidden_BTD = self.hidden(inputs, Context(lengths_B))
         return functional.normalize(pooling.mean(hidden_BTD, lengths_B), dim=1)
 
 
-class LanguageModel(Network):
-    """Predicts the next token. `forward` gives hidden vectors, so that logits are made only where they are needed."""
+class LanguageModel(Network, KernelLayer):
+    """Predicts the next token.
+
+    `forward` returns hidden vectors and `logits` maps them to the vocabulary, so that logits are computed only for the
+    steps that need them: in a long prompt, for the last one.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         if not self.body.causal:
-            raise ValueError("a language model needs a body that reads from left to right")
-        self.head: nn.Module = Vocabulary(config)
+            raise ValueError("a language model needs a causal body")
+        self.head = VocabularyHead(config)
+        self._bound: Product | None = None
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
-        """hidden_BTD. With `context.state` each row goes on from where it stands, and its state is moved on."""
+        """hidden_BTD. With `context.state`, each row continues from its state, which is advanced in place."""
         return self.hidden(ids_BT, context)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(…, D) to (…, V), unnormalised."""
-        embedding = self.input.embedding
-        assert embedding is not None  # generation needs tokens: `ModelConfig` sees to it
-        logits: Tensor = self.head(hidden, embedding.weight)
-        return logits
+        """Unnormalised log-probabilities (…, V) from hidden vectors (…, D)."""
+        head = self._bound or self._product(reference)
+        return head(hidden)
 
     def new_state(self, slots: int) -> State:
         return self.body.new_state(slots)
 
+    def _product(self, kernels: Kernels) -> Product:
+        weight_VD = self._embedding_VD if self.head.weight is None else self.head.weight
+        return kernels.linear(weight_VD, self.head.bias)
 
-class Vocabulary(nn.Module):
-    """The head of a language model; with tied embeddings it owns no matrix, only the bias where one is asked for."""
+    def bind(self, kernels: Kernels) -> int:
+        self._bound = self._product(kernels)
+        # A tied embedding stays for the lookup of ids, which needs its plain layout.
+        twice = self._embedding_VD.nbytes if self.head.weight is None else 0
+        self.head.weight = self.head.bias = None
+        return twice
+
+    @property
+    def _embedding_VD(self) -> Tensor:
+        embedding = self.input.embedding
+        assert embedding is not None  # `ModelConfig` requires tokens for generation
+        return embedding.weight
+
+
+class VocabularyHead(nn.Module):
+    """The parameters of a language model's head; with tied embeddings (Press and Wolf 2017) it has no matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -95,12 +117,9 @@ class Vocabulary(nn.Module):
         self.weight = None if config.tie_embeddings else nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(config.vocab_size)) if config.head_bias else None
 
-    def forward(self, hidden: Tensor, embedding_VD: Tensor) -> Tensor:
-        return functional.linear(hidden, embedding_VD if self.weight is None else self.weight, self.bias)
-
 
 class Classifier(Network):
-    """One vector of scores a sequence: classes, independent labels, or a single value."""
+    """Maps a sequence to one vector of scores: for classes, for independent labels, or a single regression value."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -108,16 +127,16 @@ class Classifier(Network):
         self.head = nn.Linear(self.body.width, config.classes, bias=config.head_bias)
 
     def forward(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        """logits_BC from ids_BT or x_BTF; for a regression value_B1."""
+        """logits_BC from ids_BT or x_BTF; for regression, value_B1."""
         hidden_BTD = self.hidden(inputs, Context(lengths_B))
         logits_BC: Tensor = self.head(self.dropout(self.pooling(hidden_BTD, lengths_B)))
         return logits_BC
 
 
-class _Unfilled(TorchFunctionMode):
-    """Modules made within leave their parameters as allocated: memory is filled once, by `initialise` or by a file.
+class _Uninitialised(TorchFunctionMode):
+    """Modules constructed in this mode leave their parameters as allocated; `initialise` or a file fills them once.
 
-    The "meta" device would do the same, but brings half of torch's compiler along: 1.7 seconds and 75 MB, measured.
+    The "meta" device would do the same, but imports half of torch's compiler: 1.7 seconds and 75 MB, measured.
     """
 
     def __torch_function__(
@@ -133,10 +152,10 @@ def build(
 ) -> LanguageModel | Classifier:
     """The network of a configuration, on the CPU in float32, in training mode.
 
-    Its weights follow from torch's random state, or from `generator`'s. `initialised` False leaves them undefined:
-    for those who load them.
+    Its weights are drawn from `generator`, or from torch's global random state. With `initialised` False they are left
+    undefined, for callers that load them.
     """
-    with _Unfilled():
+    with _Uninitialised():
         network = LanguageModel(config) if config.task == "generation" else Classifier(config)
     if initialised:
         initialise(network, config, generator)

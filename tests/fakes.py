@@ -1,8 +1,4 @@
-"""Stand-ins that speak the real messages, so that the rest of the service can be tested without torch.
-
-`FakeEngine` binds the two sockets of an engine (requests at `path`, heartbeats at `path.heartbeat`) in a thread.
-It answers Classify with `fake_scores`, Embed with a unit vector, and Generate by saying the prompt over and over.
-"""
+"""A fake engine that exchanges real messages, so that the rest of the service can be tested without torch."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ HEARTBEAT = ".heartbeat"
 
 
 def fake_scores(sequence: Sequence[float], classes: int) -> list[float]:
-    """Logits that depend on the sequence alone, so that a mixed-up reply is seen."""
+    """Logits that depend only on the sequence, so that a test notices swapped replies."""
     total = sum((i + 1) * value for i, value in enumerate(sequence))
     return [float((total * (c + 1)) % 17) / 4.0 - 2.0 for c in range(classes)]
 
@@ -36,23 +32,26 @@ class _Stream:
     sent: int = 0
 
 
-NO_PROCESS = 2**22 + 1  # beyond what Linux gives out, so a silent fake counts as dead at once
+NO_PROCESS = 2**22 + 1  # above every process id of Linux, so that a silent fake counts as dead at once
 
 
 class FakeEngine:
-    """An engine without torch. Use as a context manager, or call `start` and `stop`.
+    """An engine without torch. Use it as a context manager, or call `start` and `stop`.
 
-    Knobs, safe to turn from any thread while it runs:
-    `hold()` / `release()`   requests are taken in but not answered while held (loads and aborts are)
-    `hold_after = n`         each generation stops after n tokens until `release()`
-    `refuse_loads = (code, message)`   Load is answered by LoadFailed
-    `room = n`               the oldest of n versions makes room for another, and nobody is told
-    `refuse_requests = (code, message)`   Classify, Embed and Generate are answered by Failed
-    `eos = id`               this token of a prompt ends the echo with reason `stop`
-    `busy_seconds`           what the heartbeats say
-    `mute()`                 heartbeats cease, as if the process hung
-    `die()`                  sockets close at once; nothing open is answered, as after kill -9
-    `received` lists every message that came in, `loaded` what is loaded (digest -> name).
+    It binds the two sockets of an engine (requests at `path`, heartbeats at `path.heartbeat`) in a thread. It answers
+    Score with `fake_scores`, Embed with a unit vector, and Generate by repeating the prompt.
+
+    Controls, which may be changed from any thread while it runs:
+    `hold()` / `release()`   receive requests but do not answer them while held (except loads and aborts)
+    `hold_after = n`         stop each generation after n tokens until `release()`
+    `refuse_loads = (code, message)`   answer Load with LoadFailed
+    `room = n`               evict the oldest of n versions for another, without a message about it
+    `refuse_requests = (code, message)`   answer Score, Embed and Generate with Failed
+    `eos = id`               end a generation with reason `stop` at this token of its prompt
+    `busy_seconds`           reported in heartbeats
+    `mute()` / `unmute()`    send no heartbeats, as if the process hung
+    `die()`                  close the sockets at once and answer no open request, as after kill -9
+    `received` lists every message, and `loaded` the loaded versions (digest -> name).
     """
 
     def __init__(self, path: str | Path, *, classes: int = 2, width: int = 4, heartbeat_seconds: float = 0.05) -> None:
@@ -78,7 +77,7 @@ class FakeEngine:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-engine", daemon=True)
 
-    # --- life ---------------------------------------------------------------------------------------------------
+    # --- start and stop -----------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         self._thread.start()
@@ -112,16 +111,16 @@ class FakeEngine:
 
     @property
     def running(self) -> int:
-        """How many generations are open."""
+        """The number of open generations."""
         return len(self._streams)
 
     def wait_for(self, kind: type, count: int = 1, seconds: float = 30.0) -> list[wire.ToEngine]:
-        """The messages of one kind received so far, once there are `count` of them."""
+        """The messages of one kind received so far; waits until there are `count` of them."""
         deadline = time.monotonic() + seconds
-        while len(found := [m for m in self.received if isinstance(m, kind)]) < count:
-            assert time.monotonic() < deadline, f"{len(found)} of {count} {kind.__name__} messages came"
+        while len(messages := [m for m in self.received if isinstance(m, kind)]) < count:
+            assert time.monotonic() < deadline, f"{len(messages)} of {count} {kind.__name__} messages arrived"
             self._ending.wait(0.002)
-        return found
+        return messages
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -132,7 +131,7 @@ class FakeEngine:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             for socket, path in ((self._router, str(self.path)), (beats, f"{self.path}{HEARTBEAT}")):
                 socket.setsockopt(zmq.LINGER, 0)
-                socket.setsockopt(zmq.SNDHWM, 0)  # a full queue would drop an answer in silence
+                socket.setsockopt(zmq.SNDHWM, 0)  # unlimited, since a full queue would silently drop an answer
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 socket.bind(f"ipc://{path}")
@@ -208,11 +207,11 @@ class FakeEngine:
         for key, stream in list(self._streams.items()):
             if self.hold_after is not None and stream.sent >= self.hold_after:
                 continue
-            if self._say(stream):
+            if self._send_next(stream):
                 del self._streams[key]
 
-    def _say(self, stream: _Stream) -> bool:
-        """Send the next token, or the final message; True at the end."""
+    def _send_next(self, stream: _Stream) -> bool:
+        """Send the next token or the final message; returns whether it was the final one."""
         request, params = stream.request, stream.request.params
         timing = wire.Timing(0.1, 0.2, 0.15)
         if stream.sent >= params.max_tokens:
@@ -267,7 +266,10 @@ def _fake_prompt(request: wire.Generate) -> list[wire.TokenLogprob]:
 
 
 def _fake_logprob(token: int, alternatives: int, choice: int = 0) -> wire.TokenLogprob:
-    """The token itself is always the likeliest; the alternatives are the ids after it. Later choices are likelier."""
+    """The token itself is always the most likely one, and the alternatives are the ids after it.
+
+    Later choices of a request are more likely.
+    """
     best = -0.1 / (1 + choice)
     top = [token + i for i in range(alternatives)]
     return wire.TokenLogprob(token, best, top, [best - i for i in range(alternatives)], 1)

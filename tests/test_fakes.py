@@ -1,4 +1,4 @@
-"""The fake engine keeps the promises that the API's tests build on."""
+"""The fake engine behaves as the API's tests rely on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def send(client: zmq.Socket[bytes], message: wire.ToEngine) -> None:
 
 
 def receive(client: zmq.Socket[bytes]) -> wire.FromEngine:
-    assert client.poll(30_000), "no answer within 30 s"
+    assert client.poll(30_000), "no message within 30 s"
     return msgspec.msgpack.decode(client.recv(), type=wire.FromEngine)
 
 
@@ -66,7 +66,7 @@ def test_hold_after_then_abort(engine: FakeEngine, client: zmq.Socket[bytes]) ->
     assert engine.running == 0
 
 
-def test_garbage_is_survived_and_refusals_are_said(engine: FakeEngine, client: zmq.Socket[bytes]) -> None:
+def test_garbage_is_survived_and_refusals_are_sent(engine: FakeEngine, client: zmq.Socket[bytes]) -> None:
     client.send(b"\x80\x04garbage")
     engine.refuse_loads = ("invalid_checkpoint", "no")
     send(client, wire.Load("d2", "/nowhere", {}, "m:2"))
@@ -75,7 +75,7 @@ def test_garbage_is_survived_and_refusals_are_said(engine: FakeEngine, client: z
     assert receive(client).code == "model_not_loaded"  # type: ignore[union-attr]
 
 
-def test_heartbeats_until_death(engine: FakeEngine) -> None:
+def test_heartbeats_stop_when_it_dies(engine: FakeEngine) -> None:
     context = zmq.Context()
     socket = context.socket(zmq.SUB)
     socket.subscribe(b"")

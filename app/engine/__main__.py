@@ -1,4 +1,4 @@
-"""`python -m app.engine --socket PATH`: one engine process. Options not given come from the settings."""
+"""`python -m app.engine --socket PATH`: run one engine process. Omitted options come from the settings."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from app.wire.socket_folder import NotPrivate
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.engine", description=__doc__)
-    parser.add_argument("--socket", type=Path, required=True, help="where to listen; heartbeats go to PATH.heartbeat")
+    parser.add_argument(
+        "--socket",
+        type=Path,
+        required=True,
+        help="listen at this path; heartbeats are sent at PATH.heartbeat",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
     for name in ("threads", "max-batch-tokens", "max-slots", "prefill-tokens"):
         parser.add_argument(f"--{name}", type=int, metavar="N")
     parser.add_argument("--batch-invariant", action="store_true", default=None)
-    given = vars(parser.parse_args())
-    socket = given.pop("socket")
+    options = vars(parser.parse_args())
+    socket = options.pop("socket")
     try:
-        serve(socket, given)
+        serve(socket, options)
     except (settings.SettingError, NotPrivate) as error:
         print(f"ostinato engine: {error.message}", file=sys.stderr)
         sys.exit(settings.REFUSED if isinstance(error, settings.SettingError) else 1)
 
 
-def serve(socket: Path, given: dict[str, Any]) -> None:
-    chosen = settings.load(**given)
+def serve(socket: Path, options: dict[str, Any]) -> None:
+    chosen = settings.load(**options)
     telemetry.setup("engine", chosen.log_format, chosen.log_level)
     settings.share_the_machine()
-    with settings.quick_imports():  # of torch; only now that the arguments are right
+    with settings.quick_imports():  # torch takes seconds, so it is imported once the arguments are valid
         from app.engine.process import run
 
     run(socket, chosen)

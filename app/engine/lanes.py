@@ -1,7 +1,8 @@
-"""Threads that compute side by side, one core each. Knows threads; knows no request and no network.
+"""Threads that compute side by side, with one core each.
 
-Two threads that share every matrix product wait for each other at each of them, and longer where API or clients want
-a core too. Two threads with a batch each never wait. What is alone still gets every core: in the caller's own thread.
+Two threads that share each matrix product wait for each other at each product, and longer if the API or clients need a
+core too. Two threads with a batch each never wait. A batch that is alone still gets every core: it runs in the
+caller's own thread.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """`count` of them, one set a process; all methods belong to one thread. `wake` is called, in any thread, when
-    there is something to `collect`."""
+    """`count` threads, one set for each process. Call all methods from one thread.
+
+    `wake` is called, in any thread, when a result waits for `collect`.
+    """
 
     def __init__(self, count: int, wake: Callable[[], None] = lambda: None) -> None:
         self.count, self.running = count, 0
@@ -36,6 +39,7 @@ class Lanes:
 
     @property
     def finished(self) -> bool:
+        """Whether a result waits for `collect`."""
         return not self._finished.empty()
 
     @property
@@ -44,8 +48,8 @@ class Lanes:
         return min(list(self._since.values()), default=None)
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run `work`, which must not raise, in a free lane; `collect` calls `then` with what it gave."""
-        torch.set_num_threads(1)  # of the matrix library the last call counts, whichever thread makes it
+        """Run `work`, which must not raise, in a free lane. `collect` passes its result to `then`."""
+        torch.set_num_threads(1)  # the matrix library obeys the last call, from whichever thread it came
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()
@@ -60,30 +64,31 @@ class Lanes:
         self._threads.submit(run)
 
     def collect(self, *, wait: bool = False) -> None:
-        """Take over what is done; `wait`: until nothing runs."""
+        """Hand over the results so far; with `wait`, those of all running work."""
         while self.running and (wait or self.finished):
             self.collect_one()
 
     def collect_one(self) -> None:
-        """Wait for the next that is done, and take it over."""
+        """Wait for the next result and hand it over."""
         then = self._finished.get()
         self.running -= 1
         then()
 
     def widen(self) -> None:
-        """The caller's thread computes with every core from now on; nothing may run in a lane."""
+        """Let the caller's thread compute with every core from now on. No lane may be running."""
         assert not self.running
         torch.set_num_threads(self.count)
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:
-    """Up to `count` runs of rows, none empty, with about equally many steps each."""
+    """Split rows into up to `count` runs, none empty, with about equally many steps each."""
     total = sum(steps)
-    parts: list[Sequence[Row]] = []
+    pieces: list[Sequence[Row]] = []
     start = 0
     for stop, done in enumerate(accumulate(steps), 1):
         following = steps[stop] if stop < len(steps) else 0
-        if len(parts) + 1 < count and following and done + following / 2 > total * (len(parts) + 1) / count:
-            parts.append(rows[start:stop])
+        # Cut before the row whose middle lies behind the next equal share.
+        if len(pieces) + 1 < count and following and done + following / 2 > total * (len(pieces) + 1) / count:
+            pieces.append(rows[start:stop])
             start = stop
-    return [*parts, rows[start:]]
+    return [*pieces, rows[start:]]

@@ -25,8 +25,9 @@ from app.engine.runner import Scaling
 from app.errors import CheckpointInvalid, OstinatoError, Unavailable
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.engine import Load
-from models import packed, tasks
+from models import tasks
 from models.config import ModelConfig
+from models.kernels import choice
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,10 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     network = _network(found.config, directory / "model.safetensors")
     network.requires_grad_(False).eval().to(device=device, dtype=dtype)
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
-    if isinstance(network, tasks.LanguageModel) and packed.packable(device, dtype):
-        nbytes += packed.pack(network)
+    kernels = choice.choose(device, dtype)
+    # Classification runs many rows at once, at which PyTorch's own products are as fast as any (docs/log.md).
+    if kernels is not None and isinstance(network, tasks.LanguageModel):
+        nbytes += choice.bind(network, kernels)
     eos_id = Tokenizer.load(directory).eos_id if found.config.task == "generation" else None
     scaling, target = found.raw_config.get("normalization"), found.raw_config.get("target")
     return LoadedNetwork(

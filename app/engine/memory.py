@@ -1,6 +1,4 @@
-"""How much memory the loaded versions take, and which of them go when another comes. Plain Python: knows bytes and the
-order of use; loads and unloads nothing.
-"""
+"""How much memory the loaded versions take, and which of them are evicted for another. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,65 +13,71 @@ MIB = 2**20
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Entry:
     name: str
     bytes: int
     aliased: bool
-    used: int
+    last_use: int
 
 
 class Memory:
-    """The versions of one engine, loaded or on their way. `required`: digests that go for nobody."""
+    """The weights of one engine's versions, loaded or being loaded. `required` digests are never evicted.
+
+    This is bookkeeping only: the caller loads and unloads.
+    """
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes of weights."""
         self.limit = limit
         self.required: frozenset[str] = frozenset()
-        self._kept: dict[str, _Kept] = {}
-        self._turns = itertools.count()
+        self._entries: dict[str, _Entry] = {}
+        self._uses = itertools.count()
 
     @property
     def bytes(self) -> int:
-        return sum(kept.bytes for kept in self._kept.values())
+        return sum(entry.bytes for entry in self._entries.values())
 
     @property
     def names(self) -> list[str]:
-        """For the log alone: they are of all owners."""
-        return sorted(kept.name for kept in self._kept.values())
+        """For the log only: replies must not contain them, since they belong to all owners."""
+        return sorted(entry.name for entry in self._entries.values())
 
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
-        """Make room for one more. The digests to unload for it: first those without an alias, then by last use.
+        """Reserve memory for one more version. Returns the digests to unload for it.
 
-        Raises Unavailable (`out_of_memory`) where what is busy or required leaves no room; nothing has changed then.
+        Versions without an alias are evicted first, then those whose last use is longest ago. Raises Unavailable
+        (`out_of_memory`), and changes nothing, if busy or required versions leave too little room.
         """
-        missing, leaving = self.bytes + message.bytes - self.limit, list[str]()
-        for digest in sorted(self._kept, key=lambda d: (self._kept[d].aliased, self._kept[d].used)):
+        missing, evicted = self.bytes + message.bytes - self.limit, list[str]()
+        for digest in sorted(self._entries, key=lambda d: (self._entries[d].aliased, self._entries[d].last_use)):
             if missing <= 0:
                 break
             if digest not in self.required and idle(digest):
-                missing -= self._kept[digest].bytes
-                leaving.append(digest)
+                missing -= self._entries[digest].bytes
+                evicted.append(digest)
         if missing > 0:
-            raise Unavailable(self._complaint(message), code="out_of_memory")
-        self._kept[message.digest] = _Kept(message.name, message.bytes, message.aliased, next(self._turns))
-        return leaving
+            raise Unavailable(self._explain(message), code="out_of_memory")
+        self._entries[message.digest] = _Entry(message.name, message.bytes, message.aliased, next(self._uses))
+        return evicted
 
-    def _complaint(self, message: Load) -> str:
-        said = f"it takes {_mib(message.bytes)} MiB, and OSTINATO_MODEL_MEMORY is {_mib(self.limit)} MiB"
+    def _explain(self, message: Load) -> str:
+        sizes = f"it takes {_mib(message.bytes)} MiB, and OSTINATO_MODEL_MEMORY is {_mib(self.limit)} MiB"
         if message.bytes > self.limit:
-            return said
-        return f"{said}, {_mib(self.bytes)} of which hold versions that are busy or required"
+            return sizes
+        return f"{sizes}, {_mib(self.bytes)} of which hold versions that are busy or required"
 
     def loaded(self, digest: str, nbytes: int) -> None:
-        """It is there; now its size is known."""
-        self._kept[digest].bytes = nbytes
+        """Replace the announced size of a version by its actual size."""
+        self._entries[digest].bytes = nbytes
 
     def used(self, digest: str) -> None:
-        self._kept[digest].used = next(self._turns)
+        """Record a use of a version."""
+        self._entries[digest].last_use = next(self._uses)
 
     def release(self, digest: str) -> None:
-        self._kept.pop(digest, None)
+        self._entries.pop(digest, None)
 
 
 def _mib(nbytes: int) -> int:
+    """MiB, rounded up."""
     return -(-nbytes // MIB)

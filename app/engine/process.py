@@ -1,6 +1,6 @@
-"""One engine process: two sockets, one loop, one thread of heartbeats. Knows the transport; knows no network.
+"""The engine process: two sockets, the loop between them and the host, and a thread for heartbeats.
 
-The loop: take in what has come, run a step, and block on the socket where there is nothing to do.
+The loop takes messages in and runs a step. It blocks on the socket while no step is ready.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ import msgspec
 import torch
 import zmq
 
-from app.engine.host import EngineHost, StepLimits
+from app.engine.host import EngineHost
 from app.engine.lanes import Lanes
+from app.engine.limits import StepLimits
 from app.engine.loader import Loader
 from app.engine.reply import describe
 from app.settings import PREFIX, SettingError, Settings, cores
 from app.wire import engine as wire
-from app.wire import socket_folder as private
+from app.wire import socket_folder
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-SEND_QUEUE = 100_000  # messages to one peer; what has no room after these is given up
-SETTLE_MS = 20  # between two looks whether a peer with a full queue has room again
-SLOW = "the answers were not taken in fast enough, so this one was given up; try again"
-BURST = 1024  # messages taken in between two steps
+SEND_QUEUE = 100_000  # messages queued for one peer; a request whose answer finds the queue full is given up
+SETTLE_MS = 20  # between two checks whether a peer with a full queue has room again
+SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
+BURST = 1024  # messages received between two steps, at most
 LARGEST_MESSAGE = 2**28
 LINGER_MS = 500
 
@@ -42,7 +43,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def run(socket_path: Path, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SettingError where the device is not there."""
+    """Serve until SIGTERM or SIGINT. Raises SettingError if the device is not available."""
     threads = settings.threads or cores()
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
@@ -58,26 +59,26 @@ def run(socket_path: Path, settings: Settings) -> None:
 def _device(name: str) -> str:
     if name == "cpu":
         return name
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         built = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
-        why = "finds no such device" if built else "is built for processors alone"
-        raise SettingError(f"{PREFIX}DEVICE=cuda, but the PyTorch of this machine {why}; set it to cpu or auto")
-    return "cuda" if there else "cpu"
+        why = "finds no CUDA device" if built else "is built for CPUs only"
+        raise SettingError(f"{PREFIX}DEVICE=cuda, but PyTorch on this machine {why}; set it to cpu or auto")
+    return "cuda" if available else "cpu"
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes that this process may use there: of the card, or of the machine or container."""
+    """Bytes of memory that this process may use: of the GPU, or of the machine or its container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit
+    with contextlib.suppress(OSError, ValueError):  # no control group, or no limit in it ("max")
         return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return installed
 
 
 def _subject(message: wire.FromEngine) -> str:
-    """What a message is about: a request, or a version."""
+    """The request id or version digest that a message is about."""
     return message.digest if isinstance(message, wire.Loaded | wire.LoadFailed) else message.id
 
 
@@ -91,15 +92,16 @@ class EngineProcess:
         os.set_blocking(self._waker, False)
         self._context = zmq.Context()
         self._gone: set[bytes] = set()
-        self._owed: dict[bytes, dict[str, wire.FromEngine]] = {}  # last words to peers whose queue is full, by subject
-        self._given_up: list[tuple[bytes, str]] = []  # (peer, id) of requests whose answers had no room
+        self._owed: dict[bytes, dict[str, wire.FromEngine]] = {}  # final messages for full queues, by peer and subject
+        self._given_up: list[tuple[bytes, str]] = []  # (peer, id) of requests whose answer found the queue full
         self._ending = threading.Event()
-        # To the last bit, a result depends on the number of threads.
+        # In invariant mode there are no lanes: the last bits of a result depend on the number of threads.
         lanes = None if device.type != "cpu" or threads < 2 or limits.invariant else Lanes(threads, self._wake)
         self.host = EngineHost(limits, Loader(device, dtype, self._wake), self._send, lanes)
 
     def serve(self) -> None:
-        private.make(self.path.parent)
+        """Bind the sockets and run the loop until a signal ends it."""
+        socket_folder.make(self.path.parent)
         self._router = self._bind(zmq.ROUTER, self.path)
         beats = self._bind(zmq.PUB, Path(f"{self.path}.heartbeat"))
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,13 +119,13 @@ class EngineProcess:
                 path.unlink(missing_ok=True)
 
     def _bind(self, kind: int, path: Path) -> zmq.Socket[bytes]:
-        """Only the owner of the process may connect."""
+        """A socket that only the user of this process may connect to."""
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.setsockopt(zmq.SNDHWM, SEND_QUEUE if kind == zmq.ROUTER else 8)
         socket.setsockopt(zmq.RCVHWM, SEND_QUEUE)
         if kind == zmq.ROUTER:
-            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # we want to hear that a peer is gone
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # raise an error when a peer is gone
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
@@ -168,34 +170,38 @@ class EngineProcess:
             message = _decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             self.host.counters.add("malformed_messages")
-            logger.warning("something that is no message came in: %d bytes", len(payload))
+            logger.warning("received %d bytes that are not a valid message", len(payload))
             return
         try:
             self.host.receive(peer, message)
         except Exception as error:
-            logger.exception("a message was not understood")
+            logger.exception("a message could not be handled")
             if isinstance(message, wire.Score | wire.Embed | wire.Generate):
                 self._send(peer, wire.Failed(message.id, *describe(error)))
 
     def _send(self, peer: bytes, message: wire.FromEngine) -> None:
         if _subject(message) in self._owed.get(peer, ()):
-            return  # it has been given up, and only its last word is still to come
+            return  # given up: only its final message is still to be sent
         try:
             self._router.send_multipart((peer, _encode(message)), zmq.NOBLOCK)
-        except zmq.Again:  # the peer is there, but takes nothing for now
+        except zmq.Again:  # the peer is connected, but its queue is full
             self._owe(peer, message)
-        except zmq.ZMQError:  # unreachable
+        except zmq.ZMQError:  # the peer is gone
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        last = message
+        """Keep a message that finds its peer's queue full, until there is room.
+
+        The answer to a load is kept as it is. A request is given up: it will be aborted, and Failed is kept for it.
+        """
+        final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):
-            last = wire.Failed(message.id, "unavailable", SLOW)
+            final = wire.Failed(message.id, "unavailable", SLOW)
             self._given_up.append((peer, message.id))
-        self._owed.setdefault(peer, {})[_subject(message)] = last
+        self._owed.setdefault(peer, {})[_subject(message)] = final
 
     def _settle(self) -> None:
-        """End what was given up, and send last words to those that have room for them again."""
+        """Abort the requests that were given up, and send final messages to peers that have room again."""
         given_up, self._given_up = self._given_up, []
         for peer, identity in given_up:
             self.host.receive(peer, wire.Abort(identity))
@@ -212,10 +218,11 @@ class EngineProcess:
 
     def _forget_gone(self) -> None:
         gone, self._gone = self._gone, set()
-        logger.info("%d peers are gone", len(gone))
+        logger.info("%d peers disconnected", len(gone))
         self.host.forget(gone.__contains__)
 
     def _wake(self) -> None:
+        """End the wait of the loop, from any thread or signal handler. A full pipe wakes it as well."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b"\0")
 
@@ -226,12 +233,13 @@ class EngineProcess:
     # --- heartbeats ---------------------------------------------------------------------------------------------
 
     def _beat(self, socket: zmq.Socket[bytes]) -> None:
+        """Send heartbeats from a thread of its own, so that a long step does not look like a dead engine."""
         instance = secrets.token_hex(8)
         while not self._ending.is_set():
             try:
                 socket.send(_encode(self._heartbeat(instance)), zmq.NOBLOCK)
             except Exception:
-                logger.exception("a heartbeat was not sent")
+                logger.exception("a heartbeat could not be sent")
             self._ending.wait(HEARTBEAT_SECONDS)
 
     def _heartbeat(self, instance: str) -> wire.Heartbeat:

@@ -1,9 +1,9 @@
-"""What the parts of an engine share: how an answer leaves, and what is counted. Knows no transport and no tensor."""
+"""What scorers, decoders and the host share: how an answer is sent, failures, and counters. Imports no torch."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from app import telemetry
 from app.wire.engine import Failed, FromEngine
@@ -11,9 +11,7 @@ from app.wire.engine import Failed, FromEngine
 logger = logging.getLogger(__name__)
 Reply = Callable[[bytes, FromEngine], None]  # (peer, message)
 
-NEVER = float("inf")
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # torch says so in a RuntimeError
-EXPIRED = "the deadline passed before the answer was complete"
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in the text of torch's RuntimeError
 
 
 class Counters(dict[str, float]):
@@ -23,7 +21,7 @@ class Counters(dict[str, float]):
         self[name] = self.get(name, 0.0) + amount
 
     def observe(self, name: str, amount: int) -> None:
-        """Into a histogram: the sum, and how many there were between two powers of two."""
+        """Add to a histogram: to its sum, and to the bucket of the next power of two."""
         self.add(f"{name}_sum", amount)
         self.add(f"{name}_le_{1 << max(0, amount - 1).bit_length()}")
 
@@ -33,15 +31,11 @@ class Counters(dict[str, float]):
 
 
 def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, message: str, request_id: str = "") -> None:
-    """The one final message of a request that could not be answered."""
+    """Count, log and send Failed, the final message of a request that cannot be answered."""
     counters.failed(code)
     with telemetry.about(request_id):
         logger.warning("%s: %s", code, message)
     reply(peer, Failed(id, code, message))
-
-
-def soonest(deadlines: Iterable[float | None]) -> float:
-    return min((d for d in deadlines if d is not None), default=NEVER)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -49,7 +43,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def describe(error: Exception) -> tuple[str, str]:
-    """A fault as (code, words fit for a reply): its kind alone, since its text may name paths."""
+    """The code and message of an unexpected error for a reply. Names its type only, since its text may hold paths."""
     if is_out_of_memory(error):
-        return "out_of_memory", "there was no memory left for this request"
+        return "out_of_memory", "not enough memory was left for this request"
     return "engine_failed", f"the network could not run this request ({type(error).__name__})"

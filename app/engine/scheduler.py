@@ -1,12 +1,12 @@
-"""Which sequences run in the next step, and which prompt ids are read. Plain Python: knows no tensor and no clock.
+"""Which sequences run in the next step, and which prompt tokens are read. Imports no torch.
 
-A step reads one token of each decoding sequence in one call, and then bounded chunks of prompts.
+A step decodes one token of each running sequence in one call. Then it reads prompts in chunks, up to a budget, so that
+a long prompt delays the others' next token by a bounded time.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import suppress
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from app.engine.sequence import Sequence
@@ -15,7 +15,7 @@ from app.engine.slots import Slots
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next `lengths[i]` prompt ids of `sequences[i]`, which holds slot `start` + i."""
+    """The next `lengths[i]` prompt tokens of `sequences[i]`, which holds slot `start` + i."""
 
     start: int
     sequences: tuple[Sequence, ...]
@@ -23,15 +23,20 @@ class Chunk:
 
     @property
     def cost(self) -> int:
+        """Tokens of the call, padding included."""
         return len(self.lengths) * max(self.lengths)
 
 
 class Scheduler:
-    """First come, first served. `alone`: each row is a call of its own, cut at fixed places, so that the shapes of
-    a sequence's calls do not depend on its neighbours."""
+    """First come, first served.
+
+    With `alone`, each row is a call of its own and prompts are cut at fixed places, so that the shapes of a sequence's
+    calls do not depend on its neighbours.
+    """
 
     def __init__(self, max_slots: int, prefill_tokens: int, alone: bool = False) -> None:
-        self.waiting: deque[Sequence] = deque()
+        # An ordered dictionary, since any waiting sequence may leave: an abort takes constant time.
+        self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.slots = Slots(max_slots)
         self.prefill_tokens = prefill_tokens
         self.alone = alone
@@ -44,39 +49,41 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self._arrivals += 1
         sequence.order = self._arrivals
-        self.waiting.append(sequence)
+        self.waiting[sequence] = None
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Forget a sequence, waiting or running. Returns the state's move (source, target) that this asks for."""
+        """Take out a sequence, waiting or running; one that is out already changes nothing.
+
+        Returns (source, target) if the state of slot `source` must be copied to slot `target`.
+        """
         if sequence.slot >= 0:
             return self.slots.free(sequence)
-        with suppress(ValueError):  # `clear` was faster
-            self.waiting.remove(sequence)
+        self.waiting.pop(sequence, None)
         return None
 
     def clear(self) -> None:
-        """Forget all of them; nothing is worth moving."""
+        """Take out all sequences; no state is worth copying then."""
         self.waiting.clear()
         self.slots.clear()
 
     def admit(self) -> list[Sequence]:
-        """Give free slots to those who wait; their state must be reset before use."""
+        """Give the free slots to waiting sequences. The state of these slots must be reset before use."""
         admitted = []
         while self.waiting and not self.slots.full:
-            sequence = self.waiting.popleft()
+            sequence, _ = self.waiting.popitem(last=False)
             self.slots.take(sequence)
             admitted.append(sequence)
         return admitted
 
     def decoding(self) -> list[Sequence | None]:
-        """The rows of the decode call, from slot 0 on; None: this slot still reads its prompt."""
+        """The rows of the decode call, from slot 0 on; None for a slot whose prompt is still being read."""
         rows = [None if s.computed < len(s.prompt) else s for s in self.slots.owners]
         while rows and rows[-1] is None:
             rows.pop()
         return rows
 
     def chunks(self) -> list[Chunk]:
-        """Prompt chunks for this step, the longest waiting first, `prefill_tokens` in all, padding included."""
+        """Prompt chunks for this step, oldest sequence first; together `prefill_tokens` at most, padding included."""
         pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: s.order)
         taken: set[Sequence] = set()
         chunks: list[Chunk] = []
@@ -98,19 +105,24 @@ class Scheduler:
         return Chunk(sequence.slot, (sequence,), (min(sequence.remaining, self.prefill_tokens),))
 
     def _grow(self, first: Sequence, taken: set[Sequence], budget: int) -> Chunk:
-        """A chunk around `first`: neighbouring slots join while the budget holds and half of it is no padding."""
+        """A chunk around `first`: neighbouring slots join while the budget holds and at least half of it is real.
+
+        `real` counts the tokens without padding. It is a running sum: raising `steps` for a new row lengthens no
+        earlier one. A row is cut only at the budget's share of a row; that share shrinks with each row, so once a row
+        is cut, `steps` is at least as large and stays as it is.
+        """
         owners = self.slots.owners
         left = right = first.slot
-        steps = min(first.remaining, budget)
+        real = steps = min(first.remaining, budget)
         for direction in (1, -1):
             while 0 <= (slot := (right if direction > 0 else left) + direction) < len(owners):
                 rows = right - left + 2
                 joining = owners[slot]
                 longer = max(steps, min(joining.remaining, budget // rows))
-                real = sum(min(s.remaining, longer) for s in owners[left : right + 1]) + min(joining.remaining, longer)
-                if not joining.remaining or joining in taken or rows * longer > budget or 2 * real < rows * longer:
+                more = real + min(joining.remaining, longer)
+                if not joining.remaining or joining in taken or rows * longer > budget or 2 * more < rows * longer:
                     break
-                steps = longer
+                real, steps = more, longer
                 left, right = min(left, slot), max(right, slot)
         group = tuple(owners[left : right + 1])
         return Chunk(left, group, tuple(min(s.remaining, steps) for s in group))

@@ -1,21 +1,24 @@
-"""One generation on its way: prompt, output, slot, options. Works on token ids; knows no text and no tensor."""
+"""One sequence that a decoder reads and continues: prompt, output, slot and options. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 
+from app.engine.requests import INVALID, TOO_LONG
 from app.wire.engine import Generate, SamplingParams, TokenLogprob
-
-INVALID, TOO_LONG = "invalid_request", "context_length_exceeded"
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """`limit` is how many tokens may come (max_tokens, cut to the context); `order` counts arrivals. `seen` (in prompt
-    and output) and `counts` (in the output) are kept as tokens come, for requests whose penalties ask for them.
+    """The request of one continuation, and how far it has come.
 
-    `computed` says how many prompt ids the state has seen; `slot` is set by the scheduler while running.
+    `limit`: the most tokens of output (max_tokens, cut to the context). `order` counts arrivals. `computed`: prompt
+    tokens that the state has read. `slot` is set by the scheduler while the sequence runs, and -1 otherwise.
+
+    Derived from `params`, since they are read at each step: `random` (sampled, not greedy), `edited` (the logits are
+    changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, unedited, without a report).
+    `seen` (tokens of prompt and output) and `counts` (of the output) are kept only for penalties that need them.
     """
 
     peer: bytes
@@ -28,14 +31,14 @@ class Sequence:
     stop_ids: frozenset[int]
     order: int = 0
     arrived: float = 0.0
-    admitted: float = 0.0
+    admitted: float = 0.0  # when it got a slot
     began: float = 0.0  # when the first token came
     slot: int = -1
     computed: int = 0
     output: list[int] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
-    ended: bool = False
-    request_id: str = ""  # for the log
+    closed: bool = False
+    request_id: str = ""  # of the HTTP request, for the log
     random: bool = field(init=False)
     edited: bool = field(init=False)
     filtered: bool = field(init=False)
@@ -58,11 +61,11 @@ class Sequence:
 
     @property
     def remaining(self) -> int:
-        """Prompt ids that the state has not seen."""
+        """Prompt tokens that the state has not read."""
         return len(self.prompt) - self.computed
 
     def append(self, token: int) -> str | None:
-        """Take the next token: None to go on, else why the sequence ends. A token that stops is not kept."""
+        """Add the next token. Returns the finish reason, or None to continue. A stop token is not kept."""
         if token in self.stop_ids:
             return "stop"
         self.output.append(token)
@@ -74,7 +77,7 @@ class Sequence:
 
 
 def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | None) -> Sequence:
-    """The sequence that a (checked) message asks for."""
+    """The sequence for a message that `problem` accepts."""
     params = message.params
     ends = set(params.stop_token_ids)
     if eos_id is not None and not params.ignore_eos:
@@ -86,8 +89,8 @@ def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | Non
     )  # fmt: skip
 
 
-def complaint(message: Generate, vocab_size: int, context_length: int) -> tuple[str, str] | None:
-    """What is impossible about a request, as a code and in words; None where it can run."""
+def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[str, str] | None:
+    """Why a request cannot run, as a code and a message; None if it can."""
     prompt = message.prompt
     if not prompt:
         return INVALID, "the prompt has no tokens; one or more are needed"
@@ -96,11 +99,11 @@ def complaint(message: Generate, vocab_size: int, context_length: int) -> tuple[
         return TOO_LONG, f"the prompt has {len(prompt)} tokens; this version takes {most} at most"
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         return INVALID, f"the prompt holds a token id outside 0 to {vocab_size - 1}"
-    wrong = _params_complaint(message.params, vocab_size)
-    return (INVALID, wrong) if wrong else None
+    text = _params_problem(message.params, vocab_size)
+    return (INVALID, text) if text else None
 
 
-def _params_complaint(params: SamplingParams, vocab_size: int) -> str | None:
+def _params_problem(params: SamplingParams, vocab_size: int) -> str | None:
     numbers: tuple[float, ...] = (
         params.temperature,
         params.top_p,
@@ -112,7 +115,7 @@ def _params_complaint(params: SamplingParams, vocab_size: int) -> str | None:
     if not all(map(math.isfinite, numbers)):
         return "a sampling option is not a finite number"
     if params.temperature < 0 or params.repetition_penalty <= 0 or params.max_tokens < 0:
-        return "temperature and max_tokens must be 0 or more, repetition_penalty above 0"
+        return "temperature and max_tokens must be 0 or more, and repetition_penalty above 0"
     if any(not 0 <= token < vocab_size for token in params.logit_bias):
         return f"logit_bias names a token id outside 0 to {vocab_size - 1}"
     return None

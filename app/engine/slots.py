@@ -1,4 +1,4 @@
-"""Which running sequence holds which row of the state: a dense prefix. Moves no data and knows no tensor."""
+"""Which running sequence holds which slot (row of the state). The slots in use are a dense prefix. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from app.engine.sequence import Sequence
 
 
 class Slots:
-    """`owners[i]` holds slot i. Slots 0 to len(owners) - 1 are taken, the rest are free: there are no holes."""
+    """`owners[i]` holds slot i. Slots 0 to len(owners) - 1 are in use and the rest are free, without holes.
+
+    So a decode step works on a view of the state's first rows, and copies nothing.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -17,12 +20,13 @@ class Slots:
         return len(self.owners) >= self.capacity
 
     def take(self, sequence: Sequence) -> None:
+        """Give the first free slot to a sequence."""
         assert not self.full and sequence.slot < 0
         sequence.slot = len(self.owners)
         self.owners.append(sequence)
 
     def free(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Give a slot back. (source, target): the last slot's state must be copied there; None: nothing moves."""
+        """Give a slot back. The last sequence moves into it: returns (source, target) of the copy, None if no copy."""
         target = sequence.slot
         assert self.owners[target] is sequence
         last = self.owners.pop()

@@ -1,4 +1,4 @@
-"""The checkpoint to fine-tune, as found in the run directory. Knows the directory format; loads no weights."""
+"""The checkpoint to fine-tune, which the worker has put in the run directory. Its weights are not loaded here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from models.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class BaseCheckpoint:
+    """A validated checkpoint directory, with what its `config.json` and `labels.json` say.
+
+    `normalization` has the mean and std of numeric inputs, `target` those of a regression's values.
+    """
+
     directory: Path
     config: ModelConfig
     labels: list[str]
@@ -24,21 +29,24 @@ class BaseCheckpoint:
 
     @property
     def weights(self) -> Path:
+        """The path of the weights."""
         return self.directory / "model.safetensors"
 
     def tokenizer(self) -> Tokenizer:
+        """Load the tokenizer."""
         return Tokenizer.load(self.directory)
 
 
 def find(run: Path, spec: TrainSpec) -> BaseCheckpoint | None:
+    """The base checkpoint of a run; None if the run trains a new network. Raises TrainingFailure for an invalid one."""
     if spec.model != "base":
         return None
     directory = run / "base"
     try:
-        found = checkpoint.validate(directory)
+        contents = checkpoint.validate(directory)
     except CheckpointInvalid as error:
         raise TrainingFailure(
             "invalid_base_model", f"the version to fine-tune cannot be read: {error.message}", "model"
         ) from None
-    raw: dict[str, Any] = found.raw_config
-    return BaseCheckpoint(directory, found.config, found.labels, raw.get("normalization"), raw.get("target"))
+    raw: dict[str, Any] = contents.raw_config
+    return BaseCheckpoint(directory, contents.config, contents.labels, raw.get("normalization"), raw.get("target"))

@@ -1,7 +1,7 @@
-"""The trainer's voice: one JSON line an event on a file descriptor of its own.
+"""Writes the trainer's events to a file descriptor, one JSON line an event.
 
-Every event has a (kind, step) that follows from the training alone, so that a replay after a kill repeats the keys of
-what was said before. Knows nothing of who listens; a listener that has gone away ends the process by the lease.
+The (kind, step) of an event depends on the training alone. An attempt that repeats steps after a kill therefore repeats
+the keys of the events that were sent before.
 """
 
 from __future__ import annotations
@@ -20,30 +20,34 @@ LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}
 
 
 class Events:
+    """Sends events to the worker and logs them; without a descriptor it only logs. Threads may share one instance."""
+
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
         self._encoder = msgspec.json.Encoder()
         self._lock = threading.Lock()
 
     def emit(self, event: TrainEvent) -> None:
+        """Send and log an event."""
         line = self._encoder.encode(event) + b"\n"
         with self._lock:
             if self._descriptor is not None:
                 _write_all(self._descriptor, line)
         level = LEVELS.get(event.level, logging.INFO) if isinstance(event, Note) else logging.INFO
-        log.log(level, "%s", _for_people(event))
+        log.log(level, "%s", _to_text(event))
 
     def note(self, kind: str, step: int, message: str, level: str = "info", **data: Any) -> None:
+        """Send a message for users, with `data` for programs."""
         self.emit(Note(kind, step, level, message, data))
 
 
 def _write_all(descriptor: int, line: bytes) -> None:
     view = memoryview(line)
-    while view:
+    while view:  # a pipe may take only a part of the line
         view = view[os.write(descriptor, view) :]
 
 
-def _for_people(event: TrainEvent) -> str:
+def _to_text(event: TrainEvent) -> str:
     values = msgspec.to_builtins(event)
     values.pop("type", None)
     if isinstance(event, Note):

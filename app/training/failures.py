@@ -1,4 +1,4 @@
-"""What ends a training before its time. Knows codes and messages; knows no transport."""
+"""The exceptions that end a training early, and how unexpected errors are told apart."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from app.errors import OstinatoError
 
 
 class TrainingFailure(Exception):
-    """The training cannot go on, and trying the same again would not help.
+    """The training cannot continue, and a retry would fail in the same way.
 
-    `code` and `param` are for programs, `message` for people: what was wrong, where, and what would be right.
+    `code` and `param` (the field of the request at fault) are for programs. `message` is for users: what was wrong,
+    where, and what would be right.
     """
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -19,36 +20,40 @@ class TrainingFailure(Exception):
 
 
 class BadData(TrainingFailure):
-    """The content of a data file is at fault. `Source.fault` makes them, and says which file it was."""
+    """A data file has content that cannot be used. `Source.fault` creates it with the name of the file."""
 
     def __init__(self, message: str, param: str | None = None, file: str = "training_file") -> None:
         super().__init__(f"invalid_{file}", message, param or file)
 
 
 class BadOption(TrainingFailure):
-    """A setting of the request cannot be met; `field` is its full name, like `training.heads`."""
+    """A setting of the request cannot be used. `field` is its full name, such as `training.heads`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__("invalid_hyperparameter", f"{field}: {message}", field)
 
 
-def diverged(said: str, learning_rate: float) -> TrainingFailure:
-    """The training has gone off for good; `said`: by what it shows."""
+def diverged(symptom: str, learning_rate: float) -> TrainingFailure:
+    """The failure of a training whose loss or weights are no longer usable. `symptom` says how that was noticed."""
     advice = f"use a learning rate below {learning_rate:g}, or a smaller max_grad_norm"
-    return TrainingFailure("diverged", f"{said}: the training has diverged; {advice}", "training.learning_rate")
+    return TrainingFailure("diverged", f"{symptom}: the training has diverged; {advice}", "training.learning_rate")
 
 
 class StopRequested(Exception):
-    """The worker asked for an orderly end."""
+    """The worker asked the trainer to save its progress and stop."""
 
 
-def by_data(error: Exception) -> bool:
-    """Whether what nobody foresaw comes of what the data says: not of the machine, nor of ourselves."""
-    return not isinstance(error, (TrainingFailure, StopRequested, OstinatoError, OSError)) and not by_memory(error)
+def is_data_error(error: Exception) -> bool:
+    """Whether an error raised while data is read is unexpected, and so put down to the data.
+
+    Errors that the trainer raises on purpose, and those of the machine (I/O, memory), are not.
+    """
+    deliberate_or_io = (TrainingFailure, StopRequested, OstinatoError, OSError)
+    return not isinstance(error, deliberate_or_io) and not is_memory_error(error)
 
 
-def by_memory(error: BaseException) -> bool:
-    """Whether there was not enough memory, however that is said."""
+def is_memory_error(error: BaseException) -> bool:
+    """Whether the error is a lack of memory: a MemoryError, or one of the messages of torch's allocators."""
     text = str(error).lower()
-    told = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
+    named = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)

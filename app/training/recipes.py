@@ -1,6 +1,6 @@
-"""The defaults that learn well without tuning, by architecture, task and size of the data. Tables and small rules.
+"""Defaults that train well without tuning, by architecture, task and size of the data.
 
-What was tried, and how well each did, is told in `docs/log.md`. Knows counts; knows no files and no tensors.
+`docs/log.md` records the experiments that led to them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from models.config import RECURRENT
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Sizes of the network and the way it is trained. `width` counts one direction of a bidirectional body."""
+    """The sizes of the network and the hyperparameters of its training.
+
+    `width` is the size of one direction of a bidirectional body.
+    """
 
     layers: int
     width: int
@@ -28,14 +31,14 @@ class Recipe:
     warmup_ratio: float = 0.1
     label_smoothing: float = 0.0
     token_dropout: float = 0.0
-    averaging: float = 0.0  # decay a step of the averaged weights that are kept; 0: none
+    averaging: float = 0.0  # the decay per step of the moving average of the weights; 0 for no average
     bidirectional: bool = False
     pooling: str = "mean"
-    window: int = 128  # tokens of a text at a time
+    window: int = 128  # tokens of a text that a training step reads in a row
 
 
 def tokenizer(task: str, characters: int, options: TrainingOptions) -> tuple[str, int]:
-    """Kind and size of a new tokenizer: as many tokens as the text can teach a use of."""
+    """(kind, vocabulary size) of a new tokenizer. The vocabulary grows with the text, so that tokens stay frequent."""
     kind = options.tokenizer or "bpe"
     if options.vocab_size is not None:
         return kind, options.vocab_size
@@ -48,9 +51,9 @@ def tokenizer(task: str, characters: int, options: TrainingOptions) -> tuple[str
 
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
-    """For one target a sequence: `count` rows to train on, of `tokens` tokens or steps in all."""
+    """The recipe for data with one target a row: `count` train rows with `tokens` tokens, or steps, in all."""
     small = count < 8_000
-    # Numbers are learned slowly and surely; small sets of texts are soon known by heart.
+    # Numeric data needs more epochs; on a small set of texts, more epochs only overfit.
     by_count = min(40.0, 100_000 / max(1, count)) if features else min(30.0, max(5.0, 40_000 / max(1, count)))
     epochs = min(by_count, 6_000_000 / max(1, tokens))
     dropout = 0.1 if features else 0.3 if architecture == "transformer" else 0.4
@@ -73,7 +76,7 @@ def rows(architecture: str, task: str, count: int, tokens: int, features: bool) 
 
 
 def generation(architecture: str, tokens: int) -> Recipe:
-    """For texts to continue: `tokens` to train on."""
+    """The recipe for generation, with `tokens` tokens of train text."""
     small = tokens < 1_000_000
     recipe = Recipe(
         layers=4,

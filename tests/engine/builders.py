@@ -1,4 +1,4 @@
-"""Small real networks, checkpoints on disk, and a recorder of replies, for the engine's tests."""
+"""Small real networks, checkpoints on disk, and a recorder of replies for the engine's tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
-from app.engine.generation import Decoder
+from app.engine.decoder import Decoder
 from app.engine.reply import Counters
 from app.engine.runner import Runner
 from app.engine.scheduler import Scheduler
@@ -38,7 +38,7 @@ def config(architecture: str = "lstm", task: str = "generation", **options: Any)
 
 
 def network(shape: ModelConfig, seed: int = 0) -> Any:
-    """Weights are larger than those at the start of a training, so that the output depends on what was read."""
+    """A network with larger weights than a fresh one has, so that its output depends on its input."""
     built = tasks.build(shape, torch.Generator().manual_seed(seed)).eval().requires_grad_(False)
     for name, parameter in built.named_parameters():
         if parameter.dim() > 1:
@@ -47,7 +47,7 @@ def network(shape: ModelConfig, seed: int = 0) -> Any:
 
 
 def write_checkpoint(directory: Path, shape: ModelConfig, **extra: Any) -> tuple[Any, wire.Load]:
-    """A checkpoint of a fresh network, and the message that loads it."""
+    """Write a checkpoint; returns its network and the message that loads it."""
     directory.mkdir(parents=True)
     if shape.input == "tokens":
         tokenizer = train(["abc def"], "byte", 259)
@@ -58,13 +58,13 @@ def write_checkpoint(directory: Path, shape: ModelConfig, **extra: Any) -> tuple
     checkpoint.write_json(directory / "config.json", raw)
     if shape.task in ("classification", "multilabel"):
         (directory / "labels.json").write_text(json.dumps([f"l{i}" for i in range(shape.classes)]))
-    found = checkpoint.manifest(directory)
-    files = {name: entry.sha256 for name, entry in found.items()}
-    return built, wire.Load(checkpoint.digest(found), str(directory), files, f"{directory.name}:1")
+    manifest = checkpoint.manifest(directory)
+    files = {name: entry.sha256 for name, entry in manifest.items()}
+    return built, wire.Load(checkpoint.digest(manifest), str(directory), files, f"{directory.name}:1")
 
 
 class Replies:
-    """Everything that was answered, by request; `final` insists on exactly one last message."""
+    """All replies, by request. `final` asserts that a request has exactly one final message, and nothing after it."""
 
     def __init__(self) -> None:
         self.all: dict[str, list[Any]] = defaultdict(list)
@@ -81,11 +81,11 @@ class Replies:
     def final(self, id: str) -> Any:
         finals = [m for m in self.all[id] if not isinstance(m, wire.Tokens)]
         assert len(finals) == 1, f"{id} has {len(finals)} final messages"
-        assert self.all[id][-1] is finals[0], f"{id} goes on after its final message"
+        assert self.all[id][-1] is finals[0], f"{id} has messages after the final one"
         return finals[0]
 
 
-def generation(
+def decoder(
     built: Any, *, slots: int = 4, prefill: int = 16, alone: bool = False, eos_id: int | None = None
 ) -> tuple[Decoder, Replies]:
     replies = Replies()
@@ -103,17 +103,20 @@ def generate(
 
 
 def run(engine: Decoder) -> None:
-    """Step until nothing is open."""
+    """Step until no request is open."""
     with torch.inference_mode():
         for _ in range(10_000):
             if not engine.busy:
                 return
             engine.step()
-    raise AssertionError("the engine does not come to an end")
+    raise AssertionError("requests are still open after 10,000 steps")
 
 
 def plain_greedy(built: Any, prompt: list[int], count: int) -> tuple[list[int], float]:
-    """Token by token with the whole text read anew each time, and the least lead of a best logit over the second."""
+    """Decode greedily, reading the whole text again for each token.
+
+    Returns the tokens, and the smallest lead of a best logit over the second best.
+    """
     ids, lead = list(prompt), float("inf")
     with torch.inference_mode():
         for _ in range(count):

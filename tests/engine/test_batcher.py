@@ -1,4 +1,4 @@
-"""The batcher: budgets hold, nobody starves, nothing is lost, and like lengths go together."""
+"""Batches keep their bounds, hold the oldest row, lose none, and have rows of similar length."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from app.engine.batcher import Batcher
     lengths=st.lists(st.integers(1, 200), max_size=80),
     budget=st.integers(1, 1000),
     rows=st.integers(1, 20),
-    gone=st.sets(st.integers(0, 79)),
+    discarded=st.sets(st.integers(0, 79)),
 )
 def test_every_batch_keeps_its_bounds_and_holds_the_oldest(
-    lengths: list[int], budget: int, rows: int, gone: set[int]
+    lengths: list[int], budget: int, rows: int, discarded: set[int]
 ) -> None:
     batcher: Batcher[int] = Batcher(budget, rows)
     for index, length in enumerate(lengths):
         batcher.add(length, index)
-    batcher.discard(gone.__contains__)
-    left = [i for i in range(len(lengths)) if i not in gone]
+    batcher.discard(discarded.__contains__)
+    left = [i for i in range(len(lengths)) if i not in discarded]
     assert len(batcher) == len(left)
     while left:
         batch = batcher.next_batch()
@@ -35,14 +35,14 @@ def test_every_batch_keeps_its_bounds_and_holds_the_oldest(
     assert batcher.next_batch() == [] and len(batcher) == 0
 
 
-def test_it_never_waits_when_idle() -> None:
+def test_a_single_row_is_a_batch_at_once() -> None:
     batcher: Batcher[str] = Batcher(100)
     batcher.add(5, "only")
     assert batcher.next_batch() == ["only"]
 
 
-def test_texts_of_like_length_go_together() -> None:
-    """64 clients that ask again at once: little padding, and few calls."""
+def test_rows_of_similar_length_share_a_batch() -> None:
+    """64 clients that send a new row as soon as they have an answer: little padding, and few calls."""
     random.seed(1)
     batcher: Batcher[int] = Batcher(4096)
     for _ in range(64):

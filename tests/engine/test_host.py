@@ -1,4 +1,4 @@
-"""Several versions in one host: turns, faults that come from nowhere, memory."""
+"""Several versions in one host: turns, unexpected errors, memory, lanes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import msgspec
 import pytest
 import torch
 
-from app.engine.host import LEAST_STEPS, EngineHost, StepLimits, serve
+from app.engine.host import LEAST_STEPS, EngineHost
 from app.engine.lanes import Lanes
+from app.engine.limits import StepLimits
 from app.engine.loader import Loader
+from app.engine.version import assemble
 from app.wire import engine as wire
 from tests.engine import builders as b
 
@@ -22,7 +24,7 @@ LIMITS = StepLimits(64, 4, 16)
 
 
 class Immediate(Loader):
-    """Loads when asked, and not in a thread."""
+    """Loads at once, in the thread of the caller."""
 
     def __init__(self) -> None:
         self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []
@@ -33,8 +35,8 @@ class Immediate(Loader):
         self.outcomes.append(Outcome(message, self._attempt(message), 0.5))
 
     def collect(self) -> list[Any]:
-        done, self.outcomes = self.outcomes, []
-        return done
+        outcomes, self.outcomes = self.outcomes, []
+        return outcomes
 
 
 class Replies(b.Replies):
@@ -57,14 +59,14 @@ def load(host: EngineHost, directory: Path, **options: Any) -> str:
     return message.digest
 
 
-def test_a_busy_version_does_not_keep_the_others_waiting(host: EngineHost, tmp_path: Path) -> None:
+def test_a_busy_version_does_not_delay_the_others(host: EngineHost, tmp_path: Path) -> None:
     busy = load(host, tmp_path / "busy", task="classification")
     other = load(host, tmp_path / "other", task="classification", architecture="gru")
     texts = load(host, tmp_path / "texts")
     for i in range(50):
         host.receive(b.PEER, wire.Score(f"b{i}", busy, "p", [[1] * 40]))
     host.receive(b.PEER, wire.Score("o", other, "p", [[1]]))
-    host.receive(b.PEER, b.generate("g", [1, 2], max_tokens=3))  # to a version that is not there
+    host.receive(b.PEER, b.generate("g", [1, 2], max_tokens=3))  # to a version that is not loaded
     host.receive(b.PEER, wire.Generate("g2", texts, "p", [1, 2], wire.SamplingParams(3, temperature=0)))
     replies: Any = host.reply
     assert replies.final("g").code == "model_not_loaded"
@@ -76,18 +78,18 @@ def test_a_busy_version_does_not_keep_the_others_waiting(host: EngineHost, tmp_p
     assert host.busy
 
 
-def test_a_fault_of_our_own_ends_the_requests_and_not_the_process(
+def test_an_unexpected_error_fails_the_requests_and_not_the_process(
     host: EngineHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = load(host, tmp_path / "m")
     host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5)))
-    generation = host.served[digest].generation
-    assert generation
+    decoder = host.versions[digest].decoder
+    assert decoder
 
-    def breaks() -> None:
+    def fail() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(generation.scheduler, "admit", breaks)
+    monkeypatch.setattr(decoder.scheduler, "admit", fail)
     host.step()
     replies: Any = host.reply
     assert replies.final("x").code == "out_of_memory"
@@ -102,7 +104,7 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
     import weakref
 
     digest = load(host, tmp_path / "m")
-    weights = weakref.ref(host.served[digest].version.network)
+    weights = weakref.ref(host.versions[digest].loaded.network)
     status = host.statuses()[0]
     assert (status.slots, status.running, status.dtype) == (4, 0, "float32") and status.bytes > 0
     host.receive(b.PEER, wire.Generate("x", digest, "p", [1], wire.SamplingParams(5, temperature=0, ignore_eos=True)))
@@ -117,7 +119,7 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
     assert host.statuses()
 
 
-def test_what_is_given_up_while_it_loads_does_not_stay(host: EngineHost, tmp_path: Path) -> None:
+def test_a_version_given_up_while_it_loads_is_unloaded(host: EngineHost, tmp_path: Path) -> None:
     _, message = b.write_checkpoint(tmp_path / "m", b.config())
     host.receive(b.PEER, message)
     host.receive(b.PEER, wire.Unload(message.digest))
@@ -127,7 +129,7 @@ def test_what_is_given_up_while_it_loads_does_not_stay(host: EngineHost, tmp_pat
     assert host.statuses() == [] and not host.busy
 
 
-def test_versions_make_room_for_others(tmp_path: Path) -> None:
+def test_idle_versions_are_evicted_for_others(tmp_path: Path) -> None:
     messages = [b.write_checkpoint(tmp_path / name, b.config(width=w))[1] for name, w in (("a", 32), ("b", 33))]
     sizes = [Path(m.directory, "model.safetensors").stat().st_size for m in messages]
     first, second = [msgspec.structs.replace(m, bytes=s) for m, s in zip(messages, sizes, strict=True)]
@@ -142,8 +144,8 @@ def test_versions_make_room_for_others(tmp_path: Path) -> None:
     assert isinstance(ask(first), wire.Loaded) and isinstance(ask(second), wire.Loaded)
     assert [status.digest for status in host.statuses()] == [second.digest]
     host.receive(b.PEER, wire.Generate("x", second.digest, "p", [1], wire.SamplingParams(3)))
-    refused = ask(first)
-    assert isinstance(refused, wire.LoadFailed) and refused.code == "out_of_memory"
+    refusal = ask(first)
+    assert isinstance(refusal, wire.LoadFailed) and refusal.code == "out_of_memory"
     while host.busy:
         host.step()
     host.receive(b.PEER, wire.Keep([second.digest]))
@@ -153,8 +155,8 @@ def test_versions_make_room_for_others(tmp_path: Path) -> None:
     assert [status.digest for status in host.statuses()] == [first.digest]
 
 
-class Held:
-    """A classifier that does not answer before it is let go, and tells with how many threads it was called."""
+class Gated:
+    """A classifier that waits for `go` before it answers. `calls`: (rows, threads) of each call."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.embed, self.go, self.calls = inner, inner.embed, Event(), list[tuple[int, int]]()
@@ -165,23 +167,23 @@ class Held:
         return self.inner(ids_BT, lengths_B)
 
 
-def held(tmp_path: Path, woken: Event) -> tuple[EngineHost, Held, str]:
+def gated(tmp_path: Path, woken: Event) -> tuple[EngineHost, Gated, str]:
     host = EngineHost(StepLimits(4096, 4, 16), Immediate(), Replies(), Lanes(2, woken.set))
     digest = load(host, tmp_path / "m", task="classification")
-    version = host.served[digest].version
-    network = Held(version.network)
-    host.served[digest] = serve(replace(version, network=network), host.limits, host.reply, host.counters)
+    loaded = host.versions[digest].loaded
+    network = Gated(loaded.network)
+    host.versions[digest] = assemble(replace(loaded, network=network), host.limits, host.reply, host.counters)
     return host, network, digest
 
 
-def test_batches_run_in_lanes_while_messages_come_in(tmp_path: Path) -> None:
+def test_batches_run_in_lanes_while_messages_arrive(tmp_path: Path) -> None:
     woken = Event()
-    host, network, digest = held(tmp_path, woken)
+    host, network, digest = gated(tmp_path, woken)
     replies: Any = host.reply
     for i in range(2):
         host.receive(b.PEER, wire.Score(f"r{i}", digest, "p", [[1] * 48, [2] * 48]))
     host.step()
-    assert not host.ready and host.busy and host.busy_since is not None  # one half of the batch in each lane
+    assert not host.ready and host.busy and host.busy_since is not None  # half of the batch in each lane
     host.receive(b.PEER, wire.Score("late", digest, "p", [[3] * 9]))
     host.receive(b.PEER, wire.Abort("r1"))
     assert not host.ready
@@ -201,8 +203,8 @@ def test_batches_run_in_lanes_while_messages_come_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [[[1] * LEAST_STEPS], [[1], [2, 3]]], ids=["one row", "few steps"])
-def test_what_is_not_worth_sharing_gets_every_core(tmp_path: Path, rows: list[list[int]]) -> None:
-    host, network, digest = held(tmp_path, Event())
+def test_a_batch_too_small_to_share_gets_every_core(tmp_path: Path, rows: list[list[int]]) -> None:
+    host, network, digest = gated(tmp_path, Event())
     network.go.set()
     host.receive(b.PEER, wire.Score("x", digest, "p", [row[:48] for row in rows]))
     host.step()

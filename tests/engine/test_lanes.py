@@ -1,4 +1,4 @@
-"""Sharing a batch out changes nothing but the time it takes."""
+"""Lanes run side by side with one core each, and a shared batch keeps all its rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ lengths = st.lists(st.integers(1, 50), min_size=1, max_size=40)
 
 
 @given(lengths, st.integers(1, 5))
-def test_every_row_is_in_one_part_and_parts_are_alike(steps: list[int], count: int) -> None:
-    parts = share(steps, steps, count)
-    assert list(chain(*parts)) == steps
-    assert 1 <= len(parts) <= count and all(parts)
-    if len(parts) == count:
-        assert max(map(sum, parts)) <= sum(steps) / count + max(steps)
+def test_every_row_is_in_one_piece_and_pieces_are_of_similar_size(steps: list[int], count: int) -> None:
+    pieces = share(steps, steps, count)
+    assert list(chain(*pieces)) == steps
+    assert 1 <= len(pieces) <= count and all(pieces)
+    if len(pieces) == count:
+        assert max(map(sum, pieces)) <= sum(steps) / count + max(steps)
 
 
-def test_two_rows_are_two_parts() -> None:
+def test_two_rows_are_two_pieces() -> None:
     assert share("ab", [3, 40], 2) == ["a", "b"]
     assert share("ab", [40, 3], 2) == ["a", "b"]
 
@@ -38,7 +38,7 @@ def lanes() -> Iterator[Lanes]:
 
 
 def test_work_runs_side_by_side_on_one_core_each(lanes: Lanes) -> None:
-    meeting, results = Barrier(3, timeout=30), []  # nobody gets past it alone
+    meeting, results = Barrier(3, timeout=30), []  # passed only by both lanes and the test together
 
     def work() -> tuple[int, bool]:
         meeting.wait()
@@ -55,7 +55,7 @@ def test_work_runs_side_by_side_on_one_core_each(lanes: Lanes) -> None:
     assert torch.get_num_threads() == 2
 
 
-def test_what_is_done_waits_to_be_collected_and_says_so() -> None:
+def test_a_result_waits_to_be_collected_and_wakes_the_caller() -> None:
     woken, results, go = Event(), [], Event()
     lanes = Lanes(2, woken.set)
     lanes.start(lambda: go.wait(30), results.append)

@@ -20,7 +20,7 @@ import pytest
 import torch
 import zmq
 
-from app.engine.host import StepLimits
+from app.engine.limits import StepLimits
 from app.engine.process import EngineProcess
 from app.wire import engine as wire
 from tests.engine import builders as b
@@ -30,7 +30,7 @@ PATIENCE = 60.0
 
 @dataclass
 class Client:
-    """A connection; `take` gives the next message that matters, in order."""
+    """A connection to an engine. `take` returns the next message."""
 
     path: Path
     context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=zmq.Context)
@@ -43,7 +43,7 @@ class Client:
         self.socket.send(msgspec.msgpack.encode(message))
 
     def take(self) -> Any:
-        assert self.socket.poll(PATIENCE * 1000), "no answer"
+        assert self.socket.poll(PATIENCE * 1000), f"no message within {PATIENCE:.0f} s"
         return msgspec.msgpack.decode(self.socket.recv(), type=wire.FromEngine)
 
     def ask(self, message: wire.ToEngine) -> Any:
@@ -56,11 +56,13 @@ class Client:
 
 @dataclass
 class Running:
+    """An engine process."""
+
     path: Path
     process: subprocess.Popen[bytes]
 
-    def heartbeat(self, wanted: Callable[[wire.Heartbeat], bool] = lambda _: True) -> wire.Heartbeat:
-        """The first heartbeat for which something holds."""
+    def heartbeat(self, condition: Callable[[wire.Heartbeat], bool] = lambda _: True) -> wire.Heartbeat:
+        """The next heartbeat that fulfils a condition."""
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
             socket.connect(f"ipc://{self.path}.heartbeat")
@@ -68,9 +70,9 @@ class Running:
             while time.monotonic() < deadline:
                 if socket.poll(1000):
                     beat = msgspec.msgpack.decode(socket.recv(), type=wire.Heartbeat)
-                    if wanted(beat):
+                    if condition(beat):
                         return beat
-        raise AssertionError("no such heartbeat came")
+        raise AssertionError("no heartbeat fulfilled the condition")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def loaded(client: Client, versions: dict[str, tuple[Any, wire.Load]]) -> dict[s
 
 
 def collect(client: Client, count: int) -> b.Replies:
-    """Replies until so many requests have had their last message."""
+    """Replies up to the final message of the last of `count` requests."""
     replies, ended = b.Replies(), 0
     while ended < count:
         message = client.take()
@@ -120,7 +122,7 @@ def collect(client: Client, count: int) -> b.Replies:
     return replies
 
 
-def test_sockets_are_for_the_owner_alone(engine: Running) -> None:
+def test_only_the_owner_may_use_the_sockets(engine: Running) -> None:
     for path in (engine.path, Path(f"{engine.path}.heartbeat")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(engine.path.parent.stat().st_mode) == 0o700
@@ -146,8 +148,8 @@ def test_several_versions_at_once_classify_generate_and_embed(
         assert replies.tokens(id) == expected or lead < 1e-3
     with torch.inference_mode():
         expected = [loaded["labels"][0](torch.tensor([row]), torch.tensor([len(row)]))[0].tolist() for row in rows]
-    for got, wanted in zip(replies.final("c").scores, expected, strict=True):
-        assert got == pytest.approx(wanted, abs=1e-4)
+    for scores, right in zip(replies.final("c").scores, expected, strict=True):
+        assert scores == pytest.approx(right, abs=1e-4)
     assert len(replies.final("e").scores) == 3
     beat = engine.heartbeat(lambda h: len(h.versions) == 3 and not any(v.running for v in h.versions))
     assert {v.name for v in beat.versions} == {"text:1", "other:1", "labels:1"}
@@ -160,7 +162,7 @@ def test_an_abort_frees_the_slot_at_once(
     client: Client, loaded: dict[str, tuple[Any, wire.Load]], engine: Running
 ) -> None:
     digest = loaded["text"][1].digest
-    for i in range(5):  # two more than there are slots
+    for i in range(5):  # two more than the slots
         client.send(wire.Generate(f"a{i}", digest, "local", [1], wire.SamplingParams(10**9, ignore_eos=True)))
     engine.heartbeat(lambda h: [(v.running, v.waiting) for v in h.versions if v.digest == digest] == [(3, 2)])
     for i in range(5):
@@ -171,7 +173,7 @@ def test_an_abort_frees_the_slot_at_once(
 
 
 @pytest.mark.parametrize(
-    "junk",
+    "garbage",
     [
         b"",
         b"\x00" * 50,
@@ -184,16 +186,16 @@ def test_an_abort_frees_the_slot_at_once(
     ],
     ids=["empty", "zeros", "reserved", "random", "pickle", "deep", "json", "huge"],
 )
-def test_junk_leaves_it_alive(
-    client: Client, loaded: dict[str, tuple[Any, wire.Load]], junk: bytes, engine: Running
+def test_invalid_messages_are_survived(
+    client: Client, loaded: dict[str, tuple[Any, wire.Load]], garbage: bytes, engine: Running
 ) -> None:
-    client.socket.send(junk)
-    client.socket.send_multipart([junk, b"", junk])
+    client.socket.send(garbage)
+    client.socket.send_multipart([garbage, b"", garbage])
     assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
     assert engine.process.poll() is None
 
 
-def test_raw_bytes_on_the_socket_leave_it_alive(
+def test_raw_bytes_on_the_socket_are_survived(
     client: Client, engine: Running, loaded: dict[str, tuple[Any, wire.Load]]
 ) -> None:
     import socket
@@ -204,7 +206,7 @@ def test_raw_bytes_on_the_socket_leave_it_alive(
     assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
 
 
-def test_wrong_requests_get_one_answer_each(client: Client, loaded: dict[str, tuple[Any, wire.Load]]) -> None:
+def test_each_invalid_request_gets_one_answer(client: Client, loaded: dict[str, tuple[Any, wire.Load]]) -> None:
     text, labels = loaded["text"][1].digest, loaded["labels"][1].digest
     assert client.ask(wire.Score("a", "0" * 64, "local", [[1]])).code == "model_not_loaded"
     assert client.ask(wire.Score("b", text, "local", [[1]])).code == "wrong_task"
@@ -223,7 +225,7 @@ def test_a_version_that_cannot_be_loaded_fails_alone(
     assert isinstance(client.ask(wire.Score("c", loaded["labels"][1].digest, "local", [[1]])), wire.Scored)
 
 
-def test_loads_at_once_are_all_answered_and_unload_frees(client: Client, engine: Running, tmp_path: Path) -> None:
+def test_concurrent_loads_are_all_answered_and_unload_frees(client: Client, engine: Running, tmp_path: Path) -> None:
     _, message = b.write_checkpoint(tmp_path / "twice", b.config("gru", width=64))
     second = Client(engine.path)
     for connection in (client, second, client):
@@ -233,12 +235,12 @@ def test_loads_at_once_are_all_answered_and_unload_frees(client: Client, engine:
     assert client.ask(message).seconds == 0
     client.send(wire.Generate("g", message.digest, "local", [1], wire.SamplingParams(40, ignore_eos=True)))
     client.send(wire.Unload(message.digest))
-    assert collect(client, 1).final("g").reason == "length"  # what is open is answered first
+    assert collect(client, 1).final("g").reason == "length"  # open requests are answered first
     engine.heartbeat(lambda h: message.digest not in {v.digest for v in h.versions})
     assert client.ask(wire.Embed("e", message.digest, "local", [[1]])).code == "model_not_loaded"
 
 
-def test_a_client_that_vanishes_leaves_its_slots(
+def test_the_slots_of_a_client_that_is_gone_are_freed(
     engine: Running, loaded: dict[str, tuple[Any, wire.Load]], client: Client
 ) -> None:
     other = Client(engine.path)
@@ -254,32 +256,32 @@ def test_a_client_that_vanishes_leaves_its_slots(
     engine.heartbeat(lambda h: all(v.running == v.waiting == 0 for v in h.versions))
 
 
-def test_no_socket_is_put_where_a_link_leads(tmp_path: Path) -> None:
+def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
     command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "run" / "s"), "--threads", "1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 1 and "is a link or somebody else's" in ended.stderr
-    assert "Traceback" not in ended.stderr and not list((tmp_path / "elsewhere").iterdir())
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert process.returncode == 1 and "is a link or somebody else's" in process.stderr
+    assert "Traceback" not in process.stderr and not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_bad_arguments_stop_the_start_with_a_plain_line(tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "s"), "--threads", "-1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 2 and ended.stderr.startswith("ostinato engine: OSTINATO_THREADS")
-    assert ended.stderr.count("\n") == 1
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert process.returncode == 2 and process.stderr.startswith("ostinato engine: OSTINATO_THREADS")
+    assert process.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_a_card_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_reported_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.engine", "--socket", str(tmp_path / "s")]
-    told = os.environ | {"OSTINATO_DEVICE": "cuda"}
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=told)
-    assert ended.returncode == 2 and ended.stderr.startswith("ostinato engine: OSTINATO_DEVICE=cuda")
-    assert "cpu or auto" in ended.stderr and ended.stderr.count("\n") == 1
+    environment = os.environ | {"OSTINATO_DEVICE": "cuda"}
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert process.returncode == 2 and process.stderr.startswith("ostinato engine: OSTINATO_DEVICE=cuda")
+    assert "cpu or auto" in process.stderr and process.stderr.count("\n") == 1
 
 
-def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(
+def test_a_slow_reader_still_gets_a_final_message_for_every_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.engine.process.SEND_QUEUE", 2)
@@ -295,17 +297,17 @@ def test_a_peer_that_reads_slowly_still_hears_the_end_of_every_request(
     for name in names:
         engine._send(peer, wire.Scored(name, [[0.5] * 50_000], wire.Timing()))
     engine._send(peer, wire.Loaded("digest", 0.5))
-    engine._send(peer, wire.Finished(names[-1], "abort", wire.Timing()))  # of what was given up
+    engine._send(peer, wire.Finished(names[-1], "abort", wire.Timing()))  # a request that was given up
     assert engine._owed and not engine._gone
-    heard: list[Any] = []
+    received: list[Any] = []
     deadline = time.monotonic() + 10
-    while len(heard) < len(names) + 1:
-        assert time.monotonic() < deadline, f"only {len(heard)} answers came"
+    while len(received) < len(names) + 1:
+        assert time.monotonic() < deadline, f"only {len(received)} answers arrived"
         engine._settle()
         if slow.poll(5):
-            heard.append(msgspec.msgpack.decode(slow.recv(), type=wire.FromEngine))
-    answers = {message.id: message for message in heard if not isinstance(message, wire.Loaded)}
-    assert set(answers) == set(names) and wire.Loaded("digest", 0.5) in heard
+            received.append(msgspec.msgpack.decode(slow.recv(), type=wire.FromEngine))
+    answers = {message.id: message for message in received if not isinstance(message, wire.Loaded)}
+    assert set(answers) == set(names) and wire.Loaded("digest", 0.5) in received
     assert isinstance(answers["0"], wire.Scored) and answers[names[-1]].code == "unavailable"
     assert not engine._owed and not slow.poll(0)
     slow.close(linger=0)

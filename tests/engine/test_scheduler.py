@@ -1,13 +1,14 @@
-"""Scheduler and slots: no hole, no starvation, no budget overrun, whatever comes and goes."""
+"""Scheduler and slots: no holes, no starvation, and no budget overrun, whatever arrives and leaves."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.engine import sequence as sequences
-from app.engine.scheduler import Scheduler
+from app.engine.scheduler import Chunk, Scheduler
 from app.engine.sequence import Sequence
 from app.engine.slots import Slots
 from app.wire.engine import Generate, SamplingParams
@@ -19,35 +20,33 @@ def make(length: int, max_tokens: int = 4) -> Sequence:
 
 
 class Life(RuleBasedStateMachine):
-    """A dictionary stands for the state: slot -> the tokens that its tenant has fed to it."""
+    """`state` stands in for the tensors: slot -> (its sequence, the tokens that were fed to it)."""
 
     @initialize(slots=st.integers(1, 6), prefill=st.integers(1, 50), alone=st.booleans())
     def start(self, slots: int, prefill: int, alone: bool) -> None:
         self.scheduler = Scheduler(slots, prefill, alone)
         self.state: dict[int, tuple[Sequence, int]] = {}
-        self.known: list[Sequence] = []
-        self.quiet: dict[Sequence, int] = {}  # steps since its prompt last went on
+        self.sequences: list[Sequence] = []
 
     @rule(length=st.integers(1, 80), count=st.integers(1, 5))
     def arrive(self, length: int, count: int) -> None:
         sequence = make(length, count)
-        self.known.append(sequence)
+        self.sequences.append(sequence)
         self.scheduler.add(sequence)
 
     @rule(data=st.data())
     def abort(self, data: st.DataObject) -> None:
-        if self.known:
-            self.leave(data.draw(st.sampled_from(self.known)))
+        if self.sequences:
+            self.leave(data.draw(st.sampled_from(self.sequences)))
 
     def leave(self, sequence: Sequence) -> None:
-        held = sequence.slot
+        slot = sequence.slot
         move = self.scheduler.remove(sequence)
-        self.known.remove(sequence)
-        self.quiet.pop(sequence, None)
+        self.sequences.remove(sequence)
         if move:
             self.state[move[1]] = self.state[move[0]]
-        elif held >= 0:
-            del self.state[held]
+        elif slot >= 0:
+            del self.state[slot]
             return
         if move:
             del self.state[move[0]]
@@ -57,7 +56,6 @@ class Life(RuleBasedStateMachine):
         scheduler = self.scheduler
         for sequence in scheduler.admit():
             self.state[sequence.slot] = (sequence, 0)
-            self.quiet[sequence] = 0
         assert scheduler.slots.full or not scheduler.waiting
         for slot, sequence in enumerate(scheduler.decoding()):
             if sequence:
@@ -66,18 +64,18 @@ class Life(RuleBasedStateMachine):
                 self.state[slot] = (owner, fed + 1)
                 sequence.append(5)
         self.check_chunks()
-        for sequence in [s for s in self.known if len(s.output) >= s.limit]:
+        for sequence in [s for s in self.sequences if len(s.output) >= s.limit]:
             self.leave(sequence)
 
     def check_chunks(self) -> None:
         scheduler = self.scheduler
         reading = [s for s in scheduler.running if s.remaining]
         chunks = scheduler.chunks()
-        served = [s for chunk in chunks for s in chunk.sequences]
-        assert len(served) == len(set(served)) and set(served) <= set(reading)
+        chosen = [s for chunk in chunks for s in chunk.sequences]
+        assert len(chosen) == len(set(chosen)) and set(chosen) <= set(reading)
         assert sum(chunk.cost for chunk in chunks) <= scheduler.prefill_tokens
         if reading:
-            assert min(reading, key=lambda s: s.order) in served  # who waits longest always goes on
+            assert min(reading, key=lambda s: s.order) in chosen  # the oldest always continues
         for chunk in chunks:
             for i, (sequence, length) in enumerate(zip(chunk.sequences, chunk.lengths, strict=True)):
                 assert sequence.slot == chunk.start + i and 1 <= length <= sequence.remaining
@@ -102,7 +100,7 @@ class Life(RuleBasedStateMachine):
 TestLife = Life.TestCase
 
 
-def test_the_last_moves_into_the_freed_slot() -> None:
+def test_the_last_sequence_moves_into_the_freed_slot() -> None:
     slots = Slots(3)
     first, second, third = make(1), make(1), make(1)
     for sequence in (first, second, third):
@@ -116,8 +114,8 @@ def test_the_last_moves_into_the_freed_slot() -> None:
 @pytest.mark.parametrize(
     ("lengths", "budget", "expected"),
     [
-        ((32,) * 4, 512, [(0, (32, 32, 32, 32))]),  # arrivals of one moment share a call
-        ((600, 10), 512, [(0, (512,))]),  # a long prompt is cut, the rest waits
+        ((32,) * 4, 512, [(0, (32, 32, 32, 32))]),  # sequences that arrive together share a call
+        ((600, 10), 512, [(0, (512,))]),  # a long prompt is cut, and the others wait
         ((40, 2, 2, 2), 200, [(0, (40, 2)), (2, (2, 2))]),  # a call is never mostly padding
         ((10, 30), 64, [(0, (10, 30))]),
     ],
@@ -130,7 +128,39 @@ def test_chunks(lengths: tuple[int, ...], budget: int, expected: list[tuple[int,
     assert [(chunk.start, chunk.lengths) for chunk in scheduler.chunks()] == expected
 
 
-def test_rows_that_still_read_are_left_out_of_the_decode_call() -> None:
+def plain_chunk(first: Sequence, owners: list[Sequence], taken: set[Sequence], budget: int) -> Chunk:
+    """The rule in its plainest form, which adds up the real tokens anew for each neighbour."""
+    group, steps = [first], min(first.remaining, budget)
+    for direction in (1, -1):
+        while 0 <= (slot := (group[-1].slot + 1 if direction > 0 else group[0].slot - 1)) < len(owners):
+            joining = owners[slot]
+            longer = max(steps, min(joining.remaining, budget // (len(group) + 1)))
+            larger = [*group, joining] if direction > 0 else [joining, *group]
+            size, real = len(larger) * longer, sum(min(s.remaining, longer) for s in larger)
+            if not joining.remaining or joining in taken or size > budget or 2 * real < size:
+                break
+            group, steps = larger, longer
+    return Chunk(group[0].slot, tuple(group), tuple(min(s.remaining, steps) for s in group))
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 59)), min_size=1, max_size=20), st.integers(1, 300))
+def test_chunks_equal_those_of_the_plain_rule(rows: list[tuple[int, int]], budget: int) -> None:
+    scheduler = Scheduler(20, budget)
+    for length, computed in rows:
+        sequence = make(length)
+        sequence.computed = min(computed, length)
+        scheduler.add(sequence)
+    scheduler.admit()
+    taken: set[Sequence] = set()
+    left = budget
+    for chunk in scheduler.chunks():
+        oldest = next(s for s in scheduler.running if s.remaining and s not in taken)  # slots are in order of arrival
+        assert chunk == plain_chunk(oldest, scheduler.running, taken, left)
+        taken.update(chunk.sequences)
+        left -= chunk.cost
+
+
+def test_slots_that_still_read_their_prompt_are_left_out_of_the_decode_call() -> None:
     scheduler = Scheduler(4, 100)
     rows = [make(3) for _ in range(3)]
     for row in rows:

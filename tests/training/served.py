@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from app.checkpoint import directory as checkpoint
-from app.engine.host import EngineHost, StepLimits
+from app.engine.host import EngineHost
+from app.engine.limits import StepLimits
 from app.wire import engine as wire
 from models.config import ModelConfig
 from models.interface import Context

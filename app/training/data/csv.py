@@ -1,4 +1,4 @@
-"""CSV and TSV as records. Knows quoting and the header; knows no column's meaning."""
+"""Reads CSV and TSV files as records."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 
-from app.training.data import files as data
+from app.training.data import files
 from app.training.data.files import Record, Source, lines
 from app.training.failures import BadData
 
 
 def header(source: Source) -> list[str]:
+    """The names of the columns, from the first line."""
     return _Table(source).names
 
 
 def records(source: Source) -> Iterator[Record]:
+    """Every record, without empty lines. Raises BadData with the line and column of what is malformed."""
     table = _Table(source)
     names = table.names
     while (cells := table.next()) is not None:
@@ -27,15 +29,15 @@ def records(source: Source) -> Iterator[Record]:
 
 
 class _Table:
-    """The rows of a file, with the lines of the one that is being read: a record may span several."""
+    """The rows of a file. Keeps the lines of the current record, which may be several, to locate an error in it."""
 
     def __init__(self, source: Source) -> None:
-        csv.field_size_limit(sys.maxsize)  # a record as a whole is bounded
+        csv.field_size_limit(sys.maxsize)  # RECORD_BYTES bounds the record instead
         self._source = source
         self._lines = lines(source)
         self._record: list[str] = []
-        self._size = 0
-        self.start = 1
+        self._size = 0  # characters of the current record after its first line
+        self.start = 1  # the first line of the current record
         self._number, first = next(self._lines, (1, ""))
         self._delimiter = "\t" if source.format == "tsv" else max(",;\t", key=first.count)
         self._reader = csv.reader(self._feed(first), delimiter=self._delimiter, strict=True)
@@ -43,7 +45,7 @@ class _Table:
         self.names = self._header()
 
     def next(self) -> list[str] | None:
-        """The cells of the next record, which begins at line `start`; None at the end."""
+        """The cells of the next record, which begins at line `start`; None at the end of the file."""
         self.start, self._size = self._number + bool(self.names), 0
         self._record.clear()
         try:
@@ -52,37 +54,38 @@ class _Table:
             raise self._malformed(error) from None
 
     def _feed(self, first: str) -> Iterator[str]:
+        """The lines of the file for csv.reader, each also kept as a part of the current record."""
         self._record.append(first)
         yield first
         for number, line in self._lines:
             self._number = number
             self._record.append(line)
             self._size += len(line)
-            if self._size > data.RECORD_BYTES:
+            if self._size > files.RECORD_BYTES:
                 place = self._place()[0]
-                raise self._source.fault(f"{data.too_long()}; is a quote that is opened here never closed?", *place)
+                raise self._source.fault(f"{files.too_long()}; is a quote opened here and never closed?", *place)
             yield line
 
     def _header(self) -> list[str]:
         names = [name.strip() for name in self.next() or []]
         if not any(names):
-            raise self._source.fault("no column names; the first line must name the columns", "line 1")
+            raise self._source.fault("there are no column names; the first line must name the columns", "line 1")
         for name in names:
             if names.count(name) > 1:
-                raise self._source.fault(f"the column {name!r} is there {names.count(name)} times", "line 1")
+                raise self._source.fault(f"the column {name!r} appears {names.count(name)} times", "line 1")
         return names
 
     def _malformed(self, error: csv.Error) -> BadData:
         place, closed = self._place()
-        why = str(error)
+        reason = str(error)
         if not closed:
-            why = "a quote that is opened here is never closed"
-        elif "expected after" in why:
-            why += "; a quote inside a quoted cell is written twice"
-        return self._source.fault(f"malformed CSV: {why}", *place)
+            reason = "a quote is opened here and never closed"
+        elif "expected after" in reason:
+            reason += "; a quote inside a quoted cell must be written twice"
+        return self._source.fault(f"malformed CSV: {reason}", *place)
 
     def _place(self) -> tuple[tuple[str, str], bool]:
-        """(line, column) of the cell where quoting goes wrong in the record that is being read; is it closed?"""
+        """((line, column), closed): the cell of the current record whose quoting is wrong, and whether it is closed."""
         text = "".join(self._record)
         cell, at, closed = _wrong_quote(text, self._delimiter)
         column = f"column {self.names[cell]!r}" if cell < len(self.names) else f"column {cell + 1}"
@@ -90,7 +93,10 @@ class _Table:
 
 
 def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
-    """(number of the cell, its place in the text, whether its quote is closed) of the first one wrongly quoted."""
+    """The first cell that is wrongly quoted: (its number from 0, its offset in the text, whether its quote is closed).
+
+    Without one, the last cell with the end of the text. csv.Error does not say where it happened.
+    """
     cell = at = 0
     while at < len(text):
         opened = at
@@ -108,7 +114,7 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
 
 
 def _after_quote(text: str, at: int) -> int:
-    """Where a quoted cell has ended; -1 where it does not. A quote in it is written twice."""
+    """The offset after the closing quote of a cell; -1 if it is not closed. A quote inside is written twice."""
     while (at := text.find('"', at) + 1) > 0:
         if text[at : at + 1] != '"':
             return at
@@ -118,7 +124,7 @@ def _after_quote(text: str, at: int) -> int:
 
 def _wrong_width(source: Source, line: int, cells: Sequence[str], names: Sequence[str]) -> BadData:
     if len(cells) > len(names):
-        column, hint = f"column {len(names) + 1}", "put cells that hold the delimiter in double quotes"
+        column, hint = f"column {len(names) + 1}", "enclose cells that contain the delimiter in double quotes"
     else:
         column, hint = f"column {names[len(cells)]!r}", "a cell is missing"
     message = f"{len(cells)} cells where the header has {len(names)} ({', '.join(names)}); {hint}"

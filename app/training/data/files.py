@@ -1,7 +1,6 @@
-"""Data files as streams of records: format, compression, lines, encoding.
+"""Opens data files: detects format and compression, decodes lines, and reports faults with their place.
 
-Knows bytes and cells; what a column means is `columns.py`'s business. Nothing is held in memory beyond one record
-(a few rows of parquet), and a record has a largest size. Every complaint says where.
+Files are streamed: at most one record (or one batch of Parquet rows) is in memory, and a record has a maximum size.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ _SUFFIXES = {
 }
 _GZIP, _PARQUET, _BOM = b"\x1f\x8b", b"PAR1", b"\xef\xbb\xbf"
 _BLOCK = 1 << 16
-RECORD_BYTES = 1 << 26  # the largest record: what is larger was never meant to be one
+RECORD_BYTES = 1 << 26  # the largest record; more than this is taken for an error, such as an unclosed quote
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row as it stands in the file. `where` says how people find it: 'line 7', 'row 7'."""
+    """One row with its raw values. `where` is its place for error messages: 'line 7', or 'row 7' of Parquet."""
 
     where: str
     values: dict[str, Any]
@@ -47,7 +46,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data file; `param` is the request's field that named it."""
+    """A data file. `filename` is its name in messages, `param` the field of the request that names the file."""
 
     path: Path
     filename: str
@@ -56,36 +55,41 @@ class Source:
     param: str = "training_file"
 
     def open(self) -> IO[bytes]:
+        """The content, decompressed."""
         if self.gzip:
             return io.BufferedReader(gzip.GzipFile(self.path), _BLOCK)
         return self.path.open("rb", _BLOCK)
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
-        """What is wrong with the file: '<file> <message>', or '<file>, <where>: <message>'."""
+        """The error for this file: '<file> <message>', or with places '<file>, <where>, …: <message>'."""
         place = f"{', '.join((self.filename, *where))}: " if where else f"{self.filename} "
         return BadData(place + message, param, self.param)
 
 
 def detect(path: Path, filename: str, declared: str | None = None, param: str = "training_file") -> Source:
-    """The format by what is declared, else by the file's name, else by its first bytes."""
+    """The file with its format: the declared one, else by the file's name, else by its first bytes.
+
+    Raises BadData for an empty file, an unknown format, and content that is plainly of another format.
+    """
     with path.open("rb") as file:
-        zipped = file.read(4).startswith(_GZIP)
-    source = Source(path, filename, declared or "", zipped, param)
+        is_gzip = file.read(4).startswith(_GZIP)
+    source = Source(path, filename, declared or "", is_gzip, param)
     with unpacking(source), source.open() as file:
         start = file.read(4096)
     if not start:
         raise source.fault("is empty")
     if declared and declared not in FORMATS:
-        raise BadData(f"format {declared!r} is unknown; it can be {', '.join(FORMATS)}", "format", param)
-    kind = declared or _by_name(filename) or _by_content(start)
-    if (kind == "parquet") != start.startswith(_PARQUET):
-        raise source.fault(f"has first bytes that are {'not ' if kind == 'parquet' else ''}those of a parquet file")
-    return Source(path, filename, kind, zipped, param)
+        raise BadData(f"the format {declared!r} is unknown; it can be {', '.join(FORMATS)}", "format", param)
+    format_ = declared or _by_name(filename) or _by_content(start)
+    if (format_ == "parquet") != start.startswith(_PARQUET):
+        verb = "does not begin" if format_ == "parquet" else "begins"
+        raise source.fault(f"{verb} like a parquet file, but its format is {format_}")
+    return Source(path, filename, format_, is_gzip, param)
 
 
 def _by_name(filename: str) -> str | None:
     name = filename.lower().removesuffix(".gz")
-    return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), None)
+    return next((format_ for suffix, format_ in _SUFFIXES.items() if name.endswith(suffix)), None)
 
 
 def _by_content(start: bytes) -> str:
@@ -101,7 +105,7 @@ def _by_content(start: bytes) -> str:
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Numbered lines (from 1) with their ends, decoded; a byte order mark is dropped."""
+    """(number from 1, line with its end) for each line, decoded from UTF-8 without the byte order mark."""
     offset = 0
     for number, raw in enumerate(_raw_lines(source), 1):
         line = raw.removeprefix(_BOM) if number == 1 else raw
@@ -124,7 +128,9 @@ def _raw_lines(source: Source) -> Iterator[bytes]:
 
 
 def characters(source: Source) -> Iterator[str]:
-    """The whole text, decoded, in blocks that end wherever they happen to; a byte order mark is dropped."""
+    """The whole text in blocks of arbitrary length, decoded from UTF-8 without the byte order mark."""
+    # `rest` is a character that the last block cut in two. `line`, `column` and `offset` (in bytes) locate the first
+    # byte of `data`, for the message about a byte that is not UTF-8.
     rest, line, column, offset = b"", 1, 0, 0
     with unpacking(source), source.open() as file:
         while True:
@@ -149,7 +155,10 @@ def characters(source: Source) -> Iterator[str]:
 
 
 def _not_utf8(source: Source, line: int, raw: bytes, start: int, offset: int, column: int = 0) -> BadData:
-    """`raw`: bytes of the line, which begin at byte `offset` of the file and at its character `column`."""
+    """The error for the byte `raw[start]`.
+
+    `raw` is a part of the line; it begins at byte `offset` of the file and at character `column` (from 0) of the line.
+    """
     column += 1 + len(raw[:start].decode("utf-8"))
     return source.fault(
         f"the byte 0x{raw[start]:02x} at offset {offset + start} is not UTF-8; save the file as UTF-8",
@@ -159,13 +168,14 @@ def _not_utf8(source: Source, line: int, raw: bytes, start: int, offset: int, co
 
 
 def too_long() -> str:
-    return f"longer than {RECORD_BYTES >> 20} MiB, the most that one record may have"
+    """The message about a record that exceeds `RECORD_BYTES`."""
+    return f"longer than {RECORD_BYTES >> 20} MiB, the maximum size of a record"
 
 
 @contextmanager
 def unpacking(source: Source) -> Iterator[None]:
-    """What cannot be unpacked is the file's fault; any other fault of reading is the machine's."""
+    """Raise BadData where the gzip stream is damaged. Any other OSError is the machine's fault and passes through."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise source.fault(f"cannot be unpacked to its end: {error}") from None
+        raise source.fault(f"cannot be unpacked completely: {error}") from None

@@ -1,26 +1,47 @@
-"""Which column of a file means what, and which task that makes.
-
-Knows the names of `API.md`'s columns; reads nothing but the names of a file's columns.
-"""
+"""Decides what each column of a file holds, and which task that makes. Only the names of the columns are read."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from app.errors import did_you_mean
-from app.training.data.columns import READERS, Layout
+from app.errors import did_you_mean, most_similar
 from app.training.data.files import Source
+from app.training.data.formats import READERS
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
-NEEDED = {"classification": "label", "multilabel": "label", "regression": "value"}
-OPTIONAL = ("text_pair", "label", "value", "split")  # of a table with texts
-_ALIKE = 0.76  # 'lable', 'labels' and 'valeu' are misspelt; 'table', 'volume' and 'lab' are not
+_TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the column each task learns
+_OPTIONAL = ("text_pair", "label", "value", "split")  # columns that a table of texts may have
+_MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' are taken for misspelt; 'table', 'volume' and 'lab' are not
 
 
-def find(source: Source, columns: Columns, task: str | None) -> Layout:
-    """Find the columns and settle the task. Raises BadData with the columns that exist."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the columns of one file hold.
+
+    `shape` is how a row is read: "text" (a text, or a pair of texts), "completion" (a prompt and a completion), "chat"
+    (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric sequence).
+    """
+
+    source: Source
+    task: str
+    shape: str
+    names: dict[str, str]  # from a key, such as "label", to the name of the column that holds it
+    steps: tuple[str, ...] = ()  # the feature columns of a "series"
+    ignored: tuple[str, ...] = ()  # columns without a meaning in this layout
+    absent: frozenset[str] = frozenset()  # keys that would have a meaning, but are missing from the first records
+
+    def fault(self, where: str, key: str, message: str) -> BadData:
+        """The error for the value of `key` in the record at `where`."""
+        return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
+
+
+def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
+    """The layout of a file, with the task settled where it is None.
+
+    Raises BadData, which lists the columns of the file, where a needed column is missing.
+    """
     present = READERS[source.format].header(source)
     names = _names(source, columns, present)
     shape = _shape(columns, names, present)
@@ -32,29 +53,30 @@ def find(source: Source, columns: Columns, task: str | None) -> Layout:
     task = task or _task(columns, names)
     _check_needs(source, shape, task, names, present)
     steps = _step_columns(source, columns, names, task, present) if shape == "series" else ()
-    read = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
-    learned = ("text_pair", NEEDED[task]) if task in NEEDED else ()
-    used = {names[key] for key in (*read, *learned, "split") if key in names}
+    inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
+    targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
+    used = {names[key] for key in (*inputs, *targets, "split") if key in names}
     return Layout(source, task, shape, names, steps, _rest(present, {*used, *steps}), absent)
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
+    """The column of each key: the one that the request names, else the one of the key's own name, if present."""
     names = {}
     for key in columns.__struct_fields__:
-        wanted: str | None = getattr(columns, key)
-        if key == "features" and wanted is not None and wanted not in present and "," in wanted:
-            continue  # the feature columns of a long table: checked where they are read
-        if wanted is not None and wanted not in present:
-            raise _missing(source, wanted, present, key)
-        if wanted is not None or key in present:
-            names[key] = wanted or key
+        column: str | None = getattr(columns, key)
+        if key == "features" and column is not None and column not in present and "," in column:
+            continue  # the feature columns of a series, which _step_columns checks
+        if column is not None and column not in present:
+            raise _missing(source, column, present, key)
+        if column is not None or key in present:
+            names[key] = column or key
     return names
 
 
-def _missing(source: Source, wanted: str, present: list[str], key: str, hint: str = "") -> BadData:
-    known = ", ".join(map(repr, present))
-    said = f"has no column {wanted!r}{did_you_mean(wanted, present)}; its columns are {known}{hint}"
-    return source.fault(said, param=f"columns.{key}")
+def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:
+    listed = ", ".join(map(repr, present))
+    message = f"has no column {column!r}{did_you_mean(column, present)}; its columns are {listed}{hint}"
+    return source.fault(message, param=f"columns.{key}")
 
 
 def _shape(columns: Columns, names: dict[str, str], present: list[str]) -> str:
@@ -71,25 +93,26 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str]) -> str:
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """The default names that no column has, and that would change what is learned if one had."""
-    wanted = {"split"}
+    """The keys without a column that would change what is learned if a column had their name."""
+    keys = {"split"}
     if shape == "series":
-        wanted.add("time")
+        keys.add("time")
     if shape == "text" and task != "generation":
-        wanted.add("text_pair")
+        keys.add("text_pair")
     if shape not in ("chat", "completion") and task is None:
-        wanted |= {"label", "value"} if "label" not in names else set()
-    return frozenset(wanted - names.keys())
+        keys |= {"label", "value"} if "label" not in names else set()
+    return frozenset(keys - names.keys())
 
 
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], absent: frozenset[str]
 ) -> Layout:
+    """The layout of conversations, or of prompts with completions, whose columns have fixed names."""
     if task not in (None, "generation"):
         raise source.fault(f"holds prompts and completions, which is data for generation, not {task}")
-    read = ("messages",) if shape == "chat" else ("prompt", "completion")
-    names = names | dict(zip(read, read, strict=True))
-    used = {*read, *(names[key] for key in ("split",) if key in names)}
+    inputs = ("messages",) if shape == "chat" else ("prompt", "completion")
+    names = names | dict(zip(inputs, inputs, strict=True))
+    used = {*inputs, *(names[key] for key in ("split",) if key in names)}
     return Layout(source, "generation", shape, names, ignored=_rest(present, used), absent=absent)
 
 
@@ -102,49 +125,50 @@ def _task(columns: Columns, names: dict[str, str]) -> str:
 
 
 def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
-    """A misspelt column must not make another task of the data in silence."""
-    absent = [key for key in OPTIONAL if key not in names and not (key == "value" and "label" in names)]
+    """Refuse a column that looks misspelt: it would silently change the task."""
+    absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
     for column in _rest(present, names.values()):
-        near = difflib.get_close_matches(column.strip().lower().removesuffix("s"), absent, n=1, cutoff=_ALIKE)
-        if near:
+        key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
+        if key is not None:
             raise source.fault(
-                f"did you mean {near[0]!r}? If so, rename it, or name it as columns.{near[0]}; if not, say which task "
-                "this is for (task), and the column is left out",
+                f"did you mean {key!r}? If so, rename the column, or name it as columns.{key}; if not, set the task "
+                "(task), and the column is ignored",
                 f"column {column!r}",
-                param=f"columns.{near[0]}",
+                param=f"columns.{key}",
             )
 
 
 def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], present: list[str]) -> None:
     if shape == "text" and "text" not in names:
-        hint = "; say which one holds the texts with columns.text"
+        hint = "; name the one that holds the texts as columns.text"
         raise _missing(source, "text", present, "text", hint)
-    needed = NEEDED.get(task)
-    if needed and needed not in names:
-        raise _missing(source, needed, present, needed, f"; say which one to learn with columns.{needed}")
+    target = _TARGETS.get(task)
+    if target and target not in names:
+        raise _missing(source, target, present, target, f"; name the one to learn as columns.{target}")
     if task == "generation" and shape in ("features", "series"):
-        raise source.fault("holds numbers, and generation learns from text")
+        raise source.fault("holds numbers, but generation learns from text")
 
 
 def _step_columns(
     source: Source, columns: Columns, names: dict[str, str], task: str, present: list[str]
 ) -> tuple[str, ...]:
-    """The numbers of a step: those that are named, else whatever the task does not need and nobody has named."""
+    """The feature columns of a series: those that the request names, else all that have no other meaning."""
     if columns.features:
         steps = [name.strip() for name in columns.features.split(",")]
         for name in steps:
             if name not in present:
                 raise _missing(source, name, present, "features")
         return tuple(steps)
-    named = {getattr(columns, key) for key in columns.__struct_fields__}
-    taken = named | {names[key] for key in ("series", "time", "split", NEEDED[task]) if key in names}
+    requested = {getattr(columns, key) for key in columns.__struct_fields__}
+    taken = requested | {names[key] for key in ("series", "time", "split", _TARGETS[task]) if key in names}
     steps = [name for name in present if name not in taken]
     if not steps:
-        kept = ", ".join(repr(name) for name in present)
-        raise source.fault(f"has no column left for the features beside {kept}", param="columns.features")
+        listed = ", ".join(repr(name) for name in present)
+        raise source.fault(f"has no column left for the features: its columns are {listed}", param="columns.features")
     return tuple(steps)
 
 
 def _rest(present: list[str], used: Iterable[str]) -> tuple[str, ...]:
-    known = set(used)
-    return tuple(name for name in present if name not in known)
+    """The columns of a file without the `used` ones."""
+    excluded = set(used)
+    return tuple(name for name in present if name not in excluded)

@@ -1,4 +1,4 @@
-"""Numbers on disk: appended to a file, then mapped into memory, where the system keeps what is in use. Knows arrays."""
+"""Arrays on disk: appended to a file, then mapped into memory."""
 
 from __future__ import annotations
 
@@ -9,50 +9,52 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-_BUFFER = 1 << 20  # bytes
+_BUFFER = 1 << 20  # bytes of small rows that are written together
 
 
 class NumberFile:
-    """A new file of numbers of one type; `row`: the shape of what is counted, () for plain numbers.
+    """A new file that holds an array, which grows by rows of shape `row`; () for a one-dimensional array.
 
-    Between two calls no file is open: whoever gives up leaves nothing behind but a path.
+    The file is open only during a call, so an abandoned NumberFile leaks no descriptor.
     """
 
     def __init__(self, path: Path, dtype: DTypeLike, *row: int) -> None:
         self.path, self._dtype, self._row = path, np.dtype(dtype), row
-        self._held = bytearray()
+        self._buffer = bytearray()
         self.rows = 0
         path.write_bytes(b"")
 
     def append(self, numbers: Any) -> None:
-        """One row or several."""
+        """Append one row, or several."""
         array = np.ascontiguousarray(numbers, dtype=self._dtype).reshape(-1, *self._row)
         self.rows += len(array)
         if array.nbytes > _BUFFER:
             self._write()
             self._write(array.data.cast("B"))
         elif array.size:
-            self._held += array.data.cast("B")
-            if len(self._held) > _BUFFER:
+            self._buffer += array.data.cast("B")
+            if len(self._buffer) > _BUFFER:
                 self._write()
 
     def close(self) -> NDArray[Any]:
-        """All rows, read-only. Closing again gives the same."""
+        """Write and sync the rest; return all rows, read-only. Calling it again returns the same rows."""
         self._write()
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
-        return mapped(self.path, self._dtype, (self.rows, *self._row))
+        return map_file(self.path, self._dtype, (self.rows, *self._row))
 
-    def _write(self, given: memoryview | None = None) -> None:
-        data = self._held if given is None else given
+    def _write(self, numbers: memoryview | None = None) -> None:
+        """Write `numbers`, or else the buffer."""
+        data = self._buffer if numbers is None else numbers
         if data:
             with self.path.open("ab") as file:
                 file.write(data)
-        if given is None:
-            self._held = bytearray()
+        if numbers is None:
+            self._buffer = bytearray()
 
 
-def mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    if 0 in shape:  # nothing cannot be mapped
+def map_file(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The array in a file, read-only and mapped into memory."""
+    if 0 in shape:  # an empty file cannot be mapped
         return np.zeros(shape, dtype)
     return np.asarray(np.memmap(path, dtype, "r", shape=shape))

@@ -1,4 +1,4 @@
-"""Parquet as records, some rows at a time. Knows Arrow; knows no column's meaning."""
+"""Reads Parquet files as records, some rows at a time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ import pyarrow.parquet as pq
 from app.training.data.files import Record, Source, unpacking
 from app.training.failures import BadData
 
-_ROWS, _BYTES = 1024, 1 << 24  # at once
-_PLAIN_BYTES = 1 << 36  # the largest file that is unpacked, if half the room on the disk suffices
+_BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # the most that is decoded at once
+_MAX_UNPACKED_BYTES = 1 << 36  # the largest file that is unpacked; it may also take at most half of the free disk space
 
 
 def header(source: Source) -> list[str]:
+    """The names of the columns, from the schema."""
     with _opened(source) as file:
         return [str(name) for name in file.schema_arrow.names]
 
 
 def records(source: Source) -> Iterator[Record]:
+    """Every record. Raises BadData with the row, and where possible the column, of what cannot be read."""
     number = 0
     with _opened(source) as file:
-        batches = file.iter_batches(batch_size=_rows_at_once(file))
+        batches = file.iter_batches(batch_size=_batch_size(file))
         while (batch := _next(source, batches, number)) is not None:
             for values in _values(source, batch, number):
                 number += 1
@@ -37,7 +39,7 @@ def records(source: Source) -> Iterator[Record]:
 def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any:
     try:
         return next(batches, None)
-    except MemoryError:
+    except MemoryError:  # pa.ArrowMemoryError is both: a lack of memory is not the file's fault
         raise
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise source.fault(f"unreadable parquet: {error}", f"after row {before}") from None
@@ -51,48 +53,52 @@ def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _unreadable(source: Source, batch: Any, before: int, whole: Exception) -> BadData:
-    """Which value it is that Python cannot have, like a time in nanoseconds."""
+def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception) -> BadData:
+    """The error for the first value without an equivalent in Python, such as a time in nanoseconds."""
     for row in range(batch.num_rows):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             try:
                 column[row].as_py()
             except Exception as error:
                 return source.fault(f"unreadable value: {error}", f"row {before + row + 1}", f"column {name!r}")
-    return source.fault(f"unreadable parquet: {whole}", f"after row {before}")
+    return source.fault(f"unreadable parquet: {batch_error}", f"after row {before}")
 
 
-def _rows_at_once(file: pq.ParquetFile) -> int:
+def _batch_size(file: pq.ParquetFile) -> int:
+    """How many rows to decode at once, by their average size."""
     meta = file.metadata
     size: int = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-    fitting: int = _BYTES * meta.num_rows // max(1, size)
-    return max(1, min(_ROWS, fitting))
+    fitting: int = _BATCH_BYTES * meta.num_rows // max(1, size)
+    return max(1, min(_BATCH_ROWS, fitting))
 
 
 @contextmanager
 def _opened(source: Source) -> Iterator[pq.ParquetFile]:
-    with _plain(source) as plain:
+    with _unpacked(source) as unpacked:
         try:
-            file = pq.ParquetFile(plain)
+            file = pq.ParquetFile(unpacked)
         except MemoryError:
             raise
         except (pa.ArrowException, OSError) as error:
-            raise source.fault(f"is no readable parquet file: {error}") from None
+            raise source.fault(f"is not a readable parquet file: {error}") from None
         with file:
             yield file
 
 
 @contextmanager
-def _plain(source: Source) -> Iterator[Path | IO[bytes]]:
-    """Parquet needs random access: a packed one goes to a file beside it, which has no name and so ends with us."""
+def _unpacked(source: Source) -> Iterator[Path | IO[bytes]]:
+    """The file without gzip. Parquet needs random access, so a compressed file is unpacked beside the original.
+
+    The unpacked file has no name, so the system deletes it also when this process is killed.
+    """
     if not source.gzip:
         yield source.path
         return
-    with tempfile.TemporaryFile(dir=source.path.parent) as plain:
-        most = min(_PLAIN_BYTES, shutil.disk_usage(source.path.parent).free // 2)
+    with tempfile.TemporaryFile(dir=source.path.parent) as unpacked:
+        limit = min(_MAX_UNPACKED_BYTES, shutil.disk_usage(source.path.parent).free // 2)
         with unpacking(source), source.open() as file:
             while block := file.read(1 << 20):
-                if plain.tell() + len(block) > most:
-                    raise source.fault(f"has more than {most:,} bytes when unpacked, for which there is no room here")
-                plain.write(block)
-        yield plain
+                if unpacked.tell() + len(block) > limit:
+                    raise source.fault(f"has more than {limit:,} bytes when unpacked, which is more than fits here")
+                unpacked.write(block)
+        yield unpacked

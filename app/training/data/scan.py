@@ -1,7 +1,6 @@
-"""The first pass over the rows: every one is read and checked, and what the later choices need is kept as numbers.
+"""Makes the first pass over the rows: checks each of them, settles the splits, and keeps what later passes need.
 
-Numeric steps are numbers already: they go to disk here, and need no second reading. Knows examples and their labels;
-knows no tokens.
+Numeric steps are written to disk in this pass, so they are not read a second time.
 """
 
 from __future__ import annotations
@@ -15,73 +14,87 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.training.data.columns import TEST, TRAIN, VALIDATION, Example, Layout
+from app.training.data.example import TEST, TRAIN, VALIDATION, Example
+from app.training.data.layouts import Layout
 from app.training.data.number_file import NumberFile
+from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
 
 
 @dataclass(frozen=True, slots=True)
 class DataFiles:
-    """The training file's rows, and those of a validation file of its own; `check` is called before each, and may
-    raise to end a long reading."""
+    """The training file and, if the request has one, the validation file.
+
+    `check` is called for each row; it may raise to end a long pass early.
+    """
 
     training: Layout
     validation: Layout | None = None
     check: Callable[[], None] = lambda: None
 
-    def everything(self) -> Iterator[tuple[Layout, Example, int]]:
-        """All rows, each with its split; a validation file's rows are validation, but for its test rows."""
-        for example in self.training.examples():
+    def rows(self) -> Iterator[tuple[Layout, Example, int]]:
+        """(layout of its file, example, split) of every row.
+
+        All rows of a validation file are validation rows, except for those that it marks as test rows.
+        """
+        for example in read_examples(self.training):
             self.check()
             yield self.training, example, example.split
-        for example in self.validation.examples() if self.validation else ():
-            assert self.validation is not None
+        if self.validation is None:
+            return
+        for example in read_examples(self.validation):
             self.check()
             yield self.validation, example, TEST if example.split == TEST else VALIDATION
 
     def examples(self) -> Iterator[Example]:
-        """The rows that say something."""
-        return (example for _, example, _ in self.everything() if example.usable)
+        """Every usable row, in the order of `Scan`'s arrays."""
+        return (example for _, example, _ in self.rows() if example.usable)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands, for complaints that can be made only when all rows are known."""
+    """Where a row is, for errors that can be raised only once all rows are read."""
 
     layout: Layout
     where: str
 
     def fault(self, key: str, message: str) -> BadData:
-        return self.layout.fail(self.where, key, message)
+        """The error for the value of `key` in this row."""
+        return self.layout.fault(self.where, key, message)
 
-    def seen_from(self, other: Layout) -> str:
-        return self.where if self.layout is other else f"{self.where} of {self.layout.source.filename}"
+    def relative_to(self, layout: Layout) -> str:
+        """The place as a message about the file of `layout` names it."""
+        return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
 
 
 @dataclass(slots=True)
 class Scan:
-    """What is known of the rows, in their order. `strata_N` numbers the sets of labels in `strata`."""
+    """What the first pass keeps of the N usable rows, in their order.
+
+    A stratum is a distinct set of labels; `strata_N` indexes `strata` and `places`.
+    """
 
     splits_N: NDArray[np.uint8]
     strata_N: NDArray[np.int64]
-    hashes_N: NDArray[np.uint64]
+    hashes_N: NDArray[np.uint64]  # of the inputs
     lengths_N: NDArray[np.int64]  # characters, or steps
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
-    places: list[Place]  # where each stratum is met first
-    steps_SF: NDArray[np.float32]  # all steps of numeric rows, end to end; else nothing
-    empty: int = 0  # rows without anything to learn from, which are left out
-    given: bool = False  # whether the data says itself which rows are for validation
+    places: list[Place]  # the first row of each stratum
+    steps_SF: NDArray[np.float32]  # the steps of all numeric rows, one row after the other; (0, 0) for texts
+    empty: int = 0  # rows without any input, which are left out
+    given: bool = False  # whether the data itself has validation rows
 
     @property
     def labels(self) -> list[str]:
+        """All labels, sorted."""
         return sorted({label for stratum in self.strata for label in stratum})
 
 
 @dataclass(slots=True)
-class _Gathered:
-    """The rows as they come."""
+class _Collector:
+    """Builds a Scan row by row. Holds 33 bytes a row, however long its text is."""
 
     steps_path: Path
     splits: array[int] = field(default_factory=lambda: array("B"))
@@ -89,10 +102,10 @@ class _Gathered:
     hashes: array[int] = field(default_factory=lambda: array("Q"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
-    numbers: dict[tuple[str, ...], int] = field(default_factory=dict)
+    numbers: dict[tuple[str, ...], int] = field(default_factory=dict)  # from a stratum to its index
     places: list[Place] = field(default_factory=list)
     steps: NumberFile | None = None
-    width: int = 0
+    width: int = 0  # features of a step
     empty: int = 0
 
     def add(self, layout: Layout, example: Example, split: int) -> None:
@@ -104,7 +117,7 @@ class _Gathered:
             self.places.append(Place(layout, example.where))
         self.splits.append(split)
         self.strata.append(self.numbers[example.labels])
-        self.hashes.append(digest(example))
+        self.hashes.append(hash_input(example))
         self.values.append(example.value)
         if example.features_TF is None:
             self.lengths.append(sum(map(len, example.texts)))
@@ -117,12 +130,12 @@ class _Gathered:
             self.width = steps_TF.shape[1]
             self.steps = NumberFile(self.steps_path, np.float32, self.width)
         if steps_TF.shape[1] != self.width:
-            first = self.places[0].seen_from(layout)
-            said = f"steps of {steps_TF.shape[1]} numbers, but those of {first} have {self.width}"
-            raise layout.fail(where, "features", f"{said}; all rows need as many")
+            first = self.places[0].relative_to(layout)
+            reason = f"steps of {steps_TF.shape[1]} numbers, but those of {first} have {self.width}"
+            raise layout.fault(where, "features", f"{reason}; all rows need the same number")
         self.steps.append(steps_TF)
 
-    def scan(self) -> Scan:
+    def to_scan(self) -> Scan:
         return Scan(
             np.asarray(self.splits, dtype=np.uint8),
             np.asarray(self.strata, dtype=np.int64),
@@ -136,22 +149,26 @@ class _Gathered:
         )
 
 
-def scan(files: DataFiles, fraction: float, aside: Path) -> Scan:
-    """Read everything, and settle the splits. `aside`: a folder for numeric steps."""
-    gathered = _Gathered(aside / "steps.bin")
-    for layout, example, split in files.everything():
-        gathered.add(layout, example, split)
-    if not gathered.places:
+def scan_files(files: DataFiles, fraction: float, staging: Path) -> Scan:
+    """Read and check all rows, and settle their splits.
+
+    Where the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
+    written to a file in the folder `staging`. Raises BadData for data that nothing can be learned from.
+    """
+    collector = _Collector(staging / "steps.bin")
+    for layout, example, split in files.rows():
+        collector.add(layout, example, split)
+    if not collector.places:
         raise files.training.source.fault("has no rows that can be used")
-    found = gathered.scan()
-    found.given = bool((found.splits_N == VALIDATION).any())
-    found.splits_N = assign(found.splits_N, found.strata_N, found.hashes_N, fraction, found.strata)
-    _check(files.training, found)
-    return found
+    scan = collector.to_scan()
+    scan.given = bool((scan.splits_N == VALIDATION).any())
+    scan.splits_N = assign(scan.splits_N, scan.strata_N, scan.hashes_N, fraction, scan.strata)
+    _check(files.training, scan)
+    return scan
 
 
-def digest(example: Example) -> int:
-    """64 bits of what is learned from: equal inputs have equal digests, whatever their labels."""
+def hash_input(example: Example) -> int:
+    """A 64-bit hash of the input: rows with equal inputs have equal hashes, whatever their targets."""
     state = hashlib.blake2b(digest_size=8)
     if example.features_TF is not None:
         state.update(example.features_TF.tobytes())
@@ -161,33 +178,34 @@ def digest(example: Example) -> int:
     return int.from_bytes(state.digest(), "big")
 
 
-def _check(layout: Layout, found: Scan) -> None:
-    train_N = found.splits_N == TRAIN
+def _check(layout: Layout, scan: Scan) -> None:
+    train_N = scan.splits_N == TRAIN
     if not train_N.any():
-        raise layout.source.fault("has no rows to train on: all are held out by the split column")
+        raise layout.source.fault("has no rows to train on: the split column holds out all of them")
     if train_N.all():
         raise layout.source.fault(
             f"has {len(train_N)} usable row(s), too few different ones to hold any out for validation"
         )
     if layout.task in ("classification", "multilabel"):
-        _check_labels(layout, found, train_N)
-    values_N = found.values_N[train_N]
+        _check_labels(layout, scan, train_N)
+    values_N = scan.values_N[train_N]
+    # The deviation is checked as well: it is what values are divided by, and tiny differences may round it to 0.
     if layout.task == "regression" and (np.ptp(values_N) == 0 or values_N.std() == 0):
-        said = f"every row to train on has the value {values_N[0]:g}, so there is nothing to learn"
-        raise found.places[0].fault("value", said)
+        reason = f"every row to train on has the value {values_N[0]:g}, so there is nothing to learn"
+        raise scan.places[0].fault("value", reason)
 
 
-def _check_labels(layout: Layout, found: Scan, train_N: NDArray[np.bool_]) -> None:
-    trained = [int(stratum) for stratum in np.unique(found.strata_N[train_N])]
-    known = {label for stratum in trained for label in found.strata[stratum]}
-    for stratum, place in zip(found.strata, found.places, strict=True):
-        unknown = sorted(set(stratum) - known)
-        if unknown:
-            said = f"the label {unknown[0]!r} is held out but no row to train on has it"
-            raise place.fault("label", f"{said}; give it rows in train, or leave it out")
-    place = found.places[trained[0]]
-    if layout.task == "classification" and len(known) < 2:
-        said = f"every row to train on has the label {next(iter(known))!r}; a classifier needs two or more labels"
-        raise place.fault("label", said)
-    if not known:
+def _check_labels(layout: Layout, scan: Scan, train_N: NDArray[np.bool_]) -> None:
+    train_strata = [int(stratum) for stratum in np.unique(scan.strata_N[train_N])]
+    train_labels = {label for stratum in train_strata for label in scan.strata[stratum]}
+    for stratum, place in zip(scan.strata, scan.places, strict=True):
+        unlearned = sorted(set(stratum) - train_labels)
+        if unlearned:
+            reason = f"the label {unlearned[0]!r} is held out, but no row to train on has it"
+            raise place.fault("label", f"{reason}; add it to rows of the train split, or remove it")
+    place = scan.places[train_strata[0]]
+    if layout.task == "classification" and len(train_labels) < 2:
+        reason = f"every row to train on has the label {next(iter(train_labels))!r}"
+        raise place.fault("label", f"{reason}; a classifier needs two or more labels")
+    if not train_labels:
         raise place.fault("label", "no row to train on has a label")

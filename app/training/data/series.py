@@ -1,6 +1,6 @@
-"""Long tables: one step of a numeric sequence a row, gathered by series id, in the order of time.
+"""Reads long tables: one step of a numeric sequence a row, gathered by series id and sorted by time.
 
-Knows cells and numbers. A table need not be sorted; it is held as numbers, 4 bytes a cell and 8 a time.
+A table need not be sorted, so all of it is held in memory: 4 bytes a number and 8 bytes a time.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from app.training.data.columns import Example, Layout
+from app.training.data.cells import CellError, to_number
+from app.training.data.columns import errors_as_faults, read_split, read_target
+from app.training.data.example import Example
 from app.training.data.files import Record
+from app.training.data.layouts import Layout
 
-# Times of one kind can be put in order; a date without an offset may be any of a day's moments.
+# Only times of one kind can be sorted: a date without an offset has no exact place among moments in UTC.
 _NUMBER, _DATE, _MOMENT = "a number", "a date without an offset", "a date with an offset from UTC"
 _MONTH = re.compile(r"\d{4}-\d\d")
 _TICK = timedelta(microseconds=1)
@@ -26,74 +29,90 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(slots=True)
 class _Series:
-    where: str
+    where: str  # of its first row
     labels: tuple[str, ...]
     value: float
     split: int
-    cells: array[float] = field(default_factory=lambda: array("f"))
+    numbers: array[float] = field(default_factory=lambda: array("f"))  # all features of a step, then the next step
     times: array[Any] = field(default_factory=lambda: array("d"))
-    kind: str = ""  # of its times
+    time_kind: str = ""
 
 
-def examples(layout: Layout, records: Iterator[Record]) -> Iterator[Example]:
-    gathered: dict[str, _Series] = {}
+def read_examples(layout: Layout, records: Iterator[Record]) -> Iterator[Example]:
+    """One example for each series, in the order of their first rows."""
+    by_name: dict[str, _Series] = {}
     for record in records:
-        with layout.reading(record):
-            _take(layout, record, gathered)
-    while gathered:  # let go of each when it is done with
-        series = gathered.pop(next(iter(gathered)))
-        steps_TF = np.frombuffer(series.cells, dtype=np.float32).reshape(-1, len(layout.steps))
-        if "time" in layout.names:
-            times_T = np.frombuffer(series.times, dtype=series.times.typecode)
-            steps_TF = steps_TF[np.argsort(times_T, kind="stable")]  # equal times stay as they stand in the file
-        yield Example(series.where, features_TF=steps_TF, labels=series.labels, value=series.value, split=series.split)
+        with errors_as_faults(layout, record):
+            _add(layout, record, by_name)
+    # Each series is dropped as it is yielded, so memory shrinks while the caller stores the steps elsewhere. The series
+    # are taken from the end of a list: finding the first key of a dictionary skips all keys deleted before it, which
+    # makes emptying it from the front quadratic.
+    remaining = list(by_name.values())
+    by_name.clear()
+    remaining.reverse()
+    while remaining:
+        yield _to_example(layout, remaining.pop())
 
 
-def _take(layout: Layout, record: Record, gathered: dict[str, _Series]) -> None:
+def _to_example(layout: Layout, series: _Series) -> Example:
+    steps_TF = np.frombuffer(series.numbers, dtype=np.float32).reshape(-1, len(layout.steps))
+    if "time" in layout.names:
+        times_T = np.frombuffer(series.times, dtype=series.times.typecode)
+        steps_TF = steps_TF[np.argsort(times_T, kind="stable")]  # steps of equal times keep their order in the file
+    return Example(series.where, features_TF=steps_TF, labels=series.labels, value=series.value, split=series.split)
+
+
+def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     name = _name(layout, record)
-    (labels, value), split = layout.target(record), layout.split(record)
-    series = gathered.setdefault(name, _Series(record.where, labels, value, split))
-    for key, ours, first in (
+    (labels, value), split = read_target(layout, record), read_split(layout, record)
+    series = by_name.setdefault(name, _Series(record.where, labels, value, split))
+    for key, own, first in (
         ("label", labels, series.labels),
         ("value", value, series.value),
         ("split", split, series.split),
     ):
-        if ours != first:
-            raise layout.fail(record.where, key, f"differs from {series.where} of the same series {name!r}")
+        if own != first:
+            raise layout.fault(record.where, key, f"differs from {series.where} of the same series {name!r}")
     for column in layout.steps:
-        series.cells.append(layout.number(record, column, record.values.get(column)))
+        try:
+            series.numbers.append(to_number(record.values.get(column)))
+        except CellError as error:
+            raise layout.source.fault(str(error), record.where, f"column {column!r}") from None
     if "time" in layout.names:
-        _take_time(layout, record, series)
+        _add_time(layout, record, series)
 
 
 def _name(layout: Layout, record: Record) -> str:
     value = record.values.get(layout.names["series"])
     name = "" if value is None else str(value).strip()
     if not name:
-        raise layout.fail(record.where, "series", "is empty; each row must say which series it belongs to")
+        raise layout.fault(record.where, "series", "is empty; each row must name the series it belongs to")
     return name
 
 
-def _take_time(layout: Layout, record: Record, series: _Series) -> None:
+def _add_time(layout: Layout, record: Record, series: _Series) -> None:
     value = record.values.get(layout.names["time"])
     text = "" if value is None else str(value).strip()
     if not text:
-        raise layout.fail(record.where, "time", "is empty; each row must say when it was")
-    found = _instant(text)
-    if found is None:
-        said = f"{text!r} is no time; it can be a number, or a date in ISO form like 2026-01-31 or 2026-01-31T09:05:00"
-        raise layout.fail(record.where, "time", said)
-    kind, time = found
+        raise layout.fault(record.where, "time", "is empty; each row must have a time")
+    parsed = _parse_time(text)
+    if parsed is None:
+        reason = (
+            f"{text!r} is not a time; it can be a number, or a date in ISO format like 2026-01-31 or "
+            "2026-01-31T09:05:00"
+        )
+        raise layout.fault(record.where, "time", reason)
+    kind, time = parsed
     if not series.times:
-        series.kind, series.times = kind, array("d" if kind == _NUMBER else "q")
-    if kind != series.kind:
-        said = f"{text!r} is {kind}, but the time of {series.where} is {series.kind}"
-        raise layout.fail(record.where, "time", f"{said}; the times of a series must be of one kind")
+        series.time_kind, series.times = kind, array("d" if kind == _NUMBER else "q")
+    if kind != series.time_kind:
+        reason = f"{text!r} is {kind}, but the time of {series.where} is {series.time_kind}"
+        raise layout.fault(record.where, "time", f"{reason}; all times of a series must be of one kind")
     series.times.append(time)
 
 
-def _instant(text: str) -> tuple[str, float] | None:
-    """What kind of time it is, and when: a number, or microseconds; None for what is no time."""
+def _parse_time(text: str) -> tuple[str, float] | None:
+    """(kind, time): the number itself, or the microseconds since year 1. None if the text is not a time."""
     try:
         number = float(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Plain text as one long stream, in pieces. Knows characters; knows no tokens.
+"""Reads plain text as one long stream of pieces.
 
-Where it is cut follows from the characters alone: before white space that a tokenizer would cut at as well, if there
-is any. So tokens do not depend on how a file is read, nor on where its lines end.
+Where the stream is cut depends on its characters alone: before white space at which a tokenizer splits as well, where
+there is any. So the tokens depend neither on how the file is read nor on the pieces.
 """
 
 from __future__ import annotations
@@ -11,34 +11,36 @@ from collections.abc import Iterator
 
 from app.training.data.files import Source, characters
 
-PIECE = 1 << 15  # characters, at most
+PIECE = 1 << 15  # the most characters of a piece
 _CUT = re.compile(r"(?s:.*)\S(?=[ \n]\S)")
 
 
 def pieces(source: Source) -> Iterator[str]:
-    held = ""
+    """The whole text in pieces of at most `PIECE` + 1 characters."""
+    buffer = ""
     for block in characters(source):
-        held += block
-        while len(held) >= PIECE + 2:  # the cut looks two characters ahead
-            found = _CUT.match(held, 0, PIECE + 2)
-            cut = found.end() if found else PIECE
-            yield held[:cut]
-            held = held[cut:]
-    if held:
-        yield held
+        buffer += block
+        while len(buffer) >= PIECE + 2:  # a cut depends on the two characters after it
+            match = _CUT.match(buffer, 0, PIECE + 2)
+            cut = match.end() if match else PIECE
+            yield buffer[:cut]
+            buffer = buffer[cut:]
+    if buffer:
+        yield buffer
 
 
 def span(source: Source, start: int, end: int) -> Iterator[str]:
-    """The pieces of the characters from `start` up to `end`."""
-    at = 0
+    """The pieces of the characters from `start` up to, but without, `end`."""
+    position = 0
     for piece in pieces(source):
-        part = piece[max(0, start - at) : max(0, end - at)]
+        part = piece[max(0, start - position) : max(0, end - position)]
         if part:
             yield part
-        at += len(piece)
-        if at >= end:
+        position += len(piece)
+        if position >= end:
             return
 
 
 def length(source: Source) -> int:
+    """The number of characters of the text."""
     return sum(map(len, characters(source)))

@@ -1,7 +1,4 @@
-"""Prepared data: ragged rows or one long stream, as numbers, on disk and mapped into memory.
-
-Knows arrays; knows no files of people's and no network.
-"""
+"""The prepared data: rows or one long stream, as arrays on disk that are mapped into memory."""
 
 from __future__ import annotations
 
@@ -16,48 +13,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.checkpoint import directory as checkpoint
-from app.training.data.number_file import NumberFile, mapped
+from app.training.data.number_file import NumberFile, map_file
 
 TOKENIZER = "tokenizer.json"
 
 
-def _none() -> NDArray[np.uint8]:
+def _empty() -> NDArray[np.uint8]:
     return np.zeros(0, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Sequences of different lengths, end to end, with what is to be learned of each.
+    """N sequences of different lengths, one after the other, each with its target.
 
-    `flat` holds token ids (int32), or numeric steps (float32, steps by features). `targets_N`: a class (int64), a
-    value (float32, standardised) or a row of zeros and ones (uint8, N by C). `learned`: for completions, 1 for each
-    token of `flat` that is to be learned and not only given; the targets are empty there.
+    `flat` holds token ids (int32) or numeric steps (float32, steps by features). `targets_N` holds a class index
+    (int64), a standardised value (float32), or a row of zeros and ones (uint8, N by C). For completions it is empty,
+    and `learned` holds 1 for each token of `flat` that the loss is computed over, 0 for context.
     """
 
     flat: NDArray[Any]
-    offsets_N1: NDArray[np.int64]
+    offsets_N1: NDArray[np.int64]  # sequence i is flat[offsets_N1[i] : offsets_N1[i + 1]]
     targets_N: NDArray[Any]
-    learned: NDArray[np.uint8] = field(default_factory=_none)
-    characters: int = 0  # of what is learned
+    learned: NDArray[np.uint8] = field(default_factory=_empty)
+    characters: int = 0  # of the learned text
 
     def __len__(self) -> int:
         return len(self.offsets_N1) - 1
 
     @property
     def lengths_N(self) -> NDArray[np.int64]:
+        """The length of each sequence."""
         return np.diff(self.offsets_N1)
 
     def row(self, index: int) -> NDArray[Any]:
+        """The tokens or steps of one sequence."""
         return self.flat[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
     def answer(self, index: int) -> NDArray[np.uint8]:
-        """Which tokens of a row are to be learned."""
+        """The mask of learned tokens of one sequence."""
         return self.learned[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
 
 def kept_part(rows: Rows, index: int, limit: int) -> slice:
-    """What is kept of a row of a completion where `limit` tokens can be read: an over-long one loses the start of its
-    prompt, then the end of what is learned."""
+    """The part of a completion that is kept where the network reads at most `limit` tokens.
+
+    One that is too long loses the start of its prompt first, then the end of its learned part. The slice has one token
+    more than `limit`, since the last token is only predicted, never read.
+    """
     learned = rows.answer(index)
     start = max(0, min(len(learned) - 1 - limit, int(learned.argmax()) - 1))
     return slice(start, start + limit + 1)
@@ -65,7 +67,7 @@ def kept_part(rows: Rows, index: int, limit: int) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A text as one sequence of ids. `context` of them come before the text proper and are given, not predicted."""
+    """A text as one sequence of ids. The first `context` ids precede the text: they are read, but not predicted."""
 
     ids_T: NDArray[np.int32]
     characters: int
@@ -74,10 +76,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the network and the model card must know of the data. JSON values only.
+    """What the network and the model card need to know about the data. All values are JSON values.
 
-    `blank`: the token that stands for one that is not to be seen, where the tokenizer has one; `specials`: tokens that
-    are no text.
+    `blank` is the token that token dropout puts in the place of others, if the tokenizer has one; `specials` are the
+    tokens that do not stand for text.
     """
 
     task: str
@@ -98,7 +100,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Train, validation and (where there is one) test data, ready for the loop. `tokenizer` is a file beside it."""
+    """The data of a training: train, validation and, if there are any, test rows. `tokenizer` is the path of a file."""
 
     facts: Facts
     train: Rows | Stream
@@ -108,26 +110,28 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, Rows | Stream]:
-        held = {"train": self.train, "validation": self.validation}
-        return held if self.test is None else held | {"test": self.test}
+        """The parts that exist, by name."""
+        parts = {"train": self.train, "validation": self.validation}
+        return parts if self.test is None else parts | {"test": self.test}
 
 
-def file_of(directory: Path, part: str, name: str) -> Path:
-    """Where an array of a part lies, once it is there."""
+def array_path(directory: Path, part: str, name: str) -> Path:
+    """The path of an array of a part."""
     return directory / f"{part}.{name}.bin"
 
 
-def save(directory: Path, aside: Path, prepared: Dataset) -> Dataset:
-    """Make `directory` of `aside`, whole or not at all, and return what later attempts will find.
+def save(directory: Path, staging: Path, dataset: Dataset) -> Dataset:
+    """Complete the folder `staging` and rename it to `directory`, so that `directory` is either whole or absent.
 
-    Large arrays lie in `aside` already; everything else there goes.
+    Arrays that were built on disk are in `staging` already; the others are written now, and all other files in it are
+    deleted. Returns the dataset as a later attempt will load it.
     """
     parts: dict[str, Any] = {}
     kept = {TOKENIZER}
-    for name, part in prepared.parts.items():
+    for name, part in dataset.parts.items():
         arrays = _arrays(part)
         for key, array in arrays.items():
-            path = file_of(aside, name, key)
+            path = array_path(staging, name, key)
             if not path.exists():
                 file = NumberFile(path, array.dtype, *array.shape[1:])
                 file.append(array)
@@ -135,17 +139,18 @@ def save(directory: Path, aside: Path, prepared: Dataset) -> Dataset:
             kept.add(path.name)
         sizes = {"characters": part.characters, "context": getattr(part, "context", 0)}
         parts[name] = sizes | {"arrays": {key: [str(a.dtype), list(a.shape)] for key, a in arrays.items()}}
-    for path in aside.iterdir():
+    for path in staging.iterdir():
         if path.name not in kept:
             path.unlink()
-    checkpoint.write_json(aside / "facts.json", {"facts": asdict(prepared.facts), "parts": parts})
+    checkpoint.write_json(staging / "facts.json", {"facts": asdict(dataset.facts), "parts": parts})
     shutil.rmtree(directory, ignore_errors=True)
-    os.rename(aside, directory)
+    os.rename(staging, directory)
     checkpoint.sync_directory(directory.parent)
     return load(directory)
 
 
 def load(directory: Path) -> Dataset:
+    """The dataset that `save` has written to `directory`."""
     stored = json.loads((directory / "facts.json").read_text())
     parts = {name: _part(directory, name, sizes) for name, sizes in stored["parts"].items()}
     tokenizer = directory / TOKENIZER
@@ -171,7 +176,7 @@ def _arrays(part: Rows | Stream) -> dict[str, NDArray[Any]]:
 
 def _part(directory: Path, name: str, sizes: dict[str, Any]) -> Rows | Stream:
     arrays = {
-        key: mapped(file_of(directory, name, key), dtype, tuple(shape))
+        key: map_file(array_path(directory, name, key), dtype, tuple(shape))
         for key, (dtype, shape) in sizes["arrays"].items()
     }
     if "ids_T" in arrays:

@@ -1,8 +1,7 @@
-"""Checked rows as numbers, with a target each: texts as tokens, numbers standardised.
+"""Encodes rows with a target each: texts as tokens, numeric sequences standardised.
 
-What is learned from the data (tokenizer, means, spreads) is learned from train rows alone; where a version is
-fine-tuned, its own are taken, for its weights know no others. Data to continue is `encode_generation.py`'s business.
-Knows tokens and steps; knows no network.
+Whatever is derived from the data (tokenizer, means, deviations) is derived from train rows alone. Fine-tuning uses the
+base version's own, since its weights were trained with them.
 """
 
 from __future__ import annotations
@@ -15,113 +14,119 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.base import BaseCheckpoint
-from app.training.data.columns import NAMES, TRAIN
+from app.training.data.example import SPLIT_NAMES, TRAIN
 from app.training.data.number_file import NumberFile
 from app.training.data.scan import DataFiles, Scan
 from app.training.prepare import report
-from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, file_of
+from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, array_path
 from app.training.prepare.gathering import GatheredRows
-from app.training.prepare.targets import Targets, targets
+from app.training.prepare.targets import Targets, encode_targets
 from app.training.prepare.tokenizing import batches, row_tokenizer, takes
 from app.wire.trainer import TrainSpec
 
 Encoder = Callable[[DataFiles, Scan, TrainSpec, BaseCheckpoint | None, Path], Dataset]
 Scaling = dict[str, list[float]]
-_ROWS = 256  # of numbers, at once
-_ROUNDED, _SMALLEST = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
+_BLOCK_ROWS = 256  # rows of numbers that are read at once
+_EPSILON, _SMALLEST = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 
 
-def texts(files: DataFiles, found: Scan, spec: TrainSpec, base: BaseCheckpoint | None, aside: Path) -> Dataset:
-    """Texts or pairs with a target each."""
+def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path) -> Dataset:
+    """Encode texts, or pairs of texts, with a target each."""
     task = files.training.task
-    tokenizer = row_tokenizer(files, found, spec, base)
-    nothing = [tokenizer.blank_id or 0]
-    gathered = {code: GatheredRows(aside, part) for code, part in NAMES.items()}
-    for batch in batches(files, found):
+    tokenizer = row_tokenizer(files, scan, spec, base)
+    placeholder = [tokenizer.blank_id or 0]  # for a text without any token: a network needs at least one
+    gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
+    for batch in batches(files, scan):
         singles = tokenizer.encode_batch([example.text for example, _ in batch])
         for (example, split), ids in zip(batch, singles, strict=True):
             pair = example.pair
-            gathered[split].add((ids if pair is None else tokenizer.encode_pair(example.text, pair)) or nothing)
-    learned = targets(task, found, base, aside)
-    parts = {code: rows.rows(learned.arrays[code]) for code, rows in gathered.items()}
-    tokenizer.save(aside / TOKENIZER)
+            gathered[split].add((ids if pair is None else tokenizer.encode_pair(example.text, pair)) or placeholder)
+    targets = encode_targets(task, scan, base, staging)
+    parts = {code: rows.to_rows(targets.arrays[code]) for code, rows in gathered.items()}
+    tokenizer.save(staging / TOKENIZER)
     facts = _facts(
         task,
         "tokens",
-        learned,
+        targets,
         vocab_size=tokenizer.vocab_size,
         tokenizer=tokenizer.kind,
         blank=tokenizer.blank_id,
         specials=tokenizer.special_ids,
         report=_lengths(parts, "tokens"),
     )
-    return prepared(facts, parts, aside)
+    return assemble(facts, parts, staging)
 
 
-def numbers(files: DataFiles, found: Scan, spec: TrainSpec, base: BaseCheckpoint | None, aside: Path) -> Dataset:
-    """Numeric sequences with a target each."""
-    task, source, width = files.training.task, files.training.source, found.steps_SF.shape[1]
+def encode_numbers(
+    files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
+) -> Dataset:
+    """Encode numeric sequences with a target each."""
+    task, source, width = files.training.task, files.training.source, scan.steps_SF.shape[1]
     if base is not None and (base.config.input != "features" or base.config.features != width):
-        raise source.fault(f"has {width} features a step, and the version to fine-tune takes {takes(base)}")
-    scaling = _normalization(found) if base is None else base.normalization
+        raise source.fault(f"has {width} features a step, but the version to fine-tune takes {takes(base)}")
+    scaling = _normalization(scan) if base is None else base.normalization
     mean_F, std_F = (np.asarray(scaling[key], np.float32) if scaling else None for key in ("mean", "std"))
-    flats = {code: NumberFile(file_of(aside, part, "flat"), np.float32, width) for code, part in NAMES.items()}
-    for steps_SF, codes_S in _blocks(found):
+    flats = {
+        code: NumberFile(array_path(staging, part, "flat"), np.float32, width) for code, part in SPLIT_NAMES.items()
+    }
+    for steps_SF, codes_S in _blocks(scan):
         scaled_SF = steps_SF if mean_F is None or std_F is None else (steps_SF - mean_F) / std_F
-        for code in NAMES:
+        for code in SPLIT_NAMES:
             flats[code].append(scaled_SF[codes_S == code])
-    learned = targets(task, found, base, aside)
+    targets = encode_targets(task, scan, base, staging)
     parts = {}
-    for code in NAMES:
-        ends_N1 = np.concatenate([[0], np.cumsum(found.lengths_N[found.splits_N == code])]).astype(np.int64)
-        parts[code] = Rows(flats[code].close(), ends_N1, learned.arrays[code])
-    told = _lengths(parts, "steps")
-    return prepared(_facts(task, "features", learned, features=width, normalization=scaling, report=told), parts, aside)
+    for code in SPLIT_NAMES:
+        offsets_N1 = np.concatenate([[0], np.cumsum(scan.lengths_N[scan.splits_N == code])]).astype(np.int64)
+        parts[code] = Rows(flats[code].close(), offsets_N1, targets.arrays[code])
+    lengths = _lengths(parts, "steps")
+    facts = _facts(task, "features", targets, features=width, normalization=scaling, report=lengths)
+    return assemble(facts, parts, staging)
 
 
-def prepared(facts: Facts, parts: dict[int, Any], aside: Path) -> Dataset:
-    """Put together; test data without a row is none."""
-    train, validation, test = (parts.get(code) for code in NAMES)
+def assemble(facts: Facts, parts: dict[int, Any], staging: Path) -> Dataset:
+    """The dataset of all parts, by the code of the split. An empty test part is left out."""
+    train, validation, test = (parts.get(code) for code in SPLIT_NAMES)
     assert train is not None and validation is not None
     size = 0 if test is None else len(test) if isinstance(test, Rows) else len(test.ids_T) - test.context
-    tokenizer = aside / TOKENIZER
+    tokenizer = staging / TOKENIZER
     return Dataset(facts, train, validation, test if size else None, tokenizer if tokenizer.exists() else None)
 
 
-def _facts(task: str, kind: str, learned: Targets, **more: Any) -> Facts:
+def _facts(task: str, kind: str, targets: Targets, **more: Any) -> Facts:
     return Facts(
-        task, kind, "rows", labels=learned.labels, label_counts=learned.label_counts, target=learned.scale, **more
+        task, kind, "rows", labels=targets.labels, label_counts=targets.label_counts, target=targets.scale, **more
     )
 
 
 def _lengths(parts: dict[int, Rows], unit: str) -> dict[str, Any]:
-    found = {NAMES[code]: report.lengths_of(rows) for code, rows in parts.items() if len(rows)}
-    return {"length_histogram": report.histogram(found, unit)}
+    lengths = {SPLIT_NAMES[code]: report.lengths_of(rows) for code, rows in parts.items() if len(rows)}
+    return {"length_histogram": report.histogram(lengths, unit)}
 
 
-def _blocks(found: Scan) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
-    """All steps, some rows at a time, each with its split."""
-    ends_N1 = np.concatenate([[0], np.cumsum(found.lengths_N)])
-    for start in range(0, len(found.lengths_N), _ROWS):
-        rows = slice(start, start + _ROWS)
-        end = min(start + _ROWS, len(found.lengths_N))
-        yield found.steps_SF[ends_N1[start] : ends_N1[end]], np.repeat(found.splits_N[rows], found.lengths_N[rows])
+def _blocks(scan: Scan) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+    """(steps, split of each step) for all rows, some rows at a time."""
+    offsets_N1 = np.concatenate([[0], np.cumsum(scan.lengths_N)])
+    for start in range(0, len(scan.lengths_N), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        end = min(start + _BLOCK_ROWS, len(scan.lengths_N))
+        steps_SF = scan.steps_SF[offsets_N1[start] : offsets_N1[end]]
+        yield steps_SF, np.repeat(scan.splits_N[rows], scan.lengths_N[rows])
 
 
-def _normalization(found: Scan) -> Scaling:
-    """Mean and deviation of the train steps, in two passes.
+def _normalization(scan: Scan) -> Scaling:
+    """Mean and standard deviation of each feature over the train steps, in two passes.
 
-    A feature that never changes keeps its scale: dividing by its spread of 0 would be no number. What float32 rounds
-    of a number is no change, however large or small the number is.
+    A constant feature gets a deviation of 1, since its own would divide by zero. A deviation within the rounding of
+    float32 counts as constant, whatever the size of the numbers.
     """
-    count, width = 0, found.steps_SF.shape[1]
+    count, width = 0, scan.steps_SF.shape[1]
     sum_F, squares_F = np.zeros(width), np.zeros(width)
-    for steps_SF, codes_S in _blocks(found):
+    for steps_SF, codes_S in _blocks(scan):
         sum_F += steps_SF[codes_S == TRAIN].sum(0, dtype=np.float64)
         count += int((codes_S == TRAIN).sum())
     mean_F = sum_F / count
-    for steps_SF, codes_S in _blocks(found):
+    for steps_SF, codes_S in _blocks(scan):
         squares_F += ((steps_SF[codes_S == TRAIN] - mean_F) ** 2).sum(0)
     std_F = np.sqrt(squares_F / count)
-    steady_F = std_F <= _ROUNDED * np.abs(mean_F)
-    return {"mean": mean_F.tolist(), "std": np.where(steady_F | (std_F < _SMALLEST), 1.0, std_F).tolist()}
+    constant_F = (std_F <= _EPSILON * np.abs(mean_F)) | (std_F < _SMALLEST)
+    return {"mean": mean_F.tolist(), "std": np.where(constant_F, 1.0, std_F).tolist()}

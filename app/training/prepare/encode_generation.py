@@ -1,6 +1,6 @@
-"""Texts to continue as tokens: documents, prompts with completions, conversations, one long text.
+"""Encodes texts for generation: documents, prompts with completions, conversations, one long text.
 
-Every text ends with the tokenizer's end token. Knows tokens; knows no network.
+Every text is followed by the tokenizer's end token.
 """
 
 from __future__ import annotations
@@ -14,89 +14,103 @@ from typing import Any
 
 import numpy as np
 
+from app.tokenization.chat import TEMPLATE
 from app.tokenization.tokenizer import Tokenizer
 from app.training.base import BaseCheckpoint
-from app.training.data import text as data_text
-from app.training.data.chat import TEMPLATE
-from app.training.data.columns import NAMES, TRAIN, VALIDATION, Turn
+from app.training.data import text as text_file
+from app.training.data.example import SPLIT_NAMES, TRAIN, VALIDATION, Turn
 from app.training.data.files import Source
 from app.training.data.scan import DataFiles, Scan
 from app.training.prepare import report
 from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, Stream, kept_part
-from app.training.prepare.encode import prepared
+from app.training.prepare.encode import assemble
 from app.training.prepare.gathering import GatheredRows, GatheredStream
 from app.training.prepare.tokenizing import batches, end, row_tokenizer
 from app.training.prepare.tokenizing import tokenizer as tokenizer_for
 from app.wire.trainer import TrainSpec
 
-_CONTEXT_TOKENS = 512  # of the train text, before the held-out text: it is predicted as a continuation
-_PIECES = 16  # of a text, at once
+_CONTEXT_TOKENS = 512  # the end of the train text, which precedes the held-out text: that is predicted as its sequel
+_BATCH_PIECES = 16  # pieces of a text that are encoded at once
 
 
-def documents(files: DataFiles, found: Scan, spec: TrainSpec, base: BaseCheckpoint | None, aside: Path) -> Dataset:
-    """Texts one after the other, each ended by the end token."""
-    tokenizer = row_tokenizer(files, found, spec, base)
-    # The first held-out document begins where another ended, like all others.
-    gathered = {code: GatheredStream(aside, NAMES[code], end(tokenizer) if code != TRAIN else ()) for code in NAMES}
-    lengths: dict[int, Counter[int]] = {code: Counter() for code in NAMES}
-    for batch in batches(files, found):
-        for (example, split), ids in zip(batch, tokenizer.encode_batch([e.text for e, _ in batch]), strict=True):
+def encode_documents(
+    files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
+) -> Dataset:
+    """Encode texts as one stream, each followed by the end token."""
+    tokenizer = row_tokenizer(files, scan, spec, base)
+    # A network learns that documents begin after an end token, so the first held-out document gets one before it too.
+    gathered = {
+        code: GatheredStream(staging, part, end(tokenizer) if code != TRAIN else ())
+        for code, part in SPLIT_NAMES.items()
+    }
+    lengths: dict[int, Counter[int]] = {code: Counter() for code in SPLIT_NAMES}
+    for batch in batches(files, scan):
+        encoded = tokenizer.encode_batch([example.text for example, _ in batch])
+        for (example, split), ids in zip(batch, encoded, strict=True):
             gathered[split].add([*ids, *end(tokenizer)])
             gathered[split].characters += len(example.text)
             lengths[split][len(ids)] += 1
-    told = {
-        "characters": {NAMES[code]: stream.characters for code, stream in gathered.items() if len(stream)},
+    counts = {
+        "characters": {SPLIT_NAMES[code]: stream.characters for code, stream in gathered.items() if len(stream)},
         "length_histogram": _histogram(lengths, "tokens"),
     }
-    tokenizer.save(aside / TOKENIZER)
-    streams = {code: stream.stream() for code, stream in gathered.items()}
-    return prepared(_facts("stream", tokenizer, report=told), streams, aside)
+    tokenizer.save(staging / TOKENIZER)
+    streams = {code: stream.to_stream() for code, stream in gathered.items()}
+    return assemble(_facts("stream", tokenizer, report=counts), streams, staging)
 
 
-def completions(files: DataFiles, found: Scan, spec: TrainSpec, base: BaseCheckpoint | None, aside: Path) -> Dataset:
-    """Prompts with completions, or conversations: what answers, and its end, is learned; the rest is given."""
-    tokenizer = row_tokenizer(files, found, spec, base)
-    gathered = {code: GatheredRows(aside, part) for code, part in NAMES.items()}
-    for batch in batches(files, found):
+def encode_completions(
+    files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
+) -> Dataset:
+    """Encode prompts with completions, or conversations: answers and their end tokens are learned, the rest is not."""
+    tokenizer = row_tokenizer(files, scan, spec, base)
+    gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
+    for batch in batches(files, scan):
         encoded = iter(tokenizer.encode_batch([text for example, _ in batch for text in example.texts]))
         for example, split in batch:
-            ids, learned = _joined(tokenizer, [(turn, next(encoded)) for turn in example.turns])
-            if len(ids) > 1:
+            ids, learned = _join(tokenizer, [(turn, next(encoded)) for turn in example.turns])
+            if len(ids) > 1:  # a single token has no other that it could be predicted from
                 gathered[split].add(ids, learned)
                 gathered[split].characters += sum(len(turn.text) for turn in example.turns if turn.learned)
-    tokenizer.save(aside / TOKENIZER)
-    parts = {code: rows.rows(np.zeros(0, dtype=np.int64)) for code, rows in gathered.items()}
-    lengths = {NAMES[code]: report.lengths_of(rows) for code, rows in parts.items() if len(rows)}
-    told = {"length_histogram": report.histogram(lengths, "tokens")}
+    tokenizer.save(staging / TOKENIZER)
+    parts = {code: rows.to_rows(np.zeros(0, dtype=np.int64)) for code, rows in gathered.items()}
+    lengths = {SPLIT_NAMES[code]: report.lengths_of(rows) for code, rows in parts.items() if len(rows)}
+    counts = {"length_histogram": report.histogram(lengths, "tokens")}
     template = TEMPLATE if files.training.shape == "chat" else None
-    return prepared(_facts("completions", tokenizer, report=told, chat_template=template), parts, aside)
+    return assemble(_facts("completions", tokenizer, report=counts, chat_template=template), parts, staging)
 
 
-def _joined(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[list[int], list[int]]:
-    """All turns as one row, and which of its tokens are to be learned."""
+def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[list[int], list[int]]:
+    """(ids, mask of learned tokens): all turns as one row."""
     ids: list[int] = []
     learned: list[int] = []
-    for turn, piece in turns:
-        if turn.learned and not ids:  # an empty prompt: it begins where another text has ended
+    for turn, turn_ids in turns:
+        if turn.learned and not ids:  # without a prompt, the first token is predicted from the end of another text
             ids, learned = end(tokenizer), [0] * len(end(tokenizer))
-        piece = [*piece, *(end(tokenizer) if turn.ended else ())]
-        ids += piece
-        learned += [int(turn.learned)] * len(piece)
+        turn_ids = [*turn_ids, *(end(tokenizer) if turn.ended else ())]
+        ids += turn_ids
+        learned += [int(turn.learned)] * len(turn_ids)
     return ids, learned
 
 
-def fitted(made: Dataset, limit: int) -> Dataset:
-    """With the characters counted that are left of completions where a network reads `limit` tokens."""
-    if made.facts.shape != "completions":
-        return made
-    assert made.tokenizer is not None
-    tokenizer = Tokenizer.load(made.tokenizer)
-    train, validation = _fitted(made.train, tokenizer, limit), _fitted(made.validation, tokenizer, limit)
-    test = None if made.test is None else _fitted(made.test, tokenizer, limit)
-    return replace(made, train=train, validation=validation, test=test)
+def recount_characters(dataset: Dataset, limit: int) -> Dataset:
+    """The dataset with `characters` of the completions reduced to what is left where a network reads `limit` tokens.
+
+    Other data is cut differently, and returned as it is.
+    """
+    if dataset.facts.shape != "completions":
+        return dataset
+    assert dataset.tokenizer is not None
+    tokenizer = Tokenizer.load(dataset.tokenizer)
+    train, validation, test = (
+        None if part is None else _recount(part, tokenizer, limit)
+        for part in (dataset.train, dataset.validation, dataset.test)
+    )
+    assert train is not None and validation is not None
+    return replace(dataset, train=train, validation=validation, test=test)
 
 
-def _fitted(rows: Rows | Stream, tokenizer: Tokenizer, limit: int) -> Rows:
+def _recount(rows: Rows | Stream, tokenizer: Tokenizer, limit: int) -> Rows:
     assert isinstance(rows, Rows)
     lost = 0
     for row in np.flatnonzero(rows.lengths_N > limit + 1):
@@ -106,44 +120,38 @@ def _fitted(rows: Rows | Stream, tokenizer: Tokenizer, limit: int) -> Rows:
     return replace(rows, characters=rows.characters - lost)
 
 
-def plain_text(
-    source: Source, held_out: Source | None, spec: TrainSpec, base: BaseCheckpoint | None, aside: Path
+def encode_plain_text(
+    source: Source, held_out: Source | None, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
-    """One long text. Without a text of its own for validation, the last part of its characters is held out."""
-    total = data_text.length(source)
+    """Encode one long text. Without a validation file `held_out`, the last part of its characters is held out."""
+    total = text_file.length(source)
     cut = total if held_out is not None else total - round(total * spec.validation_split)
-    rest = data_text.span(source, cut, total) if held_out is None else data_text.pieces(held_out)
-    tokenizer = tokenizer_for(data_text.span(source, 0, cut), cut, source, spec, base, "generation")
-    train = GatheredStream(aside, NAMES[TRAIN])
-    tallies = {TRAIN: _encode(tokenizer, data_text.span(source, 0, cut), train)}
-    train_stream = train.stream()
+    held_out_pieces = text_file.span(source, cut, total) if held_out is None else text_file.pieces(held_out)
+    tokenizer = tokenizer_for(text_file.span(source, 0, cut), cut, source, spec, base, "generation")
+    train = GatheredStream(staging, SPLIT_NAMES[TRAIN])
+    tallies = {TRAIN: _encode(tokenizer, text_file.span(source, 0, cut), train)}
+    train_stream = train.to_stream()
     context = end(tokenizer) if held_out is not None else train_stream.ids_T[-_CONTEXT_TOKENS:]
-    validation = GatheredStream(aside, NAMES[VALIDATION], context)
-    tallies[VALIDATION] = _encode(tokenizer, rest, validation)
+    validation = GatheredStream(staging, SPLIT_NAMES[VALIDATION], context)
+    tallies[VALIDATION] = _encode(tokenizer, held_out_pieces, validation)
     if len(train) < 2 or len(validation) < 2:
-        blamed = source if held_out is None or len(train) < 2 else held_out
-        raise blamed.fault(f"has {total:,} characters, too few to learn from and to hold some out")
-    tokenizer.save(aside / TOKENIZER)
-    told = {
-        "characters": {NAMES[code]: tally.characters for code, tally in tallies.items()},
-        "lines": {NAMES[code]: tally.lengths.total() for code, tally in tallies.items()},
-        "distinct_characters": len(set().union(*(tally.alphabet for tally in tallies.values()))),
-        "length_histogram": _histogram({code: tally.lengths for code, tally in tallies.items()}, "characters a line"),
-    }
-    streams = {TRAIN: train_stream, VALIDATION: validation.stream()}
-    return prepared(_facts("stream", tokenizer, report=told), streams, aside)
+        too_short = source if held_out is None or len(train) < 2 else held_out
+        raise too_short.fault(f"has {total:,} characters, too few to learn from and to hold some out")
+    tokenizer.save(staging / TOKENIZER)
+    streams = {TRAIN: train_stream, VALIDATION: validation.to_stream()}
+    return assemble(_facts("stream", tokenizer, report=_text_report(tallies)), streams, staging)
 
 
 class _Tally:
-    """What is counted of a text on the way."""
+    """Counts characters and lines of a text, piece by piece."""
 
     def __init__(self) -> None:
         self.characters = 0
         self.alphabet: set[str] = set()
         self.lengths: Counter[int] = Counter()  # of the lines
-        self._open = 0  # the length of the line that has no end yet
+        self._open = 0  # the length so far of the line that has not ended yet
 
-    def take(self, piece: str) -> None:
+    def add(self, piece: str) -> None:
         self.characters += len(piece)
         self.alphabet.update(piece)
         first, *others = piece.split("\n")
@@ -153,6 +161,7 @@ class _Tally:
             self._open = len(line)
 
     def close(self) -> _Tally:
+        """Count the last line, if it has no line break at its end."""
         if self._open:
             self.lengths[self._open] += 1
         return self
@@ -160,12 +169,21 @@ class _Tally:
 
 def _encode(tokenizer: Tokenizer, pieces: Iterator[str], stream: GatheredStream) -> _Tally:
     tally = _Tally()
-    while batch := list(islice(pieces, _PIECES)):
+    while batch := list(islice(pieces, _BATCH_PIECES)):
         for piece, ids in zip(batch, tokenizer.encode_batch(batch), strict=True):
-            tally.take(piece)
+            tally.add(piece)
             stream.add(ids)
     stream.characters = tally.characters
     return tally.close()
+
+
+def _text_report(tallies: dict[int, _Tally]) -> dict[str, Any]:
+    return {
+        "characters": {SPLIT_NAMES[code]: tally.characters for code, tally in tallies.items()},
+        "lines": {SPLIT_NAMES[code]: tally.lengths.total() for code, tally in tallies.items()},
+        "distinct_characters": len(set().union(*(tally.alphabet for tally in tallies.values()))),
+        "length_histogram": _histogram({code: tally.lengths for code, tally in tallies.items()}, "characters a line"),
+    }
 
 
 def _facts(shape: str, tokenizer: Tokenizer, **more: Any) -> Facts:
@@ -182,9 +200,9 @@ def _facts(shape: str, tokenizer: Tokenizer, **more: Any) -> Facts:
 
 
 def _histogram(lengths: dict[int, Counter[int]], unit: str) -> dict[str, Any]:
-    found = {}
+    sorted_lengths = {}
     for code, counter in lengths.items():
         if counter:
             values = np.asarray(sorted(counter), dtype=np.int64)
-            found[NAMES[code]] = values, np.asarray([counter[int(v)] for v in values], dtype=np.int64)
-    return report.histogram(found, unit)
+            sorted_lengths[SPLIT_NAMES[code]] = values, np.asarray([counter[int(v)] for v in values], dtype=np.int64)
+    return report.histogram(sorted_lengths, unit)

@@ -1,4 +1,4 @@
-"""The tokens of one split as they come: on disk, and only their ends in memory. Knows ids; knows no text."""
+"""Collects the tokens of one split on disk as they are encoded. Only the end of each row is kept in memory."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.data.number_file import NumberFile
-from app.training.prepare.dataset import Rows, Stream, file_of
+from app.training.prepare.dataset import Rows, Stream, array_path
 
 
 class GatheredRows:
-    def __init__(self, aside: Path, part: str) -> None:
-        self._flat = NumberFile(file_of(aside, part, "flat"), np.int32)
-        self._learned = NumberFile(file_of(aside, part, "learned"), np.uint8)
+    """The rows of one split, in files in the folder `staging`. `characters` counts the learned text."""
+
+    def __init__(self, staging: Path, part: str) -> None:
+        self._flat = NumberFile(array_path(staging, part, "flat"), np.int32)
+        self._learned = NumberFile(array_path(staging, part, "learned"), np.uint8)
         self._ends = array("q", [0])
         self.characters = 0
 
     def add(self, ids: Sequence[int], learned: Sequence[int] = ()) -> None:
-        """One row; `learned` says for each token whether it is to be learned, in data for generation."""
+        """Add one row. `learned` is the mask of the tokens that the loss is computed over, in data for generation."""
         self._flat.append(ids)
         self._learned.append(learned)
         self._ends.append(self._flat.rows)
 
-    def rows(self, targets_N: NDArray[Any]) -> Rows:
-        ends_N1 = np.asarray(self._ends, dtype=np.int64)
-        return Rows(self._flat.close(), ends_N1, targets_N, self._learned.close(), self.characters)
+    def to_rows(self, targets_N: NDArray[Any]) -> Rows:
+        """All rows that were added, with their targets."""
+        offsets_N1 = np.asarray(self._ends, dtype=np.int64)
+        return Rows(self._flat.close(), offsets_N1, targets_N, self._learned.close(), self.characters)
 
 
 class GatheredStream:
-    def __init__(self, aside: Path, part: str, context: Sequence[int] | NDArray[np.int32] = ()) -> None:
-        """`context`: ids before the text proper."""
-        self._ids = NumberFile(file_of(aside, part, "ids_T"), np.int32)
+    """The text of one split as one stream, in a file in the folder `staging`. `context` are the ids before the text."""
+
+    def __init__(self, staging: Path, part: str, context: Sequence[int] | NDArray[np.int32] = ()) -> None:
+        self._ids = NumberFile(array_path(staging, part, "ids_T"), np.int32)
         self._ids.append(context)
         self._context = len(context)
         self.characters = 0
@@ -44,7 +48,9 @@ class GatheredStream:
         return self._ids.rows - self._context
 
     def add(self, ids: Sequence[int]) -> None:
+        """Append ids to the stream."""
         self._ids.append(ids)
 
-    def stream(self) -> Stream:
+    def to_stream(self) -> Stream:
+        """All ids that were added, after the context."""
         return Stream(self._ids.close(), self.characters, self._context)

@@ -1,7 +1,4 @@
-"""What a person should know of the data before a training: counts, lengths, duplicates, conflicts, leaks.
-
-Knows what the scan has kept, and prepared arrays; reads no file.
-"""
+"""The report on the data that users see before a training: counts, lengths, duplicates, conflicts and leaks."""
 
 from __future__ import annotations
 
@@ -11,44 +8,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.training.data.columns import NAMES, TEST, TRAIN, VALIDATION
+from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from app.training.data.scan import Scan
 from app.training.prepare.dataset import Rows, Stream
 
 BINS = 40
-Lengths = tuple[NDArray[np.int64], NDArray[np.int64]]  # different lengths, and how often each is there
+Lengths = tuple[NDArray[np.int64], NDArray[np.int64]]  # the distinct lengths, and the number of sequences of each
 
 
-def of_rows(found: Scan) -> dict[str, Any]:
-    """Of a table; `lengths` in characters, or steps. A row is a duplicate where one before it in its split is equal."""
-    held = {name: mask for code, name in NAMES.items() if (mask := found.splits_N == code).any()}
+def of_rows(scan: Scan) -> dict[str, Any]:
+    """The report on a table. `lengths` are in characters, or steps.
+
+    `duplicates` counts the rows whose input equals that of another row before it in the same split.
+    """
+    masks = {name: mask for code, name in SPLIT_NAMES.items() if (mask := scan.splits_N == code).any()}
     result: dict[str, Any] = {
-        "rows": {name: int(mask.sum()) for name, mask in held.items()},
-        "lengths": {name: _percentiles(found.lengths_N[mask]) for name, mask in held.items()},
-        "empty": found.empty,
-        "duplicates": {name: _duplicates(found.hashes_N[mask]) for name, mask in held.items()},
-        "leaks": _leaks(found),
+        "rows": {name: int(mask.sum()) for name, mask in masks.items()},
+        "lengths": {name: _percentiles(scan.lengths_N[mask]) for name, mask in masks.items()},
+        "empty": scan.empty,
+        "duplicates": {name: _duplicates(scan.hashes_N[mask]) for name, mask in masks.items()},
+        "leaks": _leaks(scan),
     }
-    if found.labels:
-        result["labels"] = {name: _label_counts(found, mask) for name, mask in held.items()}
-        result["conflicting_labels"] = _conflicts(found.hashes_N, found.strata_N)
-    elif np.ptp(found.values_N) > 0:
-        result["conflicting_values"] = _conflicts(found.hashes_N, found.values_N)
+    if scan.labels:
+        result["labels"] = {name: _label_counts(scan, mask) for name, mask in masks.items()}
+        result["conflicting_labels"] = _conflicts(scan.hashes_N, scan.strata_N)
+    elif np.ptp(scan.values_N) > 0:
+        result["conflicting_values"] = _conflicts(scan.hashes_N, scan.values_N)
     return result
 
 
 def of_parts(parts: dict[str, Rows | Stream]) -> dict[str, Any]:
-    """Of what was encoded: how much there is of it, and of how many kinds."""
+    """The report on encoded data: the number of tokens in each part, and of distinct tokens in all. {} for features."""
     flats = {name: part.flat if isinstance(part, Rows) else part.ids_T[part.context :] for name, part in parts.items()}
-    ids = [flat for flat in flats.values() if flat.dtype == np.int32]  # and not numeric steps
+    ids = [flat for flat in flats.values() if flat.dtype == np.int32]  # numeric steps are float32
     if not ids:
         return {}
     tokens = {name: len(flat) for name, flat in flats.items()}
-    return {"tokens": tokens, "distinct_tokens": _kinds(ids)}
+    return {"tokens": tokens, "distinct_tokens": _count_distinct(ids)}
 
 
 def histogram(lengths: dict[str, Lengths], unit: str) -> dict[str, Any]:
-    """How many sequences of each split have which length: `counts` from each of the `edges` up to the next."""
+    """The histogram of the lengths, by split: counts[i] sequences are from edges[i] up to edges[i + 1] long."""
     longest = max((int(values.max()) for values, _ in lengths.values() if len(values)), default=0)
     edges = np.unique(np.linspace(0, longest + 1, BINS + 1).astype(np.int64))
     counts = {
@@ -59,21 +59,22 @@ def histogram(lengths: dict[str, Lengths], unit: str) -> dict[str, Any]:
 
 
 def lengths_of(rows: Rows) -> Lengths:
+    """The distinct lengths of the rows, with the number of rows of each."""
     return np.unique(rows.lengths_N, return_counts=True)
 
 
 def _percentiles(lengths: NDArray[np.int64]) -> dict[str, int]:
     points = {"min": 0, "median": 50, "p90": 90, "p99": 99, "max": 100}
-    return {name: int(np.percentile(lengths, at)) for name, at in points.items()}
+    return {name: int(np.percentile(lengths, point)) for name, point in points.items()}
 
 
 def _duplicates(hashes: NDArray[np.uint64]) -> int:
     return len(hashes) - len(np.unique(hashes))
 
 
-def _leaks(found: Scan) -> dict[str, int]:
-    """Held-out rows that stand in the train rows too; and test rows that stand in the validation rows."""
-    train, validation, test = (found.hashes_N[found.splits_N == code] for code in (TRAIN, VALIDATION, TEST))
+def _leaks(scan: Scan) -> dict[str, int]:
+    """How many held-out rows are among the train rows too, and how many test rows are among the validation rows."""
+    train, validation, test = (scan.hashes_N[scan.splits_N == code] for code in (TRAIN, VALIDATION, TEST))
     leaks = {"validation": int(np.isin(validation, train).sum())}
     if len(test):
         leaks["test"] = int(np.isin(test, train).sum())
@@ -81,23 +82,23 @@ def _leaks(found: Scan) -> dict[str, int]:
     return leaks
 
 
-def _label_counts(found: Scan, mask: NDArray[np.bool_]) -> dict[str, int]:
+def _label_counts(scan: Scan, mask: NDArray[np.bool_]) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for stratum, number in zip(*np.unique(found.strata_N[mask], return_counts=True), strict=True):
-        counts.update(dict.fromkeys(found.strata[int(stratum)], int(number)))
+    for stratum, number in zip(*np.unique(scan.strata_N[mask], return_counts=True), strict=True):
+        counts.update(dict.fromkeys(scan.strata[int(stratum)], int(number)))
     return dict(sorted(counts.items()))
 
 
 def _conflicts(hashes_N: NDArray[np.uint64], targets_N: NDArray[Any]) -> int:
-    """Inputs that stand there with more than one target."""
+    """How many distinct inputs have more than one target."""
     order_N = np.lexsort((targets_N, hashes_N))
     hashes_N, targets_N = hashes_N[order_N], targets_N[order_N]
     differ_N = (hashes_N[1:] == hashes_N[:-1]) & (targets_N[1:] != targets_N[:-1])
     return len(np.unique(hashes_N[1:][differ_N]))
 
 
-def _kinds(flats: list[NDArray[np.int32]]) -> int:
-    """How many different ids there are, found without a copy of them all."""
+def _count_distinct(flats: list[NDArray[np.int32]]) -> int:
+    """The number of distinct ids. Works in blocks, because np.unique would copy and sort all of them."""
     seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
     for flat in flats:
         for start in range(0, len(flat), 1 << 20):

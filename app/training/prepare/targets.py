@@ -1,12 +1,11 @@
-"""What is to be learned of each row, as numbers: the order of the labels, the scale of the values.
+"""Encodes targets as numbers: labels as indices, values standardised.
 
-A version that is fine-tuned keeps its head where it can: then its order and its scale are kept too. Knows labels and
-values; knows no input.
+Fine-tuning keeps the head of the base version where it can. It then keeps the order of its labels, or the scale of its
+values, as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,61 +14,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.base import BaseCheckpoint
-from app.training.data.columns import NAMES, TRAIN
+from app.training.data.example import SPLIT_NAMES, TRAIN
 from app.training.data.number_file import NumberFile
 from app.training.data.scan import Scan
-from app.training.prepare.dataset import file_of
+from app.training.prepare.dataset import array_path
 
-_AT_ONCE = 1 << 16  # rows
+_BLOCK = 1 << 16  # rows that are encoded at once
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """`scale`: mean and std of a regression's values, None for values as they are. `label_counts`: of train rows."""
+    """The encoded targets of all splits.
+
+    `label_counts` are the train rows of each label. `scale` has the mean and std of a regression's values; None where
+    values are not scaled.
+    """
 
     labels: list[str]
     label_counts: list[int]
     scale: dict[str, float] | None
-    arrays: dict[int, NDArray[Any]]  # by split
+    arrays: dict[int, NDArray[Any]]  # by the code of the split
 
 
-def targets(task: str, found: Scan, base: BaseCheckpoint | None, aside: Path) -> Targets:
-    """Made on disk, in `aside`."""
-    names = _labels(task, found, base)
-    scale = _scale(found, base) if task == "regression" else None
+def encode_targets(task: str, scan: Scan, base: BaseCheckpoint | None, staging: Path) -> Targets:
+    """Encode the targets of all rows, in files in the folder `staging`."""
+    names = _labels(task, scan, base)
+    scale = _scale(scan, base) if task == "regression" else None
     arrays = {}
-    for code, part in NAMES.items():
-        rows_N = np.flatnonzero(found.splits_N == code)
-        file = _file(task, file_of(aside, part, "targets_N"), len(names))
-        for start in range(0, len(rows_N), _AT_ONCE):
-            file.append(_encoded(task, found, names, scale, rows_N[start : start + _AT_ONCE]))
+    for code, part in SPLIT_NAMES.items():
+        rows_N = np.flatnonzero(scan.splits_N == code)
+        file = _file(task, array_path(staging, part, "targets_N"), len(names))
+        for start in range(0, len(rows_N), _BLOCK):
+            file.append(_encoded(task, scan, names, scale, rows_N[start : start + _BLOCK]))
         arrays[code] = file.close()
-    return Targets(names, list(_counts(found, names)), scale, arrays)
+    return Targets(names, _counts(scan, names), scale, arrays)
 
 
-def _labels(task: str, found: Scan, base: BaseCheckpoint | None) -> list[str]:
-    """The order of the head's outputs: the base version's where it knows all of them, else by name."""
+def _labels(task: str, scan: Scan, base: BaseCheckpoint | None) -> list[str]:
+    """The labels in the order of the head's outputs: the base version's if it has all of them, else sorted."""
     if task not in ("classification", "multilabel"):
         return []
-    if base is not None and base.config.task == task and set(found.labels) <= set(base.labels):
+    if base is not None and base.config.task == task and set(scan.labels) <= set(base.labels):
         return list(base.labels)
-    return found.labels
+    return scan.labels
 
 
-def _scale(found: Scan, base: BaseCheckpoint | None) -> dict[str, float] | None:
+def _scale(scan: Scan, base: BaseCheckpoint | None) -> dict[str, float] | None:
     if base is not None and base.config.task == "regression":
         return base.target
-    values = found.values_N[found.splits_N == TRAIN]
+    values = scan.values_N[scan.splits_N == TRAIN]
     return {"mean": float(values.mean()), "std": float(values.std())}
 
 
-def _counts(found: Scan, labels: list[str]) -> Iterator[int]:
-    per_stratum = np.bincount(found.strata_N[found.splits_N == TRAIN], minlength=len(found.strata))
+def _counts(scan: Scan, labels: list[str]) -> list[int]:
+    """The train rows of each label, in the order of `labels`."""
+    per_stratum = np.bincount(scan.strata_N[scan.splits_N == TRAIN], minlength=len(scan.strata))
     counts = dict.fromkeys(labels, 0)
-    for number, stratum in zip(per_stratum, found.strata, strict=True):
+    for number, stratum in zip(per_stratum, scan.strata, strict=True):
         for label in stratum:
             counts[label] += int(number)
-    yield from counts.values()
+    return list(counts.values())
 
 
 def _file(task: str, path: Path, classes: int) -> NumberFile:
@@ -79,16 +83,16 @@ def _file(task: str, path: Path, classes: int) -> NumberFile:
 
 
 def _encoded(
-    task: str, found: Scan, labels: list[str], scale: dict[str, float] | None, rows_N: NDArray[np.int64]
+    task: str, scan: Scan, labels: list[str], scale: dict[str, float] | None, rows_N: NDArray[np.int64]
 ) -> NDArray[Any]:
     if task == "regression":
-        values_N = found.values_N[rows_N]
+        values_N = scan.values_N[rows_N]
         return values_N if scale is None else (values_N - scale["mean"]) / scale["std"]
     index = {label: i for i, label in enumerate(labels)}
-    strata_N = found.strata_N[rows_N]
+    strata_N = scan.strata_N[rows_N]
     if task == "classification":
-        return np.asarray([index[stratum[0]] for stratum in found.strata], dtype=np.int64)[strata_N]
+        return np.asarray([index[stratum[0]] for stratum in scan.strata], dtype=np.int64)[strata_N]
     table_NC = np.zeros((len(rows_N), len(labels)), dtype=np.uint8)
     for row, stratum in enumerate(strata_N):
-        table_NC[row, [index[label] for label in found.strata[stratum]]] = 1
+        table_NC[row, [index[label] for label in scan.strata[stratum]]] = 1
     return table_NC

@@ -20,7 +20,7 @@ from app.errors import OstinatoError
 from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.events import Events
-from app.training.failures import StopRequested, TrainingFailure, by_memory
+from app.training.failures import StopRequested, TrainingFailure, is_memory_error
 from app.training.loop import progress as resume
 from app.training.loop.batches import derive
 from app.training.loop.loop import Hooks, Training
@@ -29,7 +29,7 @@ from app.training.plan import config
 from app.training.plan.config import Settled
 from app.training.plan.inheritance import take_over
 from app.training.prepare.dataset import Dataset
-from app.training.prepare.encode_generation import fitted
+from app.training.prepare.encode_generation import recount_characters
 from app.training.report import export
 from app.training.run import opening
 from app.training.run.completion import complete
@@ -84,7 +84,7 @@ class Session:
                 raise
             return self._failed(error.code, error.message, error.param)
         except (RuntimeError, MemoryError) as error:
-            if not by_memory(error):
+            if not is_memory_error(error):
                 raise
             message = "there was not enough memory; use a smaller batch_size, width or context_length"
             return self._failed("out_of_memory", message, "training.batch_size")
@@ -100,7 +100,7 @@ class Session:
         dataset = load_or_prepare(self.run, self.spec, base_checkpoint, self._check_stop)
         settled = load_or_settle(self.run, self.spec, dataset, base_checkpoint, self.machine)
         export.check(self.spec, settled, dataset)
-        dataset = fitted(dataset, settled.config.context_length)
+        dataset = recount_characters(dataset, settled.config.context_length)
         _configure_torch(settled)
         opening.announce(self.events, dataset, settled)
         self._check_stop()

@@ -16,13 +16,13 @@ import pytest
 
 from app.checkpoint import directory as checkpoint
 from app.errors import CheckpointInvalid
-from app.training.data import files as data
-from app.training.data import text as data_text
+from app.training.data import files
+from app.training.data import text as text_file
 from app.training.data.files import detect, lines
 from app.training.failures import BadData
 from app.wire.trainer import Done, TrainFailed
 from tests.training import runs
-from tests.training.data.test_files import read, write
+from tests.training.data.tables import read, write
 
 LONG = "1" + "0" * 400
 
@@ -71,9 +71,9 @@ FAULTS: list[tuple[str, str | bytes, list[str]]] = [
     ("a.csv", "features,label\n[1;y\n", ["line 2", "'label'", "a cell is missing"]),
     ("a.csv", "series,value,label\na,x,up\n", ["line 2", "'value'", "'x' is not a number"]),
     ("a.csv", "series,x,label\na,1,up\n ,2,up\n", ["line 3", "'series'", "empty"]),
-    ("a.csv", "series,time,x,label\na,noon,1,up\n", ["line 2", "'time'", "'noon' is no time", "2026-01-31T09:05"]),
-    ("a.csv", "series,time,x,label\na,12/31/2023,1,up\n", ["line 2", "'time'", "'12/31/2023' is no time", "ISO"]),
-    ("a.csv", "series,time,x,label\na,9:05,1,up\n", ["line 2", "'time'", "'9:05' is no time", "ISO"]),
+    ("a.csv", "series,time,x,label\na,noon,1,up\n", ["line 2", "'time'", "'noon' is not a time", "2026-01-31T09:05"]),
+    ("a.csv", "series,time,x,label\na,12/31/2023,1,up\n", ["line 2", "'time'", "'12/31/2023' is not a time", "ISO"]),
+    ("a.csv", "series,time,x,label\na,9:05,1,up\n", ["line 2", "'time'", "'9:05' is not a time", "ISO"]),
     (
         "a.csv",
         "series,time,x,label\na,2026-01-31,1,up\nb,3,1,up\na,3,1,up\n",
@@ -85,12 +85,12 @@ FAULTS: list[tuple[str, str | bytes, list[str]]] = [
         ["line 3", "'time'", "is a date without an offset, but the time of line 2 is a date with an offset"],
     ),
     ("a.csv", "series,time,x,label\na,,1,up\n", ["line 2", "'time'", "empty"]),
-    ("a.csv", "series,time,x,label\na,nan,1,up\n", ["line 2", "'time'", "no time"]),
+    ("a.csv", "series,time,x,label\na,nan,1,up\n", ["line 2", "'time'", "not a time"]),
     ("a.csv", "text,lable\nx,y\n", ["column 'lable'", "did you mean 'label'?", "columns.label"]),
     ("a.csv", "text,Values\nx,1\n", ["column 'Values'", "did you mean 'value'?"]),
     ("a.csv", "text,label,splits\nx,y,train\n", ["column 'splits'", "did you mean 'split'?"]),
     ("a.csv.gz", gzip.compress(b"text,label\n" + os.urandom(9999))[:50] + b"x" * 999, ["cannot be unpacked"]),
-    ("a.parquet", "text,label\nx,y\n", ["not those of a parquet file"]),
+    ("a.parquet", "text,label\nx,y\n", ["does not begin like a parquet file"]),
     ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:-20], ["cannot be unpacked"]),
 ]
 
@@ -142,7 +142,7 @@ def test_a_value_that_python_cannot_have_is_named(tmp_path: Path) -> None:
 def test_broken_utf8_in_a_text_is_found_in_any_block(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbf" + b"one\n" * 40_000 + b"tw\xc3\xa9\xff"
     source = detect(write(tmp_path, "a.txt", content), "a.txt")
-    for reading in (lambda: list(data_text.pieces(source)), lambda: list(lines(source))):
+    for reading in (lambda: list(text_file.pieces(source)), lambda: list(lines(source))):
         with pytest.raises(BadData) as caught:
             reading()
         place = "a.txt, line 40001, column 4: the byte 0xff at offset 160007 is not UTF-8"
@@ -160,7 +160,7 @@ def test_broken_utf8_in_a_text_is_found_in_any_block(tmp_path: Path) -> None:
 def test_a_record_has_a_largest_size(
     name: str, content: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "RECORD_BYTES", 2000)
+    monkeypatch.setattr(files, "RECORD_BYTES", 2000)
     with pytest.raises(BadData, match=f"{name}, {place}: longer than 0 MiB"):
         read(write(tmp_path, name, content))
 
@@ -209,7 +209,7 @@ def test_the_file_that_is_at_fault_is_blamed(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("place", ["app.training.data.columns.Layout.target", "app.training.prepare.encode.targets"])
+@pytest.mark.parametrize("place", ["app.training.data.rows.read_target", "app.training.prepare.encode.encode_targets"])
 def test_what_nobody_foresaw_is_the_data_s_fault_too(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +219,7 @@ def test_what_nobody_foresaw_is_the_data_s_fault_too(
     monkeypatch.setattr(place, odd)
     last = outcome(runs.make(tmp_path, "a.csv", runs.table(20)))
     assert (last.code, "ZeroDivisionError: odd" in last.message) == ("invalid_training_file", True)
-    assert ("line 2" in last.message) == ("columns" in place)
+    assert ("line 2" in last.message) == ("rows" in place)
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), RuntimeError("can't allocate memory"), MemoryError()])
@@ -227,7 +227,7 @@ def test_what_the_machine_lacks_is_not(error: Exception, tmp_path: Path, monkeyp
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("app.training.data.columns.Layout.split", fail)
+    monkeypatch.setattr("app.training.data.rows.read_split", fail)
     run = runs.make(tmp_path, "a.csv", runs.table(20))
     if isinstance(error, OSError):
         with pytest.raises(OSError, match="disk"):
@@ -275,7 +275,7 @@ def test_a_refusal_that_will_not_change_ends_the_job(tmp_path: Path, monkeypatch
     def refuse(*_: object) -> None:
         raise CheckpointInvalid("too much")
 
-    monkeypatch.setattr("app.training.prepare.report.export.finish", refuse)
+    monkeypatch.setattr("app.training.report.export.finish", refuse)
     last = outcome(runs.make(tmp_path, "a.csv", runs.table(20), training=TINY))
     assert (last.code, last.message, last.checkpoint) == ("invalid_checkpoint", "too much", "checkpoints/step-1")
 
@@ -287,10 +287,10 @@ def test_a_plain_text_has_no_columns(tmp_path: Path) -> None:
 
 
 def test_a_packed_parquet_is_unpacked_as_far_as_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.training.data.parquet._PLAIN_BYTES", 1 << 20)
+    monkeypatch.setattr("app.training.data.parquet._MAX_UNPACKED_BYTES", 1 << 20)
     large = io.BytesIO()
     pq.write_table(
         pa.table({"text": ["x" * (2 << 20)], "label": ["y"]}), large, compression="none", use_dictionary=False
     )
-    with pytest.raises(BadData, match=r"a.parquet.gz has more than 1,048,576 bytes when unpacked, for which"):
+    with pytest.raises(BadData, match=r"a.parquet.gz has more than 1,048,576 bytes when unpacked, which"):
         read(write(tmp_path, "a.parquet.gz", gzip.compress(large.getvalue())))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import mmap
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.tokenization.tokenizer import Tokenizer
-from app.training.data.number_file import NumberFile
 from app.training.prepare import dataset
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from tests.training import runs
@@ -26,18 +22,6 @@ def on_disk(array: NDArray[Any]) -> bool:
     while isinstance(base, np.ndarray):
         base = base.base
     return isinstance(base, mmap.mmap)
-
-
-@settings(max_examples=30)
-@given(st.lists(st.lists(st.integers(-9, 9), max_size=8), max_size=30), st.integers(1, 40))
-def test_numbers_come_back_in_order(rows: list[list[int]], buffer: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.training.data.number_file._BUFFER", buffer)
-        with tempfile.TemporaryDirectory() as folder:
-            file = NumberFile(Path(folder) / "numbers", np.int32)
-            for row in rows:
-                file.append(row)
-            assert file.close().tolist() == [n for row in rows for n in row] == file.close().tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,20 @@
-"""Continuous batching: the running sequences of one loaded version. Knows the scheduler, the runner and the sampler.
+"""Continuous batching: the sequences of one loaded version, in steps that they join and leave at any time.
 
-Knows no socket and no architecture: an LSTM and a Transformer run through the same steps.
+The steps are the same for every architecture: an LSTM and a Transformer differ only in their state.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from collections.abc import Sequence as Rows
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
 from app import telemetry
 from app.engine import sequence as sequences
-from app.engine.reply import EXPIRED, NEVER, Counters, Reply, describe, fail, soonest
+from app.engine.reply import Counters, Reply, describe
+from app.engine.requests import OpenRequests
 from app.engine.runner import Runner
 from app.engine.sampling import NOT_FINITE, sample
 from app.engine.scheduler import Chunk, Scheduler
@@ -25,7 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 class Decoder:
-    """`add`, `abort`, `step`. Each sequence gets Tokens as they come, and exactly one Finished or Failed."""
+    """Sends each sequence's Tokens as they come, and then exactly one Finished or Failed.
+
+    A sequence leaves in two moves. It is closed when its final message is sent, which may be in the middle of a call.
+    Its slot is given back by `_leave`, and only between calls: then another sequence moves into the slot, and the rows
+    of a call under way are named by their slots.
+    """
 
     def __init__(
         self, runner: Runner, scheduler: Scheduler, vocab_size: int, context_length: int, eos_id: int | None,
@@ -34,61 +39,59 @@ class Decoder:
         self.runner, self.scheduler = runner, scheduler
         self.vocab_size, self.context_length, self.eos_id = vocab_size, context_length, eos_id
         self.reply, self.counters = reply, counters
-        self._open: dict[tuple[bytes, str], Sequence] = {}
-        self._next_deadline = NEVER
+        self.open: OpenRequests[Sequence] = OpenRequests(reply, counters)
 
     @property
     def running(self) -> int:
+        """Sequences that hold a slot."""
         return len(self.scheduler.running)
 
     @property
     def waiting(self) -> int:
+        """Sequences that wait for a slot."""
         return len(self.scheduler.waiting)
 
     @property
     def busy(self) -> bool:
-        return bool(self._open)
+        """Whether a request is open."""
+        return len(self.open) > 0
+
+    # --- requests -----------------------------------------------------------------------------------------------
 
     def add(self, peer: bytes, message: Generate) -> None:
-        complaint = sequences.complaint(message, self.vocab_size, self.context_length)
-        if complaint is None and (peer, message.id) in self._open:
-            complaint = sequences.INVALID, "a request with this id is running already"
-        if complaint:
-            fail(self.reply, self.counters, peer, message.id, *complaint, message.request_id)
+        if self.open.refuse(peer, message, sequences.problem(message, self.vocab_size, self.context_length)):
             return
         sequence = sequences.admit(message, peer, self.context_length, self.eos_id)
         sequence.arrived = time.monotonic()
-        self._open[peer, message.id] = sequence
-        self._next_deadline = min(self._next_deadline, soonest([message.deadline]))
+        self.open.add(sequence)
         self.scheduler.add(sequence)
 
     def abort(self, peer: bytes, id: str) -> bool:
-        """True if the request was open here; its slot is free from now on."""
-        sequence = self._open.get((peer, id))
+        """Close a request with Finished and free its slot at once; returns whether it was open here."""
+        sequence = self.open.get(peer, id)
         if sequence is None:
             return False
         self.counters.add("aborted")
-        self._finish(sequence, "abort")
+        self._end(sequence, "abort")
+        self._leave(sequence)
         return True
 
-    def forget(self, unwanted: Callable[[bytes], bool]) -> None:
-        """Drop what belongs to peers that nobody can answer any more."""
-        for sequence in [s for s in self._open.values() if unwanted(s.peer)]:
-            self._remove(sequence)
-            self.counters.add("aborted")
+    def forget(self, gone: Callable[[bytes], bool]) -> None:
+        """Drop the requests of peers that are gone."""
+        for sequence in self.open.forget(gone):
+            self._leave(sequence)
 
     def fail_all(self, code: str, message: str) -> None:
-        """End whatever is open, and give every slot back; also those of sequences whose end broke off half-way."""
-        sequences, self._open = list(self._open.values()), {}
+        """Fail every open request and free every slot, even of a closed sequence that an error kept from leaving."""
         self.scheduler.clear()
-        for sequence in sequences:
-            sequence.ended = True
-            fail(self.reply, self.counters, sequence.peer, sequence.id, code, message, sequence.request_id)
+        self.open.fail_all(code, message)
+
+    # --- a step -------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """One token for each decoding sequence, then some prompt for those that still read."""
-        if time.time() >= self._next_deadline:
-            self._expire()
+        """Decode one token of each sequence whose prompt is read, then read a bounded amount of prompt."""
+        for sequence in self.open.expire():
+            self._leave(sequence)
         admitted = self.scheduler.admit()
         if admitted:
             self.runner.reset([s.slot for s in admitted])
@@ -100,14 +103,12 @@ class Decoder:
         for chunk in (chunks := self.scheduler.chunks()):
             self._read(chunk)
         self.counters.observe("iteration_tokens", decoded + sum(sum(chunk.lengths) for chunk in chunks))
-        # Only now: when a sequence leaves, another moves into its slot, and the chunks name slots.
-        for sequence in [s for chunk in chunks for s in chunk.sequences if s.ended]:
+        # Not before all chunks are read: a leaving sequence moves another into its slot, and chunks are named by slots.
+        for sequence in [s for chunk in chunks for s in chunk.sequences if s.closed]:
             self._leave(sequence)
 
-    # --- the two kinds of call ----------------------------------------------------------------------------------
-
     def _decode(self) -> int:
-        """How many tokens it was."""
+        """Run the decode call; returns how many sequences it had."""
         rows = self.scheduler.decoding()
         running = [s for s in rows if s is not None]
         if not running:
@@ -118,31 +119,32 @@ class Decoder:
                 logits_BV = logits_BV[[i for i, s in enumerate(rows) if s is not None]]
             self._advance(running, logits_BV)
         except Exception as error:
-            self._broken(running, error)
+            self._fail_call(running, error)
         for sequence in running:
-            if sequence.ended:
+            if sequence.closed:
                 self._leave(sequence)
         return len(running)
 
     def _read(self, chunk: Chunk) -> None:
-        parts = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
+        """Run one prefill call; sequences whose prompt ends in it get their first token."""
+        pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
         try:
-            hidden_BTD = self.runner.read(chunk.start, parts)
+            hidden_BTD = self.runner.read(chunk.start, pieces)
             ends = []
-            for row, (sequence, part) in enumerate(zip(chunk.sequences, parts, strict=True)):
+            for row, (sequence, piece) in enumerate(zip(chunk.sequences, pieces, strict=True)):
                 if sequence.params.prompt_logprobs is not None:
-                    self._report_prompt(sequence, hidden_BTD[row], len(part))
-                sequence.computed += len(part)
+                    self._add_prompt_logprobs(sequence, hidden_BTD[row], len(piece))
+                sequence.computed += len(piece)
                 if not sequence.remaining:
-                    ends.append((row, len(part) - 1))
+                    ends.append((row, len(piece) - 1))
             self.counters.add("prompt_tokens", sum(chunk.lengths))
             self.counters.add("prefill_padded_tokens", chunk.cost)
             if ends:
                 self._begin([chunk.sequences[row] for row, _ in ends], self.runner.logits_after(hidden_BTD, ends))
         except Exception as error:
-            self._broken(chunk.sequences, error)
+            self._fail_call(chunk.sequences, error)
 
-    def _report_prompt(self, sequence: Sequence, hidden_TD: Tensor, length: int) -> None:
+    def _add_prompt_logprobs(self, sequence: Sequence, hidden_TD: Tensor, length: int) -> None:
         start, count = sequence.computed, sequence.params.prompt_logprobs or 0
         if start == 0:
             sequence.prompt_logprobs.append(TokenLogprob(sequence.prompt[0], None))
@@ -151,22 +153,24 @@ class Decoder:
 
     # --- tokens and ends ----------------------------------------------------------------------------------------
 
-    def _begin(self, rows: Rows[Sequence], logits_BV: Tensor) -> None:
-        """The first token of sequences whose prompt has just been read (none where none is wanted)."""
+    def _begin(self, rows: list[Sequence], logits_BV: Tensor) -> None:
+        """The first token of sequences whose prompt is read. With max_tokens 0 they end without one."""
         for sequence in rows:
             if sequence.limit == 0:
                 if sequence.prompt_logprobs:
                     self.reply(sequence.peer, Tokens(sequence.id, [], [], sequence.prompt_logprobs))
                 self._end(sequence, "length")
-        wanted = [i for i, s in enumerate(rows) if not s.ended]
-        if wanted:
-            self._advance([rows[i] for i in wanted], logits_BV if len(wanted) == len(rows) else logits_BV[wanted])
+        going_on = [i for i, s in enumerate(rows) if not s.closed]
+        if going_on:
+            self._advance([rows[i] for i in going_on], logits_BV if len(going_on) == len(rows) else logits_BV[going_on])
 
-    def _advance(self, rows: Rows[Sequence], logits_BV: Tensor) -> None:
+    def _advance(self, rows: list[Sequence], logits_BV: Tensor) -> None:
+        """Sample the next token of each row and send it."""
         sampled, now = sample(logits_BV, rows), time.monotonic()
         for sequence, token, logprob in zip(rows, sampled.ids, sampled.logprobs, strict=True):
             if token == NOT_FINITE:
-                self._give_up(sequence, "not_finite", "the network's output is not a number for this request")
+                text = "the network's output for this request is not finite (NaN or infinity)"
+                self.open.fail(sequence, "not_finite", text)
                 continue
             first = not sequence.began
             sequence.began = sequence.began or now
@@ -176,65 +180,41 @@ class Decoder:
                 report, timing = [logprob] if logprob and ids else [], _timing(sequence) if first else None
                 self.reply(sequence.peer, Tokens(sequence.id, ids, report, sequence.prompt_logprobs, timing))
                 sequence.prompt_logprobs = []
-            if reason:
-                stopped = reason == "stop"
-                self._end(
-                    sequence, reason, token if stopped else None, logprob.logprob if logprob and stopped else None
-                )
+            if reason == "stop":
+                self._end(sequence, reason, token, logprob.logprob if logprob else None)
+            elif reason:
+                self._end(sequence, reason)
         self.counters.add("generation_tokens", len(rows))
 
     def _end(
         self, sequence: Sequence, reason: str, stop_id: int | None = None, stop_logprob: float | None = None
     ) -> None:
-        """Say the final word. The slot is given back by `_leave`, when no call is under way."""
-        sequence.ended = True
-        del self._open[sequence.peer, sequence.id]
+        """Close a sequence with Finished; `_leave` gives its slot back, once no call is under way."""
+        self.open.close(sequence)
         self.counters.add(f"finished_{reason}")
         timing = _timing(sequence)
         with telemetry.about(sequence.request_id):
             logger.info("%s after %d tokens in %.1f ms", reason, len(sequence.output), timing.inference_ms)
         self.reply(sequence.peer, Finished(sequence.id, reason, timing, stop_id, 0, stop_logprob))
 
-    def _give_up(self, sequence: Sequence, code: str, message: str) -> None:
-        sequence.ended = True
-        del self._open[sequence.peer, sequence.id]
-        fail(self.reply, self.counters, sequence.peer, sequence.id, code, message, sequence.request_id)
-
     def _leave(self, sequence: Sequence) -> None:
+        """Take a closed sequence out of the schedule, and move the last sequence's state into its slot."""
         move = self.scheduler.remove(sequence)
         if move is None:
             return
         try:
             self.runner.copy(*move)
-        except Exception as error:  # whoever was to be moved has a stranger's state now, and the rest may be no better
-            logger.exception("a slot could not be moved")
+        except Exception as error:
+            # The sequence that moved now has another one's state, and the rest of the state may be broken as well.
+            logger.exception("the state of a slot could not be copied")
             self.fail_all(*describe(error))
 
-    def _finish(self, sequence: Sequence, reason: str) -> None:
-        self._end(sequence, reason)
-        self._leave(sequence)
-
-    def _fail(self, sequence: Sequence, code: str, message: str) -> None:
-        self._give_up(sequence, code, message)
-        self._leave(sequence)
-
-    def _remove(self, sequence: Sequence) -> None:
-        sequence.ended = True
-        del self._open[sequence.peer, sequence.id]
-        self._leave(sequence)
-
-    def _broken(self, rows: Rows[Sequence], error: Exception) -> None:
-        """A call failed. What it left in the state is unknown, so every sequence in it ends; the others go on."""
+    def _fail_call(self, rows: Iterable[Sequence], error: Exception) -> None:
+        """A call failed, so the state of its rows is undefined: fail these sequences. The others continue."""
         logger.error("a generation step failed: %s: %s", type(error).__name__, error, exc_info=error)
         for sequence in rows:
-            if not sequence.ended:
-                self._give_up(sequence, *describe(error))
-
-    def _expire(self) -> None:
-        now = time.time()
-        for sequence in [s for s in self._open.values() if s.deadline is not None and s.deadline <= now]:
-            self._fail(sequence, "deadline_exceeded", EXPIRED)
-        self._next_deadline = soonest(s.deadline for s in self._open.values())
+            if not sequence.closed:
+                self.open.fail(sequence, *describe(error))
 
 
 def _timing(sequence: Sequence) -> Timing:

@@ -1,4 +1,4 @@
-"""A packed network computes what the plain one does, in whole passes and step by step."""
+"""Packed products give the results of plain ones, alone, and in networks: in whole passes and step by step."""
 
 from __future__ import annotations
 
@@ -9,14 +9,37 @@ import torch
 
 from models.config import ModelConfig
 from models.interface import Context
-from models.packed import pack, packable
+from models.kernels import onednn, reference
+from models.kernels.choice import bind
 from tests.models.configurations import batch, generator, generators
 
 CALLS = ((3, 1, 0, 2), (1, 1, 1, 1), (1, 0, 1, 0), (0, 0, 5, 1), (1, 1, 1, 1))  # chunks, steps, rows left out
 
 pytestmark = pytest.mark.skipif(
-    not packable(torch.device("cpu"), torch.float32), reason="oneDNN packs no matrices on this processor"
+    not onednn.supports(torch.device("cpu"), torch.float32), reason="oneDNN packs no matrices on this processor"
 )
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("biased", [False, True])
+@torch.inference_mode()
+def test_products_are_those_of_the_reference(biased: bool, rows: int) -> None:
+    weight, bias = torch.randn(24, 16), torch.randn(24) if biased else None
+    x, summand = torch.randn(rows, 16), torch.randn(rows, 24)
+    torch.testing.assert_close(onednn.linear(weight, bias)(x), reference.linear(weight, bias)(x))
+    torch.testing.assert_close(
+        onednn.linear_add(weight, bias)(x, summand), reference.linear_add(weight, bias)(x, summand)
+    )
+    for activation in ("silu", "gelu", "relu"):
+        for name in ("linear_activation", "linear_gated"):
+            packed, plain = (getattr(kernels, name)(weight, bias, activation)(x) for kernels in (onednn, reference))
+            torch.testing.assert_close(packed, plain, msg=lambda text, n=name, a=activation: f"{n} {a}: {text}")
+
+
+@torch.inference_mode()
+def test_a_half_of_a_matrix_and_leading_dimensions() -> None:
+    weight, x = torch.randn(48, 16)[:24], torch.randn(2, 3, 16)
+    torch.testing.assert_close(onednn.linear(weight, None)(x), reference.linear(weight, None)(x))
 
 
 @pytest.mark.parametrize("config", generators().values(), ids=generators().keys())
@@ -24,7 +47,7 @@ pytestmark = pytest.mark.skipif(
 def test_generators_step_by_step(config: ModelConfig) -> None:
     plain = generator(config)
     packed = deepcopy(plain)
-    pack(packed)
+    bind(packed, onednn)
     states = plain.new_state(4), packed.new_state(4)
     for call in CALLS:
         ids_BT, lengths_B = batch(config, call)
@@ -37,10 +60,10 @@ def test_generators_step_by_step(config: ModelConfig) -> None:
         torch.testing.assert_close(old, new, atol=1e-5, rtol=1e-5)
 
 
-def test_what_is_held_twice_is_counted() -> None:
+def test_weights_that_are_held_twice_are_counted() -> None:
     """A recurrent network in both forms, and an embedding that is also the head; a Transformer's matrices once."""
     sizes = {name: sum(p.nbytes for p in generator(config).parameters()) for name, config in generators().items()}
-    twice = {name: pack(generator(config)) for name, config in generators().items()}
+    twice = {name: bind(generator(config), onednn) for name, config in generators().items()}
     assert twice["lstm"] == sizes["lstm"] - 4 * 23  # all but the head's bias
     assert twice["transformer"] == 4 * 23 * 16
     assert twice["transformer-post"] == 0

@@ -1,4 +1,4 @@
-"""Classification batches: order, neighbours, faults, numeric input, vectors."""
+"""Scoring batches: order, neighbours, errors, numeric input, vectors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.classification import Scorer
-from app.engine.host import StepLimits, serve
+from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
 from app.engine.runner import Scaling
+from app.engine.scorer import Scorer
+from app.engine.version import assemble
 from app.wire import engine as wire
 from models.config import ModelConfig
 from tests.engine import builders as b
@@ -32,11 +33,12 @@ def start(
     target: Scaling | None = None,
 ) -> tuple[Scorer, Scorer, b.Replies]:  # fmt: skip
     built = network or b.network(shape)
-    version = LoadedNetwork("d", "m:1", shape, built, 0, torch.float32, b.CPU, None, scaling, target)
+    loaded = LoadedNetwork("d", "m:1", shape, built, 0, torch.float32, b.CPU, None, scaling, target)
     replies = b.Replies()
-    served = serve(version, StepLimits(limit, 4, 16, alone), replies, Counters())
-    assert served.classification
-    return served.classification, served.embedding, replies
+    parts = assemble(loaded, StepLimits(limit, 4, 16, alone), replies, Counters()).parts
+    scorer, embedder = parts[wire.Score], parts[wire.Embed]
+    assert isinstance(scorer, Scorer) and isinstance(embedder, Scorer)
+    return scorer, embedder, replies
 
 
 def texts(count: int, seed: int = 0) -> list[list[int]]:
@@ -48,10 +50,10 @@ def ask(id: str, sequences: list[list[int]], deadline: float | None = None) -> w
     return wire.Score(id, "d", "local", sequences, deadline=deadline)
 
 
-def drain(part: Scorer) -> int:
+def drain(scorer: Scorer) -> int:
     steps = 0
     with torch.inference_mode():
-        while part.step():
+        while scorer.step():
             steps += 1
     return steps
 
@@ -63,16 +65,16 @@ def plain(built: Any, text: list[int]) -> list[float]:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.architecture)
 def test_scores_come_in_order_and_equal_one_text_at_a_time(shape: ModelConfig) -> None:
-    part, _, replies = start(shape, limit=300)
-    asked = {f"r{i}": texts(1 + i % 5, seed=i) for i in range(12)}
-    for id, rows in asked.items():
-        part.add(b.PEER, ask(id, rows))
-    assert drain(part) > 1
+    scorer, _, replies = start(shape, limit=300)
+    requests = {f"r{i}": texts(1 + i % 5, seed=i) for i in range(12)}
+    for id, rows in requests.items():
+        scorer.add(b.PEER, ask(id, rows))
+    assert drain(scorer) > 1
     built = b.network(shape)
-    for id, rows in asked.items():
+    for id, rows in requests.items():
         for scores, row in zip(replies.final(id).scores, rows, strict=True):
             assert scores == pytest.approx(plain(built, row), abs=1e-4)
-    assert not part.busy and part.waiting == 0
+    assert not scorer.busy and scorer.waiting == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.architecture)
@@ -102,7 +104,7 @@ def test_vectors_have_unit_length_and_ignore_neighbours() -> None:
 
 
 def some_series() -> list[tuple[np.ndarray, wire.FeatureSequence]]:
-    """Three of three features, around 5 with a deviation of 3: the values, and as they are sent."""
+    """Three sequences of three features, with mean 5 and deviation 3: their values, and their wire format."""
     rng = np.random.default_rng(0)
     rows = [rng.normal(5.0, 3.0, (steps, 3)).astype("<f4") for steps in (4, 9, 1)]
     return [(values, wire.FeatureSequence(*values.shape, values.tobytes())) for values in rows]
@@ -110,10 +112,10 @@ def some_series() -> list[tuple[np.ndarray, wire.FeatureSequence]]:
 
 def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
     shape = b.config("gru", "regression", input="features")
-    part, _, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3), target=Scaling([100.0], [10.0]))
+    scorer, _, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3), target=Scaling([100.0], [10.0]))
     rows = some_series()
-    part.add(b.PEER, wire.Score("x", "d", "local", features=[row for _, row in rows]))
-    drain(part)
+    scorer.add(b.PEER, wire.Score("x", "d", "local", features=[row for _, row in rows]))
+    drain(scorer)
     built = b.network(shape)
     for (values, _), scores in zip(rows, replies.final("x").scores, strict=True):
         with torch.inference_mode():
@@ -121,7 +123,7 @@ def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
         assert scores == pytest.approx([raw * 10 + 100], abs=1e-3)
 
 
-def test_vectors_of_numeric_sequences_are_made_from_normalised_ones() -> None:
+def test_vectors_of_numeric_sequences_are_computed_from_normalised_values() -> None:
     shape = b.config("transformer", "classification", input="features")
     _, embedding, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3))
     rows = some_series()
@@ -145,21 +147,21 @@ def test_vectors_of_numeric_sequences_are_made_from_normalised_ones() -> None:
         (wire.Score("x", "d", "local", features=[wire.FeatureSequence(1, 1, b"\0\0\0\0")]), "invalid_request"),
     ],
 )
-def test_what_cannot_run_is_refused(message: wire.Score, code: str) -> None:
-    part, _, replies = start(SHAPES[0])
-    part.add(b.PEER, message)
+def test_invalid_requests_are_refused(message: wire.Score, code: str) -> None:
+    scorer, _, replies = start(SHAPES[0])
+    scorer.add(b.PEER, message)
     assert replies.final("x").code == code
-    assert not part.busy
+    assert not scorer.busy
 
 
 def test_numeric_bytes_must_fit_their_shape() -> None:
-    part, _, replies = start(b.config("rnn", "classification", input="features"))
-    part.add(b.PEER, wire.Score("x", "d", "local", features=[wire.FeatureSequence(2, 3, b"\0" * 23)]))
+    scorer, _, replies = start(b.config("rnn", "classification", input="features"))
+    scorer.add(b.PEER, wire.Score("x", "d", "local", features=[wire.FeatureSequence(2, 3, b"\0" * 23)]))
     assert replies.final("x").code == "invalid_request"
 
 
 class Faulty:
-    """A classifier that breaks on one token id, or answers no number there."""
+    """A classifier that raises on token id 7, or returns NaN for its row."""
 
     def __init__(self, inner: Any, kind: str) -> None:
         self.inner, self.kind, self.embed = inner, kind, inner.embed
@@ -172,12 +174,12 @@ class Faulty:
 
 
 @pytest.mark.parametrize(("kind", "code"), [("raises", "engine_failed"), ("nan", "not_finite")])
-def test_a_fault_ends_the_culprit_alone(kind: str, code: str) -> None:
-    part, _, replies = start(SHAPES[0], network=Faulty(b.network(SHAPES[0]), kind))
-    part.add(b.PEER, ask("good", [[1, 2, 3], [4, 5]]))
-    part.add(b.PEER, ask("bad", [[1, 2], [7, 1], [3, 4], [7]]))
-    part.add(b.PEER, ask("also good", [[1, 2, 4]]))
-    drain(part)
+def test_an_error_fails_only_the_request_that_caused_it(kind: str, code: str) -> None:
+    scorer, _, replies = start(SHAPES[0], network=Faulty(b.network(SHAPES[0]), kind))
+    scorer.add(b.PEER, ask("good", [[1, 2, 3], [4, 5]]))
+    scorer.add(b.PEER, ask("bad", [[1, 2], [7, 1], [3, 4], [7]]))
+    scorer.add(b.PEER, ask("also good", [[1, 2, 4]]))
+    drain(scorer)
     assert replies.final("bad").code == code
     assert "/secret" not in replies.final("bad").message
     built = b.network(SHAPES[0])
@@ -185,15 +187,15 @@ def test_a_fault_ends_the_culprit_alone(kind: str, code: str) -> None:
     assert isinstance(replies.final("also good"), wire.Scored)
 
 
-def test_abort_deadline_and_vanished_peers() -> None:
-    part, _, replies = start(SHAPES[0])
-    part.add(b.PEER, ask("late", [[1]], deadline=time.time() - 1))
-    part.add(b.PEER, ask("aborted", [[1], [2]]))
-    part.add(b"gone", ask("gone", [[1]]))
-    part.add(b.PEER, ask("good", [[1]]))
-    assert part.abort(b.PEER, "aborted") and not part.abort(b.PEER, "aborted")
-    part.forget({b"gone"}.__contains__)
-    drain(part)
+def test_aborts_deadlines_and_peers_that_are_gone() -> None:
+    scorer, _, replies = start(SHAPES[0])
+    scorer.add(b.PEER, ask("late", [[1]], deadline=time.time() - 1))
+    scorer.add(b.PEER, ask("aborted", [[1], [2]]))
+    scorer.add(b"gone", ask("gone", [[1]]))
+    scorer.add(b.PEER, ask("good", [[1]]))
+    assert scorer.abort(b.PEER, "aborted") and not scorer.abort(b.PEER, "aborted")
+    scorer.forget({b"gone"}.__contains__)
+    drain(scorer)
     assert replies.final("late").code == "deadline_exceeded"
     assert replies.final("aborted").reason == "abort"
     assert replies.all["gone"] == []

@@ -1,9 +1,8 @@
-"""Continuous batching against a plain loop: alone, in crowds that come and go, and when things go wrong."""
+"""Continuous batching against a plain loop: alone, among sequences that come and go, and after errors."""
 
 from __future__ import annotations
 
 import random
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import telemetry
-from app.engine import generation
+from app.engine import requests
 from app.wire import engine as wire
 from tests.engine import builders as b
 
 NETWORKS = {name: b.network(b.config(name)) for name in b.ARCHITECTURES}
-SAFE_LEAD = 1e-3  # below it two logits may change places with the shape of the batch
+SAFE_LEAD = 1e-3  # two logits that are closer may change places with the shape of the batch
 
 
 @pytest.fixture(params=b.ARCHITECTURES)
@@ -38,8 +37,8 @@ def expect_plain(built: Any, replies: b.Replies, id: str, prompt: list[int], cou
 
 
 @pytest.mark.parametrize("length", [1, 5, 16, 17, 40])
-def test_alone_it_equals_a_plain_loop(built: Any, length: int) -> None:
-    engine, replies = b.generation(built)
+def test_a_sequence_alone_equals_a_plain_loop(built: Any, length: int) -> None:
+    engine, replies = b.decoder(built)
     prompt = prompt_of(length, length)
     engine.add(b.PEER, b.generate("a", prompt, max_tokens=8))
     b.run(engine)
@@ -48,9 +47,9 @@ def test_alone_it_equals_a_plain_loop(built: Any, length: int) -> None:
     expect_plain(built, replies, "a", prompt, 8)
 
 
-def test_the_networks_of_these_tests_say_different_things(built: Any) -> None:
-    said = {tuple(b.plain_greedy(built, prompt_of(seed, 10), 8)[0]) for seed in range(6)}
-    assert len(said) >= 3
+def test_the_networks_of_these_tests_depend_on_their_prompt(built: Any) -> None:
+    outputs = {tuple(b.plain_greedy(built, prompt_of(seed, 10), 8)[0]) for seed in range(6)}
+    assert len(outputs) >= 3
 
 
 @given(
@@ -65,12 +64,12 @@ def test_the_networks_of_these_tests_say_different_things(built: Any) -> None:
     ),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-def test_a_crowd_that_comes_and_goes_changes_nothing(
+def test_sequences_that_come_and_go_do_not_change_each_other(
     name: str, slots: int, prefill: int, alone: bool, arrivals: list[tuple[int, int, int, int | None]]
 ) -> None:
     """Arrivals are (step of arrival, prompt length, max_tokens, steps until it is aborted)."""
     built = NETWORKS[name]
-    engine, replies = b.generation(built, slots=slots, prefill=prefill, alone=alone)
+    engine, replies = b.decoder(built, slots=slots, prefill=prefill, alone=alone)
     prompts = [prompt_of(i, length) for i, (_, length, _, _) in enumerate(arrivals)]
     with torch.inference_mode():
         for step in range(10_000):
@@ -89,19 +88,19 @@ def test_a_crowd_that_comes_and_goes_changes_nothing(
     for i, (_, _, count, _) in enumerate(arrivals):
         final = replies.final(str(i))
         expected, lead = b.plain_greedy(built, prompts[i], count)
-        said = replies.tokens(str(i))
+        tokens = replies.tokens(str(i))
         if count:
-            assert final.reason == ("length" if len(said) == count else "abort")
+            assert final.reason == ("length" if len(tokens) == count else "abort")
         if lead > SAFE_LEAD:
-            assert said == expected[: len(said)]
+            assert tokens == expected[: len(tokens)]
 
 
-def test_a_slot_remembers_nothing_of_its_former_tenant(built: Any) -> None:
+def test_a_slot_keeps_nothing_of_its_former_sequence(built: Any) -> None:
     prompt = prompt_of(3, 7)
-    fresh, alone = b.generation(built, slots=1)
+    fresh, alone = b.decoder(built, slots=1)
     fresh.add(b.PEER, b.generate("x", prompt, max_tokens=6, logprobs=0))
     b.run(fresh)
-    engine, replies = b.generation(built, slots=1)
+    engine, replies = b.decoder(built, slots=1)
     engine.add(b.PEER, b.generate("before", prompt_of(9, 30), max_tokens=10))
     engine.add(b.PEER, b.generate("x", prompt, max_tokens=6, logprobs=0))
     b.run(engine)
@@ -110,7 +109,7 @@ def test_a_slot_remembers_nothing_of_its_former_tenant(built: Any) -> None:
 
 def test_invariant_mode_is_bit_exact_in_a_crowd(built: Any) -> None:
     def reports(crowd: int) -> list[wire.TokenLogprob]:
-        engine, replies = b.generation(built, slots=6, prefill=8, alone=True)
+        engine, replies = b.decoder(built, slots=6, prefill=8, alone=True)
         for i in range(crowd):
             engine.add(b.PEER, b.generate(f"other{i}", prompt_of(i + 50, 3 + 5 * i), max_tokens=4 + i))
         engine.add(b.PEER, b.generate("x", prompt_of(1, 21), max_tokens=12, logprobs=3, prompt_logprobs=2))
@@ -125,7 +124,7 @@ def test_invariant_mode_is_bit_exact_in_a_crowd(built: Any) -> None:
 
 def test_prompt_logprobs_equal_one_plain_pass(built: Any) -> None:
     prompt = prompt_of(4, 20)
-    engine, replies = b.generation(built, prefill=7)
+    engine, replies = b.decoder(built, prefill=7)
     engine.add(b.PEER, b.generate("x", prompt, max_tokens=2, prompt_logprobs=2))
     b.run(engine)
     first, *rest = next(m.prompt_logprobs for m in replies.all["x"])
@@ -141,8 +140,8 @@ def test_prompt_logprobs_equal_one_plain_pass(built: Any) -> None:
     assert sum(bool(m.prompt_logprobs) for m in replies.all["x"] if isinstance(m, wire.Tokens)) == 1
 
 
-def test_no_token_wanted_still_scores_the_prompt(built: Any) -> None:
-    engine, replies = b.generation(built)
+def test_max_tokens_zero_still_scores_the_prompt(built: Any) -> None:
+    engine, replies = b.decoder(built)
     engine.add(b.PEER, b.generate("x", [1, 2, 3], max_tokens=0, prompt_logprobs=0))
     b.run(engine)
     assert replies.final("x").reason == "length"
@@ -159,10 +158,10 @@ def greedy(built: Any, prompt: list[int], count: int) -> list[int]:
 
 def test_end_tokens(built: Any) -> None:
     prompt = prompt_of(2, 6)
-    said = greedy(built, prompt, 12)
-    end = said[5]
-    place = said.index(end)
-    engine, replies = b.generation(built, eos_id=end)
+    output = greedy(built, prompt, 12)
+    end = output[5]
+    place = output.index(end)
+    engine, replies = b.decoder(built, eos_id=end)
     engine.add(b.PEER, b.generate("eos", prompt, max_tokens=12))
     engine.add(b.PEER, b.generate("ignored", prompt, max_tokens=12, ignore_eos=True))
     engine.add(b.PEER, b.generate("stop id", prompt, max_tokens=12, ignore_eos=True, stop_token_ids=(end,)))
@@ -170,14 +169,14 @@ def test_end_tokens(built: Any) -> None:
     b.run(engine)
     for id in ("eos", "stop id"):
         assert (replies.final(id).reason, replies.final(id).stop_id) == ("stop", end)
-        assert replies.tokens(id) == said[:place]
-    assert replies.tokens("ignored") == said
+        assert replies.tokens(id) == output[:place]
+    assert replies.tokens("ignored") == output
     assert replies.final("ignored").stop_id is None
     assert len(replies.tokens("later")) > place and end not in replies.tokens("later")[: place + 1]
 
 
-def test_the_context_cuts_the_answer_and_refuses_a_full_prompt(built: Any) -> None:
-    engine, replies = b.generation(built)
+def test_the_context_limits_the_output_and_refuses_a_full_prompt(built: Any) -> None:
+    engine, replies = b.decoder(built)
     engine.add(b.PEER, b.generate("cut", prompt_of(1, b.CONTEXT - 3), max_tokens=100))
     engine.add(b.PEER, b.generate("full", prompt_of(1, b.CONTEXT), max_tokens=1))
     b.run(engine)
@@ -198,17 +197,17 @@ def test_the_context_cuts_the_answer_and_refuses_a_full_prompt(built: Any) -> No
         b.generate("x", [1], max_tokens=-1),
     ],
 )
-def test_what_cannot_run_is_refused(message: wire.Generate) -> None:
-    engine, replies = b.generation(NETWORKS["rnn"])
+def test_invalid_requests_are_refused(message: wire.Generate) -> None:
+    engine, replies = b.decoder(NETWORKS["rnn"])
     engine.add(b.PEER, message)
     assert replies.final("x").code == "invalid_request"
     assert not engine.busy
 
 
-def test_deadlines_hold_in_the_queue_and_in_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deadlines_hold_while_waiting_and_while_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(generation, "time", SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic))
-    engine, replies = b.generation(NETWORKS["lstm"], slots=1)
+    monkeypatch.setattr(requests, "time", SimpleNamespace(time=lambda: now[0]))
+    engine, replies = b.decoder(NETWORKS["lstm"], slots=1)
     engine.add(b.PEER, b.generate("runs", [1, 2], max_tokens=40, deadline=1005.0))
     engine.add(b.PEER, b.generate("waits", [1, 2], max_tokens=40, deadline=1003.0))
     engine.add(b.PEER, b.generate("after", [1, 2], max_tokens=2))
@@ -227,11 +226,11 @@ def test_deadlines_hold_in_the_queue_and_in_decoding(monkeypatch: pytest.MonkeyP
     assert replies.final("after").reason == "length"
 
 
-# --- faults -----------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------
 
 
 class Faulty:
-    """A network that breaks on one token id, or answers no number there."""
+    """A network that raises on one token id, or returns NaN for its row."""
 
     def __init__(self, inner: Any, id: int, kind: str) -> None:
         self.inner, self.id, self.kind = inner, id, kind
@@ -247,10 +246,10 @@ class Faulty:
 
 @pytest.mark.parametrize(("kind", "code"), [("raises", "engine_failed"), ("nan", "not_finite")])
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "top_p": 0.5}], ids=["greedy", "random"])
-def test_a_fault_ends_the_sequence_concerned_alone(kind: str, code: str, options: dict[str, Any]) -> None:
+def test_an_error_fails_only_the_sequence_that_caused_it(kind: str, code: str, options: dict[str, Any]) -> None:
     built = NETWORKS["gru"]
     bad = next(i for i in range(b.VOCABULARY) if i not in greedy(built, [1, 2, 3], 6))
-    engine, replies = b.generation(Faulty(built, bad, kind), slots=4, prefill=4)
+    engine, replies = b.decoder(Faulty(built, bad, kind), slots=4, prefill=4)
     engine.add(b.PEER, b.generate("good", [1, 2, 3], max_tokens=6))
     with torch.inference_mode():
         engine.step()
@@ -263,16 +262,16 @@ def test_a_fault_ends_the_sequence_concerned_alone(kind: str, code: str, options
 
 
 @pytest.mark.parametrize("by", ["end", "abort"])
-def test_a_slot_that_cannot_be_moved_ends_all_and_leaks_none(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the first leaves, the last is to move into its slot; that breaks."""
-    engine, replies = b.generation(NETWORKS["lstm"], slots=3)
+def test_a_failed_copy_of_a_slot_fails_all_and_leaks_no_slot(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the first sequence leaves, copying the last one into its slot raises."""
+    engine, replies = b.decoder(NETWORKS["lstm"], slots=3)
     for id, count in (("first", 2 if by == "end" else 9), ("second", 9), ("last", 9), ("waits", 9)):
         engine.add(b.PEER, b.generate(id, [1, 2], max_tokens=count))
 
-    def breaks(source: int, target: int) -> None:
+    def fail(source: int, target: int) -> None:
         raise RuntimeError("boom at /secret/path")
 
-    monkeypatch.setattr(engine.runner, "copy", breaks)
+    monkeypatch.setattr(engine.runner, "copy", fail)
     with torch.inference_mode():
         engine.step()
         if by == "abort":
@@ -292,19 +291,36 @@ def test_a_slot_that_cannot_be_moved_ends_all_and_leaks_none(by: str, monkeypatc
     ]
 
 
-def test_an_end_that_broke_off_leaves_no_slot_behind() -> None:
-    """A fault of our own between the last word and the slot's return; the host then fails all that is open."""
-    engine, replies = b.generation(NETWORKS["rnn"], slots=1)
+def test_a_failed_copy_of_a_slot_while_a_peer_is_dropped_fails_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sequences of the peer that is gone leave; the first copy raises, which fails everything else."""
+    engine, replies = b.decoder(NETWORKS["rnn"], slots=4)
+    for id, peer in (("first", b"gone"), ("second", b"gone"), ("third", b.PEER), ("fourth", b.PEER)):
+        engine.add(peer, b.generate(id, [1], max_tokens=9))
+    with torch.inference_mode():
+        engine.step()
 
-    def breaks(peer: bytes, message: wire.FromEngine) -> None:
+    def fail(source: int, target: int) -> None:
+        raise RuntimeError("the state is broken")
+
+    monkeypatch.setattr(engine.runner, "copy", fail)
+    engine.forget({b"gone"}.__contains__)
+    assert [replies.final(id).code for id in ("third", "fourth")] == ["engine_failed"] * 2
+    assert not engine.busy and engine.running == engine.waiting == 0
+
+
+def test_a_slot_whose_sequence_could_not_end_is_freed_by_fail_all() -> None:
+    """An error between the final message and the return of the slot; the host then fails all open requests."""
+    engine, replies = b.decoder(NETWORKS["rnn"], slots=1)
+
+    def fail(peer: bytes, message: wire.FromEngine) -> None:
         raise MemoryError
 
-    engine.reply = breaks
+    engine.reply = fail
     engine.add(b.PEER, b.generate("x", [1], max_tokens=1))
     with torch.inference_mode(), pytest.raises(MemoryError):
         engine.abort(b.PEER, "x")
     engine.reply = replies
-    engine.fail_all("engine_failed", "a fault")
+    engine.fail_all("engine_failed", "an error")
     assert engine.running == engine.waiting == 0
     engine.add(b.PEER, b.generate("y", [1], max_tokens=2))
     b.run(engine)
@@ -312,23 +328,23 @@ def test_an_end_that_broke_off_leaves_no_slot_behind() -> None:
 
 
 def test_the_log_names_the_request(caplog: pytest.LogCaptureFixture) -> None:
-    """Its end, and each request of a step that broke."""
+    """Its end, and each failure of a step that raised."""
     bad = next(i for i in range(b.VOCABULARY) if i not in greedy(NETWORKS["gru"], [1, 2, 3], 6))
-    engine, _ = b.generation(Faulty(NETWORKS["gru"], bad, "raises"), slots=4)
+    engine, _ = b.decoder(Faulty(NETWORKS["gru"], bad, "raises"), slots=4)
     caplog.handler.addFilter(telemetry._Subject())
     with caplog.at_level("INFO"):
         for id, prompt in (("good", [1, 2, 3]), ("bad", [bad]), ("empty", [])):
             message = b.generate(id, prompt, max_tokens=2)
             engine.add(b.PEER, msgspec.structs.replace(message, request_id=f"req-{id}"))
             b.run(engine)
-    said = {r.request_id: (r.levelname, r.message) for r in caplog.records if r.request_id}  # type: ignore[attr-defined]
-    assert said["req-good"][0] == "INFO" and said["req-good"][1].startswith("length after 2 tokens")
-    assert said["req-bad"][0] == "WARNING" and said["req-bad"][1].startswith("engine_failed")
-    assert said["req-empty"][1].startswith("invalid_request")
+    lines = {r.request_id: (r.levelname, r.message) for r in caplog.records if r.request_id}  # type: ignore[attr-defined]
+    assert lines["req-good"][0] == "INFO" and lines["req-good"][1].startswith("length after 2 tokens")
+    assert lines["req-bad"][0] == "WARNING" and lines["req-bad"][1].startswith("engine_failed")
+    assert lines["req-empty"][1].startswith("invalid_request")
 
 
-def test_the_same_id_twice_is_refused_and_the_first_goes_on() -> None:
-    engine, replies = b.generation(NETWORKS["rnn"])
+def test_a_second_request_with_an_open_id_is_refused() -> None:
+    engine, replies = b.decoder(NETWORKS["rnn"])
     engine.add(b.PEER, b.generate("x", [1], max_tokens=2))
     engine.add(b.PEER, b.generate("x", [1], max_tokens=2))
     assert replies.all.pop("x")[0].code == "invalid_request"
@@ -336,8 +352,8 @@ def test_the_same_id_twice_is_refused_and_the_first_goes_on() -> None:
     assert replies.final("x").reason == "length"
 
 
-def test_peers_that_are_gone_are_forgotten() -> None:
-    engine, replies = b.generation(NETWORKS["rnn"], slots=1)
+def test_requests_of_peers_that_are_gone_are_dropped() -> None:
+    engine, replies = b.decoder(NETWORKS["rnn"], slots=1)
     engine.add(b"gone", b.generate("x", [1], max_tokens=9))
     engine.add(b"gone", b.generate("y", [1], max_tokens=9))
     engine.add(b.PEER, b.generate("z", [1], max_tokens=2))
@@ -352,7 +368,7 @@ def test_peers_that_are_gone_are_forgotten() -> None:
 @pytest.mark.parametrize("name", b.ARCHITECTURES)
 def test_bfloat16_generates_and_reports(name: str) -> None:
     built = b.network(b.config(name)).to(torch.bfloat16)
-    engine, replies = b.generation(built)
+    engine, replies = b.decoder(built)
     for i in range(6):
         engine.add(
             b.PEER, b.generate(str(i), prompt_of(i, 3 + i), max_tokens=5, temperature=i / 4, top_p=0.9, logprobs=1)

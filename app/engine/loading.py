@@ -1,0 +1,121 @@
+"""Which versions are loaded: loads and unloads them within the memory limit."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+from collections.abc import Callable
+
+import torch
+
+from app.engine.loader import LoadedNetwork, Loader, Outcome
+from app.engine.memory import Memory
+from app.engine.reply import Counters, Reply, describe
+from app.engine.version import LoadedVersion
+from app.errors import OstinatoError
+from app.wire import engine as wire
+
+logger = logging.getLogger(__name__)
+
+
+class Loading:
+    """The loaded `versions` by digest, and those that are being loaded or wait to be unloaded.
+
+    `assemble` puts a loaded network to work. `retire` is called with each version that is unloaded, which must be
+    dropped everywhere: its memory is free only when nothing refers to it.
+    """
+
+    def __init__(
+        self, loader: Loader, memory: Memory, assemble: Callable[[LoadedNetwork], LoadedVersion],
+        retire: Callable[[LoadedVersion], None], reply: Reply, counters: Counters,
+    ) -> None:  # fmt: skip
+        self.loader, self.memory, self.reply, self.counters = loader, memory, reply, counters
+        self.versions: dict[str, LoadedVersion] = {}
+        self._assemble, self._retire = assemble, retire
+        self._askers: dict[str, list[bytes]] = {}  # digest being loaded -> peers that wait for it
+        self._leaving: set[str] = set()  # unloaded as soon as they are idle
+
+    def load(self, peer: bytes, message: wire.Load) -> None:
+        """Answer with Loaded at once if the version is loaded; else start to load it, unless memory is short."""
+        if message.digest in self.versions:
+            self.reply(peer, wire.Loaded(message.digest, 0.0))
+        elif message.digest in self._askers:
+            self._askers[message.digest].append(peer)
+        else:
+            try:
+                for digest in self.memory.reserve(message, self._idle):
+                    self._unload(digest)
+            except OstinatoError as error:
+                logger.warning("%s: %s (%s)", message.name, error.message, ", ".join(self.memory.names))
+                self.reply(peer, wire.LoadFailed(message.digest, error.code, error.message))
+                return
+            self._askers[message.digest] = [peer]
+            self.loader.submit(message)
+
+    def collect(self) -> None:
+        """Take over what the loader has loaded, and answer the peers that asked for it."""
+        for outcome in self.loader.collect():
+            peers = self._askers.pop(outcome.message.digest, [])
+            answer = self._conclude(outcome)
+            for peer in peers:
+                self.reply(peer, answer)
+        self.unload_idle()  # a version may have been given up while it was loading
+
+    def _conclude(self, outcome: Outcome) -> wire.Loaded | wire.LoadFailed:
+        result, digest = outcome.result, outcome.message.digest
+        if isinstance(result, LoadedNetwork):
+            try:
+                self.versions[digest] = self._assemble(result)
+            except Exception as error:
+                logger.exception("%s cannot be served", outcome.message.name)
+                self.memory.release(digest)
+                return wire.LoadFailed(digest, *describe(error))
+            self.memory.loaded(digest, result.nbytes)
+            self.counters.add("loads")
+            self.counters.add("load_seconds", outcome.seconds)
+            logger.info("loaded %s in %.2f s", outcome.message.name, outcome.seconds)
+            return wire.Loaded(digest, outcome.seconds)
+        assert isinstance(result, OstinatoError)
+        self.memory.release(digest)
+        self.counters.add("load_failures")
+        logger.warning("%s could not be loaded: %s", outcome.message.name, result.message)
+        return wire.LoadFailed(digest, result.code, result.message)
+
+    def unload(self, digest: str) -> None:
+        """Unload a version as soon as it is loaded and none of its requests is open."""
+        self._leaving.add(digest)
+        self.unload_idle()
+
+    def unload_idle(self) -> None:
+        """Unload the versions that were asked to leave and are idle now."""
+        if not self._leaving:
+            return
+        for digest in [d for d in self._leaving if d not in self._askers and (d not in self.versions or self._idle(d))]:
+            self._leaving.discard(digest)
+            self._unload(digest)
+
+    def _idle(self, digest: str) -> bool:
+        return digest in self.versions and not self.versions[digest].busy
+
+    def _unload(self, digest: str) -> None:
+        version = self.versions.pop(digest, None)
+        if version is None:
+            return
+        self._retire(version)
+        self.memory.release(digest)
+        self.counters.add("unloads")
+        logger.info("unloaded %s", version.loaded.name)
+        del version  # the last reference, so that the collection below frees its weights
+        _release_memory()
+
+
+def _release_memory() -> None:
+    """Return freed memory to the device and to the operating system."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory for later allocations
+    except (OSError, AttributeError):
+        logger.debug("this C library has no malloc_trim")

@@ -1,0 +1,101 @@
+"""The open requests of one scorer or decoder: lookup by peer and id, deadlines, and failures. Imports no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from app.engine.reply import Counters, Reply, fail
+from app.wire.engine import Embed, Generate, Score
+
+INVALID, TOO_LONG = "invalid_request", "context_length_exceeded"
+NEVER = float("inf")
+
+
+class OpenRequest(Protocol):
+    """What the bookkeeping needs of a request. `closed`: its final message is sent, or nobody waits for one."""
+
+    peer: bytes
+    id: str
+    request_id: str
+    deadline: float | None  # seconds since the epoch
+    closed: bool
+
+
+R = TypeVar("R", bound=OpenRequest)
+
+
+class OpenRequests(Generic[R]):
+    """The requests that still owe their final message.
+
+    A request that is closed here may still hold rows in a queue, or a slot. The methods that close requests return
+    them, or are called with one, so that the owner frees these afterwards, for all of them at once.
+    """
+
+    def __init__(self, reply: Reply, counters: Counters) -> None:
+        self.reply, self.counters = reply, counters
+        self._requests: dict[tuple[bytes, str], R] = {}
+        self._next_deadline = NEVER  # a lower bound: a request that closes does not raise it
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def values(self) -> list[R]:
+        """A copy, safe to take in another thread."""
+        return list(self._requests.values())
+
+    def get(self, peer: bytes, id: str) -> R | None:
+        return self._requests.get((peer, id))
+
+    def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
+        """Fail a message that has a problem (code, text) or the id of an open request; returns whether it did."""
+        if problem is None and (peer, message.id) in self._requests:
+            problem = INVALID, "a request with this id is already open"
+        if problem is None:
+            return False
+        fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
+        return True
+
+    def add(self, request: R) -> None:
+        self._requests[request.peer, request.id] = request
+        if request.deadline is not None:
+            self._next_deadline = min(self._next_deadline, request.deadline)
+
+    def close(self, request: R) -> None:
+        """Take out a request; the caller sends its final message."""
+        request.closed = True
+        del self._requests[request.peer, request.id]
+
+    def fail(self, request: R, code: str, message: str) -> None:
+        """Close a request with Failed as its final message."""
+        self.close(request)
+        fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)
+
+    def expire(self) -> list[R]:
+        """Fail the requests whose deadline has passed. Scans the open requests only when one may have passed."""
+        now = time.time()
+        if now < self._next_deadline:
+            return []
+        late = [r for r in self._requests.values() if r.deadline is not None and r.deadline <= now]
+        for request in late:
+            self.fail(request, "deadline_exceeded", "the deadline passed before the answer was complete")
+        deadlines = (r.deadline for r in self._requests.values() if r.deadline is not None)
+        self._next_deadline = min(deadlines, default=NEVER)
+        return late
+
+    def forget(self, gone: Callable[[bytes], bool]) -> list[R]:
+        """Close the requests of peers that are gone, without a message."""
+        orphans = [r for r in self._requests.values() if gone(r.peer)]
+        for request in orphans:
+            self.close(request)
+            self.counters.add("aborted")
+        return orphans
+
+    def fail_all(self, code: str, message: str) -> None:
+        """Fail every open request. All are closed before the first message, so a failing send leaves none open."""
+        requests, self._requests = self._requests, {}
+        for request in requests.values():
+            request.closed = True
+        for request in requests.values():
+            fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)

@@ -1,0 +1,247 @@
+"""Scores and vectors for whole sequences: the waiting requests of one loaded version, in batches.
+
+One message may hold several sequences. It is answered once, with the results in the order of the sequences.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from app import telemetry
+from app.engine.batcher import Batcher
+from app.engine.reply import Counters, Reply, describe
+from app.engine.requests import INVALID, TOO_LONG, OpenRequests
+from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
+from models.config import ModelConfig
+
+logger = logging.getLogger(__name__)
+
+Row = list[int] | FeatureSequence  # token ids, or numeric steps
+Network = Callable[[Sequence[Row]], Tensor]  # rows of one batch -> scores_BC
+
+
+@dataclass(slots=True, eq=False)
+class ScoringRequest:
+    """A message under way. `results` fills up row by row; `remaining` counts the rows without one."""
+
+    peer: bytes
+    id: str
+    deadline: float | None
+    arrived: float
+    results: list[list[float]]
+    remaining: int
+    request_id: str  # of the HTTP request, for the log
+    started: float = 0.0  # when its first row came into a batch (monotonic)
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoringItem:
+    """One row of a request."""
+
+    request: ScoringRequest
+    index: int
+    row: Row = field(repr=False)
+
+
+class Scorer:
+    """Answers each request with exactly one Scored or Failed, or Finished if it is aborted.
+
+    `step` runs one batch. The host calls its three parts instead: `take`, `attempt` (in any thread) and `finish`.
+    """
+
+    def __init__(
+        self, network: Network, config: ModelConfig, batcher: Batcher[ScoringItem], reply: Reply, counters: Counters
+    ) -> None:
+        self.network, self.config, self.batcher = network, config, batcher
+        self.reply, self.counters = reply, counters
+        self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
+        self._stale = False  # whether the batcher may hold rows of closed requests
+
+    @property
+    def running(self) -> int:
+        """Requests with a row that is or was in a batch. Safe to call from another thread, like `waiting`."""
+        return sum(request.started > 0 for request in self.open.values())
+
+    @property
+    def waiting(self) -> int:
+        return len(self.open) - self.running
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is open."""
+        return len(self.open) > 0
+
+    @property
+    def queued(self) -> bool:
+        """Whether a row waits for a batch."""
+        self._discard_stale()
+        return len(self.batcher) > 0
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    def add(self, peer: bytes, message: Score | Embed) -> None:
+        rows: Sequence[Row] = message.features or message.sequences
+        if self.open.refuse(peer, message, _problem(rows, self.config)):
+            return
+        request = ScoringRequest(
+            peer, message.id, message.deadline, time.monotonic(), [[]] * len(rows), len(rows), message.request_id
+        )
+        self.open.add(request)
+        for index, row in enumerate(rows):
+            self.batcher.add(steps_of(row), ScoringItem(request, index, row))
+
+    def abort(self, peer: bytes, id: str) -> bool:
+        """Close a request with Finished; returns whether it was open here."""
+        request = self.open.get(peer, id)
+        if request is None:
+            return False
+        self.open.close(request)
+        self._stale = True
+        self.counters.add("aborted")
+        self.counters.add("finished_abort")
+        self.reply(peer, Finished(id, "abort", _timing(request)))
+        return True
+
+    def forget(self, gone: Callable[[bytes], bool]) -> None:
+        """Drop the requests of peers that are gone."""
+        self.open.forget(gone)
+        self._stale = True
+
+    def fail_all(self, code: str, message: str) -> None:
+        self._stale = True
+        self.open.fail_all(code, message)
+
+    def _discard_stale(self) -> None:
+        """Drop the rows of closed requests from the batcher.
+
+        This visits every waiting row, so it is done once for all requests that closed since the last look: when a
+        peer with thousands of requests is gone, or their common deadline passes, they are all dropped in one pass.
+        """
+        if self._stale:
+            self.batcher.discard(lambda item: item.request.closed)
+            self._stale = False
+
+    # --- batches ------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Run one batch; returns False if no row waits."""
+        batch = self.take()
+        if batch:
+            self.finish(batch, self.attempt(batch))
+        return bool(batch)
+
+    def take(self) -> list[ScoringItem]:
+        """The next batch, shortest rows first, for `attempt` and `finish`; empty if no row waits."""
+        if self.open.expire():
+            self._stale = True
+        self._discard_stale()
+        batch, now = self.batcher.next_batch(), time.monotonic()
+        for item in batch:
+            item.request.started = item.request.started or now
+        return batch
+
+    def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
+        """The scores of each row, or the error. Changes no state, so that any thread may call it."""
+        try:
+            scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
+            return scores
+        except Exception as error:
+            return error
+
+    def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
+        """Hand out what `attempt` returned, and answer the requests that are complete."""
+        if isinstance(outcome, Exception):
+            self._isolate(batch, outcome)
+            return
+        self._count(batch)
+        for item, result in zip(batch, outcome, strict=True):
+            self._accept(item, result)
+
+    def _isolate(self, batch: Sequence[ScoringItem], error: Exception) -> None:
+        """A row of this batch broke the call: run each row by itself, so that only its own request fails."""
+        if len(batch) > 1:
+            for item in batch:
+                if not item.request.closed:
+                    self.finish([item], self.attempt([item]))
+            return
+        request = batch[0].request
+        with telemetry.about(request.request_id):
+            logger.error("a scoring batch failed: %s: %s", type(error).__name__, error, exc_info=error)
+        if not request.closed:
+            self._fail(request, *describe(error))
+
+    def _accept(self, item: ScoringItem, result: list[float]) -> None:
+        request = item.request
+        if request.closed:  # aborted, expired or failed while the batch ran
+            return
+        if not all(map(math.isfinite, result)):
+            self._fail(request, "not_finite", "the network's output for this request is not finite (NaN or infinity)")
+            return
+        request.results[item.index] = result
+        request.remaining -= 1
+        if not request.remaining:
+            self._complete(request)
+
+    def _complete(self, request: ScoringRequest) -> None:
+        self.open.close(request)
+        self.counters.add("classified")
+        timing = _timing(request)
+        if logger.isEnabledFor(logging.DEBUG):  # thousands of requests a second: one line each only when debugging
+            with telemetry.about(request.request_id):
+                logger.debug("%d sequences in %.1f ms", len(request.results), timing.inference_ms)
+        self.reply(request.peer, Scored(request.id, request.results, timing))
+
+    def _fail(self, request: ScoringRequest, code: str, message: str) -> None:
+        self._stale = True
+        self.open.fail(request, code, message)
+
+    def _count(self, batch: Sequence[ScoringItem]) -> None:
+        lengths = [steps_of(item.row) for item in batch]
+        self.counters.add("batches")
+        self.counters.add("batch_sequences", len(batch))
+        self.counters.add("batch_tokens", sum(lengths))
+        self.counters.add("prompt_tokens", sum(lengths))
+        self.counters.observe("iteration_tokens", sum(lengths))
+        self.counters.add("padded_tokens", len(batch) * max(lengths))
+
+
+def steps_of(row: Row) -> int:
+    return len(row) if isinstance(row, list) else row.steps
+
+
+def _timing(request: ScoringRequest) -> Timing:
+    now = time.monotonic()
+    started = request.started or now
+    return Timing(1000 * (started - request.arrived), 1000 * (now - started))
+
+
+def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
+    """Why a request cannot run, as a code and a message; None if it can."""
+    if not rows:
+        return INVALID, "the request holds no sequence; one or more are needed"
+    for number, row in enumerate(rows):
+        length = steps_of(row)
+        if isinstance(row, list) != (config.input == "tokens"):
+            return INVALID, f"this version takes {config.input}"
+        if length < 1:
+            return INVALID, f"sequence {number} is empty; it needs one step or more"
+        if length > config.context_length:
+            return TOO_LONG, f"sequence {number} has {length} steps; this version takes {config.context_length} at most"
+        if text := _content_problem(row, config):
+            return INVALID, f"sequence {number} {text}"
+    return None
+
+
+def _content_problem(row: Row, config: ModelConfig) -> str | None:
+    if isinstance(row, list):
+        inside = min(row) >= 0 and max(row) < config.vocab_size
+        return None if inside else f"holds a token id outside 0 to {config.vocab_size - 1}"
+    fits = row.features == config.features and len(row.data) == 4 * row.steps * row.features
+    return None if fits else f"must have {config.features} float32 values a step"

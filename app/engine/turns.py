@@ -1,0 +1,105 @@
+"""Which parts have work, and whose turn it is. Imports no torch.
+
+Both structures hold the parts that have work and look at no other, so idle versions cost a step nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Busy(Protocol):
+    """Something with open requests."""
+
+    @property
+    def busy(self) -> bool: ...
+
+
+class Queued(Protocol):
+    """Something with rows that wait for a batch."""
+
+    @property
+    def queued(self) -> bool: ...
+
+
+B = TypeVar("B", bound=Busy)
+Q = TypeVar("Q", bound=Queued)
+
+
+class Active(Generic[B]):
+    """The parts with open requests, in the order in which they got the first. Call `add` after each new request.
+
+    A part is dropped when it is found idle, so each request is paid for once.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[B, None] = {}
+
+    def add(self, part: B) -> None:
+        self._parts[part] = None
+
+    def discard(self, part: B) -> None:
+        self._parts.pop(part, None)
+
+    def __iter__(self) -> Iterator[B]:
+        for part in list(self._parts):
+            if part.busy:
+                yield part
+            else:
+                self._parts.pop(part, None)
+
+    def __bool__(self) -> bool:
+        while self._parts:
+            first = next(iter(self._parts))
+            if first.busy:
+                return True
+            del self._parts[first]
+        return False
+
+
+class Turns(Generic[Q]):
+    """Gives turns to the parts with queued rows: the part whose last turn is longest ago is next.
+
+    While a part waits, each other part has at most one turn, so no version starves another. Call `add` after each new
+    request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by arrival. A part
+    whose queue has become empty is dropped when it reaches the top.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Q]] = []
+        self._in_heap: set[Q] = set()
+        self._last_turn: dict[Q, int] = {}  # of every part that ever had one, until `discard`
+        self._turn = 0
+        self._arrivals = itertools.count()  # unique, so that parts are never compared
+
+    def add(self, part: Q) -> None:
+        if part not in self._in_heap:
+            self._in_heap.add(part)
+            heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))
+
+    def discard(self, part: Q) -> None:
+        """Forget a part that will not come back. Takes time linear in the parts with work."""
+        self._last_turn.pop(part, None)
+        if part in self._in_heap:
+            self._in_heap.remove(part)
+            self._heap = [entry for entry in self._heap if entry[2] is not part]
+            heapq.heapify(self._heap)
+
+    def __bool__(self) -> bool:
+        """Whether a part has queued rows."""
+        while self._heap and not self._heap[0][2].queued:
+            self._in_heap.remove(heapq.heappop(self._heap)[2])
+        return bool(self._heap)
+
+    def take(self) -> Q | None:
+        """The part whose turn it is, if any has queued rows. It goes behind all others."""
+        if not self:
+            return None
+        self._turn += 1
+        part = self._heap[0][2]
+        self._last_turn[part] = self._turn
+        heapq.heapreplace(self._heap, (self._turn, next(self._arrivals), part))
+        return part

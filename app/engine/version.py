@@ -1,0 +1,101 @@
+"""A loaded version at work: its scorers or decoder, assembled around its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.engine.batcher import Batcher
+from app.engine.decoder import Decoder
+from app.engine.limits import StepLimits
+from app.engine.loader import LoadedNetwork
+from app.engine.reply import Counters, Reply
+from app.engine.runner import Runner, pad, stack
+from app.engine.scheduler import Scheduler
+from app.engine.scorer import Row, Scorer, ScoringItem
+from app.wire import engine as wire
+
+MAX_BATCH_ROWS = 512
+ENDLESS = 2**31  # the context of a recurrent network, which has no limit of its own
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedVersion:
+    """A loaded version at work. `parts`: the type of a request -> the scorer or decoder that answers it.
+
+    Every version embeds; beyond that it either scores or generates.
+    """
+
+    loaded: LoadedNetwork
+    parts: Mapping[type, Scorer | Decoder]
+
+    @property
+    def decoder(self) -> Decoder | None:
+        part = self.parts.get(wire.Generate)
+        return part if isinstance(part, Decoder) else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is open."""
+        return any(part.busy for part in self.parts.values())
+
+    def status(self) -> wire.VersionStatus:
+        """Safe to call from another thread."""
+        loaded, decoder = self.loaded, self.decoder
+        running, state = (decoder.running, decoder.runner.state) if decoder else (0, None)
+        return wire.VersionStatus(
+            loaded.digest, loaded.name, str(loaded.dtype).removeprefix("torch."), loaded.nbytes,
+            sum(part.running for part in self.parts.values()),
+            sum(part.waiting for part in self.parts.values()),
+            decoder.scheduler.slots.capacity if decoder else 0,
+            state.nbytes if state else 0, running, state.narrow(0, running).nbytes if state else 0,
+        )  # fmt: skip
+
+
+def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: Counters) -> LoadedVersion:
+    """Put a loaded network to work."""
+    config = loaded.config
+
+    def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
+        batcher: Batcher[ScoringItem] = Batcher(limits.max_batch_tokens, 1 if limits.invariant else MAX_BATCH_ROWS)
+        return Scorer(_on_rows(loaded, network), config, batcher, reply, counters)
+
+    parts: dict[type, Scorer | Decoder] = {wire.Embed: scorer(loaded.network.embed)}
+    if config.task == "generation":
+        scheduler = Scheduler(limits.max_slots, limits.prefill_tokens, limits.invariant)
+        runner = Runner(loaded.network, limits.max_slots, loaded.device)
+        parts[wire.Generate] = Decoder(
+            runner, scheduler, config.vocab_size, config.position_limit or ENDLESS, loaded.eos_id, reply, counters
+        )
+    else:
+        parts[wire.Score] = scorer(_head(loaded))
+    return LoadedVersion(loaded, parts)
+
+
+def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
+    """The network's raw outputs; for a regression, the value in the units of its training data."""
+    network, target = loaded.network, loaded.target
+
+    def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:
+        scores_BC: Tensor = network(inputs, lengths_B)
+        return scores_BC if target is None else scores_BC.float() * target.std[0] + target.mean[0]
+
+    return score
+
+
+def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
+    """The network as a function of rows, which must be all tokens or all numeric."""
+
+    def run(rows: Sequence[Row]) -> Tensor:
+        tokens = [row for row in rows if isinstance(row, list)]
+        if tokens:
+            ids_BT, lengths_B = pad(tokens, loaded.device)
+            return network(ids_BT, torch.full((len(rows),), ids_BT.shape[1]) if lengths_B is None else lengths_B)
+        numeric = [row for row in rows if not isinstance(row, list)]
+        x_BTF, steps_B = stack(numeric, loaded.scaling, loaded.device)
+        return network(x_BTF.to(loaded.dtype), steps_B)
+
+    return run

@@ -1,0 +1,36 @@
+"""The text format of conversations, shared by all models that are trained on `messages`.
+
+    role: content⏎        every message except the assistant's
+    assistant: content    an answer, which starts with the space and is followed by the end token
+
+A prompt therefore ends with `assistant:`, and a line break separates an answer from the next message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# The same format as a Jinja chat template, as Hugging Face's `apply_chat_template` reads it.
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(prompt, answer) for each message of the assistant, in order.
+
+    Each prompt holds the text since the previous answer. Messages after the last answer are left out.
+    """
+    pairs = []
+    prompt = ""
+    for message in messages:
+        role, content = message["role"], message["content"]
+        if role == "assistant":
+            pairs.append((f"{prompt}assistant:", f" {content}"))
+            prompt = "\n"
+        else:
+            prompt += f"{role}: {content}\n"
+    return pairs

@@ -1,0 +1,55 @@
+"""One row of training data, checked: its input, its target and its split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRAIN, VALIDATION, TEST, UNASSIGNED = 0, 1, 2, 3
+SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One part of a text for generation.
+
+    The loss is computed over the tokens of `learned` turns; all other turns are context. With `ended`, the end token
+    follows the text.
+    """
+
+    text: str
+    learned: bool
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One checked row. Its input is either `text` (with an optional `pair`), `turns` or `features_TF`.
+
+    `where` is its place in the file, such as 'line 7'; `value` is the target of a regression.
+    """
+
+    where: str
+    text: str = ""
+    pair: str | None = None
+    turns: tuple[Turn, ...] = ()
+    features_TF: NDArray[np.float32] | None = None
+    labels: tuple[str, ...] = ()
+    value: float = 0.0
+    split: int = UNASSIGNED
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts of the input, in order; empty for numeric features."""
+        if self.turns:
+            return tuple(turn.text for turn in self.turns)
+        return (self.text,) if self.pair is None else (self.text, self.pair)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the row has any input to learn from."""
+        if self.turns:
+            return any(turn.text for turn in self.turns if turn.learned)
+        return self.features_TF is not None or bool(self.text.strip())

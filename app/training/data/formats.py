@@ -1,0 +1,26 @@
+"""The reader of each file format that holds records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from app.training.data import csv, json_lines, parquet
+from app.training.data.files import Record, Source
+
+
+@dataclass(frozen=True, slots=True)
+class FormatReader:
+    """How to read a file: `header` returns the names of its columns, `records` its records in order."""
+
+    header: Callable[[Source], list[str]]
+    records: Callable[[Source], Iterator[Record]]
+
+
+_CSV = FormatReader(csv.header, csv.records)
+READERS = {
+    "csv": _CSV,
+    "tsv": _CSV,
+    "jsonl": FormatReader(json_lines.header, json_lines.records),
+    "parquet": FormatReader(parquet.header, parquet.records),
+}

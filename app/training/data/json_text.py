@@ -1,0 +1,31 @@
+"""Explains why a text cannot be parsed as JSON, with the column of the fault."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_MAX_DEPTH = 100  # json.loads itself fails only much deeper, at Python's recursion limit
+_LONG_NUMBER = re.compile(r"\d{4301,}")  # Python converts at most 4300 digits to an integer
+_STRINGS_AND_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[{]|[\]}]')
+
+
+def explain(text: str, error: ValueError | RecursionError) -> tuple[int, str]:
+    """The column (from 1) and the reason why `json.loads` raised `error` for the one-line `text`."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.colno, f"not JSON: {error.msg}"
+    if isinstance(error, RecursionError):
+        return _too_deep_column(text), "nested too deeply"
+    number = _LONG_NUMBER.search(text)
+    digits = 0 if number is None else len(number[0])
+    return (number.start() if number else 0) + 1, f"a number of {digits:,} digits, which is too long to be read"
+
+
+def _too_deep_column(text: str) -> int:
+    """The column of the first bracket that nests deeper than any sensible record."""
+    depth = 0
+    for match in _STRINGS_AND_BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+        if depth > _MAX_DEPTH:
+            return match.start() + 1
+    return 1

@@ -1,0 +1,86 @@
+"""Products with matrices packed once for oneDNN, for inference on x86 processors.
+
+`torch.nn.functional.linear` rearranges the matrix at every call and divides a few rows badly between threads. In
+decoding, with a handful of rows, that is up to half of the time. With many rows, as in classification, it is as fast
+as the products here (measurements are in docs/log.md).
+
+The operators are those that torch.compile emits for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Called
+directly, they need no compiler.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from models.kernels.port import AddedProduct, Product
+
+# (post-operation, its algorithm) as oneDNN names them; its "swish" is SiLU, and "none" is the GELU with erf.
+_POST_OPERATIONS: Mapping[str, tuple[str, str]] = {
+    "none": ("none", ""),
+    "silu": ("swish", ""),
+    "gelu": ("gelu", "none"),
+    "relu": ("relu", ""),
+}
+
+
+def supports(device: torch.device, dtype: torch.dtype) -> bool:
+    if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    # oneDNN has bfloat16 kernels only for processors with the instructions they need.
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> Product:
+    return linear_activation(weight, bias, "none")
+
+
+def linear_add(weight: Tensor, bias: Tensor | None) -> AddedProduct:
+    return _binary(weight, bias, "add")
+
+
+def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
+    packed, bias = _packed(weight), _detached(bias)
+    name, algorithm = _POST_OPERATIONS[activation]
+
+    def product(x: Tensor) -> Tensor:
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, name, [], algorithm)
+        return output
+
+    return product
+
+
+def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
+    # Two products, so that the activation is applied to the first and the gate multiplied to the second while their
+    # tiles are still in the cache; one product for both halves would need a pass over memory for each.
+    gate_weight, value_weight = weight.chunk(2)
+    gate_bias, value_bias = (None, None) if bias is None else bias.chunk(2)
+    gate = linear_activation(gate_weight, gate_bias, activation)
+    times = _binary(value_weight, value_bias, "mul")
+    return lambda x: times(x, gate(x))
+
+
+def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct:
+    """x W' + b, combined with a second operand in the same kernel."""
+    packed, bias = _packed(weight), _detached(bias)
+
+    def product(x: Tensor, other: Tensor) -> Tensor:
+        output: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, packed, bias, operation)
+        return output
+
+    return product
+
+
+def _packed(weight: Tensor) -> Tensor:
+    """The matrix in the blocked layout of oneDNN. None: packed for no particular number of rows."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
+    return packed
+
+
+def _detached(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.detach()

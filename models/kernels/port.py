@@ -1,0 +1,54 @@
+"""The matrix products that layers ask for, and how a layer is given faster ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+Product = Callable[[Tensor], Tensor]  # x (…, in) to (…, out)
+AddedProduct = Callable[[Tensor, Tensor], Tensor]  # x (…, in) and a summand (…, out) to (…, out)
+
+
+class Kernels(Protocol):
+    """Products with fixed matrices on one kind of processor; a module of functions is enough to implement it.
+
+    Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
+    What can be done once for a matrix, such as changing its memory layout, is done in the outer call. Products of
+    other kernels than `reference` are for inference: no gradient flows through them, and they do not follow later
+    changes of the weight. `activation` is "silu", "gelu" (the exact one, with erf) or "relu".
+    """
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether these kernels run with weights of this dtype on this device."""
+        ...
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Product:
+        """x W' + b."""
+        ...
+
+    def linear_add(self, weight: Tensor, bias: Tensor | None) -> AddedProduct:
+        """x W' + b + y."""
+        ...
+
+    def linear_activation(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
+        """f(x W' + b)."""
+        ...
+
+    def linear_gated(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
+        """f(x W1' + b1) * (x W2' + b2), where W1 and b1 are the first halves of W (2 out, in) and b (2 out)."""
+        ...
+
+
+class KernelLayer(nn.Module):
+    """A layer whose matrix products can be replaced by those of other kernels, once, for inference."""
+
+    def bind(self, kernels: Kernels) -> int:
+        """Compute with `kernels` from now on, and drop the parameters that only the replaced products needed.
+
+        Returns the bytes of the weights that are held twice from now on: prepared, and as parameters that other
+        computations still need.
+        """
+        raise NotImplementedError

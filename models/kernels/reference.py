@@ -1,0 +1,42 @@
+"""Products in plain PyTorch: differentiable, for every device. Layers use them unless they are given faster ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.kernels.port import AddedProduct, Product
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+}
+
+
+def supports(device: torch.device, dtype: torch.dtype) -> bool:
+    return True
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> Product:
+    return lambda x: functional.linear(x, weight, bias)
+
+
+def linear_add(weight: Tensor, bias: Tensor | None) -> AddedProduct:
+    return lambda x, summand: functional.linear(x, weight, bias) + summand
+
+
+def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
+    return lambda x: ACTIVATIONS[activation](functional.linear(x, weight, bias))
+
+
+def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
+    def product(x: Tensor) -> Tensor:
+        # One product for both halves: x is read once, and the gradient of x is one product as well.
+        gate, value = functional.linear(x, weight, bias).chunk(2, -1)
+        return ACTIVATIONS[activation](gate) * value
+
+    return product

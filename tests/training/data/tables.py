@@ -1,0 +1,51 @@
+"""Data files for tests, and how to read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.training.data.example import Example
+from app.training.data.files import detect
+from app.training.data.layouts import Layout, find_layout
+from app.training.data.rows import read_examples
+from app.wire.training_options import Columns
+
+ROWS: list[dict[str, Any]] = [
+    {"text": 'She said "yes", twice', "label": "good", "split": "train"},
+    {"text": "two\nlines", "label": "bad", "split": "val"},
+    {"text": "naïve 😀", "label": "good", "split": "test"},
+]
+
+
+def delimited(delimiter: str) -> bytes:
+    """ROWS as CSV."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(ROWS[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(ROWS)
+    return out.getvalue().encode()
+
+
+def parquet() -> bytes:
+    """ROWS as Parquet."""
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), out)
+    return out.getvalue()
+
+
+def read(path: Path, task: str | None = None, **named: str) -> tuple[Layout, list[Example]]:
+    """The layout and all examples of a file; `named` are the columns that the request names."""
+    layout = find_layout(detect(path, path.name), Columns(**named), task)
+    return layout, list(read_examples(layout))
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path

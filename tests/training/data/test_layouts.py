@@ -1,0 +1,61 @@
+"""The names of the columns settle the task and what each column holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.training.failures import BadData
+from tests.training.data.tables import read, write
+
+
+def test_a_requested_column_that_is_missing_is_reported(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "review,label\nx,y\n")
+    with pytest.raises(BadData) as caught:
+        read(path, text="reviews")
+    assert caught.value.param == "columns.text"
+    assert "no column 'reviews'; did you mean 'review'?; its columns are 'review', 'label'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "task", "expected"),
+    [
+        ("text,label,value", {}, None, "classification"),
+        ("text,label,score", {"value": "score"}, None, "regression"),
+        ("text,value", {}, None, "regression"),
+        ("text,other", {}, None, "generation"),
+        ("text,label", {}, "multilabel", "multilabel"),
+        ("text,label", {}, "generation", "generation"),
+    ],
+)
+def test_columns_settle_the_task(
+    header: str, named: dict[str, str], task: str | None, expected: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "a.csv", f"{header}\n{','.join('1' for _ in header.split(','))}\n")
+    assert read(path, task, **named)[0].task == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "task", "expected", "ignored"),
+    [
+        ("text,id", {}, None, "generation", ("id",)),
+        ("text,volume", {}, None, "generation", ("volume",)),
+        ("text,lable", {}, "generation", "generation", ("lable",)),
+        ("text,lable", {"label": "lable"}, None, "classification", ()),
+        ("text,label,values", {}, None, "classification", ("values",)),
+        ("text,label,text_pair", {}, None, "classification", ()),
+        ("text,label,text_pair", {}, "generation", "generation", ("label", "text_pair")),
+        ("features,label,id", {}, None, "classification", ("id",)),
+        ("series,time,value,label", {}, None, "classification", ()),
+        ("series,x,y,label", {"features": "x,"}, None, "classification", ("y",)),
+    ],
+)
+def test_columns_without_a_meaning_are_listed_as_ignored(
+    header: str, named: dict[str, str], task: str | None, expected: str, ignored: tuple[str, ...], tmp_path: Path
+) -> None:
+    row = ",".join("[1]" if name == "features" else "1" for name in header.split(","))
+    path = write(tmp_path, "a.csv", f"{header}\n{row}\n")
+    named = {key: value.rstrip(",") for key, value in named.items()}
+    layout, _ = read(path, task, **named)
+    assert (layout.task, layout.ignored) == (expected, ignored)

@@ -1,0 +1,88 @@
+"""Long tables, one step a row, become one example a series."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.training.data.example import Example
+from app.training.data.files import Record, Source
+from app.training.data.layouts import Layout
+from app.training.data.series import read_examples
+from app.training.failures import BadData
+from tests.training.data.tables import read, write
+
+
+def test_rows_are_gathered_by_series_in_the_order_of_time(tmp_path: Path) -> None:
+    table = "series,time,x,y,label\nb,2,3,30,up\na,1,1,10,down\nb,10,4,40,up\nb,1,2,20,up\n"
+    layout, examples = read(write(tmp_path, "a.csv", table))
+    assert (layout.task, layout.steps) == ("classification", ("x", "y"))
+    steps = {e.labels[0]: e.features_TF.tolist() for e in examples if e.features_TF is not None}
+    assert steps == {"up": [[2.0, 20.0], [3.0, 30.0], [4.0, 40.0]], "down": [[1.0, 10.0]]}
+    with pytest.raises(BadData, match=r"line 3, column 'label': differs from line 2"):
+        read(write(tmp_path, "b.csv", "series,time,x,label\nb,2,3,up\nb,1,1,down\n"))
+
+
+def test_readings_named_value_are_features_of_a_labelled_series(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "series,time,value,label\na,2,20,up\na,1,10,up\n")
+    layout, (example,) = read(path)
+    assert (layout.task, layout.steps) == ("classification", ("value",))
+    assert example.features_TF is not None and example.features_TF.tolist() == [[10.0], [20.0]]
+    layout, (example,) = read(write(tmp_path, "b.csv", "series,x,value\na,1,7\na,2,7\n"))
+    assert (layout.task, layout.steps, example.value) == ("regression", ("x",), 7.0)
+
+
+def test_steps_are_sorted_by_number_or_by_date(tmp_path: Path) -> None:
+    for times in (
+        ("10", "9", "9.5"),
+        ("2026-02-01", "2025-12-31", "2026-01-09"),
+        ("2026-01-01T10:00:00.5", "2025-12-31", "2026-01-01 10:00"),
+        ("2026-02-01", "2026-01", "2026-01-01T00:00:00.000001"),
+        ("2026-01-01T12:30Z", "2026-01-01T13:00+02:00", "20260101T110001Z"),
+    ):
+        rows = "".join(f"a,{time},{n},up\n" for n, time in enumerate(times))
+        _, (example,) = read(write(tmp_path, "a.csv", f"series,time,x,label\n{rows}"))
+        assert example.features_TF is not None and example.features_TF[:, 0].tolist() == [1, 2, 0]
+
+
+def series(count: int, steps: int = 1) -> Iterator[Example]:
+    """The examples of a table with `count` series, one after the other."""
+    source = Source(Path("a.csv"), "a.csv", "csv", gzip=False)
+    layout = Layout(source, "classification", "series", {"series": "series", "label": "label"}, ("x",))
+    rows = ((number, step) for number in range(count) for step in range(steps))
+    return read_examples(
+        layout, (Record("line 2", {"series": f"s{number}", "x": step, "label": "up"}) for number, step in rows)
+    )
+
+
+def seconds_to_yield(count: int) -> float:
+    """Processor time of all examples but the first, before which the table is read."""
+    examples = series(count)
+    next(examples)
+    start = time.thread_time()
+    assert sum(1 for _ in examples) == count - 1
+    return time.thread_time() - start
+
+
+def test_yielding_takes_time_in_proportion_to_the_number_of_series() -> None:
+    """Compares two sizes in one process: 32 times the series take about 32 times as long; 1024 times if quadratic."""
+    small, large = (min(seconds_to_yield(count) for _ in range(3)) for count in (4_000, 128_000))
+    assert large < 96 * small
+
+
+def test_memory_is_released_as_series_are_yielded() -> None:
+    tracemalloc.start()
+    try:
+        examples = series(100, steps=300)
+        next(examples)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(80):
+            next(examples)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after < before / 2
