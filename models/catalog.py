@@ -1,6 +1,6 @@
-"""Which class builds which body: names to import paths, so that nothing is imported before it is used.
+"""The class of every body, by name. Classes are import paths, so that none is imported before it is used.
 
-Knows the standard library alone. A new body is a class and a line here (and a line in `config.CHOICES`).
+Imports no torch. To add a body, write its class, and add a line here and its name to `config.CHOICES`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ BODIES: Mapping[str, str] = {
     "rnn": "models.cells:RNN",
     "lstm": "models.cells:LSTM",
     "gru": "models.cells:GRU",
-    "decoder": "models.transformer:Decoder",
-    "encoder": "models.transformer:Encoder",
+    "decoder": "models.transformer:TransformerDecoder",
+    "encoder": "models.transformer:TransformerEncoder",
 }
 
 
 def body_name(config: ModelConfig) -> str:
-    """A Transformer generates with a decoder, and reads with an encoder; any other architecture is its own body."""
+    """The name of a configuration's body.
+
+    A Transformer has two: a decoder for generation, an encoder for the other tasks. Every other architecture has one
+    body, of the same name.
+    """
     if config.architecture == "transformer":
         return "decoder" if config.task == "generation" else "encoder"
     return config.architecture
 
 
 def body_class(name: str) -> Any:
+    """Import and return the class of the body `name`, a key of `BODIES`."""
     module, _, attribute = BODIES[name].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -1,7 +1,6 @@
-"""The shape of a network, as plain data.
+"""The configuration of a network, as plain data. Imports no torch, so that the API can check configurations.
 
-Knows the standard library alone, so that the API can check a configuration without torch.
-What a name in `architecture` builds is said in `models/catalog.py`.
+`models/catalog.py` maps architectures to classes.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 RECURRENT = ("rnn", "lstm", "gru")
+ARCHITECTURES = (*RECURRENT, "transformer")
 TASKS = ("classification", "multilabel", "regression", "generation")
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "architecture": (*RECURRENT, "transformer"),
+    "architecture": ARCHITECTURES,
     "task": TASKS,
     "input": ("tokens", "features"),
     "nonlinearity": ("tanh", "relu"),
@@ -27,7 +27,7 @@ COUNTS = ("vocab_size", "features", "classes", "input_width", "kv_heads", "inner
 
 
 class ConfigError(ValueError):
-    """A configuration that no network can have; `field` names the place."""
+    """A value that a configuration cannot have; `field` is the name of the field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -38,11 +38,11 @@ class ConfigError(ValueError):
 class ModelConfig:
     """Everything needed to build a network, apart from its weights.
 
-    Sizes are counts; `inner` is the width of the Transformer's MLP (0: chosen from `width` and `activation`);
-    `input_width` is the width of the input vectors of a recurrent network (0: `width`); where it equals `features`,
-    numeric steps are read as they are, without a projection. `kv_heads` 0 means `heads`.
-    `classes` is the number of labels (1 for regression, 0 for generation). `features` is the width of a numeric step.
-    `pad_id` is never read by a network (padding is known by length); it is kept for other programs.
+    `features` is the number of values of a numeric step. `classes` is the number of labels: 1 for regression, 0 for
+    generation. `input_width` is the width of the input vectors of a recurrent network, 0 for `width`; if it equals
+    `features`, numeric steps are read without a projection. `kv_heads` is the number of key-value heads, 0 for `heads`.
+    `inner` is the width of the Transformer's MLP, 0 for a default (see `inner_width`). Networks do not read `pad_id`,
+    because they identify padding by length; it is kept for other programs.
     """
 
     architecture: str
@@ -79,7 +79,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(name, f"{getattr(self, name)!r} is unknown; it can be {', '.join(allowed)}")
+                raise ConfigError(name, f"{getattr(self, name)!r} is unknown; it must be one of {', '.join(allowed)}")
         self._check_numbers()
         self._check_input()
         self._check_task()
@@ -101,79 +101,92 @@ class ModelConfig:
     def _check_input(self) -> None:
         needed = "vocab_size" if self.input == "tokens" else "features"
         if getattr(self, needed) < 1:
-            raise ConfigError(needed, f"must be 1 or more where input is {self.input!r}")
+            raise ConfigError(needed, f"must be 1 or more if input is {self.input!r}")
 
     def _check_task(self) -> None:
         if self.task == "generation":
             if self.input != "tokens":
-                raise ConfigError("input", "generation needs tokens")
+                raise ConfigError("input", "must be tokens for generation")
             if self.bidirectional:
-                raise ConfigError("bidirectional", "generation reads from left to right only")
+                raise ConfigError("bidirectional", "must be false for generation, which reads from left to right only")
             if self.recurrent and self.tie_embeddings and self.vector_width != self.width:
-                raise ConfigError("tie_embeddings", "needs input vectors as wide as the hidden ones (input_width)")
+                raise ConfigError("tie_embeddings", "must be false if input_width differs from width")
         elif self.classes < 1:
             raise ConfigError("classes", f"must be 1 or more for {self.task}")
         elif self.task == "regression" and self.classes != 1:
             raise ConfigError("classes", "must be 1 for regression")
         elif self.pooling == "first" and self.recurrent and not self.bidirectional:
-            raise ConfigError("pooling", "cannot be first: read from left to right, that step knows none of the others")
+            raise ConfigError(
+                "pooling",
+                "cannot be first unless bidirectional: the first step would have read no other",
+            )
 
     def _check_attention(self) -> None:
         if self.vector_width != self.width:
-            raise ConfigError("input_width", f"must be 0 or width ({self.width}) for a Transformer")
+            raise ConfigError("input_width", f"must be 0 or width ({self.width}) for a transformer")
         if self.width % self.heads:
             raise ConfigError("heads", f"must divide width ({self.width})")
         if self.heads % (self.kv_heads or self.heads):
             raise ConfigError("kv_heads", f"must divide heads ({self.heads})")
         if self.positions == "rotary" and (self.width // self.heads) % 2:
-            raise ConfigError("heads", "rotary positions need an even number of values in each head")
+            raise ConfigError("heads", "must leave an even number of values in each head for rotary positions")
         if self.positions == "sinusoidal" and self.width % 2:
             raise ConfigError("width", "must be even for sinusoidal positions")
 
     @property
     def recurrent(self) -> bool:
+        """Whether the body is recurrent (and not a Transformer)."""
         return self.architecture in RECURRENT
 
     @property
     def vector_width(self) -> int:
-        """The width of the vectors that the body reads."""
+        """The width of the vectors that the body reads, (…, vector_width)."""
         return self.input_width or self.width
 
     @property
     def projected(self) -> bool:
-        """Numeric steps go through a projection, unless the body is said to read them as they are."""
+        """Whether numeric steps go through a linear projection before the body reads them."""
         return self.input == "features" and self.input_width != self.features
 
     @property
     def groups(self) -> int:
-        """Key-value heads."""
+        """The number of key-value heads (Ainslie et al. 2023)."""
         return self.kv_heads or self.heads
 
     @property
     def inner_width(self) -> int:
-        """The MLP's width: 4 times `width`, or, with a gate, about as many weights in all (Shazeer 2020)."""
+        """The width of the MLP: `inner`, or by default 4 times `width`.
+
+        A gate adds a third matrix. With `swiglu` the default is therefore 8/3 times `width`, which gives as many
+        weights in all (Shazeer 2020, section 2), rounded up to a multiple of 64.
+        """
         if self.inner:
             return self.inner
         return 4 * self.width if self.activation != "swiglu" else -(-8 * self.width // (3 * 64)) * 64
 
     @property
     def position_limit(self) -> int | None:
-        """How many positions a sequence can have; None: any number (a recurrent network has no places)."""
+        """The largest number of positions of a sequence; None: unlimited, as for every recurrent network."""
         return None if self.recurrent else self.context_length
 
     def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON can hold it; `from_dict` reads it back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read the fields that belong to a network; raise `ConfigError` for one of the wrong type."""
-        known = {f.name: f.type for f in fields(cls)}
+        """Build a configuration from parsed JSON; keys that are not fields are ignored.
+
+        Raises `ConfigError` for a missing field, a value of the wrong type or a value that is not allowed.
+        """
+        types = {f.name: f.type for f in fields(cls)}
         kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
-        chosen = {name: values[name] for name in known if name in values}
+        chosen = {name: values[name] for name in types if name in values}
         for name, value in chosen.items():
-            allowed = kinds[str(known[name])]
+            allowed = kinds[str(types[name])]
+            # In Python a bool is an int; in a configuration it is not.
             if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-                raise ConfigError(name, f"must be of type {known[name]}, not {type(value).__name__}")
+                raise ConfigError(name, f"must be of type {types[name]}, not {type(value).__name__}")
         for name in ("architecture", "task"):
             if name not in chosen:
                 raise ConfigError(name, "is missing")

@@ -1,8 +1,9 @@
-"""What every body of a network promises. Knows torch alone; knows no task, no text and no request.
+"""The contract of a body: input vectors and, where a sequence is continued, a state in; hidden vectors out.
 
-Shape letters, in every tensor name of this project:
+Tensor names end in their shape, one letter for each dimension:
 B batch · T time · D width · F features of a numeric step · V vocabulary · C classes · L layers · S slots · H heads
-· G groups of heads that share keys (key-value heads) · K width of a head
+· G groups of heads that share keys and values (key-value heads) · K width of a head · P positions in a cache
+· N entries of a flat list · 1, 2, 3, 4 (before a letter: that many times the dimension)
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from models.state import State
 
 @dataclass(slots=True)
 class Context:
-    """What a call of a body knows besides its input.
+    """What a call of a body needs besides its input.
 
-    `lengths_B`: how many of each row's T steps are real (int64; None: all); padding is on the right. With a state keep
-    it on the CPU: its numbers then steer the call without waiting for an accelerator.
-    `state`: where each row goes on from, changed in place; row b of the input belongs to slot b of the state
-    (take a `state.narrow(start, rows)` for a range of slots). None: a parallel pass from the beginning.
+    `lengths_B`: how many of the T steps of each row are real (int64; None: all). Padding is on the right. With a state,
+    keep it on the CPU: its values decide what is computed, and reading them from an accelerator would wait for it.
+    `state`: what each row continues from; it is changed in place. Row b of the input belongs to slot b of the state
+    (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
     """
 
     lengths_B: Tensor | None = None
     state: State | None = None
 
     def steps(self, x_BTD: Tensor) -> list[int]:
-        """How many steps of each row are real, as plain numbers."""
+        """How many steps of each row are real, as Python integers."""
         if self.lengths_B is None:
             return [x_BTD.shape[1]] * x_BTD.shape[0]
         steps: list[int] = self.lengths_B.tolist()
@@ -37,13 +38,19 @@ class Context:
 
 
 class Body(Protocol):
-    """Input vectors to hidden vectors. `causal` False: reads both ways, has no state, is for classification only."""
+    """Maps input vectors to hidden vectors.
+
+    A causal body reads from left to right and can continue from a state. Any other reads in both directions, has no
+    state and serves every task but generation.
+    """
 
     width: int  # of the hidden vectors (twice `config.width` for a bidirectional recurrent body)
     causal: bool
 
-    def new_state(self, slots: int) -> State: ...
+    def new_state(self, slots: int) -> State:
+        """A state for `slots` sequences, none of which has begun; TypeError if the body is not causal."""
+        ...
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """hidden_BTD. What stands at padded positions is unspecified, but finite."""
+        """hidden_BTD. Vectors at padding are unspecified, but finite."""
         ...

@@ -87,10 +87,10 @@ class Attention(KernelLayer):
         rows, steps, width = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)
         # Queries and keys are neighbours in qkv, so one rotation serves both.
-        turned_BTHK, values_BTGK = torch.split(qkv_BTHK, [self.heads + self.groups, self.groups], 2)
+        rotated_BTHK, values_BTGK = torch.split(qkv_BTHK, [self.heads + self.groups, self.groups], 2)
         if plan.cosine is not None and plan.sine is not None:
-            turned_BTHK = rotated(turned_BTHK, plan.cosine, plan.sine)
-        queries_BTHK, keys_BTGK = torch.split(turned_BTHK, [self.heads, self.groups], 2)
+            rotated_BTHK = rotated(rotated_BTHK, plan.cosine, plan.sine)
+        queries_BTHK, keys_BTGK = torch.split(rotated_BTHK, [self.heads, self.groups], 2)
         keys_BGPK, values_BGPK = keys_BTGK.transpose(1, 2), values_BTGK.transpose(1, 2)
         if cache is not None and plan.places is not None:
             keys_BGPK = _update(cache[0], keys_BTGK, plan.places)
@@ -116,7 +116,7 @@ def _update(cache_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
 
 
 def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan) -> Tensor:
-    """mixed_BTHK. Computed in the dtype of the cache, which on a CPU is float32 (see `Decoder.new_state`)."""
+    """mixed_BTHK. Computed in the dtype of the cache: on a CPU float32 (see `TransformerDecoder.new_state`)."""
     if plan.spans is not None:
         return _attend_spans(queries_BTHK, keys_BGPK, values_BGPK, plan.spans)
     rows, steps, heads, head_width = queries_BTHK.shape

@@ -1,7 +1,7 @@
-"""The names and shapes of a network's parameters: what a checkpoint's `model.safetensors` holds, and nothing else.
+"""The names and shapes of a network's parameters: exactly what `model.safetensors` of a checkpoint holds.
 
-Knows the standard library alone, so that weights can be checked, counted and converted without torch. Names are
-stable: they are the file format. Matrices are (out, in), as torch has them.
+Imports no torch, so that every program can check, count and convert weights. The names are part of the file format and
+do not change. Matrices are (out, in), as in torch.
 
     input.embedding.weight       (V, I)   I = vector_width: input_width, or width. Tokens
     input.projection.weight, .bias        (I, F), (I). Numeric steps, unless input_width equals features
@@ -17,37 +17,38 @@ stable: they are the file format. Matrices are (out, in), as torch has them.
     pooling.query.weight         (1, W)   W = the body's width. Pooling "attention"
     head.weight, head.bias       (C, W), (C); generation: (V, D) unless tied, (V); the bias with head_bias
 
-`bias` adds a .bias to every matrix of the blocks. Rotary positions turn value k of a head with value k + K/2.
+With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.
 
-Conversion from `torch.nn.TransformerEncoder` (`layers.N.` to `body.blocks.N.`): self_attn.in_proj_weight is
-attention.qkv.weight, self_attn.out_proj attention.out, linear1 mlp.up, linear2 mlp.down, norm1 norm_attention, norm2
-norm_mlp, norm body.norm; norm "layer", bias true, positions as the program has them.
+To convert a `torch.nn.TransformerEncoder`, rename `layers.N.` to `body.blocks.N.`, and within it
+self_attn.in_proj_weight to attention.qkv.weight, self_attn.out_proj to attention.out, linear1 to mlp.up, linear2 to
+mlp.down, norm1 to norm_attention and norm2 to norm_mlp; rename the final norm to body.norm. The configuration has norm
+"layer" and bias true; `positions` depends on the program that the network comes from.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 from models.config import ModelConfig
 
 Shape = tuple[int, ...]
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # matrices of `width` rows in each weight of a recurrent layer
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Every parameter's name and shape."""
-    found: dict[str, Shape] = {}
-    for part in (_input(config), _body(config), _head(config)):
-        found.update(part)
-    return found
+    """The shape of every parameter, by name."""
+    return dict(itertools.chain(_input(config), _body(config), _head(config)))
 
 
 def count(config: ModelConfig) -> int:
+    """The number of parameters: of single numbers, not of tensors."""
     return sum(math.prod(shape) for shape in shapes(config).values())
 
 
 def body_width(config: ModelConfig) -> int:
+    """The width of the body's hidden vectors: twice `width` for a bidirectional recurrent network."""
     return config.width * (2 if config.recurrent and config.bidirectional else 1)
 
 

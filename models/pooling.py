@@ -1,4 +1,4 @@
-"""One vector a sequence, out of one vector a step. Knows lengths and directions; knows no task."""
+"""Pooling: one vector for each sequence from the hidden vectors of its steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from models.config import ModelConfig
 
 
 class Pooling(nn.Module):
-    """`last`, `last_step`, `first`, `mean`, `max` or `attention` over the real steps of each row; an empty row gives
-    something finite.
+    """Pools over the real steps of each row; the result for a row without any is finite but unspecified.
 
-    `last` of a bidirectional recurrent network joins the forward direction's last real step and the backward
-    direction's, which is step 0 (as in torch's `h_n`); `last_step` takes both directions at the last real step (as in
-    `out[:, -1]`). `first` is step 0, where some encoders have a token of their own. `attention` learns one query; its
-    weights sum to 1.
+    `last`: the last real step. For a bidirectional recurrent network, the last step that each direction has read,
+    which is step 0 for the backward direction (as in torch's `h_n`).
+    `last_step`: both directions at the last real step (as in `out[:, -1]`).
+    `first`: step 0, where some encoders have a special token.
+    `mean`, `max`: over the steps, for each dimension.
+    `attention`: a weighted mean; the weights are the softmax of the scores of one learned query.
     """
 
     def __init__(self, config: ModelConfig, width: int) -> None:
@@ -25,6 +26,7 @@ class Pooling(nn.Module):
         self.query = nn.Linear(width, 1, bias=False) if self.kind == "attention" else None
 
     def forward(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        """pooled_BD."""
         lengths_B = lengths_B.to(hidden_BTD.device)
         if self.kind in ("last", "last_step"):
             return self._last(hidden_BTD, lengths_B.clamp(min=1) - 1)
@@ -32,6 +34,7 @@ class Pooling(nn.Module):
             return hidden_BTD[:, 0]
         if self.kind == "mean":
             return mean(hidden_BTD, lengths_B)
+        # At least one step is left in, since the maximum and the softmax of nothing are not finite.
         padding_BT1 = _padding(hidden_BTD, lengths_B.clamp(min=1))
         if self.query is None:
             return hidden_BTD.masked_fill(padding_BT1, float("-inf")).amax(1)
@@ -47,11 +50,12 @@ class Pooling(nn.Module):
 
 
 def mean(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """The mean over each row's real steps; of an empty row: zeros."""
+    """The mean over the real steps of each row, (B, D); zeros for a row without any."""
     lengths_B = lengths_B.to(hidden_BTD.device)
     summed_BD = hidden_BTD.masked_fill(_padding(hidden_BTD, lengths_B), 0.0).sum(1)
     return summed_BD / lengths_B.clamp(min=1)[:, None]
 
 
 def _padding(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+    """padding_BT1: True at steps that are not real."""
     return (torch.arange(hidden_BTD.shape[1], device=lengths_B.device) >= lengths_B[:, None])[:, :, None]

@@ -1,7 +1,9 @@
-"""All that a body remembers between calls, for some slots: written once, for every architecture.
+"""The memory of running sequences, for every architecture: allocation, growth, views, copies and snapshots.
 
-Knows how tensors are kept, grown, moved and taken out. Knows no network: a body only declares its tensors.
-Beyond a slot's position a growing tensor is zero, always: what is masked can then never be a NaN of a former owner.
+A body declares the tensors that each layer needs for one slot. *Fixed* tensors (the vectors of an LSTM) are
+overwritten at every step. *Growing* tensors (keys and values) have one entry for each position. Beyond a slot's
+position, a growing tensor is always zero: attention multiplies masked entries by 0, and 0 times a NaN that a former
+sequence left behind would be NaN.
 """
 
 from __future__ import annotations
@@ -12,32 +14,33 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-POSITIONS = -1  # in a declared shape: the dimension that grows, one entry a position
-FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # allocated before anything asks for more
+POSITIONS = -1  # marks, in a declared shape, the dimension with one entry for each position
+FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # the size of the first allocation
 
 Layers = tuple[tuple[Tensor, ...], ...]
-Shape = tuple[int, ...]  # of one slot's part of a tensor, for example (width,) or (groups, POSITIONS, head width)
+Shape = tuple[int, ...]  # of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width)
 
 
 class StateFull(ValueError):
-    """More positions are asked for than the network can ever hold."""
+    """A sequence needs more positions than the context length of the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One slot's memory, outside of every slot. Growing tensors are cut at `position`."""
+    """A copy of what one slot remembers. Growing tensors are cut at `position`."""
 
     layers: Layers
     position: int
 
     @property
     def nbytes(self) -> int:
+        """Bytes of its tensors."""
         return sum(tensor.nbytes for layer in self.layers for tensor in layer)
 
 
 @dataclass(slots=True)
 class _Storage:
-    """The tensors themselves, shared by a state and every view of it."""
+    """The tensors, shared by a state and all views of it. `rows` slots and `capacity` positions are allocated."""
 
     shapes: tuple[tuple[Shape, ...], ...]
     slots: int
@@ -45,13 +48,17 @@ class _Storage:
     dtype: torch.dtype
     device: torch.device
     positions: list[int]
-    layers: list[tuple[Tensor, ...]]  # empty until something is stored
+    layers: list[tuple[Tensor, ...]]  # tensors (rows, …); an empty tuple for each layer before the first allocation
     rows: int = 0
     capacity: int = 0
     views: dict[tuple[int, int], Layers] = field(default_factory=dict)
 
     def reserve(self, rows: int, positions: int) -> None:
-        """Make room by doubling, so that a token costs constant time on average and memory follows use."""
+        """Allocate at least `rows` slots and `positions` positions; StateFull beyond the limit.
+
+        Sizes are doubled. The total cost of copying is then proportional to the final size, so that a token costs
+        constant time on average, and memory follows use.
+        """
         if rows <= self.rows and positions <= self.capacity:
             return
         if self.limit is not None and positions > self.limit:
@@ -59,16 +66,16 @@ class _Storage:
         self.rows = min(_doubled(self.rows or FIRST_SLOTS, rows), self.slots)
         capacity = _doubled(self.capacity or FIRST_POSITIONS, positions)
         self.capacity = capacity if self.limit is None else min(capacity, self.limit)
-        # Plain tensors, also when called while serving: a view made in inference mode could not be written elsewhere.
+        # Inference mode is switched off: a tensor made in it could not be written to outside of it later.
         with torch.inference_mode(False), torch.no_grad():
             for layer, shapes in enumerate(self.shapes):
                 old = self.layers[layer] or (None,) * len(shapes)
-                # One layer at a time, so that old and new tensors of one layer at most are held at once.
+                # One layer at a time, so that no more than one layer is held twice at once.
                 self.layers[layer] = tuple(self._grown(s, t) for s, t in zip(shapes, old, strict=True))
-        self.views.clear()
+        self.views.clear()  # they are views of the old tensors
 
     def view(self, start: int, slots: int) -> Layers:
-        """The tensors of a range of slots; kept, since a decode step asks for the same range again and again."""
+        """The tensors of a range of slots. Views are cached: decode steps ask for the same range again and again."""
         if (start, slots) not in self.views:
             self.reserve(start + slots, 0)
             with torch.inference_mode(False), torch.no_grad():
@@ -78,6 +85,7 @@ class _Storage:
         return self.views[start, slots]
 
     def _grown(self, shape: Shape, old: Tensor | None) -> Tensor:
+        """A larger tensor that begins with `old` and is zero elsewhere."""
         sizes = [self.capacity if size == POSITIONS else size for size in shape]
         new = torch.zeros([self.rows, *sizes], dtype=self.dtype, device=self.device)
         if old is not None:
@@ -92,10 +100,11 @@ def _doubled(size: int, needed: int) -> int:
 
 
 class State:
-    """The memory of `slots` running sequences; `layers[l]` are layer l's tensors, dimension 0 is the slot.
+    """The memory of `slots` running sequences.
 
-    `positions[b]` is how many steps slot b has seen. A view (`narrow`) shares tensors and positions with its origin.
-    Slots are numbered from 0 within the view. `limit` bounds the positions (None: a recurrent network has no bound).
+    `layers[l]` are the tensors of layer l; their dimension 0 is the slot. `positions[b]` is how many steps slot b has
+    read. `limit` is the largest number of positions (None: unlimited, as for a recurrent network). A view (`narrow`)
+    shares tensors and positions with the state it was taken from, and numbers its slots from 0.
     """
 
     def __init__(self, storage: _Storage, start: int, slots: int) -> None:
@@ -111,7 +120,10 @@ class State:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> State:
-        """Declare the tensors of every layer, for `slots` slots; they are allocated as they are used."""
+        """A state whose layer l has a tensor (slots, *shape) for every shape in `shapes[l]`.
+
+        Nothing is allocated before the first use, and then only for the slots and positions that are used.
+        """
         if slots < 1:
             raise ValueError("a state needs at least one slot")
         declared = tuple(tuple(layer) for layer in shapes)
@@ -120,16 +132,17 @@ class State:
 
     @property
     def layers(self) -> Layers:
-        """Each layer's tensors, narrowed to this view's slots; writing to them writes the state."""
+        """The tensors of each layer, narrowed to the slots of this view; writing to them changes the state."""
         return self._storage.view(self._start, self.slots)
 
     @property
     def positions(self) -> list[int]:
+        """How many steps each slot has read (a copy)."""
         return self._storage.positions[self._start : self._start + self.slots]
 
     @property
     def capacity(self) -> int:
-        """How many positions fit before the tensors have to grow."""
+        """How many positions are allocated for each slot."""
         return self._storage.capacity
 
     @property
@@ -142,55 +155,57 @@ class State:
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated for this view's slots (of slots that were never used: none)."""
+        """Bytes allocated for the slots of this view."""
         rows = max(0, min(self._storage.rows - self._start, self.slots))
         return sum(t.nbytes * rows // t.shape[0] for layer in self._storage.layers for t in layer)
 
     def narrow(self, start: int, rows: int) -> State:
-        """The slots from `start` on, as a view: what is written there is written here."""
+        """A view of `rows` slots from `start` on. Raises IndexError outside of the state."""
         if not 0 <= start <= start + rows <= self.slots:
-            raise IndexError(f"slots {start} to {start + rows} of {self.slots}")
+            raise IndexError(f"slots {start} to {start + rows - 1} are not in a state of {self.slots} slots")
         return State(self._storage, self._start + start, rows)
 
     def reserve(self, positions: int) -> None:
-        """Make room for `positions` steps in each slot; raise `StateFull` beyond the limit."""
+        """Make room for `positions` positions in each slot. Raises `StateFull` beyond the limit."""
         self._storage.reserve(self._start + self.slots, positions)
 
     def advance(self, steps: Sequence[int]) -> None:
-        """Row b has now seen steps[b] more."""
+        """Record that slot b has read steps[b] further steps."""
         for slot, count in enumerate(steps, self._start):
             self._storage.positions[slot] += count
 
     def reset(self, slots: Iterable[int] | None = None) -> None:
-        """Forget what these slots (None: all) remember."""
+        """Empty these slots (None: all)."""
         for slot in range(self.slots) if slots is None else slots:
             self._write(slot, None, 0)
 
     def copy(self, source: int, target: int) -> None:
-        """Make `target` remember what `source` remembers (a fork)."""
+        """Overwrite slot `target` with slot `source` (a fork of its sequence)."""
         if source != target:
             self._write(target, self._read(source), self.positions[source])
 
     def move(self, source: int, target: int) -> None:
-        """Carry a sequence over to another slot; its old slot is empty then."""
+        """Move a sequence to another slot, which is overwritten; its old slot is emptied."""
         if source != target:
             self.copy(source, target)
             self.reset([source])
 
     def snapshot(self, slot: int) -> Snapshot:
+        """A copy of what a slot remembers, which later changes of the state do not affect."""
         layers = tuple(tuple(part.clone() for part in layer) for layer in self._read(slot))
         return Snapshot(layers, self._storage.positions[self._index(slot)])
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
+        """Overwrite a slot with a snapshot, of this slot or another."""
         self._write(slot, snapshot.layers, snapshot.position)
 
     def _index(self, slot: int) -> int:
         if not 0 <= slot < self.slots:
-            raise IndexError(f"slot {slot} of {self.slots}")
+            raise IndexError(f"slot {slot} is not in a state of {self.slots} slots")
         return self._start + slot
 
     def _parts(self, slot: int, start: int, stop: int) -> Layers:
-        """One slot's tensors; of growing ones the positions from `start` to `stop`."""
+        """The tensors of one slot, as views; growing ones cut to the positions from `start` to `stop`."""
         shapes = self._storage.shapes
         return tuple(
             tuple(_cut(tensor[slot], shape, start, stop) for tensor, shape in zip(tensors, layer, strict=True))
@@ -203,7 +218,7 @@ class State:
         return self._parts(index, 0, self._storage.positions[index])
 
     def _write(self, slot: int, layers: Sequence[Sequence[Tensor]] | None, position: int) -> None:
-        """Replace what a slot remembers (None: by nothing), keeping zero what lies beyond its position."""
+        """Overwrite a slot with `layers` (None: empty it), and zero what it held beyond its new position."""
         index, positions = self._index(slot), self._storage.positions
         if layers is not None or index < self._storage.rows:
             self._storage.reserve(index + 1, position)

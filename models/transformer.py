@@ -1,7 +1,4 @@
-"""The Transformer: a decoder, which sees what came before and can go on from a state, and an encoder, which sees all.
-
-Knows vectors in and vectors out, and their positions; knows no tokens and no task.
-"""
+"""The Transformer bodies: a causal decoder, which can continue from a state, and a bidirectional encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from models.state import POSITIONS, State, StateFull
 
 
 class Transformer(nn.Module):
-    """What both have in common: positions, blocks, the last norm."""
+    """The base of both: positions, blocks and the final norm."""
 
     causal: ClassVar[bool]
 
@@ -35,38 +32,39 @@ class Transformer(nn.Module):
         self._angles = Angles(config.width // config.heads if config.positions == "rotary" else config.width)
 
     def new_state(self, slots: int) -> State:
-        raise TypeError("an encoder reads whole sequences only: it has no state")
+        raise TypeError("an encoder has no state: it reads whole sequences only")
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """With a state the pass is for inference: no gradient goes back to what is kept in it."""
+        """hidden_BTD. With a state the call is for inference: no gradient flows back through the state."""
         plan, positions, reach = self._plan(x_BTD, context)
         caches = (None,) * len(self.blocks) if context.state is None else context.state.layers
-        hidden_BTD = self._through(self._placed(x_BTD, positions, reach), plan, caches)
+        hidden_BTD = self._blocks(self._with_positions(x_BTD, positions, reach), plan, caches)
         if context.state is not None:
             context.state.advance(context.steps(x_BTD))
         return hidden_BTD
 
-    def _through(self, x_BTD: Tensor, plan: AttentionPlan, caches: Sequence[Cache | None]) -> Tensor:
+    def _blocks(self, x_BTD: Tensor, plan: AttentionPlan, caches: Sequence[Cache | None]) -> Tensor:
         x_BTD = self.dropout(x_BTD)
         for block, cache in zip(self.blocks, caches, strict=True):
             x_BTD = block(x_BTD, plan, cache)
         return x_BTD if self.norm is None else self.norm(x_BTD)
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
-        """Who may look at whom; the position of each step, (T,), or (B, T) where rows stand apart; the number that all
-        positions are below."""
+        """Which steps attend to which; the position of each step, (T,), or (B, T) where it differs between rows; and a
+        bound that all positions are below."""
         raise NotImplementedError
 
-    def _placed(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Tensor:
+    def _with_positions(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Tensor:
         if self.positions is not None:
-            placed_BTD: Tensor = x_BTD + self.positions(positions)
-            return placed_BTD
+            summed_BTD: Tensor = x_BTD + self.positions(positions)
+            return summed_BTD
         if self.config.positions == "sinusoidal":
             sine, cosine = self._angles.up_to(reach, x_BTD)
             return x_BTD + torch.stack((sine[positions], cosine[positions]), -1).flatten(-2)
         return x_BTD
 
-    def _turns(self, x_BTD: Tensor, positions: Tensor, reach: int) -> tuple[Tensor | None, Tensor | None]:
+    def _rotations(self, x_BTD: Tensor, positions: Tensor, reach: int) -> tuple[Tensor | None, Tensor | None]:
+        """`cosine` and `sine` of an `AttentionPlan`, (…, T, 1, K)."""
         if self.config.positions != "rotary":
             return None, None
         sine, cosine = (table[positions].unsqueeze(-2) for table in self._angles.up_to(reach, x_BTD))
@@ -77,12 +75,13 @@ class Transformer(nn.Module):
             raise StateFull(f"{longest} positions are needed, but the context length is {self.config.context_length}")
 
 
-# A row's own call of attention costs about as much as this many multiplications of a matrix product.
+# A call of attention for one row costs about as much time as this many multiplications within a matrix product
+# (measured on two cores with AVX2, see docs/log.md).
 ROW_COST = 2**16
 
 
-class Encoder(Transformer):
-    """Every step sees every real step of its row."""
+class TransformerEncoder(Transformer):
+    """Every step attends to every real step of its row."""
 
     causal = False
 
@@ -90,41 +89,43 @@ class Encoder(Transformer):
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
+            # Padding costs products of `width` squared multiplications each; without it, every row is a call.
             if padding * self.width**2 > ROW_COST * len(steps):
                 return self._without_padding(x_BTD, steps)
         return super().forward(x_BTD, context)
 
     def _without_padding(self, x_BTD: Tensor, steps: list[int]) -> Tensor:
-        """The rows' real steps one after the other, as one long row; for inference."""
+        """The same for inference, with the real steps of all rows concatenated to a single row of N steps."""
         rows, longest, width = x_BTD.shape
         self._check_length(longest)
+        # Neighbouring rows of equal length share a call of attention.
         spans = [(len(list(same)), count) for count, same in itertools.groupby(steps) if count]
         time_T = torch.arange(longest, device=x_BTD.device)
         real_BT = time_T < torch.tensor(steps, device=x_BTD.device)[:, None]
         place_N = real_BT.flatten().nonzero()[:, 0]
         position_1N = time_T.expand(rows, longest)[real_BT][None]
         x_1ND = x_BTD.reshape(rows * longest, width)[place_N][None]
-        plan = AttentionPlan(None, False, *self._turns(x_1ND, position_1N, longest), spans=spans)
-        placed_1ND = self._placed(x_1ND, position_1N, longest)
-        hidden_1ND = self._through(placed_1ND, plan, (None,) * len(self.blocks))
+        plan = AttentionPlan(None, False, *self._rotations(x_1ND, position_1N, longest), spans=spans)
+        summed_1ND = self._with_positions(x_1ND, position_1N, longest)
+        hidden_1ND = self._blocks(summed_1ND, plan, (None,) * len(self.blocks))
         hidden_BTD = hidden_1ND.new_zeros(rows * longest, width).index_copy_(0, place_N, hidden_1ND[0])
         return hidden_BTD.view(rows, longest, width)
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         if context.state is not None:
-            raise TypeError("an encoder reads whole sequences only: it has no state")
+            raise TypeError("an encoder has no state: it reads whole sequences only")
         steps = x_BTD.shape[1]
         self._check_length(steps)
         time_T = torch.arange(steps, device=x_BTD.device)
         mask = None
         if context.lengths_B is not None:
-            # An empty row looks at its first step of padding: what comes out is finite, and nobody reads it.
+            # An empty row attends to its first step of padding: the softmax over no step would be NaN.
             mask = _bias(time_T < context.lengths_B.to(x_BTD.device).clamp(min=1)[:, None], x_BTD.dtype)[:, None, None]
-        return AttentionPlan(mask, False, *self._turns(x_BTD, time_T, steps)), time_T, steps
+        return AttentionPlan(mask, False, *self._rotations(x_BTD, time_T, steps)), time_T, steps
 
 
-class Decoder(Transformer):
-    """Every step sees itself and what came before it; keys and values are kept in the state."""
+class TransformerDecoder(Transformer):
+    """Every step attends to itself and to earlier steps of its row; keys and values are kept in the state."""
 
     causal = True
 
@@ -132,17 +133,17 @@ class Decoder(Transformer):
         config, weight = self.config, next(self.parameters())
         kept = (config.groups, POSITIONS, config.width // config.heads)
         limit = config.context_length
-        # A CPU attends over bfloat16 keys three to six times slower than over float32 ones, one query at a time.
+        # On a CPU, attention of one query over bfloat16 keys takes three to six times as long as over float32 keys.
         dtype = torch.float32 if weight.device.type == "cpu" else weight.dtype
         return State.new([[kept, kept]] * config.layers, slots, limit=limit, dtype=dtype, device=weight.device)
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         steps = x_BTD.shape[1]
         if context.state is None:
-            # Padding stands on the right, where no real step looks.
+            # Padding is on the right, where a causal mask hides it from all real steps.
             self._check_length(steps)
             time_T = torch.arange(steps, device=x_BTD.device)
-            return AttentionPlan(None, True, *self._turns(x_BTD, time_T, steps)), time_T, steps
+            return AttentionPlan(None, True, *self._rotations(x_BTD, time_T, steps)), time_T, steps
         return self._plan_with(context.state, context.steps(x_BTD), x_BTD)
 
     def _plan_with(self, state: State, counts: list[int], x_BTD: Tensor) -> tuple[AttentionPlan, Tensor, int]:
@@ -152,20 +153,22 @@ class Decoder(Transformer):
         start_B = torch.tensor(starts, device=device)
         positions_BT = start_B[:, None] + torch.arange(steps, device=device)
         seen_BTP = torch.arange(reach, device=device) <= positions_BT[:, :, None]
-        alike = steps == 1 and min(starts) == max(starts)
-        mask = None if alike else _bias(seen_BTP, state.dtype)[:, None]
+        # A single step of rows that are all at the same position sees everything that is read: no mask is needed.
+        equal = steps == 1 and min(starts) == max(starts)
+        mask = None if equal else _bias(seen_BTP, state.dtype)[:, None]
         places = _places(counts, steps, start_B, reach)
-        # Padding may stand beyond the last position there is.
+        # Positions of padding can lie beyond the last one for which there are angles or embeddings.
         positions_BT = positions_BT.clamp(max=reach - 1)
-        return AttentionPlan(mask, False, *self._turns(x_BTD, positions_BT, reach), places), positions_BT, reach
+        return AttentionPlan(mask, False, *self._rotations(x_BTD, positions_BT, reach), places), positions_BT, reach
 
 
 def _bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where one may look, minus infinity elsewhere."""
+    """A mask to add to attention scores: 0 where `seen`, minus infinity elsewhere."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
 def _places(counts: list[int], steps: int, start_B: Tensor, reach: int) -> Places:
+    """Where to store the real steps of a call: row b has counts[b] of them, from position start_B[b] on."""
     device = start_B.device
     if steps == 1 and all(counts):
         return Places(torch.arange(len(counts), device=device), None, start_B, reach)

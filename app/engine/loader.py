@@ -1,6 +1,6 @@
-"""A checkpoint directory to a network, in a thread of its own, so that serving goes on meanwhile.
+"""Loads checkpoint directories into networks, in a thread of its own, while the engine keeps serving.
 
-Nothing is read before every file's hash is checked; safetensors only. Knows no request and no socket.
+The hash of every file is checked before any of them is parsed.
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedNetwork:
-    """A loaded checkpoint. `scaling` normalises numeric input; `target` undoes that of a regression's value."""
+    """A loaded checkpoint, in evaluation mode and without gradients.
+
+    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's values, which is
+    undone in answers. `nbytes` is the size of the weights in every form in which they are held.
+    """
 
     digest: str
     name: str
     config: ModelConfig
     network: Any = field(repr=False)
-    nbytes: int  # of its weights, in every form that is held
+    nbytes: int
     dtype: torch.dtype
     device: torch.device
     eos_id: int | None
@@ -49,42 +53,51 @@ class LoadedNetwork:
 
 
 def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
-    """Raises CheckpointInvalid where the directory is not exactly what the message says, or is no network."""
+    """Load the checkpoint that `message` names, with weights of `dtype` on `device`.
+
+    Raises CheckpointInvalid if the directory differs from the message, or if its files are not a valid checkpoint.
+    """
     directory = Path(message.directory)
     _verify(directory, message)
-    found = checkpoint.read(directory)
-    network = _network(found.config, directory / "model.safetensors")
+    contents = checkpoint.read(directory)
+    network = _network(contents.config, directory / "model.safetensors")
     network.requires_grad_(False).eval().to(device=device, dtype=dtype)
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
     kernels = choice.choose(device, dtype)
-    # Classification runs many rows at once, at which PyTorch's own products are as fast as any (docs/log.md).
+    # Only for decoding: with the many rows of a classification batch, PyTorch's own products are faster (docs/log.md).
     if kernels is not None and isinstance(network, tasks.LanguageModel):
         nbytes += choice.bind(network, kernels)
-    eos_id = Tokenizer.load(directory).eos_id if found.config.task == "generation" else None
-    scaling, target = found.raw_config.get("normalization"), found.raw_config.get("target")
+    eos_id = Tokenizer.load(directory).eos_id if contents.config.task == "generation" else None
+    scaling, target = contents.raw_config.get("normalization"), contents.raw_config.get("target")
     return LoadedNetwork(
-        message.digest, message.name, found.config, network, nbytes, dtype, device, eos_id,
+        message.digest, message.name, contents.config, network, nbytes, dtype, device, eos_id,
         Scaling(scaling["mean"], scaling["std"]) if scaling else None,
         Scaling([target["mean"]], [target["std"]]) if target else None,
     )  # fmt: skip
 
 
 def _verify(directory: Path, message: Load) -> None:
+    """Raise CheckpointInvalid unless the directory holds exactly the files, hashes and digest of the message."""
     if not directory.is_dir():
-        raise CheckpointInvalid(f"the folder of {message.name} is not there")
-    found = checkpoint.manifest(directory)
-    if set(found) != set(message.files):
-        differing = ", ".join(sorted(set(found) ^ set(message.files))[:5])
-        raise CheckpointInvalid(f"{message.name} does not consist of the files that were registered: {differing}")
-    for path, entry in found.items():
+        raise CheckpointInvalid(f"the directory of {message.name} does not exist")
+    manifest = checkpoint.manifest(directory)
+    if set(manifest) != set(message.files):
+        differing = ", ".join(sorted(set(manifest) ^ set(message.files))[:5])
+        raise CheckpointInvalid(f"the files of {message.name} differ from those that were registered: {differing}")
+    for path, entry in manifest.items():
         if entry.sha256 != message.files[path]:
-            raise CheckpointInvalid(f"{path} of {message.name} is not the file that was registered: its hash differs")
-    if checkpoint.digest(found) != message.digest:
-        raise CheckpointInvalid(f"the files of {message.name} do not have the digest that was asked for")
+            raise CheckpointInvalid(f"{path} of {message.name} differs from the file that was registered (SHA-256)")
+    # The digest covers the manifest: it shows that the message itself names the files of this version.
+    if checkpoint.digest(manifest) != message.digest:
+        raise CheckpointInvalid(f"the files of {message.name} do not have the digest {message.digest}")
 
 
 def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.Classifier:
-    """Build a network and fill it. Nothing is allocated before the file is known to hold its tensors."""
+    """Build a network and load its weights.
+
+    The header of the file is checked first, so that nothing is allocated for a configuration that asks for more than
+    the file holds.
+    """
     check_tensors(read_header(weights), config)
     network = tasks.build(config, initialised=False)
     values: dict[str, Tensor] = load_file(weights)
@@ -93,35 +106,42 @@ def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoadOutcome:
+    """How loading ended: a network, or the error to answer `message` with; `seconds` is how long it took."""
+
     message: Load
     result: LoadedNetwork | OstinatoError
     seconds: float
 
 
 class Loader:
-    """Loads one version after the other. `collect` gives what is done; `wake` is called when there is something."""
+    """Loads one version after the other in a daemon thread.
+
+    `wake` is called, in that thread, when `collect` has something to return.
+    """
 
     def __init__(self, device: torch.device, dtype: torch.dtype, wake: Callable[[], None]) -> None:
         self.device, self.dtype, self._wake = device, dtype, wake
-        self._asked: queue.SimpleQueue[Load] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Load] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[LoadOutcome] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="loader", daemon=True).start()
 
     def submit(self, message: Load) -> None:
-        self._asked.put(message)
+        """Queue a version for loading; returns at once."""
+        self._requests.put(message)
 
-    def collect(self) -> list[Outcome]:
-        found = []
-        while not self._done.empty():
-            found.append(self._done.get())
-        return found
+    def collect(self) -> list[LoadOutcome]:
+        """The outcomes since the last call, in the order of submission."""
+        outcomes = []
+        while not self._outcomes.empty():
+            outcomes.append(self._outcomes.get())
+        return outcomes
 
     def _run(self) -> None:
         while True:
-            message = self._asked.get()
+            message = self._requests.get()
             start = time.monotonic()
-            self._done.put(Outcome(message, self._attempt(message), time.monotonic() - start))
+            self._outcomes.put(LoadOutcome(message, self._attempt(message), time.monotonic() - start))
             self._wake()
 
     def _attempt(self, message: Load) -> LoadedNetwork | OstinatoError:
@@ -129,8 +149,8 @@ class Loader:
             return load(message, self.device, self.dtype)
         except OstinatoError as error:
             return error
-        except Exception as error:
+        except Exception as error:  # whatever it is, the engine goes on serving its other versions
             if is_out_of_memory(error):
-                return Unavailable(f"there is no memory left for {message.name}", code="out_of_memory")
+                return Unavailable(f"not enough memory to load {message.name}", code="out_of_memory")
             logger.exception("loading %s failed", message.name)
             return CheckpointInvalid(f"{message.name} cannot be loaded ({type(error).__name__})")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from app.engine.loader import LoadedNetwork, Loader, Outcome
+from app.engine.loader import LoadedNetwork, Loader, LoadOutcome
 from app.engine.memory import Memory
 from app.engine.reply import Counters, Reply, describe
 from app.engine.version import LoadedVersion
@@ -62,7 +62,7 @@ class Loading:
                 self.reply(peer, answer)
         self.unload_idle()  # a version may have been given up while it was loading
 
-    def _conclude(self, outcome: Outcome) -> wire.Loaded | wire.LoadFailed:
+    def _conclude(self, outcome: LoadOutcome) -> wire.Loaded | wire.LoadFailed:
         result, digest = outcome.result, outcome.message.digest
         if isinstance(result, LoadedNetwork):
             try:

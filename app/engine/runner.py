@@ -1,4 +1,4 @@
-"""A batch of plain Python lists to tensors and through the network. Knows shapes and the device; knows no request."""
+"""Runs networks on batches of Python lists: padding, normalisation, prefill and decode steps."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from app.wire.engine import FeatureSequence, TokenLogprob
 from models.interface import Context
 from models.state import State
 
-LOGPROB_ROWS = 128  # positions of a prompt whose logits exist at once
+LOGPROB_ROWS = 128  # positions of a prompt whose logits (rows, V) are held at once
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Normalisation that belongs to a version: of its input columns, or of the value that it predicts."""
+    """Mean and standard deviation of the columns of numeric input, or of a regression's value, as trained."""
 
     mean: list[float]
     std: list[float]
 
 
 class Runner:
-    """One language model and the state of its slots."""
+    """A language model and the state of its `max_slots` slots."""
 
     def __init__(self, network: Any, max_slots: int, device: torch.device) -> None:
         self.network = network
@@ -35,19 +35,25 @@ class Runner:
         self.state: State = network.new_state(max_slots)
 
     def reset(self, slots: Sequence[int]) -> None:
+        """Empty these slots."""
         self.state.reset(slots)
 
     def copy(self, source: int, target: int) -> None:
+        """Overwrite slot `target` with slot `source`."""
         self.state.copy(source, target)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Feed rows[i] to slot `start` + i (an empty row leaves its slot as it is); hidden_BTD."""
+        """hidden_BTD of feeding the ids rows[i] to slot `start` + i; an empty row leaves its slot unchanged."""
         ids_BT, lengths_B = pad(rows, self.device)
         hidden_BTD: Tensor = self.network(ids_BT, Context(lengths_B, self.state.narrow(start, len(rows))))
         return hidden_BTD
 
     def decode(self, rows: Sequence[Sequence[int]], alone: bool) -> Tensor:
-        """Feed one id (or none) to each slot from 0 on; logits_BV. `alone`: each row in a call of its own."""
+        """logits_BV of feeding one id, or none, to each slot from 0 on.
+
+        `alone`: each row in a call of its own, so that the other rows cannot change a single bit of its logits. The
+        kernels of a matrix product, and with them its rounding, depend on the number of rows.
+        """
         if not alone:
             logits_BV: Tensor = self.network.logits(self.read(0, rows)[:, 0])
             return logits_BV
@@ -57,24 +63,27 @@ class Runner:
         return torch.cat([next(filled) if row else parts[0].new_zeros(1, width) for row in rows])
 
     def logits_after(self, hidden_BTD: Tensor, ends: Sequence[tuple[int, int]]) -> Tensor:
-        """logits_NV at the places (row, step)."""
+        """logits_NV at the places (row, step) of `ends`."""
         rows, steps = zip(*ends, strict=True)
         hidden_ND = hidden_BTD[torch.tensor(rows, device=self.device), torch.tensor(steps, device=self.device)]
         logits_NV: Tensor = self.network.logits(hidden_ND)
         return logits_NV
 
     def logprobs(self, hidden_TD: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenLogprob]:
-        """The log-probability of ids[t] after step t, for a prompt's chunk."""
-        found: list[TokenLogprob] = []
+        """The log-probability of ids[t] after step t, for a chunk of a prompt.
+
+        Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk needs no (T, V) tensor.
+        """
+        logprobs: list[TokenLogprob] = []
         for start in range(0, len(ids), LOGPROB_ROWS):
             part = ids[start : start + LOGPROB_ROWS]
             logits_TV = self.network.logits(hidden_TD[start : start + len(part)])
-            found += token_logprobs(logits_TV, part, alternatives)
-        return found
+            logprobs += token_logprobs(logits_TV, part, alternatives)
+        return logprobs
 
 
 def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """ids_BT on the device, padded on the right with 0; lengths_B on the CPU (None where every row is full)."""
+    """ids_BT on the device, padded on the right with 0; lengths_B on the CPU (None if all rows are equally long)."""
     lengths = [len(row) for row in rows]
     steps = max(lengths)
     if min(lengths) == steps:
@@ -86,7 +95,7 @@ def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Te
 
 
 def stack(rows: Sequence[FeatureSequence], scaling: Scaling | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x_BTF on the device, normalised and then padded with 0; lengths_B on the CPU."""
+    """x_BTF on the device, normalised and then padded on the right with 0, and lengths_B on the CPU."""
     lengths = [row.steps for row in rows]
     x_BTF = np.zeros((len(rows), max(lengths), rows[0].features), dtype=np.float32)
     for i, row in enumerate(rows):

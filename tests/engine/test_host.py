@@ -30,9 +30,9 @@ class Immediate(Loader):
         self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []
 
     def submit(self, message: wire.Load) -> None:
-        from app.engine.loader import Outcome
+        from app.engine.loader import LoadOutcome
 
-        self.outcomes.append(Outcome(message, self._attempt(message), 0.5))
+        self.outcomes.append(LoadOutcome(message, self._attempt(message), 0.5))
 
     def collect(self) -> list[Any]:
         outcomes, self.outcomes = self.outcomes, []

@@ -1,4 +1,4 @@
-"""Only what was registered is loaded: hashes, shapes, types; and a wrong version harms nobody else."""
+"""Loading: only the registered files are loaded, and their tensors must be those of the configuration."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ SHAPE = b.config("lstm", "generation")
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> tuple[Any, wire.Load, Path]:
+def saved(tmp_path: Path) -> tuple[Any, wire.Load, Path]:
     built, message = b.write_checkpoint(tmp_path / "m", SHAPE)
     return built, message, tmp_path / "m"
 
 
-def described(directory: Path, name: str = "m:1") -> wire.Load:
-    """The message for a directory as it now is."""
-    found = checkpoint.manifest(directory)
-    files = {path: entry.sha256 for path, entry in found.items()}
-    return wire.Load(checkpoint.digest(found), str(directory), files, name)
+def load_message(directory: Path, name: str = "m:1") -> wire.Load:
+    """The message for the present content of a directory."""
+    manifest = checkpoint.manifest(directory)
+    files = {path: entry.sha256 for path, entry in manifest.items()}
+    return wire.Load(checkpoint.digest(manifest), str(directory), files, name)
 
 
-def test_a_loaded_version_has_the_weights_the_end_token_and_no_gradients(written: tuple[Any, wire.Load, Path]) -> None:
-    built, message, _ = written
+def test_a_loaded_version_has_the_weights_the_end_token_and_no_gradients(saved: tuple[Any, wire.Load, Path]) -> None:
+    built, message, _ = saved
     version = loader.load(message, b.CPU, torch.float32)
     ids_BT = torch.arange(10)[None]
-    expected, found = (network.logits(network(ids_BT, Context())) for network in (built, version.network))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    expected, logits_BTV = (network.logits(network(ids_BT, Context())) for network in (built, version.network))
+    torch.testing.assert_close(logits_BTV, expected, atol=1e-5, rtol=1e-5)
     size = 4 * sum(v.numel() for v in built.state_dict().values())
     assert version.eos_id == 1 and size <= version.nbytes <= 2 * size
     assert not version.network.training and not any(q.requires_grad for q in version.network.parameters())
     assert not any(q.is_inference() for q in version.network.parameters())
 
 
-def test_bfloat16(written: tuple[Any, wire.Load, Path]) -> None:
-    version = loader.load(written[1], b.CPU, torch.bfloat16)
+def test_weights_are_converted_to_bfloat16(saved: tuple[Any, wire.Load, Path]) -> None:
+    version = loader.load(saved[1], b.CPU, torch.bfloat16)
     assert {q.dtype for q in version.network.parameters()} == {torch.bfloat16}
 
 
-def test_normalisation_is_taken_from_the_configuration(tmp_path: Path) -> None:
+def test_normalisation_is_read_from_the_configuration(tmp_path: Path) -> None:
     shape = b.config("gru", "regression", input="features")
     normal, target = {"mean": [1.0, 2.0, 3.0], "std": [1.0, 1.0, 2.0]}, {"mean": 4.0, "std": 5.0}
     _, message = b.write_checkpoint(tmp_path / "m", shape, normalization=normal, target=target)
@@ -60,8 +60,8 @@ def test_normalisation_is_taken_from_the_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_file_that_was_swapped_is_refused(written: tuple[Any, wire.Load, Path], name: str) -> None:
-    _, message, directory = written
+def test_a_changed_file_is_refused(saved: tuple[Any, wire.Load, Path], name: str) -> None:
+    _, message, directory = saved
     data = bytearray((directory / name).read_bytes())
     data[-2] ^= 1
     (directory / name).write_bytes(data)
@@ -69,26 +69,26 @@ def test_a_file_that_was_swapped_is_refused(written: tuple[Any, wire.Load, Path]
         loader.load(message, b.CPU, torch.float32)
 
 
-def test_files_that_are_missing_extra_or_pickles_are_refused(written: tuple[Any, wire.Load, Path]) -> None:
-    _, message, directory = written
+def test_unexpected_files_and_a_missing_directory_are_refused(saved: tuple[Any, wire.Load, Path]) -> None:
+    _, message, directory = saved
     (directory / "README.md").write_text("new")
     with pytest.raises(CheckpointInvalid, match=r"README\.md"):
         loader.load(message, b.CPU, torch.float32)
     (directory / "README.md").rename(directory / "model.pt")
     with pytest.raises(CheckpointInvalid, match=r"model\.pt"):
         loader.load(message, b.CPU, torch.float32)
-    with pytest.raises(CheckpointInvalid, match="not there"):
+    with pytest.raises(CheckpointInvalid, match="does not exist"):
         loader.load(msgspec.structs.replace(message, directory="/nowhere"), b.CPU, torch.float32)
 
 
-def test_the_digest_must_be_that_of_the_files(written: tuple[Any, wire.Load, Path]) -> None:
+def test_the_digest_must_match_the_files(saved: tuple[Any, wire.Load, Path]) -> None:
     with pytest.raises(CheckpointInvalid, match="digest"):
-        loader.load(msgspec.structs.replace(written[1], digest="0" * 64), b.CPU, torch.float32)
+        loader.load(msgspec.structs.replace(saved[1], digest="0" * 64), b.CPU, torch.float32)
 
 
 @pytest.mark.parametrize("fault", ["shape", "missing", "extra", "dtype"])
-def test_weights_must_be_those_of_the_configuration(written: tuple[Any, wire.Load, Path], fault: str) -> None:
-    _, _, directory = written
+def test_tensors_must_match_the_configuration(saved: tuple[Any, wire.Load, Path], fault: str) -> None:
+    _, _, directory = saved
     weights = load_file(directory / "model.safetensors")
     name = "body.rnn.weight_hh_l0"
     if fault == "shape":
@@ -101,15 +101,15 @@ def test_weights_must_be_those_of_the_configuration(written: tuple[Any, wire.Loa
         weights[name := "surprise"] = torch.zeros(2)
     save_file(weights, directory / "model.safetensors")
     with pytest.raises(CheckpointInvalid, match=f"does not match config.json: tensor '{name}'"):
-        loader.load(described(directory), b.CPU, torch.float32)
+        loader.load(load_message(directory), b.CPU, torch.float32)
 
 
-def test_a_configuration_that_asks_for_terabytes_allocates_nothing(written: tuple[Any, wire.Load, Path]) -> None:
-    directory = written[2]
+def test_nothing_is_allocated_for_a_configuration_of_terabytes(saved: tuple[Any, wire.Load, Path]) -> None:
+    directory = saved[2]
     raw = checkpoint.load_json(directory / "config.json")
     checkpoint.write_json(directory / "config.json", {**raw, "width": 65_536, "layers": 1024})
     with pytest.raises(CheckpointInvalid, match=r"shape|missing"):
-        loader.load(described(directory), b.CPU, torch.float32)
+        loader.load(load_message(directory), b.CPU, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_configuration_that_asks_for_terabytes_allocates_nothing(written: tupl
             "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to ..."
         ),
     ],
-    ids=["ours", "torch's"],
+    ids=["python", "torch"],
 )
-def test_a_lack_of_memory_is_no_broken_checkpoint(
-    written: tuple[Any, wire.Load, Path], error: Exception, monkeypatch: pytest.MonkeyPatch
+def test_running_out_of_memory_is_not_reported_as_a_broken_checkpoint(
+    saved: tuple[Any, wire.Load, Path], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(loader, "load_file", full)
-    outcome = loader.Loader(torch.device("cpu"), torch.float32, lambda: None)._attempt(written[1])
+    outcome = loader.Loader(torch.device("cpu"), torch.float32, lambda: None)._attempt(saved[1])
     assert isinstance(outcome, Unavailable) and outcome.code == "out_of_memory"

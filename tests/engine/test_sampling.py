@@ -1,4 +1,4 @@
-"""Every sampling option against a slow and plain reference that starts from the raw logits."""
+"""Every sampling option against a simple reference in Python that starts from the raw logits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.engine.sequence import Sequence
 from app.wire.engine import Generate, SamplingParams
 
 torch.set_num_threads(1)
-WORDS = 30
+VOCABULARY = 30
 EOS = 1
 
 
@@ -33,12 +33,14 @@ def row(prompt: list[int], output: list[int], choice: int = 0, **options: Any) -
 
 
 class Unread(list[int]):
+    """A list that must not be iterated over."""
+
     def __iter__(self) -> Any:
-        raise AssertionError("all of it was gone through for one more token")
+        raise AssertionError("the whole sequence was read for one token")
 
 
 @pytest.mark.parametrize("option", ["repetition_penalty", "presence_penalty", "frequency_penalty"])
-def test_a_penalty_does_not_go_through_all_that_was_said(option: str) -> None:
+def test_penalties_do_not_read_the_whole_sequence_at_every_step(option: str) -> None:
     sequence = row([2, 3], [4, 4, 5], temperature=0, **{option: 1.5})
     sequence.prompt, sequence.output = Unread(sequence.prompt), Unread(sequence.output)
     assert draw([0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.9], sequence).ids == [6]
@@ -48,47 +50,47 @@ def draw(logits: list[float], sequence: Sequence) -> Sampled:
     return sample(torch.tensor([logits]), [sequence])
 
 
-# --- the reference: plain Python, one word at a time ------------------------------------------------------------
+# --- the reference: plain Python, one token at a time -----------------------------------------------------------
 
 
 def reference_scores(logits: list[float], prompt: list[int], output: list[int], p: SamplingParams) -> list[float]:
     scores = list(logits)
-    for word in range(len(scores)):
-        if p.repetition_penalty != 1 and (word in prompt or word in output):
-            scores[word] = (
-                scores[word] / p.repetition_penalty if scores[word] > 0 else scores[word] * p.repetition_penalty
+    for token in range(len(scores)):
+        if p.repetition_penalty != 1 and (token in prompt or token in output):
+            scores[token] = (
+                scores[token] / p.repetition_penalty if scores[token] > 0 else scores[token] * p.repetition_penalty
             )
-        scores[word] -= p.frequency_penalty * output.count(word)
-        scores[word] -= p.presence_penalty * (word in output)
-        scores[word] += p.logit_bias.get(word, 0.0)
-        ends = word in p.stop_token_ids or (word == EOS and not p.ignore_eos)
+        scores[token] -= p.frequency_penalty * output.count(token)
+        scores[token] -= p.presence_penalty * (token in output)
+        scores[token] += p.logit_bias.get(token, 0.0)
+        ends = token in p.stop_token_ids or (token == EOS and not p.ignore_eos)
         if len(output) < p.min_tokens and ends:
-            scores[word] = -math.inf
+            scores[token] = -math.inf
     return scores
 
 
 def normalised(weights: dict[int, float]) -> dict[int, float]:
     total = math.fsum(weights.values())
-    return {word: weight / total for word, weight in weights.items()}
+    return {token: weight / total for token, weight in weights.items()}
 
 
 def up_to(ranked: list[int], probs: dict[int, float], share: float) -> dict[int, float]:
-    """The first words of a ranking that together reach a share; one at least."""
+    """The first tokens of a ranking that together reach a share; at least one."""
     kept: dict[int, float] = {}
-    for word in ranked:
+    for token in ranked:
         if kept and math.fsum(kept.values()) >= share:
             break
-        kept[word] = probs[word]
+        kept[token] = probs[token]
     return kept
 
 
 def reference_distribution(scores: list[float], p: SamplingParams) -> dict[int, float]:
-    """Word -> probability, after temperature, top-k, top-p, min-p and typical-p."""
+    """Token to probability, after temperature, top-k, top-p, min-p and typical-p."""
     best = max(scores)
     probs = normalised({w: math.exp((s - best) / p.temperature) for w, s in enumerate(scores)})
-    ranked = sorted(probs, key=lambda word: (-probs[word], word))
+    ranked = sorted(probs, key=lambda token: (-probs[token], token))
     if p.top_k:
-        probs = normalised({word: probs[word] for word in ranked[: p.top_k]})
+        probs = normalised({token: probs[token] for token in ranked[: p.top_k]})
     if p.top_p < 1:
         probs = normalised(up_to([w for w in ranked if w in probs], probs, p.top_p))
     if p.min_p:
@@ -102,25 +104,27 @@ def reference_distribution(scores: list[float], p: SamplingParams) -> dict[int, 
 
 
 def reference_choice(probs: dict[int, float], noise: float) -> tuple[int, float]:
-    """The drawn word, and how far the noise is from the next word's range."""
+    """The drawn token, and how far the noise is from the range of the next one."""
     total = 0.0
-    for word in sorted(probs):
-        if total <= noise < total + probs[word]:
-            return word, min(noise - total, total + probs[word] - noise)
-        total += probs[word]
+    for token in sorted(probs):
+        if total <= noise < total + probs[token]:
+            return token, min(noise - total, total + probs[token] - noise)
+        total += probs[token]
     return max(probs), 0.0
 
 
 OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "temperature": st.sampled_from([0.0, 0.3, 0.7, 1.0, 2.5]),
-    "top_k": st.sampled_from([0, 1, 3, 10, WORDS, 10_000]),
+    "top_k": st.sampled_from([0, 1, 3, 10, VOCABULARY, 10_000]),
     "top_p": st.sampled_from([1.0, 0.95, 0.5, 0.05]),
     "min_p": st.sampled_from([0.0, 0.05, 0.4]),
     "typical_p": st.sampled_from([1.0, 0.9, 0.3]),
     "repetition_penalty": st.sampled_from([1.0, 1.3, 0.7]),
     "presence_penalty": st.sampled_from([0.0, 0.6, -1.0]),
     "frequency_penalty": st.sampled_from([0.0, 0.4, -0.5]),
-    "logit_bias": st.dictionaries(st.integers(0, WORDS - 1), st.sampled_from([-100.0, -1.5, 2.0, 100.0]), max_size=4),
+    "logit_bias": st.dictionaries(
+        st.integers(0, VOCABULARY - 1), st.sampled_from([-100.0, -1.5, 2.0, 100.0]), max_size=4
+    ),
     "min_tokens": st.sampled_from([0, 2, 50]),
     "stop_token_ids": st.sampled_from([(), (3,), (3, 4)]),
     "ignore_eos": st.booleans(),
@@ -128,13 +132,13 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "logprobs": st.sampled_from([None, 0, 3]),
 }
 MIXED = st.fixed_dictionaries({}, optional=OPTIONS)
-WORDS_LIST = st.lists(st.integers(0, WORDS - 1), min_size=1, max_size=6)
-ROW = st.tuples(st.integers(0, 10_000), WORDS_LIST, st.lists(st.integers(0, WORDS - 1), max_size=6), MIXED)
+TOKENS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
+ROW = st.tuples(st.integers(0, 10_000), TOKENS, st.lists(st.integers(0, VOCABULARY - 1), max_size=6), MIXED)
 
 
 def logits_of(seed: int) -> list[float]:
     rng = random.Random(seed)
-    return torch.tensor([rng.gauss(0, 2) for _ in range(WORDS)]).tolist()
+    return torch.tensor([rng.gauss(0, 2) for _ in range(VOCABULARY)]).tolist()
 
 
 def check(logits: list[float], sequence: Sequence, drawn: int) -> None:
@@ -145,15 +149,15 @@ def check(logits: list[float], sequence: Sequence, drawn: int) -> None:
         return
     probs = reference_distribution(scores, params)
     expected, margin = reference_choice(probs, uniform(params.seed, sequence.choice, len(sequence.output)))
-    if margin > 1e-5:  # else the order of float32 sums may decide
+    if margin > 1e-5:  # otherwise the rounding of float32 may decide
         assert drawn == expected
 
 
-@pytest.mark.parametrize("near", [4, 128])  # both the short look and the full sort
+@pytest.mark.parametrize("near", [4, 128])  # with and without a full sort
 @given(rows=st.lists(ROW, min_size=1, max_size=5))
 @example(rows=[(0, [0], [], {}), (0, [0], [], {}), (355, [0], [0], {"top_k": 10, "top_p": 0.5})])
 @settings(max_examples=250)
-def test_mixed_batches_equal_the_reference_row_by_row(
+def test_rows_of_mixed_batches_equal_the_reference(
     near: int, rows: list[tuple[int, list[int], list[int], Any]]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -165,11 +169,11 @@ def compare(rows: list[tuple[int, list[int], list[int], Any]]) -> None:
     batch = [row(prompt, output, choice=i, **options) for i, (_, prompt, output, options) in enumerate(rows)]
     logits = [logits_of(seed) for seed, *_ in rows]
     drawn = sample(torch.tensor(logits), batch)
-    for values, sequence, word, report in zip(logits, batch, drawn.ids, drawn.logprobs, strict=True):
-        check(values, sequence, word)
+    for values, sequence, token, report in zip(logits, batch, drawn.ids, drawn.logprobs, strict=True):
+        check(values, sequence, token)
         assert (report is None) == (sequence.params.logprobs is None)
         alone = draw(values, sequence)
-        assert (alone.ids, alone.logprobs) == ([word], [report])  # neighbours change nothing
+        assert (alone.ids, alone.logprobs) == ([token], [report])  # the other rows change nothing
 
 
 @pytest.mark.parametrize("options", [
@@ -180,16 +184,16 @@ def compare(rows: list[tuple[int, list[int], list[int], Any]]) -> None:
     {"top_k": 8, "top_p": 0.8, "min_p": 0.1, "typical_p": 0.9, "temperature": 1.3},
 ], ids=str)  # fmt: skip
 def test_each_option_has_the_distribution_of_the_reference(options: dict[str, Any]) -> None:
-    """Many seeds at once: frequencies follow the reference's probabilities, and words that it bars never come."""
+    """Over many seeds, frequencies match the probabilities of the reference, and excluded tokens are never drawn."""
     logits, prompt, output = logits_of(5), [2, 3, 4], [4, 4, 7]
     count = 4000
     batch = [row(prompt, output, seed=seed, **options) for seed in range(count)]
     drawn = sample(torch.tensor([logits]).expand(count, -1), batch).ids
     params = batch[0].params
     probs = reference_distribution(reference_scores(logits, prompt, output, params), params)
-    assert set(drawn) <= {word for word, value in probs.items() if value > 0}
-    for word, value in probs.items():
-        assert drawn.count(word) / count == pytest.approx(value, abs=5 * math.sqrt(value * (1 - value) / count) + 1e-4)
+    assert set(drawn) <= {token for token, value in probs.items() if value > 0}
+    for token, value in probs.items():
+        assert drawn.count(token) / count == pytest.approx(value, abs=5 * math.sqrt(value * (1 - value) / count) + 1e-4)
 
 
 def test_logprobs_are_those_of_the_raw_logits() -> None:
@@ -203,7 +207,7 @@ def test_logprobs_are_those_of_the_raw_logits() -> None:
     assert report.top_logprobs == pytest.approx(expected.topk(4).values.tolist(), abs=1e-5)
 
 
-def test_noise_depends_on_seed_choice_and_position_and_is_uniform() -> None:
+def test_noise_is_uniform_and_depends_on_seed_choice_and_position_only() -> None:
     assert uniform(1, 2, 3) == uniform(1, 2, 3)
     assert len({uniform(s, c, i) for s in range(5) for c in range(5) for i in range(5)}) == 125
     values = sorted(uniform(seed, 0, position) for seed in range(50) for position in range(100))
@@ -212,7 +216,7 @@ def test_noise_depends_on_seed_choice_and_position_and_is_uniform() -> None:
     assert uniform(2**64 - 1, 0, 0) == uniform(-1, 0, 0) < 1
 
 
-def test_greedy_takes_the_fast_path_and_ties_fall_by_id() -> None:
+def test_greedy_takes_the_fast_path_and_the_lower_id_wins_a_tie() -> None:
     assert row([1], [], temperature=0.0, top_p=0.5, top_k=2, seed=3).plain
     assert not row([1], [], temperature=0.0, logprobs=0).plain
     assert draw([0.0, 3.0, 3.0], row([1], [], temperature=0.0)).ids == [1]
@@ -220,7 +224,7 @@ def test_greedy_takes_the_fast_path_and_ties_fall_by_id() -> None:
 
 @pytest.mark.parametrize("options", [{"temperature": 0.0}, {"temperature": 1.0}, {"temperature": 1.0, "top_p": 0.5}])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_logits_that_are_no_numbers_spoil_their_row_alone(options: dict[str, Any], bad: float) -> None:
+def test_logits_that_are_not_finite_affect_only_their_row(options: dict[str, Any], bad: float) -> None:
     good, spoilt = logits_of(1), logits_of(2)
     spoilt[4] = bad
     batch = [row([1], [], **options), row([1], [], **options)]
@@ -234,6 +238,6 @@ def test_extreme_temperatures_stay_in_range(temperature: float) -> None:
     logits = logits_of(3)
     ids = [draw(logits, row([1], [], temperature=temperature, seed=seed)).ids[0] for seed in range(20)]
     if temperature < 1:
-        assert set(ids) == {max(range(WORDS), key=logits.__getitem__)}
+        assert set(ids) == {max(range(VOCABULARY), key=logits.__getitem__)}
     else:
-        assert len(set(ids)) > 8 and all(0 <= i < WORDS for i in ids)
+        assert len(set(ids)) > 8 and all(0 <= i < VOCABULARY for i in ids)

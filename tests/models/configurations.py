@@ -1,4 +1,4 @@
-"""The catalog, spelt out: every architecture, with the options that change what a network computes."""
+"""Configurations of every architecture and option, and helpers to run networks of them."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ def generators() -> dict[str, ModelConfig]:
 
 
 def classifiers() -> dict[str, ModelConfig]:
-    """Every architecture × pooling × direction × input kind, and every task once an architecture."""
+    """Every architecture × pooling × direction × kind of input, and every task once for each architecture."""
     inputs: dict[str, dict[str, Any]] = {
         "tokens": {"input": "tokens", "vocab_size": 23},
         "features": {"input": "features", "features": 5},
     }
-    found = {}
-    for (name, variant), pooling, (kind, given) in itertools.product(
+    configs = {}
+    for (name, variant), pooling, (kind, sizes) in itertools.product(
         VARIANTS.items(), CHOICES["pooling"], inputs.items()
     ):
         for both in (False, True) if variant["architecture"] in RECURRENT else (False,):
-            options = SMALL | variant | given | {"pooling": pooling, "bidirectional": both, "classes": 3}
+            options = SMALL | variant | sizes | {"pooling": pooling, "bidirectional": both, "classes": 3}
             if pooling == "first" and options["architecture"] in RECURRENT and not both:
-                continue  # the first step alone says nothing of the others
+                continue  # read from left to right, the first step depends on no other
             key = f"{name}-{pooling}-{kind}" + ("-both" if both else "")
-            found[key] = ModelConfig(task="classification", **options)
+            configs[key] = ModelConfig(task="classification", **options)
     for architecture in CHOICES["architecture"]:
         options = SMALL | inputs["features"] | {"architecture": architecture}
-        found[f"{architecture}-multilabel"] = ModelConfig(task="multilabel", classes=4, **options)
-        found[f"{architecture}-regression"] = ModelConfig(task="regression", classes=1, **options)
-        if architecture in RECURRENT:  # read as they are
-            found[f"{architecture}-bare"] = ModelConfig(task="classification", classes=3, **options, input_width=5)
-    return found
+        configs[f"{architecture}-multilabel"] = ModelConfig(task="multilabel", classes=4, **options)
+        configs[f"{architecture}-regression"] = ModelConfig(task="regression", classes=1, **options)
+        if architecture in RECURRENT:  # without a projection
+            configs[f"{architecture}-bare"] = ModelConfig(task="classification", classes=3, **options, input_width=5)
+    return configs
 
 
 def generator(config: ModelConfig) -> LanguageModel:
@@ -76,7 +76,7 @@ def classifier(config: ModelConfig) -> Classifier:
 
 
 def batch(config: ModelConfig, lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
-    """Random inputs whose padding is random too: nothing may depend on it."""
+    """Random inputs and their lengths. Padding is random too: no result may depend on it."""
     lengths_B = torch.tensor(lengths)
     shape = (len(lengths), max(lengths))
     if config.input == "tokens":
@@ -100,7 +100,7 @@ def loss(
     weights_C: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """The mean loss of a batch, as the trainer takes it; of a language model, over the real steps."""
+    """The mean loss of a batch, as the trainer computes it; for a language model, over the real steps."""
     if isinstance(network, LanguageModel):
         targets = targets.masked_fill(torch.arange(targets.shape[1]) >= lengths_B[:, None], IGNORED)
         whole = Batch.of_text(inputs, lengths_B, targets)

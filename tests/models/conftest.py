@@ -1,4 +1,4 @@
-"""Networks are tested on one thread, from one seed."""
+"""Every test of networks runs on one thread, with the same seed."""
 
 from __future__ import annotations
 

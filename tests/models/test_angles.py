@@ -1,4 +1,4 @@
-"""The tables of positions: as large as what is read, and the same numbers however they grew."""
+"""Tables of angles grow with the positions that are read, and hold the same numbers however they grew."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from models.tasks import build
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers that one tensor held."""
+    """Records the size of the largest tensor that any operation returns."""
 
     def __init__(self) -> None:
         super().__init__()
         self.numbers = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if isinstance(made, Tensor):
-            self.numbers = max(self.numbers, made.numel())
-        return made
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
 
 
 @pytest.mark.parametrize("task", ["classification", "generation"])
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal"])
-def test_a_context_length_costs_nothing_before_it_is_used(task: str, positions: str) -> None:
+def test_a_long_context_length_costs_no_memory_before_it_is_used(task: str, positions: str) -> None:
     config = ModelConfig(
         architecture="transformer", task=task, vocab_size=16, classes=2, width=16, heads=2, layers=1,
         positions=positions, context_length=2**20,
@@ -47,7 +47,7 @@ def test_a_context_length_costs_nothing_before_it_is_used(task: str, positions: 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("reaches", [(3000,), (1, 2, 700, 701, 3000), (300, 599, 1201)])
-def test_growing_gives_the_numbers_of_the_whole(reaches: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_a_grown_table_equals_a_whole_one(reaches: tuple[int, ...], dtype: torch.dtype) -> None:
     angles = Angles(10)
     for reach in reaches:
         tables = angles.up_to(reach, torch.empty(0, dtype=dtype))

@@ -1,4 +1,4 @@
-"""What every body with a state promises, over the whole catalog."""
+"""The contract of bodies with a state, over every architecture."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.k
 
 
 def pieces(network: LanguageModel, ids_BT: Tensor, state: State, counts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Feed counts[k][b] further ids of row b in call k; what came out for each row."""
-    at, found = [0] * len(ids_BT), [[] for _ in ids_BT]
+    """Feed counts[k][b] further ids of row b in call k; return the hidden vectors of each row."""
+    at, hidden = [0] * len(ids_BT), [[] for _ in ids_BT]
     for call in counts:
-        chunk_BT = torch.randint(23, (len(ids_BT), max(1, *call)))  # padding may be anything
+        chunk_BT = torch.randint(23, (len(ids_BT), max(1, *call)))  # random padding
         for row, count in enumerate(call):
             chunk_BT[row, :count] = ids_BT[row, at[row] : at[row] + count]
             at[row] += count
         hidden_BTD = network(chunk_BT, Context(torch.tensor(call), state))
         assert hidden_BTD.isfinite().all()
         for row, count in enumerate(call):
-            found[row].append(hidden_BTD[row, :count])
-    return [torch.cat(parts) for parts in found]
+            hidden[row].append(hidden_BTD[row, :count])
+    return [torch.cat(parts) for parts in hidden]
 
 
 def tensors(state: State) -> list[Tensor]:
@@ -40,7 +40,7 @@ def tensors(state: State) -> list[Tensor]:
 
 @every_config
 @torch.inference_mode()
-def test_every_split_point_gives_what_one_pass_gives(config: ModelConfig) -> None:
+def test_two_calls_equal_one_pass_at_every_split_point(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, _ = batch(config, (9, 9))
     whole_BTD = network(ids_BT, Context())
@@ -53,21 +53,21 @@ def test_every_split_point_gives_what_one_pass_gives(config: ModelConfig) -> Non
 
 @every_config
 @torch.inference_mode()
-def test_rows_go_on_from_where_each_stands(config: ModelConfig) -> None:
+def test_each_row_continues_from_its_own_position(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, _ = batch(config, LENGTHS)
     calls = [(3, 1, 0, 2), (1, 0, 1, 0), (0, 0, 5, 1), (5, 0, 1, 0), (1, 0, 0, 1), (1, 0, 0, 0)]
     state = network.new_state(6).narrow(1, 4)
-    found = pieces(network, ids_BT, state, calls)
+    hidden = pieces(network, ids_BT, state, calls)
     for row, length in enumerate(LENGTHS):
         alone_TD = network(ids_BT[row : row + 1, :length], Context())[0]
-        torch.testing.assert_close(found[row], alone_TD, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(hidden[row], alone_TD, atol=1e-5, rtol=1e-5)
     assert state.positions == list(LENGTHS)
 
 
 @every_config
 @torch.inference_mode()
-def test_token_by_token_without_lengths_equals_one_pass(config: ModelConfig) -> None:
+def test_single_steps_without_lengths_equal_one_pass(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, _ = batch(config, (32, 32))  # up to the context length
     state = network.new_state(2)
@@ -77,7 +77,7 @@ def test_token_by_token_without_lengths_equals_one_pass(config: ModelConfig) -> 
 
 @every_config
 @torch.inference_mode()
-def test_an_empty_row_leaves_every_bit_as_it_is(config: ModelConfig) -> None:
+def test_an_empty_row_leaves_its_state_unchanged(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, lengths_B = batch(config)
     state = network.new_state(4)
@@ -96,12 +96,12 @@ def test_an_empty_row_leaves_every_bit_as_it_is(config: ModelConfig) -> None:
 
 @every_config
 @torch.inference_mode()
-def test_nobody_has_anything_to_say_yet(config: ModelConfig) -> None:
+def test_a_call_in_which_every_row_is_empty(config: ModelConfig) -> None:
     network = generator(config)
     state = network.new_state(2)
-    nobody_B = torch.zeros(2, dtype=torch.int64)
+    none_B = torch.zeros(2, dtype=torch.int64)
     for steps in (1, 3):
-        hidden_BTD = network(torch.randint(23, (2, steps)), Context(nobody_B, state))
+        hidden_BTD = network(torch.randint(23, (2, steps)), Context(none_B, state))
         assert hidden_BTD.shape == (2, steps, config.width)
         assert hidden_BTD.isfinite().all()
     assert not any(tensor.any() for tensor in tensors(state))
@@ -110,7 +110,7 @@ def test_nobody_has_anything_to_say_yet(config: ModelConfig) -> None:
 
 @every_config
 @torch.inference_mode()
-def test_no_step_sees_what_comes_after_it(config: ModelConfig) -> None:
+def test_no_step_depends_on_later_steps(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, _ = batch(config, (10, 10))
     other_BT = ids_BT.clone()
@@ -122,18 +122,18 @@ def test_no_step_sees_what_comes_after_it(config: ModelConfig) -> None:
 
 @every_config
 @torch.inference_mode()
-def test_a_sequence_can_be_forked_moved_and_put_aside(config: ModelConfig) -> None:
+def test_a_sequence_can_be_copied_moved_and_restored(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, _ = batch(config, (12,))
     expected_TD = network(ids_BT, Context())[0, 8:]
     state = network.new_state(5)
     network(ids_BT[:, :8], Context(None, state.narrow(1, 1)))
     state.copy(1, 3)
-    aside = state.snapshot(1)
+    snapshot = state.snapshot(1)
     state.move(1, 0)
     assert state.positions == [8, 0, 0, 8, 0]
-    network(ids_BT[:, 8:], Context(None, state.narrow(3, 1)))  # the fork goes its own way
-    state.restore(4, aside)
+    network(ids_BT[:, 8:], Context(None, state.narrow(3, 1)))  # the copy is independent
+    state.restore(4, snapshot)
     for slot in (0, 4):
         hidden_TD = network(ids_BT[:, 8:], Context(None, state.narrow(slot, 1)))[0]
         torch.testing.assert_close(hidden_TD, expected_TD, atol=1e-5, rtol=1e-5)
@@ -141,13 +141,13 @@ def test_a_sequence_can_be_forked_moved_and_put_aside(config: ModelConfig) -> No
 
 @every_config
 @torch.inference_mode()
-def test_a_reset_slot_remembers_nothing(config: ModelConfig) -> None:
+def test_a_reset_slot_is_like_a_new_one(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, _ = batch(config, (12,))
     state, fresh = network.new_state(2), network.new_state(2)
     network(ids_BT, Context(None, state.narrow(0, 1)))
     for tensor in (t for layer in state.layers for t in layer):
-        tensor[0].masked_fill_(tensor[0] != 0, float("nan"))  # even a broken owner leaves no trace
+        tensor[0].masked_fill_(tensor[0] != 0, float("nan"))  # as a sequence with an overflow leaves it
     state.reset([0])
     assert all(not tensor.any() for tensor in tensors(state))
     one = network(ids_BT[:, :5], Context(None, state.narrow(0, 1)))
@@ -156,7 +156,7 @@ def test_a_reset_slot_remembers_nothing(config: ModelConfig) -> None:
 
 
 @every_config
-def test_a_new_network_knows_nothing_and_says_so(config: ModelConfig) -> None:
+def test_the_loss_of_a_new_network_is_that_of_a_uniform_guess(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, lengths_B = torch.randint(23, (16, 24)), torch.full((16,), 24)
     first = loss(network, ids_BT, lengths_B, torch.randint(23, (16, 24)))
@@ -164,24 +164,24 @@ def test_a_new_network_knows_nothing_and_says_so(config: ModelConfig) -> None:
 
 
 @every_config
-def test_one_batch_is_learnt_by_heart(config: ModelConfig) -> None:
+def test_training_overfits_one_batch(config: ModelConfig) -> None:
     network = generator(config).train()
     ids_BT, lengths_B = batch(config)
     targets_BT = ids_BT.roll(-1, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.02, weight_decay=0.0)
     for _ in range(150):
         optimizer.zero_grad()
-        found = loss(network, ids_BT, lengths_B, targets_BT)
-        found.backward()
+        value = loss(network, ids_BT, lengths_B, targets_BT)
+        value.backward()
         optimizer.step()
-        if found.item() < 0.3:
+        if value.item() < 0.3:
             return
-    pytest.fail(f"the loss is still {found.item():.3f}")
+    pytest.fail(f"the loss is still {value.item():.3f}")
 
 
 @every_config
 @torch.inference_mode()
-def test_bfloat16_goes_the_same_way(config: ModelConfig) -> None:
+def test_bfloat16_is_close_to_float32(config: ModelConfig) -> None:
     network = generator(config)
     ids_BT, _ = batch(config, (9, 9))
     expected = network(ids_BT, Context())
@@ -189,14 +189,14 @@ def test_bfloat16_goes_the_same_way(config: ModelConfig) -> None:
     state = network.new_state(2)
     parts = [network(ids_BT[:, :6], Context(None, state))]
     parts += [network(ids_BT[:, step : step + 1], Context(None, state)) for step in (6, 7, 8)]
-    found = torch.cat(parts, 1)
-    assert found.dtype == torch.bfloat16
-    assert torch.nn.functional.cosine_similarity(found.float(), expected, dim=2).min() > 0.99
+    hidden_BTD = torch.cat(parts, 1)
+    assert hidden_BTD.dtype == torch.bfloat16
+    assert torch.nn.functional.cosine_similarity(hidden_BTD.float(), expected, dim=2).min() > 0.99
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("transformer")])
 @torch.inference_mode()
-def test_the_context_length_is_the_end(name: str) -> None:
+def test_the_context_length_is_the_limit(name: str) -> None:
     network = generator(CONFIGS[name])
     ids_BT = torch.randint(23, (2, 33))
     with pytest.raises(StateFull, match=r"33 positions .* context length is 32"):
@@ -212,7 +212,7 @@ def test_the_context_length_is_the_end(name: str) -> None:
 
 
 @torch.inference_mode()
-def test_a_recurrent_network_has_no_such_end() -> None:
+def test_a_recurrent_network_has_no_limit() -> None:
     network = generator(CONFIGS["lstm"])
     state = network.new_state(1)
     network(torch.randint(23, (1, 100)), Context(None, state))
@@ -220,7 +220,7 @@ def test_a_recurrent_network_has_no_such_end() -> None:
     assert network.config.position_limit is None
 
 
-def test_gradients_are_taken_in_a_network_that_has_served() -> None:
+def test_a_network_can_be_trained_after_inference() -> None:
     network = generator(CONFIGS["transformer"])
     ids_BT, lengths_B = batch(CONFIGS["transformer"])
     with torch.inference_mode():

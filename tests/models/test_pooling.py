@@ -1,4 +1,4 @@
-"""What every classifier promises, over architecture × pooling × direction × input kind."""
+"""The contract of classifiers, over architecture × pooling × direction × kind of input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.k
 
 @every_config
 @torch.inference_mode()
-def test_padding_and_neighbours_change_nothing(config: ModelConfig) -> None:
+def test_padding_and_other_rows_do_not_change_a_row(config: ModelConfig) -> None:
     network = classifier(config)
     inputs, lengths_B = batch(config)
     together_BC, vectors_BD = network(inputs, lengths_B), network.embed(inputs, lengths_B)
@@ -30,7 +30,7 @@ def test_padding_and_neighbours_change_nothing(config: ModelConfig) -> None:
 
 
 @every_config
-def test_the_first_loss_is_that_of_a_guess(config: ModelConfig) -> None:
+def test_the_loss_of_a_new_network_is_that_of_a_uniform_guess(config: ModelConfig) -> None:
     network = classifier(config)
     inputs, lengths_B = batch(config, (12,) * 24)
     first = loss(network, inputs, lengths_B, targets(config, 24)).item()
@@ -41,24 +41,24 @@ def test_the_first_loss_is_that_of_a_guess(config: ModelConfig) -> None:
 
 
 @every_config
-def test_one_batch_is_learnt_by_heart(config: ModelConfig) -> None:
+def test_training_overfits_one_batch(config: ModelConfig) -> None:
     network = classifier(config).train()
     inputs, lengths_B = batch(config)
-    wanted = targets(config)
+    expected = targets(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.02, weight_decay=0.0)
     for _ in range(80):
         optimizer.zero_grad()
-        found = loss(network, inputs, lengths_B, wanted)
-        found.backward()
+        value = loss(network, inputs, lengths_B, expected)
+        value.backward()
         optimizer.step()
-        if found.item() < 0.1:
+        if value.item() < 0.1:
             return
-    pytest.fail(f"the loss is still {found.item():.3f}")
+    pytest.fail(f"the loss is still {value.item():.3f}")
 
 
 @every_config
 @torch.inference_mode()
-def test_an_empty_row_gives_something_finite(config: ModelConfig) -> None:
+def test_the_result_of_an_empty_row_is_finite(config: ModelConfig) -> None:
     network = classifier(config)
     inputs, _ = batch(config)
     lengths_B = torch.tensor([11, 0, 7, 4])
@@ -68,10 +68,10 @@ def test_an_empty_row_gives_something_finite(config: ModelConfig) -> None:
 
 @pytest.mark.parametrize("architecture", ["rnn", "lstm", "gru", "transformer"])
 @torch.inference_mode()
-def test_bfloat16_gives_nearly_the_same(architecture: str) -> None:
+def test_bfloat16_is_close_to_float32(architecture: str) -> None:
     config = CONFIGS[f"{architecture}-mean-tokens"]
     network = classifier(config)
     inputs, lengths_B = batch(config)
     expected_BC = network(inputs, lengths_B)
-    found_BC = network.to(torch.bfloat16)(inputs, lengths_B).float()
-    torch.testing.assert_close(found_BC, expected_BC, atol=0.02, rtol=0.05)
+    logits_BC = network.to(torch.bfloat16)(inputs, lengths_B).float()
+    torch.testing.assert_close(logits_BC, expected_BC, atol=0.02, rtol=0.05)

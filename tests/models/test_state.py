@@ -1,4 +1,4 @@
-"""The state against a plain model of it: lists of what each slot was told."""
+"""The state against a simple model of it: the list of values that were written to each slot."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.state import FIRST_POSITIONS, FIRST_SLOTS, POSITIONS, Snapshot, Stat
 SHAPES = [[(2,), (2, POSITIONS, 3)], [(POSITIONS, 1)]]
 
 
-def said(state: State, slot: int, value: float, steps: int = 1) -> None:
-    """Write as a body does: fixed tensors anew, growing ones at the slot's positions."""
+def append(state: State, slot: int, value: float, steps: int = 1) -> None:
+    """Write `value` as a body does: to fixed tensors, and to growing ones at the next positions of the slot."""
     start = state.positions[slot]
     state.reserve(start + steps)
     (fixed, keys), (values,) = state.layers
@@ -25,64 +25,64 @@ def said(state: State, slot: int, value: float, steps: int = 1) -> None:
 
 
 class Slots(RuleBasedStateMachine):
-    """Any order of writing, copying, moving, resetting and restoring; through views too."""
+    """Writes, copies, moves, resets and restores in any order, also through views."""
 
     slots = st.integers(0, 6)
 
     @initialize()
     def begin(self) -> None:
         self.state = State.new(SHAPES, 7, limit=200)
-        self.told: list[list[float]] = [[] for _ in range(7)]
-        self.aside: list[tuple[Snapshot, list[float]]] = []
+        self.values: list[list[float]] = [[] for _ in range(7)]
+        self.snapshots: list[tuple[Snapshot, list[float]]] = []
 
     @rule(slot=slots, value=st.integers(1, 9), steps=st.integers(1, 40), start=slots)
     def write(self, slot: int, value: int, steps: int, start: int) -> None:
         view = self.state.narrow(min(start, slot), 7 - min(start, slot))
-        if len(self.told[slot]) + steps > 200:
+        if len(self.values[slot]) + steps > 200:
             with pytest.raises(StateFull):
-                view.reserve(len(self.told[slot]) + steps)
+                view.reserve(len(self.values[slot]) + steps)
             return
-        said(view, slot - min(start, slot), value, steps)
-        self.told[slot] = self.told[slot] + [float(value)] * steps
+        append(view, slot - min(start, slot), value, steps)
+        self.values[slot] = self.values[slot] + [float(value)] * steps
 
     @rule(source=slots, goal=slots)
     def copy(self, source: int, goal: int) -> None:
         self.state.copy(source, goal)
-        self.told[goal] = self.told[source]
+        self.values[goal] = self.values[source]
 
     @rule(source=slots, goal=slots)
     def move(self, source: int, goal: int) -> None:
         self.state.move(source, goal)
-        told = self.told[source]
-        self.told[source] = []
-        self.told[goal] = told
+        values = self.values[source]
+        self.values[source] = []
+        self.values[goal] = values
 
     @rule(which=st.sets(slots))
     def reset(self, which: set[int]) -> None:
         self.state.reset(which)
         for slot in which:
-            self.told[slot] = []
+            self.values[slot] = []
 
     @rule(slot=slots)
-    def put_aside(self, slot: int) -> None:
-        self.aside.append((self.state.snapshot(slot), self.told[slot]))
+    def snapshot(self, slot: int) -> None:
+        self.snapshots.append((self.state.snapshot(slot), self.values[slot]))
 
     @rule(slot=slots, data=st.data())
     def restore(self, slot: int, data: st.DataObject) -> None:
-        if self.aside:
-            snapshot, told = data.draw(st.sampled_from(self.aside))
+        if self.snapshots:
+            snapshot, values = data.draw(st.sampled_from(self.snapshots))
             self.state.restore(slot, snapshot)
-            self.told[slot] = told
+            self.values[slot] = values
 
     @invariant()
-    def each_slot_remembers_what_it_was_told_and_nothing_more(self) -> None:
+    def each_slot_holds_what_was_written_to_it_and_zeros(self) -> None:
         if not hasattr(self, "state"):
             return
         (fixed, keys), (values,) = self.state.layers
-        assert self.state.positions == [len(told) for told in self.told]
-        for slot, told in enumerate(self.told):
-            assert fixed[slot].tolist() == [told[-1] if told else 0.0] * 2
-            assert values[slot, :, 0].tolist() == told + [0.0] * (self.state.capacity - len(told))
+        assert self.state.positions == [len(values) for values in self.values]
+        for slot, written in enumerate(self.values):
+            assert fixed[slot].tolist() == [written[-1] if written else 0.0] * 2
+            assert values[slot, :, 0].tolist() == written + [0.0] * (self.state.capacity - len(written))
             assert keys[slot, 1, :, 2].tolist() == values[slot, :, 0].tolist()
 
 
@@ -90,20 +90,20 @@ TestSlots = Slots.TestCase
 TestSlots.settings = settings(max_examples=25, stateful_step_count=20)
 
 
-def test_memory_follows_use() -> None:
+def test_memory_is_allocated_as_it_is_used() -> None:
     state = State.new(SHAPES, 64, limit=1024)
     assert state.nbytes == 0
-    said(state.narrow(0, 1), 0, 1.0)
-    a_position = (2 * 3 + 1) * 4
-    assert state.nbytes == FIRST_SLOTS * (2 * 4 + FIRST_POSITIONS * a_position)
+    append(state.narrow(0, 1), 0, 1.0)
+    position_bytes = (2 * 3 + 1) * 4
+    assert state.nbytes == FIRST_SLOTS * (2 * 4 + FIRST_POSITIONS * position_bytes)
     assert state.narrow(0, 1).nbytes == state.nbytes // FIRST_SLOTS
-    said(state.narrow(0, 1), 0, 1.0, FIRST_POSITIONS)
+    append(state.narrow(0, 1), 0, 1.0, FIRST_POSITIONS)
     assert state.capacity == 2 * FIRST_POSITIONS
-    said(state.narrow(FIRST_SLOTS, 1), 0, 1.0)
-    assert state.nbytes == 2 * FIRST_SLOTS * (2 * 4 + 2 * FIRST_POSITIONS * a_position)
+    append(state.narrow(FIRST_SLOTS, 1), 0, 1.0)
+    assert state.nbytes == 2 * FIRST_SLOTS * (2 * 4 + 2 * FIRST_POSITIONS * position_bytes)
 
 
-def test_growth_ends_at_the_limit() -> None:
+def test_a_state_grows_up_to_its_limit() -> None:
     state = State.new(SHAPES, 2, limit=100)
     state.reserve(70)
     assert state.capacity == 100
@@ -111,29 +111,29 @@ def test_growth_ends_at_the_limit() -> None:
         state.reserve(101)
 
 
-def test_a_view_stays_one_while_the_state_grows() -> None:
+def test_a_view_remains_one_while_the_state_grows() -> None:
     state = State.new(SHAPES, 8, limit=1024)
     view = state.narrow(2, 3)
-    said(view, 1, 7.0)
-    said(state, 7, 3.0, 500)
+    append(view, 1, 7.0)
+    append(state, 7, 3.0, 500)
     assert view.positions == [0, 1, 0]
     view.layers[0][0][1] = 5.0
     assert state.layers[0][0][3].tolist() == [5.0, 5.0]
     assert view.narrow(1, 1).layers[1][0][0, 0].item() == 7.0
 
 
-def test_a_snapshot_is_cut_at_its_position_and_stands_alone() -> None:
+def test_a_snapshot_is_an_independent_copy_cut_at_its_position() -> None:
     state = State.new(SHAPES, 2, limit=1024)
-    said(state, 0, 7.0, 5)
+    append(state, 0, 7.0, 5)
     snapshot = state.snapshot(0)
-    said(state, 0, 9.0, 5)
+    append(state, 0, 9.0, 5)
     assert snapshot.position == 5
     assert snapshot.nbytes == 2 * 4 + 5 * (2 * 3 + 1) * 4
     assert snapshot.layers[1][0].flatten().tolist() == [7.0] * 5
 
 
 @pytest.mark.parametrize("slot", [-1, 2])
-def test_a_slot_that_is_not_there_is_refused(slot: int) -> None:
+def test_a_slot_outside_of_a_view_is_refused(slot: int) -> None:
     state = State.new(SHAPES, 4).narrow(1, 2)
     for call in (state.snapshot, lambda index: state.reset([index]), lambda index: state.copy(0, index)):
         with pytest.raises(IndexError):
@@ -147,10 +147,10 @@ def test_a_state_without_slots_is_refused() -> None:
         State.new(SHAPES, 0)
 
 
-def test_a_state_made_while_serving_can_be_written_elsewhere() -> None:
+def test_a_state_made_in_inference_mode_can_be_written_outside_of_it() -> None:
     with torch.inference_mode():
         state = State.new(SHAPES, 2)
-        said(state, 0, 1.0)
-    said(state, 0, 2.0, 100)
+        append(state, 0, 1.0)
+    append(state, 0, 2.0, 100)
     state.reset()
     assert state.positions == [0, 0]

@@ -1,4 +1,4 @@
-"""Seeds, saved weights, mixed precision, and what cannot be built."""
+"""Complete networks: saved weights, seeds, initial weights, mixed precision, and configurations that are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ every_config = pytest.mark.parametrize("config", EVERY.values(), ids=EVERY.keys(
 
 
 @every_config
-def test_saved_weights_are_those_documented_and_give_the_same(config: ModelConfig, tmp_path: Path) -> None:
+def test_saved_weights_are_those_documented_and_give_the_same_network(config: ModelConfig, tmp_path: Path) -> None:
     network = build(config).eval()
     weights = network.state_dict()
     assert {name: tuple(value.shape) for name, value in weights.items()} == parameters.shapes(config)
@@ -35,7 +35,7 @@ def test_saved_weights_are_those_documented_and_give_the_same(config: ModelConfi
 
 
 @every_config
-def test_a_seed_gives_every_weight(config: ModelConfig) -> None:
+def test_a_seed_determines_every_weight(config: ModelConfig) -> None:
     one, two, other = (build(config, torch.Generator().manual_seed(seed)).state_dict() for seed in (1, 1, 2))
     torch.manual_seed(1)
     assert all(torch.equal(value, two[name]) and value.isfinite().all() for name, value in one.items())
@@ -44,21 +44,21 @@ def test_a_seed_gives_every_weight(config: ModelConfig) -> None:
 
 
 @every_config
-def test_what_is_to_be_filled_from_a_file_is_not_initialised(config: ModelConfig) -> None:
+def test_a_network_to_be_loaded_is_not_initialised(config: ModelConfig) -> None:
     state = torch.get_rng_state()
     assert build(config, initialised=False).training
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_networks_are_built_without_the_compiler() -> None:
-    """It takes torch seconds to import, which the first answer of an engine would wait for."""
+def test_building_networks_does_not_import_the_compiler() -> None:
+    """Importing it takes seconds, for which the first request of an engine would wait."""
     code = "import sys; from models.tasks import build; from models.config import ModelConfig as M;"
     code += "[build(M(architecture=a, task='generation', vocab_size=9, width=8)) for a in ('lstm', 'transformer')];"
     code += "sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
 
 
-def test_recurrences_begin_orthogonal_and_an_lstm_by_remembering() -> None:
+def test_recurrent_matrices_begin_orthogonal_and_forget_gates_open() -> None:
     for name in ("rnn", "lstm", "gru"):
         weights = generator(generators()[name]).state_dict()
         for gate in weights["body.rnn.weight_hh_l1"].split(16):
@@ -68,7 +68,7 @@ def test_recurrences_begin_orthogonal_and_an_lstm_by_remembering() -> None:
 
 
 @torch.inference_mode()
-def test_depth_does_not_blow_up_a_new_transformer() -> None:
+def test_hidden_vectors_of_a_new_transformer_do_not_grow_with_depth() -> None:
     for layers in (1, 24):
         config = ModelConfig(
             architecture="transformer", task="generation", vocab_size=50, width=64, layers=layers, final_norm=False
@@ -78,34 +78,34 @@ def test_depth_does_not_blow_up_a_new_transformer() -> None:
 
 
 @pytest.mark.parametrize("architecture", CHOICES["architecture"])
-def test_dropout_is_for_training_only(architecture: str) -> None:
+def test_dropout_is_applied_in_training_only(architecture: str) -> None:
     options = SMALL | {"architecture": architecture, "dropout": 0.5}
     network = build(ModelConfig(task="classification", vocab_size=23, classes=3, **options))
     inputs, lengths_B = batch(network.config)
     assert not torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
     network.eval()
     assert torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
-    network.dropout.train()  # the last one, before the head, is there whatever the body does
+    network.dropout.train()  # the one before the head, which every architecture has
     assert not torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
 
 
 @pytest.mark.parametrize("architecture", CHOICES["architecture"])
 @pytest.mark.parametrize("task", ["generation", "classification"])
-def test_training_in_mixed_precision_reaches_every_weight(architecture: str, task: str) -> None:
+def test_mixed_precision_gives_every_weight_a_gradient(architecture: str, task: str) -> None:
     options = SMALL | {"architecture": architecture, "dropout": 0.1, "bidirectional": task == "classification"}
     config = ModelConfig(task=task, vocab_size=23, classes=3, pooling="attention", **options)
     network = build(config)
     inputs, lengths_B = batch(config)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = loss(network, inputs, lengths_B, inputs if task == "generation" else targets(config))
-    found.backward()
-    assert found.dtype == torch.float32
+        value = loss(network, inputs, lengths_B, inputs if task == "generation" else targets(config))
+    value.backward()
+    assert value.dtype == torch.float32
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
         assert parameter.grad.any(), name
 
 
-def test_what_reads_both_ways_has_no_state() -> None:
+def test_bidirectional_bodies_have_no_state() -> None:
     for name in ("lstm-mean-tokens-both", "transformer-mean-tokens"):
         with pytest.raises(TypeError, match="whole sequences"):
             classifier(EVERY[name]).body.new_state(1)
@@ -144,7 +144,7 @@ def test_every_body_is_in_the_catalog() -> None:
         ("bias", {"bias": 1}),
     ],
 )
-def test_a_network_that_cannot_be_is_refused_by_field(field: str, values: dict[str, object]) -> None:
+def test_an_impossible_configuration_is_refused_by_field(field: str, values: dict[str, object]) -> None:
     possible = {"architecture": "transformer", "task": "generation", "vocab_size": 9, "width": 16}
     ModelConfig.from_dict(possible)
     with pytest.raises(ConfigError, match=f"^{re.escape(field)}: ") as caught:
@@ -153,7 +153,7 @@ def test_a_network_that_cannot_be_is_refused_by_field(field: str, values: dict[s
 
 
 @pytest.mark.parametrize("missing", ["architecture", "task"])
-def test_a_configuration_must_say_what_it_is(missing: str) -> None:
+def test_architecture_and_task_are_required(missing: str) -> None:
     values = {"architecture": "gru", "task": "generation", "vocab_size": 9}
     del values[missing]
     with pytest.raises(ConfigError, match=f"{missing}: is missing"):

@@ -1,4 +1,4 @@
-"""An encoder that skips its padding computes what it computes with it, and what every row gives alone."""
+"""An encoder gives the same results with and without its padding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIGS = {name: config for name, config in classifiers().items() if config.arch
 @pytest.mark.parametrize("lengths", [(11, 1, 7, 7, 7, 4), (3, 9), (0, 5, 5)], ids=str)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 @torch.inference_mode()
-def test_skipping_the_padding_changes_nothing(
+def test_skipping_padding_does_not_change_results(
     config: ModelConfig, lengths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = classifier(config)
@@ -23,8 +23,10 @@ def test_skipping_the_padding_changes_nothing(
     padded_BC = network(inputs, lengths_B)
     monkeypatch.setattr(transformer, "ROW_COST", 0)
     calls = []
-    skip = transformer.Encoder._without_padding
-    monkeypatch.setattr(transformer.Encoder, "_without_padding", lambda *given: calls.append(1) or skip(*given))
+    skip = transformer.TransformerEncoder._without_padding
+    monkeypatch.setattr(
+        transformer.TransformerEncoder, "_without_padding", lambda *arguments: calls.append(1) or skip(*arguments)
+    )
     skipped_BC = network(inputs, lengths_B)
     assert calls
     real = [row for row, length in enumerate(lengths) if length]

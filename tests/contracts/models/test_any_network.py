@@ -1,4 +1,4 @@
-"""Configurations drawn at random: trained a little, saved, loaded, compared, and read in pieces."""
+"""Networks of random configurations are trained briefly, saved, loaded, compared and run in pieces."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ lengths = st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple)
 
 @settings(max_examples=40)
 @given(config=configs(), lengths=lengths, seed=st.integers(0, 2**32 - 1), data=st.data())
-def test_any_network_trains_saves_loads_and_goes_on(
+def test_any_network_trains_saves_loads_and_continues(
     config: ModelConfig, lengths: tuple[int, ...], seed: int, data: st.DataObject
 ) -> None:
     torch.manual_seed(seed)
@@ -51,10 +51,10 @@ def test_any_network_trains_saves_loads_and_goes_on(
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     for _ in range(3):
         optimizer.zero_grad()
-        wanted = inputs if config.task == "generation" else targets(config, len(lengths))
-        found = loss(network, inputs, lengths_B, wanted)
-        assert found.isfinite()
-        found.backward()
+        expected = inputs if config.task == "generation" else targets(config, len(lengths))
+        value = loss(network, inputs, lengths_B, expected)
+        assert value.isfinite()
+        value.backward()
         optimizer.step()
     again = build(config, initialised=False).eval()
     again.load_state_dict(load(save(network.eval().state_dict())))
@@ -66,13 +66,13 @@ def test_any_network_trains_saves_loads_and_goes_on(
             alone_TD = again.hidden(inputs[row : row + 1, :length], Context())[0]
             torch.testing.assert_close(alone_TD, hidden_BTD[row, :length], atol=1e-4, rtol=1e-4)
         if isinstance(again, LanguageModel):
-            in_pieces(again, inputs, lengths, hidden_BTD, data)
+            check_in_pieces(again, inputs, lengths, hidden_BTD, data)
 
 
-def in_pieces(
+def check_in_pieces(
     network: LanguageModel, ids_BT: torch.Tensor, lengths: tuple[int, ...], whole_BTD: torch.Tensor, data: st.DataObject
 ) -> None:
-    """Each row read up to a point of its own, then all rows go on together."""
+    """Read each row up to a random point, continue all rows together, and compare with a single pass."""
     firsts = [data.draw(st.integers(0, length)) for length in lengths]
     state = network.new_state(len(lengths))
     network(ids_BT, Context(torch.tensor(firsts), state))

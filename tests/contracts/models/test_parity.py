@@ -1,4 +1,4 @@
-"""Copied weights give what PyTorch's own networks give: other people's checkpoints mean the same here."""
+"""With the same weights, networks compute what those of PyTorch do, so that imported checkpoints keep their meaning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLOCK = {
     ("architecture", "layers", "both"), list(itertools.product(TORCH, (1, 2, 3), (False, True))), ids=str
 )
 @torch.inference_mode()
-def test_recurrent_networks_are_those_of_torch(architecture: str, layers: int, both: bool) -> None:
+def test_recurrent_networks_equal_those_of_torch(architecture: str, layers: int, both: bool) -> None:
     theirs = TORCH[architecture](5, 8, layers, batch_first=True, bidirectional=both).eval()
     head = nn.Linear(16 if both else 8, 3)
     config = ModelConfig(
@@ -43,9 +43,9 @@ def test_recurrent_networks_are_those_of_torch(architecture: str, layers: int, b
     packed = nn.utils.rnn.pack_padded_sequence(x_BTF, lengths_B, batch_first=True, enforce_sorted=False)
     output, last = theirs(packed)
     hidden_BTD, _ = nn.utils.rnn.pad_packed_sequence(output, batch_first=True)
-    found_BTD = ours.body.forward(x_BTF, Context(lengths_B))
+    ours_BTD = ours.body.forward(x_BTF, Context(lengths_B))
     for row, length in enumerate(lengths_B.tolist()):
-        torch.testing.assert_close(found_BTD[row, :length], hidden_BTD[row, :length], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours_BTD[row, :length], hidden_BTD[row, :length], atol=1e-5, rtol=1e-5)
     h_n = last[0] if architecture == "lstm" else last
     last_BD = torch.cat((h_n[-2], h_n[-1]), 1) if both else h_n[-1]
     torch.testing.assert_close(ours(x_BTF, lengths_B), head(last_BD), atol=1e-5, rtol=1e-5)
@@ -54,7 +54,7 @@ def test_recurrent_networks_are_those_of_torch(architecture: str, layers: int, b
 
 
 @torch.inference_mode()
-def test_a_rectified_rnn_is_that_of_torch() -> None:
+def test_an_rnn_with_relu_equals_that_of_torch() -> None:
     theirs = nn.RNN(8, 8, 2, nonlinearity="relu", batch_first=True)
     config = ModelConfig(architecture="rnn", nonlinearity="relu", task="generation", vocab_size=11, width=8, layers=2)
     ours = generator(config)
@@ -84,7 +84,7 @@ class Tutorial(nn.Module):
         norm = nn.LayerNorm(16) if final_norm else None
         self.encoder = nn.TransformerEncoder(layer, 2, norm, enable_nested_tensor=False)
         self.head = nn.Linear(16, 3)
-        for parameter in self.parameters():  # norms and biases too, so that none can be mixed up unseen
+        for parameter in self.parameters():  # norms and biases too: equal values would hide that two were exchanged
             nn.init.normal_(parameter, std=0.3)
 
     def forward(self, ids_BT: Tensor, padding_BT: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Tutorial(nn.Module):
     ("norm_first", "activation", "final_norm"),
     list(itertools.product((False, True), ("relu", "gelu"), (False, True))),
 )
-def test_a_transformer_encoder_is_that_of_torch(norm_first: bool, activation: str, final_norm: bool) -> None:
+def test_a_transformer_encoder_equals_that_of_torch(norm_first: bool, activation: str, final_norm: bool) -> None:
     theirs = Tutorial(norm_first, activation, final_norm)
     config = ModelConfig(
         architecture="transformer", task="classification", vocab_size=30, classes=3, layers=2, width=16, heads=4,
@@ -114,13 +114,13 @@ def test_a_transformer_encoder_is_that_of_torch(norm_first: bool, activation: st
     ours.load_state_dict(copied)
     ids_BT, lengths_B = torch.randint(30, (4, 12)), torch.tensor([12, 1, 7, 5])
     padding_BT = torch.arange(12) >= lengths_B[:, None]
-    # With gradients, so that torch takes its plain path and not its fused one, which has no tanh-free GELU promise.
+    # With gradients, so that torch does not take its fused path, whose GELU may be the approximation with tanh.
     torch.testing.assert_close(ours(ids_BT, lengths_B), theirs(ids_BT, padding_BT), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_shared_heads_are_repeated_heads() -> None:
-    """Grouped-query attention is attention whose keys and values are written out for every head."""
+def test_grouped_heads_equal_repeated_heads() -> None:
+    """Grouped-query attention equals attention whose keys and values are repeated for every head."""
     options = {"architecture": "transformer", "task": "generation", "vocab_size": 11, "width": 16, "heads": 4}
     grouped, full = (build(ModelConfig(**options, layers=1, kv_heads=kv)).eval() for kv in (2, 4))  # type: ignore[arg-type]
     weights = grouped.state_dict()
@@ -141,11 +141,11 @@ def test_the_gate_is_the_first_half_of_up() -> None:
 
 
 @torch.inference_mode()
-def test_rotary_positions_are_turns_of_complex_numbers() -> None:
+def test_rotary_positions_are_rotations_of_complex_numbers() -> None:
     body = generator(ModelConfig(architecture="transformer", task="generation", vocab_size=5, width=16, heads=2)).body
     x_BTHK, positions_T = torch.randn(1, 6, 2, 8), torch.arange(3, 9)
     pairs = torch.complex(x_BTHK[..., :4], x_BTHK[..., 4:])
     angles = positions_T[:, None] * 10_000.0 ** (-torch.arange(4) / 4)
     expected = pairs * torch.polar(torch.ones(6, 4), angles)[:, None]
-    found = rotated(x_BTHK, *body._turns(x_BTHK, positions_T, 9))
-    torch.testing.assert_close(torch.complex(found[..., :4], found[..., 4:]), expected)
+    rotated_BTHK = rotated(x_BTHK, *body._rotations(x_BTHK, positions_T, 9))
+    torch.testing.assert_close(torch.complex(rotated_BTHK[..., :4], rotated_BTHK[..., 4:]), expected)
