@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.application import create_app
-from app.api.http.context import Services
+from app.api.http.services import Services
 from app.db.database import Database
 from app.registry.records import Version
 from app.registry.service import Registry
@@ -73,16 +73,17 @@ class Api:
         self._socket.close()
 
     @property
-    def context(self) -> Services:
-        found: Services = self.app.state.context
-        return found
+    def services(self) -> Services:
+        """The services of the running application."""
+        services: Services = self.app.state.services
+        return services
 
     def client(self, key: str = "") -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.context.readiness.report().ready)
+        wait_until(lambda: self.services.readiness.report().ready)
 
 
 def settings_in(folder: Path, **changes: Any) -> Settings:

@@ -1,4 +1,4 @@
-"""The application: routes, middleware and the life of the services behind them. Knows the order of things, no rule."""
+"""The ASGI application: routes, middleware, and the lifetime of the services behind them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api.http import errors
 from app.api.http.auth import PUBLIC, Authentication
-from app.api.http.context import Services, build
 from app.api.http.middleware import BodyLimit, Envelope
-from app.api.native import classify, operations, registry, registry_files
-from app.api.openai import completions, embeddings, files, fine_tuning, models, uploads
+from app.api.http.services import Services, build_services
+from app.api.huggingface import dialect as huggingface
+from app.api.native import dialect as native
+from app.api.openai import dialect as openai
 from app.api.openapi.describe import complete
+from app.api.openinference import dialect as openinference
 from app.binding import check_bind
 from app.settings import Settings
 
@@ -25,23 +27,25 @@ DESCRIPTION = (
     "Train, register and serve sequence models: RNN, LSTM, GRU and Transformer. "
     "A model reference is `name`, `name:3`, `name@alias` or `name@sha256:…`."
 )
-# the busiest routes come first: they are matched in this order
-ROUTED = (classify, completions, embeddings, models, files, uploads, fine_tuning, registry, registry_files, operations)
+DIALECTS = (openai.DIALECT, native.DIALECT, huggingface.DIALECT, openinference.DIALECT)
 
 
-def create_app(settings: Settings, build_context: Callable[[Settings], Services] = build) -> FastAPI:
-    """Raises SettingError where the address would be open to everybody, or the database or the store cannot be."""
+def create_app(settings: Settings, build: Callable[[Settings], Services] = build_services) -> FastAPI:
+    """The application with all dialects.
+
+    Raises SettingError where the address needs keys and has none, or where the database or storage URL is invalid.
+    """
     check_bind(settings)
-    context = build_context(settings)
+    services = build(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.context = context
-        await context.start()
+        app.state.services = services
+        await services.start()
         try:
             yield
         finally:
-            await context.close()
+            await services.close()
 
     app = FastAPI(
         title="Ostinato",
@@ -57,14 +61,24 @@ def create_app(settings: Settings, build_context: Callable[[Settings], Services]
             Middleware(BodyLimit, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes),
         ],
     )
-    errors.install(app)
-    for module in ROUTED:
-        app.include_router(module.router)
+    errors.install(app, DIALECTS)
+    _include_routes(app)
     app.openapi = lambda: _document(app, bool(settings.keys))  # type: ignore[method-assign]
     return app
 
 
+def _include_routes(app: FastAPI) -> None:
+    # Routes are matched one after the other, so the busiest come first.
+    for dialect in DIALECTS:
+        for router in dialect.inference:
+            app.include_router(router)
+    for dialect in DIALECTS:
+        for router in dialect.management:
+            app.include_router(router)
+
+
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
+    """The OpenAPI document, made once. `secured`: whether routes need a key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None
@@ -76,5 +90,5 @@ def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
 def _version() -> str:
     try:
         return version("ostinato")
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # run from a source tree that is not installed
         return "0"

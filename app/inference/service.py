@@ -34,6 +34,7 @@ from app.registry.records import Version
 from app.settings import Settings
 from app.telemetry import request_id
 from app.wire import engine as wire
+from models.parameters import body_width
 
 # Characters, ids or numbers that are looked at on the event loop. Longer input goes to a thread, and so does all that
 # other people's tokenizers are to read.
@@ -111,11 +112,14 @@ class Inference:
         """Raw scores of each item. Raises InvalidRequest for a version that generates."""
         return await self._rows(ask, wire.Score)
 
-    async def embed(self, ask: Ask) -> ScoredBatch:
-        """A unit vector for each item, from any version."""
-        return await self._rows(ask, wire.Embed)
+    async def embed(self, ask: Ask, dimensions: int = 0) -> ScoredBatch:
+        """A unit vector for each item, from any version.
 
-    async def _rows(self, ask: Ask, kind: type[wire.Score] | type[wire.Embed]) -> ScoredBatch:
+        Raises InvalidRequest where the version's vectors have fewer than `dimensions` numbers.
+        """
+        return await self._rows(ask, wire.Embed, dimensions)
+
+    async def _rows(self, ask: Ask, kind: type[wire.Score] | type[wire.Embed], dimensions: int = 0) -> ScoredBatch:
         async with _deadline(ask.seconds):
             served = await self.versions.get(ask.reference, ask.principal)
             if kind is wire.Score and served.config.task == "generation":
@@ -124,6 +128,7 @@ class Inference:
                     code="wrong_task",
                     param="model",
                 )
+            _check_dimensions(dimensions, served)
             with self.admission.admit(served.ref, 1) as ticket:
                 ready = await self._prepare(ask, served)
                 request = kind(
@@ -267,6 +272,14 @@ def _check_room(prompts: list[list[int]], max_tokens: int, served: ResolvedVersi
             f"{config.context_length} in all; ask for {max(0, config.context_length - longest)} or shorten the prompt",
             code="context_length_exceeded",
             param="max_tokens",
+        )
+
+
+def _check_dimensions(dimensions: int, served: ResolvedVersion) -> None:
+    width = body_width(served.config)
+    if dimensions > width:
+        raise InvalidRequest(
+            f"dimensions is {dimensions}, but {served.ref} has {width}; ask for {width} or fewer", param="dimensions"
         )
 
 

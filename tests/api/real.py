@@ -65,7 +65,7 @@ def running(folder: Path, database: Path) -> Iterator[Real]:
     shelf = Shelf(settings, folder)
     try:
         with Api(settings) as api:
-            wait_until(lambda: api.context.readiness.report().ready, 60)
+            wait_until(lambda: api.services.readiness.report().ready, 60)
             yield Real(api, shelf, folder)
     finally:
         shelf.close()

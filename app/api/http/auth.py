@@ -1,7 +1,4 @@
-"""Who asks. Knows keys and the public routes; knows nothing of what a principal may see.
-
-Keys are kept as SHA-256 and compared in constant time, all of them, whichever matches.
-"""
+"""Authentication: API keys, public routes, and protection from other web sites."""
 
 from __future__ import annotations
 
@@ -31,13 +28,14 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def principal_of(request: Request) -> str:
-    """The name of the key that was sent; `local` where no keys are configured."""
+    """The name of the key that the request was sent with, or `local` where no keys are configured."""
     name: str = request.scope.get("principal", LOCAL)
     return name
 
 
 async def _principal(request: Request) -> str:
-    """A plain function would be called in a thread, and wait for one where blocking routes have taken all."""
+    # `async`, because FastAPI calls a plain function in a worker thread: it would wait for one while blocking routes
+    # hold them all.
     return principal_of(request)
 
 
@@ -45,23 +43,26 @@ Principal = Annotated[str, Depends(_principal)]
 
 
 class Keys:
+    """The API keys, kept as SHA-256 digests so that the secrets are not held in memory."""
+
     def __init__(self, principals: dict[str, str]) -> None:
-        """`principals`: name by secret."""
+        """`principals` maps each secret to the name of its principal."""
         self._names = [(_hash(secret), name) for secret, name in principals.items()]
 
     def __bool__(self) -> bool:
         return bool(self._names)
 
     def principal(self, header: bytes | None) -> str | None:
-        """Whose key an Authorization header holds."""
+        """The name of the principal whose key an Authorization header holds, or None."""
         scheme, _, secret = (header or b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return None
-        sent, found = hashlib.sha256(secret.strip()).digest(), None
-        for known, name in self._names:
-            if hmac.compare_digest(known, sent):
-                found = name
-        return found
+        sent, principal = hashlib.sha256(secret.strip()).digest(), None
+        # Every key is compared, in constant time, so that the time taken reveals neither a secret nor its place.
+        for digest, name in self._names:
+            if hmac.compare_digest(digest, sent):
+                principal = name
+        return principal
 
 
 def _hash(secret: str) -> bytes:
@@ -69,7 +70,10 @@ def _hash(secret: str) -> bytes:
 
 
 class Authentication:
-    """ASGI: names the principal of every request, or refuses it. In front of all routes, known and unknown."""
+    """ASGI middleware that puts the principal into the scope, or refuses the request.
+
+    It precedes routing, so unknown paths need a key too.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -84,32 +88,38 @@ class Authentication:
         if not self.keys:
             scope["principal"] = LOCAL
         else:
-            found = self.keys.principal(_header(headers, b"authorization"))
-            if found is None and scope["path"] not in PUBLIC:
-                await send_error(scope, send, Unauthorized("an API key is needed: Authorization: Bearer <secret>"))
+            principal = self.keys.principal(_header(headers, b"authorization"))
+            if principal is None and scope["path"] not in PUBLIC:
+                message = "an API key is needed: send the header Authorization: Bearer <secret>"
+                await send_error(scope, send, Unauthorized(message))
                 return
-            scope["principal"] = found or ""
+            scope["principal"] = principal or ""
         if (refusal := self._cross_site(scope["method"], scope["path"], headers)) is not None:
             await send_error(scope, send, refusal)
             return
         await self.app(scope, receive, send)
 
     def _cross_site(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Forbidden | None:
-        """A web page elsewhere must not use a service on this machine through its visitor's browser.
+        """The refusal of a request that a page of another web site sends through its visitor's browser, or None.
 
-        A page can bend its own name to this machine's address (DNS rebinding) and is then asked for as its own site:
-        so the name counts for every method. For methods that change nothing the page of another site is told nothing.
+        A method that changes nothing is not checked for its origin: without CORS headers the browser keeps the reply
+        from the page. Without keys, the Host header is checked for every method, against DNS rebinding: a page whose
+        domain resolves to this machine has this service as its own origin, so the Origin header does not betray it.
         """
         origin = _header(headers, b"origin")
         host = _header(headers, b"host") or b""
         if method not in SAFE_METHODS and origin is not None and origin.partition(b"://")[2] != host:
-            return Forbidden("requests from other web sites are refused (the Origin header is not this service)")
+            return Forbidden("requests from other web sites are refused: the Origin header names another host")
         if not self.keys and path not in HEALTH and not self._own_name(host.decode("latin-1")):
-            return Forbidden("the Host header names no address of this machine (without keys only those are served)")
+            return Forbidden("the Host header must name this machine, because no API keys are configured")
         return None
 
     def _own_name(self, host: str) -> bool:
-        """A name without a dot is nobody's on the Internet, so no foreign name can be bent to us with it."""
+        """Whether a Host header names this machine.
+
+        A name without a dot, such as a container's, cannot be registered on the Internet, so it is safe from DNS
+        rebinding.
+        """
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name in ("", self.host) or "." not in name.strip(".") or is_loopback(name)
 

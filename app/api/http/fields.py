@@ -11,6 +11,8 @@ Truncation = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 
 
 class Usage(msgspec.Struct, frozen=True):
+    """Token counts of a request. `completion_tokens` is 0, because nothing is generated."""
+
     prompt_tokens: int
     total_tokens: int
     completion_tokens: int = 0

@@ -1,17 +1,19 @@
-"""Reading multipart requests: small fields, and one file that is kept on disk while it is read.
-
-Knows the form; knows no route. The body's size is bounded before it comes here (`middleware.BodyLimit`).
-"""
+"""Multipart forms: small fields, and one file that is kept on disk while the request is handled."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import BinaryIO
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.api.http.services import services_of
 from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
 
 CHUNK = 2**20
@@ -21,42 +23,81 @@ FIELD_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
+    """A file of a form."""
+
     filename: str
     file: BinaryIO
 
     def pieces(self) -> Iterator[bytes]:
+        """The content, in chunks of at most `CHUNK` bytes."""
         while piece := self.file.read(CHUNK):
             yield piece
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields by name, and the files by theirs."""
+    """A form: its text fields and its files, by field name."""
 
     fields: dict[str, str]
     files: dict[str, SentFile]
 
     def file(self, name: str) -> SentFile:
+        """The file of a field. Raises InvalidRequest where it is missing."""
         if name in self.files:
             return self.files[name]
-        hint = "; it came without a file name" if name in self.fields else ""
+        hint = "; this field was sent without a file name" if name in self.fields else ""
         raise InvalidRequest(f"{name} is missing: send a file in the multipart field {name!r}{hint}", param=name)
 
-    def check_names(self, known: Sequence[str]) -> None:
+    def check_names(self, allowed: Sequence[str]) -> None:
+        """Raises InvalidRequest for a field whose name is not among `allowed`."""
         for name in (*self.fields, *self.files):
-            if name not in known:
+            if name not in allowed:
                 raise InvalidRequest(
-                    f"unknown field {name[:80]!a}{did_you_mean(name, known)}", code="unknown_field", param=name
+                    f"unknown field {name[:80]!a}{did_you_mean(name, allowed)}", code="unknown_field", param=name
                 )
 
 
+class DiskParser(MultiPartParser):
+    """Starlette's parser, with files in `folder` and not in the system's temporary folder, which is often in memory.
+
+    Files up to `spool_max_size` bytes stay in memory. Larger ones are unlinked as soon as they are opened, so they do
+    not outlive the process.
+    """
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], folder: Path) -> None:
+        super().__init__(headers, stream, max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
+        self._folder = folder
+
+    def on_headers_finished(self) -> None:
+        """Replace the file that Starlette opens for a part, before anything is written to it."""
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            self._files_to_close_on_error.pop().close()
+            file = SpooledTemporaryFile(max_size=self.spool_max_size, dir=str(self._folder))  # noqa: SIM115
+            self._files_to_close_on_error.append(file)
+            self._current_part.file.file = file  # type: ignore[assignment]
+
+
 async def read_form(request: Request) -> AsyncIterator[Form]:
-    """A dependency: the form of a multipart request; its file is closed after the reply."""
+    """A dependency: the form of a multipart request, whose file is closed after the reply.
+
+    `middleware.BodyLimit` bounds the size of the body. Raises UnsupportedMedia for a body of another type, and
+    InvalidRequest for a malformed form or a field that is sent twice.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise UnsupportedMedia(f"the body must be multipart/form-data, not {kind[:60]!a}")
-    async with request.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES) as sent:
-        yield _form(sent.multi_items())
+        raise UnsupportedMedia(f"the request body must be multipart/form-data, not {kind[:60]!a}")
+    folder = services_of(request).settings.data / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        async with aclosing(request.stream()) as stream:
+            form = await DiskParser(request.headers, stream, folder).parse()
+    except MultiPartException as error:
+        raise InvalidRequest(error.message) from None
+    try:
+        yield _form(form.multi_items())
+    finally:
+        await form.close()
 
 
 def _form(items: Iterable[tuple[str, UploadFile | str]]) -> Form:

@@ -1,6 +1,6 @@
-"""What every request passes on its way in and every reply on its way out (plain ASGI, for its price is paid often).
+"""Middleware of every request: request ids, timing, the access log, unexpected errors, and the size of bodies.
 
-Request ids, the time taken, the size of bodies, the access log, and the last resort for what nobody caught.
+Plain ASGI, because Starlette's `BaseHTTPMiddleware` costs more time per request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.telemetry import http_requests, request_id
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 MULTIPART_SLACK = 2**20  # for the fields and boundaries around a file
-OF_BODIES = frozenset((b"content-type", b"content-length", b"content-encoding"))
+BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
 QUIET = ("/livez", "/readyz", "/health", "/metrics")
 
@@ -28,7 +28,7 @@ faults = logging.getLogger("ostinato.faults")
 
 
 class Envelope:
-    """Outermost: names the request, times it, logs it, and turns a fault of ours into a plain 500."""
+    """The outermost middleware: gives the request an id, times and logs it, and answers unexpected errors with 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -60,11 +60,13 @@ class Envelope:
         except asyncio.CancelledError:
             if status or (task := asyncio.current_task()) is None:
                 raise
-            task.uncancel()  # a server that stops cancels what has not ended in time: that is told, and then the end
+            # uvicorn cancels the requests that are still open at the end of the drain time. No reply has begun, so
+            # this one can still say why.
+            task.uncancel()
             await send_error(scope, send_named, Stopping())
         except Exception:
             faults.exception("%s %s failed", scope["method"], ascii(scope["path"][:200]))
-            if status:
+            if status:  # a reply has begun, so only its connection can show the error
                 raise
             await send_error(scope, send_named, InternalError())
         finally:
@@ -94,7 +96,7 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, announced or not, and those in an encoding that nobody here undoes."""
+    """Refuses bodies that are too large, by Content-Length or as they arrive, and bodies with a content encoding."""
 
     def __init__(self, app: ASGIApp, max_body: int, max_upload: int) -> None:
         self.app = app
@@ -112,21 +114,21 @@ class BodyLimit:
         await self.app(scope, _counted(receive, limit, hint), send)
 
     def _limit(self, scope: Scope) -> tuple[int, str]:
-        """How long the body may be, and what to do where it is longer. Raises what is wrong with the headers."""
-        told: dict[bytes, bytes] = {}
+        """The most bytes that the body may have, and a hint for the error message. Raises for invalid headers."""
+        sent: dict[bytes, bytes] = {}
         for key, value in scope["headers"]:
-            if key in OF_BODIES and told.setdefault(key, value) is not value:
-                # A route may go by another than the one that is judged here.
-                raise InvalidRequest(f"{key.decode()} is sent twice; send one")
-        if b"content-encoding" in told and told[b"content-encoding"].lower() not in (b"identity", b""):
-            raise UnsupportedMedia("send the body as it is, without content-encoding")
+            if key in BODY_HEADERS and sent.setdefault(key, value) is not value:
+                # The route might read another one of the two than this check.
+                raise InvalidRequest(f"{key.decode()} is sent twice; send it once")
+        if sent.get(b"content-encoding", b"").lower() not in (b"identity", b""):
+            raise UnsupportedMedia("content-encoding is not supported; send the request body uncompressed")
         limit, hint = self.max_body, ""
-        if MULTIPART.match(told.get(b"content-type", b"")):
+        if MULTIPART.match(sent.get(b"content-type", b"")):
             limit = self.max_upload + MULTIPART_SLACK
             hint = f"; {IN_PARTS}" if scope["path"] == "/v1/files" else ""
-        length = told.get(b"content-length", b"0")
+        length = sent.get(b"content-length", b"0")
         if not length.isdigit():
-            raise InvalidRequest("content-length is no number")
+            raise InvalidRequest("content-length is not a number")
         if int(length) > limit:
             raise _too_large(limit, hint)
         return limit, hint
@@ -148,4 +150,4 @@ def _counted(receive: Receive, limit: int, hint: str) -> Receive:
 
 
 def _too_large(limit: int, hint: str) -> TooLarge:
-    return TooLarge(f"the body is larger than {limit} bytes, which is the most that is taken at once here{hint}")
+    return TooLarge(f"the request body is larger than {limit} bytes, the limit of this route{hint}")

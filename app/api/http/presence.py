@@ -1,4 +1,4 @@
-"""Whether the client is still there while its request is being worked on. Knows ASGI's receive; knows no request."""
+"""Cancels the work on a request when its client disconnects."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from app.api.http.errors import ClientGone
 from app.telemetry import cancelled
 
 T = TypeVar("T")
-UNWATCHED = 0.02  # seconds before a request is worth the price of a watcher
+UNWATCHED = 0.02  # seconds; most requests end sooner, and then need no task that watches the connection
 
 
 async def disconnected(receive: Receive) -> None:
-    """Returns when the client is gone. The body must have been read."""
+    """Return when the client has disconnected. The request body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def attended(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away: then ClientGone."""
+    """The result of `work`. When the client disconnects, `work` is cancelled and ClientGone raised."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     watchers: list[asyncio.Task[None]] = []
@@ -39,7 +39,7 @@ async def attended(request: Request, work: Awaitable[T]) -> T:
     try:
         return await work
     except asyncio.CancelledError:
-        if not gone:
+        if not gone:  # cancelled by the server, not by `watch`
             raise
         task.uncancel()
         cancelled.labels("waiting").inc()

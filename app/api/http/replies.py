@@ -1,4 +1,4 @@
-"""Replies in JSON with the headers that every answer of a model carries. Knows no dialect."""
+"""JSON replies, the headers of a model's answer, and downloads."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonReply(Response):
+    """A reply whose body is a msgspec struct or plain data."""
+
     media_type = "application/json"
 
     def __init__(self, value: object, headers: dict[str, str] | None = None, status_code: int = 200) -> None:
@@ -23,7 +25,10 @@ class JsonReply(Response):
 def answer_headers(
     ref: str, prompt_tokens: int, timing: Timing, generated_tokens: int | None = None, *, ended: bool = True
 ) -> dict[str, str]:
-    """The version that answered, times in milliseconds and token counts, as far as they are known before the end."""
+    """The headers of a model's answer: the version, times in milliseconds, and token counts.
+
+    `ended` False leaves out the inference time, which a stream does not know yet when its headers are sent.
+    """
     headers = {"x-model-version": ref, "x-prompt-tokens": str(prompt_tokens)}
     headers["x-queue-time"] = f"{timing.queue_ms:.3f}"
     if ended:
@@ -34,7 +39,7 @@ def answer_headers(
 
 
 def download(pieces: Iterator[bytes], filename: str, size: int, media: str = "application/octet-stream") -> Response:
-    """A file to be saved: never shown by a browser in the service's name."""
+    """A file that a browser saves and does not display, because its content may be anybody's HTML."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
     headers = {
         "content-length": str(size),

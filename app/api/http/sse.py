@@ -1,4 +1,4 @@
-"""Server-sent events: frames out, one after the other, as long as the client listens. Knows no dialect."""
+"""Replies as server-sent events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.http.errors import InternalError, Stopping, body_of
+from app.api.http.dialects import error_body
+from app.api.http.errors import InternalError, Stopping
 from app.api.http.presence import disconnected
 from app.errors import OstinatoError
 from app.telemetry import cancelled, request_failure
@@ -19,9 +20,9 @@ from app.telemetry import cancelled, request_failure
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 PING_SECONDS = 15.0
-LAST_WORDS = 5.0  # seconds after its deadline in which a stream's end can still be read
-# JSON leaves these as they are, and they end a line for `str.splitlines`, by which httpx's `iter_lines` and clients
-# built on it read: an event that a model wrote one of them into would reach them in two halves
+LAST_WORDS = 5.0  # seconds after its deadline for which a stream stays open, so that the client can read its end
+# JSON does not escape these characters, but `str.splitlines` ends a line at each of them. httpx's `iter_lines` splits
+# so, and with it clients such as OpenAI's: generated text with one of these characters would break an event in two.
 LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json_line(value: object) -> bytes:
-    """JSON that is one line to every reader."""
+    """JSON that every client reads as one line."""
     data = _encode(value)
     if not data.isascii():
         for end, escape in LINE_ENDS:
@@ -38,15 +39,21 @@ def json_line(value: object) -> bytes:
 
 
 def frame(value: object) -> bytes:
+    """One event with JSON data."""
     return b"data: " + json_line(value) + b"\n\n"
 
 
 def error_frame(error: OstinatoError) -> bytes:
-    return frame(body_of(error))
+    """An error as an event, in OpenAI's shape."""
+    return frame(error_body(error))
 
 
 class EventStream(Response):
-    """An error in the middle becomes one last event before `end`; a client that leaves ends the work."""
+    """A stream of events.
+
+    An error after the first event is sent as one more event, before `end`. When the client disconnects, or does not
+    read, `frames` is closed. `render_error` renders an error as an event of the dialect.
+    """
 
     media_type = "text/event-stream"
 
@@ -59,15 +66,16 @@ class EventStream(Response):
         end: bytes = DONE,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`until` (monotonic): when the work must have ended; who has not read its end soon after is given up.
+        """`until` is the deadline of the work in `time.monotonic()`; the stream is cut `LAST_WORDS` seconds after it.
 
-        `close` gives back what `frames` stands on, also where nothing of it was ever read.
+        `close` releases what `frames` depends on. It is called even if `frames` was never started, in which case its
+        own `finally` does not run.
         """
         super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.frames, self.until = frames, until
         self.render_error, self.end, self.close = render_error, end, close
-        self._gone = ""  # how the client left, for the metrics
+        self._gone = ""  # why the stream was given up, as a metric's label
         self._sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,14 +88,14 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send_all(send)
-            watcher.cancel()  # from here on the end of the connection is no news
+            watcher.cancel()  # the work is done, so a client that leaves now does not count as gone
             await send({"type": "http.response.body", "body": self.end, "more_body": False})
         except asyncio.CancelledError:
             task.uncancel()
             watcher.cancel()
             if self._gone:
                 cancelled.labels(self._gone).inc()
-            else:  # the server stops
+            else:  # uvicorn cancels open requests at the end of the drain time
                 await send({"type": "http.response.body", "body": self._failed(Stopping()), "more_body": True})
                 await send({"type": "http.response.body", "body": self.end, "more_body": False})
         finally:
@@ -105,7 +113,7 @@ class EventStream(Response):
         except OstinatoError as error:
             await send({"type": "http.response.body", "body": self._failed(error), "more_body": True})
         except Exception:
-            log.exception("a stream failed")
+            log.exception("an event stream failed")
             await send({"type": "http.response.body", "body": self._failed(InternalError()), "more_body": True})
 
     def _failed(self, error: OstinatoError) -> bytes:
@@ -117,6 +125,7 @@ class EventStream(Response):
         task.cancel()
 
     async def _watch(self, receive: Receive, send: Send, task: asyncio.Task[None]) -> None:
+        """Give up when the client disconnects. Send a comment while the stream is silent, so that proxies keep it."""
         gone = asyncio.ensure_future(disconnected(receive))
         try:
             while not gone.done():

@@ -1,4 +1,4 @@
-"""Classification in vLLM's shape, with ranked scores added. Knows fields; the use case is `Inference.classify`."""
+"""`POST /v1/classify`: classification in vLLM's shape, with ranked scores added."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fastapi import APIRouter, Request
 from msgspec import Meta
 from starlette.responses import Response
 
-from app.api.http.auth import principal_of
-from app.api.http.bodies import JsonBody, reference_of, seconds_of
-from app.api.http.context import context_of
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy, Pair
 from app.inference.scoring import LabelScore, activate, at_least, ranked
@@ -26,13 +26,17 @@ from app.inference.service import Ask, ScoredBatch
 router = APIRouter(tags=["classification"])
 
 Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
-INLINE = 2000  # scores that are turned into a reply on the event loop; more of them go to a thread
+INLINE = 2000  # scores; a reply with more of them is built in a thread, so that it does not block the event loop
 
 
 class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`input`: a text, texts, {text, text_pair} objects, token ids, lists of those, or [[[number]]] (batch, time,
-    feature) for a version that reads numbers. `truncate_prompt_tokens`: -1 cuts over-long input to what the version
-    takes. `use_activation` false gives raw scores in `probs` and `scores`."""
+    """A request to classify one or more inputs.
+
+    `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers it is
+    an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the best labels; `threshold`
+    is the lowest probability of a label in `labels` (by default the version's own). `truncate_prompt_tokens` cuts each
+    input to so many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
+    `scores` hold the raw outputs of the network."""
 
     input: Sequences
     model: str | None = None
@@ -46,8 +50,10 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClassificationItem(msgspec.Struct, frozen=True):
-    """`probs` follows the order of the version's labels, `scores` falls. Only a multilabel version fills `labels`,
-    only a regression fills `value`."""
+    """The result for one input.
+
+    `probs` is in the order of the version's labels; `scores` is sorted from the highest score to the lowest. `labels`
+    is set by multilabel versions only, `value` by regression versions only."""
 
     index: int
     label: str | None
@@ -59,6 +65,8 @@ class ClassificationItem(msgspec.Struct, frozen=True):
 
 
 class ClassifyReply(msgspec.Struct, frozen=True):
+    """The results, in the order of the inputs."""
+
     id: str
     object: str
     created: int
@@ -92,7 +100,7 @@ _EXAMPLE: dict[str, Any] = {
 _DOCS: dict[str, Any] = {
     "summary": "Classify texts or numeric sequences",
     "description": (
-        "Labels and probabilities for each input, from any version trained for classification, multilabel "
+        "Returns labels and probabilities for each input, from any version trained for classification, multilabel "
         "classification or regression."
     ),
     "response_model": None,
@@ -102,11 +110,11 @@ _DOCS: dict[str, Any] = {
         several_texts={"model": "demo-sentiment-lstm", "input": ["I love this!", "Not my thing."], "top_k": 1},
         pair=Noted(
             {"model": "pairs", "input": {"text": "it rains", "text_pair": "rain is falling"}},
-            "Two texts judged together, for a version trained on pairs, such as that of docs/pairs.md",
+            "A pair of texts, for a version trained on pairs, such as the one of docs/pairs.md",
         ),
         numbers=Noted(
             {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
-            "A series of steps, for a version trained on numbers, such as that of docs/numeric.md",
+            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
         ),
     ),
     "responses": replies(ClassifyReply, _EXAMPLE),
@@ -117,28 +125,29 @@ _DOCS: dict[str, Any] = {
 @router.post("/v1/classify", operation_id="classify", **_DOCS)
 async def classify(request: Request) -> Response:
     body = await _body.read(request)
-    context = context_of(request)
+    caller, inference = Caller.read(request, body.model), services_of(request).inference
     ask = Ask(
-        reference_of(request, body.model),
-        await context.inference.items(body.input, "input"),
-        principal_of(request),
-        seconds_of(request),
+        caller.reference,
+        await inference.items(body.input, "input"),
+        caller.principal,
+        caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, context.inference.classify(ask))
+    scored = await attended(request, inference.classify(ask))
     if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-        return _reply(body, ask.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
+        return _reply(ask.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
     return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
 
 
 def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> Response:
-    """Item by item: one call over them all would let nobody else have a turn, in whatever thread it is."""
+    # Encoded item by item: msgspec holds the GIL for the whole of a call, and one call over all items would block the
+    # event loop even from another thread.
     items = [msgspec.Raw(msgspec.json.encode(_item(i, row, body, scored))) for i, row in enumerate(scored.rows)]
-    return _reply(body, reference, scored, items)
+    return _reply(reference, scored, items)
 
 
-def _reply(body: ClassifyRequest, reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
-    """`data`: a Classification for each item, or its JSON."""
+def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
+    """`data` holds a ClassificationItem for each input, or its JSON."""
     tokens = sum(scored.lengths)
     value = ClassifyReply(
         f"classify-{uuid.uuid4().hex}", "list", int(time.time()), reference, data, Usage(tokens, tokens)
@@ -158,6 +167,7 @@ def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBat
 
 
 def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
-    return (
-        body.threshold if body.threshold is not None else float(scored.served.assets.raw_config.get("threshold", 0.5))
-    )
+    """The request's threshold, or the one in the version's `config.json`, or 0.5."""
+    if body.threshold is not None:
+        return body.threshold
+    return float(scored.served.assets.raw_config.get("threshold", 0.5))

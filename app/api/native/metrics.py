@@ -1,4 +1,4 @@
-"""The engines' figures and the aliases among the metrics, looked up when somebody asks. Knows no request."""
+"""The metrics that are read at each scrape: the engines' statistics and the aliases."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from app.registry.records import Alias
 from app.telemetry import METRICS, SIZES
 from app.wire.engine import VersionStatus
 
-VERSION_FIGURES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
-    "engine_running": ("Requests being worked on in the engine", lambda v: v.running),
+VERSION_GAUGES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
+    "engine_running": ("Requests that the engine is working on", lambda v: v.running),
     "engine_waiting": ("Requests waiting in the engine", lambda v: v.waiting),
-    "engine_bytes": ("Bytes of the weights", lambda v: v.bytes),
-    "state_cache_slots": ("Sequences whose state there is room for", lambda v: v.slots),
-    "state_cache_bytes": ("Bytes of the state of running sequences", lambda v: v.cache_used),
+    "engine_bytes": ("Bytes of the version's weights", lambda v: v.bytes),
+    "state_cache_slots": ("Sequences whose states fit into the cache", lambda v: v.slots),
+    "state_cache_bytes": ("Bytes of the states of running sequences", lambda v: v.cache_used),
     "state_cache_allocated_bytes": ("Bytes allocated for states", lambda v: v.cache_bytes),
-    "kv_cache_usage_perc": ("Share of the slots that are taken; 1 is all of them", lambda v: _share(v)),
+    "kv_cache_usage_perc": ("Fraction of the slots in use, from 0 to 1", lambda v: _share(v)),
 }
 HISTOGRAM = re.compile(r"(?P<name>[a-z0-9_]+?)_(?:le_(?P<bound>\d+)|(?P<sum>sum))")
-HISTOGRAMS = {"iteration_tokens": ("iteration_tokens_total", "Tokens of one step of the engine")}
+HISTOGRAMS = {"iteration_tokens": ("iteration_tokens_total", "Tokens in one step of the engine")}
 NAME = re.compile(r"[^a-z0-9_]")
 
 
@@ -34,13 +34,15 @@ def _share(version: VersionStatus) -> float:
     return version.slots_used / version.slots if version.slots else 0.0
 
 
-class EngineFigures(Collector):
+class EngineCollector(Collector):
+    """The statistics in the engines' last heartbeats."""
+
     def __init__(self, pool: EnginePool) -> None:
         self.pool = pool
 
     def collect(self) -> Iterable[Metric]:
         clients = list(self.pool.clients.values())
-        up = GaugeMetricFamily("ostinato_engine_up", "1 while the engine's heartbeats come", labels=["engine"])
+        up = GaugeMetricFamily("ostinato_engine_up", "1 while the engine sends heartbeats, else 0", labels=["engine"])
         for client in clients:
             up.add_metric([client.path.stem], 1.0 if client.alive else 0.0)
         yield up
@@ -50,39 +52,42 @@ class EngineFigures(Collector):
 
 
 def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
-    for name, (meaning, figure) in VERSION_FIGURES.items():
+    for name, (meaning, read) in VERSION_GAUGES.items():
         family = GaugeMetricFamily(f"ostinato_{name}", meaning, labels=["engine", "model_name"])
         for client in clients:
             for version in client.heartbeat.versions if client.heartbeat else ():
-                family.add_metric([client.path.stem, version.name], figure(version))
+                family.add_metric([client.path.stem, version.name], read(version))
         yield family
 
 
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
-    """Whatever an engine counts, under its own names; and what it counts by size."""
+    """The counters of the engines, under the engines' names for them, and their histograms.
+
+    An engine sends a histogram as counters: one per bucket (`…_le_16`) and the sum (`…_sum`).
+    """
     families: dict[str, CounterMetricFamily] = {}
     histograms = {
         key: HistogramMetricFamily(f"ostinato_{name}", meaning, labels=["engine"])
         for key, (name, meaning) in HISTOGRAMS.items()
     }
     for client in clients:
-        sized: dict[str, dict[str, float]] = defaultdict(dict)
+        buckets: dict[str, dict[str, float]] = defaultdict(dict)
         for key, value in (client.heartbeat.counters if client.heartbeat else {}).items():
-            found = HISTOGRAM.fullmatch(key)
-            if found and found["name"] in histograms:
-                sized[found["name"]][found["bound"] or "sum"] = value
+            match = HISTOGRAM.fullmatch(key)
+            if match and match["name"] in histograms:
+                buckets[match["name"]][match["bound"] or "sum"] = value
                 continue
             name = f"ostinato_engine_{NAME.sub('_', key.lower())}"
             family = families.setdefault(name, CounterMetricFamily(name, "Counted by the engine", labels=["engine"]))
             family.add_metric([client.path.stem], value)
-        for key, values in sized.items():
+        for key, values in buckets.items():
             total = values.pop("sum", 0.0)
-            histograms[key].add_metric([client.path.stem], _cumulated(values), total)
+            histograms[key].add_metric([client.path.stem], _cumulative(values), total)
     return [*families.values(), *histograms.values()]
 
 
-def _cumulated(counts: dict[str, float]) -> list[tuple[str, float]]:
-    """Prometheus' buckets: how many were at most so large."""
+def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
+    """Prometheus' buckets from counts per bucket: each also counts what is in the smaller ones."""
     buckets, below = [], 0.0
     for bound in SIZES:
         below += counts.get(str(bound), 0.0)
@@ -90,7 +95,9 @@ def _cumulated(counts: dict[str, float]) -> list[tuple[str, float]]:
     return [*buckets, ("+Inf", sum(counts.values()))]
 
 
-class AliasFigures(Collector):
+class AliasCollector(Collector):
+    """The version of each alias."""
+
     def __init__(self, aliases: Sequence[Alias]) -> None:
         self.aliases = aliases
 
@@ -104,8 +111,8 @@ class AliasFigures(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """Everything, in Prometheus' text format."""
-    looked_up = CollectorRegistry()
-    looked_up.register(EngineFigures(pool))
-    looked_up.register(AliasFigures(aliases))
-    return generate_latest(METRICS) + generate_latest(looked_up)
+    """All metrics in Prometheus' text format: those of this process, and those read now."""
+    scraped = CollectorRegistry()
+    scraped.register(EngineCollector(pool))
+    scraped.register(AliasCollector(aliases))
+    return generate_latest(METRICS) + generate_latest(scraped)

@@ -1,4 +1,4 @@
-"""Liveness, readiness, metrics, engines, and the pages of the documentation, which need no network of their own."""
+"""Liveness, readiness, metrics, the engines, and documentation pages that load nothing from other sites."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fastapi import APIRouter
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.api.http.auth import Principal
-from app.api.http.context import ServicesDep
 from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
 from app.api.native.metrics import exposition
 from app.api.openapi.describe import COMMON, replies
 from app.errors import OstinatoError
@@ -21,24 +21,28 @@ from app.registry.records import LOCAL
 from app.wire.engine import Heartbeat
 
 router = APIRouter(tags=["operations"])
-ALIASES_PATIENCE = 1.0  # seconds that the metrics wait for the database
-POLICY = (
+ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
+CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
 )
 
 
 class Alive(msgspec.Struct, frozen=True):
+    """The process runs."""
+
     status: str = "ok"
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """`checks`: what was looked at -> `ok`, or what is the matter."""
+    """`checks` maps each check to `ok` or to its problem."""
 
     status: str
     checks: dict[str, str]
 
 
 class EngineVersion(msgspec.Struct, frozen=True):
+    """A version in an engine's memory; `running` and `waiting` count its requests."""
+
     ref: str
     digest: str
     dtype: str
@@ -50,6 +54,8 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
+    """An engine; `busy_seconds` is how long its current step has lasted."""
+
     pid: int
     device: str
     threads: int
@@ -58,14 +64,16 @@ class EngineReport(msgspec.Struct, frozen=True):
 
 
 class Engines(msgspec.Struct, frozen=True):
+    """The running engines."""
+
     engines: list[EngineReport]
 
 
 @router.get(
     "/livez",
     operation_id="livez",
-    summary="Whether this process runs",
-    description="Answers as long as the API process does, whatever else is the matter.",
+    summary="Check that the process runs",
+    description="Answers 200 as long as the API process runs, whatever the state of the engines and the database.",
     response_model=None,
     responses=replies(Alive, {"status": "ok"}, ()),
 )
@@ -76,9 +84,9 @@ async def livez() -> Response:
 _READY: dict[str, Any] = {
     "response_model": None,
     "description": (
-        "200 when the database answers, an engine is alive and every alias marked as required is loaded and has "
-        "answered once; else 503, with what is missing. Required versions of others than the caller are told of "
-        "without names."
+        "Answers 200 when the database answers, an engine is running, and every version with a required alias is "
+        "loaded and has answered a test request; otherwise 503 with the failed checks. Required versions that the "
+        "caller may not see are reported without their names."
     ),
     "responses": {
         **replies(Ready, {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}, ()),
@@ -95,8 +103,8 @@ _READY: dict[str, Any] = {
 }
 
 
-@router.get("/readyz", operation_id="readyz", summary="Whether requests can be answered", **_READY)
-@router.get("/health", operation_id="health", summary="The same as /readyz", **_READY)
+@router.get("/readyz", operation_id="readyz", summary="Check that requests can be answered", **_READY)
+@router.get("/health", operation_id="health", summary="Check that requests can be answered (same as /readyz)", **_READY)
 async def readyz(services: ServicesDep, principal: Principal) -> Response:
     report = services.readiness.report(principal)
     value = Ready("ready" if report.ready else "not ready", report.checks)
@@ -106,8 +114,10 @@ async def readyz(services: ServicesDep, principal: Principal) -> Response:
 @router.get(
     "/metrics",
     operation_id="metrics",
-    summary="Metrics",
-    description="Counters, gauges and histograms of this API process and the engines, in Prometheus' text format.",
+    summary="Read the metrics",
+    description=(
+        "Returns the counters, gauges and histograms of this API process and of the engines in Prometheus' text format."
+    ),
     response_class=Response,
     responses={200: {"content": {"text/plain": {"example": "ostinato_num_requests_running 0.0"}}}},
 )
@@ -115,7 +125,7 @@ async def metrics(services: ServicesDep) -> Response:
     try:
         async with asyncio.timeout(ALIASES_PATIENCE):
             aliases = await asyncio.to_thread(services.registry.every_alias)
-    except (OstinatoError, TimeoutError):  # without a database there is enough else to tell
+    except (OstinatoError, TimeoutError):  # the other metrics do not need the database
         aliases = []
     body = exposition(services.inference.pool, aliases)
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -124,8 +134,8 @@ async def metrics(services: ServicesDep) -> Response:
 @router.get(
     "/v1/engine",
     operation_id="engines",
-    summary="The engines and what they have loaded",
-    description="From the last heartbeat of each living engine; of the versions only the caller's own.",
+    summary="List the engines and their loaded versions",
+    description="Reports the last heartbeat of each running engine, with the loaded versions that this key may use.",
     response_model=None,
     responses=replies(
         Engines,
@@ -142,7 +152,7 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
-    """Of the versions those that `names` has, by the name there."""
+    """`names` maps the digests of the versions to report to the names that the caller knows them by."""
     versions = [
         EngineVersion(names[v.digest], v.digest, v.dtype, v.bytes, v.running, v.waiting, v.slots, v.cache_bytes)
         for v in beat.versions
@@ -176,12 +186,12 @@ async def home() -> Response:
 
 @router.get("/docs", include_in_schema=False)
 async def docs() -> Response:
-    return HTMLResponse(SWAGGER, headers={"content-security-policy": POLICY})
+    return HTMLResponse(SWAGGER, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
 
 
 @router.get("/redoc", include_in_schema=False)
 async def redoc() -> Response:
-    return HTMLResponse(REDOC, headers={"content-security-policy": POLICY})
+    return HTMLResponse(REDOC, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
 
 
 @router.get("/docs/start.js", include_in_schema=False)
@@ -210,6 +220,6 @@ async def redoc_script() -> Response:
 
 
 def _asset(name: str) -> Response:
-    """A file that the package fastapi-offline ships (Swagger UI: Apache-2.0, Redoc: MIT)."""
+    """A file of the package fastapi-offline, which ships Swagger UI (Apache-2.0) and Redoc (MIT)."""
     body = (files("fastapi_offline") / "static" / name).read_bytes()
     return Response(body, media_type=TYPES[name.rpartition(".")[2]], headers={"cache-control": "public, max-age=86400"})

@@ -1,8 +1,4 @@
-"""The registry over HTTP: find, import, export, name and delete versions.
-
-Knows routes and forms; every rule (owners, names, aliases) is `app.registry`'s. What is moved as files is in
-`registry_files`.
-"""
+"""`/v1/registry`: models, versions, aliases, search and comparison. `registry_files` has the routes for files."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
-from app.api.http.context import ServicesDep
 from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
 from app.api.native.registry_objects import (
     ALIAS_EXAMPLE,
     EXAMPLE,
@@ -33,7 +29,7 @@ from app.api.native.registry_objects import (
     comparison_object,
     model_object,
     move_object,
-    number_of,
+    parse_number,
     version_object,
 )
 from app.api.openapi.describe import COMMON, reads, replies
@@ -51,7 +47,7 @@ Order = Annotated[str | None, Query(description="asc or desc")]
 
 
 async def alias_request(request: Request) -> AliasRequest:
-    """A dependency: the checked body."""
+    """A dependency: the request body."""
     return await _alias_body.read(request)
 
 
@@ -59,13 +55,15 @@ async def alias_request(request: Request) -> AliasRequest:
     "/models",
     operation_id="list_registry_models",
     summary="List models",
-    description="By name, each with its newest version. `search` is a part of names; `task` and `architecture` are "
-    "those of the newest version.",
+    description=(
+        "Returns the models by name, each with its newest version. `search` matches a part of the name; `task` and "
+        "`architecture` are compared with the newest version."
+    ),
     response_model=None,
     responses=replies(RegistryModelList, {"object": "list", "data": [MODEL_EXAMPLE], "has_more": False}, COMMON),
 )
 def list_models(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
     search: str | None = None,
     task: str | None = None,
@@ -74,7 +72,7 @@ def list_models(
     limit: int = 100,
     order: Order = None,
 ) -> Response:
-    page = context.registry.list(
+    page = services.registry.list(
         principal,
         query=search,
         task=task,
@@ -89,25 +87,28 @@ def list_models(
 @router.get(
     "/models/{name}",
     operation_id="retrieve_registry_model",
-    summary="Look at a model",
+    summary="Retrieve a model",
     response_model=None,
     responses=replies(ModelObject, MODEL_EXAMPLE, FOUND),
 )
-def retrieve_model(context: ServicesDep, principal: Principal, name: str) -> Response:
-    """A name with its aliases and its newest version."""
-    return JsonReply(model_object(context.registry.model(name, principal)))
+def retrieve_model(services: ServicesDep, principal: Principal, name: str) -> Response:
+    """Returns a model with its aliases and its newest version."""
+    return JsonReply(model_object(services.registry.model(name, principal)))
 
 
 @router.get(
     "/models/{name}/versions",
     operation_id="list_model_versions",
     summary="List a model's versions",
-    description="The newest first; deleted ones only with `status=deleted`. `after` is a version's number or id.",
+    description=(
+        "Returns the newest version first. Deleted versions are listed only with `status=deleted`. `after` is a "
+        "version's number or id."
+    ),
     response_model=None,
     responses=replies(VersionList, {"object": "list", "data": [EXAMPLE], "has_more": False}, FOUND),
 )
 def list_versions(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
     name: str,
     status: str | None = None,
@@ -115,67 +116,72 @@ def list_versions(
     limit: int = 100,
     order: Order = None,
 ) -> Response:
-    page = context.registry.versions(
+    page = services.registry.versions(
         name, principal, status=status, after=_number(after), limit=limit, order=order or "desc"
     )
     return JsonReply(VersionList("list", [version_object(item) for item in page.items], page.has_more))
 
 
 def _number(after: str | None) -> int | None:
-    """`3` and `reviews:3` both mean 3."""
+    """The version number in `3` or `reviews:3`."""
     if after is None:
         return None
-    return number_of(after.rpartition(":")[2], "after must be a version's number or id", "after")
+    return parse_number(after.rpartition(":")[2], "after must be a version's number or id", "after")
 
 
 @router.get(
     "/models/{name}/versions/{version}",
     operation_id="retrieve_model_version",
-    summary="Look at a version",
+    summary="Retrieve a version",
     response_model=None,
     responses=replies(VersionObject, EXAMPLE, FOUND),
 )
-def retrieve_version(context: ServicesDep, principal: Principal, name: str, version: int) -> Response:
-    """One immutable version: task, architecture, digest, files, metrics and aliases."""
-    return JsonReply(version_object(context.registry.get(name, version, principal)))
+def retrieve_version(services: ServicesDep, principal: Principal, name: str, version: int) -> Response:
+    """Returns an immutable version: its task, architecture, digest, files, metrics and aliases."""
+    return JsonReply(version_object(services.registry.get(name, version, principal)))
 
 
 @router.delete(
     "/models/{name}/versions/{version}",
     operation_id="delete_model_version",
     summary="Delete a version",
-    description="Refused with `version_in_use` while an alias points at it. Its bytes go after a time of grace.",
+    description=(
+        "Fails with `version_in_use` while an alias points at the version. Its files are removed after a grace period."
+    ),
     response_model=None,
     responses=replies(RegistryDeleted, {"id": f"{MODEL}:1", "object": "model.version", "deleted": True}, FOUND),
 )
-def delete_version(context: ServicesDep, principal: Principal, name: str, version: int) -> Response:
-    gone = context.registry.delete_version(name, version, principal)
-    return JsonReply(RegistryDeleted(gone.ref, "model.version", True))
+def delete_version(services: ServicesDep, principal: Principal, name: str, version: int) -> Response:
+    deleted = services.registry.delete_version(name, version, principal)
+    return JsonReply(RegistryDeleted(deleted.ref, "model.version", True))
 
 
 @router.put(
     "/models/{name}/aliases/{alias}",
     operation_id="set_model_alias",
     summary="Point an alias at a version",
-    description="With `expected_version` only if the alias is there now; else 409 `alias_conflict`, not to be retried.",
+    description=(
+        "With `expected_version`, the alias is moved only if it points at that version now; otherwise the request "
+        "fails with 409 `alias_conflict` and should not be retried."
+    ),
     response_model=None,
     openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),
     responses=replies(AliasObject, ALIAS_EXAMPLE, (*FOUND, 409)),
 )
 def set_alias(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
     name: str,
     alias: str,
-    asked: Annotated[AliasRequest, Depends(alias_request)],
+    body: Annotated[AliasRequest, Depends(alias_request)],
 ) -> Response:
-    moved = context.registry.set_alias(
+    moved = services.registry.set_alias(
         name,
         alias,
-        asked.version,
+        body.version,
         principal,
-        expected_version=asked.expected_version,
-        required=asked.required,
+        expected_version=body.expected_version,
+        required=body.required,
     )
     return JsonReply(alias_object(moved))
 
@@ -183,18 +189,20 @@ def set_alias(
 @router.delete(
     "/models/{name}/aliases/{alias}",
     operation_id="delete_model_alias",
-    summary="Remove an alias",
-    description="Its history stays. With `expected_version` only if it points there now.",
+    summary="Delete an alias",
+    description=(
+        "Keeps the alias's history. With `expected_version`, the alias is deleted only if it points at that version."
+    ),
     response_model=None,
     responses=replies(
         RegistryDeleted, {"id": f"{MODEL}@champion", "object": "model.alias", "deleted": True}, (*FOUND, 409)
     ),
 )
 def delete_alias(
-    context: ServicesDep, principal: Principal, name: str, alias: str, expected_version: int | None = None
+    services: ServicesDep, principal: Principal, name: str, alias: str, expected_version: int | None = None
 ) -> Response:
     expected = UNSET if expected_version is None else expected_version
-    context.registry.delete_alias(name, alias, principal, expected_version=expected)
+    services.registry.delete_alias(name, alias, principal, expected_version=expected)
     return JsonReply(RegistryDeleted(f"{name}@{alias}", "model.alias", True))
 
 
@@ -213,13 +221,13 @@ _MOVE: dict[str, Any] = {
 @router.get(
     "/models/{name}/aliases/{alias}/history",
     operation_id="list_alias_history",
-    summary="Read where an alias has pointed",
-    description="The latest move first, also of an alias that is gone.",
+    summary="List the moves of an alias",
+    description="Returns the latest move first. The history of a deleted alias can be read too.",
     response_model=None,
     responses=replies(AliasMoveList, {"object": "list", "data": [_MOVE], "has_more": False}, FOUND),
 )
 def alias_history(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
     name: str,
     alias: str,
@@ -227,7 +235,7 @@ def alias_history(
     limit: int = 100,
     order: Order = None,
 ) -> Response:
-    page = context.registry.alias_history(name, alias, principal, after=after, limit=limit, order=order or "desc")
+    page = services.registry.alias_history(name, alias, principal, after=after, limit=limit, order=order or "desc")
     return JsonReply(AliasMoveList("list", [move_object(move) for move in page.items], page.has_more))
 
 
@@ -236,28 +244,30 @@ def alias_history(
     operation_id="search_versions",
     summary="Search the versions of all models",
     description=(
-        "By age, or by a figure: `metric=test.macro_f1` finds the versions that have it, the best first; `minimum` "
-        "and `maximum` bound it."
+        "Returns the newest version first. With `metric`, such as `metric=test.macro_f1`, returns the versions that "
+        "have this metric, the best first; `minimum` and `maximum` bound its value."
     ),
     response_model=None,
     responses=replies(VersionList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
 )
 def search(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
-    wanted: Annotated[Filter, Depends()],
+    filter_: Annotated[Filter, Depends()],
     after: str | None = None,
     limit: int = 100,
 ) -> Response:
-    page = context.registry.search(principal, wanted, after=after, limit=limit)
+    page = services.registry.search(principal, filter_, after=after, limit=limit)
     return JsonReply(VersionList("list", [version_object(item) for item in page.items], page.has_more))
 
 
 @router.get(
     "/compare",
     operation_id="compare_versions",
-    summary="Set the figures of versions side by side",
-    description="`versions` is a comma-separated list of model references.",
+    summary="Compare the metrics of versions",
+    description=(
+        "Returns the metrics of versions side by side. `versions` is a comma-separated list of model references."
+    ),
     response_model=None,
     responses=replies(
         ComparisonObject,
@@ -274,11 +284,13 @@ def search(
     ),
 )
 def compare(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
     versions: str,
 ) -> Response:
     references = [reference for reference in versions.split(",") if reference]
     if not 1 <= len(references) <= MOST_COMPARED:
-        raise InvalidRequest(f"versions must name 1 to {MOST_COMPARED} versions, with commas", param="versions")
-    return JsonReply(comparison_object(context.registry.compare(references, principal)))
+        raise InvalidRequest(
+            f"versions must be 1 to {MOST_COMPARED} model references, separated by commas", param="versions"
+        )
+    return JsonReply(comparison_object(services.registry.compare(references, principal)))

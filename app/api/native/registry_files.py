@@ -1,8 +1,4 @@
-"""Checkpoints in and out of the registry as tars, and single files of a version (its card, figures and plots).
-
-Knows HTTP; what a checkpoint may hold is the registry's to say. A file is found in the version's own list of files,
-never by a path of the client's making.
-"""
+"""Import and export of checkpoints as tar archives, and single files of a version, such as its card and its plots."""
 
 from __future__ import annotations
 
@@ -14,10 +10,10 @@ from msgspec import UNSET
 from starlette.responses import Response, StreamingResponse
 
 from app.api.http.auth import Principal
-from app.api.http.context import Services, ServicesDep
 from app.api.http.forms import Form, read_form
 from app.api.http.replies import JsonReply, download
-from app.api.native.registry_objects import EXAMPLE, VersionObject, number_of, version_object
+from app.api.http.services import Services, ServicesDep
+from app.api.native.registry_objects import EXAMPLE, VersionObject, parse_number, version_object
 from app.api.openapi.describe import COMMON, failures, replies
 from app.errors import InvalidRequest, NotFound
 from app.registry.records import Version
@@ -33,7 +29,9 @@ MEDIA = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # a picture runs nothing, whoever drew it
+NO_SCRIPTS = (
+    "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # an SVG picture may hold a script; it must not run
+)
 _IMPORT: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -46,12 +44,12 @@ _IMPORT: dict[str, Any] = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "a tar (or tar.gz) of a checkpoint directory",
+                            "description": "A tar or tar.gz archive of a checkpoint directory",
                         },
-                        "alias": {"type": "string", "description": "an alias to point at the new version"},
+                        "alias": {"type": "string", "description": "An alias to point at the new version"},
                         "expected_version": {
                             "type": "string",
-                            "description": "where that alias must be now: a number, or none",
+                            "description": "The version that the alias must point at now, or none if it must not exist",
                         },
                     },
                 },
@@ -71,23 +69,26 @@ def _binary(kind: str, what: str) -> dict[int | str, dict[str, Any]]:
     "",
     operation_id="import_model_version",
     summary="Import a checkpoint",
-    description="Registers a tar of a checkpoint directory as the next version. It holds data alone: never a pickle.",
+    description=(
+        "Registers a tar archive of a checkpoint directory as the next version of the model. An archive that holds a "
+        "pickle is refused."
+    ),
     response_model=None,
     openapi_extra=_IMPORT,
     responses=replies(VersionObject, EXAMPLE, (*COMMON, 409)),
 )
 def import_version(
-    context: ServicesDep, principal: Principal, name: str, form: Annotated[Form, Depends(read_form)]
+    services: ServicesDep, principal: Principal, name: str, form: Annotated[Form, Depends(read_form)]
 ) -> Response:
     form.check_names(FIELDS)
     alias, expected = form.fields.get("alias"), form.fields.get("expected_version")
     if expected is not None and alias is None:
-        raise InvalidRequest("expected_version belongs to an alias; alias is missing", param="expected_version")
-    version = context.registry.import_tar(
+        raise InvalidRequest("expected_version needs alias, which is missing", param="expected_version")
+    version = services.registry.import_tar(
         form.file("file").pieces(),
         name=name,
         principal=principal,
-        limit=context.settings.max_upload_bytes,
+        limit=services.settings.max_upload_bytes,
         alias=alias,
         expected_version=UNSET if expected is None else _expected(expected),
     )
@@ -97,7 +98,7 @@ def import_version(
 def _expected(text: str) -> int | None:
     if text in ("none", "null"):
         return None
-    return number_of(text, "expected_version must be a number, or none", "expected_version")
+    return parse_number(text, "expected_version must be a version number, or none", "expected_version")
 
 
 @router.get(
@@ -105,48 +106,49 @@ def _expected(text: str) -> int | None:
     operation_id="export_model_version",
     summary="Export a version",
     response_class=StreamingResponse,
-    description="The checkpoint directory as a tar: the same bytes each time.",
+    description="Returns the checkpoint directory as a tar archive, with the same bytes each time.",
     response_model=None,
-    responses=_binary("application/x-tar", "A tar of the checkpoint directory"),
+    responses=_binary("application/x-tar", "A tar archive of the checkpoint directory"),
 )
-def export(context: ServicesDep, principal: Principal, name: str, version: int) -> Response:
-    found = _ready(context, principal, name, version)
-    packed = context.registry.export_tar(found)
-    return download(packed.pieces, f"{found.model}-{found.version}.tar", packed.size, "application/x-tar")
+def export(services: ServicesDep, principal: Principal, name: str, version: int) -> Response:
+    record = _ready(services, principal, name, version)
+    tar = services.registry.export_tar(record)
+    return download(tar.pieces, f"{record.model}-{record.version}.tar", tar.size, "application/x-tar")
 
 
 @router.get(
     "/{version}/files/{path:path}",
     operation_id="retrieve_version_file",
-    summary="Read one file of a version",
+    summary="Download a file of a version",
     response_class=StreamingResponse,
-    description="The model card, `metrics.json`, `results.csv`, `plots/loss.svg`: any path of the version's `files`.",
+    description=("Returns one of the version's `files`, such as its model card, `metrics.json` or `plots/loss.svg`."),
     response_model=None,
     responses=_binary("application/octet-stream", "The file, in its own media type"),
 )
 def retrieve_file(
-    context: ServicesDep, principal: Principal, request: Request, name: str, version: int, path: str
+    services: ServicesDep, principal: Principal, request: Request, name: str, version: int, path: str
 ) -> Response:
-    found = _ready(context, principal, name, version)
-    entry = found.files.get(path)
+    record = _ready(services, principal, name, version)
+    # Only the version's own list of files is looked up, so a path of the client's never reaches the file system.
+    entry = record.files.get(path)
     if entry is None:
-        has = ", ".join(found.files)
-        raise NotFound(f"{found.ref} has no file {path[:100]!a}; it has {has}", code="file_not_found", param="path")
+        names = ", ".join(record.files)
+        raise NotFound(f"{record.ref} has no file {path[:100]!a}; it has {names}", code="file_not_found", param="path")
     tag = f'"{entry.sha256}"'
     headers = {
         "etag": tag,
         "cache-control": "private, max-age=31536000, immutable",
-        "content-security-policy": INERT,
+        "content-security-policy": NO_SCRIPTS,
     }
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     headers["content-length"] = str(entry.size)
     media = MEDIA.get(PurePosixPath(path).suffix, "application/octet-stream")
-    return StreamingResponse(context.registry.blobs.open(entry.sha256), headers=headers, media_type=media)
+    return StreamingResponse(services.registry.blobs.open(entry.sha256), headers=headers, media_type=media)
 
 
-def _ready(context: Services, principal: str, name: str, version: int) -> Version:
-    found = context.registry.get(name, version, principal)
-    if found.status != READY:
-        raise NotFound(f"{found.ref} is {found.status}, so its files are not there", code="version_not_ready")
-    return found
+def _ready(services: Services, principal: str, name: str, version: int) -> Version:
+    record = services.registry.get(name, version, principal)
+    if record.status != READY:
+        raise NotFound(f"the files of {record.ref} are not available: it is {record.status}", code="version_not_ready")
+    return record

@@ -1,4 +1,4 @@
-"""Models, versions and aliases as the registry's routes show them. Knows fields; asks nobody."""
+"""The JSON objects of the registry's routes: models, versions, aliases and comparisons."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from app.registry.search import Comparison
 
 
 class FileEntryObject(msgspec.Struct, frozen=True):
+    """A file of a version; `size` is in bytes."""
+
     sha256: str
     size: int
 
 
 class VersionObject(msgspec.Struct, frozen=True):
-    """An immutable checkpoint; `id` is its reference. `status`: pending, ready, failed, deleted."""
+    """An immutable checkpoint. `id` is its model reference; `status` is pending, ready, failed or deleted."""
 
     id: str
     object: str
@@ -42,7 +44,8 @@ class VersionObject(msgspec.Struct, frozen=True):
 
 
 class ModelObject(msgspec.Struct, frozen=True):
-    """A name with its versions; `latest` is the newest ready one, `aliases` says where each points."""
+    """A model. `versions` counts its versions, `latest` is the newest ready one, and `aliases` maps each alias to the
+    number of its version."""
 
     id: str
     object: str
@@ -55,7 +58,7 @@ class ModelObject(msgspec.Struct, frozen=True):
 
 
 class AliasObject(msgspec.Struct, frozen=True):
-    """`required`: the service is ready only with this version loaded."""
+    """An alias of a version. With `required`, the service is ready only while this version is loaded."""
 
     id: str
     object: str
@@ -67,7 +70,7 @@ class AliasObject(msgspec.Struct, frozen=True):
 
 
 class AliasMoveObject(msgspec.Struct, frozen=True):
-    """`from_version` null: the alias was made; `to_version` null: it was removed."""
+    """One move of an alias. `from_version` is null if the alias was created, `to_version` if it was deleted."""
 
     id: int
     object: str
@@ -80,14 +83,17 @@ class AliasMoveObject(msgspec.Struct, frozen=True):
 
 
 class RegistryDeleted(msgspec.Struct, frozen=True):
+    """What was deleted."""
+
     id: str
     object: str
     deleted: bool
 
 
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`expected_version`: where the alias must be now; null: it must not exist yet; absent: anywhere.
-    `required` absent leaves that mark as it is."""
+    """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
+    null if it must not exist yet; without it, the alias is moved in any case. Without `required`, the alias keeps its
+    setting."""
 
     version: int
     expected_version: int | UnsetType | None = UNSET
@@ -95,25 +101,32 @@ class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RegistryModelList(msgspec.Struct, frozen=True):
+    """A page of models."""
+
     object: str
     data: list[ModelObject]
     has_more: bool
 
 
 class VersionList(msgspec.Struct, frozen=True):
+    """A page of versions."""
+
     object: str
     data: list[VersionObject]
     has_more: bool
 
 
 class AliasMoveList(msgspec.Struct, frozen=True):
+    """A page of the history of an alias."""
+
     object: str
     data: list[AliasMoveObject]
     has_more: bool
 
 
 class ComparisonObject(msgspec.Struct, frozen=True):
-    """`figures`: path of a metric -> one value a version; `best`: path -> index of the best version."""
+    """The metrics of several versions side by side. `figures` maps the path of a metric to its value in each version,
+    `best` to the index of the best version."""
 
     object: str
     versions: list[VersionObject]
@@ -164,8 +177,8 @@ ALIAS_EXAMPLE: dict[str, Any] = {
 }
 
 
-def number_of(text: str, message: str, param: str) -> int:
-    """A version's number in plain digits. Raises InvalidRequest with this message."""
+def parse_number(text: str, message: str, param: str) -> int:
+    """A version number in decimal digits. Raises InvalidRequest with `message`."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidRequest(message, param=param)
     return int(text)

@@ -1,4 +1,4 @@
-"""OpenAI's text completions, plain and streamed. Knows fields and frames; the use case is `Inference.generate`."""
+"""`POST /v1/completions`: OpenAI's text completions, whole or streamed."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.http.auth import principal_of
-from app.api.http.bodies import JsonBody, reference_of, seconds_of
-from app.api.http.context import context_of
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.services import services_of
 from app.api.http.sse import EventStream, frame
-from app.api.openai.completions_choices import Framer, Told, assemble, usage_of
-from app.api.openai.completions_schemas import EXAMPLE, STREAM_EXAMPLE, CompletionReply, CompletionRequest
+from app.api.openai.completions_choices import Framer, ReplyHead, assemble, usage_of
+from app.api.openai.completions_schemas import (
+    DEFAULTS,
+    EXAMPLE,
+    STREAM_EXAMPLE,
+    CompletionReply,
+    CompletionRequest,
+)
 from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
 from app.inference.generation import GenerationRequest, Piece, Stops
@@ -28,7 +35,8 @@ from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["generation"])
 _body = JsonBody(CompletionRequest)
-SEED_MASK = (1 << 63) - 1
+SEED_MASK = (1 << 63) - 1  # the engine takes seeds from 0 to 2**63 - 1
+T = TypeVar("T")
 
 
 @router.post(
@@ -36,8 +44,8 @@ SEED_MASK = (1 << 63) - 1
     operation_id="create_completion",
     summary="Continue a text",
     description=(
-        "Text from any version trained for generation, whole or as server-sent events (`stream`). Joined, the "
-        "events' texts are the text of the whole reply."
+        "Returns text from any version trained for generation, whole or as server-sent events (`stream`). The texts "
+        "of the events, joined, are the text of the whole reply."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -50,40 +58,44 @@ SEED_MASK = (1 << 63) - 1
 async def create_completion(request: Request) -> Response:
     body = await _body.read(request)
     _check(body)
-    inference = context_of(request).inference
+    caller, inference = Caller.read(request, body.model), services_of(request).inference
     prompts = [body.prompt] if isinstance(body.prompt, str) and body.prompt else body.prompt
-    ask = _ask(request, body, await inference.items(prompts, "prompt", blank=True))
+    ask = _ask(caller, body, await inference.items(prompts, "prompt", blank=True))
     generation = await attended(request, inference.generate(ask))
-    told = Told(f"cmpl-{uuid.uuid4().hex}", int(time.time()), ask.reference, body)
+    head = ReplyHead(f"cmpl-{uuid.uuid4().hex}", int(time.time()), caller.reference, body)
     if body.stream:
-        return await _streamed(request, generation, told)
-    return await _whole(request, generation, told)
+        return await _streamed(request, generation, head)
+    return await _whole(request, generation, head)
 
 
 def _check(body: CompletionRequest) -> None:
-    """What no single field can say of itself."""
+    """Check the rules between fields, which the struct cannot express. Raises InvalidRequest."""
     n, best_of = body.n or 1, body.best_of or body.n or 1
     if best_of < n:
         raise InvalidRequest(f"best_of ({best_of}) must be at least n ({n})", param="best_of")
     if body.stream and best_of > n:
-        raise InvalidRequest("best_of above n cannot be streamed: the best is known only at the end", param="best_of")
+        raise InvalidRequest(
+            "best_of above n cannot be streamed, because the best choices are known only at the end", param="best_of"
+        )
     if body.stream_options is not None and not body.stream:
-        raise InvalidRequest("stream_options needs stream: true", param="stream_options")
+        raise InvalidRequest("stream_options needs stream to be true", param="stream_options")
     if body.max_tokens == 0 and not body.echo:
-        raise InvalidRequest("max_tokens must be 1 or more (0 only with echo)", param="max_tokens")
-    if body.min_tokens > (16 if body.max_tokens is None else body.max_tokens):
+        raise InvalidRequest("max_tokens must be 1 or more; 0 is allowed with echo only", param="max_tokens")
+    if body.min_tokens > _or(body.max_tokens, DEFAULTS.max_tokens):
         raise InvalidRequest("min_tokens must not be above max_tokens", param="min_tokens")
     if body.response_format is not None and body.response_format != {"type": "text"}:
-        raise InvalidRequest("response_format can only be {'type': 'text'} here", param="response_format")
+        raise InvalidRequest(
+            "response_format must be {'type': 'text'}; no other format is supported", param="response_format"
+        )
 
 
-def _ask(request: Request, body: CompletionRequest, items: Sequence[Item]) -> GenerateAsk:
+def _ask(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> GenerateAsk:
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     return GenerateAsk(
-        reference_of(request, body.model),
+        caller.reference,
         items,
-        principal_of(request),
-        seconds_of(request),
+        caller.principal,
+        caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side="left", special=body.add_special_tokens),
         "prompt",
         params=_params(body),
@@ -96,18 +108,18 @@ def _ask(request: Request, body: CompletionRequest, items: Sequence[Item]) -> Ge
 def _params(body: CompletionRequest) -> SamplingParams:
     logprobs = body.logprobs
     if logprobs is None and (body.best_of or 1) > (body.n or 1):
-        logprobs = 0  # the ranking needs the tokens' own
+        logprobs = 0  # choices are ranked by the log-probabilities of their own tokens
     return SamplingParams(
-        max_tokens=16 if body.max_tokens is None else body.max_tokens,
+        max_tokens=_or(body.max_tokens, DEFAULTS.max_tokens),
         min_tokens=body.min_tokens,
-        temperature=_or(body.temperature, 1.0),
-        top_k=max(0, body.top_k or 0),
-        top_p=_or(body.top_p, 1.0),
-        min_p=_or(body.min_p, 0.0),
-        typical_p=_or(body.typical_p, 1.0),
-        repetition_penalty=_or(body.repetition_penalty, 1.0),
-        presence_penalty=_or(body.presence_penalty, 0.0),
-        frequency_penalty=_or(body.frequency_penalty, 0.0),
+        temperature=_or(body.temperature, DEFAULTS.temperature),
+        top_k=max(0, _or(body.top_k, DEFAULTS.top_k)),  # vLLM's -1 means all tokens, as 0 does
+        top_p=_or(body.top_p, DEFAULTS.top_p),
+        min_p=_or(body.min_p, DEFAULTS.min_p),
+        typical_p=_or(body.typical_p, DEFAULTS.typical_p),
+        repetition_penalty=_or(body.repetition_penalty, DEFAULTS.repetition_penalty),
+        presence_penalty=_or(body.presence_penalty, DEFAULTS.presence_penalty),
+        frequency_penalty=_or(body.frequency_penalty, DEFAULTS.frequency_penalty),
         logit_bias=dict(body.logit_bias or {}),
         stop_token_ids=tuple(body.stop_token_ids or ()),
         ignore_eos=body.ignore_eos,
@@ -117,20 +129,21 @@ def _params(body: CompletionRequest) -> SamplingParams:
 
 
 def _prompt_logprobs(body: CompletionRequest) -> int | None:
-    asked = [n for n in (body.prompt_logprobs, body.logprobs if body.echo else None) if n is not None]
-    return max(asked, default=None)
+    """With echo, `logprobs` reports the prompt's tokens too, so the engine computes the larger of the two counts."""
+    counts = [n for n in (body.prompt_logprobs, body.logprobs if body.echo else None) if n is not None]
+    return max(counts, default=None)
 
 
-def _or(value: float | None, default: float) -> float:
-    """A null in a request means the default."""
+def _or(value: T | None, default: T) -> T:
+    """OpenAI's clients may send null for a field's default."""
     return default if value is None else value
 
 
-async def _whole(request: Request, generation: GenerationRequest, told: Told) -> Response:
+async def _whole(request: Request, generation: GenerationRequest, head: ReplyHead) -> Response:
     pieces = await attended(request, _collect(generation))
-    choices = assemble(pieces, generation, told.body)
+    choices = assemble(pieces, generation, head.body)
     usage = usage_of(generation)
-    reply = CompletionReply(told.id, told.created, told.model, choices, usage)
+    reply = CompletionReply(head.id, head.created, head.model, choices, usage)
     headers = answer_headers(generation.served.ref, usage.prompt_tokens, generation.timing, usage.completion_tokens)
     return JsonReply(reply, headers)
 
@@ -140,28 +153,28 @@ async def _collect(generation: GenerationRequest) -> list[Piece]:
         return [piece async for piece in pieces]
 
 
-async def _streamed(request: Request, generation: GenerationRequest, told: Told) -> Response:
-    """Waits for the first piece, so that what the engine refuses is a plain error and no broken stream."""
+async def _streamed(request: Request, generation: GenerationRequest, head: ReplyHead) -> Response:
+    # The headers wait for the first piece, so that an error of the engine before it is a plain error reply.
     pieces = generation.pieces()
     first = await attended(request, anext(pieces))
     headers = answer_headers(generation.served.ref, generation.prompt_tokens, generation.timing, ended=False)
-    frames = _frames(first, pieces, generation, told)
+    frames = _frames(first, pieces, generation, head)
     return EventStream(frames, headers, generation.until, close=generation.close)
 
 
 async def _frames(
-    first: Piece, pieces: AsyncGenerator[Piece, None], generation: GenerationRequest, told: Told
+    first: Piece, pieces: AsyncGenerator[Piece, None], generation: GenerationRequest, head: ReplyHead
 ) -> AsyncGenerator[bytes, None]:
-    framer = Framer(told, generation)
+    framer = Framer(head, generation)
     try:
-        for start in framer.opening():
-            yield start
-        if found := framer.frame(first):
-            yield found
+        for prompt in framer.opening():
+            yield prompt
+        if event := framer.frame(first):
+            yield event
         async for piece in pieces:
-            if found := framer.frame(piece):
-                yield found
+            if event := framer.frame(piece):
+                yield event
     finally:
         await pieces.aclose()
-    if told.body.stream_options is not None and told.body.stream_options.include_usage:
+    if head.body.stream_options is not None and head.body.stream_options.include_usage:
         yield frame(msgspec.structs.replace(framer.empty(), usage=usage_of(generation)))

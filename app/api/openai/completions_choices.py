@@ -1,4 +1,4 @@
-"""Pieces of a generation as OpenAI's choices, whole or chunk by chunk. Knows shapes, echo, log-probabilities, ranks."""
+"""Generated pieces as OpenAI's choices, in a whole reply or in the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MIDDLE = b',"logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":nu
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What every chunk of one reply repeats."""
+class ReplyHead:
+    """The fields that all chunks of a reply share, and the request that it answers."""
 
     id: str
     created: int
@@ -35,71 +35,81 @@ class Told:
 
 
 def usage_of(generation: GenerationRequest) -> CompletionUsage:
-    """What has been read and made so far."""
-    read, made = generation.prompt_tokens, generation.generated_tokens
-    return CompletionUsage(read, made, read + made, {"cached_tokens": generation.cached_tokens})
+    """The token counts so far."""
+    prompt, completion = generation.prompt_tokens, generation.generated_tokens
+    return CompletionUsage(prompt, completion, prompt + completion, {"cached_tokens": generation.cached_tokens})
 
 
 def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """A name for each token, different for different tokens: its text, `bytes:\\xf0\\x9f` for what is no text by
-    itself, and `token_id:5` where another of them has that text already."""
-    names: dict[str, int] = {}
-    found = []
+    """A name for each token, different for different tokens.
+
+    It is the token's text, or `bytes:\\xf0\\x9f` where its bytes are not valid text, or `token_id:5` where an earlier
+    token of `ids` has the same text.
+    """
+    ids_by_name: dict[str, int] = {}
+    names = []
     for id_ in ids:
         name = tokenizer.token_name(id_)
-        if names.setdefault(name, id_) != id_:
+        if ids_by_name.setdefault(name, id_) != id_:
             name = f"token_id:{id_}"
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
-class Writer:
-    """The log-probabilities of one choice; knows how much text came before."""
+class LogprobsWriter:
+    """Reports the log-probabilities of one choice piece by piece, with text offsets that continue from piece to piece.
+
+    `alternatives` is the number of most likely tokens to report; None reports nothing.
+    """
 
     def __init__(self, tokenizer: Tokenizer, alternatives: int | None) -> None:
         self._tokenizer, self._alternatives = tokenizer, alternatives
         self._offsets = Offsets(tokenizer)
 
     def logprobs(self, prompt: Sequence[wire.TokenLogprob], entries: Sequence[wire.TokenLogprob]) -> Logprobs | None:
-        """Of the prompt, where it is shown, and of what follows it. Offsets count characters of the text sent."""
+        """The report on a piece's tokens, after those of an echoed prompt. Offsets count characters of the reply."""
         if self._alternatives is None or not (prompt or entries):
             return None
         offsets = [self._offsets.push(entry.id) for entry in prompt]
         if prompt:
             self._offsets.end()
         offsets += [self._offsets.push(entry.id) for entry in entries]
-        told = [*prompt, *entries]
+        tokens = [*prompt, *entries]
         return Logprobs(
-            [self._tokenizer.token_name(entry.id) for entry in told],
-            [entry.logprob for entry in told],
-            [self._top(entry) for entry in told],
+            [self._tokenizer.token_name(token.id) for token in tokens],
+            [token.logprob for token in tokens],
+            [self._top(token) for token in tokens],
             offsets,
         )
 
     def _top(self, entry: wire.TokenLogprob) -> dict[str, float] | None:
-        """The token itself is always among them."""
+        """The most likely tokens by name, the best first. The chosen token is always among them."""
         if entry.logprob is None:
             return None
         pairs = dict(zip(entry.top_ids[: self._alternatives], entry.top_logprobs, strict=False))
-        pairs = {entry.id: entry.logprob} | pairs  # the first has its name for sure
+        pairs = {entry.id: entry.logprob} | pairs  # first, so that `names_of` gives it its own text as name
         named = zip(names_of(list(pairs), self._tokenizer), pairs.values(), strict=True)
         return dict(sorted(named, key=lambda item: -item[1]))
 
 
 def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, most: int) -> list[dict[str, Any] | None]:
-    """vLLM's `prompt_logprobs`: for each position, token id -> log-probability, rank and text."""
+    """vLLM's `prompt_logprobs`: for each position, the log-probability, rank and text of tokens, by token id.
+
+    `most` is the number of most likely tokens; the prompt's own token is always reported. The first token has no
+    report, because nothing precedes it.
+    """
     report: list[dict[str, Any] | None] = []
     for entry in entries:
         if entry.logprob is None:
             report.append(None)
             continue
         ranked = zip(entry.top_ids[:most], entry.top_logprobs, strict=False)
-        known = {i: (value, rank) for rank, (i, value) in enumerate(ranked, start=1)}
-        known.setdefault(entry.id, (entry.logprob, entry.rank))
+        tokens = {i: (value, rank) for rank, (i, value) in enumerate(ranked, start=1)}
+        tokens.setdefault(entry.id, (entry.logprob, entry.rank))
         report.append(
             {
                 str(i): {"logprob": value, "rank": rank, "decoded_token": tokenizer.token_name(i)}
-                for i, (value, rank) in known.items()
+                for i, (value, rank) in tokens.items()
             }
         )
     return report
@@ -109,7 +119,7 @@ def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, mo
 
 
 def assemble(pieces: Sequence[Piece], generation: GenerationRequest, body: CompletionRequest) -> list[CompletionChoice]:
-    """The choices in order: for each prompt the `n` likeliest of its `best_of` continuations."""
+    """The choices of a whole reply: for each prompt, the `n` most likely of its `best_of` continuations."""
     n, best_of = body.n or 1, body.best_of or body.n or 1
     collected: list[list[Piece]] = [[] for _ in generation.choices]
     for piece in pieces:
@@ -127,7 +137,7 @@ def assemble(pieces: Sequence[Piece], generation: GenerationRequest, body: Compl
 
 
 def _likelihood(pieces: list[Piece], stop_logprob: float | None) -> float:
-    """The mean log-probability of a token, with that which ended it."""
+    """The mean log-probability of a continuation's tokens, the token that ended it included."""
     values = [entry.logprob or 0.0 for piece in pieces for entry in piece.logprobs]
     values += [] if stop_logprob is None else [stop_logprob]
     return sum(values) / max(1, len(values))
@@ -144,7 +154,7 @@ def _choice(
     return CompletionChoice(
         index,
         (tokenizer.decode(prompt) if body.echo else "") + "".join(piece.text for piece in pieces),
-        Writer(tokenizer, body.logprobs).logprobs(before if body.echo else (), entries),
+        LogprobsWriter(tokenizer, body.logprobs).logprobs(before if body.echo else (), entries),
         last.finish_reason,  # type: ignore[arg-type]
         last.stop_reason,
         None if body.prompt_logprobs is None else prompt_report(before, tokenizer, body.prompt_logprobs),
@@ -157,55 +167,60 @@ def _choice(
 
 
 class Framer:
-    """Chunks of a stream. The common chunk, text alone, is put together from bytes made once."""
+    """Makes the chunks of a stream.
 
-    def __init__(self, told: Told, generation: GenerationRequest) -> None:
+    Most chunks hold text alone. Their bytes are joined from a head and a tail that are encoded once per choice, which
+    is much faster than encoding a struct for every token.
+    """
+
+    def __init__(self, head: ReplyHead, generation: GenerationRequest) -> None:
         assert generation.served.tokenizer is not None
-        self._told, self._generation = told, generation
+        self._head, self._generation = head, generation
         self._tokenizer = generation.served.tokenizer
-        self._writers = [Writer(self._tokenizer, told.body.logprobs) for _ in generation.choices]
-        self._begun: set[int] = set()  # choices whose first chunk has left
+        self._writers = [LogprobsWriter(self._tokenizer, head.body.logprobs) for _ in generation.choices]
+        self._begun: set[int] = set()  # the choices whose first chunk has been made
         whole = json_line(
             {
-                "id": told.id,
+                "id": head.id,
                 "object": "text_completion",
-                "created": told.created,
-                "model": told.model,
+                "created": head.created,
+                "model": head.model,
                 "system_fingerprint": None,
                 "choices": [],
             }
         )
-        head = b"data: " + whole[:-2]
-        self._heads = [head + b'{"index":%d,"text":' % i for i in range(len(generation.choices))]
-        options = told.body.stream_options
+        start = b"data: " + whole[:-2]  # without the end of the empty list and of the object
+        self._starts = [start + b'{"index":%d,"text":' % i for i in range(len(generation.choices))]
+        options = head.body.stream_options
         self._count = options is not None and options.include_usage and options.continuous_usage_stats
-        self._plain = told.body.logprobs is None and not told.body.return_token_ids and not self._count
+        self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
 
     def empty(self) -> CompletionReply:
-        return CompletionReply(self._told.id, self._told.created, self._told.model, [])
+        """A chunk without choices."""
+        return CompletionReply(self._head.id, self._head.created, self._head.model, [])
 
     def opening(self) -> Iterator[bytes]:
-        """The prompts, where they are wanted back."""
-        if not self._told.body.echo or self._told.body.logprobs is not None:
+        """Chunks with the prompts, for `echo`. With `logprobs`, the first pieces hold the prompts instead."""
+        if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):
             text = self._tokenizer.decode(self._prompt(i))
             yield self._text(i, text) if self._plain else self._full(Piece(i, text))
 
     def frame(self, piece: Piece) -> bytes | None:
-        """None where there is nothing to say yet."""
+        """The chunk of a piece, or None for a piece without text that needs no chunk."""
         if self._plain and piece.finish_reason is None and not piece.prompt_logprobs:
             return self._text(piece.index, piece.text) if piece.text else None
         return self._full(piece)
 
     def _prompt(self, index: int) -> list[int]:
-        return self._generation.prompts[index // (self._told.body.n or 1)]
+        return self._generation.prompts[index // (self._head.body.n or 1)]
 
     def _text(self, index: int, text: str) -> bytes:
-        return self._heads[index] + json_line(text) + MIDDLE
+        return self._starts[index] + json_line(text) + MIDDLE
 
     def _full(self, piece: Piece) -> bytes:
-        body, prompt = self._told.body, self._prompt(piece.index)
+        body, prompt = self._head.body, self._prompt(piece.index)
         echoed = piece.prompt_logprobs if body.echo and body.logprobs is not None else ()
         report = None
         if body.prompt_logprobs is not None and piece.prompt_logprobs:

@@ -1,4 +1,4 @@
-"""What `/v1/completions` reads and writes: OpenAI's fields and vLLM's, with their bounds. Knows no use case."""
+"""The request and reply of `/v1/completions`: OpenAI's fields and vLLM's, with their bounds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from app.wire.engine import SamplingParams
+
+DEFAULTS = SamplingParams()
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -17,26 +20,31 @@ Several = Annotated[int, Meta(ge=1, le=64)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`include_usage` sends the token counts at the end of a stream, `continuous_usage_stats` with every chunk.
+    `include_obfuscation` has no effect."""
+
     include_usage: bool = False
-    include_obfuscation: bool = False  # sent by OpenAI's client; there is nothing to hide here
+    include_obfuscation: bool = False  # OpenAI's client sends it
     continuous_usage_stats: bool = False
 
 
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`prompt`: a text, texts, token ids or lists of those. `temperature` 0 always takes the likeliest token.
-    `logprobs`: how many alternatives to report. `best_of` continuations are made and the `n` likeliest returned.
-    `truncate_prompt_tokens` keeps the last tokens of a prompt (-1: as many as the version takes beside
-    `max_tokens`)."""
+    """A request to continue one or more prompts.
+
+    `prompt` is a text, token ids, or a list of either. `temperature` 0 always chooses the most likely token.
+    `logprobs` is the number of most likely tokens to report at each position. `best_of` continuations of each prompt
+    are generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` keeps so many of the last tokens
+    of a prompt; -1 keeps as many as fit into the context together with `max_tokens`."""
 
     prompt: str | list[str | int | list[int]]
     model: str | None = None
-    max_tokens: Annotated[int, Meta(ge=0, le=2**20)] | None = 16
-    min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = 0
-    temperature: Annotated[float, Meta(ge=0, le=100)] | None = 1.0
-    top_p: Share | None = 1.0
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = 0
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = 0.0
-    typical_p: Share | None = 1.0
+    max_tokens: Annotated[int, Meta(ge=0, le=2**20)] | None = DEFAULTS.max_tokens
+    min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens
+    temperature: Annotated[float, Meta(ge=0, le=100)] | None = DEFAULTS.temperature
+    top_p: Share | None = DEFAULTS.top_p
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = DEFAULTS.top_k
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = DEFAULTS.min_p
+    typical_p: Share | None = DEFAULTS.typical_p
     n: Several | None = 1
     best_of: Several | None = None
     stream: bool | None = False
@@ -48,9 +56,9 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
-    presence_penalty: Penalty | None = 0.0
-    frequency_penalty: Penalty | None = 0.0
-    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = 1.0
+    presence_penalty: Penalty | None = DEFAULTS.presence_penalty
+    frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
     logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
@@ -62,13 +70,16 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     cache_salt: str | None = None
     user: str | None = None
     request_id: str | None = None
-    # named so that a client learns what is not there, instead of a wrong answer
+    # These are not supported. They are declared so that a client that sends them gets a clear error.
     suffix: None = None
     response_format: dict[str, Any] | None = None
     structured_outputs: None = None
 
 
 class Logprobs(msgspec.Struct, frozen=True):
+    """The log-probabilities of a choice's tokens. `text_offset` is where each token begins in the text, in
+    characters."""
+
     tokens: list[str]
     token_logprobs: list[float | None]
     top_logprobs: list[dict[str, float] | None]
@@ -76,7 +87,8 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`stop_reason`: the stop string or stop token id that ended it. Token ids where they were asked for."""
+    """One continuation, or a piece of it in a stream. `stop_reason` is the stop string or stop token id that ended it.
+    Token ids are sent with `return_token_ids`."""
 
     index: int
     text: str
@@ -89,6 +101,8 @@ class CompletionChoice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CompletionUsage(msgspec.Struct, frozen=True):
+    """Token counts of a request, over all of its prompts and continuations."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -96,6 +110,8 @@ class CompletionUsage(msgspec.Struct, frozen=True):
 
 
 class CompletionReply(msgspec.Struct, frozen=True):
+    """The continuations of all prompts, or one chunk of a stream."""
+
     id: str
     created: int
     model: str

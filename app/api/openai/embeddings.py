@@ -1,7 +1,8 @@
-"""Embeddings in OpenAI's shape. Knows encodings and lengths; the use case is `Inference.embed`."""
+"""`POST /v1/embeddings`: embeddings in OpenAI's shape."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
 import sys
@@ -13,24 +14,27 @@ from fastapi import APIRouter, Request
 from msgspec import Meta
 from starlette.responses import Response
 
-from app.api.http.auth import principal_of
-from app.api.http.bodies import JsonBody, reference_of, seconds_of
-from app.api.http.context import context_of
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
-from app.errors import InvalidRequest
 from app.inference.inputs import LengthPolicy
 from app.inference.service import Ask, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])
+INLINE = 4000  # numbers; a reply with more of them is encoded in a thread, so that it does not block the event loop
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`input`: a text, texts, token ids, a list of those, or [[[number]]] (batch, time, feature) for a version that
-    reads numbers. `dimensions`: only the first so many numbers, scaled to unit length again. `base64` is little-endian
-    float32."""
+    """A request to embed one or more inputs.
+
+    `input` is a text, token ids, or a list of these. For a version that reads numbers it is an array of numbers with
+    the axes batch, time and feature. `dimensions` keeps only the first numbers of each vector and scales them to unit
+    length again. With `encoding_format` base64, each vector is little-endian float32 in base64.
+    `truncate_prompt_tokens` cuts each input to so many tokens; -1 cuts it to the version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]
     model: str | None = None
@@ -43,12 +47,16 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Embedding(msgspec.Struct, frozen=True):
+    """The vector of one input: numbers, or base64."""
+
     index: int
     embedding: list[float] | str
     object: str = "embedding"
 
 
 class EmbeddingReply(msgspec.Struct, frozen=True):
+    """The vectors, in the order of the inputs."""
+
     model: str
     data: list[Embedding]
     usage: Usage
@@ -67,45 +75,65 @@ _EXAMPLE: dict[str, Any] = {
 @router.post(
     "/v1/embeddings",
     operation_id="create_embedding",
-    summary="Texts or numeric sequences as vectors",
-    description="The mean over the last hidden vectors of any version, scaled to unit length.",
+    summary="Embed texts or numeric sequences",
+    description="Returns a vector for each input, from any version: the mean of its last hidden vectors, scaled to "
+    "unit length.",
     response_model=None,
     openapi_extra=reads(
         EmbeddingRequest,
         two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]},
         numbers=Noted(
             {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
-            "A series of steps, for a version trained on numbers, such as that of docs/numeric.md",
+            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
         ),
     ),
     responses=replies(EmbeddingReply, _EXAMPLE),
 )
 async def create_embedding(request: Request) -> Response:
     body = await _body.read(request)
-    context = context_of(request)
+    caller, inference = Caller.read(request, body.model), services_of(request).inference
     ask = Ask(
-        reference_of(request, body.model),
-        await context.inference.items(body.input, "input"),
-        principal_of(request),
-        seconds_of(request),
+        caller.reference,
+        await inference.items(body.input, "input"),
+        caller.principal,
+        caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, context.inference.embed(ask))
+    scored = await attended(request, inference.embed(ask, body.dimensions or 0))
+    if len(scored.rows) * len(scored.rows[0]) <= INLINE:
+        return _reply(ask.reference, scored, [_embedding(i, row, body) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
+
+
+def _long_reply(body: EmbeddingRequest, reference: str, scored: ScoredBatch) -> Response:
+    # Encoded vector by vector: msgspec holds the GIL for the whole of a call, and one call over all vectors would
+    # block the event loop even from another thread.
+    data = [msgspec.Raw(msgspec.json.encode(_embedding(i, row, body))) for i, row in enumerate(scored.rows)]
+    return _reply(reference, scored, data)
+
+
+def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
+    """`data` holds an Embedding for each input, or its JSON."""
     tokens = sum(scored.lengths)
-    data = [Embedding(i, _encoded(row, body, scored)) for i, row in enumerate(scored.rows)]
     headers = answer_headers(scored.served.ref, tokens, scored.timing)
-    return JsonReply(EmbeddingReply(ask.reference, data, Usage(tokens, tokens)), headers)
+    return JsonReply(EmbeddingReply(reference, data, Usage(tokens, tokens)), headers)
 
 
-def _encoded(row: list[float], body: EmbeddingRequest, scored: ScoredBatch) -> list[float] | str:
+def _embedding(index: int, row: list[float], body: EmbeddingRequest) -> Embedding:
     if body.dimensions is not None:
-        if body.dimensions > len(row):
-            raise InvalidRequest(f"{scored.served.ref} has {len(row)} dimensions at most", param="dimensions")
-        cut = row[: body.dimensions]
-        length = math.sqrt(math.fsum(x * x for x in cut)) or 1.0
-        row = [x / length for x in cut]
-    if body.encoding_format != "base64":
-        return row
+        row = _cut(row, body.dimensions)
+    return Embedding(index, _base64(row) if body.encoding_format == "base64" else row)
+
+
+def _cut(row: list[float], dimensions: int) -> list[float]:
+    """The first `dimensions` numbers, scaled to unit length."""
+    cut = row[:dimensions]
+    length = math.sqrt(math.fsum(x * x for x in cut)) or 1.0
+    return [x / length for x in cut]
+
+
+def _base64(row: list[float]) -> str:
+    """Little-endian float32 in base64, as OpenAI's clients decode it."""
     numbers = array("f", row)
     if sys.byteorder == "big":
         numbers.byteswap()

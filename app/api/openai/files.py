@@ -1,4 +1,4 @@
-"""Uploaded data sets in OpenAI's shapes. Knows fields; what may be done with a file is said by `Files`."""
+"""`/v1/files`: uploaded data sets in OpenAI's shapes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response, StreamingResponse
 
 from app.api.http.auth import Principal
-from app.api.http.context import ServicesDep
 from app.api.http.errors import IN_PARTS
 from app.api.http.forms import Form, read_form
 from app.api.http.replies import JsonReply, download
+from app.api.http.services import ServicesDep
 from app.api.openapi.describe import COMMON, failures, replies
 from app.api.openapi.parameters import FILE_ID
 from app.errors import InvalidRequest, TooLarge
@@ -23,18 +23,20 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 
 PACKED = tuple(dict.fromkeys((*FORMATS.values(), *(f"{name}.gz" for name in FORMATS.values()))))
 COLUMNS = {role: f"columns[{role}]" for role in Columns.__struct_fields__}
-MOST_COLUMN = 1000
+MOST_NAME = 1000
 FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]", "format", *COLUMNS.values())
 
 
 class FileObject(msgspec.Struct, frozen=True):
-    """`status` is always processed: what is wrong in a file is said by the job that reads it. `format`: csv, tsv,
-    jsonl, parquet or text, with `.gz` where packed.
+    """An uploaded file.
 
-    `rows` and `columns` are noted of CSV, TSV and JSONL as they are uploaded (JSONL: the fields of the first record);
-    null for other formats, for more than 64 MiB unpacked, and where they could not be made out. `column_roles` is what
-    was sent as `columns[text]`, `columns[label]` and so on: jobs that train on the file read it so unless they say
-    otherwise."""
+    `status` is always `processed`: the job that reads a file reports what is wrong with its content. `format` is csv,
+    tsv, jsonl, parquet or text, with `.gz` for a compressed file.
+
+    `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
+    of its first record. They are null for other formats, for files of more than 64 MiB uncompressed, and for files
+    that cannot be read. `column_roles` holds the `columns[text]`, `columns[label]` and similar fields of the upload.
+    They are the defaults of the jobs that train on the file."""
 
     id: str
     object: str
@@ -53,6 +55,8 @@ class FileObject(msgspec.Struct, frozen=True):
 
 
 class FileList(msgspec.Struct, frozen=True):
+    """A page of files."""
+
     object: str
     data: list[FileObject]
     has_more: bool
@@ -61,6 +65,8 @@ class FileList(msgspec.Struct, frozen=True):
 
 
 class FileDeleted(msgspec.Struct, frozen=True):
+    """The file that was deleted."""
+
     id: str
     object: str
     deleted: bool
@@ -92,10 +98,14 @@ _UPLOAD = {
                     "required": ["file", "purpose"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "description": "fine-tune for data to train with"},
+                        "purpose": {"type": "string", "description": "`fine-tune` for training data"},
                         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                         "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
-                        "format": {"type": "string", "enum": list(PACKED), "description": "if the name does not tell"},
+                        "format": {
+                            "type": "string",
+                            "enum": list(PACKED),
+                            "description": "By default, the format that the file name ends with",
+                        },
                         **{field: {"type": "string"} for field in COLUMNS.values()},
                     },
                 },
@@ -110,23 +120,23 @@ _UPLOAD = {
     "",
     operation_id="create_file",
     summary="Upload a file",
-    description="Stores a data set. Its content is not judged here: the job that reads it tells what is wrong.",
+    description="Stores a data set. The content is not checked here but by the job that reads it.",
     response_model=None,
     openapi_extra=_UPLOAD,
     responses=replies(FileObject, EXAMPLE, COMMON),
 )
-def create(context: ServicesDep, principal: Principal, form: Annotated[Form, Depends(read_form)]) -> Response:
+def create(services: ServicesDep, principal: Principal, form: Annotated[Form, Depends(read_form)]) -> Response:
     form.check_names(FIELDS)
     sent, expiry = form.file("file"), _expiry(form.fields)
     if "purpose" not in form.fields:
-        raise InvalidRequest("purpose is missing; for a data set it is fine-tune", param="purpose")
+        raise InvalidRequest("purpose is missing; for a data set it is 'fine-tune'", param="purpose")
     try:
-        stored = context.files.create(
+        stored = services.files.create(
             principal,
             sent.filename,
             form.fields["purpose"],
             sent.pieces(),
-            limit=context.settings.max_upload_bytes,
+            limit=services.settings.max_upload_bytes,
             expires_after=expiry,
             format=_format(form.fields.get("format")),
             roles=_roles(form.fields),
@@ -140,19 +150,19 @@ def create(context: ServicesDep, principal: Principal, form: Annotated[Form, Dep
     "",
     operation_id="list_files",
     summary="List files",
-    description="The newest first. The next page begins `after` the last id of this one.",
+    description="Returns the newest file first. For the next page, send the last id of this one as `after`.",
     response_model=None,
     responses=replies(FileList, _list_example := {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
 )
 def list_(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
     after: str | None = None,
     limit: int = 10_000,
     order: Annotated[str, Query(description="asc or desc, by age")] = "desc",
     purpose: str | None = None,
 ) -> Response:
-    page = context.files.list(principal, purpose=purpose, after=after, limit=limit, order=order)
+    page = services.files.list(principal, purpose=purpose, after=after, limit=limit, order=order)
     data = [file_object(item) for item in page.items]
     ends = (data[0].id, data[-1].id) if data else (None, None)
     return JsonReply(FileList("list", data, page.has_more, *ends))
@@ -161,13 +171,13 @@ def list_(
 @router.get(
     "/{file_id}",
     operation_id="retrieve_file",
-    summary="Look at a file",
+    summary="Retrieve a file",
     response_model=None,
     responses=replies(FileObject, EXAMPLE, (*COMMON, 404)),
 )
-def retrieve(context: ServicesDep, principal: Principal, file_id: str) -> Response:
-    """Its size, format and purpose; the bytes themselves are at `/content`."""
-    return JsonReply(file_object(context.files.get(file_id, principal)))
+def retrieve(services: ServicesDep, principal: Principal, file_id: str) -> Response:
+    """Returns the size, format and purpose of a file; its content is at `/content`."""
+    return JsonReply(file_object(services.files.get(file_id, principal)))
 
 
 @router.get(
@@ -175,18 +185,18 @@ def retrieve(context: ServicesDep, principal: Principal, file_id: str) -> Respon
     operation_id="retrieve_file_content",
     summary="Download a file",
     response_class=StreamingResponse,
-    description="The bytes as they were sent, checked against their SHA-256 on the way.",
+    description="Returns the bytes as they were uploaded, verified against their SHA-256.",
     response_model=None,
     responses={
         200: {
-            "description": "The bytes",
+            "description": "The content",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
         **failures(*COMMON, 404),
     },
 )
-def content(context: ServicesDep, principal: Principal, file_id: str) -> Response:
-    stored, pieces = context.files.content(file_id, principal)
+def content(services: ServicesDep, principal: Principal, file_id: str) -> Response:
+    stored, pieces = services.files.content(file_id, principal)
     return download(pieces, stored.filename, stored.bytes)
 
 
@@ -194,12 +204,12 @@ def content(context: ServicesDep, principal: Principal, file_id: str) -> Respons
     "/{file_id}",
     operation_id="delete_file",
     summary="Delete a file",
-    description="Refused with `file_in_use` while a job that has not ended needs it.",
+    description="Fails with `file_in_use` while an unfinished job needs the file.",
     response_model=None,
     responses=replies(FileDeleted, {"id": EXAMPLE["id"], "object": "file", "deleted": True}, (*COMMON, 404)),
 )
-def delete(context: ServicesDep, principal: Principal, file_id: str) -> Response:
-    context.files.delete(file_id, principal)
+def delete(services: ServicesDep, principal: Principal, file_id: str) -> Response:
+    services.files.delete(file_id, principal)
     return JsonReply(FileDeleted(file_id, "file", True))
 
 
@@ -222,18 +232,18 @@ def file_object(stored: StoredFile) -> FileObject:
     )
 
 
-def _format(given: str | None) -> str | None:
-    if given is not None and given not in PACKED:
-        raise InvalidRequest(f"format {given[:40]!a} is unknown; there are {', '.join(PACKED)}", param="format")
-    return given
+def _format(name: str | None) -> str | None:
+    if name is not None and name not in PACKED:
+        raise InvalidRequest(f"format {name[:40]!a} is unknown; it can be {', '.join(PACKED)}", param="format")
+    return name
 
 
 def _roles(fields: dict[str, str]) -> dict[str, str]:
-    """From `columns[text]=body` and so on: {"text": "body"}."""
+    """The column of each role: {"text": "body"} from the field `columns[text]=body`."""
     roles = {role: fields[field] for role, field in COLUMNS.items() if field in fields}
     for role, column in roles.items():
-        if not 1 <= len(column) <= MOST_COLUMN or "\x00" in column:
-            message = f"columns[{role}] must be the name of a column, of 1 to {MOST_COLUMN} characters"
+        if not 1 <= len(column) <= MOST_NAME or "\x00" in column:
+            message = f"columns[{role}] must be the name of a column, with 1 to {MOST_NAME} characters"
             raise InvalidRequest(message, param=COLUMNS[role])
     return roles
 
@@ -243,7 +253,7 @@ def _expiry(fields: dict[str, str]) -> int | None:
     if anchor is None and seconds is None:
         return None
     if anchor not in (None, "created_at"):
-        raise InvalidRequest("expires_after.anchor can only be created_at", param="expires_after")
+        raise InvalidRequest("expires_after.anchor must be created_at", param="expires_after")
     if seconds is None or not seconds.isdecimal() or len(seconds) > 9:
         raise InvalidRequest("expires_after.seconds must be a whole number", param="expires_after")
     return int(seconds)

@@ -1,4 +1,4 @@
-"""Training jobs over HTTP, in OpenAI's words. Knows routes and headers; what a job may be is said by `app.jobs`."""
+"""`/v1/fine_tuning/jobs`: training jobs in OpenAI's shapes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
-from app.api.http.context import ServicesDep
 from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
 from app.api.openai.fine_tuning_objects import (
     CheckpointList,
     EventList,
@@ -85,27 +85,27 @@ _CHECKPOINT = {
     "metrics": {"step": 200, "train_loss": 0.39, "valid_loss": 0.44},
 }
 
-_FILE_FIRST = "put an id of yours for the file, from POST /v1/files or GET /v1/files"
+_FILE_FIRST = "replace training_file by the id of a file from POST /v1/files or GET /v1/files"
 
 
 async def job_request(request: Request) -> JobRequest:
-    """A dependency: the checked body."""
+    """A dependency: the validated request body."""
     return parse(await _body.read(request))
 
 
 @router.post(
     "",
     operation_id="create_fine_tuning_job",
-    summary="Train a model",
+    summary="Create a training job",
     description=(
-        "Queues a training. `model` is an architecture (rnn, lstm, gru, transformer: from scratch) or a model "
-        "reference (fine-tunes it). Everything but `model` and `training_file` is optional. With an "
-        "`Idempotency-Key` a repeated request gives the job that the first one made."
+        "Queues a training job. `model` is an architecture to train from scratch (rnn, lstm, gru or transformer) or a "
+        "model reference to fine-tune. Only `model` and `training_file` are required. A repeated request with the same "
+        "`Idempotency-Key` returns the job that the first one created."
     ),
     response_model=None,
     openapi_extra=reads(
         JobRequest,
-        least=Noted({"model": "lstm", "training_file": FILE_ID}, f"The least; {_FILE_FIRST}"),
+        least=Noted({"model": "lstm", "training_file": FILE_ID}, f"Required fields only; {_FILE_FIRST}"),
         more=Noted(
             {
                 "model": "transformer",
@@ -116,124 +116,127 @@ async def job_request(request: Request) -> JobRequest:
                 "publish": {"alias": "champion"},
                 "training": {"epochs": 5, "layers": 4, "width": 256},
             },
-            f"More; {_FILE_FIRST}",
+            f"With options; {_FILE_FIRST}",
         ),
     ),
     responses=replies(JobObject, EXAMPLE, FOUND),
 )
 def create(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
-    asked: Annotated[JobRequest, Depends(job_request)],
+    body: Annotated[JobRequest, Depends(job_request)],
     idempotency_key: Annotated[str | None, Header()] = None,
     x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    tries = x_stainless_retry_count or ""
-    retries = int(tries) if tries.isdecimal() and len(tries) < 6 else 0
-    return JsonReply(job_object(context.jobs.create(asked, principal, idempotency_key, retries)))
+    count = x_stainless_retry_count or ""  # OpenAI's client counts its retries here
+    retries = int(count) if count.isdecimal() and len(count) < 6 else 0
+    return JsonReply(job_object(services.jobs.create(body, principal, idempotency_key, retries)))
 
 
 @router.get(
     "",
     operation_id="list_fine_tuning_jobs",
-    summary="List trainings",
+    summary="List training jobs",
     description=(
-        "The newest first. `metadata[key]=value`, as often as needed, keeps the jobs with these pairs; "
-        "`metadata=null` those without any."
+        "Returns the newest job first. `metadata[key]=value`, which can be repeated, selects the jobs with these "
+        "pairs; `metadata=null` selects those without metadata."
     ),
     response_model=None,
     responses=replies(JobList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
 )
 def list_(
-    request: Request, context: ServicesDep, principal: Principal, after: str | None = None, limit: int = 20
+    request: Request, services: ServicesDep, principal: Principal, after: str | None = None, limit: int = 20
 ) -> Response:
     pairs, without = metadata_filter(request)
-    page = context.jobs.list(principal, after=after, limit=limit, metadata=pairs, without_metadata=without)
+    page = services.jobs.list(principal, after=after, limit=limit, metadata=pairs, without_metadata=without)
     return JsonReply(JobList("list", [job_object(job) for job in page.items], page.has_more))
 
 
 @router.get(
     "/{job_id}",
     operation_id="retrieve_fine_tuning_job",
-    summary="Look at a training",
+    summary="Retrieve a training job",
     response_model=None,
     responses=replies(JobObject, EXAMPLE, FOUND),
 )
-def retrieve(context: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Status, progress and settings of one training; at its end the version that came of it, or what went wrong."""
-    return JsonReply(job_object(context.jobs.get(job_id, principal)))
+def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    """Returns the status, progress and settings of a job, and the version that it made or the error that ended it."""
+    return JsonReply(job_object(services.jobs.get(job_id, principal)))
 
 
 @router.post(
     "/{job_id}/cancel",
     operation_id="cancel_fine_tuning_job",
-    summary="Cancel a training",
-    description="Nothing is published. Again is no error; after the job's end it is one (`invalid_job_state`).",
+    summary="Cancel a training job",
+    description=(
+        "Ends a job without publishing a version. Fails with `invalid_job_state` if the job has succeeded or failed; "
+        "cancelling a cancelled job again has no effect."
+    ),
     response_model=None,
     responses=replies(JobObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, FOUND),
 )
-def cancel(context: ServicesDep, principal: Principal, job_id: str) -> Response:
-    return JsonReply(job_object(context.jobs.cancel(job_id, principal)))
+def cancel(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    return JsonReply(job_object(services.jobs.cancel(job_id, principal)))
 
 
 @router.post(
     "/{job_id}/pause",
     operation_id="pause_fine_tuning_job",
-    summary="Pause a training",
-    description="A queued or running job rests where it stands, until it is resumed.",
+    summary="Pause a training job",
+    description="Stops a queued or running job at its current step until it is resumed.",
     response_model=None,
     responses=replies(JobObject, EXAMPLE | {"status": "paused"}, FOUND),
 )
-def pause(context: ServicesDep, principal: Principal, job_id: str) -> Response:
-    return JsonReply(job_object(context.jobs.pause(job_id, principal)))
+def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    return JsonReply(job_object(services.jobs.pause(job_id, principal)))
 
 
 @router.post(
     "/{job_id}/resume",
     operation_id="resume_fine_tuning_job",
-    summary="Resume a paused training",
+    summary="Resume a training job",
     response_model=None,
     responses=replies(JobObject, EXAMPLE, FOUND),
 )
-def resume(context: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """A paused training goes on from where it stopped, to the same weights as without the pause."""
-    return JsonReply(job_object(context.jobs.resume(job_id, principal)))
+def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
+    """Continues a paused job where it stopped. The weights are the same as without the pause."""
+    return JsonReply(job_object(services.jobs.resume(job_id, principal)))
 
 
 @router.get(
     "/{job_id}/events",
     operation_id="list_fine_tuning_events",
-    summary="Read a training's log",
-    description="The newest first: messages, and the figures of the steps (`type` metrics).",
+    summary="List the events of a training job",
+    description="Returns the newest event first: messages, and the metrics of steps (`type` is `metrics`).",
     response_model=None,
     responses=replies(EventList, {"object": "list", "data": [_EVENT], "has_more": True}, FOUND),
 )
 def events(
-    context: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 20
+    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 20
 ) -> Response:
-    page = context.jobs.events(job_id, principal, after=after, limit=limit)
+    page = services.jobs.events(job_id, principal, after=after, limit=limit)
     return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))
 
 
 @router.get(
     "/{job_id}/checkpoints",
     operation_id="list_fine_tuning_checkpoints",
-    summary="List a training's checkpoints",
-    description="The latest first. Each can be used as a model while it is kept.",
+    summary="List the checkpoints of a training job",
+    description="Returns the latest checkpoint first. A checkpoint can be used as a model while it is kept.",
     response_model=None,
     responses=replies(CheckpointList, {"object": "list", "data": [_CHECKPOINT], "has_more": False}, FOUND),
 )
 def checkpoints(
-    context: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 10
+    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 10
 ) -> Response:
-    page = context.jobs.checkpoints(job_id, principal, after=after, limit=limit)
+    page = services.jobs.checkpoints(job_id, principal, after=after, limit=limit)
     data = [checkpoint_object(item) for item in page.items]
     ends = (data[0].id, data[-1].id) if data else (None, None)
     return JsonReply(CheckpointList("list", data, page.has_more, *ends))
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
-    """The pairs that `metadata[key]=value` asks for, and whether `metadata=null` asks for jobs without any."""
+    """The pairs of `metadata[key]=value` in the query, and whether it has `metadata=null`. Raises InvalidRequest."""
     pairs: dict[str, str] = {}
     without = False
     for name, value in request.query_params.multi_items():
@@ -241,6 +244,6 @@ def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
             pairs[match[1]] = value
         elif name == "metadata":
             if value != "null":
-                raise InvalidRequest("write metadata[key]=value, or metadata=null", param="metadata")
+                raise InvalidRequest("metadata must be metadata[key]=value or metadata=null", param="metadata")
             without = True
     return pairs, without

@@ -1,4 +1,4 @@
-"""Training jobs as OpenAI's clients read them, every field always there. Knows fields; asks nobody."""
+"""The JSON objects of training jobs, in OpenAI's shapes. Every field is always present."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ FIGURES = (
 
 
 class JobError(msgspec.Struct, frozen=True):
-    """`code` is stable: invalid_training_file, invalid_validation_file, diverged, out_of_memory, …"""
+    """Why a job failed. `code` is for programs: invalid_training_file, invalid_validation_file, diverged,
+    out_of_memory, …"""
 
     code: str
     message: str
@@ -25,10 +26,11 @@ class JobError(msgspec.Struct, frozen=True):
 
 
 class JobObject(msgspec.Struct, frozen=True):
-    """`status`: validating_files, queued, running, paused, succeeded, failed, cancelled; `phase` is finer.
+    """A training job.
 
-    `fine_tuned_model` is `name:version` once it is ready. `hyperparameters` holds what was asked for and, once
-    training has begun, what was chosen. `progress` goes from 0 to 1.
+    `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
+    `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` holds the requested settings and,
+    once training has begun, those that were chosen automatically. `progress` grows from 0 to 1.
     """
 
     id: str
@@ -65,7 +67,7 @@ class JobObject(msgspec.Struct, frozen=True):
 
 
 class EventObject(msgspec.Struct, frozen=True):
-    """`data` of a metrics event holds the figures of that step."""
+    """An event of a job. `data` of a metrics event holds the metrics of one step."""
 
     id: str
     object: str
@@ -77,7 +79,7 @@ class EventObject(msgspec.Struct, frozen=True):
 
 
 class CheckpointObject(msgspec.Struct, frozen=True):
-    """A version in the making; `fine_tuned_model_checkpoint` can be used wherever a model is named."""
+    """A checkpoint of a job. `fine_tuned_model_checkpoint` can be sent as `model` in requests."""
 
     id: str
     object: str
@@ -89,18 +91,24 @@ class CheckpointObject(msgspec.Struct, frozen=True):
 
 
 class JobList(msgspec.Struct, frozen=True):
+    """A page of jobs."""
+
     object: str
     data: list[JobObject]
     has_more: bool
 
 
 class EventList(msgspec.Struct, frozen=True):
+    """A page of events."""
+
     object: str
     data: list[EventObject]
     has_more: bool
 
 
 class CheckpointList(msgspec.Struct, frozen=True):
+    """A page of checkpoints."""
+
     object: str
     data: list[CheckpointObject]
     has_more: bool
@@ -151,13 +159,13 @@ def job_object(job: Job) -> JobObject:
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:
-    """What was asked for over what was chosen; OpenAI's three are always there."""
-    asked = dict(job.request.get("training") or {})
+    """The requested settings, and those that were chosen automatically. OpenAI's three are always present."""
+    requested = dict(job.request.get("training") or {})
     chosen = {k: v for k, v in job.settled.items() if isinstance(v, str | int | float | bool)}
-    found = chosen | asked
-    epochs = found.pop("epochs", None)
-    usual = {"n_epochs": epochs, "batch_size": None, "learning_rate_multiplier": None}
-    return {name: AUTO if value is None else value for name, value in (usual | found).items()}
+    settings = chosen | requested
+    epochs = settings.pop("epochs", None)
+    of_openai = {"n_epochs": epochs, "batch_size": None, "learning_rate_multiplier": None}
+    return {name: AUTO if value is None else value for name, value in (of_openai | settings).items()}
 
 
 def event_object(event: JobEvent) -> EventObject:

@@ -1,4 +1,4 @@
-"""Models as OpenAI's clients list them: every model by its name, every ready version as name:number."""
+"""`/v1/models`: models by name and ready versions as `name:number`, in OpenAI's shapes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.api.http.auth import Principal
-from app.api.http.context import ServicesDep
 from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
 from app.api.openapi.describe import COMMON, replies
 from app.errors import InvalidRequest, NotFound
 from app.registry.catalog import Entry
@@ -22,7 +22,7 @@ router = APIRouter(tags=["models"])
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """`id` can be used wherever a model is asked for. `version` is the one that it means now."""
+    """A model or a version. `id` can be sent as `model` in requests; `version` is the version that it refers to now."""
 
     id: str
     created: int
@@ -37,12 +37,16 @@ class ModelCard(msgspec.Struct, frozen=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
+    """A page of models and versions."""
+
     data: list[ModelCard]
     has_more: bool = False
     object: str = "list"
 
 
 class ModelDeleted(msgspec.Struct, frozen=True):
+    """The version that was deleted."""
+
     id: str
     deleted: bool = True
     object: str = "model"
@@ -65,10 +69,10 @@ _CARD: dict[str, Any] = {
 @router.get(
     "/v1/models",
     operation_id="list_models",
-    summary="List the models",
+    summary="List models",
     description=(
-        "Every model that this key may use, by its bare name, and each of its ready versions as name:number. The next "
-        "page, where there is one, begins `after` the last id of this one."
+        "Returns every model that this key may use, by its name, and each of its ready versions, as name:number. For "
+        "the next page, send the last id of this one as `after`."
     ),
     response_model=None,
     responses=replies(ModelList, {"data": [_CARD], "has_more": False, "object": "list"}, COMMON),
@@ -83,8 +87,11 @@ async def list_models(
 @router.get(
     "/v1/models/{model:path}",
     operation_id="retrieve_model",
-    summary="What a model reference means now",
-    description="`model` is name, name:3, name@alias, name@sha256:… or a job's checkpoint ftckpt-….",
+    summary="Retrieve the version of a model reference",
+    description=(
+        "Returns the version that a model reference refers to now. `model` is name, name:3, name@alias, name@sha256:… "
+        "or the id of a job's checkpoint, ftckpt-…."
+    ),
     response_model=None,
     responses=replies(ModelCard, _CARD, (*COMMON, 404)),
 )
@@ -97,7 +104,7 @@ async def retrieve_model(model: str, services: ServicesDep, principal: Principal
     "/v1/models/{model:path}",
     operation_id="delete_model",
     summary="Delete a version",
-    description="`model` is name:number. A version that an alias points at is refused (`version_in_use`).",
+    description="`model` is name:number. Fails with `version_in_use` while an alias points at the version.",
     response_model=None,
     responses=replies(
         ModelDeleted, {"id": "demo-sentiment-lstm:1", "deleted": True, "object": "model"}, (*COMMON, 404)
@@ -114,8 +121,8 @@ def _delete(registry: Registry, model: str, principal: str) -> None:
     except InvalidRequest as error:
         raise NotFound(error.message, code="model_not_found", param="model") from None
     if reference.version is None:
-        registry.resolve(model, principal)  # what is not there is not found, whatever form its name has
-        raise InvalidRequest(f"say which version to delete: {reference.name}:<number>", param="model")
+        registry.resolve(model, principal)  # raises NotFound for an unknown model, before the complaint about its form
+        raise InvalidRequest(f"model must name the version to delete: {reference.name}:<number>", param="model")
     registry.delete_version(reference.name, reference.version, principal)
 
 

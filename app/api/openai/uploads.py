@@ -1,4 +1,4 @@
-"""Large files sent in parts, in OpenAI's shapes. Knows fields; the rules are `app.files.uploads`'."""
+"""`/v1/uploads`: large files that are uploaded in parts, in OpenAI's shapes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
-from app.api.http.context import ServicesDep
 from app.api.http.forms import Form, read_form
 from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
 from app.api.openai.files import EXAMPLE as FILE_EXAMPLE
 from app.api.openai.files import FileObject, file_object
 from app.api.openapi.describe import COMMON, Noted, reads, replies
@@ -23,16 +23,18 @@ from app.files.uploads import MOST_PARTS, Upload, Uploads
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
 FOUND = (*COMMON, 404)
-_PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` gave"
+_PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in the order in which to join the parts"
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the file expires: `seconds` after its creation."""
+
     seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
     anchor: str = "created_at"
 
 
 class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`bytes`: how many there will be in all."""
+    """A request to begin an upload. `bytes` is the size of the whole file."""
 
     bytes: int
     filename: Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -42,14 +44,14 @@ class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CompleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`part_ids` in the order in which the parts are joined."""
+    """A request to join the parts of an upload. `md5` is the checksum of the whole file, which is verified."""
 
     part_ids: Annotated[list[str], Meta(min_length=1, max_length=MOST_PARTS, description=_PARTS_FROM)]
     md5: str | None = None
 
 
 class UploadObject(msgspec.Struct, frozen=True):
-    """`status`: pending, completed, cancelled, expired; `file` is there once it is completed."""
+    """An upload. `status` is pending, completed, cancelled or expired; `file` is set when it is completed."""
 
     id: str
     object: str
@@ -63,6 +65,8 @@ class UploadObject(msgspec.Struct, frozen=True):
 
 
 class PartObject(msgspec.Struct, frozen=True):
+    """A part of an upload."""
+
     id: str
     object: str
     created_at: int
@@ -116,38 +120,38 @@ async def complete_request(request: Request) -> CompleteRequest:
     "",
     operation_id="create_upload",
     summary="Begin an upload in parts",
-    description="For files above the limit of one request. It expires after an hour.",
+    description="Begins the upload of a file that is too large for one request. An upload expires after an hour.",
     response_model=None,
     openapi_extra=reads(UploadRequest, begin={"bytes": 482133, "filename": "reviews.csv", "purpose": "fine-tune"}),
     responses=replies(UploadObject, _EXAMPLE, COMMON),
 )
 def create(
-    context: ServicesDep, principal: Principal, asked: Annotated[UploadRequest, Depends(upload_request)]
+    services: ServicesDep, principal: Principal, body: Annotated[UploadRequest, Depends(upload_request)]
 ) -> Response:
-    expiry = asked.expires_after
+    expiry = body.expires_after
     if expiry is not None and expiry.anchor != "created_at":
-        raise InvalidRequest("expires_after.anchor can only be created_at", param="expires_after")
-    made = Uploads(context.files).begin(
-        principal, asked.filename, asked.purpose, asked.bytes, expiry.seconds if expiry else None
+        raise InvalidRequest("expires_after.anchor must be created_at", param="expires_after")
+    upload = Uploads(services.files).begin(
+        principal, body.filename, body.purpose, body.bytes, expiry.seconds if expiry else None
     )
-    return JsonReply(upload_object(made))
+    return JsonReply(upload_object(upload))
 
 
 @router.post(
     "/{upload_id}/parts",
     operation_id="add_upload_part",
-    summary="Send a part",
-    description="Parts may be sent in any order, also at once.",
+    summary="Upload a part",
+    description="Adds a part to an upload. Parts may be sent in any order, and several at the same time.",
     response_model=None,
     openapi_extra=_PART_FORM,
     responses=replies(PartObject, _PART, FOUND),
 )
 def add_part(
-    context: ServicesDep, principal: Principal, upload_id: str, form: Annotated[Form, Depends(read_form)]
+    services: ServicesDep, principal: Principal, upload_id: str, form: Annotated[Form, Depends(read_form)]
 ) -> Response:
     form.check_names(("data",))
-    limit = context.settings.max_upload_bytes
-    part = Uploads(context.files).add_part(upload_id, principal, form.file("data").pieces(), limit)
+    limit = services.settings.max_upload_bytes
+    part = Uploads(services.files).add_part(upload_id, principal, form.file("data").pieces(), limit)
     return JsonReply(PartObject(part.id, "upload.part", int(part.created_at), part.upload_id))
 
 
@@ -158,31 +162,31 @@ def add_part(
     response_model=None,
     openapi_extra=reads(
         CompleteRequest,
-        join=Noted({"part_ids": list(PART_IDS)}, "Put the ids that POST /v1/uploads/{upload_id}/parts gave"),
+        join=Noted({"part_ids": list(PART_IDS)}, "Use the ids that POST /v1/uploads/{upload_id}/parts returned"),
     ),
     responses=replies(UploadObject, _EXAMPLE | {"status": "completed", "file": FILE_EXAMPLE}, FOUND),
 )
 def complete(
-    context: ServicesDep,
+    services: ServicesDep,
     principal: Principal,
     upload_id: str,
-    asked: Annotated[CompleteRequest, Depends(complete_request)],
+    body: Annotated[CompleteRequest, Depends(complete_request)],
 ) -> Response:
-    """The parts are joined in the order given, into a file like any other; `md5`, where given, must be the whole's."""
-    done = Uploads(context.files).complete(upload_id, principal, asked.part_ids, asked.md5)
-    return JsonReply(upload_object(done))
+    """Joins the parts, in the order of `part_ids`, into a file. Fails if `md5` is not the checksum of that file."""
+    upload = Uploads(services.files).complete(upload_id, principal, body.part_ids, body.md5)
+    return JsonReply(upload_object(upload))
 
 
 @router.post(
     "/{upload_id}/cancel",
     operation_id="cancel_upload",
-    summary="Give an upload up",
+    summary="Cancel an upload",
     response_model=None,
     responses=replies(UploadObject, _EXAMPLE | {"status": "cancelled"}, FOUND),
 )
-def cancel(context: ServicesDep, principal: Principal, upload_id: str) -> Response:
-    """What was sent so far is forgotten; no part can follow."""
-    return JsonReply(upload_object(Uploads(context.files).cancel(upload_id, principal)))
+def cancel(services: ServicesDep, principal: Principal, upload_id: str) -> Response:
+    """Discards the parts of an upload. No more parts can be added."""
+    return JsonReply(upload_object(Uploads(services.files).cancel(upload_id, principal)))
 
 
 def upload_object(upload: Upload) -> UploadObject:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of routes that read and write msgspec structs. Knows structs and examples."""
+"""Descriptions of routes that read and write msgspec structs, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from app.api.openapi.parameters import illustrate
 
 REF = "#/components/schemas/{name}"
 MEANINGS = {
-    400: "The request cannot be answered as it is; `param` names the field",
-    401: "The key is missing or wrong",
-    403: "A request from another web site",
-    404: "No such model, or none that this principal may see",
-    405: "Another method is meant",
-    409: "The alias is not where it was expected to be; look again before you move it",
-    413: "The body is too large",
-    415: "The body is of another type than the route reads",
-    429: "Too much is waiting; `Retry-After` says when to come back",
-    500: "A fault of the service; the log tells more under `x-request-id`",
-    503: "No engine, or the version is still being loaded; `Retry-After` says when to come back",
-    504: "The time limit has passed",
+    400: "The request is invalid; `param` names the field",
+    401: "The API key is missing or unknown",
+    403: "The request comes from another web site",
+    404: "There is no such object, or this key may not see it",
+    405: "The path does not allow this method",
+    409: "The alias does not point at the expected version; retrieve it before trying again",
+    413: "The request body is too large",
+    415: "The request body has an unsupported content type",
+    429: "Too many requests are waiting; `Retry-After` says when to try again",
+    500: "An internal error; the log has its cause under the request's `x-request-id`",
+    503: "No engine is running, or the version is still being loaded; `Retry-After` says when to try again",
+    504: "The request was not answered within its time limit",
 }
 COMMON = (400, 401, 403, 413, 415, 500)
 INFERENCE = (*COMMON, 404, 429, 503, 504)
 
-_documented: dict[str, type[msgspec.Struct]] = {}
+_structs: dict[str, type[msgspec.Struct]] = {}
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
-    """What was wrong. `code` is stable and made for programs."""
+    """An error. `code` is stable and meant for programs; `param` names the invalid field of the request."""
 
     message: str
     type: str
@@ -39,26 +39,29 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
 
 class ErrorReply(msgspec.Struct, frozen=True):
+    """The reply to a request that failed."""
+
     error: ErrorDetail
 
 
 class Noted(NamedTuple):
-    """An example of a body, and what must be there for it to work."""
+    """An example of a request body, with a summary of what it needs."""
 
     value: dict[str, Any]
     summary: str
 
 
 def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
-    _documented[kind.__name__] = kind
+    _structs[kind.__name__] = kind
     return {"$ref": REF.format(name=kind.__name__)}
 
 
 def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """`openapi_extra` of a route whose handler decodes the body by itself."""
+    """`openapi_extra` of a route that decodes its body with `JsonBody`. Examples are shown under their names, with
+    spaces for underscores."""
     named = {
-        name.replace("_", " "): said._asdict() if isinstance(said, Noted) else {"value": said}
-        for name, said in examples.items()
+        name.replace("_", " "): example._asdict() if isinstance(example, Noted) else {"value": example}
+        for name, example in examples.items()
     }
     content = {"application/json": {"schema": _ref(kind), "examples": named}}
     return {"requestBody": {"required": True, "content": content}}
@@ -67,15 +70,15 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 def replies(
     kind: type[msgspec.Struct], example: Any, errors: tuple[int, ...] = INFERENCE, stream: str | None = None
 ) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route; `stream`: an example of the events where the reply may be a stream."""
+    """`responses` of a route. `stream` is an example of its events, for a route that can stream."""
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": example}}
     if stream is not None:
         content["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
-    return {200: {"description": "The answer", "content": content}, **failures(*errors)}
+    return {200: {"description": "Success", "content": content}, **failures(*errors)}
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` for errors alone, for any route."""
+    """`responses` of a route's errors."""
     return {
         status: {
             "description": MEANINGS[status],
@@ -91,9 +94,12 @@ def _error(status: int) -> dict[str, Any]:
 
 
 def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) -> dict[str, Any]:
-    """Add schemas, the key and examples of parameters, and take out what FastAPI says of errors that we never send."""
+    """Add the structs, the API key and examples of parameters to FastAPI's document.
+
+    Replaces FastAPI's 422 by 400, since validation errors are answered with 400 here.
+    """
     components = document.setdefault("components", {})
-    _, schemas = msgspec.json.schema_components(_documented.values(), ref_template=REF)
+    _, schemas = msgspec.json.schema_components(_structs.values(), ref_template=REF)
     schemas |= components.get("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

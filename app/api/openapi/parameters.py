@@ -1,7 +1,7 @@
-"""What the document shows for parameters: examples that work with the demo's models, and what each name means.
+"""Descriptions and examples of parameters by name, for the OpenAPI document. The examples work with the demo's models.
 
-Knows names and examples; knows no route. A page such as Swagger's fills in and sends every `example`, so only what must
-be sent has one; what may be sent shows its own beside its schema. A route may say either by itself.
+Swagger UI fills in and sends every `example` of a parameter, so only required parameters have one. Optional parameters
+have `examples` in their schema, which it shows but does not send.
 """
 
 from __future__ import annotations
@@ -15,44 +15,47 @@ UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
 PART_IDS = ("part-1b2c3d4e5f60718293a4b5c6", "part-3d4e5f60718293a4b5c6d7e8")
 
 REQUIRED: dict[str, tuple[Any, str]] = {
-    "name": (MODEL, "A model's name; `GET /v1/registry/models` lists them"),
+    "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists them"),
     "model": (f"{MODEL}:1", "A model reference; `GET /v1/models` lists them"),
-    "version": (1, "A version's number; `GET /v1/registry/models/{name}/versions` lists them"),
-    "alias": ("champion", "An alias of the model; `PUT` makes it"),
-    "path": ("metrics.json", "A path of the version's `files`"),
-    "file_id": (FILE_ID, "An id from `GET /v1/files`; `POST /v1/files` gives a new one"),
-    "job_id": (JOB_ID, "An id from `GET /v1/fine_tuning/jobs`; `POST /v1/fine_tuning/jobs` gives a new one"),
-    "upload_id": (UPLOAD_ID, "The id that `POST /v1/uploads` gave"),
-    "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, with commas"),
+    "version": (1, "The number of a version; `GET /v1/registry/models/{name}/versions` lists them"),
+    "alias": ("champion", "An alias of the model; `PUT` creates it"),
+    "path": ("metrics.json", "One of the version's `files`"),
+    "file_id": (FILE_ID, "The id of a file, from `GET /v1/files` or `POST /v1/files`"),
+    "job_id": (JOB_ID, "The id of a job, from `GET /v1/fine_tuning/jobs` or `POST /v1/fine_tuning/jobs`"),
+    "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
+    "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }
 OPTIONAL: dict[str, tuple[Any, str]] = {
-    "limit": (20, "How many at most"),
+    "limit": (20, "The most items to return"),
     "order": ("asc", "asc or desc"),
-    "purpose": ("fine-tune", "Only files of this purpose"),
-    "search": ("sentiment", "A part of the names"),
-    "query": ("sentiment", "A part of the models' names"),
-    "model": (MODEL, "Only versions of the model of this name"),
-    "task": ("classification", "classification, multilabel, regression or generation"),
-    "architecture": ("lstm", "rnn, lstm, gru or transformer"),
-    "status": ("ready", "pending, ready, failed or deleted"),
-    "alias": ("champion", "Only versions that an alias of this name points at"),
-    "job_id": (JOB_ID, "Only the version that this training made; an id from `GET /v1/fine_tuning/jobs`"),
-    "metric": ("test.accuracy", "Only versions that have this figure, by its path in `metrics`"),
-    "minimum": (0.5, "The least that the figure may be"),
-    "maximum": (1.0, "The most that the figure may be"),
+    "purpose": ("fine-tune", "Returns only files with this purpose"),
+    "search": ("sentiment", "A part of the model's name"),
+    "query": ("sentiment", "A part of the model's name"),
+    "model": (MODEL, "Returns only versions of this model"),
+    "task": ("classification", "Returns only this task: classification, multilabel, regression or generation"),
+    "architecture": ("lstm", "Returns only this architecture: rnn, lstm, gru or transformer"),
+    "status": ("ready", "Returns only versions with this status: pending, ready, failed or deleted"),
+    "alias": ("champion", "Returns only versions that this alias points at"),
+    "job_id": (JOB_ID, "Returns only the version that this job made; an id from `GET /v1/fine_tuning/jobs`"),
+    "metric": ("test.accuracy", "Returns only versions with this metric, a path in `metrics`"),
+    "minimum": (0.5, "The lowest value of the metric"),
+    "maximum": (1.0, "The highest value of the metric"),
     "expected_version": (1, "The version that the alias must point at now"),
-    "idempotency-key": ("reviews-of-may", "Any word of yours; sent again, it gives what the first request made"),
+    "idempotency-key": (
+        "reviews-of-may",
+        "A key of your choice; a request that repeats it returns the first job",
+    ),
 }
 
 
 def illustrate(operation: dict[str, Any]) -> None:
-    """Give each parameter of an operation an example and a description, where there is one of its name."""
+    """Add an example and a description to each parameter of an operation that has none of its own."""
     for parameter in operation.get("parameters", ()):
         name, required = parameter["name"], parameter["required"]
-        said = _next_page(operation) if name == "after" else (REQUIRED if required else OPTIONAL).get(name)
-        if said is None:
+        entry = _next_page(operation) if name == "after" else (REQUIRED if required else OPTIONAL).get(name)
+        if entry is None:
             continue
-        example, meaning = said
+        example, meaning = entry
         if required:
             parameter.setdefault("example", example)
         else:
@@ -61,6 +64,6 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
-    """`after`, fit for the page that the reply's example shows."""
+    """The `after` that follows the page in the example of the reply."""
     page = operation["responses"]["200"]["content"]["application/json"]["example"]
-    return page["data"][-1]["id"], "The last id of the page before"
+    return page["data"][-1]["id"], "The last id of the previous page"

@@ -16,6 +16,7 @@ from app.api.native import classify
 from app.inference import inputs
 from app.inference.scoring import ranked
 from app.tokenization.tokenizer import Tokenizer
+from tests.api.clients import answered_beside_others
 from tests.checkpoints import make_checkpoint, publish
 from tests.fakes import FakeEngine, fake_scores
 from tests.serving import LABELS, Api, Shelf, byte_tokenizer
@@ -28,22 +29,6 @@ def softmax(values: list[float]) -> list[float]:
 
 def expected(text: str) -> list[float]:
     return softmax(fake_scores(byte_tokenizer().encode(text), len(LABELS)))
-
-
-def others_live_meanwhile(
-    api: Api, body: dict[str, Any], begun: threading.Event, go: threading.Event
-) -> httpx.Response:
-    """The reply to a request that stands still from `begun` until `go`: somebody else is answered between the two."""
-    found: list[httpx.Response] = []
-    thread = threading.Thread(target=lambda: found.append(httpx.post(f"{api.url}/v1/classify", json=body)))
-    thread.start()
-    try:
-        assert begun.wait(10)
-        assert httpx.get(f"{api.url}/livez", timeout=60).status_code == 200
-    finally:
-        go.set()
-    thread.join(30)
-    return found[0]
 
 
 def test_one_text(api: Api, shelf: Shelf) -> None:
@@ -125,7 +110,7 @@ def test_many_labels_do_not_hold_up_others(
     with api.client() as client:
         singly = [client.post("/v1/classify", json={"model": "mood", "input": text, "top_k": top_k}) for text in texts]
         monkeypatch.setattr(classify, "_item", slow)
-        held = others_live_meanwhile(api, {"model": "mood", "input": texts, "top_k": top_k}, begun, go)
+        held = answered_beside_others(api, "/v1/classify", {"model": "mood", "input": texts, "top_k": top_k}, begun, go)
     assert held.headers["x-prompt-tokens"] == str(sum(map(len, texts)))
     expected = [reply.json()["data"][0] | {"index": i} for i, reply in enumerate(singly)]
     assert held.json()["data"] == expected
@@ -330,7 +315,7 @@ def test_other_peoples_tokenizers_stay_off_the_event_loop(
 
     with api.client() as client:
         assert client.post("/v1/classify", json={"model": "mood", "input": "warm"}).status_code == 200
-        tokenizer = api.context.inference.versions._assets[version.digest].tokenizer
+        tokenizer = api.services.inference.versions._assets[version.digest].tokenizer
         assert tokenizer is not None
         tokenizer.quick = quick
         monkeypatch.setattr(Tokenizer, "encode_batch", watched)
@@ -366,5 +351,5 @@ def test_long_input_does_not_hold_up_others(
     with httpx.Client(base_url=api.url, timeout=30) as client:
         assert client.post("/v1/classify", json={"model": "mood", "input": "warm"}).status_code == 200
         monkeypatch.setattr(owner, name, slow)
-        held = others_live_meanwhile(api, body, begun, go)
+        held = answered_beside_others(api, "/v1/classify", body, begun, go)
     assert held.status_code in (200, 400)  # numbers are no input for this version

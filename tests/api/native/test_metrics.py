@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.wire import engine as wire
-from tests.contracts.api.test_resilience import gauges, in_background, leave_after_sending, post
+from tests.api.clients import Call, gauges, leave_after_sending, post
 from tests.fakes import FakeEngine
 from tests.promises import IN_TIME
 from tests.serving import Api, Shelf, wait_until
@@ -79,7 +79,7 @@ def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) ->
         wait_until(lambda: value(client, "num_requests_running") == 1)
         leaver.close()
         wait_until(lambda: value(client, "cancelled_total", stage="waiting") == 1)
-    admission = real.api.context.inference.admission
+    admission = real.api.services.inference.admission
     admission.max_sequences, most = 1, admission.max_sequences
     try:
         admission.sequences += 1
@@ -123,12 +123,11 @@ def test_the_time_between_tokens_is_that_of_one_choice(api: Api, shelf: Shelf, e
     with api.client() as client:
         name = {"model_name": "echo:1"}
         sums = [value(client, f"{n}_seconds_count", **name) for n in ("time_to_first_token", "inter_token_latency")]
-        thread, found = in_background(lambda: post(api, "/v1/completions", body))
+        call = Call(lambda: post(api, "/v1/completions", body))
         wait_until(lambda: value(client, "time_to_first_token_seconds_count", **name) == sums[0] + 8)
         assert value(client, "inter_token_latency_seconds_count", **name) == sums[1]
         engine.release()
-        thread.join(30)
-        assert found[0].status_code == 200
+        assert call.result().status_code == 200
         assert value(client, "inter_token_latency_seconds_count", **name) == sums[1] + 8
 
 
@@ -160,13 +159,12 @@ def test_replies_are_counted_by_their_whole_route(api: Api) -> None:
 def test_what_an_engine_has_is_running(api: Api, shelf: Shelf, engine: FakeEngine, path: str) -> None:
     shelf.classifier()
     engine.hold()
-    thread, found = in_background(lambda: post(api, path, {"model": "mood", "input": "abc"}))
+    call = Call(lambda: post(api, path, {"model": "mood", "input": "abc"}))
     engine.wait_for(wire.Score if path == "/v1/classify" else wire.Embed)
     with api.client() as client:
         assert gauges(client) == (1, 0)
         engine.release()
-        thread.join(30)
-        assert found[0].status_code == 200 and gauges(client) == (0, 0)
+        assert call.result().status_code == 200 and gauges(client) == (0, 0)
 
 
 def test_what_waits_at_the_gate_is_waiting(
@@ -174,13 +172,12 @@ def test_what_waits_at_the_gate_is_waiting(
 ) -> None:
     shelf.classifier()
     monkeypatch.setattr(engine, "_load", lambda peer, message: None)
-    thread, found = in_background(lambda: post(api, "/v1/classify", {"model": "mood", "input": "abc"}))
+    call = Call(lambda: post(api, "/v1/classify", {"model": "mood", "input": "abc"}))
     engine.wait_for(wire.Load)
     with api.client() as client:
         assert gauges(client) == (0, 1)
     engine.die()
-    thread.join(IN_TIME)
-    assert found[0].status_code == 503
+    assert call.result(IN_TIME).status_code == 503
 
 
 def test_an_alias_that_is_gone_is_told_no_more(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

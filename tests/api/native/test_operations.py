@@ -7,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from app.api.http.context import Services
+from app.api.http.services import Services
 from app.api.native import operations
 from app.errors import Unavailable
 from tests.fakes import FakeEngine
@@ -42,7 +42,7 @@ def test_a_fault_of_ours_tells_nothing_but_its_id(
     def broken(*_: object) -> None:
         raise RuntimeError("secret /path/of/ours")
 
-    monkeypatch.setattr(api.context.registry, "resolve", broken)
+    monkeypatch.setattr(api.services.registry, "resolve", broken)
     with api.client() as client, caplog.at_level(logging.ERROR):
         reply = client.get("/v1/models/x", headers={"x-request-id": "find-me"})
     assert reply.status_code == 500 and reply.headers["x-should-retry"] == "false"
@@ -137,7 +137,7 @@ def test_engines_and_metrics(api: Api, shelf: Shelf, engine: FakeEngine) -> None
 
 
 def test_readiness_without_a_database(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    context: Services = api.context
+    context: Services = api.services
 
     def away() -> None:
         raise RuntimeError("gone")
@@ -172,8 +172,8 @@ def test_what_watches_the_service_needs_no_thread(
     with api.client() as client:
         assert client.post("/v1/classify", json=ask).status_code == 200
         for place in ("list", "every_alias"):
-            monkeypatch.setattr(api.context.registry, place, hang_and_fail)
-        monkeypatch.setattr(api.context.readiness, "_ping", hang)
+            monkeypatch.setattr(api.services.registry, place, hang_and_fail)
+        monkeypatch.setattr(api.services.readiness, "_ping", hang)
         try:
             for thread in threads:
                 thread.start()

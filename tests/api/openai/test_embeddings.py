@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import base64
+import math
+import struct
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from app.api.openai import embeddings
 from app.wire import engine as wire
+from tests.api.clients import answered_beside_others, sdk
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, byte_tokenizer
 
@@ -46,6 +52,20 @@ def models(shelf: Shelf) -> None:
     shelf.classifier("waves", input="features", features=2, vocab_size=0)
 
 
+def test_vectors_are_numbers_or_base64(api: Api, models: None) -> None:
+    with sdk(api) as client:
+        reply = client.embeddings.create(model="echo", input=["abc", "d"])  # OpenAI's client asks for base64
+    assert [item.index for item in reply.data] == [0, 1] and reply.usage.prompt_tokens == 4
+    assert reply.data[0].embedding == [1.0, 0.0, 0.0, 0.0]
+    with api.client() as http:
+        plain = http.post("/v1/embeddings", json={**MODEL, "input": "abc"}).json()["data"][0]["embedding"]
+        body = {**MODEL, "input": "abc", "encoding_format": "base64", "dimensions": 2}
+        packed = http.post("/v1/embeddings", json=body).json()["data"][0]["embedding"]
+    assert plain == [1.0, 0.0, 0.0, 0.0]
+    cut = struct.unpack("<2f", base64.b64decode(packed))
+    assert math.hypot(*cut) == pytest.approx(1.0)
+
+
 def test_bad_requests(api: Api, models: None) -> None:
     with api.client() as client:
         for body, status, code, param in BAD:
@@ -53,6 +73,37 @@ def test_bad_requests(api: Api, models: None) -> None:
             error = reply.json()["error"]
             assert (reply.status_code, error["code"], error["param"]) == (status, code, param), (body, error)
         assert client.post("/v1/embeddings", json={**MODEL, "input": "a"}).status_code == 200
+
+
+def test_too_many_dimensions_are_refused_before_the_engine_works(api: Api, models: None, engine: FakeEngine) -> None:
+    with api.client() as client:
+        reply = client.post("/v1/embeddings", json={**MODEL, "input": "a", "dimensions": 9})
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"], error["param"]) == (400, "invalid_request", "dimensions")
+        assert error["message"] == "dimensions is 9, but echo:1 has 8; ask for 8 or fewer"
+        assert not [message for message in engine.received if isinstance(message, wire.Embed)]
+        assert client.post("/v1/embeddings", json={**MODEL, "input": "a", "dimensions": 4}).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_many_vectors_do_not_block_other_requests(
+    api: Api, models: None, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """A large reply is encoded in a thread, and equals the small replies put together."""
+    engine.width = embeddings.INLINE // 10
+    encode, begun, go = embeddings._embedding, threading.Event(), threading.Event()
+
+    def wait_then_encode(*arguments: Any) -> Any:
+        begun.set()
+        assert go.wait(30)
+        return encode(*arguments)
+
+    body = {**MODEL, "input": "a", "encoding_format": encoding}
+    with api.client() as client:
+        [small] = client.post("/v1/embeddings", json=body).json()["data"]
+    monkeypatch.setattr(embeddings, "_embedding", wait_then_encode)
+    many = answered_beside_others(api, "/v1/embeddings", {**body, "input": ["a"] * 11}, begun, go).json()["data"]
+    assert many == [{**small, "index": index} for index in range(11)]
 
 
 def test_what_is_too_long_is_cut_where_that_is_asked_for(api: Api, models: None) -> None:

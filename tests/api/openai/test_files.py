@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from app.settings import Settings
-from tests.api.control import sdk
+from tests.api.clients import sdk
 from tests.serving import Api, settings_in
 
 DATA = b"text,label\ngood,yes\nbad,no\n"

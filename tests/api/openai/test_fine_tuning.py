@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import update
 
 from app.db.tables import JobRow
+from app.jobs.claims import JobClaims
 from app.jobs.records import NewEvent
-from app.jobs.repository import JobRepository
 from app.settings import Settings
-from tests.api.control import sdk
+from tests.api.clients import sdk
 from tests.serving import Api, Shelf
 
 EVERY_FIELD = {
@@ -134,9 +134,9 @@ def test_cancel_pause_resume(client: openai.OpenAI, file_id: str) -> None:
 
 def test_a_lost_worker_puts_its_job_back(client: openai.OpenAI, api: Api, file_id: str) -> None:
     job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
-    database = api.context.database
+    database = api.services.database
     with database.transaction() as session:
-        JobRepository(database).claim(session, "w", 100.0, 3)
+        JobClaims(database).claim(session, "w", 100.0, 3)
         session.execute(update(JobRow).values(phase="training", estimated_finish=9e9))
     assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
     with database.transaction() as session:
@@ -156,13 +156,13 @@ def test_a_file_in_use(client: openai.OpenAI, file_id: str) -> None:
 
 def test_events_and_checkpoints(client: openai.OpenAI, api: Api, file_id: str) -> None:
     job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
-    repository, database = JobRepository(api.context.database), api.context.database
+    claims, database = JobClaims(api.services.database), api.services.database
     with database.transaction() as session:
         events = [
             NewEvent(kind="metrics", step=i, type="metrics", message=f"Step {i}", data={"step": i, "train_loss": 0.5})
             for i in range(1, 6)
         ]
-        repository.log(session, job.id, events)
+        claims.log(session, job.id, events)
     listed = client.fine_tuning.jobs.list_events(job.id, limit=2)
     assert listed.has_more and [event.message for event in listed.data] == ["Step 5", "Step 4"]
     event = listed.data[0]
@@ -182,7 +182,7 @@ def test_checkpoint_objects(client: openai.OpenAI, api: Api, file_id: str) -> No
     from app.db.tables import JobCheckpointRow
 
     job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
-    with api.context.database.transaction() as session:
+    with api.services.database.transaction() as session:
         for step in (10, 20):
             session.add(
                 JobCheckpointRow(

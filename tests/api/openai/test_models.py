@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import base64
-import math
-import struct
 from typing import Any
 
 import openai
@@ -50,22 +47,6 @@ def test_deletion(client: openai.OpenAI, shelf: Shelf) -> None:
     assert {m.id for m in client.models.list()} == {"mood", "mood:1"}
 
 
-def test_embeddings(client: openai.OpenAI, api: Api, shelf: Shelf) -> None:
-    shelf.generator()
-    said = client.embeddings.create(model="echo", input=["abc", "d"])  # the SDK asks for base64
-    assert [item.index for item in said.data] == [0, 1] and said.usage.prompt_tokens == 4
-    assert said.data[0].embedding == [1.0, 0.0, 0.0, 0.0]
-    with api.client() as http:
-        plain = http.post("/v1/embeddings", json={"model": "echo", "input": "abc"}).json()["data"][0]["embedding"]
-        body = {"model": "echo", "input": "abc", "encoding_format": "base64", "dimensions": 2}
-        packed = http.post("/v1/embeddings", json=body).json()["data"][0]["embedding"]
-        too_many = http.post("/v1/embeddings", json={"model": "echo", "input": "abc", "dimensions": 5})
-    assert plain == [1.0, 0.0, 0.0, 0.0]
-    cut = struct.unpack("<2f", base64.b64decode(packed))
-    assert math.hypot(*cut) == pytest.approx(1.0)
-    assert too_many.status_code == 400 and too_many.json()["error"]["param"] == "dimensions"
-
-
 def test_the_list_comes_in_pages(api: Api, shelf: Shelf) -> None:
     for _ in range(3):
         shelf.classifier()
@@ -95,7 +76,7 @@ def test_lists_ask_the_database_a_few_times_however_long_they_are(api: Api, shel
     for number in range(12):
         shelf.classifier(f"mood-{number}")
     statements: list[str] = []
-    engine = api.context.database.engine
+    engine = api.services.database.engine
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)

@@ -12,7 +12,7 @@ import pytest
 
 from app.db.tables import FileRow
 from app.settings import Settings
-from tests.api.control import sdk
+from tests.api.clients import sdk
 from tests.serving import Api, settings_in
 
 DATA = bytes(range(256)) * 4000
@@ -64,7 +64,7 @@ def test_the_order_is_that_of_the_ids(client: openai.OpenAI, api: Api) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.uploads.complete(upload, part_ids=parts)
     assert caught.value.code == "upload_not_pending"
-    with api.context.database.read() as session:
+    with api.services.database.read() as session:
         assert session.query(FileRow).where(FileRow.purpose == "part").count() == 0
 
 
@@ -99,7 +99,7 @@ def test_cancel(client: openai.OpenAI) -> None:
 
 def test_time_runs_out(client: openai.OpenAI, api: Api) -> None:
     upload = begin(client)
-    with api.context.database.transaction() as session:
+    with api.services.database.transaction() as session:
         session.get_one(FileRow, upload).expires_at = 1.0
     with pytest.raises(openai.BadRequestError, match="expired"):
         client.uploads.parts.create(upload, data=b"abc")

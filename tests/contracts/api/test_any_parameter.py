@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.db.tables import JobCheckpointRow
-from tests.api.control import sdk
+from tests.api.clients import sdk
 from tests.serving import Api, Shelf, settings_in
 
 ROOMS = ("/v1/models", "/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/registry")
@@ -47,7 +47,7 @@ def known(api: Api, tmp_path: Path) -> list[str]:
         part = client.uploads.parts.create(upload, data=b"abc").id
         event = client.fine_tuning.jobs.list_events(job).data[0].id
     row = {"id": "ftckpt-known", "job_id": job, "owner": "local", "step": 1, "digest": "0" * 64, "created_at": 1.0}
-    with api.context.database.transaction() as session:
+    with api.services.database.transaction() as session:
         config = {"task": "classification", "architecture": "rnn"}
         session.add(JobCheckpointRow(**row, files={}, config=config, metrics={}))
     digest = f"mood@sha256:{version.digest}"

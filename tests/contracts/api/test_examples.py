@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.api.application import create_app
-from app.api.http.context import Services
+from app.api.http.services import Services
 from app.demo.trainings import TRAININGS
 from app.settings import Settings
 from tests.checkpoints import make_checkpoint, publish

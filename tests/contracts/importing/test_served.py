@@ -31,7 +31,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     engine = subprocess.Popen([sys.executable, "-m", "app.engine", *arguments], cwd=ROOT)
     try:
         with Api(settings) as found:
-            found.context.database.migrate()
+            found.services.database.migrate()
             yield found
     finally:
         engine.terminate()

@@ -1,7 +1,4 @@
-"""What every route can reach: the services of this process, built once at its start.
-
-Knows how they are put together; knows no route.
-"""
+"""The services that the routes call, built once when an API process starts."""
 
 from __future__ import annotations
 
@@ -24,6 +21,8 @@ from app.storage.local_cache import LocalCache
 
 @dataclass(frozen=True)
 class Services:
+    """The services of one API process, with its settings."""
+
     settings: Settings
     database: Database
     registry: Registry
@@ -33,18 +32,19 @@ class Services:
     readiness: Readiness
 
     async def start(self) -> None:
-        """Belongs to the event loop that serves the requests."""
+        """Start the services that run on the event loop. Call it on the loop that serves the requests."""
         await self.inference.start()
         self.readiness.start()
 
     async def close(self) -> None:
+        """Stop what `start` started, and close the database."""
         await self.readiness.close()
         await self.inference.close()
         await asyncio.to_thread(self.database.close)
 
 
-def build(settings: Settings) -> Services:
-    """Everything from the settings; nothing is started and nobody is asked yet."""
+def build_services(settings: Settings) -> Services:
+    """Create the services without connecting to anything."""
     database = Database(settings.database)
     blobs = BlobStore(settings.storage)
     registry = Registry(database, blobs, grace_seconds=settings.delete_grace_seconds)
@@ -61,14 +61,16 @@ def build(settings: Settings) -> Services:
     )
 
 
-def context_of(request: Request) -> Services:
-    context: Services = request.app.state.context
-    return context
+def services_of(request: Request) -> Services:
+    """The services of the process that answers the request."""
+    services: Services = request.app.state.services
+    return services
 
 
 async def _services(request: Request) -> Services:
-    """A plain function would be called in a thread, and wait for one where blocking routes have taken all."""
-    return context_of(request)
+    # `async`, because FastAPI calls a plain function in a worker thread: it would wait for one while blocking routes
+    # hold them all.
+    return services_of(request)
 
 
 ServicesDep = Annotated[Services, Depends(_services)]

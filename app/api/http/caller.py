@@ -1,0 +1,56 @@
+"""The caller of a model route: who asks, for which model, and how long the caller waits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from fastapi import Request
+
+from app.api.http.auth import principal_of
+from app.api.http.services import services_of
+from app.errors import InvalidRequest
+from app.settings import Settings
+
+MILLISECONDS = re.compile("[1-9][0-9]{0,10}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a request to a model says beside its input.
+
+    `principal` is the name of the API key, `reference` the model reference, and `seconds` the time within which the
+    request must be answered.
+    """
+
+    principal: str
+    reference: str
+    seconds: float
+
+    @classmethod
+    def read(cls, request: Request, model: str | None) -> Self:
+        """Read the caller of a request whose body names `model`. Raises InvalidRequest."""
+        settings = services_of(request).settings
+        return cls(principal_of(request), _reference(request, model, settings), _seconds(request, settings))
+
+
+def _reference(request: Request, model: str | None, settings: Settings) -> str:
+    """The model reference: from the body, `?model=`, the X-Model header, or the `default_model` setting."""
+    reference = model or request.query_params.get("model") or request.headers.get("x-model") or settings.default_model
+    if not reference:
+        raise InvalidRequest("model is missing, and there is no default model", param="model", code="model_missing")
+    return reference
+
+
+def _seconds(request: Request, settings: Settings) -> float:
+    """The time limit that the client sends, at most the `request_timeout` setting."""
+    header = request.headers.get("x-request-timeout-ms")
+    if header is None:
+        return settings.request_timeout
+    if not MILLISECONDS.fullmatch(header):
+        raise InvalidRequest(
+            "x-request-timeout-ms must be a whole number of milliseconds, from 1 to 99999999999",
+            param="x-request-timeout-ms",
+        )
+    return min(settings.request_timeout, int(header) / 1000)

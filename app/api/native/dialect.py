@@ -1,0 +1,11 @@
+"""Ostinato's own dialect: classification, the registry and operations."""
+
+from __future__ import annotations
+
+from app.api.http.dialects import Dialect
+from app.api.native import classify, operations, registry, registry_files
+
+DIALECT = Dialect(
+    inference=(classify.router,),
+    management=(registry.router, registry_files.router, operations.router),
+)

@@ -1,0 +1,16 @@
+"""The Open Inference Protocol (`/v2`): the shape of its errors. No route of it is served yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.api.http.dialects import Dialect
+from app.errors import OstinatoError
+
+
+def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
+    """`{"error": message}`, as the protocol has it."""
+    return error.status, {"error": error.message}
+
+
+DIALECT = Dialect(prefixes=("/v2",), render_error=render_error)

@@ -1,0 +1,102 @@
+"""Clients of a served API: OpenAI's own, requests in a thread, and a client that leaves before the reply."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import httpx
+import msgspec
+import openai
+
+from tests.serving import Api
+
+T = TypeVar("T")
+
+
+def sdk(api: Api, key: str = "none", **options: object) -> openai.OpenAI:
+    """OpenAI's own client, without retries, so that a test sees each refusal."""
+    return openai.OpenAI(base_url=f"{api.url}/v1", api_key=key, **{"max_retries": 0, **options})  # type: ignore[arg-type]
+
+
+def post(api: Api, path: str, body: dict[str, Any]) -> httpx.Response:
+    """On a connection of its own, closed at once."""
+    return httpx.post(api.url + path, json=body, timeout=60)
+
+
+class Call(Generic[T]):
+    """A function call in a thread of its own; `result` waits for its end."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._results: list[T] = []
+        self._thread = threading.Thread(target=lambda: self._results.append(function()), daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        return bool(self._results)
+
+    def wait(self, seconds: float) -> None:
+        """Until the call has returned, or the time is over."""
+        self._thread.join(seconds)
+
+    def result(self, seconds: float = 30.0) -> T:
+        self.wait(seconds)
+        assert self._results, f"the call did not return within {seconds} s"
+        return self._results[0]
+
+
+def answered_beside_others(
+    api: Api, path: str, body: dict[str, Any], begun: threading.Event, go: threading.Event
+) -> httpx.Response:
+    """The reply to a request that is held between `begun` and `go`, while another request is answered."""
+    held = Call(lambda: post(api, path, body))
+    try:
+        assert begun.wait(10)
+        assert httpx.get(f"{api.url}/livez", timeout=60).status_code == 200
+        assert not held.done
+    finally:
+        go.set()
+    return held.result()
+
+
+def leave_after_sending(api: Api, path: str, body: dict[str, Any]) -> socket.socket:
+    """A connection that has sent a whole request and reads no reply; close it to leave."""
+    content = msgspec.json.encode(body)
+    host, port = api.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    connection.sendall(head.encode() + b"\r\n\r\n" + content)
+    return connection
+
+
+def events(reply: httpx.Response) -> list[str]:
+    """The events of a stream, each with its `data: `."""
+    return [line for line in reply.text.split("\n\n") if line]
+
+
+def stream_error(reply: httpx.Response) -> dict[str, Any]:
+    """The error with which a stream ended, in the event before `[DONE]`."""
+    *_, error, done = events(reply)
+    assert done == "data: [DONE]"
+    body: dict[str, Any] = json.loads(error.removeprefix("data: "))["error"]
+    return body
+
+
+def sample(client: httpx.Client, name: str) -> float:
+    """The sum of the samples in /metrics whose name and labels end with `name`; 0 without any."""
+    lines = [line for line in client.get("/metrics").text.splitlines() if f"{name} " in line]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def gauges(client: httpx.Client) -> tuple[float, float]:
+    """The requests that run and those that wait, of all versions."""
+    sums = {"running": 0.0, "waiting": 0.0}
+    for line in client.get("/metrics").text.splitlines():
+        for gauge in sums:
+            if line.startswith(f"ostinato_num_requests_{gauge}"):
+                sums[gauge] += float(line.rpartition(" ")[2])
+    return sums["running"], sums["waiting"]

@@ -1,0 +1,48 @@
+"""Clients that disconnect before their reply is complete."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import pytest
+
+from app.wire import engine as wire
+from tests.api.clients import gauges, leave_after_sending, sample
+from tests.fakes import FakeEngine
+from tests.serving import Api, Shelf, wait_until
+
+
+def test_a_client_that_leaves_frees_its_slot(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
+    shelf.generator()
+    shelf.classifier()
+    engine.hold_after = 2
+    body = {"model": "echo", "prompt": "abc", "max_tokens": 50}
+    for stream in (True, False):
+        leaver = leave_after_sending(api, "/v1/completions", {**body, "stream": stream})
+        wait_until(lambda: engine.running == 1)
+        leaver.close()
+        wait_until(lambda: engine.running == 0)
+    engine.hold()
+    leaver = leave_after_sending(api, "/v1/classify", {"model": "mood", "input": "abc"})
+    engine.wait_for(wire.Score)
+    leaver.close()
+    engine.wait_for(wire.Abort)
+    with api.client() as client:
+        wait_until(lambda: gauges(client) == (0, 0))
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/fine_tuning/jobs", "/v1/files"])
+def test_a_client_that_leaves_while_it_sends_is_not_an_internal_error(
+    api: Api, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    kind = "multipart/form-data; boundary=b" if path == "/v1/files" else "application/json"
+    with api.client() as client, caplog.at_level(logging.ERROR):
+        before = sample(client, 'ostinato_cancelled_total{stage="sending"}')
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+            connection.sendall(head.encode() + b"--b\r\n")
+        wait_until(lambda: sample(client, 'ostinato_cancelled_total{stage="sending"}') == before + 1)
+        wait_until(lambda: sample(client, f'http_requests_total{{method="POST",route="{path}",status="499"}}'))
+    assert not caplog.records
