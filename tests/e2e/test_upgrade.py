@@ -125,11 +125,11 @@ def test_the_interrupted_training_continues(upgraded: Upgraded) -> None:
     assert {later - earlier for earlier, later in pairwise(steps)} == {steps[0]}  # none missing, none twice
     log = (service.data / "runs" / job_id / "trainer.log").read_bytes()[upgraded.log_bytes :].decode()
     first = min(map(int, re.findall(r"Metrics: step=(\d+),", log)))  # of the second attempt
-    resumed = [message for message in messages if message.startswith("going on from step")]
+    resumed = [message for message in messages if message.startswith("continuing from step")]
     if upgraded.resumable is None:
         assert resumed == [] and first == before[0]
     else:
-        assert resumed == [f"going on from step {upgraded.resumable}"] and first > upgraded.resumable
+        assert resumed == [f"continuing from step {upgraded.resumable}"] and first > upgraded.resumable
     made = job["fine_tuned_model"]
     assert made == f"clock:{1 + len(upgraded.recorded['models'].get('clock', {}).get('versions', []))}"
     reply = service.complete(made, "the clock struck two", max_tokens=20, temperature=0)
