@@ -17,13 +17,13 @@ from app.checkpoint.directory import Checkpoint, Manifest, read
 from app.db.database import Database
 from app.db.paging import Page, check_page, cut
 from app.db.tables import VersionRow
-from app.errors import Conflict, InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound
 from app.registry import aliases, archive, catalog, garbage, publishing, repository, resolving
 from app.registry.aliases import Expected
 from app.registry.catalog import Entry
 from app.registry.metrics import of_directory
 from app.registry.publishing import Publication
-from app.registry.records import PART, UNSET, Alias, AliasMove, Model, Version, check_name, show, visible
+from app.registry.records import PART, UNSET, Alias, AliasMove, Model, Version, check_name, show
 from app.registry.resolving import found_model, found_version
 from app.registry.search import Comparison, Filter, compare, select_versions
 from app.storage.blobs import BlobStore
@@ -37,9 +37,7 @@ STATUSES = ("pending", "ready", "failed", "deleted")
 class Registry:
     """One per process. Its methods are safe to call from any thread."""
 
-    def __init__(
-        self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0
-    ) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0) -> None:
         """`scratch`: the folder in which imported archives are unpacked; made when it is needed."""
         self.database, self.blobs, self.scratch, self.grace_seconds = database, blobs, scratch, grace_seconds
 
