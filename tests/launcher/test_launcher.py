@@ -36,7 +36,7 @@ launcher.prepare_folders(s)
 grace = 1.0 if os.path.exists(os.path.join(data, "stubborn")) else 15.0
 program = lambda name: Command(name, (sys.executable, script, name, data), grace)
 migrate = Command("migrate", (sys.executable, "-c", migration), grace)
-plan = launcher.Plan(tuple(map(program, ("engine", "api", "worker"))), migrate)
+plan = launcher.LaunchPlan(tuple(map(program, ("engine", "api", "worker"))), migrate)
 with launcher.lock(s.run_dir):
     sys.exit(asyncio.run(launcher.Launcher(s, plan, dict(os.environ)).run()))
 """

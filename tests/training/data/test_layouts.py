@@ -15,7 +15,7 @@ def test_a_requested_column_that_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadData) as caught:
         read(path, text="reviews")
     assert caught.value.param == "columns.text"
-    assert "no column 'reviews'; did you mean 'review'?; its columns are 'review', 'label'" in caught.value.message
+    assert "no column 'reviews' (its columns are 'review', 'label'); did you mean 'review'?" in caught.value.message
 
 
 @pytest.mark.parametrize(
