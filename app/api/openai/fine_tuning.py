@@ -169,8 +169,8 @@ def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Respon
     operation_id="cancel_fine_tuning_job",
     summary="Cancel a training job",
     description=(
-        "Ends a job without publishing a version. Fails with `invalid_job_state` if the job has succeeded or failed; "
-        "cancelling a cancelled job again has no effect."
+        "Ends a job without publishing a version. A repeated request has no effect until the job has ended; after that "
+        "it fails with `invalid_job_state`."
     ),
     response_model=None,
     responses=replies(JobObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, FOUND),
