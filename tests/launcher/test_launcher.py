@@ -27,15 +27,16 @@ from tests.promises import kept
 DEADLINE = 60.0
 DRIVER = """
 import asyncio, os, sys
-from app import launcher, settings
-from app.supervision import Command
+from app import settings
+from app.launcher import launcher
+from app.launcher.supervision import Command
 data, script, migration = sys.argv[1:4]
 s = settings.load({}, data_dir=data, port=int(sys.argv[4]))
 launcher.prepare_folders(s)
 grace = 1.0 if os.path.exists(os.path.join(data, "stubborn")) else 15.0
 program = lambda name: Command(name, (sys.executable, script, name, data), grace)
 migrate = Command("migrate", (sys.executable, "-c", migration), grace)
-plan = launcher.Plan(tuple(map(program, ("engine", "api", "worker"))), migrate)
+plan = launcher.LaunchPlan(tuple(map(program, ("engine", "api", "worker"))), migrate)
 with launcher.lock(s.run_dir):
     sys.exit(asyncio.run(launcher.Launcher(s, plan, dict(os.environ)).run()))
 """

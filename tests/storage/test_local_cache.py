@@ -18,7 +18,7 @@ from tests.checkpoints import make_checkpoint
 
 FILL = """
 import sys, pathlib
-from app.checkpoint import manifest, digest
+from app.checkpoint.directory import manifest, digest
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
 root, source = map(pathlib.Path, sys.argv[1:])

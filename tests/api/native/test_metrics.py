@@ -80,13 +80,13 @@ def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) ->
         leaver.close()
         wait_until(lambda: value(client, "cancelled_total", stage="waiting") == 1)
     admission = real.api.services.inference.admission
-    admission.max_sequences, most = 1, admission.max_sequences
+    admission.max_requests, most = 1, admission.max_requests
     try:
-        admission.sequences += 1
+        admission.requests += 1
         assert client.post("/v1/completions", json=GENERATE).status_code == 429
     finally:
-        admission.sequences -= 1
-        admission.max_sequences = most
+        admission.requests -= 1
+        admission.max_requests = most
     # engines report these with their heartbeats, four times a second
     wait_until(lambda: value(client, "iteration_tokens_total_count") and value(client, "state_cache_allocated_bytes"))
     return client

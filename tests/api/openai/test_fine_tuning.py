@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import update
 
 from app.db.tables import JobRow
+from app.jobs.claims import JobClaims
 from app.jobs.records import NewEvent
-from app.jobs.repository import JobRepository
 from app.settings import Settings
 from tests.api.clients import sdk
 from tests.serving import Api, Shelf
@@ -136,7 +136,7 @@ def test_the_job_of_a_lost_worker_is_queued_again(client: openai.OpenAI, api: Ap
     job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
     database = api.services.database
     with database.transaction() as session:
-        JobRepository(database).claim(session, "w", 100.0, 3)
+        JobClaims(database).claim(session, "w", 100.0, 3)
         session.execute(update(JobRow).values(phase="training", estimated_finish=9e9))
     assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
     with database.transaction() as session:
@@ -156,13 +156,13 @@ def test_a_file_in_use_cannot_be_deleted(client: openai.OpenAI, file_id: str) ->
 
 def test_events_and_checkpoints(client: openai.OpenAI, api: Api, file_id: str) -> None:
     job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
-    repository, database = JobRepository(api.services.database), api.services.database
+    claims, database = JobClaims(api.services.database), api.services.database
     with database.transaction() as session:
         events = [
             NewEvent(kind="metrics", step=i, type="metrics", message=f"Step {i}", data={"step": i, "train_loss": 0.5})
             for i in range(1, 6)
         ]
-        repository.log(session, job.id, events)
+        claims.log(session, job.id, events)
     page = client.fine_tuning.jobs.list_events(job.id, limit=2)
     assert page.has_more and [event.message for event in page.data] == ["Step 5", "Step 4"]
     event = page.data[0]
