@@ -95,7 +95,7 @@ class Shelf:
 
     def __init__(self, settings: Settings, scratch: Path) -> None:
         self.database = Database(settings.database)
-        self.registry = Registry(self.database, BlobStore(settings.storage))
+        self.registry = Registry(self.database, BlobStore(settings.storage), settings.scratch_dir)
         self._scratch = scratch
         self._made = 0
 
