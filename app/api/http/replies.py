@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +20,15 @@ class JsonReply(Response):
 
     def __init__(self, value: object, headers: dict[str, str] | None = None, status_code: int = 200) -> None:
         super().__init__(_encode(value), status_code, headers)
+
+
+def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:
+    """Items as JSON, for a large reply that is built in a thread.
+
+    msgspec holds the GIL for the whole of a call, so one call over all items would block the event loop even from
+    another thread.
+    """
+    return [msgspec.Raw(_encode(item)) for item in items]
 
 
 def answer_headers(

@@ -1,4 +1,4 @@
-"""Large files in parts, as OpenAI's own client sends them."""
+"""Files uploaded in parts, through OpenAI's client."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DATA = bytes(range(256)) * 4000
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[Api]:
-    with Api(settings) as found:
-        yield found
+    with Api(settings) as running:
+        yield running
 
 
 @pytest.fixture
 def client(api: Api) -> Iterator[openai.OpenAI]:
-    with sdk(api) as found:
-        yield found
+    with sdk(api) as openai_client:
+        yield openai_client
 
 
 def begin(client: openai.OpenAI, size: int = len(DATA)) -> str:
@@ -47,7 +47,7 @@ def test_a_file_in_chunks(client: openai.OpenAI, tmp_path: Path) -> None:
     assert [file.id for file in client.files.list()] == [done.file.id]
 
 
-def test_a_table_in_parts_is_counted(client: openai.OpenAI) -> None:
+def test_the_rows_of_a_table_in_parts_are_counted(client: openai.OpenAI) -> None:
     upload = begin(client, 19)
     parts = [client.uploads.parts.create(upload, data=data).id for data in (b"text,la", b"bel\na,b\nc,d\n")]
     done = client.uploads.complete(upload, part_ids=parts)
@@ -55,7 +55,7 @@ def test_a_table_in_parts_is_counted(client: openai.OpenAI) -> None:
     assert done.file.to_dict()["columns"] == ["text", "label"]
 
 
-def test_the_order_is_that_of_the_ids(client: openai.OpenAI, api: Api) -> None:
+def test_parts_are_joined_in_the_order_of_their_ids(client: openai.OpenAI, api: Api) -> None:
     upload = begin(client, 6)
     parts = [client.uploads.parts.create(upload, data=data).id for data in (b"def", b"abc")]
     assert list(client.files.list()) == []
@@ -68,7 +68,7 @@ def test_the_order_is_that_of_the_ids(client: openai.OpenAI, api: Api) -> None:
         assert session.query(FileRow).where(FileRow.purpose == "part").count() == 0
 
 
-def test_what_does_not_fit(client: openai.OpenAI) -> None:
+def test_invalid_completions(client: openai.OpenAI) -> None:
     upload, other = begin(client, 6), begin(client, 3)
     part = client.uploads.parts.create(upload, data=b"abc").id
     cases: list[dict[str, Any]] = [
@@ -97,7 +97,7 @@ def test_cancel(client: openai.OpenAI) -> None:
         client.uploads.parts.create(upload, data=b"abc")
 
 
-def test_time_runs_out(client: openai.OpenAI, api: Api) -> None:
+def test_an_upload_expires(client: openai.OpenAI, api: Api) -> None:
     upload = begin(client)
     with api.services.database.transaction() as session:
         session.get_one(FileRow, upload).expires_at = 1.0
@@ -105,7 +105,7 @@ def test_time_runs_out(client: openai.OpenAI, api: Api) -> None:
         client.uploads.parts.create(upload, data=b"abc")
 
 
-def test_uploads_are_no_files_and_have_owners(data_dir: Path) -> None:
+def test_an_upload_is_visible_to_its_owner_only_and_not_as_a_file(data_dir: Path) -> None:
     with (
         Api(settings_in(data_dir, api_keys="alice:secret-of-alice,bob:secret-of-bob")) as api,
         sdk(api, "secret-of-alice") as alice,
