@@ -91,9 +91,10 @@ def migrate(
 
 def become(module: str, chosen: settings.Settings, *arguments: str) -> None:
     """Turn this process into another program, with the settings that were read here."""
-    from app.launcher import launcher
+    from app.launcher.plan import child_environment
+    from app.launcher.preparation import prepare_folders
 
-    launcher.prepare_folders(chosen)
-    environment = launcher.child_environment(chosen, os.environ)
+    prepare_folders(chosen)
+    environment = child_environment(chosen, os.environ)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)

@@ -13,7 +13,7 @@ import pytest
 
 from app import settings
 from app.inference.engines.pool import EnginePool
-from app.launcher import launcher
+from app.launcher import preparation
 from app.wire import socket_folder as private
 from tests.fakes import FakeEngine
 
@@ -52,7 +52,7 @@ def test_the_service_does_not_start_over_a_strangers_folder(tmp_path: Path, monk
     (tmp_path / "strangers").mkdir()
     chosen.socket_dir.symlink_to(tmp_path / "strangers")
     with pytest.raises(private.NotPrivate):
-        launcher.prepare_folders(chosen)
+        preparation.prepare_folders(chosen)
 
 
 def test_no_engine_is_asked_that_a_stranger_could_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
