@@ -110,6 +110,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The folder with the list of running programs."""
         return self.data / "run"
 
+    @property
+    def scratch_dir(self) -> Path:
+        """Where large uploads are unpacked: beside the blobs, since the system's temporary folder is often memory."""
+        return self.data / "scratch"
+
     @cached_property
     def socket_dir(self) -> Path:
         """The folder of the engines' sockets: the run folder, or a private one if the run folder's path is too long."""

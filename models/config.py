@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 RECURRENT = ("rnn", "lstm", "gru")
+ARCHITECTURES = (*RECURRENT, "transformer")
 TASKS = ("classification", "multilabel", "regression", "generation")
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "architecture": (*RECURRENT, "transformer"),
+    "architecture": ARCHITECTURES,
     "task": TASKS,
     "input": ("tokens", "features"),
     "nonlinearity": ("tanh", "relu"),

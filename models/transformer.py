@@ -60,11 +60,12 @@ class Transformer(nn.Module):
             return summed_BTD
         if self.config.positions == "sinusoidal":
             sine, cosine = self._angles.up_to(reach, x_BTD)
+            # Interleaved: even dimensions are sines, odd ones cosines (Vaswani et al. 2017, section 3.5).
             return x_BTD + torch.stack((sine[positions], cosine[positions]), -1).flatten(-2)
         return x_BTD
 
     def _rotations(self, x_BTD: Tensor, positions: Tensor, reach: int) -> tuple[Tensor | None, Tensor | None]:
-        """`cosine` and `sine` of an `AttentionPlan`, (…, T, 1, K)."""
+        """`cosine` and `sine` (…, T, 1, K) of an `AttentionPlan`, in the form that `layers.rotated` expects."""
         if self.config.positions != "rotary":
             return None, None
         sine, cosine = (table[positions].unsqueeze(-2) for table in self._angles.up_to(reach, x_BTD))
@@ -131,11 +132,11 @@ class TransformerDecoder(Transformer):
 
     def new_state(self, slots: int) -> State:
         config, weight = self.config, next(self.parameters())
-        kept = (config.groups, POSITIONS, config.width // config.heads)
+        shape = (config.groups, POSITIONS, config.width // config.heads)
         limit = config.context_length
         # On a CPU, attention of one query over bfloat16 keys takes three to six times as long as over float32 keys.
         dtype = torch.float32 if weight.device.type == "cpu" else weight.dtype
-        return State.new([[kept, kept]] * config.layers, slots, limit=limit, dtype=dtype, device=weight.device)
+        return State.new([[shape, shape]] * config.layers, slots, limit=limit, dtype=dtype, device=weight.device)
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         steps = x_BTD.shape[1]
@@ -147,6 +148,7 @@ class TransformerDecoder(Transformer):
         return self._plan_with(context.state, context.steps(x_BTD), x_BTD)
 
     def _plan_with(self, state: State, counts: list[int], x_BTD: Tensor) -> tuple[AttentionPlan, Tensor, int]:
+        """The plan of a call in which row b continues from slot b of `state` with counts[b] real steps."""
         starts, steps, device = state.positions, x_BTD.shape[1], x_BTD.device
         reach = max(1, *(start + count for start, count in zip(starts, counts, strict=True)))
         state.reserve(reach)  # raises `StateFull` before anything is written
@@ -171,6 +173,7 @@ def _places(counts: list[int], steps: int, start_B: Tensor, reach: int) -> Place
     """Where to store the real steps of a call: row b has counts[b] of them, from position start_B[b] on."""
     device = start_B.device
     if steps == 1 and all(counts):
+        # The usual decode step: every row has its one step, so the new keys are a slice and need no gather.
         return Places(torch.arange(len(counts), device=device), None, start_B, reach)
     real = [(row, step) for row, count in enumerate(counts) for step in range(count)]
     row_N, step_N = torch.tensor(real, dtype=torch.int64, device=device).view(-1, 2).unbind(1)

@@ -28,7 +28,6 @@ class WeightFormat:
     safetensors, that any of them can have; loading converts them to the dtype of the engine.
     """
 
-    name: str
     dtypes: frozenset[str]
     shapes: Callable[[ModelConfig], dict[str, Shape]]
 
@@ -49,7 +48,7 @@ class WeightFormat:
                 raise WeightsMismatch(name, f"tensor {name!r} has dtype {dtype}; it must have one of {allowed}")
 
 
-FLOATING = WeightFormat("floating", frozenset({"BF16", "F16", "F32", "F64"}), parameters.shapes)
+FLOATING = WeightFormat(frozenset({"BF16", "F16", "F32", "F64"}), parameters.shapes)
 
 
 def check_weights(config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:

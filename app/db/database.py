@@ -1,7 +1,4 @@
-"""The database as the services see it: transactions, its clock, its migrations.
-
-Knows SQLite and PostgreSQL and how they differ; knows no table but those of alembic.
-"""
+"""Access to the database: transactions, its clock, its migrations. Hides how SQLite and PostgreSQL differ."""
 
 from __future__ import annotations
 
@@ -28,48 +25,57 @@ from app.settings import PREFIX, SettingError
 
 SETTING = f"{PREFIX}DATABASE_URL"
 BUSY_SECONDS = 30.0
-IDLE_SECONDS = 15.0  # a program that is frozen within a transaction holds its locks no longer than this
+IDLE_SECONDS = 15.0  # after this, PostgreSQL ends the transaction of a frozen program, and frees its locks
 CLOSE_SECONDS = 1.0
-MIGRATION_LOCK = 0x0571_4A70  # any number, the same in every version of the product
+MIGRATION_LOCK = 0x0571_4A70  # an arbitrary number that must never change
 NOW = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
     "postgresql": "extract(epoch from clock_timestamp())::double precision",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
-ENDED_AS_IDLE = "25P03"  # PostgreSQL: see IDLE_SECONDS; other internal errors are faults of ours
+ENDED_AS_IDLE = "25P03"  # PostgreSQL: see IDLE_SECONDS; other internal errors are defects of this program
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL: no such table, no such column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite
 NO_ANSWER = "the database does not answer; try again in a moment"
-OUTDATED = "the database has not the tables of this release; run: ostinato migrate"
+OUTDATED = "the database does not have the tables of this release; run: ostinato migrate"
 
 
 class DatabaseUnavailable(Unavailable):
+    """The database does not answer, or is too busy."""
+
     code = "database_unavailable"
 
 
 class DatabaseOutdated(DatabaseUnavailable):
-    """It answers, but has not the tables of this release."""
+    """The database answers, but does not have the tables of this release."""
 
     code = "database_outdated"
 
 
 def url_of(text_: str) -> URL:
-    """The SQLAlchemy URL for what a person wrote: `postgres://…` and `postgresql://…` mean psycopg 3."""
+    """Parse the setting of the database's URL. `postgres://…` and `postgresql://…` get the driver psycopg 3.
+
+    Raises SettingError.
+    """
     try:
         url = make_url(text_)
-    except (ArgumentError, ValueError):  # the latter for a port that is no number
-        raise SettingError(f"{SETTING} cannot be read; it looks like sqlite:///path or postgresql://…") from None
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
+        raise SettingError(f"{SETTING} is not a valid URL; use sqlite:///path or postgresql://…") from None
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in NOW:
-        raise SettingError(f"{SETTING} names {url.drivername!r}; it can be sqlite or postgresql")
+        raise SettingError(f"{SETTING} has the scheme {url.drivername!r}; use sqlite or postgresql")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise SettingError(f"{SETTING} needs a file, as in sqlite:///ostinato.db: several programs share it")
+        raise SettingError(f"{SETTING} must name a file, as in sqlite:///ostinato.db: several programs share it")
     return url
 
 
 class Database:
-    """One per process. Its methods are safe to call from any thread."""
+    """A database and its pool of connections; one instance per process. All methods are thread-safe.
+
+    If the database does not answer, every method raises DatabaseUnavailable; if it lacks tables or columns of this
+    release, DatabaseOutdated.
+    """
 
     def __init__(self, url: str | URL) -> None:
         self.url = url_of(url) if isinstance(url, str) else url
@@ -78,29 +84,36 @@ class Database:
 
     @property
     def dialect(self) -> str:
+        """Either "sqlite" or "postgresql"."""
         return self.url.get_backend_name()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """All of the block or nothing of it. On SQLite it holds the one write lock from its start."""
-        with _told(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            session.connection()  # begin now: a session would wait for its first statement, and take the lock then
+        """A session whose changes are committed at the end of the block, or rolled back if it raises.
+
+        On SQLite, it holds the database's only write lock from the start.
+        """
+        with _translated_errors(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            session.connection()  # without this, the transaction would begin, and lock, at its first statement
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that cannot write."""
-        with _told(), Session(self._reader, expire_on_commit=False) as session, session.begin():
+        """A session that cannot write. It does not wait for writers."""
+        with _translated_errors(), Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     def now(self, session: Session) -> float:
-        """Seconds since the epoch by the database's clock, which all processes share."""
+        """Seconds since the epoch by the database's clock, which all processes share.
+
+        It advances during a transaction.
+        """
         return float(session.scalar(select(literal_column(NOW[self.dialect]))) or 0.0)
 
     def migrate(self) -> None:
-        """Bring the tables up to date. Several processes may call it at once: one works, the others wait."""
+        """Create or upgrade the tables. Several processes may call this at once: one works and the others wait."""
         config = _alembic()
-        with _told(), self.engine.begin() as connection:
+        with _translated_errors(), self.engine.begin() as connection:
             if self.dialect == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config.attributes["connection"] = connection
@@ -109,8 +122,8 @@ class Database:
     def check_tables(self) -> None:
         """Raise DatabaseOutdated unless the tables are those of this release."""
         with self.read() as session:
-            found = MigrationContext.configure(session.connection()).get_current_revision()
-        if found != ScriptDirectory.from_config(_alembic()).get_current_head():
+            revision = MigrationContext.configure(session.connection()).get_current_revision()
+        if revision != ScriptDirectory.from_config(_alembic()).get_current_head():
             raise DatabaseOutdated(OUTDATED)
 
     def ping(self) -> None:
@@ -119,7 +132,7 @@ class Database:
             session.execute(text("SELECT 1"))
 
     def close(self) -> None:
-        """Close the connections; a query that another thread is in the middle of may end first."""
+        """Close the connections. Waits up to a second for queries that other threads are running."""
         deadline = time.monotonic() + CLOSE_SECONDS
         while self._in_use() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -130,7 +143,7 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Why a database does not answer, in one line, for those who look after it: it may tell addresses and names."""
+    """Why the database does not answer, in one line. For operators only: it may contain addresses and user names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 
@@ -142,7 +155,7 @@ def _alembic() -> Config:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except ProgrammingError as error:
@@ -160,7 +173,7 @@ def _told() -> Iterator[None]:
 
 
 def _postgresql(url: URL) -> Engine:
-    text_is_utf8 = {"client_encoding": "utf8"}  # whatever encoding the database was made with
+    text_is_utf8 = {"client_encoding": "utf8"}  # whatever encoding the database was created with
     engine = create_engine(
         url, connect_args=text_is_utf8, pool_size=5, max_overflow=15, pool_timeout=BUSY_SECONDS, pool_pre_ping=True
     )
@@ -179,7 +192,8 @@ def _sqlite(url: URL) -> Engine:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f"{SETTING}: cannot make {folder}: {error.strerror}; name another place") from None
+        message = f"{SETTING}: cannot create the folder {folder}: {error.strerror}; use another path"
+        raise SettingError(message) from None
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=15)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
@@ -187,14 +201,17 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver opens no transaction behind our back: `_begin` does
+    connection.isolation_level = None  # keeps the driver from opening transactions: `_begin` does
     _enter_wal(connection)
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")  # a reported end of a job survives a power cut
+    connection.execute("PRAGMA synchronous = FULL")  # a job that was reported as ended has ended after a power cut too
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Changing the journal does not wait on the busy timeout, and a new file's first users all try it."""
+    """Switch to write-ahead logging, by which readers do not wait for writers.
+
+    The switch ignores the busy timeout, and all programs that start with a new file try it, so it is repeated.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -207,7 +224,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """A writer takes the lock at once: a transaction that reads first and writes later could not wait for it."""
+    # IMMEDIATE takes the write lock at once. A transaction that reads first and writes later would get SQLITE_BUSY
+    # without waiting if another one has written in between.
     reads_only: Any = connection.get_execution_options().get("reads_only", False)
     connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads_only else 'OFF'}")
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

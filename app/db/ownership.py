@@ -1,4 +1,4 @@
-"""Who may see a row, and when bytes may be referred to: what every service that owns rows shares."""
+"""Who may see a row, and how rows come to refer to blobs safely: shared by all services that own rows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from sqlalchemy.orm import Session
 
 from app.errors import Unavailable
 
-LOCAL = "local"  # who asks where no keys are configured
-BLOB_LOCK = 0x0571_B10B  # any number, the same in every version of the product
+LOCAL = "local"  # the principal of all requests if no API keys are configured
+BLOB_LOCK = 0x0571_B10B  # an arbitrary number that must never change
 
 
 def visible(owner: str, principal: str) -> bool:
-    """Whether `principal` may know of what `owner` made. What it may not know of does not exist for it."""
+    """Whether `principal` may see what `owner` has created. If not, services answer as if it did not exist."""
     return principal in (owner, LOCAL)
 
 
 def hold_blobs(session: Session, *, alone: bool = False) -> None:
-    """Until the end of the transaction: writers of references side by side, or the garbage collection alone.
+    """Lock the references to blobs until the transaction ends.
 
-    On SQLite every writing transaction is alone already.
+    Transactions that add references share the lock; the garbage collection takes it `alone`. On SQLite, writing
+    transactions run one at a time anyway.
     """
     if session.get_bind().dialect.name == "postgresql":
         kind = "" if alone else "_shared"
@@ -29,11 +30,11 @@ def hold_blobs(session: Session, *, alone: bool = False) -> None:
 
 
 def claim_blobs(session: Session, hashes: Iterable[str], exists: Callable[[str], bool]) -> None:
-    """Make sure that these bytes are kept and stay so until the caller's transaction refers to them.
+    """Keep these blobs from being collected until the caller's transaction has added a row that refers to them.
 
-    For every transaction that writes a row which names blobs. Raises Unavailable where the garbage collection was
-    faster: uploading again helps.
+    Every transaction that adds such a row must call this. Raises Unavailable if a blob has been collected already; then
+    the client must upload it again.
     """
-    hold_blobs(session)
+    hold_blobs(session)  # before the check: no blob can be collected between the two
     if not all(exists(sha256) for sha256 in set(hashes)):
-        raise Unavailable("uploaded bytes were collected before they were used; upload them again")
+        raise Unavailable("the uploaded bytes were deleted before they were used; upload them again")

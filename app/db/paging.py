@@ -1,4 +1,4 @@
-"""Identities of rows, and one page of a list of them. Knows no table."""
+"""Ids of rows, and pages of lists."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ ORDERS = ("asc", "desc")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """`has_more`: there are items after the last of these, in the order that was asked for."""
+    """A part of a list; `has_more` says whether there are items after the last one."""
 
     items: list[Item]
     has_more: bool
 
 
 def new_id(prefix: str) -> str:
-    """`file-…`, `ftjob-…`: 96 random bits, so that nobody guesses another's."""
+    """A new id, such as `file-…` or `ftjob-…`, with 96 random bits, so that ids cannot be guessed."""
     return f"{prefix}-{secrets.token_hex(12)}"
 
 
 def check_page(limit: int, order: str, most: int) -> None:
+    """Raise InvalidRequest unless `limit` is from 1 to `most` and `order` is "asc" or "desc"."""
     if not 1 <= limit <= most:
         raise InvalidRequest(f"limit must be from 1 to {most}, not {limit}", param="limit")
     if order not in ORDERS:
@@ -33,5 +34,5 @@ def check_page(limit: int, order: str, most: int) -> None:
 
 
 def cut(items: list[Item], limit: int) -> Page[Item]:
-    """The page of a query that asked for one item more than `limit`."""
+    """Make a page of the items of a query that asked for `limit + 1` of them."""
     return Page(items[:limit], len(items) > limit)

@@ -1,6 +1,6 @@
-"""The tables. Knows columns and constraints; the rules that fill them live in the services.
+"""The tables of the database.
 
-Times are seconds since the epoch by the database's own clock. Every row that a client makes has an `owner`.
+Times are seconds since the epoch by the database's clock. Every row that a client creates has an `owner`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-ENDED = ("succeeded", "failed", "cancelled")  # statuses of a job that needs nothing any more
-NAMES = {  # every constraint has a name, so that a migration can change it
+ENDED = ("succeeded", "failed", "cancelled")  # the final statuses of a job
+NAMES = {  # every constraint gets a name, so that a migration can change it
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
@@ -20,12 +20,14 @@ NAMES = {  # every constraint has a name, so that a migration can change it
 
 
 class TableBase(DeclarativeBase):
+    """The base of all tables."""
+
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012
         dict[str, Any]: JSON,
         list[Any]: JSON,
         float: Double,
-        int: BigInteger().with_variant(Integer, "sqlite"),  # SQLite numbers rows by itself in an INTEGER column only
+        int: BigInteger().with_variant(Integer, "sqlite"),  # SQLite generates ids only for the type INTEGER
     }
 
 
@@ -50,6 +52,8 @@ class FileRow(TableBase):
 
 
 class ModelRow(TableBase):
+    """A model: a name for a sequence of versions."""
+
     __tablename__ = "models"
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     owner: Mapped[str] = mapped_column(String(128), index=True)
@@ -58,7 +62,7 @@ class ModelRow(TableBase):
 
 
 class VersionRow(TableBase):
-    """An immutable checkpoint of a model. Only `status` and `deleted_at` ever change."""
+    """An immutable version of a model. Only `status` and `deleted_at` change."""
 
     __tablename__ = "versions"
     __table_args__ = (UniqueConstraint("model", "version"),)
@@ -80,6 +84,8 @@ class VersionRow(TableBase):
 
 
 class AliasRow(TableBase):
+    """A name that points to a version of a model and can be moved."""
+
     __tablename__ = "aliases"
     model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
     alias: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -90,7 +96,7 @@ class AliasRow(TableBase):
 
 
 class AliasMoveRow(TableBase):
-    """The history of the aliases: one row a move; `to_version` NULL is a removal."""
+    """The history of the aliases, one row per move. `to_version` is NULL if the alias was removed."""
 
     __tablename__ = "alias_moves"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -103,7 +109,7 @@ class AliasMoveRow(TableBase):
 
 
 class JobRow(TableBase):
-    """Durable work. After the insert it changes only through `app.jobs.repository`, fenced by `attempt`."""
+    """A training job. Rows are changed only by `app.jobs`: see `JobClaims` for how `attempt` fences late writes."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -115,17 +121,17 @@ class JobRow(TableBase):
     status: Mapped[str] = mapped_column(String(20))  # queued | running | paused | succeeded | failed | cancelled
     phase: Mapped[str] = mapped_column(String(20))
     priority: Mapped[int] = mapped_column(default=0)
-    attempt: Mapped[int] = mapped_column(default=0)  # the fence: raised by each claim
-    losses: Mapped[int] = mapped_column(default=0)  # attempts that ended unasked: lost workers and trainers
+    attempt: Mapped[int] = mapped_column(default=0)  # the fence: incremented by each claim
+    losses: Mapped[int] = mapped_column(default=0)  # attempts that ended by a fault: a lost worker or trainer
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[float | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     pause_requested: Mapped[bool] = mapped_column(default=False)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     body_sha256: Mapped[str] = mapped_column(String(64))
-    request: Mapped[dict[str, Any]]  # what the client asked for, checked
-    model: Mapped[str] = mapped_column(String(128))  # architecture or reference, as asked
-    base_digest: Mapped[str | None] = mapped_column(String(64))  # the version to fine-tune, resolved at creation
+    request: Mapped[dict[str, Any]]  # the checked request of the client
+    model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested
+    base_digest: Mapped[str | None] = mapped_column(String(64))  # of the version to fine-tune, resolved at creation
     training_file: Mapped[str] = mapped_column(String(40), index=True)
     validation_file: Mapped[str | None] = mapped_column(String(40), index=True)
     seed: Mapped[int]
@@ -140,14 +146,14 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
-    request_id: Mapped[str | None] = mapped_column(String(64))  # of the HTTP request that made it, for the logs
+    request_id: Mapped[str | None] = mapped_column(String(64))  # of the HTTP request that created it, for the logs
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
 
 
 class JobEventRow(TableBase):
-    """Append-only; unique by (job, kind, step), so that a replay after a kill repeats none."""
+    """An event of a job's log. Unique by (job, kind, step), so that a replay after a kill adds nothing twice."""
 
     __tablename__ = "job_events"
     __table_args__ = (UniqueConstraint("job_id", "kind", "step"),)
@@ -164,7 +170,7 @@ class JobEventRow(TableBase):
 
 
 class JobCheckpointRow(TableBase):
-    """A loadable checkpoint of a job, by its own id."""
+    """A checkpoint of a job, which can be loaded by its own id."""
 
     __tablename__ = "job_checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "step"),)

@@ -78,7 +78,7 @@ def uniform(seed: int, choice: int, position: int) -> float:
 
 
 def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
-    """scores_BV: the logits after step 1, in a copy; raw_BV is still needed for the reported log-probabilities."""
+    """scores_BV: the logits after step 1 of the module's list. A copy: log-probabilities are reported of raw_BV."""
     if not any(row.edited for row in rows):
         return raw_BV
     scores_BV = raw_BV.clone()
@@ -89,14 +89,14 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 in place. Only the tokens that occur are touched: a row costs its own length and not V."""
+    """Apply step 1 to a row, in place. Only tokens that options name or that have occurred are touched, not all V."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
-        kept_N = scores_V[seen_N]
+        score_N = scores_V[seen_N]
         penalty = params.repetition_penalty
         # Negative scores are multiplied, since dividing them would make the token more probable.
-        scores_V[seen_N] = torch.where(kept_N > 0, kept_N / penalty, kept_N * penalty)
+        scores_V[seen_N] = torch.where(score_N > 0, score_N / penalty, score_N * penalty)
     if row.output and (params.frequency_penalty or params.presence_penalty):
         count_N = torch.tensor(list(row.counts.values()), dtype=scores_V.dtype, device=scores_V.device)
         scores_V[_ids(row.counts, scores_V)] -= params.frequency_penalty * count_N + params.presence_penalty
@@ -189,7 +189,7 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
     # k tokens, and the result for this row is not valid.
     more_R = keep_RN[:, -1] | ((top_k_R1 > sorted_RN.shape[1]) & (top_k_R1 < vocabulary))[:, 0]
     if any(p.typical_p < 1 for p in options):
-        # Typical-p sees only what the others have kept, so it needs no tokens beyond N either.
+        # Typical-p chooses among the tokens that the others keep. Unless more_R is set, all of these are here.
         keep_RN &= _keep_typical(_renormalised(sorted_RN, keep_RN), [_mass(p.typical_p) for p in options])
     return keep_RN, more_R
 
@@ -229,7 +229,7 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 
 
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
-    """The report of each row that asks for one: all in one batch, with as many alternatives as any row wants."""
+    """The report of each row that asks for one. All are computed at once, with the largest number of alternatives."""
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]
     if index:

@@ -1,7 +1,7 @@
-"""How many rows a table has and what its columns are called, noted while it is uploaded. It judges nothing.
+"""Counts the rows and reads the column names of a table while it is uploaded.
 
-CSV, TSV and JSONL, packed by gzip or not; parquet says so at its end, in a form that is left to the trainer. Where a
-file is not what it should be, or too large to be counted in passing, there is no figure: the job that reads it tells.
+Reads CSV, TSV and JSONL, compressed by gzip or not. A parquet file has both in a footer, which only the trainer reads.
+Nothing is reported for a file that is malformed or too large to count on the way; the job that uses it reports errors.
 """
 
 from __future__ import annotations
@@ -12,146 +12,152 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 
-MOST_BYTES = 64 * 2**20  # unpacked: as much as is counted within a second or two
-MOST_RECORD, MOST_HEADER_LINES, MOST_COLUMNS, MOST_TEXT = 2**20, 100, 1000, 2**16
+MAX_BYTES = 64 * 2**20  # uncompressed: as much as is counted within a second or two
+MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
-GZIP = 31  # what zlib calls it
-BOM, QUOTE, LINE = b"\xef\xbb\xbf", b'"', b"\n"
+GZIP = 31  # zlib's `wbits` for the gzip format
+BOM, QUOTE, NEWLINE = b"\xef\xbb\xbf", b'"', b"\n"
 UNREADABLE = (ValueError, RecursionError, csv.Error, zlib.error)
 
 
 class Outline:
-    """`rows` and `columns` are there once `seen` has passed the last piece; None: not known."""
+    """The `rows` and `columns` of a table, available once `pass_through` is exhausted; None: unknown."""
 
     def __init__(self, format: str | None) -> None:
         kind = (format or "").removesuffix(".gz")
         self.rows: int | None = None
         self.columns: list[str] | None = None
-        self._table = KINDS.get(kind, Nothing)()
-        self._unpack = zlib.decompressobj(GZIP) if (format or "").endswith(".gz") else None
-        self._left, self._rest = MOST_BYTES, b""
+        self._table = TABLES.get(kind, Table)()
+        self._decompressor = zlib.decompressobj(GZIP) if (format or "").endswith(".gz") else None
+        self._left, self._rest = MAX_BYTES, b""
 
-    def seen(self, stream: Iterable[bytes]) -> Iterator[bytes]:
-        """The same pieces, looked at on their way."""
+    def pass_through(self, stream: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the chunks of the stream unchanged, and count what is in them."""
         counting = True
-        for piece in stream:
-            counting = counting and self._take(piece)
-            yield piece
+        for chunk in stream:
+            counting = counting and self._take(chunk)
+            yield chunk
         if counting and self._end():
             self.rows, self.columns = self._table.rows, self._table.columns
 
-    def _take(self, piece: bytes) -> bool:
-        """Whether it is worth while to go on."""
+    def _take(self, chunk: bytes) -> bool:
+        """Count a chunk; return whether to go on."""
         try:
-            return all(map(self._lines, self._plain(piece)))
+            return all(map(self._take_lines, self._decompress(chunk)))
         except UNREADABLE:
             return False
 
     def _end(self) -> bool:
-        """The last line, which need not be ended; whether the file ends where it should."""
-        packed = self._unpack
+        """Count the last line, which may lack its newline; return whether the file is complete."""
+        packed = self._decompressor
         try:
-            return (packed is None or packed.eof) and self._table.line(self._rest) and not self._table.open
+            return (packed is None or packed.eof) and self._table.take(self._rest) and not self._table.open
         except UNREADABLE:
             return False
 
-    def _plain(self, piece: bytes) -> Iterator[bytes]:
-        """Unpacked in small slices: a few bytes can stand for very many."""
-        if self._unpack is None:
-            yield piece
+    def _decompress(self, chunk: bytes) -> Iterator[bytes]:
+        """Decompress in slices: a few bytes can expand to gigabytes, and `_take_lines` stops the loop before that."""
+        if self._decompressor is None:
+            yield chunk
             return
-        while piece:
-            yield self._unpack.decompress(piece, SLICE)
-            if self._unpack.unused_data:
-                raise ValueError("something follows the packed file")
-            piece = self._unpack.unconsumed_tail
+        while chunk:
+            yield self._decompressor.decompress(chunk, SLICE)
+            if self._decompressor.unused_data:
+                raise ValueError("there is data after the end of the gzip stream")
+            chunk = self._decompressor.unconsumed_tail
 
-    def _lines(self, plain: bytes) -> bool:
+    def _take_lines(self, plain: bytes) -> bool:
         self._left -= len(plain)
-        *lines, self._rest = (self._rest + plain).split(LINE)
-        return self._left >= 0 and len(self._rest) <= MOST_RECORD and all(map(self._table.line, lines))
+        *lines, self._rest = (self._rest + plain).split(NEWLINE)
+        return self._left >= 0 and len(self._rest) <= MAX_RECORD and all(map(self._table.take, lines))
 
 
-class Nothing:
-    """A file without rows or of an unknown kind."""
+class Table:
+    """A file of an unknown format, or one without rows: nothing is counted. The formats are subclasses."""
 
     rows: int | None = None
     columns: list[str] | None = None
     open = False  # in the middle of a record
 
-    def line(self, line: bytes) -> bool:
-        """Take the next line; False: do not go on."""
+    def take(self, line: bytes) -> bool:
+        """Count the next line; return whether to go on."""
         return False
 
 
-class Objects(Nothing):
-    """JSONL: a record a line; the columns are what the first one has."""
+class JsonLinesTable(Table):
+    """JSONL: one record per line; the columns are the names in the first record."""
 
-    def line(self, line: bytes) -> bool:
+    def take(self, line: bytes) -> bool:
+        """Count the next line; return whether to go on."""
         if not line.removeprefix(BOM).strip():
             return True
         if self.rows is None:
             first = json.loads(line.removeprefix(BOM))
             if not isinstance(first, dict):
                 return False
-            self.rows, self.columns = 0, _names(first)
+            self.rows, self.columns = 0, _bounded(first)
         self.rows += 1
         return True
 
 
-class Cells(Nothing):
-    """CSV and TSV: a record is a line, or several where a quoted cell goes on."""
+class CsvTable(Table):
+    """CSV: a record is one line, or several if a quoted cell contains newlines."""
 
-    def __init__(self, delimiters: tuple[bytes, ...] = (b",", b";", b"\t")) -> None:
-        self._delimiters = delimiters
+    delimiters: tuple[bytes, ...] = (b",", b";", b"\t")
+
+    def __init__(self) -> None:
         self._header: list[bytes] = []
 
-    def line(self, line: bytes) -> bool:
+    def take(self, line: bytes) -> bool:
+        """Count the next line; return whether to go on."""
         if not self._header:
             line = line.removeprefix(BOM)
-            self._delimiter = max(self._delimiters, key=line.count)
+            self._delimiter = max(self.delimiters, key=line.count)
         if QUOTE in line:
             self.open = _open_after(line, self.open, self._delimiter)
         if self.rows is None:
             self._header.append(line)
-            return len(self._header) <= MOST_HEADER_LINES and (self.open or self._begin())
+            return len(self._header) <= MAX_HEADER_LINES and (self.open or self._read_header())
         if not self.open and line.strip(b"\r"):
             self.rows += 1
         return True
 
-    def _begin(self) -> bool:
-        """The header is whole: its names."""
+    def _read_header(self) -> bool:
         text = b"\n".join(self._header).decode()
         [names] = csv.reader([text], delimiter=self._delimiter.decode(), strict=True)
-        self.rows, self.columns = 0, _names(name.strip() for name in names)
+        self.rows, self.columns = 0, _bounded(name.strip() for name in names)
         return any(names)
 
 
-class Tabbed(Cells):
-    def __init__(self) -> None:
-        super().__init__((b"\t",))
+class TsvTable(CsvTable):
+    """TSV: CSV with tabs."""
+
+    delimiters = (b"\t",)
 
 
-KINDS: dict[str, type[Nothing]] = {"csv": Cells, "tsv": Tabbed, "jsonl": Objects}
+TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": JsonLinesTable}
 
 
-def _names(found: Iterable[str]) -> list[str] | None:
-    """Names that can be kept and shown; None where there are too many, or some that are no text."""
-    names = list(itertools.islice(found, MOST_COLUMNS + 1))
+def _bounded(columns: Iterable[str]) -> list[str] | None:
+    """Column names that can be stored and shown; None if they are too many or too long, or not valid text."""
+    names = list(itertools.islice(columns, MAX_COLUMNS + 1))
     text = "".join(names)
-    whole = "\x00" not in text and text.encode("utf-8", "replace").decode() == text
-    return names if whole and len(names) <= MOST_COLUMNS and len(text) <= MOST_TEXT else None
+    valid = "\x00" not in text and text.encode("utf-8", "replace").decode() == text
+    return names if valid and len(names) <= MAX_COLUMNS and len(text) <= MAX_TEXT else None
 
 
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
-    """Whether a quoted cell is still open at the end of a line. A quote counts at the beginning of a cell alone."""
+    """Whether a quoted cell is still open at the end of a line. A cell is quoted only if it begins with a quote.
+
+    `quoted` says whether one was open at the start of the line.
+    """
     at = 0
     while True:
         if quoted:
             at = line.find(QUOTE, at)
             if at < 0:
                 return True
-            doubled = line.startswith(QUOTE, at + 1)
+            doubled = line.startswith(QUOTE, at + 1)  # two quotes within a quoted cell stand for one
             at, quoted = at + 1 + doubled, doubled
         elif line.startswith(QUOTE, at) and (at == 0 or line.startswith(delimiter, at - 1)):
             at, quoted = at + 1, True

@@ -1,11 +1,11 @@
-"""What the files service speaks of. Knows no SQL and no bytes."""
+"""What an uploaded file is: an immutable record, and the rules for names and formats."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-FORMATS = {
+FORMATS = {  # extension -> format
     "csv": "csv",
     "tsv": "tsv",
     "tab": "tsv",
@@ -22,10 +22,10 @@ NAME_BYTES = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
-    """An uploaded file. `format`: csv, tsv, jsonl, parquet or text, with `.gz` where packed; None: unknown.
+    """An uploaded file.
 
-    `rows` and `columns` are those of a table, None: not known. `roles` says which column holds what ("text", "label"
-    and so on -> its name), where the uploader has said so.
+    `format` is csv, tsv, jsonl, parquet or text, with ".gz" if compressed; None: unknown. `rows` and `columns` describe
+    a table; None: unknown. `roles` maps roles ("text", "label" …) to the columns that the client has named for them.
     """
 
     id: str
@@ -45,17 +45,17 @@ class StoredFile:
 
 
 def clean_name(filename: str) -> str:
-    """A file's last name alone, printable and of bounded length: a label, never a path."""
+    """Reduce a client's file name to a label: the last path component, printable, at most 255 bytes."""
     last = SEPARATORS.split(filename)[-1]
     name = UNPRINTABLE.sub("", last).strip()
-    while len(name.encode()) > NAME_BYTES:  # keep the end: it tells the format
+    while len(name.encode()) > NAME_BYTES:  # cut at the start: the end has the extension
         name = name[1:]
     return "file" if name in ("", ".", "..") else name
 
 
 def format_of(filename: str) -> str | None:
-    """The format that a name promises."""
+    """The format that a file name's extension stands for; None: unknown."""
     name = filename.lower()
-    packed = name.endswith(".gz")
-    found = FORMATS.get(name.removesuffix(".gz").rpartition(".")[2])
-    return f"{found}.gz" if found and packed else found
+    compressed = name.endswith(".gz")
+    format_ = FORMATS.get(name.removesuffix(".gz").rpartition(".")[2])
+    return f"{format_}.gz" if format_ and compressed else format_

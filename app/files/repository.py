@@ -1,4 +1,4 @@
-"""The SQL of uploaded files: rows in, records out. Decides nothing and commits nothing."""
+"""The SQL of uploaded files. Works in the caller's session; the services make the decisions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from app.files.records import StoredFile
 
 
 def record(row: FileRow) -> StoredFile:
+    """The record of a row."""
     return StoredFile(
         id=row.id,
         owner=row.owner,
@@ -28,8 +29,8 @@ def record(row: FileRow) -> StoredFile:
     )
 
 
-def find(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """`lock`: nobody else may use or delete it meanwhile; `share`: nobody may delete it meanwhile."""
+def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
+    """The row with this id. `lock` locks it for a change; `share` only keeps others from changing or deleting it."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)
@@ -39,7 +40,8 @@ def find(session: Session, id_: str, *, lock: bool = False, share: bool = False)
 def page(
     session: Session, owner: str | None, purpose: str | None, now: float, after: FileRow | None, order: str, limit: int
 ) -> list[StoredFile]:
-    query = select(FileRow).where(FileRow.id.startswith("file-"))  # uploads and their parts are none yet
+    """Up to `limit + 1` files that have not expired, by age, after the file `after`. None: of any owner or purpose."""
+    query = select(FileRow).where(FileRow.id.startswith("file-"))  # not the rows of uploads and their parts
     query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))
     if owner is not None:
         query = query.where(FileRow.owner == owner)
@@ -52,19 +54,19 @@ def page(
     return [record(row) for row in session.scalars(query.limit(limit + 1))]
 
 
-def users(session: Session, id_: str) -> list[str]:
-    """The jobs that still need the file."""
+def jobs_using(session: Session, id_: str) -> list[str]:
+    """The ids of the jobs that use the file and have not ended."""
     uses = or_(JobRow.training_file == id_, JobRow.validation_file == id_)
     return list(session.scalars(select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).order_by(JobRow.id)))
 
 
 def expired(session: Session, now: float) -> list[FileRow]:
-    """Those past their time that no job needs, and that nobody is about to use."""
+    """The expired rows that no unended job uses, locked. Skips those that another transaction has locked."""
     uses = or_(JobRow.training_file == FileRow.id, JobRow.validation_file == FileRow.id)
     used = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).exists()
-    return list(
-        session.scalars(select(FileRow).where(FileRow.expires_at <= now, ~used).with_for_update(skip_locked=True))
-    )
+    # A lock by another transaction means that a job is just being created with the file (or that it is being deleted).
+    query = select(FileRow).where(FileRow.expires_at <= now, ~used).with_for_update(skip_locked=True)
+    return list(session.scalars(query))
 
 
 def _beyond(after: FileRow, order: str) -> ColumnElement[bool]:

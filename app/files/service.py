@@ -1,6 +1,6 @@
-"""Uploaded data sets and result files: kept as blobs, known by id, seen by their owner alone.
+"""Uploaded data sets and result files: stored as blobs, with a row each.
 
-Knows names, sizes and who uses what; what is wrong in the bytes is the trainer's to say.
+The content is not checked here; the trainer of the job that uses a file does so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
 
 
 class Files:
-    """One per process. Its methods are safe to call from any thread."""
+    """The files of every principal; one instance per process. All methods are thread-safe.
+
+    A file of another owner, or one that has expired, raises NotFound (`file_not_found`), like one that does not exist.
+    """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self.database, self.blobs = database, blobs
@@ -46,19 +49,19 @@ class Files:
         format: str | None = None,
         roles: Mapping[str, str] | None = None,
     ) -> StoredFile:
-        """Keep an upload; `format` None: what the name promises. Raises TooLarge beyond `limit` bytes.
+        """Store an upload of at most `limit` bytes; it expires after `expires_after` seconds.
 
-        The content is not judged; the rows and columns of a table are noted as they pass.
+        Without a `format`, the name's extension decides. The rows and columns of a table are counted as it passes.
+        Raises InvalidRequest with `param` set, and TooLarge.
         """
-        if not PURPOSE.fullmatch(purpose):
-            raise InvalidRequest(f"purpose {purpose[:60]!a} is none; for a data set it is fine-tune", param="purpose")
+        check_purpose(purpose)
         if expires_after is not None and not LEAST_EXPIRY <= expires_after <= MOST_EXPIRY:
             raise InvalidRequest(
                 f"expires_after.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param="expires_after"
             )
         format = format or format_of(clean_name(filename))
         outline = Outline(format)
-        sha256, size = self.blobs.put_stream(outline.seen(stream), limit)
+        sha256, size = self.blobs.put_stream(outline.pass_through(stream), limit)
         with self.database.transaction() as session:
             return self.record(
                 session, owner, filename, purpose, sha256, size, expires_after=expires_after, format=format,
@@ -79,7 +82,10 @@ class Files:
         outline: Outline | None = None,
         roles: Mapping[str, str] | None = None,
     ) -> StoredFile:
-        """Register bytes that were put before, within the caller's transaction."""
+        """Add the row of a file whose blob is in the store, in the caller's transaction.
+
+        Raises Unavailable if the garbage collection has removed the blob.
+        """
         claim_blobs(session, [sha256], self.blobs.exists)
         now, name = self.database.now(session), clean_name(filename)
         row = FileRow(
@@ -103,12 +109,15 @@ class Files:
         return repository.record(row)
 
     def get(self, id_: str, principal: str, session: Session | None = None) -> StoredFile:
-        """Raises NotFound (`file_not_found`), also for another's file and for one past its time."""
+        """The file with this id. Raises NotFound (`file_not_found`)."""
         with self._reading(session) as session_:
             return repository.record(self._row(session_, id_, principal))
 
     def hold(self, session: Session, id_: str, principal: str) -> StoredFile:
-        """As `get`, for a transaction that makes a user of the file: nobody deletes it before its end."""
+        """Like `get`, and keep the file from being deleted until the transaction ends.
+
+        For a transaction that adds a row which refers to the file.
+        """
         return repository.record(self._row(session, id_, principal, share=True))
 
     def list(
@@ -120,7 +129,7 @@ class Files:
         limit: int = PAGE_LIMIT,
         order: str = "desc",
     ) -> Page[StoredFile]:
-        """By age; `after` is the id of the last file seen."""
+        """The principal's files by age, the newest first unless `order` is "asc", after the file with id `after`."""
         check_page(limit, order, PAGE_LIMIT)
         if purpose is not None and not PURPOSE.fullmatch(purpose):
             return Page([], False)
@@ -130,26 +139,25 @@ class Files:
             return cut(repository.page(session, owner, purpose, now, last, order, limit), limit)
 
     def content(self, id_: str, principal: str) -> tuple[StoredFile, Iterator[bytes]]:
-        """The record and the bytes in pieces, checked against their hash as they pass."""
-        found = self.get(id_, principal)
-        return found, self.blobs.open(found.sha256)
+        """The record and the content, in chunks that are checked against the hash as they pass."""
+        file = self.get(id_, principal)
+        return file, self.blobs.open(file.sha256)
 
     def fetch(self, file: StoredFile, path: Path) -> None:
-        """Copy the bytes to `path`, which appears whole and verified or not at all."""
+        """Copy the content to `path`, which appears complete and verified or not at all."""
         self.blobs.fetch(file.sha256, path)
 
     def delete(self, id_: str, principal: str) -> None:
-        """Forget a file. Raises InvalidRequest (`file_in_use`) while a job that has not ended needs it."""
+        """Delete a file. Raises InvalidRequest (`file_in_use`) while a job that has not ended uses it."""
         with self.database.transaction() as session:
             row = self._row(session, id_, principal, lock=True)
-            if jobs := repository.users(session, row.id):
-                raise InvalidRequest(
-                    f"{row.id} is used by {', '.join(jobs[:5])}; wait for its end or cancel it", code="file_in_use"
-                )
+            if jobs := repository.jobs_using(session, row.id):
+                message = f"{row.id} is in use by {', '.join(jobs[:5])}; wait until the job has ended, or cancel it"
+                raise InvalidRequest(message, code="file_in_use")
             session.delete(row)
 
     def delete_expired(self) -> int:
-        """Forget the files, uploads and parts past their time that no job needs; return their number."""
+        """Delete the expired files, uploads and parts that no unended job uses; return their number."""
         with self.database.transaction() as session:
             rows = repository.expired(session, self.database.now(session))
             for row in rows:
@@ -158,16 +166,21 @@ class Files:
 
     @contextmanager
     def _reading(self, session: Session | None) -> Iterator[Session]:
-        with self.database.read() if session is None else nullcontext(session) as found:
-            yield found
+        with self.database.read() if session is None else nullcontext(session) as session_:
+            yield session_
 
     def _row(
         self, session: Session, id_: str, principal: str, *, lock: bool = False, share: bool = False, param: str = "id"
     ) -> FileRow:
-        row = repository.find(session, id_, lock=lock, share=share) if ID.fullmatch(id_) else None
-        gone = row is not None and row.expires_at is not None and row.expires_at <= self.database.now(session)
-        if row is None or gone or not visible(row.owner, principal):
-            raise NotFound(
-                f"there is no file {id_[:60]!a}; GET /v1/files lists yours", code="file_not_found", param=param
-            )
+        row = repository.get(session, id_, lock=lock, share=share) if ID.fullmatch(id_) else None
+        expired = row is not None and row.expires_at is not None and row.expires_at <= self.database.now(session)
+        if row is None or expired or not visible(row.owner, principal):
+            message = f"there is no file {id_[:60]!a}; GET /v1/files lists yours"
+            raise NotFound(message, code="file_not_found", param=param)
         return row
+
+
+def check_purpose(purpose: str) -> None:
+    """Raise InvalidRequest unless this can be the purpose of a file."""
+    if not PURPOSE.fullmatch(purpose):
+        raise InvalidRequest(f"{purpose[:60]!a} is not a purpose; use fine-tune for a data set", param="purpose")

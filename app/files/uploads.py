@@ -1,8 +1,7 @@
-"""Large files sent in parts, after OpenAI's uploads: begin, add parts, complete or cancel.
+"""Large files uploaded in parts, after OpenAI's uploads: begin, add parts, complete or cancel.
 
-An upload and its parts are rows among the files', with ids of their own kind: so their bytes are kept, owned and
-forgotten by the same rules, and no list of files shows them. What an upload is to become stands in its
-`status_details`, as JSON.
+An upload and its parts are rows of the table of files, with ids of their own kinds. So the same rules keep, expire and
+collect their blobs, and no list of files shows them. What the upload is to become is JSON in its `status_details`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.db.ownership import claim_blobs, visible
@@ -23,18 +22,18 @@ from app.errors import InvalidRequest, NotFound
 from app.files.outline import Outline
 from app.files.records import StoredFile, clean_name, format_of
 from app.files.repository import record
-from app.files.service import PURPOSE, Files
+from app.files.service import Files, check_purpose
 
 PENDING, COMPLETED, CANCELLED, EXPIRED = "pending", "completed", "cancelled", "expired"
-UPLOAD, PART = "upload", "part"  # the kinds of id
+UPLOAD, PART = "upload", "part"  # the prefixes of ids, and the rows' purposes
 UPLOAD_ID, PART_ID = re.compile(r"upload-[0-9a-f]{24}"), re.compile(r"part-[0-9a-f]{24}")
-LIFETIME = 3600.0  # seconds to send everything in, as OpenAI has it
+LIFETIME = 3600.0  # seconds until an upload must be complete, as at OpenAI
 MOST_BYTES = 8 * 2**30
 MOST_PARTS = 1000
 
 
 class UploadPlan(msgspec.Struct, frozen=True):
-    """What an upload is to become, and the file that it has become."""
+    """What an upload is to become; `file` is the id of the file that it has become. Stored as JSON."""
 
     purpose: str
     bytes: int
@@ -44,6 +43,8 @@ class UploadPlan(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
+    """An upload; `file` is set once it is completed. Times are seconds since the epoch."""
+
     id: str
     filename: str
     plan: UploadPlan
@@ -54,70 +55,81 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class UploadPart:
+    """A part of an upload."""
+
     id: str
     upload_id: str
     created_at: float
 
 
 class Uploads:
-    """Its methods are safe to call from any thread."""
+    """The uploads of every principal. All methods are thread-safe.
+
+    An upload of another owner raises NotFound (`upload_not_found`), like one that does not exist.
+    """
 
     def __init__(self, files: Files) -> None:
         self._files, self._database, self._blobs = files, files.database, files.blobs
 
     def begin(self, owner: str, filename: str, purpose: str, size: int, expires_after: int | None = None) -> Upload:
+        """Begin an upload of `size` bytes. Raises InvalidRequest with `param` set."""
         if not 1 <= size <= MOST_BYTES:
             raise InvalidRequest(f"bytes must be from 1 to {MOST_BYTES}", param="bytes")
-        if not PURPOSE.fullmatch(purpose):
-            raise InvalidRequest(f"purpose {purpose[:60]!a} is none; for a data set it is fine-tune", param="purpose")
+        check_purpose(purpose)
         plan = UploadPlan(purpose, size, expires_after)
-        empty = self._blobs.put_bytes(b"")
+        empty = self._blobs.put_bytes(b"")  # every row of the table refers to a blob
         with self._database.transaction() as session:
             row = self._add(session, UPLOAD, owner, clean_name(filename), empty, 0)
             row.status, row.status_details = PENDING, msgspec.json.encode(plan).decode()
             return self._upload(session, row)
 
-    def add_part(self, upload_id: str, principal: str, stream: Iterable[bytes], limit: int) -> Part:
-        """The same bytes again are the same part, so that a client may repeat what got no answer.
+    def add_part(self, upload_id: str, principal: str, stream: Iterable[bytes], limit: int) -> UploadPart:
+        """Add a part of at most `limit` bytes. Equal bytes are the same part, so that a client can repeat a request.
 
-        Raises TooLarge beyond `limit` bytes, InvalidRequest where the upload takes no more.
+        Raises TooLarge, and InvalidRequest if the upload has ended or the part is beyond the announced size.
         """
         with self._database.read() as session:
             self._open(session, upload_id, principal)
         sha256, size = self._blobs.put_stream(stream, limit)
         with self._database.transaction() as session:
+            # Locked, so that of two equal parts at the same time only one is added, and the sizes below stay true.
             upload = self._open(session, upload_id, principal, lock=True)
-            parts = session.scalars(select(FileRow).where(FileRow.purpose == PART, FileRow.filename == upload_id)).all()
-            row = next((part for part in parts if part.sha256 == sha256), None)
+            row = session.scalar(select(FileRow).where(*_of_upload(upload_id), FileRow.sha256 == sha256))
             if row is None:
-                _check_room(upload, parts, size)
+                _check_room(session, upload, size)
                 row = self._add(session, PART, upload.owner, upload_id, sha256, size)
-            return Part(row.id, upload_id, row.created_at)
+            return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Join the parts, in the order given, into a file."""
+        """Join the parts, in the order of `part_ids`, into a file. With `md5`, verify the hash of the whole.
+
+        Raises InvalidRequest.
+        """
         with self._database.read() as session:
             row = self._open(session, upload_id, principal)
-            plan, parts = _plan(row), [self._part(session, upload_id, id_) for id_ in part_ids]
+            plan, parts = _plan(row), _parts(session, upload_id, part_ids)
         total = sum(part.bytes for part in parts)
         if total != plan.bytes:
             raise InvalidRequest(f"the parts have {total} bytes in all; {plan.bytes} were announced", param="part_ids")
         hasher = hashlib.md5(usedforsecurity=False)
         outline = Outline(format_of(row.filename))
-        sha256, size = self._blobs.put_stream(outline.seen(self._joined(parts, hasher.update)), plan.bytes)
+        sha256, size = self._blobs.put_stream(outline.pass_through(self._join(parts, hasher.update)), plan.bytes)
         if md5 is not None and hasher.hexdigest() != md5.lower():
-            raise InvalidRequest(f"the joined parts have the MD5 {hasher.hexdigest()}, not the one given", param="md5")
+            message = f"the joined parts have the MD5 {hasher.hexdigest()}, and not the one of the request"
+            raise InvalidRequest(message, param="md5")
         with self._database.transaction() as session:
+            # Opened again: joining took a while, and the upload may have been ended or have expired meanwhile.
             row = self._open(session, upload_id, principal, lock=True)
-            made = self._files.record(
+            file = self._files.record(
                 session, row.owner, row.filename, plan.purpose, sha256, size, expires_after=plan.expires_after,
                 outline=outline,
             )  # fmt: skip
-            self._end(session, row, COMPLETED, msgspec.structs.replace(plan, file=made.id))
+            self._end(session, row, COMPLETED, msgspec.structs.replace(plan, file=file.id))
             return self._upload(session, row)
 
     def cancel(self, upload_id: str, principal: str) -> Upload:
+        """Cancel an upload and delete its parts. Raises InvalidRequest if it has ended."""
         with self._database.transaction() as session:
             row = self._open(session, upload_id, principal, lock=True)
             self._end(session, row, CANCELLED, _plan(row))
@@ -144,7 +156,7 @@ class Uploads:
         return row
 
     def _open(self, session: Session, upload_id: str, principal: str, *, lock: bool = False) -> FileRow:
-        """The row of an upload that still takes parts; `lock`: nobody ends it meanwhile."""
+        """The row of a pending upload; `lock` keeps others from ending it until the transaction ends."""
         query = select(FileRow).where(FileRow.id == upload_id)
         query = query.with_for_update() if lock else query
         row = session.scalar(query) if UPLOAD_ID.fullmatch(upload_id) else None
@@ -155,38 +167,50 @@ class Uploads:
             raise InvalidRequest(f"{upload_id} is {status}; begin a new upload", code="upload_not_pending")
         return row
 
-    def _part(self, session: Session, upload_id: str, part_id: str) -> StoredFile:
-        row = session.scalar(select(FileRow).where(FileRow.id == part_id)) if PART_ID.fullmatch(part_id) else None
-        if row is None or row.purpose != PART or row.filename != upload_id:
-            raise InvalidRequest(f"{part_id[:60]!a} is no part of {upload_id}", param="part_ids")
-        return record(row)
-
-    def _joined(self, parts: Sequence[StoredFile], seen: Callable[[bytes], None]) -> Iterator[bytes]:
+    def _join(self, parts: Sequence[StoredFile], seen: Callable[[bytes], None]) -> Iterator[bytes]:
         for part in parts:
-            for piece in self._blobs.open(part.sha256):
-                seen(piece)
-                yield piece
+            for chunk in self._blobs.open(part.sha256):
+                seen(chunk)
+                yield chunk
 
     def _end(self, session: Session, row: FileRow, status: str, plan: UploadPlan) -> None:
         row.status, row.status_details = status, msgspec.json.encode(plan).decode()
-        session.execute(delete(FileRow).where(FileRow.purpose == PART, FileRow.filename == row.id))
+        session.execute(delete(FileRow).where(*_of_upload(row.id)))
         session.flush()
 
     def _upload(self, session: Session, row: FileRow) -> Upload:
-        plan, ends = _plan(row), row.expires_at or row.created_at
-        late = row.status == PENDING and ends <= self._database.now(session)
-        made = session.get(FileRow, plan.file) if plan.file else None
-        status = EXPIRED if late else row.status
-        return Upload(row.id, row.filename, plan, status, row.created_at, ends, record(made) if made else None)
+        plan, expires_at = _plan(row), row.expires_at or row.created_at
+        expired = row.status == PENDING and expires_at <= self._database.now(session)
+        file = session.get(FileRow, plan.file) if plan.file else None
+        status = EXPIRED if expired else row.status
+        return Upload(row.id, row.filename, plan, status, row.created_at, expires_at, record(file) if file else None)
 
 
-def _check_room(upload: FileRow, parts: Sequence[FileRow], size: int) -> None:
-    announced, total = _plan(upload).bytes, size + sum(part.bytes for part in parts)
+def _of_upload(upload_id: str) -> tuple[ColumnElement[bool], ...]:
+    """The condition on the parts of an upload: they carry its id in place of a file name."""
+    return FileRow.purpose == PART, FileRow.filename == upload_id
+
+
+def _check_room(session: Session, upload: FileRow, size: int) -> None:
+    # Summed by the database: an upload has up to a thousand parts, and each addition would load all before it.
+    totals = select(func.count(), func.coalesce(func.sum(FileRow.bytes), 0)).where(*_of_upload(upload.id))
+    count, used = session.execute(totals.where(FileRow.owner == upload.owner)).one()
+    announced, total = _plan(upload).bytes, size + int(used)
     if total > announced:
         message = f"with this part there are {total} bytes; {announced} were announced for {upload.id}"
         raise InvalidRequest(message, code="upload_too_large", param="data")
-    if len(parts) >= MOST_PARTS:
-        raise InvalidRequest(f"an upload has {MOST_PARTS} parts at most; send larger ones", param="data")
+    if count >= MOST_PARTS:
+        raise InvalidRequest(f"an upload can have at most {MOST_PARTS} parts; use larger ones", param="data")
+
+
+def _parts(session: Session, upload_id: str, part_ids: Sequence[str]) -> list[StoredFile]:
+    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # others may hold what no database accepts
+    rows = session.scalars(select(FileRow).where(*_of_upload(upload_id), FileRow.id.in_(ids)))
+    parts = {row.id: record(row) for row in rows}
+    for part_id in part_ids:
+        if part_id not in parts:
+            raise InvalidRequest(f"{part_id[:60]!a} is not a part of {upload_id}", param="part_ids")
+    return [parts[part_id] for part_id in part_ids]
 
 
 def _plan(row: FileRow) -> UploadPlan:

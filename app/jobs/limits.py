@@ -1,7 +1,7 @@
-"""What a training request may say, field by field. Knows ranges and names; reads nothing.
+"""What each field of a training request may hold.
 
-What cannot work is refused here, before any file is read: a person hears of it at once, not in a failed job. The rules
-of `training` itself are in `app/options.py`, for the trainer has the same.
+All checks need no file and no lookup, so that a client learns of an error at once and not from a failed job. The
+trainer applies the same rules to `training`; they are in `app.wire.training_rules`.
 """
 
 from __future__ import annotations
@@ -14,92 +14,98 @@ from msgspec import UnsetType
 
 from app.errors import InvalidRequest
 from app.jobs.request import JobRequest
-from app.wire import training_rules as options
-from app.wire.training_rules import Known, OptionError
+from app.wire import training_rules as rules
+from app.wire.training_rules import OptionError, TrainingKind
 from models.config import TASKS
 
-SEEDS = 2**31 - 1
-VERSIONS = 10**9 - 1
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MAX_SEED = 2**31 - 1
+MAX_VERSION = 10**9 - 1
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
 
 
 def check(request: JobRequest) -> None:
-    """Everything that can be said without looking anything up. Raises InvalidRequest with `param` set."""
-    _check_head(request)
-    _check_files(request)
+    """Check all that can be checked without a lookup. Raises InvalidRequest with `param` set."""
+    _check_scalars(request)
+    _check_file_ids(request)
     _check_metadata(request.metadata or {})
-    _check_expected(request)
+    _check_expected_version(request)
     scratch = request.from_scratch
-    known = Known(request.model if scratch else None, request.task, tuned=not scratch)
-    _refuse(lambda: options.check(request.training, known))
+    kind = TrainingKind(request.model if scratch else None, request.task, tuned=not scratch)
+    _name_field(lambda: rules.check(request.training, kind))
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
-    """Fine-tuning keeps the shape of the base, whose configuration is given."""
-    known = Known(config.get("architecture"), request.task, config.get("input"), tuned=True)
-    _refuse(lambda: options.check(request.training, known))
-    _refuse(lambda: options.check_base(request.training, config))
+    """Check a fine-tuning request against the configuration of its base model, whose shape cannot change.
+
+    Raises InvalidRequest with `param` set.
+    """
+    kind = TrainingKind(config.get("architecture"), request.task, config.get("input"), tuned=True)
+    _name_field(lambda: rules.check(request.training, kind))
+    _name_field(lambda: rules.check_base(request.training, config))
 
 
-def _refuse(checked: Callable[[], None]) -> None:
+def to_model_name(text: str, param: str) -> str:
+    """Turn a client's text into a model name: lower-cased, with "-" for each character that a name cannot hold.
+
+    Raises InvalidRequest about `param` if nothing usable is left.
+    """
+    name = re.sub(r"[^a-z0-9._-]", "-", text.lower()).lstrip("._-")[:64]
+    if not MODEL_NAME.fullmatch(name):
+        raise _invalid(param, f"{text!r} contains no letter or digit to make a model name from")
+    return name
+
+
+def _name_field(check_options: Callable[[], None]) -> None:
     try:
-        checked()
+        check_options()
     except OptionError as error:
         raise InvalidRequest(str(error), param=f"training.{error.field}") from None
 
 
-def _check_expected(request: JobRequest) -> None:
-    expected = request.publish.expected_version
-    if isinstance(expected, UnsetType):
-        return
-    if request.publish.alias is None:
-        raise _wrong("publish.expected_version", "belongs to an alias; publish.alias is missing")
-    if expected is not None and not 1 <= expected <= VERSIONS:
-        raise _wrong("publish.expected_version", f"must be from 1 to {VERSIONS}, or null for an alias that is new")
-
-
-def _check_head(request: JobRequest) -> None:
+def _check_scalars(request: JobRequest) -> None:
     if not 1 <= len(request.model) <= 128:
-        raise _wrong("model", "must have 1 to 128 characters")
+        raise _invalid("model", "must have 1 to 128 characters")
     if request.suffix is not None and not 1 <= len(request.suffix) <= 64:
-        raise _wrong("suffix", "must have 1 to 64 characters")
+        raise _invalid("suffix", "must have 1 to 64 characters")
     if request.publish.name is not None and not 1 <= len(request.publish.name) <= 64:
-        raise _wrong("publish.name", "must have 1 to 64 characters")
-    if request.seed is not None and not 0 <= request.seed <= SEEDS:
-        raise _wrong("seed", f"must be from 0 to {SEEDS}")
+        raise _invalid("publish.name", "must have 1 to 64 characters")
+    if request.seed is not None and not 0 <= request.seed <= MAX_SEED:
+        raise _invalid("seed", f"must be from 0 to {MAX_SEED}")
     if request.task is not None and request.task not in TASKS:
-        raise _wrong("task", f"can be {', '.join(TASKS)}, not {request.task!r}")
+        raise _invalid("task", f"must be one of {', '.join(TASKS)}, not {request.task!r}")
     if not 0 < request.validation_split < 1:
-        raise _wrong("validation_split", "must be above 0 and below 1")
+        raise _invalid("validation_split", "must be above 0 and below 1")
     if not -1000 <= request.priority <= 1000:
-        raise _wrong("priority", "must be from -1000 to 1000")
+        raise _invalid("priority", "must be from -1000 to 1000")
 
 
-def _check_files(request: JobRequest) -> None:
+def _check_file_ids(request: JobRequest) -> None:
     for param in ("training_file", "validation_file"):
         value = getattr(request, param)
         if value is not None and not FILE_ID.fullmatch(value):
-            raise _wrong(param, f"must be the id of an uploaded file (file-…), not {value[:80]!r}")
+            raise _invalid(param, f"must be the id of an uploaded file (file-…), not {value[:80]!r}")
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
     if len(metadata) > 16:
-        raise _wrong("metadata", f"can have 16 pairs at most, not {len(metadata)}")
+        raise _invalid("metadata", f"can have at most 16 pairs, not {len(metadata)}")
     for key, value in metadata.items():
         if not 1 <= len(key) <= 64:
-            raise _wrong("metadata", f"keys have 1 to 64 characters; {key[:70]!r} has {len(key)}")
+            raise _invalid("metadata", f"keys must have 1 to 64 characters; {key[:70]!r} has {len(key)}")
         if len(value) > 512:
-            raise _wrong(f"metadata.{key}", f"values have 512 characters at most, not {len(value)}")
+            raise _invalid(f"metadata.{key}", f"must have at most 512 characters, not {len(value)}")
 
 
-def publish_name(text: str, param: str) -> str:
-    """A model name made of what a person wrote: lower-cased, other characters become '-'."""
-    name = re.sub(r"[^a-z0-9._-]", "-", text.lower()).lstrip("._-")[:64]
-    if not NAME.fullmatch(name):
-        raise _wrong(param, f"{text!r} holds no letter or digit to make a model name of")
-    return name
+def _check_expected_version(request: JobRequest) -> None:
+    expected = request.publish.expected_version
+    if isinstance(expected, UnsetType):
+        return
+    if request.publish.alias is None:
+        raise _invalid("publish.expected_version", "needs publish.alias, which is missing")
+    if expected is not None and not 1 <= expected <= MAX_VERSION:
+        raise _invalid("publish.expected_version", f"must be from 1 to {MAX_VERSION}, or null if the alias is new")
 
 
-def _wrong(param: str, what: str) -> InvalidRequest:
-    return InvalidRequest(f"{param} {what}", param=param)
+def _invalid(param: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{param} {problem}", param=param)

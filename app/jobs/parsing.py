@@ -1,6 +1,7 @@
-"""A client's JSON, parsed into a checked `JobRequest`.
+"""Parses a client's JSON into a checked `JobRequest`.
 
-Every complaint is an InvalidRequest that names the field. `service` looks up what refers to files, models or jobs.
+Every error is an InvalidRequest that names the field. References to files, models and jobs are resolved later, when
+the job is created.
 """
 
 from __future__ import annotations
@@ -17,35 +18,36 @@ from app.jobs import limits
 from app.jobs.request import JobRequest, Publish
 from app.wire.training_options import Columns, TrainingOptions
 
-OPENAI_PLACES = {"n_epochs": "epochs"}  # their name -> ours; other names are the same
+OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> ours; all other names are the same
 OPTIONS = TrainingOptions.__struct_fields__
-NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # in JSON; after a backslash of its own it is plain text
-KNOWN: Mapping[str, tuple[str, ...]] = {  # the fields of each object, by its place
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # in JSON; after an escaped backslash, "u0000" is plain text
+FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> its fields
     "": (*JobRequest.__struct_fields__, "resources"),
     "columns": Columns.__struct_fields__,
     "publish": Publish.__struct_fields__,
     "training": OPTIONS,
     "method": ("type", "supervised"),
     "method.supervised": ("hyperparameters",),
-    "method.supervised.hyperparameters": (*OPENAI_PLACES, *OPTIONS),
-    "hyperparameters": (*OPENAI_PLACES, *OPTIONS),
+    "method.supervised.hyperparameters": (*OPENAI_NAMES, *OPTIONS),
+    "hyperparameters": (*OPENAI_NAMES, *OPTIONS),
 }
 
 
 def parse(body: Mapping[str, Any]) -> JobRequest:
-    """Check a client's JSON object. Raises InvalidRequest with `param` set."""
+    """Parse and check a client's JSON object. Raises InvalidRequest with `param` set."""
     if not isinstance(body, Mapping):
-        raise InvalidRequest("the body must be a JSON object")
+        raise InvalidRequest("the request body must be a JSON object")
     _check_text(body)
     _check_names(body)
-    given = {name: value for name, value in body.items() if value is not None}
-    _check_offered(given)
-    if "validation_split" in given and "validation_file" in given:
-        message = "validation_split would do nothing beside a validation_file, whose rows are held out; leave it out"
+    fields = {name: value for name, value in body.items() if value is not None}
+    _check_supported(fields)
+    fields.pop("resources", None)  # empty, or `_check_supported` would have refused it
+    if "validation_split" in fields and "validation_file" in fields:
+        message = "validation_split has no effect with a validation_file, whose rows are held out; leave it out"
         raise InvalidRequest(message, param="validation_split")
-    given["training"] = _settings(given)
+    fields["training"] = _merge_options(fields)
     try:
-        request = msgspec.convert(given, JobRequest)
+        request = msgspec.convert(fields, JobRequest)
     except msgspec.ValidationError as error:
         raise _wrong_type(error) from None
     limits.check(request)
@@ -53,75 +55,80 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def _check_text(body: Mapping[str, Any]) -> None:
-    """Text that no database can hold is nobody's name for anything."""
+    """Refuse what a database cannot store: lone surrogates, NUL characters, NaN and infinity."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False)
         text.encode()
     except (UnicodeEncodeError, ValueError, RecursionError, TypeError):
-        raise InvalidRequest("the body holds half a character (a lone surrogate), a NaN or an infinity") from None
+        raise InvalidRequest("the request body contains a lone surrogate, a NaN or an infinity") from None
     if NUL.search(text):
-        raise InvalidRequest("the body holds a NUL character")
+        raise InvalidRequest("the request body contains a NUL character")
 
 
 def _check_names(body: Mapping[str, Any]) -> None:
-    for place, known in KNOWN.items():
-        here = _at(body, place)
-        for name in here if isinstance(here, Mapping) else ():
-            if name not in known:
-                raise _unknown(f"{place}.{name}".lstrip("."), str(name), known)
+    for path, names in FIELDS.items():
+        value = _value_at(body, path)
+        for name in value if isinstance(value, Mapping) else ():
+            if name not in names:
+                raise _unknown_field(f"{path}.{name}".lstrip("."), str(name), names)
 
 
-def _unknown(where: str, name: str, known: tuple[str, ...]) -> InvalidRequest:
-    hint = did_you_mean(name, known, f"; known here are {', '.join(known)}")
-    return InvalidRequest(f"{where!r} is not a known field{hint}", code="unknown_field", param=where)
+def _unknown_field(path: str, name: str, names: tuple[str, ...]) -> InvalidRequest:
+    hint = did_you_mean(name, names, f"; the fields are {', '.join(names)}")
+    return InvalidRequest(f"{path!r} is not a known field{hint}", code="unknown_field", param=path)
 
 
-def _at(body: Mapping[str, Any], place: str) -> Any:
-    here: Any = body
-    for name in filter(None, place.split(".")):
-        here = here.get(name) if isinstance(here, Mapping) else None
-    return here
+def _value_at(body: Mapping[str, Any], path: str) -> Any:
+    value: Any = body
+    for name in filter(None, path.split(".")):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
-def _check_offered(given: dict[str, Any]) -> None:
-    """What other services offer and this one does not; an empty wish for it is none."""
-    kind = _at(given, "method.type")
+def _check_supported(fields: Mapping[str, Any]) -> None:
+    """Refuse what OpenAI offers and this service does not. Empty values ask for nothing and pass."""
+    kind = _value_at(fields, "method.type")
     if kind not in (None, "supervised"):
-        message = f"method {kind!r} is not offered; 'supervised' is"
+        message = f"method {kind!r} is not supported; use 'supervised'"
         raise InvalidRequest(message, code="unsupported_method", param="method.type")
-    if not isinstance(_at(given, "method.supervised") or {}, Mapping):
+    if not isinstance(_value_at(fields, "method.supervised") or {}, Mapping):
         raise InvalidRequest("method.supervised must be an object", param="method.supervised")
-    if given.get("integrations"):
-        message = "integrations are not offered; the job's events carry every figure"
+    if fields.get("integrations"):
+        message = "integrations are not supported; the job's events carry every metric"
         raise InvalidRequest(message, code="unsupported_integration", param="integrations")
-    if given.pop("resources", None):
-        message = "resources are not offered: a training has those of its worker (OSTINATO_THREADS, OSTINATO_DEVICE)"
+    if fields.get("resources"):
+        message = "resources are not supported: the worker's OSTINATO_THREADS and OSTINATO_DEVICE apply to each job"
         raise InvalidRequest(message, code="unsupported_resources", param="resources")
 
 
-def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of all three places in one; "auto" is the same as absent. The places must not disagree."""
+def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the training options of the three objects that may carry them.
+
+    "auto" is the same as absent. Raises InvalidRequest if two objects give different values for an option.
+    """
     merged: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    for place in ("training", "method.supervised.hyperparameters", "hyperparameters"):
-        found = _at(given, place)
-        if found is not None and not isinstance(found, Mapping):
-            raise InvalidRequest(f"{place} must be an object", param=place)
-        for theirs, value in (found or {}).items():
-            name, where = OPENAI_PLACES.get(str(theirs), str(theirs)), f"{place}.{theirs}"
+    sources: dict[str, str] = {}  # option -> the path that its value came from
+    for path in ("training", "method.supervised.hyperparameters", "hyperparameters"):
+        options = _value_at(fields, path)
+        if options is not None and not isinstance(options, Mapping):
+            raise InvalidRequest(f"{path} must be an object", param=path)
+        for key, value in (options or {}).items():
+            name, source = OPENAI_NAMES.get(str(key), str(key)), f"{path}.{key}"
             if value is None or value == "auto":
                 continue
             if merged.setdefault(name, value) != value:
-                raise InvalidRequest(f"{where} says {value!r}, but {places[name]} says {merged[name]!r}", param=where)
-            places.setdefault(name, where)
+                message = f"{source} is {value!r}, but {sources[name]} is {merged[name]!r}; give one value"
+                raise InvalidRequest(message, param=source)
+            sources.setdefault(name, source)
     return merged
 
 
 def _wrong_type(error: msgspec.ValidationError) -> InvalidRequest:
-    """From "Expected `int`, got `str` - at `$.training.epochs`" to a complaint about that field."""
-    what, _, place = str(error).partition(" - at `")
-    param = place.rstrip("`").removeprefix("$").lstrip(".") or None
-    if param is None and "missing required field" in what:
-        param = what.rpartition("field `")[2].rstrip("`")
+    """Turn msgspec's "Expected `int`, got `str` - at `$.training.epochs`" into an error about that field."""
+    problem, _, path = str(error).partition(" - at `")
+    param = path.rstrip("`").removeprefix("$").lstrip(".") or None
+    if param is None and "missing required field" in problem:
+        param = problem.rpartition("field `")[2].rstrip("`")
         return InvalidRequest(f"{param!r} is missing", code="missing_field", param=param)
-    return InvalidRequest(f"{param or 'the body'}: {what[:1].lower()}{what[1:]}".replace("`", ""), param=param)
+    message = f"{param or 'the request body'}: {problem[:1].lower()}{problem[1:]}".replace("`", "")
+    return InvalidRequest(message, param=param)

@@ -1,4 +1,4 @@
-"""What a job is: plain data, and the words for where it stands. Knows no SQL, no files and no processes."""
+"""What a job is: immutable records, and the names of its statuses and phases."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from app.db import tables
 from app.db.tables import JobCheckpointRow, JobEventRow, JobRow
 
 QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
-ENDED = (SUCCEEDED, FAILED, CANCELLED)
+ENDED = tables.ENDED
 
-# Phases, finer than the status. Those of a running job are the trainer's own words (`protocol.Phase`).
+# Phases are finer than statuses. While a job runs, they come from the trainer (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
+
+CHECKPOINT = "checkpoint"  # the kind of the event of a stored checkpoint
 
 
 class Fenced(Exception):
-    """The attempt that wanted to write is no longer the job's: another has it, or it has ended."""
+    """A write by an attempt that no longer holds the job: a later attempt has claimed it, or it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One row of `jobs`, as it was when it was read. Times are seconds since the epoch by the database's clock.
+    """One row of `jobs` at the time of the read. Times are seconds since the epoch by the database's clock.
 
-    `request` is what the client asked for, checked: the fields of `request.JobRequest`, and under "spec" the
-    `protocol.TrainSpec` that every attempt is given. `attempt` is the fence: it rises with each claim. `lost`: its
-    lease had run out when it was read (by `seen_at`), so it waits for whoever claims it next.
+    `request` holds the checked fields of `JobRequest`, and under "spec" the `TrainSpec` of every attempt. `attempt` is
+    the fence: each claim increments it. `losses` counts the attempts that a fault has ended. `lost` is set by `seen_at`
+    if the lease had expired at that time, so that the job waits for its next claim.
     """
 
     id: str
@@ -67,21 +70,23 @@ class Job:
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
+        """The record of a row."""
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name != "lost"})
 
     def seen_at(self, now: float) -> Self:
-        """The job as people see it at this time of the database's clock."""
+        """The job as clients see it at `now`, a time of the database's clock."""
         return replace(self, lost=self.status == RUNNING and (self.lease_until or 0.0) < now)
 
     @property
     def ended(self) -> bool:
+        """Whether the job has succeeded, failed or been cancelled."""
         return self.status in ENDED
 
     @property
     def public_status(self) -> str:
-        """The status in the words of OpenAI's clients, who know the file check as a status of its own.
+        """The status in OpenAI's terms, where validating the files is a status of its own.
 
-        A job whose worker was lost is queued again, also before another worker has noticed.
+        A job whose worker was lost shows as queued, even before another worker has noticed the loss.
         """
         if self.lost:
             return QUEUED
@@ -89,12 +94,13 @@ class Job:
 
     @property
     def public_phase(self) -> str:
+        """The phase to show: "waiting" for a job whose worker was lost, unless it is about to be stopped."""
         return WAITING if self.lost and self.phase != STOPPING else self.phase
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What people have asked of a running job since it was claimed."""
+    """What clients have requested of a running job since it was claimed."""
 
     cancel: bool
     pause: bool
@@ -102,7 +108,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """A line for the job's log; a second one with the same (`kind`, `step`) is dropped."""
+    """An event to append to a job's log. A second one with the same (`kind`, `step`) is dropped."""
 
     kind: str
     step: int
@@ -114,7 +120,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """How far a running job is; None leaves a figure as it is."""
+    """The progress of a running job. None leaves the column unchanged."""
 
     phase: str | None = None
     progress: float | None = None
@@ -125,6 +131,8 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:
+    """One event of a job's log."""
+
     id: str
     job_id: str
     kind: str
@@ -137,12 +145,13 @@ class JobEvent:
 
     @classmethod
     def of(cls, row: JobEventRow) -> Self:
+        """The record of a row."""
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCheckpoint:
-    """A loadable checkpoint of a job; its id is a model reference."""
+    """A loadable checkpoint of a job. Its id is a model reference."""
 
     id: str
     job_id: str
@@ -156,4 +165,5 @@ class JobCheckpoint:
 
     @classmethod
     def of(cls, row: JobCheckpointRow) -> Self:
+        """The record of a row."""
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls)})

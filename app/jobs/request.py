@@ -9,12 +9,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
-
-ARCHITECTURES = ("rnn", "lstm", "gru", "transformer")
+from models.config import ARCHITECTURES
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the trained version goes. `expected_version` null: the alias must not exist yet; absent: wherever it is."""
+    """The model name and the alias that the trained version gets.
+
+    With `expected_version`, the alias moves only if it points to that version; null: only if the alias does not exist.
+    Without it, the alias moves in any case.
+    """
 
     name: str | None = None
     alias: str | None = None
@@ -22,10 +25,10 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A checked request. `training` holds the settings of all places where clients may put them."""
+    """A checked request. `training` merges the options of every place in which a client may send them."""
 
     model: str
-    training_file: Annotated[str, Meta(description="An id that `POST /v1/files` gave; `GET /v1/files` lists them")]
+    training_file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]
     validation_file: str | None = None
     suffix: str | None = None
     seed: int | None = None
@@ -42,9 +45,10 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def from_scratch(self) -> bool:
+        """Whether `model` is an architecture rather than a reference to a model to fine-tune."""
         return self.model in ARCHITECTURES
 
     @property
     def body_sha256(self) -> str:
-        """Equal for equal requests, in whatever order their fields came."""
+        """A hash of the request that does not depend on the order of its fields."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()

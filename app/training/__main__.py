@@ -1,7 +1,7 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
-Exit code 0 after its last word (Done, Stopped, TrainFailed), 1 where something unforeseen came before it (the last word
-is Broke then, or TrainFailed where it came again), 75 where the lease ended; anything else is a lost attempt.
+Exit code 0: the last event is Done, Stopped or TrainFailed. 1: an unexpected error, after the event Broke, or
+TrainFailed if it occurred again. 75: the lease ended. Any other code is a lost attempt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.settings import quick_imports, share_the_machine
 from app.training.run import lease
 
 log = logging.getLogger("app.training")
-NICENESS = 10  # requests that wait for an answer go first
+NICENESS = 10  # engines and APIs on the same machine take precedence
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,62 +28,72 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--events-fd", type=int, help="file descriptor for events, one JSON line each")
     parser.add_argument(
-        "--lease-seconds", type=float, default=0.0, help="silence on standard input that ends it; 0: none"
+        "--lease-seconds",
+        type=float,
+        default=0.0,
+        help="exit when nothing arrives on standard input for this long; 0: never",
     )
-    parser.add_argument("--resume-every", type=float, default=15.0, help="seconds between two resume points")
-    parser.add_argument("--threads", type=int, default=0, help="where the request names none; 0: one a core")
+    parser.add_argument("--resume-every", type=float, default=15.0, help="seconds between resume points")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads if the request does not set them; 0: one for each core"
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--request-id", default="", help="of the HTTP request that asked for the job, for the log")
-    parser.add_argument("--job-id", default="", help="for the log")
+    parser.add_argument(
+        "--request-id", default="", help="the id, for the log, of the HTTP request that created the job"
+    )
+    parser.add_argument("--job-id", default="", help="the job's id, for the log")
     parser.add_argument("--log-format", default="text", choices=("text", "json"))
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    given = parser.parse_args(arguments)
-    telemetry.setup("trainer", given.log_format, given.log_level)
-    with telemetry.about(given.request_id, given.job_id):
-        return train(given)
+    options = parser.parse_args(arguments)
+    telemetry.setup("trainer", options.log_format, options.log_level)
+    with telemetry.about(options.request_id, options.job_id):
+        return train(options)
 
 
-def train(given: argparse.Namespace) -> int:
-    lease.watch(sys.stdin.fileno() if given.lease_seconds else -1, given.lease_seconds)
-    stop = _Stop()
+def train(options: argparse.Namespace) -> int:
+    """Run one attempt and return the exit code."""
+    lease.watch(sys.stdin.fileno() if options.lease_seconds else -1, options.lease_seconds)
+    stop = _StopSignal()
     signal.signal(signal.SIGTERM, stop)
-    _step_back()
+    _lower_priority()
     share_the_machine()
-    with quick_imports():  # which take seconds all the same; the lease is being watched already
+    # Importing torch takes seconds. By now the lease is watched and SIGTERM is handled.
+    with quick_imports():
         from app.training.events import Events
-        from app.training.run.session import Machine, Session
+        from app.training.run.preparation import Machine
+        from app.training.run.session import Session
 
-    machine = Machine(given.resume_every, given.threads, given.device)
-    session = Session(given.run_dir.resolve(), Events(given.events_fd), stop.asked, machine)
+    machine = Machine(options.resume_every, options.threads, options.device)
+    session = Session(options.run_dir.resolve(), Events(options.events_fd), stop.received, machine)
     try:
         session.attempt()
     except Exception as error:
-        log.exception("the training broke off")
+        log.exception("an unexpected error ended the training")
         session.break_off(error)
         return 1
     return 0
 
 
-def _step_back() -> None:
-    """Be nice, and let the whole session be so: Linux shares cores among sessions (its autogroups) before it looks at
-    the niceness of their processes."""
+def _lower_priority() -> None:
+    """Raise the niceness of the process and of its session: Linux shares cores among sessions (autogroups) before it
+    considers the niceness of their processes."""
     os.nice(NICENESS)
-    if os.getsid(0) == os.getpid():  # else it is the session of whoever typed the command
-        with contextlib.suppress(OSError):  # a system without autogroups
+    if os.getsid(0) == os.getpid():  # otherwise the session is the terminal's
+        with contextlib.suppress(OSError):  # the system has no autogroups
             Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
-class _Stop:
-    """SIGTERM, remembered: it is obeyed between two steps."""
+class _StopSignal:
+    """Records SIGTERM. The session asks for it between two steps, and then saves a resume point."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._received = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+        self._received = True
 
-    def asked(self) -> bool:
-        return self._asked
+    def received(self) -> bool:
+        return self._received
 
 
 if __name__ == "__main__":

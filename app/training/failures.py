@@ -1,4 +1,4 @@
-"""The exceptions that end a training early, and how unexpected errors are told apart."""
+"""The exceptions that end a training early, and predicates that classify unexpected errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BadOption(TrainingFailure):
 
 
 def diverged(symptom: str, learning_rate: float) -> TrainingFailure:
-    """The failure of a training whose loss or weights are no longer usable. `symptom` says how that was noticed."""
+    """The failure of a training whose loss or weights became unusable. `symptom` says how that was noticed."""
     advice = f"use a learning rate below {learning_rate:g}, or a smaller max_grad_norm"
     return TrainingFailure("diverged", f"{symptom}: the training has diverged; {advice}", "training.learning_rate")
 
@@ -44,9 +44,9 @@ class StopRequested(Exception):
 
 
 def is_data_error(error: Exception) -> bool:
-    """Whether an error raised while data is read is unexpected, and so put down to the data.
+    """Whether to blame the data for an error that was raised while the data was read.
 
-    Errors that the trainer raises on purpose, and those of the machine (I/O, memory), are not.
+    That is every error that the trainer does not raise on purpose, apart from those of the machine (I/O, memory).
     """
     deliberate_or_io = (TrainingFailure, StopRequested, OstinatoError, OSError)
     return not isinstance(error, deliberate_or_io) and not is_memory_error(error)

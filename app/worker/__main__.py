@@ -10,25 +10,24 @@ import sys
 
 from app import settings as setting
 from app import telemetry
+from app.worker.resources import TRAINER, Resources
 from app.worker.worker import Worker, default_name
-from app.worker.workplace import TRAINER, Workplace
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m app.worker", description="Take training jobs and see them through."
-    )
-    parser.add_argument("--worker-name", default=default_name(), help="as it stands in the job's lease")
-    parser.add_argument("--trainer", type=shlex.split, default=list(TRAINER), help="the command that trains")
+    """Run a worker until SIGTERM or SIGINT; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m app.worker", description="Work on training jobs, one at a time.")
+    parser.add_argument("--worker-name", default=default_name(), help="the name that the job's lease shows")
+    parser.add_argument("--trainer", type=shlex.split, default=list(TRAINER), help="the command that starts a trainer")
     arguments = parser.parse_args()
     try:
         settings = setting.load()
         telemetry.setup("worker", settings.log_format, settings.log_level)
-        place = Workplace.of(settings, os.environ, arguments.trainer)
+        resources = Resources.of(settings, os.environ, arguments.trainer)
     except setting.SettingError as error:
         print(f"ostinato worker: {error.message}", file=sys.stderr)
         return setting.REFUSED
-    worker = Worker(place, arguments.worker_name)
+    worker = Worker(resources, arguments.worker_name)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     worker.run()

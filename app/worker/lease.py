@@ -1,8 +1,7 @@
-"""The right of one attempt to its job, kept alive by a thread of its own.
+"""The lease of one attempt on its job, renewed by a thread of its own.
 
-The thread renews the lease in the database, passes each renewal on to the trainer and listens for what people ask; it
-ends the trainer by itself when the lease is lost or the job is to be cancelled, whatever the worker is busy with.
-Knows the database and the trainer's signals; knows nothing of training.
+The thread renews the lease in the database, passes each renewal on to the trainer, and reads what clients request. It
+kills the trainer when the lease is lost or the job is to be cancelled, even if the worker's main thread is blocked.
 """
 
 from __future__ import annotations
@@ -17,37 +16,37 @@ from typing import Self, TypeVar
 from sqlalchemy.orm import Session
 
 from app.db.database import Database, DatabaseUnavailable
+from app.jobs.claims import JobClaims
 from app.jobs.records import Fenced, Flags, Job
-from app.jobs.repository import JobRepository
 from app.worker.trainer import Trainer
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.4  # between two looks at what people ask: a cancelled trainer is gone within two seconds
-RENEWALS = 4  # in one lease
-TRAINER_SHARE = 0.75  # of the lease: the trainer gives up before the job can be another's
-FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between tries while the database is away
+POLL_SECONDS = 0.4  # between two reads of the flags: a cancelled trainer must be gone within two seconds
+RENEWALS = 4  # within the time of one lease
+TRAINER_SHARE = 0.75  # of the lease: the trainer exits by itself before another worker can claim the job
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between two attempts while the database is unavailable
 
 
 class LeaseLost(Exception):
-    """The job is another's by now, or may be: nothing more may be written or started."""
+    """Another attempt holds the job, or may hold it: this one must write nothing and start nothing."""
 
 
 class Lease:
-    """Used in a `with` statement around an attempt. `lost`, `cancel` and `pause` may be read from any thread."""
+    """A context manager around an attempt. `lost`, `cancel` and `pause` may be read from any thread."""
 
-    def __init__(self, database: Database, jobs: JobRepository, job: Job, seconds: float) -> None:
+    def __init__(self, database: Database, jobs: JobClaims, job: Job, seconds: float) -> None:
         self._database, self._jobs = database, jobs
         self.job, self.seconds = job, seconds
         self.lost = self.cancel = self.pause = False
-        self._period = min(LOOK_SECONDS, seconds / RENEWALS)
+        self._period = min(POLL_SECONDS, seconds / RENEWALS)
         self._trainer: Trainer | None = None
         self._renewed = time.monotonic()
         self._over = threading.Event()
-        self._quiet = threading.Lock()  # held while the attempt writes its last words
-        keep = copy_context().run  # what the thread logs belongs to the job that its maker works on
-        self._thread = threading.Thread(target=keep, args=(self._keep,), name=f"lease-{job.id}", daemon=True)
+        self._ending = threading.Lock()  # held while the attempt gives up the job, and while the thread looks at it
+        in_context = copy_context().run  # the thread's log lines carry the ids of the request and the job too
+        self._thread = threading.Thread(target=in_context, args=(self._keep,), name=f"lease-{job.id}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -58,23 +57,25 @@ class Lease:
         self._thread.join()
 
     def guard(self, trainer: Trainer) -> None:
-        """From here on, end this trainer when the lease is lost or the job is cancelled."""
+        """Kill this trainer as soon as the lease is lost or the job is to be cancelled."""
         self._trainer = trainer
         trainer.renew()
+        # The thread may have lost the lease, and have returned, before it could see this trainer.
         if self.lost or self.cancel:
             trainer.kill()
 
     def check(self) -> None:
         """Raise LeaseLost unless the attempt may go on."""
+        # The clock as well as the flag: if this process was frozen, the lease may have expired before its thread ran.
         if self.lost or time.monotonic() - self._renewed > self.seconds:
-            self._lose("it ran out")
+            self._lose("it expired")
             raise LeaseLost
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Do `work` in one transaction; wait for a database that is away, as long as the lease lasts.
+        """Run `work` in a transaction. While the database is unavailable, try again until the lease expires.
 
-        Raises LeaseLost. `work` may run again after a failure, and must be fenced: a transaction whose commit was not
-        confirmed may have happened.
+        `work` must be fenced, and it may run twice: a commit that was not confirmed may have taken place.
+        Raises LeaseLost.
         """
         wait = FIRST_WAIT
         while True:
@@ -83,16 +84,17 @@ class Lease:
                 with self._database.transaction() as session:
                     return work(session)
             except Fenced:
-                self._lose("the job is another's, or has ended")
+                self._lose("another attempt holds the job, or it has ended")
                 raise LeaseLost from None
             except DatabaseUnavailable:
-                log.warning("%s: the database is away; waiting", self.job.id)
+                log.warning("%s: the database is unavailable; waiting", self.job.id)
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
 
     def end(self, work: Callable[[Session], T]) -> T:
-        """The attempt's last `write`, after which the job is no longer its own."""
-        with self._quiet:
+        """Run the attempt's last transaction, which gives up the job."""
+        # Without the lock, the thread could find the job given up before `_over` is set, and report a lost lease.
+        with self._ending:
             result = self.write(work)
             self._over.set()
         return result
@@ -100,31 +102,36 @@ class Lease:
     def _keep(self) -> None:
         while not self._over.wait(self._period):
             try:
-                with self._quiet:
+                with self._ending:
                     if not self._over.is_set():
                         self._look()
             except DatabaseUnavailable:
-                pass  # the next look may find it back
+                pass  # the lease may last until the database is back
             except Exception:
-                log.exception("%s: the lease could not be looked at", self.job.id)
+                # This thread must survive any error: it is what ends the trainer when the lease expires.
+                log.exception("%s: the lease could not be renewed", self.job.id)
             if time.monotonic() - self._renewed > self.seconds and not self._over.is_set():
-                self._lose("it ran out")
+                self._lose("it expired")
             if self.lost:
                 return
 
     def _look(self) -> None:
+        """Renew the lease if it is time, and read the flags in any case."""
         before = time.monotonic()
         renew = before - self._renewed + self._period >= self.seconds / RENEWALS
         flags = self._renew() if renew else self._read()
         if flags is None:
-            return self._lose("the job is another's, or has ended")
+            return self._lose("another attempt holds the job, or it has ended")
         if renew:
+            # Counted from before the request, so that the lease never seems to last longer here than in the database.
             self._renewed = before
-            # A renewal that took long (this process was frozen) is old news: the trainer would trust it for too long.
+            # A trainer counts its share of the lease from when it receives a renewal. If this one took long, because
+            # this process was frozen or the database slow, the trainer could outlive the lease. It gets the next one.
             if self._trainer and time.monotonic() - before < (1 - TRAINER_SHARE) * self.seconds:
                 self._trainer.renew()
         self.pause = flags.pause
         self.cancel = flags.cancel
+        # Killed rather than asked to stop: a cancelled training needs no resume point.
         if flags.cancel and self._trainer:
             self._trainer.kill()
 
@@ -138,7 +145,7 @@ class Lease:
 
     def _lose(self, why: str) -> None:
         if not self.lost:
-            log.warning("%s: the lease of attempt %d is lost: %s", self.job.id, self.job.attempt, why)
+            log.warning("%s: attempt %d has lost its lease: %s", self.job.id, self.job.attempt, why)
         self.lost = True
         if self._trainer:
             self._trainer.kill()

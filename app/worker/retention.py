@@ -1,7 +1,7 @@
-"""What nobody needs any more is forgotten: files and uploads past their time, and all but a job's best checkpoints.
+"""Deletes rows that have expired: files, uploads, and all but the best checkpoints of each job.
 
-Each worker looks now and then, between two jobs. Forgetting twice is forgetting once, so workers need not agree whose
-turn it is. Rows go here; the bytes that nothing names then are the garbage collection's (`ostinato registry gc`).
+Each worker does so between two jobs. Deleting twice does no harm, so the workers need not coordinate. The blobs that no
+row refers to any more are removed by the garbage collection (`ostinato registry gc`).
 """
 
 from __future__ import annotations
@@ -10,34 +10,35 @@ import logging
 import time
 
 from app.jobs import logbook
-from app.worker.workplace import Workplace
+from app.worker.resources import Resources
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 3600.0
 
 
-class Upkeep:
-    """One per worker, for its loop alone."""
+class Retention:
+    """One per worker. Not thread-safe."""
 
-    def __init__(self, place: Workplace) -> None:
-        self._place = place
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
         self._due = time.monotonic()
 
     def run_if_due(self) -> None:
-        """Raises DatabaseUnavailable where the database is away; then it is due still."""
+        """Run once an hour. Raises DatabaseUnavailable, and is then still due."""
         if time.monotonic() < self._due:
             return
         self.run()
         self._due = time.monotonic() + EVERY_SECONDS
 
     def run(self) -> None:
-        files = self._place.files.delete_expired()
+        """Delete what has expired. Raises DatabaseUnavailable."""
+        files = self._resources.files.delete_expired()
         checkpoints = self._forget_checkpoints()
         if files or checkpoints:
-            log.info("forgotten: %d expired files or uploads, %d checkpoints of trainings", files, checkpoints)
+            log.info("deleted %d expired files and uploads, and %d checkpoints of jobs", files, checkpoints)
 
     def _forget_checkpoints(self) -> int:
-        place = self._place
-        with place.database.transaction() as session:
-            before = place.database.now(session) - place.settings.delete_grace_seconds
-            return logbook.forget_checkpoints(session, place.settings.keep_checkpoints, before)
+        settings, database = self._resources.settings, self._resources.database
+        with database.transaction() as session:
+            before = database.now(session) - settings.delete_grace_seconds
+            return logbook.forget_checkpoints(session, settings.keep_checkpoints, before)

@@ -1,17 +1,16 @@
-"""The directory of a run: where it lies, what the worker puts in, what the trainers have said, when it goes.
+"""The run directory of a job on this machine's disk: its layout, its lock, its inputs, its removal.
 
-    run.json       the protocol.TrainSpec, the same for every attempt     inputs/   the data files, checked by hash
-    base/          the checkpoint to fine-tune, where there is one        trainer.log   the trainers' own log lines
-    events/<n>     what the trainer of attempt n has said                 lock   held open by the living trainer
+    run.json       the TrainSpec, the same for every attempt           inputs/       the data files, checked by hash
+    base/          the checkpoint to fine-tune, if there is one        trainer.log   the trainers' log lines
+    events/<n>     the events of attempt n's trainer                   lock          held by the running trainer
 
-The rest is the trainer's. Knows blobs and files; knows no job state.
+The trainer writes all other files.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import os
 import shutil
 import time
@@ -27,18 +26,17 @@ from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
 from app.wire.trainer import DataFile, TrainEvent, TrainSpec
+from app.worker.event_file import EventFile
 
-log = logging.getLogger(__name__)
-READ_BYTES = 2**20
 LOCK_POLL_SECONDS = 0.05
 
 
 class RunBusy(Exception):
-    """Another trainer still lives in the directory."""
+    """Another trainer is still running in the directory."""
 
 
 class RunDirectory:
-    """One run's place on this machine's disk. It outlives attempts, workers and this object."""
+    """The directory of one job's run. It outlives attempts and workers."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id
@@ -47,28 +45,32 @@ class RunDirectory:
 
     @property
     def log(self) -> Path:
+        """The file to which every attempt's trainer appends its log lines."""
         return self.path / "trainer.log"
 
     def inside(self, relative: str) -> Path:
-        """A path that the trainer named. Raises CheckpointInvalid for one outside the run."""
+        """The path of a file that the trainer has named. Raises CheckpointInvalid if it is outside the directory."""
         path = (self.path / relative).resolve()
         if not path.is_relative_to(self.path.resolve()):
-            raise CheckpointInvalid(f"the trainer named {relative!r}, which lies outside its run")
+            raise CheckpointInvalid(f"the trainer named the path {relative!r}, which is outside its run directory")
         return path
 
     def lock(self, patience: float, check: Callable[[], None]) -> int:
-        """The lock of the directory, as a descriptor for the trainer to hold: it is free when the trainer is gone.
+        """Lock the directory and return the descriptor of the lock, for the trainer to inherit.
 
-        The worker closes its own end once the trainer runs, so that a frozen worker locks nobody out. Raises RunBusy
-        where another trainer is still there after `patience` seconds; `check` is called while waiting and may raise.
+        The lock lasts as long as any process has the descriptor open. Once the trainer runs, the worker closes its own,
+        so that the lock is free exactly when the trainer is gone, even if the worker is frozen.
+
+        Waits `patience` seconds for another trainer to exit, then raises RunBusy. `check` is called while waiting and
+        may raise.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             end = time.monotonic() + patience
-            while not _locked(descriptor):
+            while not _try_lock(descriptor):
                 check()
                 if time.monotonic() > end:
-                    raise RunBusy("an earlier trainer of the job still runs")
+                    raise RunBusy("an earlier trainer of the job is still running")
                 time.sleep(LOCK_POLL_SECONDS)
         except BaseException:
             os.close(descriptor)
@@ -76,7 +78,7 @@ class RunDirectory:
         return descriptor
 
     def fill(self, spec: TrainSpec, blobs: BlobStore) -> None:
-        """Put the files and `run.json` in, where they are not there yet."""
+        """Fetch the data files and write `run.json`, unless they are there already."""
         (self.path / "inputs").mkdir(exist_ok=True)
         for file in (spec.training_file, spec.validation_file):
             if file is not None:
@@ -85,96 +87,63 @@ class RunDirectory:
             checkpoint.write_json(self.path / "run.json", msgspec.to_builtins(spec))
 
     def fill_base(self, digest: str, files: Mapping[str, FileEntry], cache: LocalCache) -> None:
-        """Copy the checkpoint to fine-tune, and check the copy."""
-        base, aside = self.path / "base", self.path / ".base"
+        """Copy the checkpoint to fine-tune to `base/`, unless it is there already, and verify the copy."""
+        base, partial = self.path / "base", self.path / ".base"
         if base.exists() and checkpoint.digest(checkpoint.manifest(base)) == digest:
             return
-        for old in (base, aside):
+        for old in (base, partial):
             shutil.rmtree(old, ignore_errors=True)
-        shutil.copytree(cache.checkpoint(digest, files), aside)
-        if checkpoint.digest(checkpoint.manifest(aside)) != digest:
-            raise CheckpointInvalid("the copy of the model to fine-tune differs from the original; is the disk sound?")
-        aside.rename(base)
+        shutil.copytree(cache.checkpoint(digest, files), partial)
+        if checkpoint.digest(checkpoint.manifest(partial)) != digest:
+            raise CheckpointInvalid("the copy of the model to fine-tune differs from the original; check the disk")
+        partial.rename(base)  # only a complete copy is ever called `base`
 
     def settled(self) -> dict[str, Any] | None:
-        """What the trainer has chosen by itself, once it has."""
+        """The hyper-parameters that the trainer has chosen; None until it has written them."""
         try:
-            found = msgspec.json.decode((self.path / "settled.json").read_bytes())
+            settled = msgspec.json.decode((self.path / "settled.json").read_bytes())
         except (OSError, msgspec.DecodeError):
             return None
-        return found if isinstance(found, dict) else None
+        return settled if isinstance(settled, dict) else None
 
     def events(self, attempt: int) -> Path:
+        """The event file of an attempt's trainer."""
         return self.path / "events" / f"{attempt}.jsonl"
 
     def earlier_events(self, attempt: int) -> Iterator[list[TrainEvent]]:
-        """In pieces, what earlier trainers have said: a lost worker may not have written all of it down."""
-        said = (int(p.stem) for p in (self.path / "events").glob("*.jsonl") if p.stem.isdecimal())
-        for number in sorted(n for n in said if n < attempt):
-            said_then = EventFile(self.events(number))
-            while found := said_then.read():
-                yield found
+        """The events of all trainers before this attempt, in batches.
+
+        A worker that was killed may not have written the last ones to the job's log.
+        """
+        numbers = (int(path.stem) for path in (self.path / "events").glob("*.jsonl") if path.stem.isdecimal())
+        for number in sorted(n for n in numbers if n < attempt):
+            file = EventFile(self.events(number))
+            while events := file.read():
+                yield events
 
     def _fetch(self, file: DataFile, blobs: BlobStore) -> None:
         path = self.inside(file.path)
         if path.exists():
-            with path.open("rb") as there:
-                if hashlib.file_digest(there, "sha256").hexdigest() == file.sha256:
+            with path.open("rb") as existing:
+                if hashlib.file_digest(existing, "sha256").hexdigest() == file.sha256:
                     return
         blobs.fetch(file.sha256, path)
 
 
-class EventFile:
-    """Reads a growing file of JSON lines, each whole line once."""
+def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
+    """Remove the run directories of ended jobs, except the `keep` newest.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._decoder: msgspec.json.Decoder[TrainEvent] = msgspec.json.Decoder(TrainEvent)
-
-    def read(self) -> list[TrainEvent]:
-        """The next events, some of them if there are many; none where nothing new has been said."""
-        found: list[TrainEvent] = []
-        size = READ_BYTES
-        while not found:
-            chunk = self._chunk(size)
-            whole, newline, _ = chunk.rpartition(b"\n")
-            if newline:
-                self._offset += len(whole) + 1
-                found = [event for line in whole.split(b"\n") if (event := self._decode(line)) is not None]
-            elif len(chunk) < size:
-                break
-            else:
-                size *= 2  # one very long line
-        return found
-
-    def _chunk(self, size: int) -> bytes:
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                return file.read(size)
-        except FileNotFoundError:
-            return b""
-
-    def _decode(self, line: bytes) -> TrainEvent | None:
-        try:
-            return self._decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            log.warning("a line of %s is no event and is passed over: %s", self._path.name, error)
-            return None
-
-
-def prune(runs: Path, keep: int, over: Callable[[list[str]], set[str]]) -> None:
-    """Remove the oldest directories of jobs that are `over` (asked with ids), but for the `keep` newest of them."""
+    `ended` gets the ids of all jobs that have a directory and returns those that have ended.
+    """
     if not runs.is_dir():
         return
-    present = {path.name: path for path in runs.iterdir() if path.is_dir()}
-    ended = sorted(over(list(present)), key=lambda name: present[name].stat().st_mtime, reverse=True)
-    for name in ended[keep:]:
-        shutil.rmtree(present[name], ignore_errors=True)
+    paths = {path.name: path for path in runs.iterdir() if path.is_dir()}
+    newest_first = sorted(ended(list(paths)), key=lambda name: paths[name].stat().st_mtime, reverse=True)
+    for name in newest_first[keep:]:
+        shutil.rmtree(paths[name], ignore_errors=True)
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

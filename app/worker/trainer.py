@@ -1,7 +1,8 @@
-"""The trainer as a child process: its group, its ears and its end. Knows processes; knows no database and no job state.
+"""The trainer as a child process, at the head of a process group of its own.
 
-The trainer speaks into a file of the run directory rather than a pipe: what it has said outlives the worker that would
-have read it, and a worker that waits for a database does not make it wait. It listens on its standard input.
+The trainer writes its events to a file of the run directory and not to a pipe: the file outlives a worker that is
+killed, and a worker that waits for the database does not block the trainer. The trainer reads renewals of the lease
+from its standard input.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# What a trainer needs of its environment: to find programs, libraries and places for files, and how to compute. Of the
-# service's own settings it needs none: those that concern it are on its command line.
-TOLD = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "MPLCONFIGDIR", "XDG_CACHE_HOME")
-TOLD_OF = (
+# The environment variables that a trainer inherits: those by which it finds programs, libraries and folders, and those
+# that configure computation. The service's own settings are not among them; the trainer gets its own as options.
+INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "MPLCONFIGDIR", "XDG_CACHE_HOME")
+INHERITED_PREFIXES = (
     *("LC_", "LD_", "DYLD_", "PYTHON", "MALLOC_", "TORCH", "PYTORCH", "CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_"),
     *("OMP_", "MKL_", "GOMP_", "KMP_", "OPENBLAS_", "DNNL_", "ONEDNN_"),
 )
 
 
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What a trainer is told: no key to anything, and no credentials of a blob store, whatever they are called."""
-    return {name: value for name, value in given.items() if name in TOLD or name.startswith(TOLD_OF)}
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a trainer inherits.
+
+    An allow-list, so that no API key and no credentials of the blob store reach a trainer, whatever they are called.
+    """
+    return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
 
 class Trainer:
-    """One running trainer. Its methods may be called from any thread, and after its end."""
+    """One trainer process. All methods are thread-safe and may be called after its end."""
 
     def __init__(
         self,
@@ -43,62 +47,71 @@ class Trainer:
         keep_open: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it, at the head of a process group of its own. `about`: the ids of the request and the job that its log
-        lines carry; `keep_open`: descriptors that it shall hold."""
-        with events.open("ab") as said, log.open("ab") as lines:
-            told = [str(run), "--events-fd", str(said.fileno()), "--lease-seconds", f"{lease_seconds:g}"]
-            told += [f"--request-id={about[0]}", f"--job-id={about[1]}"]
+        """Start the process.
+
+        `about` holds the ids of the request and of the job for the trainer's log lines; `keep_open` holds the
+        descriptors that it inherits.
+        """
+        with events.open("ab") as events_file, log.open("ab") as log_file:
+            options = [str(run), "--events-fd", str(events_file.fileno()), "--lease-seconds", f"{lease_seconds:g}"]
+            options += [f"--request-id={about[0]}", f"--job-id={about[1]}"]
             self._process = subprocess.Popen(
-                [*command, *told],
+                [*command, *options],
                 stdin=subprocess.PIPE,
-                stdout=lines,
-                stderr=lines,
-                start_new_session=True,
-                pass_fds=(said.fileno(), *keep_open),
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,  # a group of its own: `kill` ends its child processes too, and not the worker
+                pass_fds=(events_file.fileno(), *keep_open),
                 env=env,
             )
         self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._closed = threading.Event()
         assert self._process.stdin is not None
-        self._ear = self._process.stdin
-        os.set_blocking(self._ear.fileno(), False)
+        self._stdin = self._process.stdin
+        os.set_blocking(self._stdin.fileno(), False)  # `renew` must not wait for a trainer that does not read
 
     @property
     def pid(self) -> int:
+        """The process id, which is also the id of the process group."""
         return self._process.pid
 
     def renew(self) -> None:
-        """Pass one renewal of the lease on. A trainer that does not read, or has ended, is not waited for."""
+        """Pass a renewal of the lease on. Returns at once, even if the trainer does not read or has ended."""
         with self._lock, contextlib.suppress(OSError, ValueError):
-            os.write(self._ear.fileno(), b"\n")
+            os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask for a resume point and the end. Only the trainer itself is asked: its helpers follow it."""
+        """Ask the trainer to save a resume point and to exit. Its helper processes get no signal and end with it."""
         with self._lock:
-            if not self._ended.is_set():
+            if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole group, whatever it does."""
+        """Kill the whole process group."""
         with self._lock:
-            if not self._ended.is_set():
+            # After `close` the id may belong to another process.
+            if not self._closed.is_set():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
 
     def running(self) -> bool:
-        """Whether it lives. A trainer that has ended stays a zombie until `close`, so that its id is nobody else's."""
-        if self._ended.is_set():
+        """Whether the process is running.
+
+        A process that has ended stays a zombie until `close`, so that no other process can get its id and be killed
+        in its place.
+        """
+        if self._closed.is_set():
             return False
-        if not hasattr(os, "waitid"):  # macOS before Python 3.13: its id may be another's a little too early
-            return self._process.poll() is None
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is None  # macOS before Python 3.13: this frees the process id too early
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def close(self) -> int:
-        """End what is left of the group; return the exit code."""
+        """Kill what is left of the process group, release the process id, and return the exit code."""
         self.kill()
         with self._lock:
-            self._ended.set()
+            self._closed.set()
             code = self._process.wait()
             with contextlib.suppress(OSError):
-                self._ear.close()
+                self._stdin.close()
         return code

@@ -1,4 +1,4 @@
-"""From what a trainer says to what a job's log and row say. Plain functions over plain data."""
+"""Translates a trainer's events into the events and the progress of its job."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
-from app.jobs.records import JobProgress, NewEvent
+from app.jobs.records import CHECKPOINT, JobProgress, NewEvent
 from app.wire.trainer import CheckpointSaved, Metrics, Note, Phase, TrainEvent
 
 PHASES = {
@@ -17,36 +17,34 @@ PHASES = {
     "publishing": "Training ended, publishing the version",
 }
 LEVELS = ("info", "warn", "error")
-KIND_CHARACTERS = 40
+LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss", "full_valid_loss": "full validation loss"}
+KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # as wide as the columns
 
 
-def line(event: TrainEvent) -> NewEvent | None:
-    """The log's line for an event; None for last words, which the job's end tells itself."""
+def to_event(event: TrainEvent) -> NewEvent | None:
+    """The job's event for a trainer's event; None for a trainer's last one, which becomes the job's next state."""
     match event:
         case Phase(phase):
             return NewEvent(kind=f"phase.{phase}"[:KIND_CHARACTERS], step=0, message=PHASES.get(phase, phase))
         case Note(kind, step, level, message, data):
-            shown = level if level in LEVELS else "info"
-            return NewEvent(kind=kind[:KIND_CHARACTERS], step=step, level=shown, message=clean(message), data=data)
+            level = level if level in LEVELS else "info"
+            return NewEvent(kind=kind[:KIND_CHARACTERS], step=step, level=level, message=clean(message), data=data)
         case Metrics():
+            # The final metrics have a kind of their own: events are unique by (kind, step), and their step has some.
             kind = "metrics.final" if event.final else "metrics"
-            return NewEvent(kind=kind, step=event.step, type="metrics", message=_figures(event), data=_data(event))
+            return NewEvent(kind=kind, step=event.step, type="metrics", message=_summary(event), data=_data(event))
         case CheckpointSaved(step):
-            return NewEvent(kind="checkpoint", step=step, message=f"Checkpoint created at step {step}")
+            return NewEvent(kind=CHECKPOINT, step=step, message=f"Checkpoint created at step {step}")
     return None
 
 
-def lines(events: Iterable[TrainEvent]) -> list[NewEvent]:
-    return [said for event in events if (said := line(event)) is not None]
-
-
-def progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = None) -> JobProgress:
-    """How far the job is after these events."""
+def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = None) -> JobProgress:
+    """The progress of the job after these events."""
     phase: str | None = None
     last: Metrics | None = None
     for event in events:
         if isinstance(event, Phase):
-            phase = event.phase[:20]
+            phase = event.phase[:PHASE_CHARACTERS]
         elif isinstance(event, Metrics):
             last = event
     if last is None:
@@ -61,21 +59,22 @@ def progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = None
 
 
 def lost_checkpoint(step: int) -> NewEvent:
-    message = f"The checkpoint of step {step} could not be kept"
+    """The event for a checkpoint that cannot be stored."""
+    message = f"The checkpoint of step {step} could not be stored"
     return NewEvent(kind="checkpoint.lost", step=step, level="warn", message=message)
 
 
-def fault_words(error: OSError) -> str:
-    """What the machine could not do, for people: without its paths."""
+def describe_error(error: OSError) -> str:
+    """What went wrong on the worker's machine, without its paths: clients see this."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk of the worker's machine is full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "the worker's machine did not let a file of the run be used"
+        return "the worker has no permission to use a file of the run"
     return f"a file or a program of the run failed ({errno.errorcode.get(error.errno or 0, type(error).__name__)})"
 
 
-def exit_words(code: int) -> str:
-    """How a process ended, for people."""
+def describe_exit(code: int) -> str:
+    """How a process ended, by the exit code that `subprocess` returns."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -84,19 +83,17 @@ def exit_words(code: int) -> str:
         return f"killed by signal {-code}"
 
 
+def clean(message: str) -> str:
+    """Replace what a database cannot store: NUL characters and lone surrogates."""
+    return message.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
 def _data(event: Metrics) -> dict[str, Any]:
-    """The figures, and how far the training is."""
     names = ("step", "total_steps", "progress", "seconds_left")
     return {name: getattr(event, name) for name in names} | dict(event.data)
 
 
-def _figures(event: Metrics) -> str:
-    where = f"Step {event.step}/{event.total_steps}" if event.total_steps else f"Step {event.step}"
-    names = {"train_loss": "training loss", "valid_loss": "validation loss", "full_valid_loss": "full validation loss"}
-    told = [f"{words}={event.data[name]:.4f}" for name, words in names.items() if event.data.get(name) is not None]
-    return f"{where}: {', '.join(told)}" if told else where
-
-
-def clean(message: str) -> str:
-    """Text that every database can hold."""
-    return message.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+def _summary(event: Metrics) -> str:
+    step = f"Step {event.step}/{event.total_steps}" if event.total_steps else f"Step {event.step}"
+    losses = [f"{text}={event.data[name]:.4f}" for name, text in LOSSES.items() if event.data.get(name) is not None]
+    return f"{step}: {', '.join(losses)}" if losses else step

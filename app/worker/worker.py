@@ -1,7 +1,4 @@
-"""The worker's loop: look for a job, work on it, look again. One job at a time.
-
-Knows when to claim and when to stop; what an attempt is, it leaves to `attempt`.
-"""
+"""The worker's loop: claims a job, works on it, and claims the next one."""
 
 from __future__ import annotations
 
@@ -12,49 +9,53 @@ import time
 
 from app import telemetry
 from app.db.database import DatabaseUnavailable
-from app.jobs import logbook
+from app.jobs import queries
 from app.jobs.records import ENDED, Job
-from app.worker import run_directory as rundir
-from app.worker import trainers as listing
 from app.worker.attempt import Attempt
-from app.worker.retention import Upkeep
-from app.worker.workplace import Workplace
+from app.worker.resources import Resources
+from app.worker.retention import Retention
+from app.worker.run_directory import prune
 
 log = logging.getLogger(__name__)
-IDLE_SECONDS = 0.5  # between two looks for work
+IDLE_SECONDS = 0.5  # between two looks for a job
 STOP_POLL_SECONDS = 0.1
 DEFECT_SECONDS = 1.0
-FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between tries while the database is away
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two attempts while the database is unavailable
 
 
 def default_name() -> str:
+    """The name of a worker that was given none: `<host>-<process id>`."""
     return f"{socket.gethostname()[:90]}-{os.getpid()}"
 
 
 class Worker:
-    """`run` returns after `stop`, which may be called from a signal handler or another thread."""
+    """Works on one job at a time. `run` returns after `stop`."""
 
-    def __init__(self, place: Workplace, name: str | None = None) -> None:
-        self._place = place
+    def __init__(self, resources: Resources, name: str | None = None) -> None:
+        self._resources = resources
         self.name = name or default_name()
         self._stopping = False
-        self._upkeep = Upkeep(place)
+        self._retention = Retention(resources)
 
     def stop(self) -> None:
-        """Let the trainer save and stop, give the job back, and return from `run`."""
-        self._stopping = True  # no lock: a signal handler may interrupt its holder
+        """Let the trainer save and exit, give the job back, and return from `run`.
+
+        May be called from another thread and from a signal handler.
+        """
+        self._stopping = True  # not a lock or an event: the signal handler may interrupt the thread that holds it
 
     def run(self) -> None:
+        """Work until `stop` is called. While the database is unavailable, wait for it."""
         log.info("worker %s started", self.name)
-        listing.sweep(self._place.trainers)
+        self._resources.trainers.sweep()
         wait = FIRST_WAIT
         while not self._stopping:
             try:
                 worked = self.step()
-                self._upkeep.run_if_due()
+                self._retention.run_if_due()
                 wait = FIRST_WAIT
-            except DatabaseUnavailable as away:
-                log.warning("%s (looking again in %g s)", away.message, wait)
+            except DatabaseUnavailable as error:
+                log.warning("%s (trying again in %g s)", error.message, wait)
                 self._rest(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
                 continue
@@ -63,45 +64,46 @@ class Worker:
         log.info("worker %s stopped", self.name)
 
     def step(self) -> bool:
-        """Claim a job and work on it until it is no longer this worker's; False where there is none."""
+        """Claim a job and work on it until this worker no longer holds it; return False if there is none."""
         job = self._claim()
         if job is None:
             return False
         with telemetry.about(job.request_id, job.id):
             self._attempt(job)
-        self._tidy()
+        self._prune()
         return True
 
     def _attempt(self, job: Job) -> None:
         log.info("%s claimed: attempt %d", job.id, job.attempt)
         try:
-            outcome = Attempt(self._place, job, lambda: self._stopping).run()
-        except Exception:  # a defect of ours: the lease runs out, and the job is tried again, but not for ever
-            log.exception("%s: attempt %d broke off", job.id, job.attempt)
+            outcome = Attempt(self._resources, job, lambda: self._stopping).run()
+        except Exception:
+            # A defect of this program. The lease expires, and the claims that follow count the loss, so that the job is
+            # tried again, but not for ever.
+            log.exception("%s: attempt %d ended by an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
             log.info("%s: attempt %d over: %s", job.id, job.attempt, outcome)
 
     def _claim(self) -> Job | None:
-        place = self._place
-        with place.database.read() as session:
-            if not place.jobs.claimable(session):
+        resources, settings = self._resources, self._resources.settings
+        with resources.database.read() as session:  # without this, idle workers would take SQLite's write lock
+            if not resources.jobs.claimable(session):
                 return None
-        with place.database.transaction() as session:
-            settings = place.settings
-            return place.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts)
+        with resources.database.transaction() as session:
+            return resources.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts)
 
     def _rest(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._stopping and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, STOP_POLL_SECONDS))
 
-    def _tidy(self) -> None:
-        def over(names: list[str]) -> set[str]:
-            with self._place.database.read() as session:
-                return logbook.with_status(session, names, ENDED)
+    def _prune(self) -> None:
+        def ended(job_ids: list[str]) -> set[str]:
+            with self._resources.database.read() as session:
+                return queries.with_status(session, job_ids, ENDED)
 
         try:
-            rundir.prune(self._place.runs, self._place.settings.keep_runs, over)
+            prune(self._resources.runs, self._resources.settings.keep_runs, ended)
         except OSError as error:
-            log.warning("old runs could not be removed: %s", error)
+            log.warning("cannot remove old run directories: %s", error)

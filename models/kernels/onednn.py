@@ -2,7 +2,7 @@
 
 `torch.nn.functional.linear` rearranges the matrix at every call and divides a few rows badly between threads. In
 decoding, with a handful of rows, that is up to half of the time. With many rows, as in classification, it is as fast
-as the products here (measurements are in docs/log.md).
+as the products here or faster (measurements are in docs/log.md).
 
 The operators are those that torch.compile emits for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Called
 directly, they need no compiler.

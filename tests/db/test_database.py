@@ -63,22 +63,22 @@ def test_migrations_make_the_tables(database: Database) -> None:
 
 
 def test_constraints_have_the_same_names(database: Database) -> None:
-    found = inspect(database.engine)
+    inspector = inspect(database.engine)
     for table in TableBase.metadata.tables.values():
-        wanted = {c.name for c in table.constraints if type(c).__name__ == "UniqueConstraint"}
-        assert {c["name"] for c in found.get_unique_constraints(table.name)} == wanted
+        unique = {c.name for c in table.constraints if type(c).__name__ == "UniqueConstraint"}
+        assert {c["name"] for c in inspector.get_unique_constraints(table.name)} == unique
         foreign = {c.name for c in table.foreign_key_constraints}
-        assert {c["name"] for c in found.get_foreign_keys(table.name)} == foreign
+        assert {c["name"] for c in inspector.get_foreign_keys(table.name)} == foreign
 
 
-def test_a_database_without_our_tables_says_what_to_do(bare_url: str) -> None:
+def test_an_outdated_database_is_refused_with_the_command_to_run(bare_url: str) -> None:
     database = Database(bare_url)
     with pytest.raises(DatabaseOutdated, match="ostinato migrate"):
         names(database)
     with database.transaction() as session:
         session.execute(text("CREATE TABLE models (name TEXT)"))
     with pytest.raises(DatabaseOutdated, match="ostinato migrate"), database.transaction() as session:
-        session.get(ModelRow, "x")  # of an earlier release: a column is missing
+        session.get(ModelRow, "x")  # as in an earlier release: a column is missing
     database.close()
 
 
@@ -93,12 +93,12 @@ def test_several_processes_may_migrate_at_once(bare_url: str) -> None:
     database.close()
 
 
-def test_every_step_back_can_be_taken_and_keeps_the_rows(database: Database) -> None:
-    """So a database that an earlier version made is brought up to date, whatever it holds."""
+def test_every_migration_can_be_undone_and_keeps_the_rows(database: Database) -> None:
+    """A database of any earlier version can be upgraded with its rows."""
     with database.transaction() as session:
         add(session, "a")
     revisions = list(ScriptDirectory(str(MIGRATIONS)).walk_revisions())
-    for revision in revisions[:-1]:  # the newest first; below the first there is nothing
+    for revision in revisions[:-1]:  # the newest first; the first one has no predecessor
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with database.engine.begin() as connection:
@@ -109,7 +109,7 @@ def test_every_step_back_can_be_taken_and_keeps_the_rows(database: Database) -> 
     assert names(database) == ["a"]
 
 
-def test_all_of_a_transaction_or_nothing(database: Database) -> None:
+def test_a_transaction_is_applied_completely_or_not_at_all(database: Database) -> None:
     with pytest.raises(ZeroDivisionError), database.transaction() as session:
         add(session, "a")
         session.flush()
@@ -133,7 +133,7 @@ def test_foreign_keys_hold(database: Database) -> None:
         session.add(AliasRow(model="none", alias="a", version=1, required=False, owner="alice", updated_at=0.0))
 
 
-def test_the_clock_is_the_databases(database: Database) -> None:
+def test_the_clock_is_that_of_the_database(database: Database) -> None:
     with database.read() as session:
         first, second = database.now(session), database.now(session)
     assert abs(first - time.time()) < 5
@@ -141,7 +141,7 @@ def test_the_clock_is_the_databases(database: Database) -> None:
 
 
 def test_writers_wait_for_each_other(database: Database) -> None:
-    """A counter that is read and then written loses no increment where the row or the database is locked."""
+    """No increment of a counter is lost, because its row or the whole database is locked from read to write."""
     with database.transaction() as session:
         add(session, "a")
 
@@ -189,7 +189,7 @@ def test_sqlite_is_set_up_for_several_processes(sqlite_url: str) -> None:
 
 
 @pytest.mark.postgres
-def test_a_database_that_is_away_is_told_and_comes_back(postgres_url: str, postgres_cluster: Any) -> None:
+def test_a_stopped_database_is_unavailable_until_it_restarts(postgres_url: str, postgres_cluster: Any) -> None:
     database = Database(postgres_url)
     database.ping()
     postgres_cluster.stop()
@@ -203,7 +203,7 @@ def test_a_database_that_is_away_is_told_and_comes_back(postgres_url: str, postg
 
 
 @pytest.mark.postgres
-def test_who_is_frozen_in_a_transaction_locks_nobody_out(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_transaction_loses_its_locks(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Database(postgres_url)
     with other.transaction() as session:
         add(session, "a")
@@ -244,6 +244,6 @@ def test_other_urls_are_refused(given: str) -> None:
         url_of(given)
 
 
-def test_a_folder_that_cannot_be_made_is_told() -> None:
+def test_a_folder_that_cannot_be_created_is_reported() -> None:
     with pytest.raises(SettingError, match=r"OSTINATO_DATABASE_URL.*/proc/version"):
         Database("sqlite:////proc/version/a.db")

@@ -1,4 +1,4 @@
-"""One whole service for the end-to-end tests of a session, started as a user would."""
+"""A complete service, started as a user would start it, and shared by the end-to-end tests of a session."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILLER = ["the", "film", "was", "and", "this", "day", "felt", "quite", "some", "
 
 
 def write_reviews(path: Path, count: int = 400) -> Path:
-    """Two labels that a few steps can learn, `split` column included."""
+    """A table with a `split` column and two labels, which a few steps can learn."""
     draw = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
@@ -37,6 +37,7 @@ def write_reviews(path: Path, count: int = 400) -> Path:
 
 
 def write_tale(path: Path, sentences: int = 1500) -> Path:
+    """Plain text of random sentences."""
     draw = random.Random(0)
     lines = (" ".join(draw.choices(FILLER + GOOD + BAD, k=8)) + "." for _ in range(sentences))
     path.write_text("\n".join(lines), encoding="utf-8")

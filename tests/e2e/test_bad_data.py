@@ -1,4 +1,4 @@
-"""Files and settings that cannot work, with the real trainer: each job says what is wrong and where."""
+"""Files and settings that cannot work, with the real trainer: each job reports what is wrong and where."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.service import Service, checked
 
 pytestmark = pytest.mark.e2e
 GOOD = "".join(f"a text of number {n},{('yes', 'no')[n % 2]}\n" for n in range(20))
-OLD = "sch\xf6n"  # in Latin-1, the ö is no UTF-8
+OLD = "sch\xf6n"  # in Latin-1, the ö is not valid UTF-8
 
 
 def table(label: str) -> bytes:
     return b"".join([b"text,label\n", *(f"text {n},{label}\n".encode() for n in range(20))])
 
 
-# name -> the file, what is asked beside it, the param of the error, what its message holds
+# file name -> content, further fields of the request, `param` of the error, parts of its message
 FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
     "wide.csv": (f"text,label\n{GOOD}a,b,c\n".encode(), {}, "training_file", ["line 22", "3 cells", "header has 2"]),
     "open.csv": (f'text,label\n{GOOD}"never closed,yes\n'.encode(), {}, "training_file", ["line 22", "never closed"]),
@@ -38,12 +38,12 @@ FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
 
 @pytest.fixture(scope="module")
 def ended(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """All of them one after the other, and a good one behind them: one label that a text has or has not."""
+    """The ended jobs of all faults, and of a good file after them, with one label that a text has or lacks."""
     folder = tmp_path_factory.mktemp("faults")
     jobs = {}
-    for name, (content, asked, _, _) in FAULTS.items():
+    for name, (content, fields, _, _) in FAULTS.items():
         (folder / name).write_bytes(content)
-        jobs[name] = service.train(model="gru", training_file=service.upload(folder / name), **asked)["id"]
+        jobs[name] = service.train(model="gru", training_file=service.upload(folder / name), **fields)["id"]
     (folder / "good.csv").write_text(
         "text,label\n" + "".join(f"text {n},{'only' if n % 2 else ''}\n" for n in range(20))
     )
@@ -53,12 +53,12 @@ def ended(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_in_a_file_is_told_with_its_place(service: Service, ended: dict[str, Any], name: str) -> None:
-    job, (_, _, param, said) = ended[name], FAULTS[name]
+def test_a_fault_in_a_file_is_reported_with_its_place(service: Service, ended: dict[str, Any], name: str) -> None:
+    job, (_, _, param, parts) = ended[name], FAULTS[name]
     assert (job["status"], job["error"]["code"]) == ("failed", "invalid_training_file")
     assert job["error"]["param"] == param
     assert name in job["error"]["message"]
-    assert [part for part in said if part not in job["error"]["message"]] == [], job["error"]["message"]
+    assert [part for part in parts if part not in job["error"]["message"]] == [], job["error"]["message"]
     assert (job["fine_tuned_model"], job["trained_tokens"]) == (None, None)
     events = service.events(job["id"])
     messages = [event["message"] for event in events]
@@ -66,7 +66,7 @@ def test_a_fault_in_a_file_is_told_with_its_place(service: Service, ended: dict[
     assert events[-1]["level"] == "error" and job["error"]["message"] in events[-1]["message"]
 
 
-def test_nothing_is_lost_by_faults(service: Service, ended: dict[str, Any]) -> None:
+def test_faults_stop_no_program_and_delete_no_file(service: Service, ended: dict[str, Any]) -> None:
     assert (ended["good.csv"]["status"], ended["good.csv"]["error"]) == ("succeeded", None)
     listed = {file["id"] for file in checked(service.client.get("/v1/files"))["data"]}
     assert {job["training_file"] for job in ended.values()} <= listed
@@ -75,7 +75,7 @@ def test_nothing_is_lost_by_faults(service: Service, ended: dict[str, Any]) -> N
     assert {program["program"]: program["restarts"] for program in service.programs()}["worker"] == 0
 
 
-def test_a_rate_that_no_training_can_have_is_refused_at_once(service: Service, reviews: Path) -> None:
+def test_an_impossible_learning_rate_is_refused_at_once(service: Service, reviews: Path) -> None:
     body = {"model": "lstm", "training_file": service.upload(reviews), "training": {"learning_rate": 1e6}}
     reply = service.client.post("/v1/fine_tuning/jobs", json=body)
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "training.learning_rate")
@@ -84,11 +84,11 @@ def test_a_rate_that_no_training_can_have_is_refused_at_once(service: Service, r
 def test_a_training_that_diverges_fails_and_keeps_its_best_checkpoint(service: Service, reviews: Path) -> None:
     training = {"width": 16, "layers": 1, "max_steps": 400, "eval_every": 2, "warmup_ratio": 0.5, "batch_size": 16}
     training |= {"learning_rate": 100, "optimizer": "sgd", "max_grad_norm": 1e9}
-    asked = service.train(model="transformer", training_file=service.upload(reviews), training=training, seed=1)
-    job = service.finish(asked["id"], 120)
+    created = service.train(model="transformer", training_file=service.upload(reviews), training=training, seed=1)
+    job = service.finish(created["id"], 120)
     assert (job["status"], job["error"]["code"]) == ("failed", "diverged"), job["error"]
     assert job["error"]["param"] == "training.learning_rate"
-    kept = checked(service.client.get(f"/v1/fine_tuning/jobs/{job['id']}/checkpoints"))["data"]
-    assert kept
-    reply = service.classify(kept[0]["fine_tuned_model_checkpoint"], "a lovely day")
+    checkpoints = checked(service.client.get(f"/v1/fine_tuning/jobs/{job['id']}/checkpoints"))["data"]
+    assert checkpoints
+    reply = service.classify(checkpoints[0]["fine_tuned_model_checkpoint"], "a lovely day")
     assert reply["data"][0]["label"] in ("good", "bad")

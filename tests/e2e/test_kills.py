@@ -1,4 +1,4 @@
-"""kill -9 of each program in the middle of work: nothing is lost, nothing is done twice, the bits are the same."""
+"""Each program is killed by SIGKILL at work: nothing is lost or done twice, and the weights are the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.conftest import SETTINGS
 from tests.promises import kept
 
 pytestmark = pytest.mark.e2e
-# small batches: what takes the time is dying and coming back, not learning
+# small batches: the time is spent on restarts and not on learning
 SMALL = {"max_steps": 2400, "width": 32, "layers": 1, "threads": 1, "batch_size": 8, "context_length": 32}
 
 
@@ -30,11 +30,11 @@ def killable(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield started
 
 
-def test_training_survives_kills_bit_for_bit(killable: Service, tale: Path) -> None:
+def test_a_killed_training_ends_with_the_same_bits(killable: Service, tale: Path) -> None:
     file = killable.upload(tale)
-    ask = {"model": "lstm", "training_file": file, "suffix": "killed", "seed": 3, "training": SMALL}
-    whole = killable.finish(killable.train(**ask)["id"], 240)
-    job_id = killable.train(**ask)["id"]
+    request = {"model": "lstm", "training_file": file, "suffix": "killed", "seed": 3, "training": SMALL}
+    whole = killable.finish(killable.train(**request)["id"], 240)
+    job_id = killable.train(**request)["id"]
     hits = kill_during(killable, job_id, times=1)
     killed = killable.finish(job_id, 240)
     assert hits == {"trainer": 1, "worker": 1}

@@ -1,4 +1,4 @@
-"""One id through the logs of all programs, as an operator greps for it."""
+"""A request id appears in the logs of all programs, so that an operator can search for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALL = {"max_steps": 3, "width": 16, "layers": 1}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """Each is a JSON object."""
+    """The lines of a log, each a JSON object."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -23,7 +23,7 @@ def programs(service: Service, request_id: str) -> set[str]:
     return {line["program"] for line in lines(service.data / "up.log") if line.get("request_id") == request_id}
 
 
-def test_one_id_through_all_programs(service: Service, tale: Path) -> None:
+def test_a_request_id_is_in_the_logs_of_all_programs(service: Service, tale: Path) -> None:
     service.client.headers["x-request-id"] = "grep-for-the-job"
     job = service.train(model="gru", training_file=service.upload(tale), suffix="logged", training=SMALL)
     service.client.headers["x-request-id"] = "grep-for-the-text"
@@ -33,8 +33,8 @@ def test_one_id_through_all_programs(service: Service, tale: Path) -> None:
     del service.client.headers["x-request-id"]
     wait_until(lambda: programs(service, "grep-for-the-text") == {"api", "engine"}, 60, "the lines of API and engine")
     wait_until(lambda: programs(service, "grep-for-the-job") == {"api", "worker"}, 60, "the lines of API and worker")
-    told = [line for line in lines(service.data / "up.log") if line.get("job_id") == job["id"]]
-    assert {line["request_id"] for line in told} == {"grep-for-the-job"}
+    about_job = [line for line in lines(service.data / "up.log") if line.get("job_id") == job["id"]]
+    assert {line["request_id"] for line in about_job} == {"grep-for-the-job"}
     trainer = lines(service.data / "runs" / job["id"] / "trainer.log")
     assert trainer and {(t["program"], t.get("request_id"), t.get("job_id")) for t in trainer} == {
         ("trainer", "grep-for-the-job", job["id"])

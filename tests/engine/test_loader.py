@@ -15,6 +15,7 @@ from app.engine import loader
 from app.errors import CheckpointInvalid, Unavailable
 from app.wire import engine as wire
 from models.interface import Context
+from models.kernels import choice, reference
 from tests.engine import builders as b
 
 SHAPE = b.config("lstm", "generation")
@@ -43,6 +44,16 @@ def test_a_loaded_version_has_the_weights_the_end_token_and_no_gradients(saved: 
     assert version.eos_id == 1 and size <= version.nbytes <= 2 * size
     assert not version.network.training and not any(q.requires_grad for q in version.network.parameters())
     assert not any(q.is_inference() for q in version.network.parameters())
+
+
+@pytest.mark.parametrize(("task", "bound"), [("generation", True), ("classification", False)])
+def test_only_language_models_get_faster_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, bound: bool
+) -> None:
+    monkeypatch.setattr(choice, "KERNELS", (reference,))
+    _, message = b.write_checkpoint(tmp_path / "m", b.config("transformer", task))
+    names = set(loader.load(message, b.CPU, torch.float32).network.state_dict())
+    assert ("body.blocks.0.mlp.up.weight" not in names) is bound
 
 
 def test_weights_are_converted_to_bfloat16(saved: tuple[Any, wire.Load, Path]) -> None:

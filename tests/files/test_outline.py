@@ -1,4 +1,4 @@
-"""What is noted of a table as it passes: what Python's own readers find in it, however it is cut and packed."""
+"""Counting a table as it passes gives what Python's own readers read, however it is cut or compressed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ CELL = st.text(st.sampled_from("ab \",;\t\n'é"), max_size=6)
 TABLE = st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), max_size=8))
 
 
-def looked_at(content: bytes, format: str | None, size: int = 7) -> tuple[int | None, list[str] | None]:
-    found = Outline(format)
+def outline_of(content: bytes, format: str | None, size: int = 7) -> tuple[int | None, list[str] | None]:
+    table = Outline(format)
     pieces = [content[i : i + size] for i in range(0, len(content), size)]
-    assert b"".join(found.seen(pieces)) == content
-    return found.rows, found.columns
+    assert b"".join(table.pass_through(pieces)) == content
+    return table.rows, table.columns
 
 
 @given(rows=TABLE, names=st.lists(st.text("xyz \"\n", min_size=1, max_size=3), min_size=4, max_size=4),
        kind=st.sampled_from(["csv", "tsv"]), quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
        end=st.sampled_from(["\n", "\r\n"]), size=st.integers(1, 50), packed=st.booleans(), bom=st.booleans(),
        last=st.booleans())  # fmt: skip
-def test_tables_are_counted_as_pythons_reader_does(
+def test_tables_are_counted_as_by_pythons_reader(
     rows: list[list[str]], names: list[str], kind: str, quoting: int, end: str, size: int, packed: bool, bom: bool,
     last: bool,
 ) -> None:  # fmt: skip
@@ -46,13 +46,13 @@ def test_tables_are_counted_as_pythons_reader_does(
         raw, kind = gzip.compress(raw), f"{kind}.gz"
     delimiter_is_plain = kind.startswith("tsv") or max(",;\t", key=content.split("\n")[0].count) == ","
     if delimiter_is_plain:
-        assert looked_at(raw, kind, size) == (len(read) - 1, [name.strip() for name in read[0]])
+        assert outline_of(raw, kind, size) == (len(read) - 1, [name.strip() for name in read[0]])
 
 
 @given(records=st.lists(st.dictionaries(st.text("ab", min_size=1), st.text()), min_size=1), size=st.integers(1, 50))
 def test_json_lines_are_counted(records: list[dict[str, str]], size: int) -> None:
     content = "\n \n".join(json.dumps(record) for record in records).encode()
-    assert looked_at(content, "jsonl", size) == (len(records), list(records[0]))
+    assert outline_of(content, "jsonl", size) == (len(records), list(records[0]))
 
 
 @pytest.mark.parametrize(
@@ -74,23 +74,23 @@ def test_json_lines_are_counted(records: list[dict[str, str]], size: int) -> Non
         (gzip.compress(b"a,b\n1,2\n", mtime=0) * 2, "csv.gz"),
     ],
 )
-def test_what_cannot_be_read_has_no_figures(content: bytes, format: str | None) -> None:
-    assert looked_at(content, format) == (None, None)
+def test_unreadable_files_are_not_counted(content: bytes, format: str | None) -> None:
+    assert outline_of(content, format) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["\\ud800", "\\u0000"])
-def test_names_that_are_no_text_are_not_kept(name: str) -> None:
-    assert looked_at(f'{{"{name}": 1}}\n'.encode(), "jsonl") == (1, None)
+def test_invalid_or_too_many_column_names_are_dropped(name: str) -> None:
+    assert outline_of(f'{{"{name}": 1}}\n'.encode(), "jsonl") == (1, None)
     wide = ",".join(f"c{i}" for i in range(2000))
-    assert looked_at(f"{wide}\n{wide}\n".encode(), "csv", 1000) == (1, None)
+    assert outline_of(f"{wide}\n{wide}\n".encode(), "csv", 1000) == (1, None)
 
 
-def test_little_is_spent_on_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outline, "MOST_BYTES", 10_000)
-    assert looked_at(b"a\n" + b"1\n" * 10_000, "csv", 100) == (None, None)
+def test_counting_stops_early_in_large_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outline, "MAX_BYTES", 10_000)
+    assert outline_of(b"a\n" + b"1\n" * 10_000, "csv", 100) == (None, None)
     lines: list[bytes] = []
-    monkeypatch.setattr(outline.Cells, "line", lambda _, line: lines.append(line) or True)
+    monkeypatch.setattr(outline.CsvTable, "take", lambda _, line: lines.append(line) or True)
     bomb = zlib.compressobj(9, wbits=31)
     packed = b"".join([bomb.compress(b"a,b\n" * 2**18) for _ in range(50)]) + bomb.flush()  # of 50 MB
-    assert looked_at(packed, "csv.gz", 2**20) == (None, None)
+    assert outline_of(packed, "csv.gz", 2**20) == (None, None)
     assert lines == []

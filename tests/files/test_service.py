@@ -1,4 +1,4 @@
-"""Uploaded files: kept, listed, guarded while a job needs them, seen by their owner alone."""
+"""Uploaded files are stored, listed, kept while a job uses them, and visible only to their owner."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def job(files: Files, file: StoredFile, status: str, id_: str = "ftjob-1") -> No
         )
 
 
-def test_an_upload_comes_back(files: Files, tmp_path: Path) -> None:
+def test_an_upload_can_be_read_back(files: Files, tmp_path: Path) -> None:
     made = upload(files)
     assert (made.bytes, made.status, made.format, made.filename) == (15, "processed", "csv", "a.csv")
     assert files.get(made.id, "alice") == made
-    found, pieces = files.content(made.id, "alice")
-    assert found == made and b"".join(pieces) == b"text,label\na,b\n"
+    file, pieces = files.content(made.id, "alice")
+    assert file == made and b"".join(pieces) == b"text,label\na,b\n"
     files.fetch(made, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"text,label\na,b\n"
 
 
-def test_too_much_is_refused(files: Files) -> None:
+def test_an_upload_beyond_the_limit_is_refused(files: Files) -> None:
     with pytest.raises(TooLarge):
         upload(files, limit=14)
     assert files.list("alice").items == []
@@ -106,7 +106,7 @@ def test_a_file_in_use_is_kept(files: Files, status: str) -> None:
         files.get(made.id, "alice")
 
 
-def test_a_file_past_its_time_is_gone(files: Files) -> None:
+def test_an_expired_file_is_not_found(files: Files) -> None:
     made, used, kept = upload(files, expires_after=3600), upload(files, expires_after=3600), upload(files)
     job(files, used, "running")
     assert files.delete_expired() == 0
@@ -147,7 +147,7 @@ def test_results_are_recorded_in_the_callers_transaction(files: Files) -> None:
         ("", "file", None),
     ],
 )
-def test_names_are_labels(given: str, name: str, format_: str | None) -> None:
+def test_names_are_reduced_to_labels(given: str, name: str, format_: str | None) -> None:
     assert (clean_name(given), format_of(clean_name(given))) == (name, format_)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from app.db.tables import FileRow
 from app.errors import InvalidRequest, NotFound, TooLarge, Unavailable
@@ -28,13 +30,13 @@ def test_parts_become_a_file(uploads: Uploads, files: Files) -> None:
     md5 = hashlib.md5(b"abcdef", usedforsecurity=False).hexdigest()
     done = uploads.complete(upload.id, "alice", [first.id, second.id], md5.upper())
     assert done.status == "completed" and done.file is not None
-    found, pieces = files.content(done.file.id, "alice")
-    assert b"".join(pieces) == b"abcdef" and found.owner == "alice" and found.format == "csv"
-    assert found.expires_at == found.created_at + 7200
-    assert [file.id for file in files.list("alice").items] == [found.id]
+    file, pieces = files.content(done.file.id, "alice")
+    assert b"".join(pieces) == b"abcdef" and file.owner == "alice" and file.format == "csv"
+    assert file.expires_at == file.created_at + 7200
+    assert [listed.id for listed in files.list("alice").items] == [file.id]
 
 
-def test_what_is_refused(uploads: Uploads) -> None:
+def test_wrong_parts_are_refused(uploads: Uploads) -> None:
     upload = uploads.begin("alice", "x", "fine-tune", 3)
     with pytest.raises(TooLarge):
         uploads.add_part(upload.id, "alice", [b"abc"], 2)
@@ -50,7 +52,7 @@ def test_what_is_refused(uploads: Uploads) -> None:
         uploads.complete(upload.id, "alice", [part.id])
 
 
-def test_the_collection_spares_what_is_being_sent(uploads: Uploads, files: Files) -> None:
+def test_the_garbage_collection_keeps_the_parts_of_a_pending_upload(uploads: Uploads, files: Files) -> None:
     from app.registry import garbage
 
     upload = uploads.begin("alice", "x", "fine-tune", 3)
@@ -60,7 +62,7 @@ def test_the_collection_spares_what_is_being_sent(uploads: Uploads, files: Files
     assert uploads.complete(upload.id, "alice", [part.id]).file is not None
 
 
-def test_no_more_is_taken_than_was_announced(uploads: Uploads, files: Files) -> None:
+def test_parts_beyond_the_announced_size_are_refused(uploads: Uploads, files: Files) -> None:
     upload = uploads.begin("alice", "x", "fine-tune", 5)
     first = uploads.add_part(upload.id, "alice", [b"abc"], 10)
     with pytest.raises(InvalidRequest, match="6 bytes; 5 were announced") as caught:
@@ -70,8 +72,8 @@ def test_no_more_is_taken_than_was_announced(uploads: Uploads, files: Files) -> 
     assert uploads.complete(upload.id, "alice", [first.id, second.id]).status == "completed"
 
 
-def test_a_part_that_is_sent_again_is_the_same(uploads: Uploads, files: Files) -> None:
-    """A client repeats a part whose reply was lost; and a file may hold the same piece twice."""
+def test_a_part_that_is_sent_again_is_added_once(uploads: Uploads, files: Files) -> None:
+    """A client repeats a part whose reply was lost; and a file may contain equal parts."""
     upload = uploads.begin("alice", "x", "fine-tune", 7)
     first = uploads.add_part(upload.id, "alice", [b"abc"], 10)
     assert uploads.add_part(upload.id, "alice", [b"a", b"bc"], 10) == first
@@ -81,20 +83,45 @@ def test_a_part_that_is_sent_again_is_the_same(uploads: Uploads, files: Files) -
     assert b"".join(files.content(done.file.id, "alice")[1]) == b"abcabcd"
 
 
-def test_uploads_past_their_time_are_forgotten(uploads: Uploads, files: Files) -> None:
-    late, open_one = (uploads.begin("alice", "x", "fine-tune", 3) for _ in range(2))
-    uploads.add_part(late.id, "alice", [b"abc"], 10)
+@contextmanager
+def loaded_rows() -> Iterator[list[str]]:
+    """The ids of the rows that are loaded in the block."""
+    ids: list[str] = []
+
+    def note(row: FileRow, _context: object) -> None:
+        ids.append(row.id)
+
+    event.listen(FileRow, "load", note)
+    try:
+        yield ids
+    finally:
+        event.remove(FileRow, "load", note)
+
+
+def test_a_part_is_added_without_loading_the_others(uploads: Uploads) -> None:
+    """An upload has up to a thousand parts: loading all of them for each one would be half a million rows."""
+    upload = uploads.begin("alice", "x", "fine-tune", 62)
+    for number in range(30):
+        uploads.add_part(upload.id, "alice", [b"%02d" % number], 10)
+    with loaded_rows() as ids:
+        uploads.add_part(upload.id, "alice", [b"30"], 10)
+    assert set(ids) == {upload.id}
+
+
+def test_expired_uploads_are_deleted(uploads: Uploads, files: Files) -> None:
+    expired, pending = (uploads.begin("alice", "x", "fine-tune", 3) for _ in range(2))
+    uploads.add_part(expired.id, "alice", [b"abc"], 10)
     assert files.delete_expired() == 0
     with files.database.transaction() as session:
-        session.execute(update(FileRow).where(FileRow.id != open_one.id).values(expires_at=1.0))
+        session.execute(update(FileRow).where(FileRow.id != pending.id).values(expires_at=1.0))
     assert files.delete_expired() == 2
     with pytest.raises(NotFound):
-        uploads.cancel(late.id, "alice")
-    assert uploads.cancel(open_one.id, "alice").status == "cancelled"
+        uploads.cancel(expired.id, "alice")
+    assert uploads.cancel(pending.id, "alice").status == "cancelled"
 
 
-def test_a_part_whose_bytes_were_collected_is_asked_for_again(uploads: Uploads, files: Files) -> None:
-    """Between its last byte and its row."""
+def test_a_part_whose_blob_was_collected_must_be_uploaded_again(uploads: Uploads, files: Files) -> None:
+    """The garbage collection may run between the upload of the blob and the transaction that adds the row."""
     upload = uploads.begin("alice", "x", "fine-tune", 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BlobStore, "exists", lambda *_: False)

@@ -23,7 +23,7 @@ def test_bounds_hold_and_everything_is_given_back(steps: list[tuple[str, int, in
                 tickets.append(admission.admit("m", 1 + which % 3, tokens))
             except Overloaded as refused:
                 assert refused.retry_after is not None and 1 <= refused.retry_after <= LONGEST_RETRY
-                assert admission.sequences + 1 + which % 3 > 10 or admission.tokens + tokens > 100
+                assert admission.requests + 1 + which % 3 > 10 or admission.tokens + tokens > 100
         elif tickets and verb == "weigh":
             try:
                 tickets[which % len(tickets)].weigh(tokens)
@@ -33,10 +33,10 @@ def test_bounds_hold_and_everything_is_given_back(steps: list[tuple[str, int, in
             tickets[which % len(tickets)].started()
         elif tickets:
             tickets.pop(which % len(tickets)).close()
-        assert 0 <= admission.sequences <= 10 and 0 <= admission.tokens <= 100
+        assert 0 <= admission.requests <= 10 and 0 <= admission.tokens <= 100
     for ticket in tickets:
         ticket.close()
-    assert (admission.sequences, admission.tokens) == (0, 0)
+    assert (admission.requests, admission.tokens) == (0, 0)
 
 
 def test_running_work_leaves_the_queue() -> None:
@@ -45,7 +45,7 @@ def test_running_work_leaves_the_queue() -> None:
     with pytest.raises(Overloaded):
         admission.admit("m", 1, 1)
     ticket.started()
-    assert (admission.sequences, admission.tokens) == (1, 5)
+    assert (admission.requests, admission.tokens) == (1, 5)
     admission.admit("m", 1, 1).close()
     ticket.close()
 
@@ -64,7 +64,7 @@ def test_what_an_engine_has_runs_and_still_takes_its_room() -> None:
         admission.admit("sent", 1, 1)
     ticket.close()
     ticket.close()
-    assert gauges() == (0, 0) and (admission.sequences, admission.tokens) == (0, 0)
+    assert gauges() == (0, 0) and (admission.requests, admission.tokens) == (0, 0)
 
 
 def test_what_can_never_be_admitted_is_told_so() -> None:

@@ -1,4 +1,4 @@
-"""A queue of jobs and a place to work on them, with the fake trainer."""
+"""A client's view of jobs, and the resources of a worker, with a fake trainer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from app.db.database import Database
+from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
+from app.jobs.claims import JobClaims
 from app.jobs.parsing import parse
 from app.jobs.records import Job, JobEvent
-from app.jobs.repository import JobRepository
 from app.jobs.service import Jobs
 from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
-from app.worker.workplace import Workplace
+from app.worker.resources import Resources
 
 ROOT = Path(__file__).parents[2]
 FAKE = (sys.executable, str(ROOT / "tests" / "worker" / "fake_trainer.py"))
@@ -31,17 +32,17 @@ OWNER = "alice"
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait for a condition; return what it gave."""
+    """Wait until a condition returns something true; return that."""
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
-    return found
+    return result
 
 
 @dataclass
 class Queue:
-    """What a client sees, and a little more."""
+    """Creates jobs as a client and looks at them."""
 
     jobs: Jobs
     files: Files
@@ -51,21 +52,34 @@ class Queue:
         raw = content if isinstance(content, bytes) else json.dumps(content).encode()
         return self.files.create(owner, "data.csv", "fine-tune", iter([raw])).id
 
-    def ask(self, owner: str = OWNER, *, plan: dict[str, Any] | None = None, **fields: Any) -> Job:
+    def create(self, owner: str = OWNER, *, plan: dict[str, Any] | None = None, **fields: Any) -> Job:
         key, retries = fields.pop("idempotency_key", None), fields.pop("retry_count", 0)
         body = {"model": "lstm", "training_file": None, **fields}
         body["training_file"] = body["training_file"] or self.upload(plan or {"steps": 5}, owner)
         return self.jobs.create(parse(body), owner, key, retries)
 
-    def look(self, job: Job) -> Job:
+    def get(self, job: Job) -> Job:
         return self.jobs.get(job.id, job.owner)
 
-    def story(self, job: Job) -> list[JobEvent]:
-        """The job's events, the oldest first."""
+    def events(self, job: Job) -> list[JobEvent]:
+        """The events of the job, the oldest first."""
         return self.jobs.events(job.id, job.owner, limit=1000).items[::-1]
 
     def steps(self, job: Job) -> list[int]:
-        return [event.step for event in self.story(job) if event.type == "metrics"]
+        return [event.step for event in self.events(job) if event.type == "metrics"]
+
+
+def refused(queue: Queue, **fields: Any) -> Any:
+    """Create a job that is refused; return the error."""
+    with pytest.raises((InvalidRequest, NotFound)) as caught:
+        queue.create(**fields)
+    return caught.value
+
+
+def claim(queue: Queue, worker: str = "w") -> Any:
+    """Claim the next job; None if there is none."""
+    with queue.database.transaction() as session:
+        return JobClaims(queue.database).claim(session, worker, 100.0, 3)
 
 
 @pytest.fixture
@@ -74,9 +88,9 @@ def queue(database: Database, registry: Registry, files: Files) -> Queue:
 
 
 @pytest.fixture
-def place(tmp_path: Path, database: Database, database_url: str, registry: Registry, files: Files) -> Workplace:
+def resources(tmp_path: Path, database: Database, database_url: str, registry: Registry, files: Files) -> Resources:
     blobs: BlobStore = registry.blobs
-    return Workplace(
+    return Resources(
         settings=Settings(
             data_dir=str(tmp_path),
             database_url=database_url,
@@ -90,7 +104,7 @@ def place(tmp_path: Path, database: Database, database_url: str, registry: Regis
         cache=LocalCache(tmp_path / "cache", blobs),
         registry=registry,
         files=files,
-        jobs=JobRepository(database),
+        jobs=JobClaims(database),
         trainer=FAKE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )

@@ -1,4 +1,4 @@
-"""What a request may say is what a trainer can do: one table for both."""
+"""A request that is accepted can be carried out by a trainer: both apply the same rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WHOLE = ("int | None", "int")
 
 
 def values(name: str) -> st.SearchStrategy[Any]:
-    """Of an option: inside, at the ends, and a little beyond."""
+    """Values of an option: inside its range, at the ends, and a little beyond."""
     if name in WORDS:
         return st.sampled_from([*WORDS[name], "other"])
     if name not in RANGES:
@@ -38,13 +38,13 @@ def values(name: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def requests(draw: st.DrawFn) -> dict[str, Any]:
-    chosen = draw(st.lists(st.sampled_from(OPTIONS), max_size=5, unique=True))
+    names = draw(st.lists(st.sampled_from(OPTIONS), max_size=5, unique=True))
     body = {"model": draw(st.sampled_from(["rnn", "lstm", "gru", "transformer"])), "training_file": "file-1"}
     body["task"] = draw(st.sampled_from(["classification", "multilabel", "regression", "generation"]))
-    return body | {"training": {name: draw(values(name)) for name in chosen}}
+    return body | {"training": {name: draw(values(name)) for name in names}}
 
 
-def prepared(task: str, kind: str) -> Dataset:
+def dataset(task: str, kind: str) -> Dataset:
     if task == "generation":
         stream = Stream(np.zeros(500, dtype=np.int32), 900)
         return Dataset(Facts(task, "tokens", "stream", vocab_size=300), stream, stream, None, None)
@@ -59,7 +59,7 @@ def prepared(task: str, kind: str) -> Dataset:
 
 @settings(max_examples=400)
 @given(requests())
-def test_what_is_accepted_can_be_trained(body: dict[str, Any]) -> None:
+def test_an_accepted_request_can_be_trained(body: dict[str, Any]) -> None:
     try:
         request = parse(body)
     except InvalidRequest as error:
@@ -68,7 +68,7 @@ def test_what_is_accepted_can_be_trained(body: dict[str, Any]) -> None:
     file = DataFile("inputs/a", "a", "")
     spec = TrainSpec(request.model, file, 1, task=request.task, columns=Columns(), training=request.training)
     config.check(spec, None)
-    settled = config.settle(spec, prepared(str(request.task), "tokens"), None, "cpu", 1)
+    settled = config.settle(spec, dataset(str(request.task), "tokens"), None, "cpu", 1)
     for name in ("layers", "width", "heads", "kv_heads", "pooling", "bidirectional", "dropout", "context_length"):
         asked = getattr(request.training, name)
         assert asked is None or getattr(settled.config, name) == asked
@@ -78,7 +78,7 @@ def test_what_is_accepted_can_be_trained(body: dict[str, Any]) -> None:
 def test_any_number_of_heads_gets_a_width_that_fits(heads: int) -> None:
     request = parse({"model": "transformer", "training_file": "file-1", "training": {"heads": heads, "kv_heads": 1}})
     spec = TrainSpec(request.model, DataFile("inputs/a", "a", ""), 1, training=request.training)
-    model = config.settle(spec, prepared("classification", "tokens"), None, "cpu", 1).config
+    model = config.settle(spec, dataset("classification", "tokens"), None, "cpu", 1).config
     assert model.heads == heads and model.width % (2 * heads) == 0
     assert abs(model.width - 128) <= heads or model.width == 2 * heads
 
@@ -89,17 +89,17 @@ def test_shared_keys_get_heads_that_fit(kv_heads: int, width: int | None, heads:
     options = {"kv_heads": kv_heads} | ({} if width is None else {"width": width})
     request = parse({"model": "transformer", "training_file": "file-1", "training": options})
     spec = TrainSpec(request.model, DataFile("inputs/a", "a", ""), 1, training=request.training)
-    model = config.settle(spec, prepared("classification", "tokens"), None, "cpu", 1).config
+    model = config.settle(spec, dataset("classification", "tokens"), None, "cpu", 1).config
     assert (model.heads, model.kv_heads) == (heads, kv_heads) and model.width % (2 * heads) == 0
     assert model.width == width if width else abs(model.width - 128) <= heads
 
 
 @pytest.mark.parametrize("options", [{"tokenizer": "char"}, {"vocab_size": 300}])
-def test_what_is_for_texts_is_refused_for_numbers(options: dict[str, Any]) -> None:
+def test_options_for_texts_are_refused_for_numbers(options: dict[str, Any]) -> None:
     request = parse({"model": "gru", "training_file": "file-1", "training": options})
     spec = TrainSpec(request.model, DataFile("inputs/a", "a", ""), 1, training=request.training)
     with pytest.raises(config.BadOption, match=f"training.{next(iter(options))}: is for texts"):
-        config.settle(spec, prepared("classification", "features"), None, "cpu", 1)
+        config.settle(spec, dataset("classification", "features"), None, "cpu", 1)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,33 @@ def test_what_is_for_texts_is_refused_for_numbers(options: dict[str, Any]) -> No
     ],
 )
 def test_fine_tuning_keeps_the_shape(base: dict[str, Any], fields: dict[str, Any], param: str | None) -> None:
-    known = {"architecture": "lstm", "task": "classification", "classes": 2, "vocab_size": 300} | base
-    has = ModelConfig(**known).to_dict()
+    fields_of_base = {"architecture": "lstm", "task": "classification", "classes": 2, "vocab_size": 300} | base
+    config_of_base = ModelConfig(**fields_of_base).to_dict()
     body = {"model": "mood:1", "training_file": "file-1"} | fields
     if param is None:
-        limits.check_base(has, parse(body))
+        limits.check_base(config_of_base, parse(body))
         return
     with pytest.raises(InvalidRequest) as caught:
-        limits.check_base(has, parse(body))
+        limits.check_base(config_of_base, parse(body))
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("My Model!", "my-model-"),
+        ("lstm", "lstm"),
+        ("_x", "x"),
+        ("mood:3", "mood-3"),
+        ("Ärger", "rger"),
+        ("a" * 99, "a" * 64),
+    ],
+)
+def test_a_text_becomes_a_model_name(text: str, name: str) -> None:
+    assert limits.to_model_name(text, "suffix") == name
+
+
+def test_a_model_name_needs_a_letter_or_digit() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        limits.to_model_name("!!!", "suffix")
+    assert caught.value.param == "suffix"

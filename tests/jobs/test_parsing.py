@@ -1,4 +1,4 @@
-"""What a training request may say, and how a wrong one is answered."""
+"""Parsing a training request, and the errors of a wrong one."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ import pytest
 from msgspec import UNSET
 
 from app.errors import InvalidRequest
-from app.jobs import limits
 from app.jobs.parsing import parse
 
-LEAST = {"model": "lstm", "training_file": "file-1"}
+MINIMAL = {"model": "lstm", "training_file": "file-1"}
 
 
 def refused(**fields: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        parse(LEAST | fields)
+        parse(MINIMAL | fields)
     return caught.value
 
 
-def test_the_least_request_is_enough() -> None:
-    request = parse(LEAST)
+def test_a_minimal_request_is_enough() -> None:
+    request = parse(MINIMAL)
     assert (request.from_scratch, request.validation_split, request.task) == (True, 0.1, None)
     assert request.publish.expected_version is UNSET
-    assert parse(LEAST | {"publish": {"alias": "champion", "expected_version": None}}).publish.expected_version is None
+    assert (
+        parse(MINIMAL | {"publish": {"alias": "champion", "expected_version": None}}).publish.expected_version is None
+    )
 
 
-def test_openai_places_are_honoured() -> None:
-    old = parse(LEAST | {"hyperparameters": {"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": 2}})
+def test_options_may_be_where_openai_has_them() -> None:
+    old = parse(MINIMAL | {"hyperparameters": {"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": 2}})
     assert (old.training.epochs, old.training.batch_size, old.training.learning_rate_multiplier) == (3, None, 2.0)
     inner = {"n_epochs": "auto", "learning_rate": 0.01, "warmup_ratio": 0.1}
-    new = parse(LEAST | {"method": {"type": "supervised", "supervised": {"hyperparameters": inner}}})
+    new = parse(MINIMAL | {"method": {"type": "supervised", "supervised": {"hyperparameters": inner}}})
     assert (new.training.epochs, new.training.learning_rate, new.training.warmup_ratio) == (None, 0.01, 0.1)
-    both = parse(LEAST | {"hyperparameters": {"n_epochs": 3}, "training": {"epochs": 3, "width": 64}})
+    both = parse(MINIMAL | {"hyperparameters": {"n_epochs": 3}, "training": {"epochs": 3, "width": 64}})
     assert (both.training.epochs, both.training.width) == (3, 64)
 
 
-def test_places_that_disagree_are_refused() -> None:
+def test_options_with_two_values_are_refused() -> None:
     error = refused(hyperparameters={"n_epochs": 3}, training={"epochs": 4})
     assert error.param == "hyperparameters.n_epochs"
     assert "training.epochs" in error.message
@@ -58,10 +59,10 @@ def test_equal_requests_have_equal_hashes() -> None:
         ({"hyperparameters": {"n_epoch": 3}}, "hyperparameters.n_epoch", "'n_epochs'"),
         ({"columns": {"txt": "a"}}, "columns.txt", "'text'"),
         ({"publish": {"names": "a"}}, "publish.names", "'name'"),
-        ({"training": {"zzzzzz": 1}}, "training.zzzzzz", "known here are epochs"),
+        ({"training": {"zzzzzz": 1}}, "training.zzzzzz", "the fields are epochs"),
     ],
 )
-def test_unknown_fields_are_named_with_the_nearest_known(fields: dict[str, Any], param: str, hint: str) -> None:
+def test_an_unknown_field_is_named_with_the_most_similar_one(fields: dict[str, Any], param: str, hint: str) -> None:
     error = refused(**fields)
     assert (error.param, error.code, error.status) == (param, "unknown_field", 400)
     assert hint in error.message
@@ -133,14 +134,14 @@ def test_unknown_fields_are_named_with_the_nearest_known(fields: dict[str, Any],
         ({"model": ""}, "model"),
     ],
 )
-def test_impossible_values_are_refused_by_name(fields: dict[str, Any], param: str | None) -> None:
+def test_impossible_values_are_refused_with_their_field(fields: dict[str, Any], param: str | None) -> None:
     error = refused(**fields)
     assert (error.param, error.status) == (param, 400)
     assert "`" not in error.message
 
 
 def test_a_backslash_before_u0000_is_text() -> None:
-    """In JSON both look alike; the second is a NUL, which no database can hold."""
+    """In JSON, both look alike; a NUL character cannot be stored in a database."""
     body = {"model": "lstm", "training_file": "file-1"}
     plain = parse({**body, "metadata": {"path": "C:\\u0000\\\\u0000"}})
     assert plain.metadata == {"path": "C:\\u0000\\\\u0000"}
@@ -149,7 +150,7 @@ def test_a_backslash_before_u0000_is_text() -> None:
             parse({**body, "metadata": {"path": text}})
 
 
-def test_resources_are_not_offered_and_priority_is() -> None:
+def test_resources_are_refused_and_a_priority_is_accepted() -> None:
     body = {"model": "lstm", "training_file": "file-1"}
     assert parse({**body, "priority": 7, "resources": None}).priority == 7
     with pytest.raises(InvalidRequest, match="OSTINATO_THREADS") as caught:
@@ -157,28 +158,7 @@ def test_resources_are_not_offered_and_priority_is() -> None:
     assert (caught.value.code, caught.value.param) == ("unsupported_resources", "resources")
 
 
-def test_what_is_missing_is_named() -> None:
+def test_a_missing_field_is_named() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse({"model": "lstm"})
     assert (caught.value.code, caught.value.param) == ("missing_field", "training_file")
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("My Model!", "my-model-"),
-        ("lstm", "lstm"),
-        ("_x", "x"),
-        ("mood:3", "mood-3"),
-        ("Ärger", "rger"),
-        ("a" * 99, "a" * 64),
-    ],
-)
-def test_names_are_made_of_what_people_write(text: str, name: str) -> None:
-    assert limits.publish_name(text, "suffix") == name
-
-
-def test_a_name_needs_a_letter_or_digit() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        limits.publish_name("!!!", "suffix")
-    assert caught.value.param == "suffix"

@@ -1,4 +1,7 @@
-"""The life of a job against a model of it, on both databases. Time passes by moving leases into the past."""
+"""Random sequences of what clients and workers do with jobs, checked against a model of the states, on both databases.
+
+Leases expire by being moved into the past.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from sqlalchemy import delete, update
 
 from app.db.database import Database
 from app.db.tables import JobEventRow, JobRow
-from app.jobs import logbook
+from app.jobs import logbook, queries
+from app.jobs.claims import JobClaims
 from app.jobs.records import ENDED, Fenced, Flags, JobProgress, NewEvent
 from app.jobs.repository import JobRepository
 
@@ -23,7 +27,7 @@ WORKERS = ("one", "two", "three")
 
 @dataclass
 class Expected:
-    """What a job should be."""
+    """What the model says of a job."""
 
     number: int
     status: str = "queued"
@@ -48,23 +52,23 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.jobs = JobRepository(self.database)
+        self.clients, self.workers = JobRepository(self.database), JobClaims(self.database)
         self.model: dict[str, Expected] = {}
-        self.claims: list[tuple[str, int]] = []  # every attempt there ever was: any may wake up late
+        self.claims: list[tuple[str, int]] = []  # every attempt so far: a late write may come from any of them
         self.counter = itertools.count(1)
         with self.database.transaction() as session:
             session.execute(delete(JobEventRow))
             session.execute(delete(JobRow))
 
-    # --- people ---
+    # --- clients ---
 
     @rule()
     @precondition(lambda self: len(self.model) < 4)
-    def ask(self) -> None:
+    def create(self) -> None:
         number = next(self.counter)
         job_id = f"ftjob-{number:04d}"
         with self.database.transaction() as session:
-            self.jobs.insert(
+            self.clients.insert(
                 session, id=job_id, owner="alice", body_sha256="0" * 64, request={}, model="lstm",
                 training_file="file-1", seed=1, publish_name="x",
             )  # fmt: skip
@@ -81,9 +85,9 @@ class Life(RuleBasedStateMachine):
         if job.status in ENDED:
             return
         with self.database.transaction() as session:
-            held = self.jobs.locked(session, job_id)
-            assert held is not None
-            self.jobs.request_cancel(session, held)
+            locked = self.clients.lock(session, job_id)
+            assert locked is not None
+            self.clients.cancel(session, locked)
         if job.status == "running" and not job.expired:
             job.cancel = True
         else:
@@ -96,9 +100,9 @@ class Life(RuleBasedStateMachine):
         if job.status not in ("queued", "running") or job.cancel:
             return
         with self.database.transaction() as session:
-            held = self.jobs.locked(session, job_id)
-            assert held is not None
-            self.jobs.request_pause(session, held)
+            locked = self.clients.lock(session, job_id)
+            assert locked is not None
+            self.clients.pause(session, locked)
         if job.status == "running" and not job.expired:
             job.pause = True
         else:
@@ -109,9 +113,9 @@ class Life(RuleBasedStateMachine):
     def resume(self, data: st.DataObject) -> None:
         job_id = data.draw(st.sampled_from(sorted(i for i, j in self.model.items() if j.status == "paused")))
         with self.database.transaction() as session:
-            held = self.jobs.locked(session, job_id)
-            assert held is not None
-            self.jobs.resume(session, held)
+            locked = self.clients.lock(session, job_id)
+            assert locked is not None
+            self.clients.resume(session, locked)
         self.model[job_id].status = "queued"
 
     # --- time ---
@@ -137,7 +141,7 @@ class Life(RuleBasedStateMachine):
                     job.end("failed")
         free = [(j.number, i) for i, j in self.model.items() if j.status == "queued" or j.expired]
         with self.database.transaction() as session:
-            claimed = self.jobs.claim(session, worker, LEASE, MAX_ATTEMPTS)
+            claimed = self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS)
         assert (claimed.id if claimed else None) == (min(free)[1] if free else None)
         if claimed is None:
             return
@@ -157,7 +161,7 @@ class Life(RuleBasedStateMachine):
     def renew(self, data: st.DataObject) -> None:
         job_id, attempt, job, mine = self.any_claim(data)
         with self.database.transaction() as session:
-            flags = self.jobs.renew(session, job_id, attempt, LEASE)
+            flags = self.workers.renew(session, job_id, attempt, LEASE)
         assert flags == (Flags(job.cancel, job.pause) if mine else None)
         if mine:
             job.expired = False
@@ -169,7 +173,7 @@ class Life(RuleBasedStateMachine):
         event = NewEvent(kind="metrics", step=step, type="metrics", message=f"attempt {attempt}")
         try:
             with self.database.transaction() as session:
-                self.jobs.report(session, job_id, attempt, JobProgress(progress=step / 4), [event, event])
+                self.workers.report(session, job_id, attempt, JobProgress(progress=step / 4), [event, event])
             assert mine
             job.events.add(step)
         except Fenced:
@@ -182,7 +186,7 @@ class Life(RuleBasedStateMachine):
         result = f"model:{attempt}" if status == "succeeded" else None
         try:
             with self.database.transaction() as session:
-                self.jobs.finish(session, job_id, attempt, status, fine_tuned_model=result)
+                self.workers.finish(session, job_id, attempt, status, fine_tuned_model=result)
             assert mine
             job.end("cancelled" if job.cancel and status == "failed" else status, result)
         except Fenced:
@@ -194,7 +198,7 @@ class Life(RuleBasedStateMachine):
         job_id, attempt, job, mine = self.any_claim(data)
         try:
             with self.database.transaction() as session:
-                self.jobs.requeue(session, job_id, attempt, lost=lost)
+                self.workers.requeue(session, job_id, attempt, lost=lost)
             assert mine
             if job.cancel or job.pause:
                 job.obey()
@@ -204,13 +208,13 @@ class Life(RuleBasedStateMachine):
         except Fenced:
             assert not mine
 
-    # --- what holds always ---
+    # --- invariants ---
 
     @invariant()
-    def the_rows_are_as_the_model_says(self) -> None:
+    def the_rows_match_the_model(self) -> None:
         with self.database.read() as session:
             for job_id, expected in self.model.items():
-                row = logbook.get(session, job_id)
+                row = queries.get(session, job_id)
                 assert row is not None
                 assert (row.status, row.attempt, row.losses) == (expected.status, expected.attempt, expected.losses)
                 assert (row.cancel_requested, row.pause_requested) == (expected.cancel, expected.pause)
@@ -223,7 +227,7 @@ class Life(RuleBasedStateMachine):
                 assert sum(event.kind == "job.ended" for event in events) == row.ended
 
 
-def test_every_life_of_a_job_is_as_the_model_says(database: Database) -> None:
-    machine = type("LifeHere", (Life,), {"database": database})
+def test_jobs_follow_the_model_of_their_states(database: Database) -> None:
+    machine = type("LifeOnThisDatabase", (Life,), {"database": database})
     effort = settings(max_examples=25, stateful_step_count=30, suppress_health_check=list(HealthCheck), database=None)
     run_state_machine_as_test(machine, settings=effort)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from app.training.loop.batches import IGNORED, Batch
-from app.training.loop.objective import objective
+from app.training.loop.objective import build_objective
 from models.config import CHOICES, RECURRENT, ModelConfig
 from models.tasks import Classifier, LanguageModel, build
 
@@ -103,5 +103,8 @@ def loss(
     """The mean loss of a batch, as the trainer computes it; for a language model, over the real steps."""
     if isinstance(network, LanguageModel):
         targets = targets.masked_fill(torch.arange(targets.shape[1]) >= lengths_B[:, None], IGNORED)
-    measure, whole = objective(network, weights_C, smoothing), Batch(inputs, lengths_B, targets)
-    return measure(whole).loss / max(1.0, measure.weight(whole))
+        whole = Batch.of_text(inputs, lengths_B, targets)
+    else:
+        whole = Batch(inputs, lengths_B, targets)
+    objective = build_objective(network, None if weights_C is None else weights_C.tolist(), smoothing)
+    return objective(whole).loss / max(1.0, objective.weight(whole))

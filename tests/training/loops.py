@@ -1,4 +1,4 @@
-"""The training loop without the program around it."""
+"""The training loop without the trainer program around it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.training.loop.batches import derive
 from app.training.loop.loop import Hooks, Training
 from app.training.loop.progress import Progress
 from app.training.plan.config import Settled, settle
-from app.training.prepare import dataset
+from app.training.prepare import dataset as datasets
 from app.training.prepare.dataset import Dataset
 from app.training.prepare.prepare import prepare
 from app.wire.trainer import Metrics, TrainSpec
@@ -24,16 +24,16 @@ from tests.training import runs
 
 
 def ready(run: Path) -> tuple[TrainSpec, Dataset]:
-    """What a run's files come to."""
+    """The request of a run directory, and its prepared data."""
     spec = msgspec.json.decode((run / "run.json").read_bytes(), type=TrainSpec)
-    aside = run / ".preparing"
-    aside.mkdir()
-    return spec, dataset.save(run / "prepared", aside, prepare(run, spec, None, aside, lambda: None))
+    temporary = run / ".preparing"
+    temporary.mkdir()
+    return spec, datasets.save(run / "prepared", temporary, prepare(run, spec, None, temporary, lambda: None))
 
 
 @dataclass
 class Loop:
-    """A training that has run. `rates`: the learning rate of each step."""
+    """A training loop. `rates`: the learning rate of each step that it took."""
 
     settled: Settled
     training: Training
@@ -49,22 +49,30 @@ class Loop:
         return [event for event in self.heard.events if isinstance(event, Metrics)]
 
 
-def loop(
+def build_loop(
     run: Path, clock: Callable[[], float] = time.monotonic, save: Callable[[], None] = lambda: None, **changes: Any
 ) -> Loop:
-    """Prepare, settle and run; `changes` of what was settled."""
-    spec, prepared = ready(run)
-    settled = replace(settle(spec, prepared, None, "cpu", 1), **changes)
+    """Prepare and settle a training. `changes` replace settled values."""
+    spec, dataset = ready(run)
+    settled = replace(settle(spec, dataset, None, "cpu", 1), **changes)
     torch.manual_seed(derive(settled.seed, "initialisation"))
     network, heard = build(settled.config), runs.Heard()
     hooks = Hooks(heard, lambda: False, save, lambda: True, lambda metrics: None, clock)
-    made = Loop(settled, Training(settled, prepared, network, Progress(), hooks), heard)
-    step = made.training.optimizer.step
+    loop = Loop(settled, Training(settled, dataset, network, Progress(), hooks), heard)
+    step = loop.training.optimizer.step
 
-    def watched(rate: float) -> None:
-        made.rates.append(rate)
+    def recorded(rate: float) -> None:
+        loop.rates.append(rate)
         step(rate)
 
-    made.training.optimizer.step = watched  # type: ignore[method-assign]
-    made.training.run()
-    return made
+    loop.training.optimizer.step = recorded  # type: ignore[method-assign]
+    return loop
+
+
+def run_loop(
+    run: Path, clock: Callable[[], float] = time.monotonic, save: Callable[[], None] = lambda: None, **changes: Any
+) -> Loop:
+    """As `build_loop`, and train to the end."""
+    loop = build_loop(run, clock, save, **changes)
+    loop.training.run()
+    return loop

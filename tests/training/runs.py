@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from app.training.events import Events
-from app.training.run.session import Machine, Session
+from app.training.run.preparation import Machine
+from app.training.run.session import Session
 from app.wire.trainer import DataFile, TrainEvent, TrainSpec
 from app.wire.training_options import Columns, TrainingOptions
 

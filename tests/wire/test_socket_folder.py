@@ -67,4 +67,4 @@ def test_no_engine_is_asked_that_a_stranger_could_be(tmp_path: Path, caplog: pyt
 
     with FakeEngine(tmp_path / "run" / "engine-0.sock"), caplog.at_level(logging.ERROR):
         assert asyncio.run(found(tmp_path / "run")) == {"engine-0.sock"} and not caplog.text
-        assert not asyncio.run(found(tmp_path / "link")) and "no engine is asked" in caplog.text
+        assert not asyncio.run(found(tmp_path / "link")) and "no engine is used" in caplog.text

@@ -1,6 +1,6 @@
-"""A trainer without torch: it speaks the real protocol, and misbehaves as the data file (a JSON object) tells it.
+"""A trainer without torch. It speaks the real protocol, and misbehaves according to a plan: a JSON object as its data.
 
-The "weights" are a hash chain over the steps, so an attempt that resumed wrongly ends with others.
+The "weights" are a hash chain over the steps, so that an attempt that resumed wrongly ends with different ones.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import msgspec
 
 from app.checkpoint.directory import write_json
 from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Phase, Stopped, TrainEvent, TrainFailed
-from tests.checkpoints import make_checkpoint, safetensors
+from tests.checkpoints import make_checkpoint, write_weights
 
 
 class FakeTrainer:
+    """Runs the plan from the newest resume point and emits the events of a training."""
+
     def __init__(self, run: Path, descriptor: int) -> None:
-        self.run, self.descriptor, self.stop, self.held = run, descriptor, False, True
+        self.run, self.descriptor, self.stop, self.waits = run, descriptor, False, True
         self.spec = json.loads((run / "run.json").read_bytes())
         self.plan: dict[str, Any] = json.loads((run / self.spec["training_file"]["path"]).read_bytes())
         self.attempt = len(list((run / "events").glob("*.jsonl")))
@@ -67,9 +69,9 @@ class FakeTrainer:
         return True
 
     def hold(self) -> None:
-        """`holds` names a step for each attempt: there it waits to be stopped, killed, or let go by SIGUSR1."""
-        place = self.plan.get("holds", [])[self.attempt - 1 : self.attempt]
-        while self.held and not self.stop and place == [self.step]:
+        """`holds` has a step for each attempt, at which it waits to be stopped, killed, or released by SIGUSR1."""
+        steps = self.plan.get("holds", [])[self.attempt - 1 : self.attempt]
+        while self.waits and not self.stop and steps == [self.step]:
             time.sleep(0.01)
 
     def one_step(self) -> None:
@@ -94,9 +96,9 @@ class FakeTrainer:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.step == self.plan.get("diverge_at"):
             best = self.plan["best_step"]
-            kept = f"checkpoints/step-{best}", {"train_loss": 1.0 / best}, best
-            self.save(self.run / kept[0])
-            self.emit(TrainFailed("diverged", "the loss is no number", None, *kept))
+            saved = f"checkpoints/step-{best}", {"train_loss": 1.0 / best}, best
+            self.save(self.run / saved[0])
+            self.emit(TrainFailed("diverged", "the loss is not a number", None, *saved))
             raise SystemExit(0)
 
     def resume(self) -> None:
@@ -105,15 +107,15 @@ class FakeTrainer:
             self.step, self.weights = point["step"], point["weights"]
 
     def save(self, directory: Path) -> None:
-        aside = directory.with_name(f".{directory.name}")
-        make_checkpoint(aside, seed=0)
-        data = safetensors({"head.weight": ([8], bytes.fromhex(self.weights))})
-        (aside / "model.safetensors").write_bytes(data)
+        partial = directory.with_name(f".{directory.name}")
+        make_checkpoint(partial, seed=0)
+        write_weights(partial, bytes.fromhex(self.weights))
         if not directory.exists():
-            aside.rename(directory)
+            partial.rename(directory)
 
 
 def watch(seconds: float) -> None:
+    """Exit when renewals of the lease stop, like the real trainer."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if select.select([0], [], [], left)[0]:
@@ -146,10 +148,10 @@ def main() -> int:
     def stop(*_: object) -> None:
         trainer.stop = True
 
-    def let_go(*_: object) -> None:
-        trainer.held = False
+    def release(*_: object) -> None:
+        trainer.waits = False
 
-    signal.signal(signal.SIGUSR1, let_go)
+    signal.signal(signal.SIGUSR1, release)
     signal.signal(signal.SIGTERM, signal.SIG_IGN if trainer.plan.get("stubborn") else stop)
     return trainer.main()
 

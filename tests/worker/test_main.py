@@ -1,4 +1,4 @@
-"""Workers as programs, killed, frozen and doubled in mid-work; the trainer is the fake one, but a real process."""
+"""Workers as programs that are killed, frozen or doubled during a job. The fake trainer is a real process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from app.jobs.records import Job
 from app.registry.service import Registry
-from app.worker.workplace import Workplace
+from app.worker.resources import Resources
 from tests.jobs.fixtures import FAKE, ROOT, Queue, until
 from tests.promises import kept
 
@@ -26,14 +26,14 @@ PLAN = {"steps": STEPS, "resume_every": 7}
 
 
 class Programs:
-    """The workers of one test."""
+    """Starts the workers of one test and stops them."""
 
-    def __init__(self, place: Workplace) -> None:
-        self.place = place
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
         self.running: list[subprocess.Popen[bytes]] = []
 
     def worker(self, name: str, lease: float = 3.0) -> subprocess.Popen[bytes]:
-        settings = self.place.settings
+        settings = self.resources.settings
         env = {name: value for name, value in os.environ.items() if not name.startswith("OSTINATO_")} | {
             "OSTINATO_DATA_DIR": settings.data_dir,
             "OSTINATO_DATABASE_URL": settings.database_url,
@@ -48,17 +48,17 @@ class Programs:
         return self.running[-1]
 
     def trainer(self, job: Job) -> int:
-        """The process id of the job's living trainer."""
-        path = self.place.trainers / f"{job.id}.json"
+        """The process id of the job's running trainer."""
+        path = self.resources.trainers.folder / f"{job.id}.json"
 
-        def living() -> int:
+        def running() -> int:
             try:
                 pid = int(json.loads(path.read_bytes())["pid"])
             except (OSError, ValueError):
                 return 0
             return pid if alive(pid) else 0
 
-        return int(until(living))
+        return int(until(running))
 
     def stop(self) -> None:
         for process in self.running:
@@ -77,14 +77,14 @@ def alive(pid: int) -> bool:
 
 
 @pytest.fixture
-def programs(place: Workplace) -> Iterator[Programs]:
-    found = Programs(place)
-    yield found
-    found.stop()
+def programs(resources: Resources) -> Iterator[Programs]:
+    programs = Programs(resources)
+    yield programs
+    programs.stop()
 
 
 def weights(seed: int) -> str:
-    """What an undisturbed training ends with."""
+    """The weights of an undisturbed training."""
     chain = "0" * 64
     for step in range(1, STEPS + 1):
         chain = hashlib.sha256(f"{chain} {seed} {step}".encode()).hexdigest()
@@ -92,10 +92,10 @@ def weights(seed: int) -> str:
 
 
 def check_done_once(queue: Queue, registry: Registry, job: Job) -> Job:
-    done: Job = until(lambda: (found := queue.look(job)).ended and found)
+    done: Job = until(lambda: (row := queue.get(job)).ended and row)
     assert (done.status, done.error) == ("succeeded", None)
     assert queue.steps(job) == list(range(1, STEPS + 1))
-    assert sum(event.kind == "job.ended" for event in queue.story(job)) == 1
+    assert sum(event.kind == "job.ended" for event in queue.events(job)) == 1
     versions = registry.versions(job.publish_name, "alice").items
     assert [version.version for version in versions] == [1]
     stored = b"".join(registry.blobs.open(versions[0].files["model.safetensors"].sha256))
@@ -104,40 +104,41 @@ def check_done_once(queue: Queue, registry: Registry, job: Job) -> Job:
 
 
 def at_step(queue: Queue, job: Job, step: int) -> None:
+    """Wait until the job has reached a step."""
     until(lambda: len(queue.steps(job)) >= step)
 
 
-def test_killed_workers_and_trainers_cost_nothing(queue: Queue, programs: Programs, registry: Registry) -> None:
-    job = queue.ask(plan=PLAN | {"holds": [10, 30]})
+def test_killed_workers_and_trainers_change_no_result(queue: Queue, programs: Programs, registry: Registry) -> None:
+    job = queue.create(plan=PLAN | {"holds": [10, 30]})
     worker = programs.worker("first")
     at_step(queue, job, 10)
     os.kill(programs.trainer(job), signal.SIGKILL)
     at_step(queue, job, 30)
-    left = programs.trainer(job)
+    orphan = programs.trainer(job)
     worker.kill()
     worker.wait()
-    until(lambda: not alive(left))  # its standard input has ended
+    until(lambda: not alive(orphan))  # its standard input has ended
     programs.worker("second")
     done = check_done_once(queue, registry, job)
     assert done.attempt >= 3
     assert done.losses >= 2
 
 
-def test_a_frozen_workers_trainer_stops_and_its_late_attempt_changes_nothing(
+def test_the_trainer_of_a_frozen_worker_stops_and_its_late_writes_change_nothing(
     queue: Queue, programs: Programs, registry: Registry
 ) -> None:
-    job = queue.ask(plan=PLAN | {"holds": [10, 30]})
+    job = queue.create(plan=PLAN | {"holds": [10, 30]})
     frozen = programs.worker("frozen", lease=2.0)
     at_step(queue, job, 10)
     old = programs.trainer(job)
-    attempt = queue.look(job).attempt
+    attempt = queue.get(job).attempt
     frozen.send_signal(signal.SIGSTOP)
     programs.worker("second", lease=20.0)
     until(lambda: not alive(old))
-    until(lambda: queue.look(job).attempt > attempt)
+    until(lambda: queue.get(job).attempt > attempt)
     new = programs.trainer(job)
     frozen.send_signal(signal.SIGCONT)
-    log = Path(programs.place.settings.data_dir) / "frozen.log"
+    log = Path(programs.resources.settings.data_dir) / "frozen.log"
     until(lambda: f"attempt {attempt} over: lost" in log.read_text())
     assert alive(new)
     at_step(queue, job, 30)
@@ -149,30 +150,28 @@ def test_a_frozen_workers_trainer_stops_and_its_late_attempt_changes_nothing(
 def test_two_workers_do_one_job_once(queue: Queue, programs: Programs, registry: Registry) -> None:
     programs.worker("one", lease=20.0)
     programs.worker("two", lease=20.0)
-    job = queue.ask(plan=PLAN | {"step_seconds": 0.01})  # so that both have seen it
+    job = queue.create(plan=PLAN | {"step_seconds": 0.01})  # slow enough for both to see the job
     done = check_done_once(queue, registry, job)
     assert (done.attempt, done.losses) == (1, 0)
 
 
-def test_a_worker_asked_to_stop_leaves_the_job_for_the_next(
-    queue: Queue, programs: Programs, registry: Registry
-) -> None:
-    job = queue.ask(plan=PLAN | {"holds": [10]})
+def test_a_worker_that_is_stopped_gives_its_job_back(queue: Queue, programs: Programs, registry: Registry) -> None:
+    job = queue.create(plan=PLAN | {"holds": [10]})
     worker = programs.worker("first", lease=20.0)
     at_step(queue, job, 10)
     worker.terminate()
     assert worker.wait(20) == 0
-    back = queue.look(job)
-    assert (back.status, back.lease_until) == ("queued", None)
+    queued = queue.get(job)
+    assert (queued.status, queued.lease_until) == ("queued", None)
     programs.worker("second", lease=20.0)
     done = check_done_once(queue, registry, job)
     assert (done.attempt, done.losses) == (2, 0)
 
 
-def test_a_trainer_that_will_not_die_is_ended_before_the_next_starts(
+def test_a_frozen_trainer_is_killed_before_the_next_one_starts(
     queue: Queue, programs: Programs, registry: Registry
 ) -> None:
-    job = queue.ask(plan=PLAN | {"holds": [10]})
+    job = queue.create(plan=PLAN | {"holds": [10]})
     worker = programs.worker("first")
     at_step(queue, job, 10)
     stuck = programs.trainer(job)
@@ -184,19 +183,19 @@ def test_a_trainer_that_will_not_die_is_ended_before_the_next_starts(
     check_done_once(queue, registry, job)
 
 
-def test_cancelling_ends_a_stubborn_trainer_of_a_worker_program(queue: Queue, programs: Programs) -> None:
+def test_cancelling_kills_a_trainer_that_ignores_sigterm(queue: Queue, programs: Programs) -> None:
     programs.worker("first")
 
     def cancelling() -> float:
-        job = queue.ask(plan=PLAN | {"holds": [3], "stubborn": True})
+        job = queue.create(plan=PLAN | {"holds": [3], "stubborn": True})
         at_step(queue, job, 3)
         pid = programs.trainer(job)
         queue.jobs.cancel(job.id, "alice")
-        asked = time.monotonic()
+        start = time.monotonic()
         until(lambda: not alive(pid))
-        taken = time.monotonic() - asked
-        until(lambda: queue.look(job).status == "cancelled")
-        return taken
+        seconds = time.monotonic() - start
+        until(lambda: queue.get(job).status == "cancelled")
+        return seconds
 
     kept(2.0, cancelling)
 
@@ -205,9 +204,9 @@ def test_a_restart_of_the_database_loses_nothing(
     queue: Queue, programs: Programs, registry: Registry, request: pytest.FixtureRequest
 ) -> None:
     if queue.database.dialect != "postgresql":
-        pytest.skip("SQLite is no server")
+        pytest.skip("SQLite is not a server")
     cluster = request.getfixturevalue("postgres_cluster")
-    job = queue.ask(plan=PLAN | {"holds": [10]})
+    job = queue.create(plan=PLAN | {"holds": [10]})
     programs.worker("first", lease=20.0)
     at_step(queue, job, 10)
     cluster.stop("immediate")
@@ -218,7 +217,7 @@ def test_a_restart_of_the_database_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "message"),
     [
         ("LEASE_SECOND", "3", "OSTINATO_LEASE_SECONDS"),
         ("STORAGE_URL", "foo://bar", "OSTINATO_STORAGE_URL"),
@@ -228,11 +227,11 @@ def test_a_restart_of_the_database_loses_nothing(
     ],
 )
 def test_an_impossible_setting_stops_the_start_with_a_plain_message(
-    tmp_path: Path, variable: str, value: str, told: str
+    tmp_path: Path, variable: str, value: str, message: str
 ) -> None:
     env = dict(os.environ) | {"OSTINATO_DATA_DIR": str(tmp_path), f"OSTINATO_{variable}": value}
     command = [sys.executable, "-m", "app.worker"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.startswith("ostinato worker: ") and told in done.stderr
+    assert done.stderr.startswith("ostinato worker: ") and message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""What alembic runs. Knows the connection that `Database.migrate` hands over, and how tables are compared."""
+"""Alembic's entry point: runs the migrations on the connection that `Database.migrate` passes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=TableBase.metadata,
-    transactional_ddl=True,  # on SQLite too: all of an upgrade or nothing of it
+    transactional_ddl=True,  # on SQLite too: an upgrade is applied completely or not at all
     render_as_batch=connection.dialect.name == "sqlite",
 )
 with context.begin_transaction():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from app.training.data import files
@@ -36,7 +37,7 @@ class _Table:
         self._source = source
         self._lines = lines(source)
         self._record: list[str] = []
-        self._size = 0  # characters of the current record after its first line
+        self._size = 0  # characters of the current record so far
         self.start = 1  # the first line of the current record
         self._number, first = next(self._lines, (1, ""))
         self._delimiter = "\t" if source.format == "tsv" else max(",;\t", key=first.count)
@@ -46,6 +47,7 @@ class _Table:
 
     def next(self) -> list[str] | None:
         """The cells of the next record, which begins at line `start`; None at the end of the file."""
+        # A record begins on the line after the last one read; only the header begins on the line that is read already.
         self.start, self._size = self._number + bool(self.names), 0
         self._record.clear()
         try:
@@ -69,10 +71,10 @@ class _Table:
     def _header(self) -> list[str]:
         names = [name.strip() for name in self.next() or []]
         if not any(names):
-            raise self._source.fault("there are no column names; the first line must name the columns", "line 1")
-        for name in names:
-            if names.count(name) > 1:
-                raise self._source.fault(f"the column {name!r} appears {names.count(name)} times", "line 1")
+            raise self._source.fault("the header is empty; the first line must name the columns", "line 1")
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise self._source.fault(f"the column {name!r} appears {count} times", "line 1")
         return names
 
     def _malformed(self, error: csv.Error) -> BadData:

@@ -69,7 +69,7 @@ class Source:
 def detect(path: Path, filename: str, declared: str | None = None, param: str = "training_file") -> Source:
     """The file with its format: the declared one, else by the file's name, else by its first bytes.
 
-    Raises BadData for an empty file, an unknown format, and content that is plainly of another format.
+    Raises BadData for an empty file, an unknown format, and content that does not match the format.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)

@@ -75,7 +75,7 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
 
 def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:
     listed = ", ".join(map(repr, present))
-    message = f"has no column {column!r}{did_you_mean(column, present)}; its columns are {listed}{hint}"
+    message = f"has no column {column!r} (its columns are {listed}){hint}{did_you_mean(column, present)}"
     return source.fault(message, param=f"columns.{key}")
 
 

@@ -84,7 +84,7 @@ class Scan:
     places: list[Place]  # the first row of each stratum
     steps_SF: NDArray[np.float32]  # the steps of all numeric rows, one row after the other; (0, 0) for texts
     empty: int = 0  # rows without any input, which are left out
-    given: bool = False  # whether the data itself has validation rows
+    has_validation_rows: bool = False  # in the files, before any row is held out
 
     @property
     def labels(self) -> list[str]:
@@ -161,7 +161,7 @@ def scan_files(files: DataFiles, fraction: float, staging: Path) -> Scan:
     if not collector.places:
         raise files.training.source.fault("has no rows that can be used")
     scan = collector.to_scan()
-    scan.given = bool((scan.splits_N == VALIDATION).any())
+    scan.has_validation_rows = bool((scan.splits_N == VALIDATION).any())
     scan.splits_N = assign(scan.splits_N, scan.strata_N, scan.hashes_N, fraction, scan.strata)
     _check(files.training, scan)
     return scan

@@ -65,7 +65,9 @@ def _to_example(layout: Layout, series: _Series) -> Example:
 def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     name = _name(layout, record)
     (labels, value), split = read_target(layout, record), read_split(layout, record)
-    series = by_name.setdefault(name, _Series(record.where, labels, value, split))
+    series = by_name.get(name)
+    if series is None:
+        series = by_name[name] = _Series(record.where, labels, value, split)
     for key, own, first in (
         ("label", labels, series.labels),
         ("value", value, series.value),

@@ -27,9 +27,9 @@ def assign(
 ) -> NDArray[np.uint8]:
     """Return the splits with every unassigned row settled.
 
-    Unassigned rows become train rows. If there is no validation row, about `fraction` of each label's train rows are
-    then held out for validation. Rows with equal hashes stay on one side, so no input leaks from one to the other, and
-    every label keeps train rows.
+    Unassigned rows become train rows. Unless some rows are validation rows already, about `fraction` of each label's
+    train rows are then held out for validation. Rows with equal hashes stay on one side, so no input leaks from one to
+    the other, and every label keeps train rows.
 
     Args:
         splits_N: the split of each row, or UNASSIGNED.

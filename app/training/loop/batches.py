@@ -1,14 +1,14 @@
-"""Which examples make which batch: pure functions of (seed, step), so that a resumed run sees what a whole one would.
+"""Which examples make up which batch, as a function of (seed, step): a resumed training sees the same batches.
 
-Rows of like length go together, so that little is padding; the rows of an epoch are all seen once. A text is cut
-anew each epoch, at another offset, into windows that are seen in random order. Knows arrays and tensors.
+A batch holds rows of similar length, so that little of it is padding, and an epoch holds every row once. A long text is
+cut into windows anew each epoch, at another offset, and the windows come in random order.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.training.prepare.dataset import Rows, Stream, kept_part
+from app.training.plan.config import Settled
+from app.training.prepare.dataset import Dataset, Rows, Stream, kept_part
 
-IGNORED = -100
-_GROUP = 32  # batches of rows that are drawn together and sorted by length
+IGNORED = -100  # the target of a step that has none
+_GROUP = 32  # batches whose rows are drawn together and sorted by length
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded inputs (ids_BT or x_BTF), their lengths, and targets: of each row, or of each step (-100: none)."""
+    """Right-padded inputs (ids_BT or x_BTF), their lengths, and targets: one a row, or one a step (see `of_text`)."""
 
     inputs: Tensor
     lengths_B: Tensor
     targets: Tensor
+    learned_N: Tensor | None = None
+
+    @classmethod
+    def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
+        """A batch for next-token prediction, where a target of -100 stands for none.
+
+        `learned_N` are the steps that have a target, as indices into the flattened (B, T). They are made on the host:
+        a GPU would have to be waited for, because their number is the shape of what is computed from them.
+        """
+        return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
+
+    def with_inputs(self, inputs: Tensor) -> Batch:
+        return replace(self, inputs=inputs)
 
     @property
     def tokens(self) -> int:
@@ -36,13 +50,14 @@ class Batch:
 
 
 def derive(seed: int, *parts: object) -> int:
-    """63 bits that depend on the seed and on what they are for, and on nothing else."""
+    """A 63-bit seed for one purpose, named by `parts`: the same in every process, independent of all others."""
     text = ":".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 class RowBatches:
-    """Batches of `size` rows. A batch that is larger than `micro_tokens`, padding included, comes in pieces."""
+    """Batches of `size` rows, cut at `limit` steps. A batch of more than `micro_tokens` steps, padding included, is
+    split into pieces; a single longer row is a piece of its own. `causal`: rows are for next-token prediction."""
 
     def __init__(self, rows: Rows, size: int, seed: int, *, limit: int, micro_tokens: int, causal: bool) -> None:
         self.rows, self.size, self.seed = rows, size, seed
@@ -55,13 +70,14 @@ class RowBatches:
         return max(1, -(-len(self.rows) // self.size))
 
     def pieces(self, step: int) -> list[Batch]:
-        """The batch of a step (from 0), as one piece or several."""
+        """The batch of a step (from 0, over all epochs), as one piece or several."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._order(epoch))
         return [self.gather(part) for part in self._cut(self._plan[1][position])]
 
     def _order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Random groups of rows, each sorted by length and cut into batches; then the batches in random order."""
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         order_N = random.permutation(len(self.rows))
         batches: list[NDArray[np.int64]] = []
@@ -72,6 +88,7 @@ class RowBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cut(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Sort by length and cut wherever one more row, padded to its own length, would exceed `micro_tokens`."""
         rows = rows[np.argsort(self._lengths_N[rows], kind="stable")]
         start = 0
         for end in range(1, len(rows) + 1):
@@ -80,10 +97,11 @@ class RowBatches:
                 start = end
 
     def gather(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """The batch of these rows, by number."""
         return completion_batch(self.rows, rows, self.limit) if self.causal else row_batch(self.rows, rows, self.limit)
 
     def in_order(self, most: int | None = None) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-        """Every row once (or an even choice of `most`), the short ones first, with the rows' numbers."""
+        """Every row once (or `most` evenly spaced ones), shortest first, as batches with their row numbers."""
         chosen = np.arange(len(self.rows))
         if most is not None and most < len(chosen):
             chosen = np.linspace(0, len(chosen) - 1, most).astype(np.int64)
@@ -94,20 +112,21 @@ class RowBatches:
 
 
 def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
+    """Rows with one target each; of longer ones the first `limit` steps."""
     pieces = [rows.row(int(i))[:limit] for i in chosen]
     targets = torch.from_numpy(rows.targets_N[chosen])
     return Batch(_padded(pieces), torch.tensor([len(piece) for piece in pieces]), targets)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """Ids and the ids that follow, where they are to be learned."""
+    """Ids, and as targets the ids that follow them where these are to be learned."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)
         row, learned = rows.row(int(i))[kept].astype(np.int64), rows.answer(int(i))[kept]
         inputs.append(row[:-1])
         targets.append(np.where(learned[1:] > 0, row[1:], IGNORED))
-    return Batch(_padded(inputs), torch.tensor([len(i) for i in inputs]), _padded(targets, IGNORED))
+    return Batch.of_text(_padded(inputs), torch.tensor([len(i) for i in inputs]), _padded(targets, IGNORED))
 
 
 def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
@@ -120,12 +139,12 @@ def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
 
 
 class StreamBatches:
-    """Batches of `size` windows of `window` tokens of one text."""
+    """Batches of `size` windows of `window` tokens of one text, split into pieces of about `micro_tokens`."""
 
     def __init__(self, stream: Stream, size: int, seed: int, *, window: int, micro_tokens: int) -> None:
         self.ids_T, self.seed = stream.ids_T, seed
         self.window = min(window, len(self.ids_T) - 1)
-        self.rows_at_once = max(1, micro_tokens // self.window)
+        self.piece_size = max(1, micro_tokens // self.window)
         self.windows = max(1, (len(self.ids_T) - 1) // self.window)
         self.size = min(size, self.windows)
         self._plan: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
@@ -135,16 +154,19 @@ class StreamBatches:
         return max(1, self.windows // self.size)
 
     def pieces(self, step: int) -> list[Batch]:
+        """The batch of a step (from 0, over all epochs), as one piece or several."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._starts(epoch))
         starts = self._plan[1][position * self.size : (position + 1) * self.size]
-        return [self._gather(starts[at : at + self.rows_at_once]) for at in range(0, len(starts), self.rows_at_once)]
+        return [self._gather(starts[at : at + self.piece_size]) for at in range(0, len(starts), self.piece_size)]
 
     def _starts(self, epoch: int) -> NDArray[np.int64]:
+        """Where an epoch's windows start: one after the other from a random offset, in random order."""
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
-        # Where the text leaves no room to shift all windows, one fewer makes some.
+        # Giving up one window leaves room for an offset of a whole window; its start is drawn freely instead. A batch
+        # that takes all windows cannot give one up.
         count, room = (self.windows - 1, self.window + slack) if self.windows > self.size else (self.windows, slack)
         starts: NDArray[np.int64] = int(random.integers(0, room + 1)) + random.permutation(count) * self.window
         return starts if count == self.windows else np.append(starts, int(random.integers(0, room + 1)))
@@ -153,12 +175,24 @@ class StreamBatches:
         index_BT = starts[:, None] + np.arange(self.window + 1)[None, :]
         ids_BT = torch.from_numpy(self.ids_T[index_BT].astype(np.int64))
         lengths_B = torch.full((len(starts),), self.window, dtype=torch.int64)
-        return Batch(ids_BT[:, :-1].contiguous(), lengths_B, ids_BT[:, 1:].contiguous())
+        return Batch.of_text(ids_BT[:, :-1].contiguous(), lengths_B, ids_BT[:, 1:].contiguous())
+
+
+def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatches:
+    """The batches of a training, by the shape of its data."""
+    size, seed, micro, train = settled.batch_size, settled.seed, settled.micro_tokens, dataset.train
+    if isinstance(train, Stream):
+        return StreamBatches(train, size, seed, window=settled.window, micro_tokens=micro)
+    causal, limit = dataset.facts.task == "generation", settled.config.context_length
+    return RowBatches(train, size, seed, limit=limit, micro_tokens=micro, causal=causal)
 
 
 def held_out_windows(stream: Stream, window: int, overlap: int, rows: int, most: int | None = None) -> Iterator[Batch]:
-    """Every token after the stream's context is a target exactly once, with `overlap` tokens or more before it
-    where there are any. `most`: stop after about so many targets."""
+    """Batches of `rows` windows in which every token after the stream's context is a target exactly once.
+
+    Each target has at least `overlap` tokens before it, unless the stream begins there. `most`: stop after this many
+    targets.
+    """
     first, end = max(1, stream.context), len(stream.ids_T)
     if most is not None:
         end = min(end, first + most)
@@ -171,4 +205,4 @@ def held_out_windows(stream: Stream, window: int, overlap: int, rows: int, most:
             ids_T = stream.ids_T[begin:stop].astype(np.int64)
             inputs.append(ids_T[:-1])
             targets.append(np.where(np.arange(begin + 1, stop) < at, IGNORED, ids_T[1:]))
-        yield Batch(_padded(inputs), torch.tensor([len(i) for i in inputs]), _padded(targets, IGNORED))
+        yield Batch.of_text(_padded(inputs), torch.tensor([len(i) for i in inputs]), _padded(targets, IGNORED))

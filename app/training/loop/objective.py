@@ -1,7 +1,4 @@
-"""What is made small: the loss of a batch, summed, so that pieces of a batch add up to it exactly.
-
-Knows logits and targets of each task; knows no optimiser and no data set.
-"""
+"""Training losses of each task, summed over a batch, so that the losses of its pieces add up to its own."""
 
 from __future__ import annotations
 
@@ -12,14 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.training.loop.batches import IGNORED, Batch
+from app.training.loop.batches import Batch
 from models.interface import Context
 from models.tasks import Classifier, LanguageModel
 
+TaskNetwork = LanguageModel | Classifier
+
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of a batch: the loss summed (divide by `Objective.weight`), how many predictions are right, and of how many."""
+class BatchLoss:
+    """The summed loss of a batch (divide it by `Objective.weight`), and `correct` of `count` predictions.
+
+    Loss and `correct` stay on the device, so that nobody waits for them before they are needed.
+    """
 
     loss: Tensor
     correct: Tensor
@@ -27,72 +29,92 @@ class Outcome:
 
 
 class Objective(Protocol):
-    def weight(self, batch: Batch) -> float: ...
+    """The loss of one kind of task. A call runs the network on a batch that is on its device."""
 
-    def __call__(self, batch: Batch) -> Outcome: ...
+    def weight(self, batch: Batch) -> float:
+        """What the summed loss is divided by to get a mean: the number, or weight, of the targets. The batch is on
+        the CPU."""
+        ...
+
+    def __call__(self, batch: Batch) -> BatchLoss: ...
 
 
 class NextToken:
-    """Cross-entropy of the next token, where there is one to learn."""
+    """Cross-entropy of the next token, at the steps of a batch that have a target (see `Batch.of_text`)."""
 
     def __init__(self, network: LanguageModel, smoothing: float) -> None:
         self.network, self.smoothing = network, smoothing
 
     def weight(self, batch: Batch) -> float:
-        return float((batch.targets != IGNORED).sum())
+        return float(len(_learned(batch)))
 
-    def __call__(self, batch: Batch) -> Outcome:
+    def __call__(self, batch: Batch) -> BatchLoss:
+        learned_N = _learned(batch)
         hidden_BTD = self.network.dropout(self.network(batch.inputs, Context(batch.lengths_B)))
-        counted_BT = batch.targets != IGNORED
-        targets_N = batch.targets[counted_BT]
-        logits_NV = self.network.logits(hidden_BTD[counted_BT]).float()
+        targets_N = batch.targets.flatten()[learned_N]
+        # A step's logits are as many as the vocabulary, so they are computed only where there is a target.
+        logits_NV = self.network.logits(hidden_BTD.flatten(0, 1).index_select(0, learned_N)).float()
         loss = functional.cross_entropy(logits_NV, targets_N, reduction="sum", label_smoothing=self.smoothing)
         with torch.no_grad():
             correct = (logits_NV.argmax(1) == targets_N).sum()
-        return Outcome(loss, correct, len(targets_N))
+        return BatchLoss(loss, correct, len(learned_N))
+
+
+def _learned(batch: Batch) -> Tensor:
+    assert batch.learned_N is not None, "a batch for next-token prediction is made by Batch.of_text"
+    return batch.learned_N
 
 
 class Classes:
-    """Cross-entropy of one label a row."""
+    """Cross-entropy of one label a row. `weights`: how much a row counts, by its label."""
 
-    def __init__(self, network: Classifier, weights_C: Tensor | None, smoothing: float) -> None:
-        self.network, self.weights_C, self.smoothing = network, weights_C, smoothing
+    def __init__(self, network: Classifier, weights: list[float] | None, smoothing: float) -> None:
+        self.network, self.smoothing = network, smoothing
+        self._host_weights_C = None if weights is None else torch.tensor(weights)
+        self._weights_C = _on_device_of(network, self._host_weights_C)
 
     def weight(self, batch: Batch) -> float:
-        weights_C = self.weights_C
+        weights_C = self._host_weights_C
         return float(len(batch.targets)) if weights_C is None else float(weights_C[batch.targets].sum())
 
-    def __call__(self, batch: Batch) -> Outcome:
+    def __call__(self, batch: Batch) -> BatchLoss:
         logits_BC = self.network(batch.inputs, batch.lengths_B).float()
         loss = functional.cross_entropy(
-            logits_BC, batch.targets, self.weights_C, reduction="sum", label_smoothing=self.smoothing
+            logits_BC, batch.targets, self._weights_C, reduction="sum", label_smoothing=self.smoothing
         )
         correct = (logits_BC.detach().argmax(1) == batch.targets).sum()
-        return Outcome(loss, correct, len(batch.targets))
+        return BatchLoss(loss, correct, len(batch.targets))
 
 
 class Labels:
-    """Binary cross-entropy of any number of labels a row, the mean over the labels."""
+    """Binary cross-entropy of any number of labels a row. Every label of every row is a prediction.
 
-    def __init__(self, network: Classifier, weights_C: Tensor | None, smoothing: float) -> None:
-        self.network, self.weights_C, self.smoothing = network, weights_C, smoothing
+    `weights`: how much a label counts where it applies. Smoothing moves targets towards 0.5.
+    """
+
+    def __init__(self, network: Classifier, weights: list[float] | None, smoothing: float) -> None:
+        self.network, self.smoothing = network, smoothing
+        self._weights_C = _on_device_of(network, None if weights is None else torch.tensor(weights))
 
     def weight(self, batch: Batch) -> float:
         return float(batch.targets.numel())
 
-    def __call__(self, batch: Batch) -> Outcome:
+    def __call__(self, batch: Batch) -> BatchLoss:
         logits_BC = self.network(batch.inputs, batch.lengths_B).float()
         targets_BC = batch.targets.float()
         smooth_BC = targets_BC * (1.0 - self.smoothing) + 0.5 * self.smoothing
         loss = functional.binary_cross_entropy_with_logits(
-            logits_BC, smooth_BC, pos_weight=self.weights_C, reduction="sum"
+            logits_BC, smooth_BC, pos_weight=self._weights_C, reduction="sum"
         )
         correct = ((logits_BC.detach() >= 0) == (targets_BC > 0.5)).sum()
-        return Outcome(loss, correct, batch.targets.numel())
+        return BatchLoss(loss, correct, batch.targets.numel())
 
 
 class Values:
-    """Squared error of one value a row, in units of the targets' spread."""
+    """Squared error of one value a row. Targets are standardised, so an error of 1 is their standard deviation.
+
+    Nothing is counted as correct.
+    """
 
     def __init__(self, network: Classifier) -> None:
         self.network = network
@@ -100,17 +122,22 @@ class Values:
     def weight(self, batch: Batch) -> float:
         return float(len(batch.targets))
 
-    def __call__(self, batch: Batch) -> Outcome:
+    def __call__(self, batch: Batch) -> BatchLoss:
         values_B1 = self.network(batch.inputs, batch.lengths_B).float()
         loss = functional.mse_loss(values_B1[:, 0], batch.targets.float(), reduction="sum")
-        return Outcome(loss, torch.zeros((), dtype=torch.int64), len(batch.targets))
+        return BatchLoss(loss, torch.zeros((), dtype=torch.int64, device=loss.device), len(batch.targets))
 
 
-def objective(
-    network: LanguageModel | Classifier, weights_C: Tensor | None = None, smoothing: float = 0.0
+def _on_device_of(network: Classifier, weights_C: Tensor | None) -> Tensor | None:
+    return None if weights_C is None else weights_C.to(next(network.parameters()).device)
+
+
+def build_objective(
+    network: TaskNetwork, class_weights: list[float] | None = None, smoothing: float = 0.0
 ) -> Objective:
+    """The objective of the network's task. `smoothing`: label smoothing (Szegedy et al., 2016, section 7)."""
     if isinstance(network, LanguageModel):
         return NextToken(network, smoothing)
     if network.config.task == "regression":
         return Values(network)
-    return (Labels if network.config.task == "multilabel" else Classes)(network, weights_C, smoothing)
+    return (Labels if network.config.task == "multilabel" else Classes)(network, class_weights, smoothing)

@@ -1,4 +1,4 @@
-"""The optimiser and the learning rate. Knows parameters and progress from 0 to 1; knows no clock and no data."""
+"""The optimizer and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from torch.optim.sgd import sgd
 
 from app.training.plan.config import Settled
 
-Moments = dict[str, Tensor]  # what is remembered of one parameter
+Moments = dict[str, Tensor]  # the optimizer's state of one parameter
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """Parameters with the same weight decay."""
+
     parameters: list[nn.Parameter]
     weight_decay: float
 
 
 class Optimizer(ABC):
-    """A step of `torch.optim` and its memory. The classes there load torch's compiler when the first is made, which
-    takes each trainer a second and more; their functions do not."""
+    """An optimizer of `torch.optim`, by its functional form.
+
+    The classes of `torch.optim` import torch's compiler when the first one is created, which would add more than a
+    second to the start of each trainer. The functions do not.
+    """
 
     def __init__(self, groups: list[Group]) -> None:
         self.groups = groups
@@ -33,7 +38,7 @@ class Optimizer(ABC):
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Change every parameter that has a gradient, and forget the gradients."""
+        """Update every parameter that has a gradient, and drop the gradients. `rate`: the learning rate."""
         for group in self.groups:
             parameters = [parameter for parameter in group.parameters if parameter.grad is not None]
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -48,31 +53,34 @@ class Optimizer(ABC):
     ) -> None: ...
 
     def moments(self) -> dict[str, Tensor]:
-        """The memory, by the place of each parameter. Empty before the first step."""
-        places = enumerate(self._parameters)
-        return {f"{i}.{name}": value for i, p in places for name, value in self._moments[p].items()}
+        """The state as `INDEX.NAME`, by the index of each parameter. Empty before the first step."""
+        parameters = enumerate(self._parameters)
+        return {f"{i}.{name}": value for i, p in parameters for name, value in self._moments[p].items()}
 
     def restore(self, flat: dict[str, Tensor]) -> None:
+        """Take over what `moments` returned."""
         for key, value in flat.items():
-            place, name = key.split(".", 1)
-            self._moments[self._parameters[int(place)]][name] = value
+            index, name = key.split(".", 1)
+            self._moments[self._parameters[int(index)]][name] = value
 
 
 class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+
     def _step(
         self, parameters: list[nn.Parameter], gradients: list[Tensor], moments: list[Moments], rate: float, decay: float
     ) -> None:
-        for parameter, known in zip(parameters, moments, strict=True):
-            if not known:
-                known["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-                known["exp_avg"], known["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        for parameter, state in zip(parameters, moments, strict=True):
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         adamw(
             list[Tensor](parameters),
             gradients,
-            [known["exp_avg"] for known in moments],
-            [known["exp_avg_sq"] for known in moments],
+            [state["exp_avg"] for state in moments],
+            [state["exp_avg_sq"] for state in moments],
             [],
-            [known["step"] for known in moments],
+            [state["step"] for state in moments],
             fused=True,
             amsgrad=False,
             beta1=0.9,
@@ -85,12 +93,12 @@ class AdamW(Optimizer):
 
 
 class SGD(Optimizer):
-    """With Nesterov's momentum."""
+    """Stochastic gradient descent with Nesterov momentum."""
 
     def _step(
         self, parameters: list[nn.Parameter], gradients: list[Tensor], moments: list[Moments], rate: float, decay: float
     ) -> None:
-        buffers = [known.get("momentum_buffer") for known in moments]
+        buffers = [state.get("momentum_buffer") for state in moments]
         sgd(
             list[Tensor](parameters),
             gradients,
@@ -102,13 +110,16 @@ class SGD(Optimizer):
             nesterov=True,
             maximize=False,
         )
-        for known, buffer in zip(moments, buffers, strict=True):
-            assert buffer is not None  # the first step makes it
-            known["momentum_buffer"] = buffer
+        for state, buffer in zip(moments, buffers, strict=True):
+            assert buffer is not None  # created by the first step
+            state["momentum_buffer"] = buffer
 
 
 def build(network: nn.Module, settled: Settled) -> Optimizer:
-    """Matrices decay; gains, biases and embeddings do not: most rows of an embedding are not met in a step."""
+    """The optimizer of a training. Weight decay applies to matrices, not to gains, biases and embeddings.
+
+    Most rows of an embedding get no gradient in a step.
+    """
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
@@ -121,7 +132,7 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
 
 
 def learning_rate(settled: Settled, progress: float) -> float:
-    """Linear warm-up, then a cosine or a line down to a hundredth, or a constant."""
+    """The rate at `progress` (0 to 1): linear warm-up, then a cosine or linear decay to 1 % of the peak, or none."""
     warmup, peak = settled.warmup_ratio, settled.learning_rate
     if progress < warmup:
         return peak * max(progress / warmup, 0.01)

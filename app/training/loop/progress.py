@@ -1,11 +1,12 @@
-"""Resume points: all that a training is between two steps, whole or absent.
+"""Resume points: the whole state of a training between two steps, stored under the run directory.
 
-Written aside, synced, renamed; the newest whole one counts. A point of other data, another tokenizer or another
-request is refused. Knows tensors and JSON; knows no loop.
+A point is written to a temporary directory, synced to disk and renamed, so it is either complete or absent.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -13,89 +14,162 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from app.checkpoint import directory as checkpoint
 from app.training.failures import TrainingFailure
 
-KEPT = 2
+KEPT = 2  # a whole point remains when the newest one turns out to be damaged
+_STATE, _TENSORS = "state.json", "state.safetensors"
+_UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)  # of this file, not of the machine
 
 
 @dataclass(slots=True)
 class Progress:
-    """Counters and sums between two steps. `elapsed`: seconds since the first step, over all attempts.
+    """Counters and sums of a training between two steps.
 
-    `loss`, `weight`, `correct`, `count`: summed since the last report. `best_*`: of the best evaluation so far.
+    `elapsed`: seconds since the first step, over all attempts. `loss`, `weight`, `correct` and `count` are sums since
+    the last report. `best_step`, `best_value` and `best_metrics` belong to the best evaluation so far.
     """
 
     step: int = 0
     elapsed: float = 0.0
-    evaluating: float = 0.0  # the part of it that went into evaluations
+    evaluating: float = 0.0  # the seconds of `elapsed` that evaluations took
     trained_tokens: int = 0
     evaluated: int = -1  # the step of the last evaluation
     best_step: int = -1
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations: int = 0
-    without_gain: int = 0
+    without_gain: int = 0  # evaluations in a row that were no better than the best one
     loss: float = 0.0
     weight: float = 0.0
     correct: int = 0
     count: int = 0
-    bad_steps: int = 0
+    bad_steps: int = 0  # steps in a row with a loss above the ceiling
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    state: Progress
+class ResumePoint:
+    """What a training continues from: its counters, and its tensors by name (weights, averages, moments)."""
+
+    progress: Progress
     tensors: dict[str, Tensor]
 
 
-def save(directory: Path, state: Progress, tensors: dict[str, Tensor], digests: dict[str, str]) -> None:
+@dataclass(frozen=True, slots=True)
+class DamagedPoint:
+    """A resume point that cannot be read, and why."""
+
+    directory: Path
+    reason: str
+
+    @property
+    def step(self) -> int:
+        name = self.directory.name.removeprefix("step-")
+        return int(name) if name.isdecimal() else 0
+
+
+class _Damage(Exception):
+    """The files of a resume point cannot be what was written."""
+
+
+def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digests: dict[str, str]) -> None:
+    """Write the point of `progress.step` and delete all points but the newest two."""
     directory.mkdir(exist_ok=True)
-    place, aside = directory / f"step-{state.step:09d}", directory / ".tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside / "state.safetensors")
-    sync(aside / "state.safetensors")
-    checkpoint.write_json(aside / "state.json", {"state": asdict(state), "digests": digests})
-    if place.exists():  # the same step again, an evaluation later
-        shutil.rmtree(directory / ".old", ignore_errors=True)
-        os.rename(place, directory / ".old")
-    os.rename(aside, place)
+    point, temporary, replaced = directory / f"step-{progress.step:09d}", directory / ".tmp", directory / ".old"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary / _TENSORS)
+    sync(temporary / _TENSORS)
+    content = {"state": asdict(progress), "digests": digests}
+    checkpoint.write_json(temporary / _STATE, content | {"sha256": _checksum(content, temporary / _TENSORS)})
+    if point.exists():  # the same step, saved again after its evaluation
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.rename(point, replaced)
+    os.rename(temporary, point)
     checkpoint.sync_directory(directory)
-    for old in [directory / ".old", *_points(directory)[KEPT:]]:
+    for old in [replaced, *_points(directory)[KEPT:]]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load(directory: Path, digests: dict[str, str], device: str = "cpu") -> Point | None:
-    """The newest point, or None where there is none. Raises TrainingFailure `resume_mismatch` for another's."""
+def load(
+    directory: Path, digests: dict[str, str], device: str = "cpu"
+) -> tuple[ResumePoint | None, list[DamagedPoint]]:
+    """The newest point that can be read, or None; and the damaged points that are newer than it.
+
+    Steps are pure functions of the state before them, so an older point leads to the same weights. Raises
+    TrainingFailure `resume_mismatch` where that point belongs to other data, another tokenizer or another request.
+    """
+    damaged: list[DamagedPoint] = []
     for place in _points(directory):
-        stored: dict[str, Any] = json.loads((place / "state.json").read_text())
-        for name, value in digests.items():
-            if stored["digests"].get(name) != value:
-                raise TrainingFailure(
-                    "resume_mismatch",
-                    f"the resume point at step {stored['state']['step']} belongs to another {name}; start a new job",
-                )
-        return Point(Progress(**stored["state"]), load_file(place / "state.safetensors", device=device))
-    return None
+        try:
+            content = _content(place)
+            tensors = load_file(place / _TENSORS, device=device)
+        except _Damage as damage:
+            damaged.append(DamagedPoint(place, str(damage)))
+        except SafetensorError:  # of a point that was written without a checksum
+            damaged.append(DamagedPoint(place, f"{_TENSORS} is not a safetensors file"))
+        else:
+            _check_digests(content, digests)
+            return ResumePoint(Progress(**content["state"]), tensors), damaged
+    return None, damaged
+
+
+def discard(point: DamagedPoint) -> None:
+    """Delete a damaged point, so that it does not count as one of those that are kept."""
+    shutil.rmtree(point.directory, ignore_errors=True)
 
 
 def newest(directory: Path) -> list[str | int]:
-    """What tells the newest point from any that is saved later; nothing where there is none."""
+    """The name and modification time of the newest point, which identify it; empty without any point."""
     return [part for place in _points(directory)[:1] for part in (place.name, place.stat().st_mtime_ns)]
 
 
+def _content(place: Path) -> dict[str, Any]:
+    """The values of state.json. Raises _Damage where they, or the tensors, are not those that were written."""
+    try:
+        content: dict[str, Any] = json.loads((place / _STATE).read_bytes())
+        written = content.pop("sha256", None)
+        Progress(**content["state"]), dict(content["digests"])
+        # Points of earlier releases have no checksum.
+        if written not in (None, _checksum(content, place / _TENSORS)):
+            raise _Damage(f"the checksum of {_STATE} and {_TENSORS} does not match")
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+        raise _Damage(f"{Path(error.filename or _TENSORS).name} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _Damage(f"{_STATE} is not valid") from None
+    return content
+
+
+def _checksum(content: dict[str, Any], tensors: Path) -> str:
+    """SHA-256 of both: a flipped bit in a tensor makes no reader fail, but would change the weights silently."""
+    head = checkpoint.encode(content)
+    with tensors.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.sha256(head)).hexdigest()
+
+
+def _check_digests(content: dict[str, Any], digests: dict[str, str]) -> None:
+    for name, value in digests.items():
+        if content["digests"].get(name) != value:
+            step = content["state"]["step"]
+            message = f"the resume point at step {step} belongs to another {name}; start a new job"
+            raise TrainingFailure("resume_mismatch", message)
+
+
 def _points(directory: Path) -> list[Path]:
-    """Newest first. What is kept aside in the instant of an exchange counts as long as nothing else is there."""
-    points = sorted(directory.glob("step-*"), reverse=True)
-    return points or [place for place in [directory / ".old"] if (place / "state.json").exists()]
+    """Newest first. Last comes a point that was being replaced when the trainer was killed, if it is complete."""
+    replaced = [place for place in [directory / ".old"] if (place / _STATE).exists()]
+    return sorted(directory.glob("step-*"), reverse=True) + replaced
 
 
 def sync(path: Path) -> None:
+    """Flush a file to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,6 @@
-"""Everything automatic, settled before step 0, and the same for every attempt.
+"""The complete configuration of a training, settled before step 0 and stored in `settled.json` for all attempts.
 
-What is settled follows from the request, the data and the machine, never from a timing. `settled.json` holds it.
-Knows counts and options; knows no tensors.
+It follows from the request, the data and the machine, and never from a measured time.
 """
 
 from __future__ import annotations
@@ -17,20 +16,21 @@ from app.training.plan import network
 from app.training.prepare.dataset import Dataset, Facts, Rows
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
-from app.wire.training_rules import Known, OptionError, check_base
+from app.wire.training_rules import OptionError, TrainingKind, check_base
 from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
-MICRO_TOKENS = 16_384  # of a piece of a batch, padding included
-EVALUATIONS = 10  # in a run whose end is a time
+MICRO_TOKENS = 16_384  # tokens or steps of a piece of a batch, padding included
+EVALUATIONS = 10  # in a training of text, and in one that is limited by time
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The network and how it is trained. A step is `batch_size * accumulation` rows or windows.
+    """The network and how it is trained. A step takes `batch_size * accumulation` rows or windows.
 
-    `total_steps` None: the end is a time (`max_seconds`) or early stopping. `digests` identify data, tokenizer and
-    request: a resume point of others is refused.
+    `total_steps` None: `max_seconds` or early stopping ends the training. `eval_every` None: the clock says when to
+    evaluate. `patience` 0: no early stopping. `digests` identify data, tokenizer and request; a resume point with other
+    digests is refused.
     """
 
     model: dict[str, Any]
@@ -65,14 +65,16 @@ class Settled:
 
     @property
     def config(self) -> ModelConfig:
+        """The network's configuration."""
         return ModelConfig.from_dict(self.model)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def settle(spec: TrainSpec, prepared: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    options, facts, train = spec.training, prepared.facts, prepared.train
+def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
+    """Fill in everything that the request leaves open. Raises BadOption or TrainingFailure for what cannot be."""
+    options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec.model if base is None else base.config.architecture, facts, train)
     model = network.model(spec, facts, recipe, train, base)
@@ -91,7 +93,7 @@ def settle(spec: TrainSpec, prepared: Dataset, base: BaseCheckpoint | None, devi
         max_seconds=options.max_seconds,
         eval_every=options.eval_every or _eval_every(total_steps, per_epoch, facts),
         patience=_patience(options, facts),
-        eval_rows=_eval_size(prepared),
+        eval_rows=_eval_size(dataset),
         metric="macro_f1" if facts.task in ("classification", "multilabel") else "loss",
         optimizer=options.optimizer or "adamw",
         learning_rate=rate * (options.learning_rate_multiplier or 1.0),
@@ -114,11 +116,12 @@ def settle(spec: TrainSpec, prepared: Dataset, base: BaseCheckpoint | None, devi
 
 
 def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = None) -> None:
-    """Raise BadOption for a setting that cannot be, or would do nothing, by all that is known."""
+    """Raise BadOption for a setting that is impossible or has no effect. Without `facts`, before the data is read,
+    fewer of them can be detected."""
     architecture = spec.model if base is None else base.config.architecture
     task, kind = (spec.task, None) if facts is None else (facts.task, facts.input)
     try:
-        check_options(spec.training, Known(architecture, task, kind, tuned=base is not None))
+        check_options(spec.training, TrainingKind(architecture, task, kind, tuned=base is not None))
         if base is not None:
             check_base(spec.training, base.config.to_dict())
     except OptionError as error:
@@ -128,23 +131,23 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000
 
 
-def _eval_size(prepared: Dataset) -> int | None:
-    """How much of a large validation set the evaluations on the way look at; the last one looks at all."""
-    held_out = prepared.validation
+def _eval_size(dataset: Dataset) -> int | None:
+    """How many rows or tokens of a large validation set are evaluated during training; at its end, all are."""
+    held_out = dataset.validation
     size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
     return most if size > 1.5 * most else None
 
 
 def _precision(facts: Facts, device: str) -> str:
-    """bfloat16 where the machine multiplies it fast, and the products are large: for texts to continue."""
+    """bfloat16 for generation, whose matrix products are large, on machines with fast instructions for it."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
     fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags
     return "bfloat16" if fast and facts.task == "generation" else "float32"
 
 
-def _default(given: float | None, otherwise: float) -> float:
-    return otherwise if given is None else given
+def _default(option: float | None, default: float) -> float:
+    return default if option is None else option
 
 
 def _recipe(architecture: str, facts: Facts, train: Any) -> recipes.Recipe:
@@ -162,7 +165,7 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
 def _steps(
     options: TrainingOptions, recipe: recipes.Recipe, train: Any, batch_size: int, window: int
 ) -> tuple[int | None, int]:
-    """(steps in all, steps an epoch). With a time alone, epochs are unbounded."""
+    """(total steps, steps per epoch). With `max_seconds` alone, the number of steps is not limited."""
     count = len(train) if isinstance(train, Rows) else (len(train.ids_T) - 1) // min(window, len(train.ids_T) - 1)
     per_step = batch_size * (options.accumulation or 1)
     per_epoch = max(1, -(-count // per_step) if isinstance(train, Rows) else count // per_step)
@@ -175,6 +178,7 @@ def _steps(
 
 
 def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:
+    """Steps between evaluations: for generation a tenth of all; for rows an epoch, or a twentieth of all if longer."""
     if total_steps is None:
         return None
     tenth = max(1, -(-total_steps // EVALUATIONS))
@@ -182,24 +186,25 @@ def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | 
 
 
 def _patience(options: TrainingOptions, facts: Facts) -> int:
-    """Evaluations without gain before the end; 0: whoever says how long to train is taken at their word."""
+    """Evaluations without gain before the end. 0, for no early stopping, if the request sets the length itself."""
     if options.patience is not None:
         return options.patience
-    said = (options.epochs, options.max_steps, options.max_seconds)
-    soon_overfitted = facts.task != "generation" and facts.input == "tokens"
-    return 5 if soon_overfitted and said == (None, None, None) else 0
+    limits = (options.epochs, options.max_steps, options.max_seconds)
+    overfits_soon = facts.task != "generation" and facts.input == "tokens"
+    return 5 if overfits_soon and limits == (None, None, None) else 0
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
-    given = options.class_weights
-    if given is None:
+    """A weight for each label: 1 where the request has none; with "balanced", such that all labels weigh the same."""
+    weights = options.class_weights
+    if weights is None:
         return None
-    if isinstance(given, dict):
-        unknown = sorted(set(given) - set(facts.labels))
+    if isinstance(weights, dict):
+        unknown = sorted(set(weights) - set(facts.labels))
         if unknown:
-            known = ", ".join(map(repr, facts.labels[:20]))
-            raise BadOption("training.class_weights", f"no row has the label {unknown[0]!r}; the labels are {known}")
-        return [float(given.get(label, 1.0)) for label in facts.labels]
+            labels = ", ".join(map(repr, facts.labels[:20]))
+            raise BadOption("training.class_weights", f"no row has the label {unknown[0]!r}; the labels are {labels}")
+        return [float(weights.get(label, 1.0)) for label in facts.labels]
     total, counts = sum(facts.label_counts), facts.label_counts
     return [total / (len(counts) * count) if count else 1.0 for count in counts]
 

@@ -1,4 +1,4 @@
-"""The weights of the version to fine-tune, in the network that goes on from them. Knows names of parameters."""
+"""Copies the weights of the version to fine-tune into the new network."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from models.tasks import Classifier, LanguageModel
 
 
 def take_over(network: LanguageModel | Classifier, base: BaseCheckpoint, settled: Settled, labels: list[str]) -> str:
-    """Put in all that fits, but for a head of another task or order of labels; say what was new, for people.
+    """Copy every tensor whose name and shape fit, and return a sentence about those that are new.
 
-    Of a head alone nothing else will move: `settled.head_only`.
+    The head is copied only for the same task with the same labels in the same order. With `head_only`, all parameters
+    but those of head and pooling are frozen. Raises TrainingFailure `invalid_base_model` if nothing of the body fits.
     """
     own = network.state_dict()
-    given = _reshaped(load_file(base.weights), own)
+    base_tensors = _reshaped(load_file(base.weights), own)
     before, now = base.config, settled.config
     keep_head = before.task == now.task and before.classes == now.classes and labels == base.labels
-    taken = {
+    inherited = {
         name: tensor
-        for name, tensor in given.items()
+        for name, tensor in base_tensors.items()
         if name in own and own[name].shape == tensor.shape and (keep_head or not name.startswith("head."))
     }
-    if not any(name.startswith("body.") for name in taken):
-        said = f"a {before.task} model has nothing that {now.task} can use"
-        raise TrainingFailure("invalid_base_model", said, "model")
-    network.load_state_dict(own | taken)
+    if not any(name.startswith("body.") for name in inherited):
+        message = f"no weights of this {before.task} model fit a network for {now.task}"
+        raise TrainingFailure("invalid_base_model", message, "model")
+    network.load_state_dict(own | inherited)
     if settled.head_only:
         for name, parameter in network.named_parameters():
             parameter.requires_grad = name.startswith(("head.", "pooling."))
-    fresh = ", ".join(sorted(set(own) - set(taken)))
-    return f"{len(taken)} of {len(own)} tensors come from the base version" + (f"; new: {fresh}" if fresh else "")
+    new = ", ".join(sorted(set(own) - set(inherited)))
+    return f"{len(inherited)} of {len(own)} tensors come from the base version" + (f"; new: {new}" if new else "")
 
 
-def _reshaped(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A tied head gets a matrix of its own where it is wanted; learned positions end where the new context ends."""
+def _reshaped(base: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give a head that was tied to the embedding its own matrix, if the new network has one, and cut learned positions
+    to the new context."""
     head, embedding, positions = "head.weight", "input.embedding.weight", "body.positions.weight"
-    if head in own and head not in given and embedding in given:
-        given[head] = given[embedding].clone()
-    if positions in own and positions in given:
-        given[positions] = given[positions][: len(own[positions])]
-    return given
+    if head in own and head not in base and embedding in base:
+        base[head] = base[embedding].clone()
+    if positions in own and positions in base:
+        base[positions] = base[positions][: len(own[positions])]
+    return base

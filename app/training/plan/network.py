@@ -1,7 +1,4 @@
-"""The network of a training: as asked for, as the recipe has it, or as the version to fine-tune is.
-
-Knows options, facts of the data and configurations; knows no weights.
-"""
+"""The configuration of the network, from the request's options, the recipe and the version to fine-tune."""
 
 from __future__ import annotations
 
@@ -18,14 +15,15 @@ from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import heads_and_width
 from models.config import RECURRENT, ConfigError, ModelConfig
 
-LONGEST_CONTEXT = 1024  # tokens of a text to classify, unless more are asked for
-RECURRENT_CONTEXT = 8192  # of a prompt: the network has no bound of its own, memory and time have
+LONGEST_CONTEXT = 1024  # tokens of a text to classify, unless the request asks for more
+RECURRENT_CONTEXT = 8192  # tokens of a prompt: the network itself has no limit, but memory and time have
 
 
 def model(
     spec: TrainSpec, facts: Facts, recipe: Recipe, train: Rows | Stream, base: BaseCheckpoint | None
 ) -> ModelConfig:
-    """Raises BadOption for what no network can be."""
+    """The configuration of the network to train. Raises BadOption for options that no network can have, and
+    TrainingFailure `invalid_base_model` for a base version that cannot do the task."""
     options = spec.training
     architecture = spec.model if base is None else base.config.architecture
     context = options.context_length or _context(facts, recipe, architecture, train)
@@ -33,7 +31,7 @@ def model(
         return _built(_new(options, facts, recipe, architecture) | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # A recurrent network has no places to learn, so it may read on; a Transformer's are what they are.
+        # A recurrent network has no positions, so its context may grow; that of a Transformer may not.
         context = max(before.context_length, context) if before.recurrent else before.context_length
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(before.to_dict() | changes)
@@ -44,7 +42,7 @@ def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stre
         return RECURRENT_CONTEXT if architecture in RECURRENT else recipe.window
     longest = int(train.lengths_N.max())
     room: int = 2 ** max(6, (int(np.percentile(train.lengths_N, 99.9)) * 2 - 1).bit_length())
-    # Requests may be longer than what was seen; what lies far beyond almost all rows is cut.
+    # At least twice the length of almost all rows, as requests may be longer than these. The few rows beyond are cut.
     return min(max(room, 128), LONGEST_CONTEXT) if longest <= LONGEST_CONTEXT else LONGEST_CONTEXT
 
 
@@ -76,14 +74,14 @@ def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: s
 
 
 def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseCheckpoint) -> dict[str, Any]:
-    """What fine-tuning changes of the base's configuration."""
+    """What fine-tuning changes in the configuration of the base version."""
     before = base.config
     changes: dict[str, Any] = {"task": facts.task, "classes": _classes(facts)}
     if facts.task == "generation":
         if before.bidirectional:
-            said = "the version to fine-tune reads both ways, and generation reads from left to right only"
-            raise TrainingFailure("invalid_base_model", said, "model")
-        # A head that is trained alone needs a matrix of its own; so does one that is not as wide as the embedding.
+            message = "the version to fine-tune is bidirectional, and generation reads from left to right only"
+            raise TrainingFailure("invalid_base_model", message, "model")
+        # A head that is trained alone needs its own matrix, and so does one whose width is not the embedding's.
         tied = before.tie_embeddings and before.vector_width == before.width
         changes["tie_embeddings"] = tied and not options.head_only
     elif before.task == "generation":

@@ -25,8 +25,7 @@ from app.training.prepare import report
 from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, Stream, kept_part
 from app.training.prepare.encode import assemble
 from app.training.prepare.gathering import GatheredRows, GatheredStream
-from app.training.prepare.tokenizing import batches, end, row_tokenizer
-from app.training.prepare.tokenizing import tokenizer as tokenizer_for
+from app.training.prepare.tokenizing import batches, choose_tokenizer, end_ids, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
 
 _CONTEXT_TOKENS = 512  # the end of the train text, which precedes the held-out text: that is predicted as its sequel
@@ -37,17 +36,17 @@ def encode_documents(
     files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
     """Encode texts as one stream, each followed by the end token."""
-    tokenizer = row_tokenizer(files, scan, spec, base)
+    tokenizer = tokenizer_for_rows(files, scan, spec, base)
     # A network learns that documents begin after an end token, so the first held-out document gets one before it too.
     gathered = {
-        code: GatheredStream(staging, part, end(tokenizer) if code != TRAIN else ())
+        code: GatheredStream(staging, part, end_ids(tokenizer) if code != TRAIN else ())
         for code, part in SPLIT_NAMES.items()
     }
     lengths: dict[int, Counter[int]] = {code: Counter() for code in SPLIT_NAMES}
     for batch in batches(files, scan):
         encoded = tokenizer.encode_batch([example.text for example, _ in batch])
         for (example, split), ids in zip(batch, encoded, strict=True):
-            gathered[split].add([*ids, *end(tokenizer)])
+            gathered[split].add([*ids, *end_ids(tokenizer)])
             gathered[split].characters += len(example.text)
             lengths[split][len(ids)] += 1
     counts = {
@@ -63,7 +62,7 @@ def encode_completions(
     files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
     """Encode prompts with completions, or conversations: answers and their end tokens are learned, the rest is not."""
-    tokenizer = row_tokenizer(files, scan, spec, base)
+    tokenizer = tokenizer_for_rows(files, scan, spec, base)
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
     for batch in batches(files, scan):
         encoded = iter(tokenizer.encode_batch([text for example, _ in batch for text in example.texts]))
@@ -86,8 +85,8 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
     learned: list[int] = []
     for turn, turn_ids in turns:
         if turn.learned and not ids:  # without a prompt, the first token is predicted from the end of another text
-            ids, learned = end(tokenizer), [0] * len(end(tokenizer))
-        turn_ids = [*turn_ids, *(end(tokenizer) if turn.ended else ())]
+            ids, learned = end_ids(tokenizer), [0] * len(end_ids(tokenizer))
+        turn_ids = [*turn_ids, *(end_ids(tokenizer) if turn.ended else ())]
         ids += turn_ids
         learned += [int(turn.learned)] * len(turn_ids)
     return ids, learned
@@ -127,11 +126,11 @@ def encode_plain_text(
     total = text_file.length(source)
     cut = total if held_out is not None else total - round(total * spec.validation_split)
     held_out_pieces = text_file.span(source, cut, total) if held_out is None else text_file.pieces(held_out)
-    tokenizer = tokenizer_for(text_file.span(source, 0, cut), cut, source, spec, base, "generation")
+    tokenizer = choose_tokenizer(text_file.span(source, 0, cut), cut, source, spec, base, "generation")
     train = GatheredStream(staging, SPLIT_NAMES[TRAIN])
     tallies = {TRAIN: _encode(tokenizer, text_file.span(source, 0, cut), train)}
     train_stream = train.to_stream()
-    context = end(tokenizer) if held_out is not None else train_stream.ids_T[-_CONTEXT_TOKENS:]
+    context = end_ids(tokenizer) if held_out is not None else train_stream.ids_T[-_CONTEXT_TOKENS:]
     validation = GatheredStream(staging, SPLIT_NAMES[VALIDATION], context)
     tallies[VALIDATION] = _encode(tokenizer, held_out_pieces, validation)
     if len(train) < 2 or len(validation) < 2:

@@ -62,7 +62,7 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
     scan = scan_files(files, spec.validation_split, staging)
     dataset = _encoder(layout)(files, scan, spec, base, staging)
     rows_report = report.of_rows(scan) | {"ignored_columns": list(layout.ignored)}
-    if scan.given and validation is None and spec.validation_split != VALIDATION_SPLIT:
+    if scan.has_validation_rows and validation is None and spec.validation_split != VALIDATION_SPLIT:
         rows_report["unused_split"] = spec.validation_split
     return _with_report(dataset, rows_report)
 

@@ -25,7 +25,7 @@ def batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]
         yield batch
 
 
-def row_tokenizer(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None) -> Tokenizer:
+def tokenizer_for_rows(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None) -> Tokenizer:
     """The tokenizer for a table."""
 
     def train_texts() -> Iterator[str]:
@@ -35,10 +35,10 @@ def row_tokenizer(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheck
                     yield from filter(None, example.texts)
 
     characters = int(scan.lengths_N[scan.splits_N == TRAIN].sum())
-    return tokenizer(train_texts(), characters, files.training.source, spec, base, files.training.task)
+    return choose_tokenizer(train_texts(), characters, files.training.source, spec, base, files.training.task)
 
 
-def tokenizer(
+def choose_tokenizer(
     texts: Iterator[str], characters: int, source: Source, spec: TrainSpec, base: BaseCheckpoint | None, task: str
 ) -> Tokenizer:
     """The tokenizer for `texts`, which have `characters` characters in all. They are read only to train a new one.
@@ -47,18 +47,18 @@ def tokenizer(
     """
     if base is not None:
         if base.config.input != "tokens":
-            raise source.fault(f"holds texts, but the version to fine-tune takes {takes(base)}")
+            raise source.fault(f"holds texts, but the version to fine-tune takes {describe_input(base)}")
         return base.tokenizer()
     kind, vocab_size = recipes.tokenizer(task, characters, spec.training)
     return training.train(_bounded(texts), kind, vocab_size)
 
 
-def takes(base: BaseCheckpoint) -> str:
+def describe_input(base: BaseCheckpoint) -> str:
     """The kind of input that a base version takes, for an error message."""
     return "text" if base.config.input == "tokens" else f"{base.config.features} features a step"
 
 
-def end(tokenizer: Tokenizer) -> list[int]:
+def end_ids(tokenizer: Tokenizer) -> list[int]:
     """The end token, as a list; empty if the tokenizer has none."""
     return [] if tokenizer.eos_id is None else [tokenizer.eos_id]
 

@@ -1,4 +1,4 @@
-"""The model card: README.md of a checkpoint. Knows figures and facts; says nothing that was not measured."""
+"""The model card, README.md of a checkpoint. It states only what was measured or configured."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_ch
 
 
 def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, Any], parameters: int) -> str:
+    """The card as Markdown. `metrics`: of each held-out split; `parameters`: their number."""
     config = settled.config
     origin = "fine-tuned from another version" if spec.model == "base" else "trained from scratch"
     lines = [
@@ -24,11 +25,11 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
         _purpose(facts),
         "",
-        "## How well",
+        "## How well it does it",
         "",
         *_table(metrics),
         "",
-        "Validation chose the checkpoint that was kept; test rows, where there are any, influenced nothing.",
+        "The checkpoint is the one that did best on the validation data. Test data, if any, had no influence on it.",
         "",
         "## What it learned from",
         "",
@@ -43,8 +44,8 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
         "## Limits",
         "",
-        "It knows what is in its training data, with its faults and gaps, and nothing else. The figures hold for data "
-        "like that which they were measured on.",
+        "The model has learned from its training data alone, including its errors and gaps. The figures hold for data "
+        "similar to the data on which they were measured.",
         "",
     ]
     return "\n".join(lines)
@@ -84,7 +85,7 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
         "inputs with more than one label": report.get("conflicting_labels"),
         "inputs with more than one value": report.get("conflicting_values"),
     }
-    lines += [f"- {count:,} {said}" for said, count in counts.items() if count]
+    lines += [f"- {count:,} {name}" for name, count in counts.items() if count]
     if settled.truncated:
         unit = "steps" if facts.input == "features" else "tokens"
         lines.append(f"- {settled.truncated:,} rows were cut to {settled.config.context_length} {unit}")
@@ -92,5 +93,5 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A name from outside, harmless in Markdown."""
+    """A name from the request or its data, without the characters that have a meaning in Markdown."""
     return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:100]

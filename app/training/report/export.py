@@ -1,6 +1,6 @@
-"""A checkpoint directory out of a network: weights, configuration, labels, tokenizer, figures, model card.
+"""Writes checkpoint directories: weights, configuration, labels, tokenizer, figures, model card.
 
-Whole or absent. The weights' file says nothing but the weights. Knows the directory format.
+A directory is complete or absent. The file of the weights has no metadata, so equal weights are equal bytes.
 """
 
 from __future__ import annotations
@@ -10,117 +10,123 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
 from app.training.failures import BadData
-from app.training.loop.evaluate import MATRIX_LABELS, Network
+from app.training.loop.evaluate import MATRIX_LABELS
+from app.training.loop.objective import TaskNetwork
 from app.training.loop.progress import Progress, sync
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Facts
 from app.training.report import results
 from app.wire.trainer import TrainSpec
 
-_ROOM = 1 << 16  # bytes for what is known only at the end
+_RESERVE = 1 << 16  # bytes for values that are not available before the end
 
 
 def write(
-    directory: Path, network: Network, spec: TrainSpec, settled: Settled, prepared: Dataset, metrics: dict[str, Any]
+    directory: Path, network: TaskNetwork, spec: TrainSpec, settled: Settled, dataset: Dataset, metrics: dict[str, Any]
 ) -> None:
-    """What a version needs to be loaded, and what it came from. Replaces a directory of that name."""
-    aside = _aside(directory)
-    facts = prepared.facts
+    """Write all that is needed to load a version, and `training.json` about its origin. Replaces the directory."""
+    temporary = _temporary(directory)
+    facts = dataset.facts
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, aside / "model.safetensors")
-    sync(aside / "model.safetensors")
+    save_file(tensors, temporary / "model.safetensors")
+    sync(temporary / "model.safetensors")
     if facts.labels:
-        checkpoint.write_json(aside / "labels.json", facts.labels)
-    checkpoint.write_json(aside / "config.json", _config(settled, facts))
-    if prepared.tokenizer is not None:
-        shutil.copyfile(prepared.tokenizer, aside / "tokenizer.json")
-    checkpoint.write_json(aside / "training.json", _origin(spec, settled, prepared, metrics))
-    _put(aside, directory)
+        checkpoint.write_json(temporary / "labels.json", facts.labels)
+    checkpoint.write_json(temporary / "config.json", _config(settled, facts))
+    if dataset.tokenizer is not None:
+        shutil.copyfile(dataset.tokenizer, temporary / "tokenizer.json")
+    checkpoint.write_json(temporary / "training.json", _origin(spec, settled, dataset, metrics))
+    _publish(temporary, directory)
 
 
-def check(spec: TrainSpec, settled: Settled, prepared: Dataset) -> None:
-    """Raise BadData where the files of a version would be larger than they may be, before anything is trained."""
-    facts = prepared.facts
-    made = {
+def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
+    """Raise BadData, before anything is trained, if a file of the checkpoint would exceed its size limit."""
+    facts = dataset.facts
+    files = {
         "config.json": _config(settled, facts),
         "labels.json": facts.labels,
-        "metrics.json": {name: _widest(facts.labels) for name in prepared.parts if name != "train"},
-        "training.json": _origin(spec, settled, prepared, {}),
+        "metrics.json": {name: _widest(facts.labels) for name in dataset.parts if name != "train"},
+        "training.json": _origin(spec, settled, dataset, {}),
     }
-    for name, value in made.items():
+    for name, value in files.items():
         size, limit = len(checkpoint.encode(value)), checkpoint.LIMITS[name]
-        if size + _ROOM > limit:
-            large = f"{len(facts.labels):,} labels of {sum(map(len, facts.labels)):,} characters in all"
+        if size + _RESERVE > limit:
+            cause = f"{len(facts.labels):,} labels of {sum(map(len, facts.labels)):,} characters in all"
             if name == "config.json":
-                large = f"{facts.features:,} numbers a step"
+                cause = f"{facts.features:,} numbers a step"
             raise BadData(
-                f"{spec.training_file.filename} has {large}, more than a version can hold: its {name} would have "
-                f"{size:,} bytes, and {limit - _ROOM:,} are the most"
+                f"{spec.training_file.filename} has {cause}, more than a version can hold: its {name} would have "
+                f"{size:,} bytes, and the limit is {limit - _RESERVE:,}"
             )
 
 
 def _widest(labels: list[str]) -> dict[str, Any]:
-    """Figures of an evaluation that take as much room as any can."""
+    """Metrics that are as long as they can be in JSON."""
     figures = dict.fromkeys(("precision", "recall", "f1"), 1.2345678901234567e-05) | {"support": 10**12}
     matrix = [[10**6] * len(labels)] * len(labels) if len(labels) <= MATRIX_LABELS else []
     return {"per_class": dict.fromkeys(labels, figures), "confusion_matrix": matrix}
 
 
-def finish(directory: Path, best: Path, card: str, metrics: dict[str, Any], state: Progress, prepared: Dataset) -> None:
-    """The final checkpoint: the best one, with its figures, plots and card."""
+def finish(
+    directory: Path, best: Path, card: str, metrics: dict[str, Any], progress: Progress, dataset: Dataset
+) -> None:
+    """Write the final checkpoint: the directory `best` with its metrics, plots and card. Replaces the directory."""
+    # Imports matplotlib, which is needed only at the end of a training.
     from app.training.report import plots
 
-    aside = _aside(directory)
+    temporary = _temporary(directory)
     for file in best.iterdir():
-        shutil.copyfile(file, aside / file.name)
-    training = checkpoint.load_json(aside / "training.json")
+        shutil.copyfile(file, temporary / file.name)
+    training = checkpoint.load_json(temporary / "training.json")
     figures = {name: _short(part) for name, part in metrics.items()}
-    checkpoint.write_json(aside / "training.json", training | {"metrics": figures, "steps": state.step})
-    results.write_metrics(aside / "metrics.json", metrics)
-    results.write_csv(aside / "results.csv", state.history)
-    plots.draw(aside / "plots", state.history, metrics, prepared.facts.report.get("length_histogram"))
-    (aside / "README.md").write_text(card, encoding="utf-8")
-    checkpoint.validate(aside)
-    _put(aside, directory)
+    checkpoint.write_json(temporary / "training.json", training | {"metrics": figures, "steps": progress.step})
+    results.write_metrics(temporary / "metrics.json", metrics)
+    results.write_csv(temporary / "results.csv", progress.history)
+    plots.draw(temporary / "plots", progress.history, metrics, dataset.facts.report.get("length_histogram"))
+    (temporary / "README.md").write_text(card, encoding="utf-8")
+    checkpoint.validate(temporary)
+    _publish(temporary, directory)
 
 
 def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
-    """What config.json says; the labels stand in labels.json alone, as there may be very many."""
+    """The content of config.json. The labels are in labels.json only, because there may be very many."""
     optional = {
         "normalization": facts.normalization,
         "target": facts.target,
         "chat_template": facts.chat_template,
         "threshold": 0.5 if facts.task == "multilabel" else None,
     }
-    said: dict[str, Any] = settled.config.to_dict() | {"format_version": checkpoint.FORMAT_VERSION}
-    return said | {name: value for name, value in optional.items() if value is not None}
+    values: dict[str, Any] = settled.config.to_dict() | {"format_version": checkpoint.FORMAT_VERSION}
+    return values | {name: value for name, value in optional.items() if value is not None}
 
 
-def _short(part: dict[str, Any]) -> dict[str, Any]:
-    """Without the figures that grow with the number of labels: those stand in metrics.json."""
-    return {name: value for name, value in part.items() if name not in ("confusion_matrix", "per_class")}
+def _short(split: dict[str, Any]) -> dict[str, Any]:
+    """Metrics without those that grow with the number of labels, which are in metrics.json only."""
+    return {name: value for name, value in split.items() if name not in ("confusion_matrix", "per_class")}
 
 
-def _aside(directory: Path) -> Path:
-    aside = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    return aside
+def _temporary(directory: Path) -> Path:
+    """An empty directory beside this one."""
+    temporary = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    return temporary
 
 
-def _put(aside: Path, directory: Path) -> None:
+def _publish(temporary: Path, directory: Path) -> None:
+    """Give the finished directory its name."""
     shutil.rmtree(directory, ignore_errors=True)
-    os.rename(aside, directory)
+    os.rename(temporary, directory)
     checkpoint.sync_directory(directory.parent)
 
 
-def _origin(spec: TrainSpec, settled: Settled, prepared: Dataset, metrics: dict[str, Any]) -> dict[str, Any]:
-    import msgspec
-
+def _origin(spec: TrainSpec, settled: Settled, dataset: Dataset, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The content of training.json."""
     return {
         "spec": msgspec.to_builtins(spec),
         "settled": settled.to_dict(),
@@ -128,7 +134,7 @@ def _origin(spec: TrainSpec, settled: Settled, prepared: Dataset, metrics: dict[
         "data": {
             "training_file": spec.training_file.sha256,
             "validation_file": spec.validation_file.sha256 if spec.validation_file else None,
-            "report": prepared.facts.report,
+            "report": dataset.facts.report,
         },
         "metrics": metrics,
     }

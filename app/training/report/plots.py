@@ -1,7 +1,4 @@
-"""The plots of a training, as SVG. Knows figures; knows no network.
-
-Equal figures give equal bytes: no file says when it was made.
-"""
+"""The plots of a training, as SVG files. Equal figures give equal bytes: the files contain no time of creation."""
 
 from __future__ import annotations
 
@@ -12,14 +9,17 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-NAMED_LABELS, COUNTED_LABELS = 40, 15  # a plot of more labels has no names, and no numbers, to read
+NAMED_LABELS, COUNTED_LABELS = 40, 15  # a confusion matrix of more labels shows no names, or no counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
 
 
 def draw(
     directory: Path, history: list[dict[str, float]], metrics: dict[str, Any], lengths: dict[str, Any] | None
 ) -> None:
-    """`lengths`: the histogram of the data's report."""
+    """Draw the loss, the lengths of the sequences and the confusion matrices, each where there are figures for it.
+
+    `lengths`: the length histogram of the data report.
+    """
     directory.mkdir(exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "ostinato", "svg.fonttype": "path", "font.size": 9}):
         _save(_loss(history), directory / "loss.svg")
@@ -67,13 +67,14 @@ def _confusion(part: dict[str, Any], name: str) -> Figure:
     axes = figure.subplots()
     shares = [[n / max(1, sum(row)) for n in row] for row in rows]
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    named = labels if len(labels) <= NAMED_LABELS else []
-    shown = [(label if len(label) <= 20 else f"{label[:17]}...").replace("$", r"\$") for label in named]
-    axes.set_xticks(range(len(named)), shown, rotation=45, ha="right")
-    axes.set_yticks(range(len(named)), shown)
+    shown = labels if len(labels) <= NAMED_LABELS else []
+    # A dollar sign would begin a formula.
+    names = [(label if len(label) <= 20 else f"{label[:17]}...").replace("$", r"\$") for label in shown]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(name if named else f"{name}, {len(labels)} labels by name")
+    axes.set_title(name if names else f"{name}, {len(labels)} labels by name")
     if len(labels) <= COUNTED_LABELS:
         for y, row in enumerate(rows):
             for x, n in enumerate(row):

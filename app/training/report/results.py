@@ -1,4 +1,4 @@
-"""Result files of a training: `results.csv`, `metrics.json`. Knows figures; knows no network."""
+"""The result files of a training: `results.csv` and `metrics.json`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ _NAMES = {"train_accuracy": "train_mean_token_accuracy"}
 
 
 def write_csv(path: Path, history: list[dict[str, float]]) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("w", newline="") as file:
+    """A line for each report, with empty cells for figures that it does not have."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row in history:
             writer.writerow([_cell(row.get(_NAMES.get(column, column))) for column in COLUMNS])
-    aside.replace(path)
+    temporary.replace(path)
 
 
 def _cell(value: float | None) -> str:
@@ -27,4 +28,5 @@ def _cell(value: float | None) -> str:
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """All metrics of each split."""
     checkpoint.write_json(path, metrics)

@@ -1,8 +1,8 @@
-"""The trainer's right to live: renewals on standard input.
+"""The trainer's end of the lease: it exits when renewals on standard input stop.
 
-Any line renews. The end of the input (the worker died) or silence for the lease time (the worker is frozen, or cut off
-from the database) ends the process at once: its job may be another's already. Resume points make that harmless.
-Knows nothing of the training.
+Any line renews the lease. The process exits at once at the end of the input (the worker died), or without a renewal for
+the lease time (the worker is frozen, or cut off from the database), because another worker may hold the job by then.
+Resume points keep the loss small.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import select
 import threading
 import time
 
-EXIT_CODE = 75  # EX_TEMPFAIL: nothing was wrong with the training
+EXIT_CODE = 75  # EX_TEMPFAIL: the training itself did not fail
 
 
 def watch(descriptor: int, seconds: float) -> threading.Thread:
-    """Start watching; `seconds` 0 watches for nothing (a run by hand)."""
+    """Watch a file descriptor in a daemon thread; with `seconds` 0, as for a trainer started by hand, not at all."""
     thread = threading.Thread(target=_watch, args=(descriptor, seconds), name="lease", daemon=True)
     if seconds > 0:
         thread.start()
@@ -30,6 +30,7 @@ def _watch(descriptor: int, seconds: float) -> None:
         if not ready:
             continue
         if not os.read(descriptor, 65_536):
-            break
+            break  # end of the input
         end = time.monotonic() + seconds
+    # Not sys.exit: the main thread must not get to write anything more.
     os._exit(EXIT_CODE)

@@ -10,7 +10,8 @@ import pytest
 
 from app.training.data.files import detect, lines
 from app.training.loop.progress import Progress, save
-from app.training.run.session import Machine, Session
+from app.training.run.preparation import Machine
+from app.training.run.session import Session
 from app.wire.trainer import Broke, TrainEvent, TrainFailed
 from tests.training import runs
 

@@ -216,16 +216,16 @@ def test_dropped_tokens_become_unknown_and_never_a_word(
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     from app.training.loop.loop import Training
 
-    dropped = Training._dropped
+    dropped = Training._with_dropped_tokens
 
     def spy(self: Training, batch: Batch) -> Batch:
         inputs = batch.inputs.clone()
         inputs[:, 1] = min(specials)
-        found = dropped(self, Batch(inputs, batch.lengths_B, batch.targets))
+        found = dropped(self, batch.with_inputs(inputs))
         seen.append((inputs, found.inputs))
         return found
 
-    monkeypatch.setattr(Training, "_dropped", spy)
+    monkeypatch.setattr(Training, "_with_dropped_tokens", spy)
     tuned(base, tmp_path / "run", "rows.csv", runs.table(200), training={"max_steps": 20})
     given, kept = (torch.cat([pair[k].flatten() for pair in seen]) for k in (0, 1))
     changed = given != kept

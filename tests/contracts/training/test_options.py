@@ -11,7 +11,7 @@ import torch
 from app.wire.trainer import Done
 from app.wire.training_options import TrainingOptions
 from tests.training import runs
-from tests.training.loops import Loop, loop
+from tests.training.loops import Loop, run_loop
 
 SMALL = {"width": 16, "layers": 1, "max_steps": 6, "batch_size": 16, "eval_every": 3, "precision": "float32"}
 ROWS = "rows.csv", runs.table(60) + "plain grey,good\n" * 20
@@ -57,7 +57,7 @@ def test_none_is_left_out() -> None:
 
 def looped(folder: Path, file: tuple[str, str], model: str, training: dict[str, Any]) -> Loop:
     given = {name: value for name, value in training.items() if value is not None}
-    return loop(runs.make(folder, *file, model, training=given))
+    return run_loop(runs.make(folder, *file, model, training=given))
 
 
 @pytest.mark.parametrize("option", CASES)
@@ -76,7 +76,7 @@ def test_an_option_counts(option: str, tmp_path: Path) -> None:
 
 def test_where_it_ends(tmp_path: Path) -> None:
     def steps(name: str, **training: Any) -> int:
-        return looped(tmp_path / name, ROWS, "gru", SMALL | training).training.state.step
+        return looped(tmp_path / name, ROWS, "gru", SMALL | training).training.progress.step
 
     assert steps("steps", max_steps=5) == 5
     assert steps("epochs", max_steps=None, epochs=0.5) == 2

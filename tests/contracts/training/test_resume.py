@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.wire.trainer import CheckpointSaved, Done, Metrics, Stopped, TrainEvent, TrainFailed
+from app.wire.trainer import CheckpointSaved, Done, Metrics, Note, Stopped, TrainEvent, TrainFailed
 from tests.training import runs
 
 SMALL = {"width": 16, "layers": 1, "eval_every": 40}
@@ -143,6 +145,62 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
     last = runs.train(run)[-1]
     assert isinstance(last, TrainFailed)
     assert (last.code, "data changed" in last.message) == ("resume_mismatch", True)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run directory with resume points at steps 80 and 81, and the digest of the same training without a stop."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    model, name, content, training = CASES["transformer-classification"]
+    training = training | {"max_steps": 120}
+    whole = runs.make(folder / "whole", name, content, model, training=training)
+    assert isinstance(runs.train(whole)[-1], Done)
+    run = runs.make(folder / "run", name, content, model, training=training)
+    saved = run / "resume" / "step-000000080"
+    assert runs.train(run, stopping=saved.exists)[-1] == Stopped(81)
+    assert sorted(point.name for point in (run / "resume").iterdir()) == ["step-000000080", "step-000000081"]
+    return run, runs.digest(whole)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["state.json", "state.safetensors"])
+@pytest.mark.parametrize("damage", [truncate, flip_a_byte, os.unlink])
+@pytest.mark.parametrize(
+    ("damaged", "resumed"), [({81}, 80), ({81, 80}, None)], ids=["the newest is damaged", "all are damaged"]
+)
+def test_training_continues_from_the_newest_point_that_can_be_read(
+    damaged: set[int],
+    resumed: int | None,
+    damage: Callable[[Path], None],
+    file: str,
+    interrupted: tuple[Path, str],
+    tmp_path: Path,
+) -> None:
+    original, expected = interrupted
+    run = tmp_path / "run"
+    shutil.copytree(original, run)
+    for step in damaged:
+        damage(run / "resume" / f"step-{step:09d}" / file)
+    events = runs.train(run)
+    assert isinstance(events[-1], Done)
+    assert runs.digest(run) == expected
+    notes = [event for event in events if isinstance(event, Note)]
+    warnings = {note.step: note for note in notes if note.kind == "resume_point_damaged"}
+    assert warnings.keys() == damaged and {note.level for note in warnings.values()} == {"warn"}
+    begin = f"from step {resumed}" if resumed else "from the beginning"
+    assert all(file in note.message and begin in note.message for note in warnings.values())
+    assert [note.step for note in notes if note.kind == "resumed"] == ([resumed] if resumed else [])
+    # The damaged points are gone, and two whole ones are kept again.
+    assert sorted(point.name for point in (run / "resume").iterdir()) == ["step-000000080", "step-000000120"]
 
 
 def test_the_lease(tmp_path: Path) -> None:

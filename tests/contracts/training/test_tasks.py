@@ -1,4 +1,4 @@
-"""Every task, from a file to a checkpoint that loads: small networks, a few steps."""
+"""Every task is trained from a file to a checkpoint that loads, with small networks and few steps."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_classification_learns(model: str, tmp_path: Path) -> None:
     assert set(metrics) >= {"accuracy", "macro_f1", "loss", "per_class", "confusion_matrix"}
     assert sum(map(sum, metrics["confusion_matrix"])) == sum(c["support"] for c in metrics["per_class"].values())
 
-    found = checkpoint.validate(run / "checkpoint")
-    assert found.labels == ["bad", "good"] and found.config.architecture == model
+    contents = checkpoint.validate(run / "checkpoint")
+    assert contents.labels == ["bad", "good"] and contents.config.architecture == model
     network, tokenizer = loaded(run / "checkpoint"), Tokenizer.load(run / "checkpoint")
     ids = tokenizer.encode("seven grey geese walk home lovely")
     with torch.no_grad():
         logits_1C = network(torch.tensor([ids]), torch.tensor([len(ids)]))
-    assert found.labels[int(logits_1C.argmax())] == "good"
+    assert contents.labels[int(logits_1C.argmax())] == "good"
 
     phases = [event.phase for event in events if isinstance(event, Phase)]
     assert phases == ["validating_files", "training", "evaluating", "publishing"]
@@ -70,7 +70,7 @@ def test_classification_learns(model: str, tmp_path: Path) -> None:
             checkpoint.validate(run / event.directory)
 
 
-def test_the_files_of_a_checkpoint(tmp_path: Path) -> None:
+def test_a_checkpoint_has_all_its_files(tmp_path: Path) -> None:
     table = "text,label,split\n" + "".join(
         f"{text},{label},{('train', 'val', 'train', 'test')[n // 2 % 4]}\n"
         for n, (text, label) in enumerate(runs.sentences(80))
@@ -94,7 +94,7 @@ def test_the_files_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_test_rows_influence_nothing(tmp_path: Path) -> None:
-    """Other test rows, the same weights; and their letters are in no token."""
+    """With other test rows, the weights are the same, and no token is made of their letters."""
     rows = [f"{text},{label},{('train', 'val')[n % 6 == 0]}" for n, (text, label) in enumerate(runs.sentences(60))]
     digests = set()
     for name, extra in (("a", ["zzzqqq zzzqqq,good,test"] * 3), ("b", ["plain,bad,test"])):
@@ -105,7 +105,7 @@ def test_test_rows_influence_nothing(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_multilabel(tmp_path: Path) -> None:
+def test_multilabel_learns(tmp_path: Path) -> None:
     content = "text,label\n" + "".join(
         f"{t} {'red' * (n % 3 == 0)},{'|'.join([m] + ['colour'] * (n % 3 == 0))}\n"
         for n, (t, m) in enumerate(runs.sentences(240))
@@ -133,7 +133,7 @@ def test_regression_in_the_units_of_the_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["gru", "transformer"])
 def test_the_second_text_of_a_pair_is_read(model: str, tmp_path: Path) -> None:
-    """What is first says nothing: it stands there with either label."""
+    """The first text does not tell the label: each first text has rows with either label."""
     firsts = [f"{word} and lovely or awful" for word in runs.WORDS]
     rows = (f"{firsts[n // 2 % 18]},{text},{label}\n" for n, (text, label) in enumerate(runs.sentences(240)))
     training = {"width": 32, "epochs": 20, "batch_size": 16, "learning_rate": 5e-3}
@@ -142,7 +142,7 @@ def test_the_second_text_of_a_pair_is_read(model: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ARCHITECTURES)
-def test_features(model: str, tmp_path: Path) -> None:
+def test_classification_of_features_learns(model: str, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = []
     for n in range(200):
@@ -158,7 +158,7 @@ def test_features(model: str, tmp_path: Path) -> None:
 
 
 def series(count: int, target: str) -> list[dict[str, Any]]:
-    """Sequences whose label, or value, is told by their second number alone."""
+    """Sequences whose label, or value, depends on their second number alone."""
     random, rows = np.random.default_rng(1), []
     for n in range(count):
         steps_TF = random.normal(size=(3 + n % 4, 2)) * [5.0, 0.1] + [0.0, 200.0 + n % 2]
@@ -172,6 +172,7 @@ def series(count: int, target: str) -> list[dict[str, Any]]:
 
 
 def as_file(kind: str, rows: list[dict[str, Any]], target: str) -> str | bytes:
+    """The rows in a file format; as CSV, one step a line in reverse order of time."""
     if kind == "jsonl":
         return "\n".join(map(json.dumps, rows))
     if kind == "parquet":
@@ -205,7 +206,7 @@ def test_numbers_are_learned_from_every_format(kind: str, target: str, tmp_path:
 @pytest.mark.parametrize("tokenizer", ["bpe", "char", "byte"])
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_generation_is_measured_honestly(model: str, tokenizer: str, tmp_path: Path) -> None:
-    """Bits a character: every held-out token once, against a plain loop over the whole text."""
+    """Bits per character count every held-out token once, and equal those of one pass over the whole text."""
     text = runs.book(300)
     training = {**SMALL, "tokenizer": tokenizer, "context_length": 32, "precision": "float32"}
     run = runs.make(tmp_path, "book.txt", text, model, training=training)
@@ -216,7 +217,7 @@ def test_generation_is_measured_honestly(model: str, tokenizer: str, tmp_path: P
     assert abs(metrics["tokens"] - len(ids)) <= 2
     bits = metrics["loss"] * metrics["tokens"] / math.log(2) / len(held_out)
     assert metrics["bits_per_character"] == pytest.approx(bits)
-    if model == "lstm":  # a recurrent network reads on and on, so a plain pass can be compared
+    if model == "lstm":  # a recurrent network has no maximum length, so one pass can read the whole text
         network = loaded(run / "checkpoint")
         assert isinstance(network, LanguageModel)
         ids_1T = torch.tensor([ids])
@@ -226,7 +227,7 @@ def test_generation_is_measured_honestly(model: str, tokenizer: str, tmp_path: P
         assert metrics["loss"] == pytest.approx(float(loss), rel=0.02)
 
 
-def test_documents_and_completions(tmp_path: Path) -> None:
+def test_documents_and_completions_learn(tmp_path: Path) -> None:
     documents = "\n".join(json.dumps({"text": text}) for text, _ in runs.sentences(100))
     run = runs.make(tmp_path / "documents", "rows.jsonl", documents, "gru", training={**SMALL, "context_length": 16})
     assert done(runs.train(run)).metrics["validation"]["bits_per_character"] > 0
@@ -234,7 +235,7 @@ def test_documents_and_completions(tmp_path: Path) -> None:
     training = {"width": 32, "layers": 1, "epochs": 25, "batch_size": 16, "learning_rate": 5e-3}
     run = runs.make(tmp_path / "completions", "rows.jsonl", pairs, "lstm", training=training)
     metrics = done(runs.train(run)).metrics["validation"]
-    # What is learned is one word and the end, never the prompt, which nobody could guess.
+    # Only the one word and its end are learned, not the prompt, which cannot be predicted.
     assert metrics["accuracy"] > 0.8
     held_out = sum(c for c in (len(" good"), len(" bad")) for _ in range(10))
     assert abs(metrics["characters"] - held_out) <= 20
@@ -253,7 +254,7 @@ def test_documents_and_completions(tmp_path: Path) -> None:
         ({"class_weights": {"neutral": 2.0}}, "training.class_weights"),
     ],
 )
-def test_impossible_options(training: dict[str, Any], field: str, tmp_path: Path) -> None:
+def test_impossible_options_are_refused(training: dict[str, Any], field: str, tmp_path: Path) -> None:
     run = runs.make(tmp_path, "rows.csv", runs.table(40), "transformer", training=training)
     last = failed(runs.train(run))
     assert (last.code, last.param) == ("invalid_hyperparameter", field)
@@ -261,7 +262,7 @@ def test_impossible_options(training: dict[str, Any], field: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "reason"),
     [
         ("rows.csv", "text,label\n" + "".join(f"word {n},same\n" for n in range(20)), "two or more labels"),
         ("rows.csv", "text,label,split\na,x,test\nb,y,val\n", "no rows to train on"),
@@ -271,15 +272,15 @@ def test_impossible_options(training: dict[str, Any], field: str, tmp_path: Path
         ("book.txt", "ab", "too few"),
     ],
 )
-def test_data_that_teaches_nothing(name: str, content: str, said: str, tmp_path: Path) -> None:
+def test_data_without_anything_to_learn_is_refused(name: str, content: str, reason: str, tmp_path: Path) -> None:
     last = failed(runs.train(runs.make(tmp_path, name, content)))
     assert last.code == "invalid_training_file" and last.param == "training_file"
-    assert said in last.message
+    assert reason in last.message
 
 
-def test_the_validation_file_is_blamed_for_its_faults(tmp_path: Path) -> None:
-    for number, wrong in enumerate(("text,label\nx,y,z\n", "text,other\nx,y\n", "\xff", "")):
-        content = wrong.encode("latin-1")
+def test_faults_of_the_validation_file_are_reported_as_its_own(tmp_path: Path) -> None:
+    for number, faulty in enumerate(("text,label\nx,y,z\n", "text,other\nx,y\n", "\xff", "")):
+        content = faulty.encode("latin-1")
         run = runs.make(tmp_path / str(number), "a.csv", runs.table(40), validation=("held.csv", content))
         assert failed(runs.train(run)).code == "invalid_validation_file"
     run = runs.make(tmp_path / "good", "a.csv", runs.table(40), validation=("b.csv", runs.table(10)), training=SMALL)
@@ -287,7 +288,7 @@ def test_the_validation_file_is_blamed_for_its_faults(tmp_path: Path) -> None:
     assert sum(map(sum, metrics["confusion_matrix"])) == 10
 
 
-def test_a_diverging_loss_keeps_the_best(tmp_path: Path) -> None:
+def test_a_diverging_training_keeps_its_best_checkpoint(tmp_path: Path) -> None:
     training = {"width": 16, "layers": 1, "max_steps": 400, "eval_every": 1, "warmup_ratio": 0.5}
     training |= {"learning_rate": 3.0, "learning_rate_multiplier": 1e4, "optimizer": "sgd", "max_grad_norm": 1e6}
     run = runs.make(tmp_path, "rows.csv", runs.table(), "transformer", training=training)
@@ -297,28 +298,28 @@ def test_a_diverging_loss_keeps_the_best(tmp_path: Path) -> None:
     checkpoint.validate(run / last.checkpoint)
 
 
-def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def burst(*_: object, **__: object) -> None:
+def test_a_lack_of_memory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("app.training.loop.loop.Training._step", burst)
+    monkeypatch.setattr("app.training.loop.loop.Training._step", fail)
     last = failed(runs.train(runs.make(tmp_path, "rows.csv", runs.table(40), training=SMALL)))
     assert last.code == "out_of_memory"
 
 
-def test_class_weights_smoothing_and_early_stopping(tmp_path: Path) -> None:
+def test_class_weights_smoothing_and_early_stopping_work_together(tmp_path: Path) -> None:
     training = {**SMALL, "max_steps": 500, "eval_every": 5, "patience": 2, "learning_rate": 1e-9}
     training |= {"class_weights": "balanced", "label_smoothing": 0.1}
     run = runs.make(tmp_path, "rows.csv", runs.table(60), training=training)
     events = runs.train(run)
     done(events)
     assert (last := max(e.step for e in events if isinstance(e, Metrics))) < 500
-    [told] = [e for e in events if isinstance(e, Note) and e.kind == "early_stop"]
-    assert told.step == last and f"stopped early at step {last}: the last 2 evaluations" in told.message
+    [note] = [e for e in events if isinstance(e, Note) and e.kind == "early_stop"]
+    assert note.step == last and f"stopped early at step {last}: the last 2 evaluations" in note.message
     assert runs.settled(run)["class_weights"] == pytest.approx([1.0, 1.0], abs=0.1)
 
 
-def test_a_time_limit(tmp_path: Path) -> None:
+def test_a_time_limit_ends_the_training(tmp_path: Path) -> None:
     run = runs.make(tmp_path, "book.txt", runs.book(), training={"width": 16, "max_seconds": 0.5})
     events = runs.train(run)
     done(events)

@@ -16,7 +16,8 @@ import pytest
 import zmq
 
 from app.errors import Unavailable
-from app.inference.engines.client import EngineClient, Work
+from app.inference.engines.client import EngineClient
+from app.inference.engines.work import Work
 from app.wire import engine as wire
 from tests.fakes import FakeEngine
 from tests.promises import IN_TIME, kept
@@ -144,7 +145,7 @@ def test_garbage_changes_nothing(tmp_path: Path) -> None:
                 await until(lambda: client.alive)
                 for payload in (b"", b"\x80\x04K\x01.", b"\xff" * 100, b"{}"):
                     client._receive(payload)
-                    client._beat(payload)
+                    client._hear(payload)
                 assert client.alive and isinstance(await client.load(LOAD), wire.Loaded)
 
     asyncio.run(scenario())
@@ -189,7 +190,7 @@ def dead(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_a_silent_engine_whose_process_has_ended_loses_its_requests(
     tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.inference.engines.client.FROZEN_LIMIT", 1000.0)
+    monkeypatch.setattr("app.inference.engines.liveness.FROZEN_LIMIT", 1000.0)
 
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
@@ -231,20 +232,21 @@ def test_a_load_that_cannot_be_sent_or_is_never_answered_ends(tmp_path: Path, mo
 
 
 def test_an_old_heartbeat_does_not_bring_a_version_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.inference.engines.client.SETTLING", 1000.0)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    engine = FakeEngine(tmp_path / "e.sock")
-    client = EngineClient(engine.path, context, lambda _: None)
-    client._alive, client.heartbeat = True, engine._heartbeat()
-    engine.loaded = {"d": "mood:1"}
-    stale = msgspec.msgpack.encode(engine._heartbeat())
-    client._beat(stale)
-    assert client.holds("d")
-    work = Work((wire.Score("c", "d", "local", [[1]]),))
-    client._open["c"] = (work, 0)
-    client._receive(msgspec.msgpack.encode(wire.Failed("c", "model_not_loaded", "gone")))
-    client._beat(stale)
-    assert not client.holds("d")
-    client._receive(msgspec.msgpack.encode(wire.Loaded("d", 0.1)))
-    assert client.holds("d")
-    context.destroy()
+    monkeypatch.setattr("app.inference.engines.holdings.SETTLING", 1000.0)
+
+    async def scenario() -> None:
+        engine = FakeEngine(tmp_path / "e.sock")
+        engine.pid = os.getpid()
+        engine.loaded = {"d": "mood:1"}
+        stale = msgspec.msgpack.encode(engine._heartbeat())
+        async with client_of(engine.path) as client:
+            client._hear(stale)
+            assert client.holds("d")
+            client.send(Work((classify("c", 1),)))
+            client._receive(msgspec.msgpack.encode(wire.Failed("c", "model_not_loaded", "gone")))
+            client._hear(stale)
+            assert not client.holds("d")
+            client._receive(msgspec.msgpack.encode(wire.Loaded("d", 0.1)))
+            assert client.holds("d")
+
+    asyncio.run(scenario())

@@ -84,11 +84,11 @@ def test_a_trial_that_is_over_lets_the_next_one_in_and_opens_its_door_no_more() 
     async def scenario() -> None:
         gate = Gate()
         async with gate.turn() as first, first.alone(LONG, True):
-            first.over()
+            first.end()
             async with gate.turn() as second:
                 waiting = asyncio.create_task(second.alone(LONG, True).__aenter__())
                 await asyncio.sleep(0)
-                first.over()
+                first.end()
                 newcomer = asyncio.create_task(gate.enter())
                 await asyncio.sleep(0)
                 assert not newcomer.done()

@@ -74,7 +74,7 @@ def test_the_only_suspect_at_the_second_crash_is_convicted_whoever_else_came_in_
     crash(quarantine, 1, 3)
     assert convicted(quarantine, 1)
     assert suspicion(quarantine, 3) and not convicted(quarantine, 2)
-    quarantine.cleared(fingerprint(classify(2)))
+    quarantine.clear(fingerprint(classify(2)))
     assert suspicion(quarantine, 2) is None
 
 
@@ -109,7 +109,7 @@ def test_who_was_open_twice_in_a_crowd_is_tried_without_the_others_and_so_are_th
     found = [suspicion(quarantine, text) for text in (0, 7, 20)]
     assert [s.crashes for s in found if s] == [2, 1, 1] and all(s.exclusive for s in found if s)
     for text in range(5):
-        quarantine.cleared(fingerprint(classify(text)))
+        quarantine.clear(fingerprint(classify(text)))
     found = [suspicion(quarantine, text) for text in (7, 20)]
     assert not any(s.exclusive for s in found if s)
 
@@ -196,7 +196,7 @@ def live(quarantine: Quarantine, line: list[int]) -> None:
         if found is not None and found[1].exclusive:
             shut = text == 0
             if not shut:
-                quarantine.cleared(found[0])
+                quarantine.clear(found[0])
     crash(quarantine, *inside)
 
 

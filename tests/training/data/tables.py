@@ -9,11 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from app.training.data.example import Example
 from app.training.data.files import detect
 from app.training.data.layouts import Layout, find_layout
 from app.training.data.rows import read_examples
+from app.training.failures import BadData
 from app.wire.training_options import Columns
 
 ROWS: list[dict[str, Any]] = [
@@ -49,3 +51,10 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def assert_fault(path: Path, *parts: str) -> None:
+    """Reading the file raises BadData with a message that contains all of `parts`."""
+    with pytest.raises(BadData) as caught:
+        read(path)
+    assert [part for part in parts if part not in caught.value.message] == [], caught.value.message

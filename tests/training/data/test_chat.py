@@ -10,7 +10,7 @@ import pytest
 
 from app.training.data.example import Turn
 from app.training.failures import BadData
-from tests.training.data.tables import read, write
+from tests.training.data.tables import assert_fault, read, write
 
 
 def test_every_answer_is_learned_unless_its_weight_is_0(tmp_path: Path) -> None:
@@ -46,3 +46,16 @@ def test_malformed_conversations_are_reported(
     row = {"messages": [dict(zip(("role", "content", "weight"), message, strict=True)) for message in messages]}
     with pytest.raises(BadData, match=f"line 1, column 'messages': .*{reason}"):
         read(write(tmp_path, "a.jsonl", json.dumps(row)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "x"}]}\n', ["line 1", "assistant"]),
+        ("a.jsonl", '{"messages": [{"role": "user"}]}\n', ["line 1", "message 1", "content"]),
+    ],
+)
+def test_faults_are_reported_with_their_place(
+    name: str, content: str | bytes, parts: list[str], tmp_path: Path
+) -> None:
+    assert_fault(write(tmp_path, name, content), *parts)

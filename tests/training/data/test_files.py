@@ -2,12 +2,62 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 
+import pytest
+
+from app.training.data import files
+from app.training.data import text as text_file
 from app.training.data.files import detect, lines
-from tests.training.data.tables import write
+from app.training.failures import BadData
+from tests.training.data.tables import assert_fault, read, write
 
 
 def test_lines_are_numbered_from_1_without_the_byte_order_mark(tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.txt", b"\xef\xbb\xbfone\r\ntwo"), "a.txt")
     assert list(lines(source)) == [(1, "one\r\n"), (2, "two")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("a.csv", "", ["a.csv is empty"]),
+        ("a.csv", b"text,label\nx,y\n\xffab,y\n", ["line 3", "column 1", "0xff", "offset 15", "UTF-8"]),
+        ("a.csv", b"\xef\xbb\xbft\xc3\xa9xt\xff,label\n", ["line 1", "column 5", "0xff", "offset 8", "UTF-8"]),
+        ("a.csv.gz", gzip.compress(b"text,label\n" + os.urandom(9999))[:50] + b"x" * 999, ["cannot be unpacked"]),
+        ("a.parquet", "text,label\nx,y\n", ["does not begin like a parquet file"]),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:-20], ["cannot be unpacked"]),
+    ],
+)
+def test_faults_are_reported_with_their_place(
+    name: str, content: str | bytes, parts: list[str], tmp_path: Path
+) -> None:
+    assert_fault(write(tmp_path, name, content), *parts)
+
+
+def test_invalid_utf8_is_located_in_any_block(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbf" + b"one\n" * 40_000 + b"tw\xc3\xa9\xff"
+    source = detect(write(tmp_path, "a.txt", content), "a.txt")
+    for reading in (lambda: list(text_file.pieces(source)), lambda: list(lines(source))):
+        with pytest.raises(BadData) as caught:
+            reading()
+        place = "a.txt, line 40001, column 4: the byte 0xff at offset 160007 is not UTF-8"
+        assert caught.value.message.startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("a.jsonl", '{"text": "x", "label": "y"}\n{"text": "' + "x" * 3000, "line 2"),
+        ("a.csv", "text,label\nx,y\n" + "x" * 3000, "line 3"),
+        ("a.csv", 'text,label\nx,y\na,"open' + ",y\n" * 1000, "line 3, column 'label'"),
+    ],
+)
+def test_a_record_has_a_maximum_size(
+    name: str, content: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RECORD_BYTES", 2000)
+    with pytest.raises(BadData, match=f"{name}, {place}: longer than 0 MiB"):
+        read(write(tmp_path, name, content))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.training.failures import BadData
-from tests.training.data.tables import read, write
+from tests.training.data.tables import assert_fault, read, write
 
 
 def test_a_requested_column_that_is_missing_is_reported(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_requested_column_that_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadData) as caught:
         read(path, text="reviews")
     assert caught.value.param == "columns.text"
-    assert "no column 'reviews'; did you mean 'review'?; its columns are 'review', 'label'" in caught.value.message
+    assert "no column 'reviews' (its columns are 'review', 'label'); did you mean 'review'?" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,18 @@ def test_columns_without_a_meaning_are_listed_as_ignored(
     named = {key: value.rstrip(",") for key, value in named.items()}
     layout, _ = read(path, task, **named)
     assert (layout.task, layout.ignored) == (expected, ignored)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("a.csv", "tekst,label\nx,y\n", ["no column 'text'", "'tekst'", "did you mean", "columns.text"]),
+        ("a.csv", "text,lable\nx,y\n", ["column 'lable'", "did you mean 'label'?", "columns.label"]),
+        ("a.csv", "text,Values\nx,1\n", ["column 'Values'", "did you mean 'value'?"]),
+        ("a.csv", "text,label,splits\nx,y,train\n", ["column 'splits'", "did you mean 'split'?"]),
+    ],
+)
+def test_faults_are_reported_with_their_place(
+    name: str, content: str | bytes, parts: list[str], tmp_path: Path
+) -> None:
+    assert_fault(write(tmp_path, name, content), *parts)

@@ -3,12 +3,65 @@
 from __future__ import annotations
 
 import gzip
+import io
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from tests.training.data.tables import ROWS, parquet, read, write
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.training.failures import BadData
+from tests.training.data.tables import ROWS, assert_fault, parquet, read, write
 
 
 def test_unpacking_leaves_no_file(tmp_path: Path) -> None:
     path = write(tmp_path, "a.parquet.gz", gzip.compress(parquet()))
     assert len(read(path)[1]) == len(ROWS)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def table(rows: list[dict[str, Any]]) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out)
+    return out.getvalue()
+
+
+NOON = datetime(2026, 1, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts"),
+    [
+        ([{"text": "x", "value": 1.5}, {"text": "y", "value": None}], ["row 2", "'value'", "None is not a number"]),
+        ([{"text": "x", "value": NOON}], ["row 1", "'value'", "is not a number"]),
+        ([{"text": "x", "value": b"1"}], ["row 1", "'value'", "is not a number"]),
+        ([{"series": "a", "x": NOON, "label": "up"}], ["row 1", "'x'", "is not a number"]),
+        ([{"series": None, "x": 1.0, "label": "up"}], ["row 1", "'series'", "empty"]),
+        ([{"features": [[NOON]], "label": "up"}], ["row 1", "'features'", "step 1, feature 1"]),
+        ([{"features": [[1.0], None], "label": "up"}], ["row 1", "'features'", "differ in length"]),
+        ([{"text": "x", "label": NOON}], ["row 1", "'label'", "a value where a label"]),
+    ],
+)
+def test_faults_are_reported_with_their_row(rows: list[dict[str, Any]], parts: list[str], tmp_path: Path) -> None:
+    assert_fault(write(tmp_path, "a.parquet", table(rows)), *parts)
+
+
+def test_a_value_without_an_equivalent_in_python_is_located(tmp_path: Path) -> None:
+    times = pa.array([0, 1], pa.timestamp("ns"))
+    pq.write_table(pa.table({"text": ["x", "y"], "label": ["a", "b"], "when": times}), tmp_path / "a.parquet")
+    with pytest.raises(BadData, match=r"row 2, column 'when': unreadable value"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_compressed_file_is_unpacked_only_if_it_fits_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.training.data.parquet._MAX_UNPACKED_BYTES", 1 << 20)
+    large = io.BytesIO()
+    pq.write_table(
+        pa.table({"text": ["x" * (2 << 20)], "label": ["y"]}), large, compression="none", use_dictionary=False
+    )
+    with pytest.raises(BadData, match=r"a.parquet.gz has more than 1,048,576 bytes when unpacked, which"):
+        read(write(tmp_path, "a.parquet.gz", gzip.compress(large.getvalue())))

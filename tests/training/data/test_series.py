@@ -14,7 +14,7 @@ from app.training.data.files import Record, Source
 from app.training.data.layouts import Layout
 from app.training.data.series import read_examples
 from app.training.failures import BadData
-from tests.training.data.tables import read, write
+from tests.training.data.tables import assert_fault, read, write
 
 
 def test_rows_are_gathered_by_series_in_the_order_of_time(tmp_path: Path) -> None:
@@ -86,3 +86,39 @@ def test_memory_is_released_as_series_are_yielded() -> None:
     finally:
         tracemalloc.stop()
     assert after < before / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("a.csv", "series,value,label\na,x,up\n", ["line 2", "'value'", "'x' is not a number"]),
+        ("a.csv", "series,x,label\na,1,up\n ,2,up\n", ["line 3", "'series'", "empty"]),
+        (
+            "a.csv",
+            "series,time,x,label\na,noon,1,up\n",
+            ["line 2", "'time'", "'noon' is not a time", "2026-01-31T09:05"],
+        ),
+        (
+            "a.csv",
+            "series,time,x,label\na,12/31/2023,1,up\n",
+            ["line 2", "'time'", "'12/31/2023' is not a time", "ISO"],
+        ),
+        ("a.csv", "series,time,x,label\na,9:05,1,up\n", ["line 2", "'time'", "'9:05' is not a time", "ISO"]),
+        (
+            "a.csv",
+            "series,time,x,label\na,2026-01-31,1,up\nb,3,1,up\na,3,1,up\n",
+            ["line 4", "'time'", "'3' is a number, but the time of line 2 is a date without an offset"],
+        ),
+        (
+            "a.csv",
+            "series,time,x,label\na,2026-01-31T09:00Z,1,up\na,2026-01-31T09:00,1,up\n",
+            ["line 3", "'time'", "is a date without an offset, but the time of line 2 is a date with an offset"],
+        ),
+        ("a.csv", "series,time,x,label\na,,1,up\n", ["line 2", "'time'", "empty"]),
+        ("a.csv", "series,time,x,label\na,nan,1,up\n", ["line 2", "'time'", "not a time"]),
+    ],
+)
+def test_faults_are_reported_with_their_place(
+    name: str, content: str | bytes, parts: list[str], tmp_path: Path
+) -> None:
+    assert_fault(write(tmp_path, name, content), *parts)

@@ -1,4 +1,4 @@
-"""The loop's clock, and what it says at the end."""
+"""The time limit of a training, and the figures that it reports."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.training.loop.evaluate import evaluate
 from app.training.plan import config
 from app.wire.trainer import Done, Metrics, TrainFailed
 from tests.training import runs
-from tests.training.loops import loop
+from tests.training.loops import run_loop
 
 SMALL = {"width": 16, "layers": 1, "batch_size": 16, "precision": "float32"}
 
 
 class Clock:
-    """Each look at it takes `tick` seconds."""
+    """A clock on which every reading takes `tick` seconds."""
 
     def __init__(self, tick: float) -> None:
         self.now, self.tick = 100.0, tick
@@ -36,25 +36,25 @@ class Clock:
 def test_a_time_limit_counts_whatever_takes_time(
     slow: str, eval_every: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes ten seconds each time, so a limit of 35 is over at the fourth; every fifth step is reported."""
+    """The slow part takes ten seconds each time, so the fourth time exceeds a limit of 35. Every fifth step reports."""
     clock = Clock(1e-6)
 
-    def later(step: Callable[..., object]) -> Callable[..., object]:
-        def run(*given: object) -> object:
+    def slowed(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
             clock.now += 10.0
-            return step(*given)
+            return function(*arguments)
 
-        return run
+        return call
 
     if slow == "reporting":
-        monkeypatch.setattr(runs.Heard, "emit", later(runs.Heard.emit))
+        monkeypatch.setattr(runs.Heard, "emit", slowed(runs.Heard.emit))
     if slow == "evaluating":
-        monkeypatch.setattr("app.training.loop.loop.evaluate", later(evaluate))
+        monkeypatch.setattr("app.training.loop.loop.evaluate", slowed(evaluate))
     training = {**SMALL, "max_seconds": 35.0, "eval_every": eval_every}
     run = runs.make(tmp_path, "rows.csv", runs.table(60), "gru", training=training)
-    found = loop(run, clock, later(lambda: None) if slow == "saving" else lambda: None)
-    assert found.training.state.step == steps
-    assert 35.0 <= found.training.state.elapsed < 60.0
+    loop = run_loop(run, clock, slowed(lambda: None) if slow == "saving" else lambda: None)
+    assert loop.training.progress.step == steps
+    assert 35.0 <= loop.training.progress.elapsed < 60.0
 
 
 def test_figures_over_all_held_out_data_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,11 +72,11 @@ def test_figures_over_all_held_out_data_come_last(tmp_path: Path, monkeypatch: p
     assert last.data["full_valid_mean_token_accuracy"] == metrics["accuracy"]
     whole = runs.train(runs.make(tmp_path / "rows", "rows.csv", runs.table(60), training=SMALL | {"max_steps": 2}))
     full = [event for event in whole if isinstance(event, Metrics) and "full_valid_loss" in event.data]
-    assert full and not any(event.final for event in full)  # there every evaluation was of all
+    assert full and not any(event.final for event in full)  # here every evaluation was of all data
 
 
-def test_every_answer_is_learned_and_what_is_cut_off_is_not_counted(tmp_path: Path) -> None:
-    """Bits a character, by hand: of the characters that are left where the rows are too long."""
+def test_all_answers_are_learned_and_characters_that_are_cut_off_are_not_counted(tmp_path: Path) -> None:
+    """Bits per character, computed by hand, of rows that are longer than the context."""
     say = lambda role, text: {"role": role, "content": text}  # noqa: E731
     rows = []
     for n in range(20):
@@ -88,7 +88,7 @@ def test_every_answer_is_learned_and_what_is_cut_off_is_not_counted(tmp_path: Pa
     done = runs.train(run)[-1]
     assert isinstance(done, Done)
     prompt, second = "user: a0\nassistant:", "\nuser: b\nassistant:"
-    # One token of the prompt is kept; forty are predicted from there on: " yes", its end, the prompt, the rest.
+    # One token of the prompt is kept. The forty after it are " yes", its end, the second prompt, and the rest.
     left = 40 - len(" yes") - 1 - len(second)
     assert len(prompt) > 1 and 0 < left < len(" " + "no" * 30)
     metrics = done.metrics["validation"]
@@ -100,13 +100,13 @@ def test_every_answer_is_learned_and_what_is_cut_off_is_not_counted(tmp_path: Pa
     assert "add_generation_prompt" in config_json["chat_template"]
 
 
-@pytest.mark.parametrize(("place", "step"), [("loop", 2), ("session", 1)])
-def test_an_evaluation_that_is_no_number_is_a_divergence(
-    place: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("module", "step"), [("loop.loop", 2), ("run.completion", 1)])
+def test_a_metric_that_is_not_finite_is_a_divergence(
+    module: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss of a step is that before it, so weights that have gone off are seen by an evaluation first."""
+    """A step's loss is that of the weights before it, so an evaluation is the first to see what the step did."""
     figures = [{"loss": 1.0, "accuracy": 0.5}] * (step - 1) + [{"loss": math.nan, "accuracy": 0.5}]
-    monkeypatch.setattr(f"app.training.{place}.evaluate", lambda *_: figures.pop(0))
+    monkeypatch.setattr(f"app.training.{module}.evaluate", lambda *_: figures.pop(0))
     training = SMALL | {"max_steps": step, "eval_every": 1, "context_length": 16}
     last = runs.train(runs.make(tmp_path, "book.txt", runs.book(60), "gru", training=training))[-1]
     assert isinstance(last, TrainFailed)

@@ -1,4 +1,4 @@
-"""The loss of each task, and that it adds up: over the pieces of a batch, and over batches."""
+"""The loss of each task, and that losses add up over the pieces of a batch and over batches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 from torch.nn import functional
 
 from app.training.loop.batches import IGNORED, Batch
-from app.training.loop.objective import Objective, objective
+from app.training.loop.objective import Objective, build_objective
 from models.interface import Context
 from tests.models.configurations import batch, classifier, classifiers, generator, generators, loss, targets
 from tests.training import runs
-from tests.training.loops import loop
+from tests.training.loops import run_loop
 
 CLASSIFIERS = classifiers()
 
 
-def test_of_a_language_model_real_steps_count_alone() -> None:
+def test_a_language_model_learns_from_real_steps_only() -> None:
     network = generator(generators()["gru"])
     ids_BT, lengths_B = batch(network.config)
     targets_BT = torch.randint(23, ids_BT.shape)
@@ -36,32 +36,33 @@ def test_of_a_language_model_real_steps_count_alone() -> None:
     assert loss(network, ids_BT, lengths_B, torch.full_like(ids_BT, IGNORED)).item() == 0.0
 
 
-def test_classes_can_weigh_more_than_others() -> None:
+def test_classes_have_weights() -> None:
     network = classifier(CLASSIFIERS["lstm-mean-tokens"])
     inputs, lengths_B = batch(network.config)
-    wanted_B, weights_C = targets(network.config), torch.tensor([1.0, 3.0, 0.5])
-    expected = functional.cross_entropy(network(inputs, lengths_B), wanted_B, weights_C, label_smoothing=0.1)
-    torch.testing.assert_close(loss(network, inputs, lengths_B, wanted_B, weights_C, 0.1), expected)
+    targets_B, weights_C = targets(network.config), torch.tensor([1.0, 3.0, 0.5])
+    expected = functional.cross_entropy(network(inputs, lengths_B), targets_B, weights_C, label_smoothing=0.1)
+    torch.testing.assert_close(loss(network, inputs, lengths_B, targets_B, weights_C, 0.1), expected)
 
 
-def test_of_labels_and_of_a_value() -> None:
+def test_the_losses_of_labels_and_of_values() -> None:
     network = classifier(CLASSIFIERS["gru-multilabel"])
     inputs, lengths_B = batch(network.config)
-    wanted_BC, logits_BC = targets(network.config).float(), network(inputs, lengths_B)
-    expected = functional.binary_cross_entropy_with_logits(logits_BC, wanted_BC)
-    torch.testing.assert_close(loss(network, inputs, lengths_B, wanted_BC), expected)
-    smooth = functional.binary_cross_entropy_with_logits(logits_BC, wanted_BC * 0.8 + 0.1)
-    torch.testing.assert_close(loss(network, inputs, lengths_B, wanted_BC, None, 0.2), smooth)
+    targets_BC, logits_BC = targets(network.config).float(), network(inputs, lengths_B)
+    expected = functional.binary_cross_entropy_with_logits(logits_BC, targets_BC)
+    torch.testing.assert_close(loss(network, inputs, lengths_B, targets_BC), expected)
+    smooth = functional.binary_cross_entropy_with_logits(logits_BC, targets_BC * 0.8 + 0.1)
+    torch.testing.assert_close(loss(network, inputs, lengths_B, targets_BC, None, 0.2), smooth)
     weights_C = torch.tensor([1.0, 2.0, 3.0, 0.5])
-    weighed = functional.binary_cross_entropy_with_logits(logits_BC, wanted_BC, pos_weight=weights_C)
-    torch.testing.assert_close(loss(network, inputs, lengths_B, wanted_BC, weights_C), weighed)
+    weighted = functional.binary_cross_entropy_with_logits(logits_BC, targets_BC, pos_weight=weights_C)
+    torch.testing.assert_close(loss(network, inputs, lengths_B, targets_BC, weights_C), weighted)
     network = classifier(CLASSIFIERS["gru-regression"])
-    wanted_B, value_B1 = targets(network.config), network(inputs, lengths_B)
-    torch.testing.assert_close(loss(network, inputs, lengths_B, wanted_B), ((value_B1[:, 0] - wanted_B) ** 2).mean())
+    targets_B, value_B1 = targets(network.config), network(inputs, lengths_B)
+    torch.testing.assert_close(loss(network, inputs, lengths_B, targets_B), ((value_B1[:, 0] - targets_B) ** 2).mean())
 
 
 def measured(measure: Objective, whole: Batch, cuts: list[slice]) -> tuple[float, float, int, int]:
-    pieces = [Batch(whole.inputs[cut], whole.lengths_B[cut], whole.targets[cut]) for cut in cuts]
+    make = Batch if whole.learned_N is None else Batch.of_text
+    pieces = [make(whole.inputs[cut], whole.lengths_B[cut], whole.targets[cut]) for cut in cuts]
     outcomes = [measure(piece) for piece in pieces]
     return (
         sum(float(outcome.loss.detach()) for outcome in outcomes),
@@ -76,24 +77,26 @@ def test_pieces_add_up_to_the_whole(name: str) -> None:
     network: Any = generator(generators()["gru"]) if name == "generate" else classifier(CLASSIFIERS[name])
     inputs, lengths_B = batch(network.config)
     padding_BT = torch.arange(inputs.shape[1]) >= lengths_B[:, None]
-    wanted = inputs.masked_fill(padding_BT, IGNORED) if name == "generate" else targets(network.config)
-    weights_C = {"lstm-mean-tokens": torch.tensor([5.0, 1.0, 0.1]), "gru-multilabel": torch.rand(4)}.get(name)
-    measure = objective(network, weights_C, 0.1)
-    whole = Batch(inputs, lengths_B, wanted)
+    weights = {"lstm-mean-tokens": [5.0, 1.0, 0.1], "gru-multilabel": [0.3, 2.0, 0.7, 1.0]}.get(name)
+    measure = build_objective(network, weights, 0.1)
+    if name == "generate":
+        whole = Batch.of_text(inputs, lengths_B, inputs.masked_fill(padding_BT, IGNORED))
+    else:
+        whole = Batch(inputs, lengths_B, targets(network.config))
     expected = measured(measure, whole, [slice(0, 4)])
     for cuts in ([slice(0, 1), slice(1, 4)], [slice(n, n + 1) for n in range(4)]):
         assert measured(measure, whole, cuts) == pytest.approx(expected, rel=1e-5)
 
 
 def test_balanced_weights_make_rare_labels_count_as_much(tmp_path: Path) -> None:
-    """Nine rows in ten say 'common', whatever they say: a balanced network knows that it does not know."""
+    """Equal texts, nine of ten labelled 'common': with balanced weights both labels are equally likely."""
     rows = [f"same words here,{('common', 'rare')[n % 10 == 0]},{('train', 'val')[n >= 180]}" for n in range(200)]
     table = "\n".join(["text,label,split", *rows])
-    asked = {"width": 16, "layers": 1, "epochs": 20, "learning_rate": 0.02, "label_smoothing": 0.0, "dropout": 0.0}
+    options = {"width": 16, "layers": 1, "epochs": 20, "learning_rate": 0.02, "label_smoothing": 0.0, "dropout": 0.0}
     shares = {}
     for name, weights in (("plain", None), ("balanced", "balanced")):
-        training = asked | ({} if weights is None else {"class_weights": weights})
-        network = loop(runs.make(tmp_path / name, "a.csv", table, "gru", training=training)).training.network.eval()
+        training = options | ({} if weights is None else {"class_weights": weights})
+        network = run_loop(runs.make(tmp_path / name, "a.csv", table, "gru", training=training)).training.network.eval()
         with torch.no_grad():
             shares[name] = float(network(torch.tensor([[5, 6, 7]]), torch.tensor([3])).softmax(1)[0, 1])
     assert shares["plain"] < 0.25 and 0.35 < shares["balanced"] < 0.65
@@ -103,13 +106,13 @@ def test_balanced_weights_make_rare_labels_count_as_much(tmp_path: Path) -> None
 def test_two_batches_of_eight_are_one_of_sixteen(kind: str, tmp_path: Path) -> None:
     rows = []
     for n, (text, label) in enumerate(runs.sentences(20)):
-        given = {"text": text} if kind == "text" else {"features": [[n % 5, k] for k in range(2 + n % 3)]}
-        rows.append(given | {"label": label, "split": "train" if n < 16 else "val"})
-    content, found = "\n".join(map(json.dumps, rows)), []
+        inputs = {"text": text} if kind == "text" else {"features": [[n % 5, k] for k in range(2 + n % 3)]}
+        rows.append(inputs | {"label": label, "split": "train" if n < 16 else "val"})
+    content, weights = "\n".join(map(json.dumps, rows)), []
     training = {"width": 16, "layers": 1, "max_steps": 4, "dropout": 0.0, "optimizer": "sgd", "learning_rate": 0.05}
     for batch_size, accumulation in ((16, 1), (8, 2), (4, 4)):
-        asked = training | {"batch_size": batch_size, "accumulation": accumulation, "class_weights": {"bad": 3.0}}
-        run = runs.make(tmp_path / str(batch_size), "a.jsonl", content, "gru", training=asked)
-        found.append(loop(run, token_dropout=0.0).weights)
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], atol=1e-6, rtol=1e-6)
+        options = training | {"batch_size": batch_size, "accumulation": accumulation, "class_weights": {"bad": 3.0}}
+        run = runs.make(tmp_path / str(batch_size), "a.jsonl", content, "gru", training=options)
+        weights.append(run_loop(run, token_dropout=0.0).weights)
+    for other in weights[1:]:
+        torch.testing.assert_close(other, weights[0], atol=1e-6, rtol=1e-6)

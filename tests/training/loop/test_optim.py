@@ -102,7 +102,7 @@ def test_torchs_compiler_stays_out(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from app.protocol import Done
+from app.wire.trainer import Done
 from tests.training import runs
 
 for optimizer in ("adamw", "sgd"):

@@ -1,4 +1,4 @@
-"""Prepared data lies on disk and is mapped; what was made on the way is gone."""
+"""Prepared data is stored on disk and mapped into memory; temporary files are deleted."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.training.loops import ready
 
 
 def on_disk(array: NDArray[Any]) -> bool:
+    """Whether the array is mapped from a file."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -36,7 +37,7 @@ def on_disk(array: NDArray[Any]) -> bool:
         ("a.jsonl", '{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n' * 9, {}),
     ],
 )
-def test_large_arrays_are_mapped_and_equal_files_come_twice(
+def test_arrays_are_mapped_and_two_preparations_write_equal_files(
     name: str, content: str, spec: dict[str, Any], tmp_path: Path
 ) -> None:
     one, two = (ready(runs.make(tmp_path / side, name, content, **spec))[1] for side in "ab")
@@ -52,37 +53,37 @@ def test_large_arrays_are_mapped_and_equal_files_come_twice(
         assert path.read_bytes() == (tmp_path / "b" / "prepared" / file).read_bytes(), file
 
 
-def test_a_text_without_a_prompt_begins_where_another_has_ended(tmp_path: Path) -> None:
+def test_a_completion_without_a_prompt_follows_an_end_token(tmp_path: Path) -> None:
     rows = '{"prompt": "", "completion": "ab", "split": "train"}\n{"prompt": "c", "completion": "d", "split": "val"}\n'
-    _, made = ready(runs.make(tmp_path, "a.jsonl", rows, training={"tokenizer": "byte"}))
-    assert made.tokenizer is not None and isinstance(made.train, Rows) and isinstance(made.validation, Rows)
-    tokenizer = Tokenizer.load(made.tokenizer)
-    assert made.train.flat.tolist() == [tokenizer.eos_id, *tokenizer.encode("ab"), tokenizer.eos_id]
-    assert made.train.learned.tolist() == [0, 1, 1, 1]
-    assert made.validation.flat.tolist() == [*tokenizer.encode("cd"), tokenizer.eos_id]
-    assert made.validation.learned.tolist() == [0, 1, 1]
+    _, saved = ready(runs.make(tmp_path, "a.jsonl", rows, training={"tokenizer": "byte"}))
+    assert saved.tokenizer is not None and isinstance(saved.train, Rows) and isinstance(saved.validation, Rows)
+    tokenizer = Tokenizer.load(saved.tokenizer)
+    assert saved.train.flat.tolist() == [tokenizer.eos_id, *tokenizer.encode("ab"), tokenizer.eos_id]
+    assert saved.train.learned.tolist() == [0, 1, 1, 1]
+    assert saved.validation.flat.tolist() == [*tokenizer.encode("cd"), tokenizer.eos_id]
+    assert saved.validation.learned.tolist() == [0, 1, 1]
 
 
-def test_what_is_not_on_disk_yet_is_put_there(tmp_path: Path) -> None:
-    (tmp_path / "aside").mkdir()
-    (tmp_path / "aside" / "left over").touch()
+def test_save_writes_arrays_that_are_only_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "staging").mkdir()
+    (tmp_path / "staging" / "left over").touch()
     stream = Stream(np.arange(5, dtype=np.int32), 7, 2)
-    made = dataset.save(
-        tmp_path / "made", tmp_path / "aside", Dataset(Facts("t", "i", "s"), stream, stream, None, None)
+    saved = dataset.save(
+        tmp_path / "prepared", tmp_path / "staging", Dataset(Facts("t", "i", "s"), stream, stream, None, None)
     )
-    assert isinstance(made.train, Stream) and made.train.ids_T.tolist() == [0, 1, 2, 3, 4]
-    assert (made.train.characters, made.train.context, made.test, made.tokenizer) == (7, 2, None, None)
-    assert not (tmp_path / "made" / "left over").exists()
+    assert isinstance(saved.train, Stream) and saved.train.ids_T.tolist() == [0, 1, 2, 3, 4]
+    assert (saved.train.characters, saved.train.context, saved.test, saved.tokenizer) == (7, 2, None, None)
+    assert not (tmp_path / "prepared" / "left over").exists()
 
 
-def test_a_feature_that_changes_is_scaled_however_small_it_is(tmp_path: Path) -> None:
-    """And one that never changes, but for what its rounding leaves, is not blown up."""
+def test_a_varying_feature_is_scaled_however_small_it_is(tmp_path: Path) -> None:
+    """A constant feature is not, so that its rounding errors are not magnified."""
     draw = np.random.default_rng(1)
     content = "series,small,tiny,same,zero,label\n" + "".join(
         f"{n},{draw.normal(3e-10, 1e-10)},{draw.normal(0, 1e-30)},123456.789,0,{'ab'[n % 2]}\n" for n in range(80)
     )
-    made = ready(runs.make(tmp_path, "a.csv", content))[1]
-    assert isinstance(made.train, Rows) and made.facts.normalization is not None
-    assert made.facts.normalization["std"][2:] == [1.0, 1.0]
-    assert made.train.flat.std(0)[:2] == pytest.approx([1.0, 1.0], rel=0.01)
-    assert np.abs(made.train.flat[:, 2:]).max() < 0.01
+    saved = ready(runs.make(tmp_path, "a.csv", content))[1]
+    assert isinstance(saved.train, Rows) and saved.facts.normalization is not None
+    assert saved.facts.normalization["std"][2:] == [1.0, 1.0]
+    assert saved.train.flat.std(0)[:2] == pytest.approx([1.0, 1.0], rel=0.01)
+    assert np.abs(saved.train.flat[:, 2:]).max() < 0.01

@@ -1,4 +1,4 @@
-"""Which HTTP request made a job: what the worker and the trainer log can then be found by its id."""
+"""The id of the HTTP request that created a job, which the worker and the trainer add to their log lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of an uploaded table: its rows, its columns, and which of them hold what."""
+"""The number of rows, the columns and the column roles of uploaded tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker works with, in one place: made once a process from the settings."""
+"""What a worker works with: settings, database, stores, and the trainer's command and environment."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import Self
 
 from app.db.database import Database
 from app.files.service import Files
-from app.jobs.repository import JobRepository
+from app.jobs.claims import JobClaims
 from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.worker.trainer_list import TrainerList
 
 TRAINER = (sys.executable, "-m", "app.training")
-FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # seconds
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """`trainer` is the command that trains, to which the run directory and the options are added; `env` is for it."""
+class Resources:
+    """Made once per process.
+
+    `trainer` is the command that starts a trainer, to which the run directory and further options are appended. `env`
+    is the environment of which the trainer inherits a part (`trainer.environment`).
+    """
 
     settings: Settings
     database: Database
@@ -30,41 +34,39 @@ class Workplace:
     cache: LocalCache
     registry: Registry
     files: Files
-    jobs: JobRepository
+    jobs: JobClaims
     trainer: Sequence[str] = TRAINER
     env: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, env: Mapping[str, str], trainer: Sequence[str] = TRAINER) -> Self:
+        """The resources that the settings describe. Raises SettingError."""
         database, blobs = Database(settings.database), BlobStore(settings.storage)
         return cls(
             settings=settings,
             database=database,
             blobs=blobs,
             cache=LocalCache(settings.data / "cache", blobs, settings.cache_bytes),
-            registry=Registry(database, blobs, grace_seconds=settings.delete_grace_seconds),
+            registry=Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds),
             files=Files(database, blobs),
-            jobs=JobRepository(database),
+            jobs=JobClaims(database),
             trainer=(*trainer, *_options(settings)),
             env=env,
         )
 
     @property
     def runs(self) -> Path:
+        """The folder of the run directories, one per job."""
         return self.settings.data / "runs"
 
     @property
-    def trainers(self) -> Path:
-        return self.settings.run_dir / "trainers"
+    def trainers(self) -> TrainerList:
+        """The trainers that run on this machine."""
+        return TrainerList(self.settings.run_dir / "trainers")
 
 
 def _options(settings: Settings) -> tuple[str, ...]:
-    """What the settings say of every training on this machine."""
+    """The trainer's options that are the same for every job on this machine."""
     every = f"{settings.resume_every_seconds:g}"
-    said = "--log-format", settings.log_format, "--log-level", settings.log_level
-    return "--resume-every", every, "--threads", str(settings.threads), "--device", settings.device, *said
-
-
-def delay(losses: int) -> float:
-    """Seconds to wait before a job is tried again that has been lost so often."""
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(losses, 16))
+    logs = "--log-format", settings.log_format, "--log-level", settings.log_level
+    return "--resume-every", every, "--threads", str(settings.threads), "--device", settings.device, *logs

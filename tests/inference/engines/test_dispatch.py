@@ -11,9 +11,10 @@ import zmq
 
 from app.errors import InvalidRequest
 from app.inference.engines import quarantine as rules
-from app.inference.engines.client import EngineClient, Work
-from app.inference.engines.passage import sent
+from app.inference.engines.client import EngineClient
+from app.inference.engines.dispatch import dispatch
 from app.inference.engines.quarantine import Quarantine
+from app.inference.engines.work import Work
 from app.wire import engine as wire
 from tests.fakes import FakeEngine
 from tests.inference.engines.test_client import LOAD, client_of, until
@@ -38,7 +39,7 @@ class Scene:
         return engine
 
     async def _send(self, work: Work) -> None:
-        async with sent(self.client, work, self.quarantine):
+        async with dispatch(self.client, work, self.quarantine):
             while work.open:
                 await work.inbox.get()
 

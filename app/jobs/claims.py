@@ -1,0 +1,198 @@
+"""The SQL of what workers do with jobs: claim one, hold it by a lease, report on it, end it or give it back.
+
+Two ideas make this safe without any worker knowing of another:
+
+- A lease expires by the database's clock, and an expired lease makes the job claimable again. No worker's own clock
+  matters, and a worker that is killed needs no cleanup.
+- Each claim increments the job's `attempt`, and each later write of a worker names the attempt that it belongs to. A
+  worker that was frozen while another claimed its job raises `Fenced` at its next write and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.db.database import Database
+from app.db.tables import JobRow
+from app.jobs.records import (
+    CANCELLED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    VALIDATING,
+    WAITING,
+    Fenced,
+    Flags,
+    Job,
+    JobProgress,
+    NewEvent,
+)
+from app.jobs.states import NO_LEASE, JobStates
+
+
+class JobClaims:
+    """Works in the caller's session, so that the end of a job can share a transaction with the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._states = JobStates(database)
+
+    def claimable(self, session: Session) -> bool:
+        """Whether a claim would find a job. Only reads, so that idle workers take no write lock."""
+        return session.scalar(select(JobRow.id).where(_claimable(self._database.now(session))).limit(1)) is not None
+
+    def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
+        """Claim the next job: the one of the highest priority, then the oldest. None: there is none.
+
+        A job whose lease has expired counts as lost and is claimed too, unless a client has asked to cancel or pause
+        it or it was lost `max_attempts` times: then it is cancelled, paused or failed here.
+        """
+        now = self._database.now(session)
+        # First, or the claim below could start a job that a client has cancelled, or try a hopeless one once more.
+        self._settle_lost(session, now, max_attempts)
+        # One statement selects and updates. SKIP LOCKED keeps PostgreSQL's workers from waiting for the row that
+        # another one is claiming, only to find that it is gone. On SQLite, writing transactions run one at a time.
+        next_id = (
+            select(JobRow.id)
+            .where(_claimable(now))
+            .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+        lost = case((JobRow.status == RUNNING, 1), else_=0)  # the worker that held a running job is lost
+        row = session.scalar(
+            update(JobRow)
+            .where(JobRow.id == next_id)
+            .values(
+                status=RUNNING,
+                phase=VALIDATING,
+                attempt=JobRow.attempt + 1,  # from here on, writes of earlier attempts are fenced
+                losses=JobRow.losses + lost,
+                lease_owner=worker,
+                lease_until=now + lease_seconds,
+                started_at=case((JobRow.started_at.is_(None), now), else_=JobRow.started_at),
+            )
+            .returning(JobRow)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        )
+        if row is None:
+            return None
+        job = Job.of(row)
+        message = "Fine-tuning job started" if job.attempt == 1 else f"Attempt {job.attempt} started"
+        self.log(session, job.id, [NewEvent(kind="job.attempt", step=job.attempt, message=message)])
+        return job
+
+    def flags(self, session: Session, job_id: str, attempt: int) -> Flags | None:
+        """What clients have requested; None: the attempt no longer holds the job."""
+        query = select(JobRow.cancel_requested, JobRow.pause_requested).where(_held_by(job_id, attempt))
+        row = session.execute(query).one_or_none()
+        return Flags(*row) if row else None
+
+    def renew(self, session: Session, job_id: str, attempt: int, lease_seconds: float) -> Flags | None:
+        """Extend the lease to `lease_seconds` from now and return the flags.
+
+        None: the attempt no longer holds the job. An expired lease can be renewed until the job is claimed again.
+        """
+        try:
+            self._write(session, job_id, attempt, lease_until=self._database.now(session) + lease_seconds)
+        except Fenced:
+            return None
+        return self.flags(session, job_id, attempt)
+
+    def hold(self, session: Session, job_id: str, attempt: int) -> Flags:
+        """Lock the row until the transaction ends. Raises Fenced if the attempt no longer holds the job.
+
+        With the lock, the flags that this returns stay true, and no claim can come between the check and the writes of
+        this transaction.
+        """
+        session.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
+        flags = self.flags(session, job_id, attempt)  # read after the lock: what it says can no longer change
+        if flags is None:
+            raise Fenced(f"{job_id}, attempt {attempt}")
+        return flags
+
+    def report(
+        self, session: Session, job_id: str, attempt: int, progress: JobProgress, events: list[NewEvent]
+    ) -> None:
+        """Write the attempt's progress and append its events. Raises Fenced."""
+        flags = self.hold(session, job_id, attempt)
+        values: dict[str, Any] = {
+            # Once a stop was requested, the phase stays "stopping", whatever the trainer still reports.
+            "phase": None if flags.cancel or flags.pause else progress.phase,
+            "progress": progress.progress,
+            "trained_tokens": progress.trained_tokens,
+            "settled": progress.settled,
+        }
+        if progress.seconds_left is not None:
+            values["estimated_finish"] = self._database.now(session) + progress.seconds_left
+        values = {name: value for name, value in values.items() if value is not None}
+        if values:
+            self._write(session, job_id, attempt, **values)
+        self.log(session, job_id, events)
+
+    def finish(self, session: Session, job_id: str, attempt: int, status: str, **values: Any) -> str:
+        """End the job as succeeded, failed or cancelled; `values` are further columns. Raises Fenced.
+
+        Returns the new status: a job that was to be cancelled ends as cancelled and not as failed.
+        """
+        flags = self.hold(session, job_id, attempt)
+        if flags.cancel and status == FAILED:
+            return self._states.end(session, job_id, CANCELLED)
+        return self._states.end(session, job_id, status, **values)
+
+    def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
+        """Give the job back, to be claimed again after `delay` seconds. Raises Fenced.
+
+        With `lost`, the attempt counts against the limit of attempts. Returns the new status: a job that was to be
+        cancelled or paused is cancelled or paused instead.
+        """
+        flags = self.hold(session, job_id, attempt)
+        if flags.cancel or flags.pause:
+            return self._states.obey(session, job_id, flags)
+        # For a queued job, `lease_until` is the time from which it may be claimed.
+        until = self._database.now(session) + delay if delay else None
+        values = {"losses": JobRow.losses + 1} if lost else {}
+        lease = NO_LEASE | {"lease_until": until}
+        self._states.update(session, job_id, status=QUEUED, phase=WAITING, **lease, **values)
+        return QUEUED
+
+    def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
+        """Append events to the job's log. Not fenced: call it in a transaction that is."""
+        self._states.log(session, job_id, events)
+
+    def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
+        """End or pause the lost jobs that must not be claimed again."""
+        settled = or_(JobRow.cancel_requested, JobRow.pause_requested, JobRow.losses + 1 >= max_attempts)
+        # The lock keeps a lost worker that comes back from renewing its lease before the change below.
+        rows = select(JobRow).where(_expired(now), settled).with_for_update(skip_locked=True)
+        for row in session.scalars(rows).all():
+            if row.cancel_requested or row.pause_requested:
+                self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
+                continue
+            message = f"the worker was lost in attempt {row.attempt}; a job fails after {max_attempts} lost attempts"
+            error = {"code": "worker_lost", "message": message, "param": None}
+            self._states.end(session, row.id, FAILED, error=error, losses=JobRow.losses + 1)
+
+    def _write(self, session: Session, job_id: str, attempt: int, **values: Any) -> None:
+        # The fence is part of the UPDATE's condition, so that no claim can come between the check and the write.
+        statement = update(JobRow).where(_held_by(job_id, attempt)).values(**values).returning(JobRow.id)
+        if session.scalar(statement.execution_options(synchronize_session=False)) is None:
+            raise Fenced(f"{job_id}, attempt {attempt}")
+
+
+def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
+    # The status too: a job that was paused or cancelled after its lease had expired keeps its attempt number.
+    return and_(JobRow.id == job_id, JobRow.attempt == attempt, JobRow.status == RUNNING)
+
+
+def _expired(now: float) -> ColumnElement[bool]:
+    return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
+
+
+def _claimable(now: float) -> ColumnElement[bool]:
+    due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
+    return or_(and_(JobRow.status == QUEUED, due), _expired(now))

@@ -1,0 +1,176 @@
+"""Creates a job: resolves what its request refers to, and queues it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from app import telemetry
+from app.db.database import Database
+from app.db.paging import new_id
+from app.errors import InvalidRequest, NotFound
+from app.files.records import StoredFile
+from app.files.service import Files
+from app.jobs import limits, queries
+from app.jobs.records import Job
+from app.jobs.repository import JobRepository
+from app.jobs.request import JobRequest
+from app.registry import repository as registered
+from app.registry.records import Version, check_name, visible
+from app.registry.service import Registry
+from app.wire.trainer import DataFile, TrainSpec
+from app.wire.training_options import Columns
+from models.config import ARCHITECTURES
+
+RETRY_SECONDS = 600.0  # for so long, a client's retry of a creation returns the job that it has created before
+NAME_CHARACTERS = 64
+
+
+class JobCreation:
+    """Turns a checked request into a queued job, in one transaction."""
+
+    def __init__(self, database: Database, registry: Registry, files: Files, repository: JobRepository) -> None:
+        self._database, self._registry, self._files = database, registry, files
+        self._repository = repository
+
+    def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
+        """Queue the job, or return the one that an earlier attempt of this request has created.
+
+        Raises InvalidRequest and NotFound with `param` set, and IntegrityError if a request with the same key is
+        committed at the same time.
+        """
+        with self._database.transaction() as session:
+            earlier = self._earlier(session, request, principal, key, retry_count)
+            if earlier is not None:
+                return earlier
+            base = None if request.from_scratch else self._base(session, request, principal)
+            job_id = new_id("ftjob")
+            name = self._publish_name(session, request, base, principal, job_id)
+            # Chosen here and not by the trainer: every attempt of the job must use the same seed.
+            seed = secrets.randbelow(limits.MAX_SEED + 1) if request.seed is None else request.seed
+            spec = self._spec(session, request, principal, seed)
+            expected = request.publish.expected_version
+            return self._repository.insert(
+                session,
+                id=job_id,
+                owner=principal,
+                priority=request.priority,
+                idempotency_key=key,
+                body_sha256=request.body_sha256,
+                request=_stored_request(request, spec, base),
+                model=request.model,
+                base_digest=base.digest if base else None,
+                training_file=request.training_file,
+                validation_file=request.validation_file,
+                seed=seed,
+                publish_name=name,
+                publish_alias=request.publish.alias,
+                publish_expected_version=expected if isinstance(expected, int) else None,
+                meta=request.metadata or None,
+                request_id=telemetry.request_id.get() or None,
+            )
+
+    def _earlier(
+        self, session: Session, request: JobRequest, owner: str, key: str | None, retry_count: int
+    ) -> Job | None:
+        if key is not None:
+            job = queries.get_by_key(session, owner, key)
+            if job is not None and job.body_sha256 != request.body_sha256:
+                raise InvalidRequest(
+                    f"this Idempotency-Key belongs to {job.id}, whose request was different; use a new key",
+                    code="idempotency_key_reused",
+                    param="Idempotency-Key",
+                )
+            return job
+        if retry_count > 0:
+            since = self._database.now(session) - RETRY_SECONDS
+            return queries.newest_with_body(session, owner, request.body_sha256, since)
+        return None
+
+    def _base(self, session: Session, request: JobRequest, principal: str) -> Version:
+        try:
+            base = self._registry.resolve(request.model, principal, session)
+        except NotFound as error:
+            message = f"{error.message}; to train from scratch, use {', '.join(ARCHITECTURES)}"
+            raise NotFound(message, code=error.code, param="model") from None
+        limits.check_base(base.config, request)
+        # Until this transaction ends, the lock keeps the garbage collection from deleting the base's blobs. After that,
+        # the job's row refers to them.
+        self._registry.hold_files(session, base.files)
+        return base
+
+    def _publish_name(
+        self, session: Session, request: JobRequest, base: Version | None, principal: str, job_id: str
+    ) -> str:
+        text, param = request.publish.name, "publish.name"
+        if text is None:
+            text, param = request.suffix, "suffix"
+        tail = f"-{job_id[-8:]}"
+        if text is None:  # a job's checkpoint (version 0) has an id and no name: use its architecture
+            model = base.architecture if base is not None and not base.version else request.model
+            text, param = limits.to_model_name(model, "model")[: NAME_CHARACTERS - len(tail)] + tail, "model"
+        name = check_name(limits.to_model_name(text, param), param)
+        row = registered.model(session, name)
+        if row is not None and not visible(row.owner, principal):
+            message = f"the name {name!r} is taken; choose another"
+            raise InvalidRequest(message, code="model_name_taken", param=param)
+        if request.publish.alias is not None:
+            check_name(request.publish.alias, "publish.alias")
+        return name
+
+    def _spec(self, session: Session, request: JobRequest, principal: str, seed: int) -> TrainSpec:
+        training = self._hold_file(session, "training_file", request.training_file, principal)
+        validation = None
+        if request.validation_file:
+            validation = self._hold_file(session, "validation_file", request.validation_file, principal)
+        columns = {**training.roles, **msgspec.to_builtins(request.columns)}
+        if validation:
+            _check_roles(validation, columns)
+        return TrainSpec(
+            model=request.model if request.from_scratch else "base",
+            training_file=_data_file("inputs/training", training),
+            seed=seed,
+            validation_file=_data_file("inputs/validation", validation) if validation else None,
+            task=request.task,
+            columns=Columns(**columns),
+            validation_split=request.validation_split,
+            training=request.training,
+        )
+
+    def _hold_file(self, session: Session, param: str, file_id: str, principal: str) -> StoredFile:
+        # Locked until the job's row refers to it: a deletion in between would leave a job without its data.
+        try:
+            return self._files.hold(session, file_id, principal)
+        except NotFound as error:
+            raise InvalidRequest(f"{param}: {error.message}", code=error.code, param=param) from None
+
+
+def _data_file(path: str, file: StoredFile) -> DataFile:
+    # Without ".gz": the trainer detects compression by the file's first bytes.
+    format_ = (file.format or "").removesuffix(".gz") or None
+    return DataFile(path, file.filename, file.sha256, format_)
+
+
+def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
+    """Refuse column roles of the validation file that the job does not use: both files are read the same way."""
+    for role, column in validation.roles.items():
+        if columns.get(role) != column:
+            message = (
+                f"validation_file: columns[{role}]={column!r}, set when it was uploaded, has no effect: both files are "
+                f"read with the same columns; set it on the training file, or here as columns.{role}"
+            )
+            raise InvalidRequest(message, param="validation_file")
+
+
+def _stored_request(request: JobRequest, spec: TrainSpec, base: Version | None) -> dict[str, Any]:
+    """The row's `request`: the request, the trainer's spec, and the files of the model to fine-tune."""
+    stored: dict[str, Any] = msgspec.to_builtins(request)
+    stored["spec"] = msgspec.to_builtins(spec)
+    stored["columns"] = msgspec.to_builtins(spec.columns)
+    if base is not None:
+        stored["base"] = {"reference": base.ref, "files": registered.plain(base.files)}
+    return stored

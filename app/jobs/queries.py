@@ -1,0 +1,64 @@
+"""Reads of job rows: by id, by idempotency key, in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.paging import Page, cut
+from app.db.tables import JobRow
+from app.jobs.records import Job
+
+
+def get(session: Session, job_id: str) -> Job | None:
+    """The job with this id."""
+    row = session.get(JobRow, job_id)
+    return Job.of(row) if row else None
+
+
+def get_by_key(session: Session, owner: str, key: str) -> Job | None:
+    """The job that the owner created with this idempotency key."""
+    row = session.scalar(select(JobRow).where(JobRow.owner == owner, JobRow.idempotency_key == key))
+    return Job.of(row) if row else None
+
+
+def newest_with_body(session: Session, owner: str, body_sha256: str, since: float) -> Job | None:
+    """The newest job that the owner created with an equal request at `since` or later."""
+    equal = (JobRow.owner == owner, JobRow.body_sha256 == body_sha256, JobRow.created_at >= since)
+    row = session.scalar(select(JobRow).where(*equal).order_by(JobRow.created_at.desc()).limit(1))
+    return Job.of(row) if row else None
+
+
+def page(
+    session: Session,
+    owned: ColumnElement[bool],
+    after: str | None,
+    limit: int,
+    metadata: Mapping[str, str] | None,
+    without_metadata: bool,
+) -> Page[Job]:
+    """The jobs that fulfil `owned` and have all of the `metadata` pairs, the newest first, after the job `after`."""
+    query = select(JobRow).where(owned)
+    if after:
+        last = select(JobRow.created_at).where(JobRow.id == after).scalar_subquery()
+        query = query.where(or_(JobRow.created_at < last, and_(JobRow.created_at == last, JobRow.id < after)))
+    if without_metadata:
+        query = query.where(JobRow.meta.is_(None))
+    for key, value in (metadata or {}).items():
+        query = query.where(_has_pair(session, key, value))
+    rows = session.scalars(query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1))
+    return cut([Job.of(row) for row in rows], limit)
+
+
+def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
+    """The ids, out of `job_ids`, of jobs that have one of these statuses."""
+    return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
+
+
+def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:
+    # Expands the object to rows and compares keys as values: a JSON path cannot express every key.
+    each = func.json_each_text if session.get_bind().dialect.name == "postgresql" else func.json_each
+    pairs = each(JobRow.meta).table_valued("key", "value")
+    return select(1).select_from(pairs).where(pairs.c.key == key, pairs.c.value == value).correlate(JobRow).exists()

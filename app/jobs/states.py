@@ -1,0 +1,74 @@
+"""The changes of a job's state that clients' requests and workers' attempts share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app.db.database import Database
+from app.db.tables import JobRow
+from app.jobs import logbook
+from app.jobs.records import CANCELLED, FAILED, OVER, PAUSED, QUEUED, SUCCEEDED, WAITING, Flags, NewEvent
+
+NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "estimated_finish": None}
+NO_REQUESTS: dict[str, Any] = {"cancel_requested": False, "pause_requested": False}
+END_EVENTS = {  # status -> level and message of the last event
+    SUCCEEDED: ("info", "The job has successfully completed"),
+    CANCELLED: ("info", "The job has been cancelled"),
+    FAILED: ("error", "The job has failed"),
+}
+
+
+class JobStates:
+    """Changes the state of a job row that the caller's transaction has locked, and logs each change.
+
+    Nothing is fenced here. The caller must have locked the row and checked, under the lock, that the change is allowed:
+    between an unlocked read and the write, another worker could claim the job or another client could end it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def end(self, session: Session, job_id: str, status: str, **values: Any) -> str:
+        """End the job as succeeded, failed or cancelled; `values` are further columns. Returns the status."""
+        now = self._database.now(session)
+        complete = {"progress": 1.0} if status == SUCCEEDED else {}
+        end = {"status": status, "phase": OVER, "finished_at": now, **NO_LEASE, **NO_REQUESTS, **complete, **values}
+        self.update(session, job_id, **end)
+        level, message = END_EVENTS[status]
+        error = values.get("error")
+        if error:
+            message = f"{message}: {error['message']}"
+        # Events are unique by (kind, step), so that the log never shows a second end.
+        self.log(session, job_id, [NewEvent(kind="job.ended", step=0, level=level, message=message)])
+        return status
+
+    def obey(self, session: Session, job_id: str, flags: Flags) -> str:
+        """Cancel or pause the job, as requested. Returns the new status. A cancellation overrides a pause."""
+        if flags.cancel:
+            return self.end(session, job_id, CANCELLED)
+        self.update(session, job_id, status=PAUSED, phase=WAITING, **NO_LEASE, **NO_REQUESTS)
+        self._note(session, job_id, "job.paused", "The job is paused")
+        return PAUSED
+
+    def resume(self, session: Session, job_id: str) -> None:
+        """Queue a paused job."""
+        self.update(session, job_id, status=QUEUED, phase=WAITING, **NO_LEASE, **NO_REQUESTS)
+        self._note(session, job_id, "job.resumed", "The job waits for a worker again")
+
+    def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
+        """Append events to the job's log, at the database's time."""
+        logbook.append(session, job_id, events, self._database.now(session))
+
+    def update(self, session: Session, job_id: str, **values: Any) -> None:
+        """Write columns of the locked row."""
+        statement = update(JobRow).where(JobRow.id == job_id).values(**values)
+        session.execute(statement.execution_options(synchronize_session=False))
+
+    def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
+        # A job can be paused and resumed many times, so the step is the time in milliseconds, which keeps the events
+        # distinct. None is logged twice, because each shares a transaction with the change that it reports.
+        step = int(self._database.now(session) * 1000)
+        self.log(session, job_id, [NewEvent(kind=kind, step=step, message=message)])

@@ -1,0 +1,46 @@
+"""When a training has diverged: a loss, gradient or metric that is not finite, or a loss far above guessing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from app.training.failures import diverged
+from app.training.loop.progress import Progress
+from app.training.plan.config import Settled
+from app.training.prepare.dataset import Dataset, Rows, Stream
+
+PATIENT_STEPS = 20  # steps in a row above the ceiling: a few alone are spikes, from which trainings recover
+
+
+def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
+    """A loss that no working training stays above: more than twice that of guessing."""
+    config = settled.config
+    if config.task == "regression":
+        # Without a scale the values may have any size, so no loss is too large.
+        return 100.0 * _mean_square(dataset.train) if dataset.facts.target else math.inf
+    guessing = math.log(2 if config.task == "multilabel" else max(2, config.classes or config.vocab_size))
+    return (2.0 * guessing + 2.0) * max(settled.class_weights or [1.0])
+
+
+def _mean_square(train: Rows | Stream) -> float:
+    """Of the values to predict: 1 where they were standardised, and more where the scale of a base version is kept."""
+    assert isinstance(train, Rows)
+    return max(1.0, float(np.square(train.targets_N, dtype=np.float64).mean()))
+
+
+def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float, norm: float) -> None:
+    """Raise `diverged` for a mean loss or gradient norm that is not finite, or too many losses above the ceiling."""
+    progress.bad_steps = progress.bad_steps + 1 if loss > ceiling else 0
+    if math.isfinite(loss) and math.isfinite(norm) and progress.bad_steps < PATIENT_STEPS:
+        return
+    raise diverged(f"the loss at step {progress.step + 1} is {loss:.4g}", settled.learning_rate)
+
+
+def check_metrics(split: str, metrics: dict[str, Any], step: int, settled: Settled) -> None:
+    """Raise `diverged` for a metric that is not finite: weights cannot be compared by it, and JSON cannot hold it."""
+    for name, value in metrics.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise diverged(f"the {split} {name} at step {step} is {value}", settled.learning_rate)

@@ -1,0 +1,59 @@
+"""The figures of a training's reports: losses and accuracies under their public names, speed, and time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from app.training.loop.progress import Progress
+from app.training.plan.config import Settled
+
+
+def training_figures(progress: Progress, task: str) -> dict[str, float]:
+    """The means since the last report."""
+    figures = {"train_loss": progress.loss / max(progress.weight, 1e-9)}
+    if task != "regression":
+        figures["train_mean_token_accuracy"] = progress.correct / max(1, progress.count)
+    return figures
+
+
+def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, float]:
+    """An evaluation's metrics as they are reported. `full`: they are of all validation data and not of a part."""
+    figures = {"valid_loss": metrics["loss"]}
+    if "accuracy" in metrics:
+        figures["valid_mean_token_accuracy"] = metrics["accuracy"]
+    for name in ("macro_f1", "mse", "mae", "r2", "bits_per_character"):
+        if name in metrics:
+            figures[name] = metrics[name]
+    if full:
+        figures["full_valid_loss"] = metrics["loss"]
+        if "accuracy" in metrics:
+            figures["full_valid_mean_token_accuracy"] = metrics["accuracy"]
+    return figures
+
+
+class Pace:
+    """The speed of this attempt. Earlier attempts do not count: they may have run on another machine."""
+
+    def __init__(self, settled: Settled, progress: Progress, clock: Callable[[], float]) -> None:
+        self._settled, self._progress, self._clock = settled, progress, clock
+        self._began, self._first_step, self._first_tokens = clock(), progress.step, progress.trained_tokens
+
+    @property
+    def tokens_per_second(self) -> float:
+        return (self._progress.trained_tokens - self._first_tokens) / self._spent()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the last step or the time limit, whichever is sooner; None where neither can be estimated."""
+        settled, progress = self._settled, self._progress
+        estimates = []
+        steps = progress.step - self._first_step
+        if settled.total_steps and steps > 0:
+            estimates.append((settled.total_steps - progress.step) * self._spent() / steps)
+        if settled.max_seconds:
+            estimates.append(max(0.0, settled.max_seconds - progress.elapsed))
+        return min(estimates, default=None)
+
+    def _spent(self) -> float:
+        return max(self._clock() - self._began, 1e-6)

@@ -1,0 +1,68 @@
+"""The end of a training: evaluates the best weights on all held-out data and writes the final checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors.torch import load_file
+
+from app.checkpoint import directory as checkpoint
+from app.training.events import Events
+from app.training.loop.divergence import check_metrics
+from app.training.loop.evaluate import EvaluationSplit, evaluate
+from app.training.loop.figures import validation_figures
+from app.training.loop.loop import Training
+from app.training.report import card, export, results
+from app.wire.trainer import Done, Metrics, Phase, TrainSpec
+
+
+def complete(
+    run: Path, spec: TrainSpec, training: Training, best: Path, events: Events, check: Callable[[], None]
+) -> Done:
+    """Write `results.csv`, `done.json` and `checkpoint/`, whose weights are those of the directory `best`.
+
+    `check` is called between batches and may raise. Killed anywhere, the next attempt does it all again: the training
+    is finished for it only when `checkpoint/` exists, which comes last.
+    """
+    settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
+    events.emit(Phase("evaluating"))
+    network.load_state_dict(load_file(best / "model.safetensors", device=settled.device))
+    metrics = _evaluate(training, check)
+    if settled.eval_rows is not None:
+        # Earlier evaluations were of a part of the validation data; this one of all.
+        figures = validation_figures(metrics["validation"], full=True)
+        step, tokens = progress.best_step, progress.trained_tokens
+        events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
+    events.emit(Phase("publishing"))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    text = card.write(spec, settled, dataset.facts, metrics, parameters)
+    results.write_csv(run / "results.csv", progress.history)
+    done = Done(
+        checkpoint="checkpoint",
+        task=settled.config.task,
+        architecture=settled.config.architecture,
+        parameters=parameters,
+        metrics=metrics,
+        trained_tokens=progress.trained_tokens,
+        results="results.csv",
+        step=progress.best_step,
+    )
+    checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
+    export.finish(run / "checkpoint", best, text, metrics, progress, dataset)
+    return done
+
+
+def _evaluate(training: Training, check: Callable[[], None]) -> dict[str, Any]:
+    """The metrics of each held-out split, by its name."""
+    dataset, settled = training.dataset, training.settled
+    splits = {name: data for name, data in dataset.parts.items() if name != "train"}
+    metrics = {
+        name: evaluate(training.network, EvaluationSplit(data, dataset.facts, settled.device), check)
+        for name, data in splits.items()
+    }
+    for name, values in metrics.items():
+        check_metrics(name, values, training.progress.best_step, settled)
+    return metrics

@@ -1,0 +1,59 @@
+"""The notes at the start of a training: what the data is, what may be wrong with it, and what was settled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.training.events import Events
+from app.training.plan.config import Settled
+from app.training.prepare.dataset import Dataset
+
+
+def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
+    """Emit the opening notes, all of step 0."""
+    report = dataset.facts.report | {"truncated": settled.truncated}
+    counts = report.get("rows") or report.get("characters") or {}
+    sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    events.note("data_report", 0, f"data: {sizes} {'rows' if 'rows' in report else 'characters'}", **report)
+    for kind, message in _warnings(report, settled):
+        events.note(kind, 0, message, "warn")
+    shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
+    events.note("settled", 0, _summary(settled), **shown)
+
+
+def _summary(settled: Settled) -> str:
+    model = settled.config
+    end = f"{settled.total_steps} steps" if settled.total_steps else f"{settled.max_seconds:g} seconds"
+    return (
+        f"{model.architecture}: {model.layers} layers of {model.width}, context {model.context_length}, "
+        f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
+        f"{settled.threads} thread(s), {settled.precision}"
+    )
+
+
+def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:
+    """(kind, message) of each."""
+    leaks = dict(report.get("leaks") or {})
+    test_leaks = leaks.pop("test_in_validation", 0)
+    unit = "steps" if settled.config.input == "features" else "tokens"
+    counted = {
+        "conflicting": (report.get("conflicting_labels"), "inputs occur with more than one label"),
+        "conflicting_values": (report.get("conflicting_values"), "inputs occur with more than one value"),
+        "empty": (report.get("empty"), "rows without a text are left out"),
+        "duplicates": (sum((report.get("duplicates") or {}).values()), "rows repeat another row of their split"),
+        "leaks": (sum(leaks.values()), "held-out rows are in the train rows too"),
+        "test_leaks": (test_leaks, "test rows are in the validation rows too"),
+        "truncated": (settled.truncated, f"rows are cut to {settled.config.context_length} {unit}"),
+    }
+    warnings = [(kind, f"{count:,} {message}") for kind, (count, message) in counted.items() if count]
+    if ignored := report.get("ignored_columns"):
+        names, task = ", ".join(map(repr, ignored[:20])), settled.config.task
+        message = f"these columns are not used for {task}: {names}; `columns` in the request says what a column holds"
+        warnings.append(("ignored_columns", message))
+    if share := report.get("unused_split"):
+        message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
+        warnings.append(("unused_split", message))
+    if settled.max_seconds:
+        message = "with max_seconds the clock ends the training, so the same request may give other weights"
+        warnings.append(("time_limit", message))
+    return warnings

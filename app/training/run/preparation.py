@@ -1,0 +1,88 @@
+"""What a training needs before its first step: the prepared data and the settled configuration.
+
+The first attempt writes both to the run directory; later ones read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import torch
+
+from app.checkpoint import directory as checkpoint
+from app.settings import cores
+from app.training.base import BaseCheckpoint
+from app.training.failures import TrainingFailure
+from app.training.plan.config import Settled, settle
+from app.training.prepare import dataset as datasets
+from app.training.prepare.dataset import Dataset
+from app.training.prepare.prepare import prepare
+from app.wire.trainer import TrainSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the command line says about this attempt. `resume_every`: seconds; `threads` 0: one for each core."""
+
+    resume_every: float = 15.0
+    threads: int = 0
+    device: str = "auto"
+
+    def settled_device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_or_prepare(
+    run: Path, spec: TrainSpec, base_checkpoint: BaseCheckpoint | None, check: Callable[[], None]
+) -> Dataset:
+    """The prepared data. `check` is called now and then while files are read, and may raise."""
+    directory, temporary = run / "prepared", run / ".preparing"
+    if directory.is_dir():
+        return datasets.load(directory)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    return datasets.save(directory, temporary, prepare(run, spec, base_checkpoint, temporary, check))
+
+
+def load_or_settle(
+    run: Path, spec: TrainSpec, dataset: Dataset, base_checkpoint: BaseCheckpoint | None, machine: Machine
+) -> Settled:
+    """The configuration. Raises TrainingFailure `resume_mismatch` if data, tokenizer or request changed since it was
+    settled."""
+    path, digests = run / "settled.json", _digests(run, spec, dataset)
+    if not path.exists():
+        threads = machine.threads or cores()
+        settled = settle(spec, dataset, base_checkpoint, machine.settled_device(), threads)
+        settled = replace(settled, digests=digests)
+        checkpoint.write_json(path, settled.to_dict())
+        return settled
+    settled = Settled(**json.loads(path.read_text()))
+    for name, digest in digests.items():
+        if settled.digests[name] != digest:
+            message = f"the {name} changed since the training began; start a new job"
+            raise TrainingFailure("resume_mismatch", message)
+    return settled
+
+
+def _digests(run: Path, spec: TrainSpec, dataset: Dataset) -> dict[str, str]:
+    """What a resume point must agree with."""
+    files = [spec.training_file, spec.validation_file]
+    tokenizer = b"" if dataset.tokenizer is None else dataset.tokenizer.read_bytes()
+    return {
+        "data": " ".join(_sha256(run / file.path) for file in files if file is not None),
+        "tokenizer": hashlib.sha256(tokenizer).hexdigest(),
+        "configuration": hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).hexdigest(),
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""Stores the checkpoints that a trainer saves, and makes them loadable by ids of their own."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from app.checkpoint import directory as checkpoint
+from app.db.paging import new_id
+from app.errors import OstinatoError
+from app.jobs import logbook
+from app.jobs.records import JobCheckpoint, NewEvent
+from app.registry.metrics import finite
+from app.wire.trainer import CheckpointSaved
+from app.worker import retry, transcript
+from app.worker.lease import Lease
+from app.worker.resources import Resources
+from app.worker.run_directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one attempt. Those that the blob store cannot take now are pending and are tried again.
+
+    A training does not wait for the store: it goes on while the store is unavailable.
+    """
+
+    def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
+        self._resources, self._lease, self._run = resources, lease, run
+        self._stored: set[int] = set()  # steps
+        self._pending: dict[int, CheckpointSaved] = {}  # by step
+        self._retry_at, self._failures = 0.0, 0  # the time of the next retry; the retries in a row that have failed
+
+    @property
+    def pending(self) -> bool:
+        """Whether the store has yet to take a checkpoint."""
+        return bool(self._pending)
+
+    def load(self) -> None:
+        """Read which checkpoints earlier attempts have stored. Raises LeaseLost."""
+        self._stored = stored_steps(self._lease)
+
+    def store(self, saved: CheckpointSaved) -> NewEvent | None:
+        """Store a checkpoint, unless that has been done before.
+
+        Returns the event for the job's log; None while the checkpoint is pending, which is not an event yet.
+        Raises LeaseLost.
+        """
+        if saved.step not in self._stored:
+            try:
+                store(self._resources, self._lease, self._run, saved)
+            except (OstinatoError, OSError) as error:
+                log.warning("%s: cannot store the checkpoint of step %d: %s", self._lease.job.id, saved.step, error)
+                if not (isinstance(error, OstinatoError) and error.retryable):
+                    return transcript.lost_checkpoint(saved.step)
+                self._pending[saved.step] = saved
+                return None
+            self._stored.add(saved.step)
+        return transcript.to_event(saved)
+
+    def retry_pending(self, *, now: bool = False) -> list[NewEvent]:
+        """Try the pending checkpoints again, `now` or once their delay is over; return the events for the log."""
+        if not self._pending or not (now or time.monotonic() >= self._retry_at):
+            return []
+        pending, self._pending = self._pending, {}
+        events = [event for saved in pending.values() if (event := self.store(saved)) is not None]
+        self._failures = self._failures + 1 if self._pending else 0
+        self._retry_at = time.monotonic() + retry.delay(self._failures)
+        return events
+
+
+def store(resources: Resources, lease: Lease, run: RunDirectory, saved: CheckpointSaved) -> None:
+    """Upload a checkpoint of the run and add its row. Raises OstinatoError, OSError and LeaseLost."""
+    directory = run.inside(saved.directory)
+    files, contents = resources.registry.upload_files(directory), checkpoint.read(directory)
+    job = lease.job
+    labels = {"labels": contents.labels} if contents.labels else {}
+
+    def add(session: Session) -> None:
+        resources.jobs.hold(session, job.id, job.attempt)
+        # The blobs were uploaded before this transaction: the garbage collection must not take them before the row is
+        # there that refers to them.
+        resources.registry.hold_files(session, files)
+        row = JobCheckpoint(
+            id=new_id("ftckpt"),
+            job_id=job.id,
+            owner=job.owner,
+            step=saved.step,
+            digest=checkpoint.digest(files),
+            files=msgspec.to_builtins(files),
+            config=contents.raw_config | labels,
+            metrics=finite(dict(saved.metrics)),
+            created_at=resources.database.now(session),
+        )
+        logbook.add_checkpoint(session, row)
+
+    lease.write(add)
+
+
+def stored_steps(lease: Lease) -> set[int]:
+    """The steps of all checkpoints that the job has ever stored. Raises LeaseLost."""
+    return lease.write(lambda session: logbook.stored_steps(session, lease.job.id))

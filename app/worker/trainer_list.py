@@ -1,0 +1,77 @@
+"""The list of the trainers on this machine, for the launcher to read: one file each, `<run>/trainers/<job>.json`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.checkpoint.directory import write_json
+
+PROCESSES = Path("/proc")  # on Linux; elsewhere, `ps` gives the command line
+
+
+class TrainerList:
+    """A folder of entries. An entry may outlive its trainer, and the operating system may reuse its process id.
+
+    So an entry alone never identifies a process to kill: the command line of the process must name the run too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def listed(self, job_id: str, attempt: int, pid: int) -> Iterator[None]:
+        """List a trainer while the block runs."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entry = {"program": "trainer", "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
+        write_json(self._path(job_id), entry)
+        try:
+            yield
+        finally:
+            # If this worker was frozen, the entry may by now be that of a later attempt, which must stay listed.
+            if _read(self._path(job_id)).get("pid") == pid:
+                self._path(job_id).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove the entries whose process has ended. They are left behind when a worker is killed."""
+        for path in self.folder.glob("*.json"):
+            pid = _read(path).get("pid")
+            if not (isinstance(pid, int) and _command_line(pid)):
+                path.unlink(missing_ok=True)
+
+    def kill_stray(self, job_id: str, run: Path) -> None:
+        """Kill the trainer that an earlier attempt has left in a run directory, if it is still running."""
+        pid = _read(self._path(job_id)).get("pid")
+        if isinstance(pid, int) and os.fsencode(run) in _command_line(pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def _path(self, job_id: str) -> Path:
+        return self.folder / f"{job_id}.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        entry = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _command_line(pid: int) -> bytes:
+    """The command line of a process; empty if there is no such process."""
+    if not PROCESSES.is_dir():
+        return subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
+    try:
+        return (PROCESSES / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return b""

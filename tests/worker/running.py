@@ -1,0 +1,39 @@
+"""A worker that runs in a thread of the test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from app.storage.blobs import StorageUnavailable
+from app.worker.resources import Resources
+from app.worker.worker import Worker
+from tests.jobs.fixtures import Queue
+
+LONG = {"steps": 2000, "step_seconds": 0.02}  # a plan that no test runs to its end
+
+
+@contextmanager
+def working(resources: Resources) -> Iterator[Worker]:
+    """A running worker; stopped at the end of the block."""
+    worker = Worker(resources, "here")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def reached(queue: Queue, job: Any, step: int = 3) -> Callable[[], bool]:
+    """A condition for `until`: the job's log has the metrics of so many steps."""
+    return lambda: len(queue.steps(job)) >= step
+
+
+def unavailable(*_: object) -> None:
+    """In place of a method of the blob store."""
+    raise StorageUnavailable("unavailable", retry_after=1.0)

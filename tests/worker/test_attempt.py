@@ -1,0 +1,150 @@
+"""Every way in which an attempt can end. The fake trainer is a real child process."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from app.registry.service import Registry
+from app.storage.blobs import BlobStore
+from app.worker import attempt
+from app.worker.resources import Resources
+from app.worker.run_directory import RunBusy, RunDirectory
+from app.worker.worker import Worker
+from tests.checkpoints import make_checkpoint, publish
+from tests.jobs.fixtures import Queue, until
+from tests.worker.running import reached, unavailable, working
+
+
+def test_a_training_becomes_a_version(queue: Queue, resources: Resources, registry: Registry) -> None:
+    job = queue.create(plan={"steps": 6, "checkpoint_every": 3}, publish={"name": "mood", "alias": "champion"})
+    assert Worker(resources).step()
+    done = queue.get(job)
+    assert (done.status, done.fine_tuned_model, done.error) == ("succeeded", "mood:1", None)
+    assert (done.progress, done.trained_tokens, done.estimated_finish) == (1.0, 60, None)
+    assert done.settled == {"epochs": 3, "batch_size": 8}
+    version = registry.resolve("mood@champion", "alice")
+    assert (version.job_id, version.metrics) == (job.id, {"validation": {"accuracy": 0.75}})
+    results = queue.files.get(done.result_files[0], "alice")
+    assert (results.purpose, results.owner) == ("fine-tune-results", "alice")
+    assert b"".join(queue.files.content(results.id, "alice")[1]) == b"step,train_loss\n"
+    assert queue.steps(job) == [1, 2, 3, 4, 5, 6]
+    kinds = [event.kind for event in queue.events(job) if event.type == "message"]
+    assert kinds[:2] == ["job.created", "job.attempt"]
+    assert kinds[-2:] == ["job.published", "job.ended"]
+    checkpoints = queue.jobs.checkpoints(job.id, "alice").items
+    assert [checkpoint.step for checkpoint in checkpoints] == [6, 3]
+    assert registry.resolve(checkpoints[0].id, "alice").labels == ["no", "yes"]
+    assert not any(resources.trainers.folder.iterdir())
+
+
+def test_fine_tuning_gets_a_checked_copy_of_the_base(
+    queue: Queue, resources: Resources, registry: Registry, tmp_path: Path
+) -> None:
+    base = publish(registry, make_checkpoint(tmp_path / "base"))
+    job = queue.create(model="mood")
+    registry.delete_version("mood", 1, "alice")  # an accepted job keeps its base model
+    assert Worker(resources).step()
+    assert queue.get(job).status == "succeeded"
+    copy = resources.runs / job.id / "base"
+    assert sorted(path.name for path in copy.iterdir()) == sorted(base.files)
+
+
+def test_bad_data_fails_the_job_with_the_trainers_message(queue: Queue, resources: Resources) -> None:
+    error = {"code": "invalid_training_file", "message": "line 7: no label\x00", "param": "training_file"}
+    job = queue.create(plan={"fail": error, "steps": 1})
+    assert Worker(resources).step()
+    failed = queue.get(job)
+    assert (failed.status, failed.fine_tuned_model) == ("failed", None)
+    assert failed.error == error | {"message": "line 7: no label\ufffd"}
+    assert [event.level for event in queue.events(job)][-1] == "error"
+    assert not Worker(resources).step()
+
+
+def test_a_killed_trainer_is_retried_without_gaps_or_repeats(queue: Queue, resources: Resources) -> None:
+    job = queue.create(plan={"steps": 10, "die_at": 5, "deaths": 1, "resume_every": 2})
+    with working(resources):
+        done = until(lambda: (row := queue.get(job)).ended and row)
+    assert (done.status, done.attempt, done.losses) == ("succeeded", 2, 1)
+    assert queue.steps(job) == list(range(1, 11))
+    assert any("SIGKILL" in event.message for event in queue.events(job))
+
+
+def test_a_trainer_that_is_always_killed_fails_the_job(queue: Queue, resources: Resources) -> None:
+    job = queue.create(plan={"steps": 10, "die_at": 1, "deaths": 99})
+    with working(resources):
+        done = until(lambda: (row := queue.get(job)).ended and row)
+    assert (done.status, done.attempt, (done.error or {})["code"]) == ("failed", 3, "trainer_lost")
+
+
+def test_the_log_names_the_error_that_ended_a_trainer(queue: Queue, resources: Resources) -> None:
+    job = queue.create(plan={"steps": 5, "break_at": 2})
+    assert Worker(resources).step()
+    queued = queue.get(job)
+    assert (queued.status, queued.losses) == ("queued", 1)
+    assert "the trainer ended unexpectedly (an error: ZeroDivisionError)" in queue.events(job)[-1].message
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_paused_job_goes_on_where_it_stopped(queue: Queue, resources: Resources, stubborn: bool) -> None:
+    job = queue.create(plan={"steps": 40, "holds": [20], "stubborn": stubborn})
+    with working(resources):
+        until(reached(queue, job))
+        queue.jobs.pause(job.id, "alice")
+        paused = until(lambda: (row := queue.get(job)).status == "paused" and row)
+        assert (paused.attempt, paused.losses, paused.pause_requested) == (1, 0, False)
+        queue.jobs.resume(job.id, "alice")
+        done = until(lambda: (row := queue.get(job)).ended and row)
+    assert (done.status, done.attempt, done.losses) == ("succeeded", 2, 0)
+    assert queue.steps(job) == list(range(1, 41))
+
+
+def test_an_unavailable_store_is_not_counted_as_a_loss(
+    queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queue.create()
+    monkeypatch.setattr(attempt, "UNAVAILABLE_SECONDS", 0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(BlobStore, "fetch", unavailable)
+        assert Worker(resources).step()
+    queued = queue.get(job)
+    assert (queued.status, queued.losses) == ("queued", 0)
+    assert Worker(resources).step()
+    assert queue.get(job).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("error", "losses", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/runs/x"), 1, "the disk of the worker's machine is"),
+        (
+            OSError(errno.EACCES, "Permission denied", "/data/runs/x"),
+            1,
+            "the worker has no permission to use a file of the run",
+        ),
+        (OSError(errno.EIO, "Input/output error", "/data/runs/x"), 1, "a file or a program of the run failed (EIO)"),
+        (
+            RunBusy("an earlier trainer of the job is still running"),
+            0,
+            "an earlier trainer of the job is still running",
+        ),
+    ],
+)
+def test_a_fault_of_the_machine_is_logged_without_its_paths(
+    error: Exception, losses: int, message: str, queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier trainer that still runs is not counted as a loss: its worker may be frozen."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    job = queue.create()
+    monkeypatch.setattr(RunDirectory, "lock", fail)
+    assert Worker(resources).step()
+    queued = queue.get(job)
+    assert (queued.status, queued.losses) == ("queued", losses)
+    messages = [event.message for event in queue.events(job)]
+    assert message in messages[-1]
+    assert "/" not in "".join(messages)
