@@ -104,6 +104,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Where the running programs are listed."""
         return self.data / "run"
 
+    @property
+    def scratch_dir(self) -> Path:
+        """Where large uploads are unpacked: beside the blobs, since the system's temporary folder is often memory."""
+        return self.data / "scratch"
+
     @cached_property
     def socket_dir(self) -> Path:
         """Where the engines' sockets lie: the run folder, or a short private one where that path is too long."""

@@ -109,8 +109,8 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 @pytest.fixture
-def registry(database: Database, blobs: BlobStore) -> Registry:
-    return Registry(database, blobs)
+def registry(database: Database, blobs: BlobStore, tmp_path: Path) -> Registry:
+    return Registry(database, blobs, tmp_path / "scratch")
 
 
 @pytest.fixture

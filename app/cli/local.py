@@ -153,4 +153,5 @@ def _registry(data_dir: str | None) -> Registry:
     chosen = settings.load(data_dir=data_dir)
     if not chosen.database_url and not (chosen.data / "ostinato.db").exists():
         raise OstinatoError(f"there is no registry in {chosen.data}; name its folder with --data-dir")
-    return Registry(Database(chosen.database), BlobStore(chosen.storage), grace_seconds=chosen.delete_grace_seconds)
+    database, blobs = Database(chosen.database), BlobStore(chosen.storage)
+    return Registry(database, blobs, chosen.scratch_dir, grace_seconds=chosen.delete_grace_seconds)
