@@ -13,7 +13,7 @@ import pytest
 
 from app import settings
 from app.inference.engines.pool import EnginePool
-from app.launcher import launcher
+from app.launcher import preparation
 from app.wire import socket_folder
 from tests.fakes import FakeEngine
 
@@ -54,7 +54,7 @@ def test_the_service_does_not_start_with_a_folder_of_another_user(
     (tmp_path / "strangers").mkdir()
     loaded.socket_dir.symlink_to(tmp_path / "strangers")
     with pytest.raises(socket_folder.NotPrivate):
-        launcher.prepare_folders(loaded)
+        preparation.prepare_folders(loaded)
 
 
 def test_engines_in_a_folder_that_is_not_private_are_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
