@@ -215,9 +215,11 @@ def test_special_tokens_are_kept_when_input_is_truncated(
         assert engine.received[-1].sequences == [[a, b, c]]  # type: ignore[union-attr]
 
 
-def test_what_cannot_fit_is_refused_unread(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(
+    api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shelf.classifier()
-    monkeypatch.setattr(Tokenizer, "encode_batch", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(Tokenizer, "encode_batch", lambda *_: pytest.fail("it was tokenized"))
     with api.client() as client:
         for value, place in (("x" * 2_000_000, "input"), (["fits", "x" * 65], "input[1]")):
             refused = client.post("/v1/classify", json={"model": "mood", "input": value}).json()["error"]
@@ -226,7 +228,7 @@ def test_what_cannot_fit_is_refused_unread(api: Api, shelf: Shelf, monkeypatch: 
             assert refused["code"] == "context_length_exceeded" and refused["param"] == "input"
 
 
-def test_what_is_too_long_is_refused_in_every_form(api: Api, shelf: Shelf) -> None:
+def test_input_that_is_too_long_is_refused_in_every_form(api: Api, shelf: Shelf) -> None:
     shelf.classifier()
     shelf.classifier("waves", input="features", features=2, vocab_size=0)
     forms: list[tuple[str, Any, str]] = [
@@ -244,18 +246,6 @@ def test_what_is_too_long_is_refused_in_every_form(api: Api, shelf: Shelf) -> No
             assert error["message"].startswith(f"{place} has ")
             body = {"model": model, "input": value, "truncate_prompt_tokens": -1}
             assert client.post("/v1/classify", json=body).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["/v1/classify", "/v1/embeddings", "/v1/completions"])
-def test_an_invalid_time_limit_is_refused(api: Api, shelf: Shelf, path: str) -> None:
-    shelf.generator()
-    body = {"model": "echo", "prompt" if path == "/v1/completions" else "input": "a"}
-    values = [b"soon", b"", b"0", b"-5", b"1.5", b"\xb2", b"1e3", b"9" * 12, b"9" * 5000, b"0x10", b"1_000", b"+5"]
-    with api.client() as client:
-        for value in values:
-            reply = client.post(path, json=body, headers=[(b"x-request-timeout-ms", value)])
-            assert reply.status_code == 400, (value, reply.text)
-            assert reply.json()["error"]["param"] == "x-request-timeout-ms", (value, reply.text)
 
 
 def test_bad_requests(api: Api, shelf: Shelf) -> None:
@@ -294,13 +284,6 @@ def test_bad_requests(api: Api, shelf: Shelf) -> None:
             assert error["code"] == "unknown_field" and error["param"].endswith(".textpair")
         surrogate = client.post("/v1/classify", content=b'{"model": "mood", "input": "\\ud800"}')
         assert surrogate.status_code == 400
-
-
-def test_the_model_in_a_query_or_a_header(api: Api, shelf: Shelf) -> None:
-    shelf.classifier()
-    with api.client() as client:
-        assert client.post("/v1/classify?model=mood", json={"input": "a"}).status_code == 200
-        assert client.post("/v1/classify", json={"input": "a"}, headers={"x-model": "mood:1"}).status_code == 200
 
 
 WORDS, IDS = "word " * 2000, [97] * 5000
