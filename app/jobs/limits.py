@@ -1,7 +1,7 @@
 """What each field of a training request may hold.
 
-Only checks that need no file and no lookup are made here, so that a client learns of them at once and not from a failed
-job. The trainer applies the same rules for `training`; they are in `app.wire.training_rules`.
+All checks need no file and no lookup, so that a client learns of an error at once and not from a failed job. The
+trainer applies the same rules to `training`; they are in `app.wire.training_rules`.
 """
 
 from __future__ import annotations

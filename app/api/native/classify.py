@@ -16,7 +16,7 @@ from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy, Pair
@@ -140,9 +140,7 @@ async def classify(request: Request) -> Response:
 
 
 def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> Response:
-    # Encoded item by item: msgspec holds the GIL for the whole of a call, and one call over all items would block the
-    # event loop even from another thread.
-    items = [msgspec.Raw(msgspec.json.encode(_item(i, row, body, scored))) for i, row in enumerate(scored.rows)]
+    items = encode_each(_item(i, row, body, scored) for i, row in enumerate(scored.rows))
     return _reply(reference, scored, items)
 
 

@@ -18,7 +18,7 @@ from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy
@@ -106,9 +106,7 @@ async def create_embedding(request: Request) -> Response:
 
 
 def _long_reply(body: EmbeddingRequest, reference: str, scored: ScoredBatch) -> Response:
-    # Encoded vector by vector: msgspec holds the GIL for the whole of a call, and one call over all vectors would
-    # block the event loop even from another thread.
-    data = [msgspec.Raw(msgspec.json.encode(_embedding(i, row, body))) for i, row in enumerate(scored.rows)]
+    data = encode_each(_embedding(i, row, body) for i, row in enumerate(scored.rows))
     return _reply(reference, scored, data)
 
 
