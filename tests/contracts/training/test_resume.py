@@ -7,10 +7,7 @@ import os
 import random
 import shutil
 import signal
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -201,45 +198,3 @@ def test_training_continues_from_the_newest_point_that_can_be_read(
     assert [note.step for note in notes if note.kind == "resumed"] == ([resumed] if resumed else [])
     # The damaged points are gone, and two whole ones are kept again.
     assert sorted(point.name for point in (run / "resume").iterdir()) == ["step-000000080", "step-000000120"]
-
-
-def test_the_lease(tmp_path: Path) -> None:
-    """No line within the lease time, or the end of the input: the program ends at once, and harms nothing."""
-    training = {**SMALL, "max_steps": 100_000}
-    run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training=training)
-    with runs.trainer(run, "--lease-seconds", "1.0") as process:
-        assert process.wait(timeout=60) == 75
-    with runs.trainer(run, "--lease-seconds", "60") as process:
-        assert process.stdin is not None
-        for event in runs.events(process):
-            if isinstance(event, Metrics):
-                process.stdin.write(b"renewed\n")
-                process.stdin.close()
-                break
-        assert process.wait(timeout=60) == 75
-
-
-def test_renewals_keep_it_alive(tmp_path: Path) -> None:
-    """For longer than the lease; without them this run ends with 75."""
-    run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training={**SMALL, "max_steps": 50_000})
-    lease, ended = 5.0, threading.Event()
-    with runs.trainer(run, "--lease-seconds", str(lease)) as process, ThreadPoolExecutor(1) as threads:
-        assert process.stdin is not None
-        ear = process.stdin
-
-        def renew() -> None:
-            while not ended.wait(0.2):
-                ear.write(b"\n")
-                ear.flush()
-
-        renewing = threads.submit(renew)
-        times: list[float] = []
-        for event in runs.events(process):
-            if isinstance(event, Metrics):
-                times.append(time.monotonic())
-                if times[-1] - times[0] > lease:
-                    process.terminate()
-        ended.set()
-        assert process.wait() == 0
-        assert times[-1] - times[0] > lease
-        assert not renewing.exception() or isinstance(renewing.exception(), BrokenPipeError)

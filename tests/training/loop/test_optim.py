@@ -6,7 +6,6 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,16 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from app.training.loop import optim
-from app.training.plan.config import Settled
-from models.config import ModelConfig
 from models.tasks import build
-
-
-def settled(**changes: Any) -> Settled:
-    model = ModelConfig(architecture="transformer", task="classification", vocab_size=9, classes=2, width=8, heads=2)
-    values: dict[str, Any] = {name: 0 for name in Settled.__slots__}
-    asked = {"model": model.to_dict(), "learning_rate": 0.1, "schedule": "cosine", "optimizer": "adamw"}
-    return Settled(**(values | asked | {"warmup_ratio": 0.2, "weight_decay": 0.3} | changes))
+from tests.training.loops import settled
 
 
 def test_it_rises_in_a_line_and_falls_to_a_hundredth() -> None:
