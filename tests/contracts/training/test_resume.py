@@ -1,4 +1,4 @@
-"""The promise: after any number of kills the trained weights are those of an uninterrupted run, bit for bit."""
+"""After any number of kills the trained weights equal those of an uninterrupted run, bit for bit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def key(event: TrainEvent) -> tuple[str, int] | None:
 
 
 def until_killed(run: Path, at_step: int) -> tuple[list[TrainEvent], bool]:
-    """Run the program and kill it with -9 when it says that it has reached a step. (events, was it killed)"""
+    """Run the program and kill it with -9 when it reports a step. Returns its events, and whether it was killed."""
     heard = []
     with runs.trainer(run, "--resume-every", "0.05") as process:
         for event in runs.events(process):
@@ -80,16 +80,16 @@ def test_weights_survive_kills(case: str, tmp_path: Path) -> None:
     assert {key(e) for e in heard} == {key(e) for e in expected}
 
 
-def lets_others_go_first(pid: int) -> bool:
-    session = Path(f"/proc/{pid}/autogroup")  # where Linux shares cores among sessions first
+def has_low_priority(pid: int) -> bool:
+    session = Path(f"/proc/{pid}/autogroup")  # Linux shares cores among sessions first
     return os.getpriority(os.PRIO_PROCESS, pid) >= 10 and (
         not session.exists() or session.read_text().endswith("nice 10\n")
     )
 
 
-def test_a_stop_saves_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
+def test_a_stop_saves_and_the_next_attempt_continues(tmp_path: Path) -> None:
     model, name, content, training = CASES["lstm-classification"]
-    training = training | {"max_steps": 1600}  # it must hear of the stop long before its end
+    training = training | {"max_steps": 1600}  # long enough that the stop comes before its end
     whole = runs.make(tmp_path / "whole", name, content, model, training=training)
     runs.train(whole)
 
@@ -99,7 +99,7 @@ def test_a_stop_saves_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
         for event in runs.events(process):
             heard.append(event)
             if isinstance(event, Metrics) and not any(isinstance(earlier, Metrics) for earlier in heard[:-1]):
-                assert lets_others_go_first(process.pid)
+                assert has_low_priority(process.pid)
                 process.terminate()
         assert process.wait() == 0
     assert isinstance(heard[-1], Stopped) and heard[-1].step > 0
@@ -120,13 +120,13 @@ def test_a_stop_before_the_first_step(tmp_path: Path) -> None:
 
 def test_a_stop_while_the_data_is_read(tmp_path: Path) -> None:
     run = runs.make(tmp_path / "run", "rows.csv", runs.table(200), training={**SMALL, "max_steps": 5})
-    asked = iter([False] * 300 + [True] * 9)  # in the second reading
+    asked = iter([False] * 300 + [True] * 9)  # while the file is read for the second time
     assert runs.train(run, stopping=lambda: next(asked))[-1] == Stopped(0)
     assert next(asked) and not (run / "prepared").exists()
     assert isinstance(runs.train(run)[-1], Done)
 
 
-def test_a_finished_run_says_done_again(tmp_path: Path) -> None:
+def test_a_finished_run_reports_done_again(tmp_path: Path) -> None:
     run = runs.make(tmp_path / "run", "rows.csv", runs.table(), training={**SMALL, "max_steps": 5})
     first = runs.train(run)[-1]
     changed = (run / "checkpoint" / "model.safetensors").stat().st_mtime_ns
