@@ -1,69 +1,155 @@
-"""Log lines and metrics, in one form for every program.
-
-Knows how a line looks, which request and job it belongs to and what the metrics are called (API processes serve them
-at `/metrics`); knows nothing of what is measured.
-"""
+"""Log lines and metrics, in one form for every program. API processes serve the metrics at `/metrics`."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter as Multiset
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 job_id: ContextVar[str] = ContextVar("job_id", default="")
 
+M = TypeVar("M", Counter, Gauge, Histogram)
 METRICS = CollectorRegistry()
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+MODEL = "model_name"
+KEPT_SECONDS, MOST_MODELS = 600.0, 1000  # of the series of models that are gone
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+_by_model: list[Counter | Gauge | Histogram] = []  # the metrics with the label `model_name`
 
 
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
-    return Counter(f"ostinato_{name}", meaning, labels, registry=METRICS)
+    return _registered(Counter(f"ostinato_{name}", meaning, labels, registry=METRICS), labels)
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
-    return Gauge(f"ostinato_{name}", meaning, labels, registry=METRICS)
+    return _registered(Gauge(f"ostinato_{name}", meaning, labels, registry=METRICS), labels)
 
 
 def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = LATENCY) -> Histogram:
-    return Histogram(f"ostinato_{name}", meaning, labels, registry=METRICS, buckets=buckets)
+    return _registered(Histogram(f"ostinato_{name}", meaning, labels, registry=METRICS, buckets=buckets), labels)
 
 
-http_requests = _counter("http_requests", "HTTP replies", "method", "route", "status")
+def _registered(metric: M, labels: tuple[str, ...]) -> M:
+    if MODEL in labels:
+        _by_model.append(metric)
+    return metric
+
+
+http_requests = _counter("http_requests", "HTTP responses", "method", "route", "status")
 num_requests_running = _gauge(
-    "num_requests_running", "Generations since their first token, other requests since an engine has them", "model_name"
+    "num_requests_running",
+    "Requests that run: generations from their first token, others from when they are sent to an engine",
+    "model_name",
 )
-num_requests_waiting = _gauge("num_requests_waiting", "Admitted sequences that do not run yet", "model_name")
+num_requests_waiting = _gauge("num_requests_waiting", "Admitted requests that do not run yet", "model_name")
 e2e_request_latency = _histogram("e2e_request_latency_seconds", "From admission to the final message", "model_name")
-time_to_first_token = _histogram("time_to_first_token_seconds", "From admission to a first token", "model_name")
-inter_token_latency = _histogram("inter_token_latency_seconds", "Between two tokens of a sequence", "model_name")
-request_queue_time = _histogram("request_queue_time_seconds", "Waiting in the engine", "model_name")
-request_prefill_time = _histogram("request_prefill_time_seconds", "From a place to the first token", "model_name")
-request_decode_time = _histogram("request_decode_time_seconds", "From the first token to the last", "model_name")
-request_inference_time = _histogram("request_inference_time_seconds", "From a place to the end", "model_name")
-request_prompt_tokens = _histogram("request_prompt_tokens", "Tokens of a request", "model_name", buckets=SIZES)
-prompt_tokens = _counter("prompt_tokens", "Tokens read", "model_name")
+time_to_first_token = _histogram(
+    "time_to_first_token_seconds", "From admission to the first token of a sequence", "model_name"
+)
+inter_token_latency = _histogram("inter_token_latency_seconds", "Time between two tokens of a sequence", "model_name")
+request_queue_time = _histogram("request_queue_time_seconds", "Time spent in the engine's queue", "model_name")
+request_prefill_time = _histogram(
+    "request_prefill_time_seconds", "From the start in the engine to the first token", "model_name"
+)
+request_decode_time = _histogram("request_decode_time_seconds", "From the first token to the last one", "model_name")
+request_inference_time = _histogram(
+    "request_inference_time_seconds", "From the start in the engine to the end", "model_name"
+)
+request_prompt_tokens = _histogram("request_prompt_tokens", "Prompt tokens of a request", "model_name", buckets=SIZES)
+prompt_tokens = _counter("prompt_tokens", "Prompt tokens processed", "model_name")
 generation_tokens = _counter("generation_tokens", "Tokens generated", "model_name")
 request_success = _counter("request_success", "Sequences answered", "model_name", "finished_reason")
 request_failure = _counter("request_failure", "Requests that ended with an error", "code")
-rejected = _counter("rejected", "Requests refused before any work", "reason")
-cancelled = _counter("cancelled", "Requests whose client went away", "stage")
-model_load_seconds = _histogram("model_load_seconds", "Loading a version into an engine", "model_name")
-engine_losses = _counter("engine_losses", "Engines that fell silent with requests open or not")
-quarantined = _counter("quarantined", "Requests that are refused since they ended engines")
+rejected = _counter("rejected", "Requests refused before any work was done", "reason")
+cancelled = _counter("cancelled", "Requests whose client disconnected", "stage")
+model_load_seconds = _histogram("model_load_seconds", "Time to load a version into an engine", "model_name")
+engine_losses = _counter("engine_losses", "Engines that died or stopped responding")
+quarantined = _counter("quarantined", "Requests put into quarantine because they crashed engines")
+
+
+class ModelSeries:
+    """The models with metric series. Drops the series of models that are gone, which would pile up otherwise.
+
+    A model keeps its series while it has open requests. Otherwise they are dropped `seconds` after the last request or
+    load and after the last engine has unloaded it, which leaves Prometheus time to read the last figures. Beyond `most`
+    models, the least recently used ones are dropped at once. A counter that comes back starts from zero, as after a
+    restart of the process. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Counter | Gauge | Histogram],
+        seconds: float = KEPT_SECONDS,
+        most: int = MOST_MODELS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics, self._seconds, self._most, self._clock = metrics, seconds, most, clock
+        self._used: OrderedDict[str, float] = OrderedDict()  # model -> time of its last use, oldest first
+        self._open: Multiset[str] = Multiset()  # model -> its open requests
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def use(self, model: str) -> None:
+        """A figure of the model is about to be recorded."""
+        with self._lock:
+            self._touch(model)
+            if (excess := len(self._used) - self._most) > 0:
+                idle = [name for name in self._used if not self._open[name] and name != model]
+                for name in idle[:excess]:
+                    self._drop(name)
+
+    def begin(self, model: str) -> None:
+        """A request for the model starts; its series stay until `end`."""
+        with self._lock:
+            self._open[model] += 1
+        self.use(model)
+
+    def end(self, model: str) -> None:
+        with self._lock:
+            self._touch(model)
+            self._open[model] -= 1
+            if not self._open[model]:
+                del self._open[model]
+
+    def expire(self, loaded: Iterable[str]) -> None:
+        """Drop the series of models that are out of use; `loaded` are those that some engine has loaded."""
+        with self._lock:
+            for model in loaded:
+                if model in self._used:
+                    self._touch(model)
+            before = self._clock() - self._seconds
+            for model in [name for name, at in self._used.items() if at < before and not self._open[name]]:
+                self._drop(model)
+
+    def _touch(self, model: str) -> None:
+        self._used[model] = self._clock()
+        self._used.move_to_end(model)
+
+    def _drop(self, model: str) -> None:
+        del self._used[model]
+        for metric in self._metrics:
+            metric.remove_by_labels({MODEL: model})
+
+
+model_series = ModelSeries(_by_model)
 
 
 @contextmanager
 def about(request: str | None, job: str = "") -> Iterator[None]:
-    """Log lines from within carry these ids."""
+    """Add these ids to all log lines from within the block."""
     tokens = request_id.set(request or ""), job_id.set(job)
     try:
         yield
@@ -79,7 +165,7 @@ class _Subject(logging.Filter):
 
 
 class TextLines(logging.Formatter):
-    """One line a record: control characters of a message are escaped, so that nobody can forge a line."""
+    """Formats a record as one line. Control characters in a message are escaped, so no message can forge a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -92,8 +178,8 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time, level, logger, program, message, the record's `data`, and the
-    request_id and job_id where there are any."""
+    """Formats a record as one JSON object: time, level, logger, program, message, the record's `data`, and the
+    request_id and job_id if there are any."""
 
     def __init__(self, program: str) -> None:
         super().__init__()
@@ -123,7 +209,7 @@ def _one_line(message: str) -> str:
 
 
 def setup(program: str, log_format: str = "text", log_level: str = "info") -> None:
-    """Send all log lines of this process to standard error, in one form."""
+    """Configure logging: all log lines of this process go to standard error, in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(program) if log_format == "json" else TextLines())
     handler.addFilter(_Subject())
@@ -132,4 +218,4 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
     root.setLevel(log_level.upper())
     for noisy in ("httpx", "httpcore", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of its first cache of fonts, in any thread
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns when it builds its font cache, in any thread

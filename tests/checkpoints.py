@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.checkpoint.directory import read
+from models.config import ConfigError, ModelConfig
+from models.parameters import count, shapes
+
+LARGEST = 2**22  # parameters of a checkpoint that is written in full
 
 if TYPE_CHECKING:  # a fake trainer that makes a checkpoint starts without a database's libraries
     from app.registry.records import Version
@@ -43,10 +48,29 @@ def make_checkpoint(directory: Path, *, seed: int = 0, labels: tuple[str, ...] =
         (directory / "labels.json").write_text(json.dumps(list(labels)))
     if config.get("input", "tokens") == "tokens":
         (directory / "tokenizer.json").write_text('{"version": "1.0"}')
-    weights = struct.pack("<4f", seed, 1.0, 2.0, 3.0)
-    (directory / "model.safetensors").write_bytes(safetensors({"head.weight": ([2, 2], weights)}))
+    write_weights(directory, struct.pack("<4f", seed, 1.0, 2.0, 3.0))
     (directory / "training.json").write_text(json.dumps({"seed": seed}))
     return directory
+
+
+def write_weights(directory: Path, pattern: bytes) -> None:
+    """Write the tensors that config.json asks for; `pattern`, of whole float32 numbers, is repeated in each of them.
+
+    A configuration that is invalid or absurdly large gets one tensor of any name.
+    """
+    try:
+        config = ModelConfig.from_dict(json.loads((directory / "config.json").read_bytes()))
+    except ConfigError:
+        config = None
+    if config is None or count(config) > LARGEST:
+        tensors = {"any": ([len(pattern) // 4], pattern)}
+    else:
+        tensors = {name: (list(shape), filled(math.prod(shape), pattern)) for name, shape in shapes(config).items()}
+    (directory / "model.safetensors").write_bytes(safetensors(tensors))
+
+
+def filled(numbers: int, pattern: bytes) -> bytes:
+    return (pattern * -(-4 * numbers // len(pattern)))[: 4 * numbers]
 
 
 def publish(registry: Registry, directory: Path, name: str = "mood", owner: str = "alice", **options: Any) -> Version:

@@ -1,4 +1,4 @@
-"""A real API server in a thread, over real sockets, in front of fake engines: for every test that speaks HTTP."""
+"""An API server in a thread, on real sockets, for fake engines; and the registry behind it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 def byte_tokenizer() -> Tokenizer:
-    """One token a byte, so that a test can count them."""
+    """A tokenizer with one token per byte, so that a test can count tokens."""
     return train(["abc"], "byte", 512)
 
 
 @dataclass
 class Api:
-    """Start it with `with`; `engine` answers to what it asks."""
+    """The API on a free port of this machine, running inside a `with` block."""
 
     settings: Settings
     app: FastAPI = field(init=False)
@@ -91,11 +91,11 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
 
 
 class Shelf:
-    """The registry of a data folder, filled with small checkpoints."""
+    """The registry of a data folder, with methods that register small checkpoints in it."""
 
     def __init__(self, settings: Settings, scratch: Path) -> None:
         self.database = Database(settings.database)
-        self.registry = Registry(self.database, BlobStore(settings.storage))
+        self.registry = Registry(self.database, BlobStore(settings.storage), settings.scratch_dir)
         self._scratch = scratch
         self._made = 0
 

@@ -1,4 +1,4 @@
-"""The API program: `python -m app.api`. Reads the settings, binds the port, serves until it is told to stop."""
+"""The API program, `python -m app.api`: serves HTTP until a signal stops it."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from app.binding import address_of
 from app.errors import OstinatoError
 from app.settings import REFUSED, SettingError, Settings
 
-DRAIN_SECONDS = 10
+DRAIN_SECONDS = 10  # for which open requests may go on after the signal
 
 
 class CannotBind(OstinatoError):
-    """Not now; the port may become free."""
+    """The address cannot be bound. The port may become free, so the exit status differs from that of bad settings."""
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Several API processes bind the same port; the kernel shares the connections out."""
+    """A socket that is bound to the address of the settings. Raises CannotBind.
+
+    With several API processes, each binds the same port, and the kernel distributes the connections (SO_REUSEPORT).
+    """
     family, address = address_of(settings)
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if settings.api_processes > 1:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        bound.bind(address)
+        listener.bind(address)
     except OSError as error:
-        bound.close()
+        listener.close()
         raise CannotBind(f"cannot bind {settings.host}:{settings.port}: {error.strerror}") from None
-    return bound
+    return listener
 
 
 def main() -> int:
+    """Serve, and return the exit status."""
     try:
         settings = settings_.load()
         telemetry.setup("api", settings.log_format, settings.log_level)
         app = create_app(settings)
-        bound = listen(settings)
+        listener = listen(settings)
     except (SettingError, CannotBind) as error:
         print(f"ostinato api: {error.message}", file=sys.stderr)
         return REFUSED if isinstance(error, SettingError) else 1
@@ -55,7 +59,7 @@ def main() -> int:
         backlog=2048,
         proxy_headers=False,
     )
-    uvicorn.Server(config).run(sockets=[bound])
+    uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 

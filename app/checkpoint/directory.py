@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.checkpoint import patterns
-from app.checkpoint.weights import read_header
+from app.checkpoint.weights import check_tensors, read_header
 from app.errors import CheckpointInvalid
 from models.config import ConfigError, ModelConfig
 
@@ -118,6 +118,7 @@ def read(directory: Path) -> Checkpoint:
     if raw.get("labels", labels) != labels:
         raise CheckpointInvalid("config.json: labels differ from labels.json")
     header = read_header(directory / "model.safetensors")
+    check_tensors(header, config)
     parameters = sum(entry.elements for entry in header.values())
     return Checkpoint(config, raw, labels, _object(directory / "training.json"), parameters, tokenizer)
 

@@ -1,4 +1,9 @@
-"""How much work may wait. Knows counts of sequences and tokens, not what they are."""
+"""Admission control: bounds the requests and tokens that wait in one API process.
+
+What is counted are requests to an engine: a classification or an embedding is one, whatever the number of its texts,
+and a generation is one for each continuation of each prompt. `num_requests_waiting` and `num_requests_running` count
+the same.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +13,24 @@ from collections.abc import Callable
 from typing import Self
 
 from app.errors import InvalidRequest, Overloaded
-from app.telemetry import num_requests_running, num_requests_waiting, rejected
+from app.telemetry import model_series, num_requests_running, num_requests_waiting, rejected
 
-MEMORY_SECONDS = 5.0  # over which the rate of answers is averaged
+MEMORY_SECONDS = 5.0  # the time constant of the average completion rate
 LONGEST_RETRY = 60.0
 
 
 class Ticket:
-    """The right of some sequences to be read, then worked on. Every one is given back by `close`, whatever happened."""
+    """The room that one caller's requests take, and their place in the metrics. `close` gives all of it back."""
 
-    __slots__ = ("_admission", "_held", "_model", "_running", "_tokens", "_waiting")
+    __slots__ = ("_admission", "_closed", "_held", "_model", "_running", "_tokens", "_waiting")
 
-    def __init__(self, admission: Admission, model: str, sequences: int, tokens: int) -> None:
+    def __init__(self, admission: Admission, model: str, requests: int, tokens: int) -> None:
         self._admission, self._model = admission, model
-        self._held, self._tokens = sequences, tokens  # of the room for what waits
-        self._waiting, self._running = sequences, 0  # as the metrics tell it
-        num_requests_waiting.labels(model).inc(sequences)
+        self._held, self._tokens = requests, tokens  # the room taken in `admission`
+        self._waiting, self._running = requests, 0  # as shown by the gauges
+        self._closed = False
+        model_series.begin(model)  # until `close`, so that the gauges are not dropped meanwhile
+        num_requests_waiting.labels(model).inc(requests)
 
     def __enter__(self) -> Self:
         return self
@@ -32,12 +39,12 @@ class Ticket:
         self.close()
 
     def weigh(self, tokens: int) -> None:
-        """Now it is known how many tokens they have. Raises as `admit` does."""
+        """Take room for the tokens, once they are counted. Raises as `Admission.admit` does."""
         self._admission.take(0, tokens)
         self._tokens += tokens
 
     def started(self) -> None:
-        """One sequence has left the queue for a place in the engine."""
+        """One request has left the engine's queue: it gives its room back, and runs."""
         if self._held:
             share = self._tokens // self._held
             self._admission.release(1, share)
@@ -45,7 +52,7 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """An engine has it. It waits for no place of its own there, and takes its room here until it is answered."""
+        """All requests are at an engine. They run, but keep their room: nothing reports when they leave its queue."""
         self._run(self._waiting)
 
     def _run(self, count: int) -> None:
@@ -54,52 +61,60 @@ class Ticket:
         num_requests_running.labels(self._model).inc(count)
 
     def close(self) -> None:
+        """Give back what is still held. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
         self._admission.release(self._held, self._tokens)
         num_requests_waiting.labels(self._model).dec(self._waiting)
         num_requests_running.labels(self._model).dec(self._running)
-        self._held = self._tokens = self._waiting = self._running = 0
+        self._held = self._tokens = self._waiting = self._running = 0  # so that a late `started` changes nothing
+        model_series.end(self._model)
 
 
 class Admission:
-    """Bounds what waits in one API process; what has been admitted is never shed."""
+    """The bounds, and what is taken of them now. A request that has been admitted is never dropped."""
 
-    def __init__(self, max_sequences: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.max_sequences, self.max_tokens = max_sequences, max_tokens
-        self.sequences = self.tokens = 0
+    def __init__(self, max_requests: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_requests, self.max_tokens = max_requests, max_tokens
+        self.requests = self.tokens = 0
         self._clock = clock
-        self._rate = 0.0  # sequences a second that left the queue of late
+        self._rate = 0.0  # requests completed per second, as an exponential average
         self._at = clock()
 
-    def admit(self, model: str, sequences: int, tokens: int = 0) -> Ticket:
-        """Raises Overloaded when too much waits, InvalidRequest when this alone is too much at any time."""
-        self.take(sequences, tokens)
-        return Ticket(self, model, sequences, tokens)
+    def admit(self, model: str, requests: int, tokens: int = 0) -> Ticket:
+        """Take room for some requests of one caller.
 
-    def take(self, sequences: int, tokens: int) -> None:
-        """Raises as `admit` does; nothing is taken then."""
-        if sequences > self.max_sequences:
-            raise _too_large(sequences, self.max_sequences, "sequences")
+        Raises Overloaded (429) if too much is waiting, and InvalidRequest for more than the bounds ever allow.
+        """
+        self.take(requests, tokens)
+        return Ticket(self, model, requests, tokens)
+
+    def take(self, requests: int, tokens: int) -> None:
+        """Take room. Raises as `admit` does, and takes nothing then."""
+        if requests > self.max_requests:
+            raise _too_large(requests, self.max_requests, "continuations (prompts times n)")
         if tokens > self.max_tokens:
             raise _too_large(tokens, self.max_tokens, "tokens")
-        if self.sequences + sequences > self.max_sequences:
-            self._refuse("max_waiting", f"{self.sequences} sequences are waiting")
+        if self.requests + requests > self.max_requests:
+            self._refuse("max_waiting", f"{self.requests} requests are waiting")
         if self.tokens + tokens > self.max_tokens:
             self._refuse("max_waiting_tokens", f"{self.tokens} tokens are waiting")
-        self.sequences += sequences
+        self.requests += requests
         self.tokens += tokens
 
-    def release(self, sequences: int, tokens: int) -> None:
-        if sequences:
+    def release(self, requests: int, tokens: int) -> None:
+        if requests:
             now = self._clock()
             faded = self._rate * math.exp((self._at - now) / MEMORY_SECONDS)
-            self._rate, self._at = faded + sequences / MEMORY_SECONDS, now
-        self.sequences -= sequences
+            self._rate, self._at = faded + requests / MEMORY_SECONDS, now
+        self.requests -= requests
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Seconds until half of what waits should be done, at the rate of late."""
+        """Seconds until half of the waiting requests are done, at the recent rate."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
-        return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.sequences / 2 / max(rate, 0.1)))))
+        return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 
     def _refuse(self, reason: str, what: str) -> None:
         rejected.labels(reason).inc()
@@ -108,6 +123,6 @@ class Admission:
 
 def _too_large(count: int, most: int, what: str) -> InvalidRequest:
     return InvalidRequest(
-        f"one request may hold {most} {what} at most; this one holds {count}: send it in parts",
+        f"one request may have at most {most} {what}; this one has {count}: send it in parts",
         code="request_too_large",
     )

@@ -1,7 +1,4 @@
-"""One generation request on its way: prompts in, pieces of text out, for every choice.
-
-Knows text streams, stop strings and how a choice ends; knows no socket and no HTTP.
-"""
+"""A generation request in progress: the engine's tokens become pieces of text, for each choice."""
 
 from __future__ import annotations
 
@@ -14,22 +11,23 @@ import msgspec
 
 from app.inference.admission import Ticket
 from app.inference.engines import failures
-from app.inference.engines.client import EngineClient, Work
+from app.inference.engines.client import EngineClient
 from app.inference.engines.inbox import Answer
+from app.inference.engines.work import Work
 from app.inference.measures import GenerationMeasures
 from app.inference.versions import ResolvedVersion
 from app.tokenization.stream import TextStream
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 
-OVERDUE = -1  # the tag of the deadline's message
+OVERDUE = -1  # the tag under which the timer reports the deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one choice has to say since its last piece; `finish_reason` (stop | length) comes with the last.
+    """The new text and tokens of one choice; the last piece of a choice has a `finish_reason` (stop | length).
 
-    `stop_reason` is the stop string or the stop token id that ended it; None at an end-of-text token.
+    `stop_reason` is the stop string or the stop token id that ended the choice, and None for an end-of-text token.
     """
 
     index: int
@@ -43,14 +41,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """What ends a text beside its length."""
+    """The stop strings of a request. `include` keeps the string that ended a choice in its text."""
 
     strings: tuple[str, ...] = ()
     include: bool = False
 
 
 class Choice:
-    """One continuation of one prompt."""
+    """One continuation of one prompt, and its progress so far."""
 
     def __init__(self, index: int, request: wire.Generate, tokenizer: Tokenizer, stops: Stops) -> None:
         self.index, self.request = index, request
@@ -58,19 +56,20 @@ class Choice:
         self.cached_tokens = 0
         self.timing: wire.Timing | None = None
         self.finish_reason: str | None = None
-        self.stop_logprob: float | None = None  # of the token that ended it, where it is known
+        self.stop_logprob: float | None = None  # of the token that ended the choice, if log-probabilities are asked for
         self._began = 0.0
         self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens)
         self._include_stop = stops.include
 
     def take(self, message: wire.Tokens) -> Piece:
+        """The piece for some new tokens; it is the last one if they complete a stop string."""
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
         delta = self._stream.push(message.ids)
         self.tokens += len(message.ids)
         if delta.finished_by_stop is not None:
             self.finish_reason = "stop"
-            if self.timing is not None:  # the engine learns of this end from us
+            if self.timing is not None:  # the engine sends no final timing, since it is about to receive an abort
                 spent = 1000 * (time.monotonic() - self._began)
                 self.timing = msgspec.structs.replace(self.timing, inference_ms=self.timing.prefill_ms + spent)
         return Piece(
@@ -84,27 +83,28 @@ class Choice:
         )
 
     def finish(self, message: wire.Finished) -> Piece:
-        """Raises EngineFailed where nobody asked for the abort."""
+        """The last piece of the choice. Raises EngineFailed if the engine has aborted it by itself."""
         if message.reason not in ("stop", "length"):
-            raise failures.failure("aborted", "the engine gave this request up")
+            raise failures.failure("aborted", "the engine aborted this request")
         self.timing, self.cached_tokens = message.timing, message.cached_tokens
         self.finish_reason = message.reason
-        named = message.stop_id if message.stop_id in self.request.params.stop_token_ids else None
+        stop_id = message.stop_id if message.stop_id in self.request.params.stop_token_ids else None
         if message.stop_id is not None:
-            self.tokens += 1  # it was generated, though it is not shown
+            self.tokens += 1  # the stop token was generated, although it is not part of the text
         self.stop_logprob = message.stop_logprob
-        shown = self._stream.push([named]).text if named is not None and self._include_stop else ""
-        return Piece(self.index, shown + self._stream.flush(), finish_reason=message.reason, stop_reason=named)
+        text = self._stream.push([stop_id]).text if stop_id is not None and self._include_stop else ""
+        text += self._stream.flush()
+        return Piece(self.index, text, finish_reason=message.reason, stop_reason=stop_id)
 
 
 @dataclass(slots=True)
 class GenerationRequest:
-    """Ready to be read: everything that could refuse it before the engine has agreed.
+    """A generation that the engine has started: nothing can refuse it any more.
 
-    Use `pieces` once, to its end or to `close`.
+    Read `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
     """
 
-    served: ResolvedVersion
+    version: ResolvedVersion
     prompts: list[list[int]]
     choices: list[Choice]
     client: EngineClient
@@ -112,7 +112,7 @@ class GenerationRequest:
     ticket: Ticket
     resources: AsyncExitStack
     measures: GenerationMeasures
-    until: float  # its deadline (monotonic)
+    until: float
 
     @property
     def prompt_tokens(self) -> int:
@@ -128,14 +128,14 @@ class GenerationRequest:
 
     @property
     def timing(self) -> wire.Timing:
-        """The longest wait and the longest work among the choices."""
-        known = [choice.timing for choice in self.choices if choice.timing]
+        """The longest time in the queue and the longest time in the network among the choices."""
+        timings = [choice.timing for choice in self.choices if choice.timing]
         return wire.Timing(
-            max((t.queue_ms for t in known), default=0.0), max((t.inference_ms for t in known), default=0.0)
+            max((t.queue_ms for t in timings), default=0.0), max((t.inference_ms for t in timings), default=0.0)
         )
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """Raises what the engine failed with, or DeadlineExceeded."""
+        """The pieces of all choices, as they arrive. Raises the engine's failure, or DeadlineExceeded."""
         open_choices = len(self.choices)
         try:
             while open_choices:
@@ -153,7 +153,7 @@ class GenerationRequest:
             raise failures.of(answer)
         choice = self.choices[tag]
         if choice.finish_reason is not None or isinstance(answer, wire.Scored):
-            return None  # it was on its way when the stop string was met
+            return None  # sent by the engine before it received the abort that followed a stop string
         if isinstance(answer, wire.Finished):
             piece = choice.finish(answer)
         else:
@@ -169,5 +169,5 @@ class GenerationRequest:
         return piece
 
     async def close(self) -> None:
-        """Abort what is still open and give every place back. May be called again."""
+        """Abort what is still open and release all resources. May be called again."""
         await self.resources.aclose()

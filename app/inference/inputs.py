@@ -1,7 +1,4 @@
-"""What a caller may send as input, and what of it reaches the network.
-
-Knows texts, pairs, token ids, numeric steps and the limits of a version; knows no HTTP and no engine.
-"""
+"""The inputs of a request: parsed from JSON, checked, tokenized, and cut to a version's context length."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from app.wire import engine as wire
 
 
 class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Two texts that are judged together; without `text_pair`, one text."""
+    """Two texts as one input; without `text_pair`, a single text."""
 
     text: str
     text_pair: str | None = None
@@ -28,7 +25,7 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """One numeric sequence: rows of equally many numbers."""
+    """One numeric sequence: rows of numbers, of equal length."""
 
     rows: list[list[float]]
 
@@ -42,36 +39,44 @@ SHAPES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthPolicy:
-    """`truncate`: None refuses what is too long, -1 cuts to the version's context, n cuts to n tokens.
-    `special`: whether the tokenizer's own template goes around a text; it is not cut."""
+    """How input that is too long is treated.
+
+    `truncate` None refuses it, -1 cuts it to the version's context length, n cuts it to n tokens; `side` is the end
+    that is cut off. `continuation` is the number of tokens to be generated; where they share the context with the
+    prompt, -1 leaves room for them. `special` adds the tokenizer's template around each text; it is never cut.
+    """
 
     truncate: int | None = None
-    side: str = "right"  # which end is cut off
-    continuation: int = 0  # tokens that are to follow: where they share the context, -1 leaves room for them
+    side: str = "right"
+    continuation: int = 0
     special: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizedInput:
+    """The input of one request to an engine: token ids or numeric steps, one entry per item."""
+
     sequences: list[list[int]]
     features: list[wire.FeatureSequence]
 
     @property
     def lengths(self) -> list[int]:
+        """The number of tokens or steps of each item."""
         return [len(ids) for ids in self.sequences] or [f.steps for f in self.features]
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Roughly how much work it is to parse a value of at most `most` items, in entries of lists."""
+    """An estimate of the work of parsing a value: its list entries, looking into `most` items at most."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))
 
 
 def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Item]:
-    """The items of a request's `input`, whatever form it has. Raises InvalidRequest, which names the place.
+    """The items of a request's input, which may have any of `SHAPES`.
 
-    `blank`: whether a text may consist of white space (never of nothing).
+    `blank` allows texts of white space only; an empty text is never allowed. Raises InvalidRequest, which names the
+    invalid item.
     """
     if isinstance(value, str | Pair):
         return [_item(value, field, blank)]
@@ -82,7 +87,7 @@ def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Ite
     if _all(int, value):
         return [value]
     if len(value) > most:
-        raise InvalidRequest(f"{field} holds {len(value)} items; {most} is the most in one request", param=field)
+        raise InvalidRequest(f"{field} holds {len(value)} items; one request may hold at most {most}", param=field)
     items = [_item(entry, f"{field}[{i}]", blank) for i, entry in enumerate(value)]
     if len({str if isinstance(item, Pair) else type(item) for item in items}) > 1:
         raise InvalidRequest(f"{field} mixes texts, token ids and numbers; send one kind", param=field)
@@ -122,7 +127,7 @@ def _pair(text: str, text_pair: str | None, field: str) -> Item:
 
 
 def size_of(items: Sequence[Item]) -> int:
-    """Roughly how much work it is to prepare them, in characters, ids or numbers."""
+    """An estimate of the work of preparing the items: their characters, ids or numbers."""
     size = 0
     for item in items:
         if isinstance(item, str):
@@ -137,105 +142,108 @@ def size_of(items: Sequence[Item]) -> int:
 
 
 def prepare(
-    items: Sequence[Item], served: ResolvedVersion, limits: LengthPolicy, field: str = "input"
+    items: Sequence[Item], version: ResolvedVersion, policy: LengthPolicy, field: str = "input"
 ) -> TokenizedInput:
-    """Token ids or float32 steps, cut or refused by the rules. May take long for long texts."""
-    cut = _cutter(served, limits, field)
+    """The items as token ids or float32 steps, cut or refused by `policy`. Slow for long texts.
+
+    `field` is the request field that errors name. Raises InvalidRequest.
+    """
+    cut = _cutter(version, policy, field)
     one = len(items) == 1
-    if served.config.input == "features":
+    if version.config.input == "features":
         return TokenizedInput(
-            [], [_steps(x, served, cut, field if one else f"{field}[{i}]") for i, x in enumerate(items)]
+            [], [_steps(x, version, cut, field if one else f"{field}[{i}]") for i, x in enumerate(items)]
         )
-    if limits.truncate is None:
-        _check_characters(items, served, field)
-    encoded = _encode(items, served, limits, field)
+    if policy.truncate is None:
+        _check_characters(items, version, field)
+    encoded = _encode(items, version, policy, field)
     sequences = []
     for i, ids in enumerate(encoded):
         place = field if one else f"{field}[{i}]"
         if not ids:
-            raise InvalidRequest(f"{place} holds no token that {served.ref} knows", param=field)
+            raise InvalidRequest(f"{place} contains no token of the vocabulary of {version.ref}", param=field)
         sequences.append(cut(ids, place))
     return TokenizedInput(sequences, [])
 
 
-def _cutter(served: ResolvedVersion, limits: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:
-    context, truncate = served.config.context_length, limits.truncate
+def _cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:
+    context, truncate = version.config.context_length, policy.truncate
     if truncate is not None and truncate > context:
         raise InvalidRequest(
-            f"truncate_prompt_tokens is {truncate}, but {served.ref} takes {context} tokens at most; "
-            "-1 means that number",
+            f"truncate_prompt_tokens is {truncate}, but {version.ref} takes at most {context} tokens; "
+            "-1 cuts to that length",
             param="truncate_prompt_tokens",
         )
     if truncate is None:
 
         def refuse(sequence: list[Any], place: str) -> list[Any]:
             if len(sequence) > context:
-                raise _too_long(f"{place} has {len(sequence)} tokens", served, field)
+                raise _too_long(f"{place} has {len(sequence)} tokens", version, field)
             return sequence
 
         return refuse
-    size = _size(served, limits)
-    if limits.side == "left":
+    size = _size(version, policy)
+    if policy.side == "left":
         return lambda sequence, _: sequence[max(0, len(sequence) - size) :]
     return lambda sequence, _: sequence[:size]
 
 
-def _size(served: ResolvedVersion, limits: LengthPolicy) -> int:
-    """What `truncate` cuts to."""
-    if limits.truncate is not None and limits.truncate >= 0:
-        return limits.truncate
-    shared = 0 if served.config.recurrent else limits.continuation
-    return max(1, served.config.context_length - shared)
+def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
+    """The number of tokens that `truncate` cuts to."""
+    if policy.truncate is not None and policy.truncate >= 0:
+        return policy.truncate
+    shared = 0 if version.config.recurrent else policy.continuation
+    return max(1, version.config.context_length - shared)
 
 
-def _check_characters(items: Sequence[Item], served: ResolvedVersion, field: str) -> None:
-    """Refuse, before it is read, a text that cannot fit however well its characters go into tokens."""
-    longest = None if served.tokenizer is None else served.tokenizer.longest
+def _check_characters(items: Sequence[Item], version: ResolvedVersion, field: str) -> None:
+    """Refuse a text that is too long even if each of its tokens were the longest one, without tokenizing it."""
+    longest = None if version.tokenizer is None else version.tokenizer.longest
     if longest is None:
         return
-    most = served.config.context_length * longest
+    most = version.config.context_length * longest
     for i, item in enumerate(items):
         if isinstance(item, str) and len(item) > most:
             place = field if len(items) == 1 else f"{field}[{i}]"
-            raise _too_long(f"{place} has {-(-len(item) // longest)} tokens or more", served, field)
+            raise _too_long(f"{place} has {-(-len(item) // longest)} tokens or more", version, field)
 
 
-def _too_long(said: str, served: ResolvedVersion, field: str) -> InvalidRequest:
+def _too_long(finding: str, version: ResolvedVersion, field: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{said}, but {served.ref} takes {served.config.context_length} at most; shorten it, or send "
+        f"{finding}, but {version.ref} takes {version.config.context_length} at most; shorten it, or send "
         "truncate_prompt_tokens (-1 cuts to that length)",
         code="context_length_exceeded",
         param=field,
     )
 
 
-def _encode(items: Sequence[Item], served: ResolvedVersion, limits: LengthPolicy, field: str) -> list[list[int]]:
-    tokenizer = served.tokenizer
+def _encode(items: Sequence[Item], version: ResolvedVersion, policy: LengthPolicy, field: str) -> list[list[int]]:
+    tokenizer = version.tokenizer
     if tokenizer is None or any(isinstance(item, Steps) for item in items):
-        raise InvalidRequest(f"{field}: {served.ref} reads text or token ids, not numbers", param=field)
+        raise InvalidRequest(f"{field}: {version.ref} reads text or token ids, not numbers", param=field)
     texts = [item for item in items if isinstance(item, str)]
     if len(texts) == len(items):
-        sequences = tokenizer.encode_batch(texts, limits.special)
+        sequences = tokenizer.encode_batch(texts, policy.special)
     else:
-        sequences, encoded = [], iter(tokenizer.encode_batch(texts, limits.special))
+        sequences, encoded = [], iter(tokenizer.encode_batch(texts, policy.special))
         for item in items:
             if isinstance(item, str):
                 sequences.append(next(encoded))
             elif isinstance(item, Pair):
-                sequences.append(tokenizer.encode_pair(item.text, item.text_pair or "", limits.special))
+                sequences.append(tokenizer.encode_pair(item.text, item.text_pair or "", policy.special))
             elif isinstance(item, list):
-                sequences.append(_checked(item, served.config.vocab_size, field))
-    if tokenizer.template and limits.special and limits.truncate is not None:
-        size = _size(served, limits)
+                sequences.append(_checked(item, version.config.vocab_size, field))
+    if tokenizer.template and policy.special and policy.truncate is not None:
+        size = _size(version, policy)
         return [
-            _within(size, limits.side, item, tokenizer) if len(ids) > size else ids
+            _within(size, policy.side, item, tokenizer) if len(ids) > size else ids
             for item, ids in zip(items, sequences, strict=True)
         ]
     return sequences
 
 
 def _within(size: int, side: str, item: Item, tokenizer: Tokenizer) -> list[int]:
-    """An item that is too long, cut so that the template around it stays whole. Token ids have none: `cut` does it."""
+    """Cut an item that is too long, inside the tokenizer's template. Token ids have none, and stay as they are."""
     if isinstance(item, str):
         return tokenizer.encode_within(size, side, item)
     if isinstance(item, Pair):
@@ -250,21 +258,23 @@ def _checked(ids: list[int], size: int, field: str) -> list[int]:
 
 
 def _steps(
-    item: Item, served: ResolvedVersion, cut: Callable[[list[Any], str], list[Any]], field: str
+    item: Item, version: ResolvedVersion, cut: Callable[[list[Any], str], list[Any]], field: str
 ) -> wire.FeatureSequence:
-    width = served.config.features
-    place = field if field.endswith("]") else f"{field}[0]"  # a request is a list of sequences, even of one
+    width = version.config.features
+    place = field if field.endswith("]") else f"{field}[0]"  # even one sequence comes in a list
     if not isinstance(item, Steps):
-        raise InvalidRequest(f"{field}: {served.ref} reads numbers, [[[number]]], {width} in a step", param=field)
+        raise InvalidRequest(f"{field}: {version.ref} reads numbers, [[[number]]], {width} in a step", param=field)
     rows = cut(item.rows, field)
     for i, row in enumerate(rows):
         if len(row) != width:
-            said = f"the step at {place}[{i}] has {len(row)} of them"
-            raise InvalidRequest(f"{said}, but {served.ref} takes {width} numbers in a step", param=field)
+            raise InvalidRequest(
+                f"the step at {place}[{i}] has {len(row)} numbers, but {version.ref} takes {width} in a step",
+                param=field,
+            )
     try:
         numbers = array("f", [number for row in rows for number in row])
     except (TypeError, OverflowError):
-        raise InvalidRequest(f"{field} holds something that is no float32 number", param=field) from None
+        raise InvalidRequest(f"{field} contains a value that is not a float32 number", param=field) from None
     if not all(map(math.isfinite, numbers)):
-        raise InvalidRequest(f"{field} holds a number beyond the range of float32", param=field)
+        raise InvalidRequest(f"{field} contains a number outside the range of float32", param=field)
     return wire.FeatureSequence(len(rows), width, numbers.tobytes())

@@ -1,4 +1,4 @@
-"""What is measured of a request. Knows the metrics' names; knows nothing of how a request is answered."""
+"""The metrics of one admitted request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.wire import engine as wire
 
 
 class Measures:
-    """The clock of one admitted request. `close` exactly once."""
+    """Counts and times one request from its admission on. Call `close` exactly once."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
         self.model = model
@@ -18,7 +18,7 @@ class Measures:
         t.request_prompt_tokens.labels(model).observe(prompt_tokens)
 
     def finished(self, reason: str, timing: wire.Timing | None) -> None:
-        """One sequence has its answer."""
+        """One request to the engine has its final answer."""
         t.request_success.labels(self.model, reason).inc()
         if timing is not None:
             t.request_queue_time.labels(self.model).observe(timing.queue_ms / 1000)
@@ -29,15 +29,16 @@ class Measures:
 
 
 class GenerationMeasures(Measures):
-    """Of every choice by itself: what comes between two tokens of one is no matter of the others."""
+    """Adds the times between tokens, for each choice separately: tokens of different choices are independent."""
 
     def __init__(self, model: str, prompt_tokens: int, choices: int) -> None:
         super().__init__(model, prompt_tokens)
-        self._last = [0.0] * choices  # when each had its last token
+        self._last = [0.0] * choices  # the time of each choice's last token
         self._between = t.inter_token_latency.labels(model)
         self._count = t.generation_tokens.labels(model)
 
     def tokens(self, choice: int, count: int) -> None:
+        """`count` tokens of a choice have arrived together."""
         now, last = time.monotonic(), self._last[choice]
         if last:
             self._between.observe(now - last)

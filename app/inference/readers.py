@@ -1,4 +1,4 @@
-"""Long input, read in threads, and no more of it at once than there is room for. Knows sizes; knows no text."""
+"""Threads that parse and tokenize long input, with a bound on what waits for them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ THREADS = 2
 
 
 class Readers:
-    """`room`: how large all together may be that is read or waits for it, in characters, ids or numbers."""
+    """A thread pool that refuses work beyond `room`: the total size, in characters, ids or numbers, of all input that
+    is being read or waits for a thread."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.held = 0
-        self._lock = threading.Lock()  # a thread gives back what it has read, whoever has gone meanwhile
+        self._lock = threading.Lock()  # threads give room back, even when the caller has given up waiting
         self._threads = ThreadPoolExecutor(THREADS, "tokenize")
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
-        """The result of `work`. Raises Overloaded where there is no room; one alone is always taken."""
+        """The result of `work`. Raises Overloaded if there is no room; a single input of any size is always taken."""
         with self._lock:
             if self.held and self.held + size > self.room:
                 rejected.labels("long_inputs").inc()
-                raise Overloaded("too much long input waits to be read; try again in a moment", retry_after=1.0)
+                raise Overloaded("too much long input is waiting; try again in a moment", retry_after=1.0)
             self.held += size
         reading = self._threads.submit(work)
         reading.add_done_callback(lambda _: self._give_back(size))

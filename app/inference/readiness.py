@@ -1,7 +1,7 @@
-"""Whether this process can answer: the database, an engine, and every version that must be there.
+"""Whether this process can answer requests: checks the database, the engines and every required version.
 
-Knows what to look at and how to warm a version up; knows no HTTP. It looks twice a second, so the answer is at hand.
-Engines hear from here which versions must stay loaded, and which are registered no more.
+The checks run twice a second, so a report is always at hand. They also tell the engines which versions to keep, unload
+versions that have been deleted, and drop what this process has stored about them.
 """
 
 from __future__ import annotations
@@ -18,41 +18,45 @@ from app.db.ownership import visible
 from app.errors import OstinatoError
 from app.inference.generation import Stops
 from app.inference.inputs import Item, Steps
-from app.inference.service import Ask, GenerateAsk, Inference
+from app.inference.queries import GenerationQuery, InferenceQuery
+from app.inference.service import Inference
 from app.inference.versions import ResolvedVersion, VersionRecord
 from app.registry.records import LOCAL, Alias
+from app.telemetry import model_series
 from app.wire import engine as wire
 
-OTHERS = "other required versions"  # the check of those that whoever asks may not know of
+OTHERS = "other required versions"  # the check that sums up versions the principal may not see
 PERIOD = 0.5
-STALE = 2.0  # seconds after which a database that has not answered counts as away
-LONGEST_REST = 60.0  # seconds before a version is tried again at whose trials engines died
+STALE = 2.0  # seconds without an answer after which the database counts as down
+LONGEST_REST = 60.0  # seconds until a version whose warm-up crashed an engine is tried again
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """`checks`: what was looked at -> `ok`, or what is the matter."""
+class ReadinessReport:
+    """`checks` maps each check to `ok` or to what is wrong."""
 
     ready: bool
     checks: dict[str, str]
 
 
 class Catalogue(Protocol):
-    """What this package asks the registry beside the meaning of references."""
+    """The part of the registry that the checks read."""
 
     def required_aliases(self) -> Sequence[Alias]: ...
     def registered(self, digests: Collection[str]) -> Collection[str]: ...
 
 
 class Readiness:
+    """Runs the checks from `start` to `close`."""
+
     def __init__(self, ping: Callable[[], None], catalogue: Catalogue, inference: Inference) -> None:
         self._ping, self._catalogue, self._inference = ping, catalogue, inference
         self._executor = ThreadPoolExecutor(1, "readiness")
-        self.looks = 0  # taken so far
-        self._answered = float("-inf")  # when the database last did
-        self._wanted: dict[str, tuple[str, str]] = {}  # name@alias -> (digest, owner)
+        self.looks = 0  # completed rounds of checks
+        self._answered = float("-inf")  # when the database last answered
+        self._required: dict[str, tuple[str, str]] = {}  # name@alias -> (digest, owner)
         self._problems: dict[str, str] = {}  # name@alias -> why it is not warm
         self._warm: set[tuple[str, str]] = set()  # (digest, instance of the engine)
         self._rests: dict[str, tuple[float, float]] = {}  # digest -> (seconds of the last rest, its end)
@@ -67,14 +71,14 @@ class Readiness:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def report(self, principal: str = LOCAL) -> Report:
-        """By name only what `principal` may know of; what others own is told in one line without names."""
+    def report(self, principal: str = LOCAL) -> ReadinessReport:
+        """The state of the last checks. Names the versions that `principal` may see, and only counts all others."""
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database does not answer",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
         }
         hidden = []
-        for alias, (digest, owner) in self._wanted.items():
+        for alias, (digest, owner) in self._required.items():
             warm = self._is_warm(digest)
             if visible(owner, principal):
                 checks[alias] = "ok" if warm else self._problems.get(alias, "is being loaded")
@@ -82,7 +86,7 @@ class Readiness:
                 hidden.append(warm)
         if hidden:
             checks[OTHERS] = "ok" if all(hidden) else f"{hidden.count(False)} of {len(hidden)} are not ready"
-        return Report(all(state == "ok" for state in checks.values()), checks)
+        return ReadinessReport(all(state == "ok" for state in checks.values()), checks)
 
     def _is_warm(self, digest: str) -> bool:
         return any((digest, c.instance) in self._warm and c.holds(digest) for c in self._inference.pool.living)
@@ -93,63 +97,82 @@ class Readiness:
             try:
                 await self._look()
             except OstinatoError as error:
-                log.warning("readiness: %s", error.message)
+                log.warning("the readiness checks failed: %s", error.message)
             except Exception:
-                log.exception("readiness")
+                log.exception("the readiness checks failed")
             await asyncio.sleep(max(0.05, PERIOD - (time.monotonic() - began)))
 
     async def _look(self) -> None:
-        pool = self._inference.pool
+        pool, versions = self._inference.pool, self._inference.versions
         loaded = pool.loaded
-        aliases, registered = await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, loaded)
+        digests = loaded.keys() | versions.digests
+        aliases, registered = await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, digests)
         self._answered = time.monotonic()
-        self._problems = {name: why for name, why in self._problems.items() if name in self._wanted}
-        wanted = {}
+        await self._check_required(aliases)
+        pool.keep(frozenset(digest for digest, _ in self._required.values() if digest))
+        gone = digests.difference(registered)
+        for digest in gone & loaded.keys():
+            pool.unload(digest)
+        versions.forget(gone)
+        model_series.expire(loaded.values())
+        self._forget()
+        self.looks += 1
+
+    def _ask(self, digests: Collection[str]) -> tuple[Sequence[Alias], Collection[str]]:
+        self._ping()
+        return self._catalogue.required_aliases(), self._catalogue.registered(digests) if digests else ()
+
+    async def _check_required(self, aliases: Sequence[Alias]) -> None:
+        """Find the version of each required alias, and warm it up."""
+        self._problems = {name: why for name, why in self._problems.items() if name in self._required}
+        required = {}
         for alias in aliases:
             name = f"{alias.model}@{alias.alias}"
             try:
-                version = await self._inference.versions.find(f"{alias.model}:{alias.version}", LOCAL)
+                record = await self._inference.versions.find(f"{alias.model}:{alias.version}", LOCAL)
             except OstinatoError as error:
-                wanted[name], self._problems[name] = ("", ""), error.message
+                required[name], self._problems[name] = ("", ""), error.message
                 continue
-            wanted[name] = version.digest, version.owner
-            self._warm_up(name, version)
-        self._wanted = wanted
-        pool.keep(frozenset(digest for digest, _ in wanted.values() if digest))
-        for digest in loaded.difference(registered):
-            pool.unload(digest)
-        self.looks += 1
+            required[name] = record.digest, record.owner
+            self._warm_up(name, record)
+        self._required = required
 
-    def _ask(self, loaded: Collection[str]) -> tuple[Sequence[Alias], Collection[str]]:
-        self._ping()
-        return self._catalogue.required_aliases(), self._catalogue.registered(loaded) if loaded else ()
+    def _forget(self) -> None:
+        """Drop what is stored about versions that are not loaded or not required any more."""
+        clients = self._inference.pool.clients.values()
+        # Silent engines count: a version stays warm on an engine whose heartbeats are only late.
+        self._warm = {(d, i) for d, i in self._warm if any(c.instance == i and c.holds(d) for c in clients)}
+        digests = {digest for digest, _ in self._required.values()}
+        self._rests = {digest: rest for digest, rest in self._rests.items() if digest in digests}
 
-    def _warm_up(self, name: str, version: VersionRecord) -> None:
-        """Fetch, load and run it once, in a task of its own: that must not make the database look dead."""
-        if self._is_warm(version.digest) or not self._inference.pool.living:
+    def _warm_up(self, name: str, record: VersionRecord) -> None:
+        """Start a task that loads the version and runs it once. In its own task, since it can take minutes: the checks
+        must go on meanwhile."""
+        if self._is_warm(record.digest) or not self._inference.pool.living:
             return
-        if self._rests.get(version.digest, (0.0, 0.0))[1] > time.monotonic():
+        if self._rests.get(record.digest, (0.0, 0.0))[1] > time.monotonic():
             return
-        if any(task.get_name() == version.digest for task in self._tasks):
+        if any(task.get_name() == record.digest for task in self._tasks):
             return
         self._tasks = [task for task in self._tasks if not task.done()]
-        task = asyncio.get_running_loop().create_task(self._run_once(name, version), name=version.digest)
+        task = asyncio.get_running_loop().create_task(self._run_once(name, record), name=record.digest)
         task.add_done_callback(lambda done: self._tasks.remove(done) if done in self._tasks else None)
         self._tasks.append(task)
 
-    async def _run_once(self, name: str, version: VersionRecord) -> None:
-        digest = version.digest
+    async def _run_once(self, name: str, record: VersionRecord) -> None:
+        digest = record.digest
         try:
-            served = await self._inference.versions.get(version.ref, LOCAL)
-            client = await self._inference.load(served)
-            await _try_out(self._inference, served)
-            living = {c.instance for c in self._inference.pool.living} | {client.instance}
-            self._warm = {(d, i) for d, i in self._warm if i in living} | {(digest, client.instance)}
+            version = await self._inference.versions.get(record.ref, LOCAL)
+            client = await self._inference.load(version)
+            await _try_out(self._inference, version)
+            self._warm.add((digest, client.instance))
             self._problems.pop(name, None)
             self._rests.pop(digest, None)
         except OstinatoError as error:
             self._problems[name] = error.message
-            if error.code == "engine_lost":  # no quarantine for ourselves, but no engine is to die twice a second
+            if error.code == "engine_lost":
+                # These requests are trusted, so the quarantine does not stop them from crashing an engine twice a
+                # second. Each crash doubles the rest instead.
                 rest = min(LONGEST_REST, 2 * self._rests.get(digest, (PERIOD, 0.0))[0])
                 self._rests[digest] = (rest, time.monotonic() + rest)
         except Exception:
@@ -157,16 +180,17 @@ class Readiness:
             self._problems[name] = "could not be warmed up"
 
 
-async def _try_out(inference: Inference, served: ResolvedVersion) -> None:
-    config = served.config
+async def _try_out(inference: Inference, version: ResolvedVersion) -> None:
+    """Run the smallest possible request."""
+    config = version.config
     item: Item = [min(3, config.vocab_size - 1)] if config.input == "tokens" else Steps([[0.0] * config.features])
     seconds = inference.settings.load_timeout
     if config.task != "generation":
-        await inference.classify(Ask(served.ref, [item], LOCAL, seconds, trusted=True))
+        await inference.classify(InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=True))
         return
     params = wire.SamplingParams(max_tokens=1, temperature=0.0)
     generation = await inference.generate(
-        GenerateAsk(served.ref, [item], LOCAL, seconds, trusted=True, params=params, seed=0, stops=Stops())
+        GenerationQuery(version.ref, [item], LOCAL, seconds, trusted=True, params=params, seed=0, stops=Stops())
     )
     async for _ in generation.pieces():
         pass

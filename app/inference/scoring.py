@@ -1,4 +1,4 @@
-"""Raw outputs of a head → probabilities, labels, values. Knows numbers and labels; knows no engine and no HTTP."""
+"""The raw outputs of a classification head as probabilities and ranked labels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-FEW = 8  # times fewer than all: what it takes for picking to be cheaper than sorting
+FEW = 8  # a heap is faster than sorting if at most one score in this many is wanted
 
 
 class LabelScore(msgspec.Struct, frozen=True, gc=False):
+    """A label and its score."""
+
     label: str
     score: float
 
@@ -28,12 +30,12 @@ def sigmoid(logits: Sequence[float]) -> list[float]:
 
 
 def activate(logits: Sequence[float], task: str) -> list[float]:
-    """Probabilities: over all labels for classification, of each label for itself for multilabel."""
+    """Probabilities: over all labels together for classification, of each label separately for multilabel."""
     return sigmoid(logits) if task == "multilabel" else softmax(logits)
 
 
 def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = None) -> list[LabelScore]:
-    """Labels by falling score; equal scores keep the order of the labels."""
+    """The labels by descending score; equal scores keep the order of the labels."""
     if top_k is not None and FEW * top_k < len(scores):
         order = heapq.nlargest(top_k, range(len(scores)), scores.__getitem__)
     else:
@@ -42,4 +44,5 @@ def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = N
 
 
 def at_least(labels: Sequence[str], scores: Sequence[float], threshold: float) -> list[str]:
+    """The labels whose score is `threshold` or more, in their order."""
     return [label for label, score in zip(labels, scores, strict=True) if score >= threshold]

@@ -1,7 +1,6 @@
-"""The versions that this process serves: what a reference means now, and what is needed beside the weights.
+"""Model references as versions: the registry record, the files beside the weights, and the engine's load message.
 
-Knows the registry, the local cache and tokenizers; knows no engine. What a reference means is asked again after
-half a second, so that a moved alias reaches every process within one.
+A resolved reference is cached for less than half a second, so every process sees a moved alias within one second.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,17 +18,18 @@ from typing import Any, Protocol
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.directory import FileEntry
 from app.errors import Unavailable
+from app.inference.shared_tasks import SharedTasks, StillRunning
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.config import ModelConfig
 
-TTL = 0.4
-REFERENCES, ASSETS = 4096, 64
+TTL = 0.4  # seconds for which a resolved reference is cached
+REFERENCES, ASSETS = 4096, 64  # the most of each in their caches
 WEIGHTS = "model.safetensors"
 
 
 class VersionRecord(Protocol):
-    """What this package reads of `app.registry.records.Version`."""
+    """The part of `app.registry.records.Version` that inference reads."""
 
     @property
     def ref(self) -> str: ...
@@ -48,12 +48,14 @@ class VersionRecord(Protocol):
 
 
 class Cache(Protocol):
+    """The local cache of checkpoint files."""
+
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """What belongs to a digest."""
+    """What a version needs in the API process: everything but the weights. Depends on the digest only."""
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -63,19 +65,22 @@ class Assets:
 
 @dataclass(frozen=True)
 class ResolvedVersion:
-    """A version as one request sees it, from its start to its end. `wait_until`: how long it waits for a load."""
+    """The version that one request uses from its start to its end.
 
-    version: VersionRecord
+    `wait_until` is the monotonic time until which the request waits for the version to be loaded.
+    """
+
+    record: VersionRecord
     assets: Assets
     wait_until: float
 
     @cached_property
     def ref(self) -> str:
-        return self.version.ref
+        return self.record.ref
 
     @property
     def digest(self) -> str:
-        return self.version.digest
+        return self.record.digest
 
     @property
     def config(self) -> ModelConfig:
@@ -91,8 +96,11 @@ class ResolvedVersion:
 
 
 class Versions:
-    """`resolve(reference, principal)` is the registry's; it blocks, so it runs in threads of its own: those that fetch
-    files may be at it for minutes. A request waits `patience` seconds at most for its version's files."""
+    """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
+
+    Both block, so they run in threads. Fetching files can take minutes, so it has threads of its own, and a request
+    waits at most `patience` seconds for it.
+    """
 
     def __init__(
         self,
@@ -104,80 +112,86 @@ class Versions:
         self._resolve, self._cache, self._patience, self._ttl = resolve, cache, patience, ttl
         self._registry = ThreadPoolExecutor(4, "registry")
         self._files = ThreadPoolExecutor(8, "files")
-        self._known: OrderedDict[tuple[str, str], tuple[float, VersionRecord]] = OrderedDict()
-        self._asking: dict[tuple[str, str], asyncio.Task[VersionRecord]] = {}
+        self._records: OrderedDict[tuple[str, str], tuple[float, VersionRecord]] = OrderedDict()
         self._assets: OrderedDict[str, Assets] = OrderedDict()
-        self._reading: dict[str, asyncio.Task[Assets]] = {}
+        self._lookups: SharedTasks[tuple[str, str], VersionRecord] = SharedTasks()
+        self._reads: SharedTasks[str, Assets] = SharedTasks()
 
     def close(self) -> None:
         for executor in (self._registry, self._files):
             executor.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def digests(self) -> set[str]:
+        """The digests whose assets are in memory."""
+        return set(self._assets)
+
+    def forget(self, digests: Collection[str]) -> None:
+        """Drop the assets of versions that have been deleted."""
+        for digest in digests:
+            self._assets.pop(digest, None)
+
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """What the reference means now. Raises NotFound for what is not there or not this principal's to see."""
+        """The version that a reference means now. Raises NotFound if there is none that the principal may see."""
         key = (reference, principal)
-        known = self._known.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key))
-            task.add_done_callback(lambda done: (self._asking.pop(key, None), done.cancelled() or done.exception()))
-        return await asyncio.shield(task)
+        entry = self._records.get(key)
+        if entry is not None and entry[0] > time.monotonic():
+            return entry[1]
+        return await self._lookups.run(key, lambda: self._look_up(key))
 
     async def get(self, reference: str, principal: str) -> ResolvedVersion:
-        """The version with what belongs to it. Raises NotFound, or Unavailable (`loading`) where files take long."""
+        """The version with its assets. Raises NotFound, or Unavailable (`loading`) if fetching its files takes long."""
         wait_until = time.monotonic() + self._patience
-        version = await self.find(reference, principal)
-        assets = self._assets.get(version.digest)
+        record = await self.find(reference, principal)
+        assets = self._assets.get(record.digest)
         if assets is None:
-            assets = await self._read_soon(version, wait_until)
-        return ResolvedVersion(version, assets, wait_until)
+            assets = await self._read_in_time(record, wait_until)
+        else:
+            self._assets.move_to_end(record.digest)
+        return ResolvedVersion(record, assets, wait_until)
 
-    async def load_message(self, served: ResolvedVersion) -> wire.Load:
-        """What an engine is told to load it; its files are there when this returns."""
-        version = served.version
+    async def load_message(self, version: ResolvedVersion) -> wire.Load:
+        """The message that makes an engine load the version. Fetches the version's files first."""
+        record = version.record
         loop = asyncio.get_running_loop()
-        directory = await loop.run_in_executor(self._files, self._cache.checkpoint, version.digest, version.files)
-        files = {path: entry.sha256 for path, entry in version.files.items()}
-        weights = version.files.get(WEIGHTS)
+        directory = await loop.run_in_executor(self._files, self._cache.checkpoint, record.digest, record.files)
+        files = {path: entry.sha256 for path, entry in record.files.items()}
+        weights = record.files.get(WEIGHTS)
         nbytes = weights.size if weights else 0
-        return wire.Load(version.digest, str(directory), files, version.ref, nbytes, bool(version.aliases))
+        return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases))
 
-    async def _ask(self, key: tuple[str, str]) -> VersionRecord:
-        asked = time.monotonic()
-        version = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
-        self._known[key] = (asked + self._ttl, version)
-        self._known.move_to_end(key)
-        while len(self._known) > REFERENCES:
-            self._known.popitem(last=False)
-        return version
+    async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
+        asked = time.monotonic()  # before the query: the answer may be outdated by the time it arrives
+        record = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
+        self._records[key] = (asked + self._ttl, record)
+        self._records.move_to_end(key)
+        # The oldest entries come first, so the expired ones do.
+        while self._records and (len(self._records) > REFERENCES or self._oldest_expiry() <= asked):
+            self._records.popitem(last=False)
+        return record
 
-    async def _read_soon(self, version: VersionRecord, until: float) -> Assets:
-        """Others may wait for the same files; and whoever gives up lets them go on coming."""
-        task = self._reading.get(version.digest)
-        if task is None:
-            task = self._reading[version.digest] = asyncio.get_running_loop().create_task(self._read(version))
-            task.add_done_callback(
-                lambda done: (self._reading.pop(version.digest, None), done.cancelled() or done.exception())
-            )
-        await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
-        if not task.done():
-            raise still_loading()
-        return task.result()
+    def _oldest_expiry(self) -> float:
+        return next(iter(self._records.values()))[0]
 
-    async def _read(self, version: VersionRecord) -> Assets:
-        assets = await asyncio.get_running_loop().run_in_executor(self._files, self._open, version)
-        self._assets[version.digest] = assets
+    async def _read_in_time(self, record: VersionRecord, until: float) -> Assets:
+        try:
+            left = max(0.0, until - time.monotonic())
+            return await self._reads.run(record.digest, lambda: self._read(record), left)
+        except StillRunning:
+            raise still_loading() from None
+
+    async def _read(self, record: VersionRecord) -> Assets:
+        assets = await asyncio.get_running_loop().run_in_executor(self._files, self._open, record)
+        self._assets[record.digest] = assets
         while len(self._assets) > ASSETS:
             self._assets.popitem(last=False)
         return assets
 
-    def _open(self, version: VersionRecord) -> Assets:
-        directory = self._cache.checkpoint(version.digest, version.files)
-        said = checkpoint.read(directory)
-        tokenizer = Tokenizer.load(directory) if said.config.input == "tokens" else None
-        return Assets(said.config, said.raw_config, tuple(said.labels), tokenizer)
+    def _open(self, record: VersionRecord) -> Assets:
+        directory = self._cache.checkpoint(record.digest, record.files)
+        contents = checkpoint.read(directory)
+        tokenizer = Tokenizer.load(directory) if contents.config.input == "tokens" else None
+        return Assets(contents.config, contents.raw_config, tuple(contents.labels), tokenizer)
 
 
 def still_loading() -> Unavailable:

@@ -116,7 +116,7 @@ class JobCreation:
         name = check_name(limits.to_model_name(text, param), param)
         row = registered.model(session, name)
         if row is not None and not visible(row.owner, principal):
-            message = f"the name {name!r} belongs to another owner; choose another name"
+            message = f"the name {name!r} is taken; choose another"
             raise InvalidRequest(message, code="model_name_taken", param=param)
         if request.publish.alias is not None:
             check_name(request.publish.alias, "publish.alias")

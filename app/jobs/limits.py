@@ -1,7 +1,7 @@
 """What each field of a training request may hold.
 
-Only checks that need no file and no lookup are made here, so that a client learns of them at once and not from a failed
-job. The trainer applies the same rules for `training`; they are in `app.wire.training_rules`.
+All checks need no file and no lookup, so that a client learns of an error at once and not from a failed job. The
+trainer applies the same rules to `training`; they are in `app.wire.training_rules`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import UnsetType
 from app.errors import InvalidRequest
 from app.jobs.request import JobRequest
 from app.wire import training_rules as rules
-from app.wire.training_rules import Known, OptionError
+from app.wire.training_rules import OptionError, TrainingKind
 from models.config import TASKS
 
 MAX_SEED = 2**31 - 1
@@ -31,8 +31,8 @@ def check(request: JobRequest) -> None:
     _check_metadata(request.metadata or {})
     _check_expected_version(request)
     scratch = request.from_scratch
-    known = Known(request.model if scratch else None, request.task, tuned=not scratch)
-    _name_field(lambda: rules.check(request.training, known))
+    kind = TrainingKind(request.model if scratch else None, request.task, tuned=not scratch)
+    _name_field(lambda: rules.check(request.training, kind))
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
@@ -40,8 +40,8 @@ def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
 
     Raises InvalidRequest with `param` set.
     """
-    known = Known(config.get("architecture"), request.task, config.get("input"), tuned=True)
-    _name_field(lambda: rules.check(request.training, known))
+    kind = TrainingKind(config.get("architecture"), request.task, config.get("input"), tuned=True)
+    _name_field(lambda: rules.check(request.training, kind))
     _name_field(lambda: rules.check_base(request.training, config))
 
 

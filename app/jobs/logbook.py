@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut, new_id
 from app.db.tables import JobCheckpointRow, JobEventRow, TableBase
-from app.jobs.records import JobCheckpoint, JobEvent, NewEvent
+from app.jobs.records import CHECKPOINT, JobCheckpoint, JobEvent, NewEvent
 
 
 def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float) -> None:
@@ -63,9 +63,12 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
     return cut([JobEvent.of(row) for row in rows], limit)
 
 
-def checkpoint_steps(session: Session, job_id: str) -> set[int]:
-    """The steps of all checkpoints of a job."""
-    return set(session.scalars(select(JobCheckpointRow.step).where(JobCheckpointRow.job_id == job_id)))
+def stored_steps(session: Session, job_id: str) -> set[int]:
+    """The steps of all checkpoints of a job that were ever added, including those that were deleted since."""
+    rows = select(JobCheckpointRow.step).where(JobCheckpointRow.job_id == job_id)
+    # A deleted checkpoint is still in the log; one whose attempt was killed before it was logged has its row only.
+    events = select(JobEventRow.step).where(JobEventRow.job_id == job_id, JobEventRow.kind == CHECKPOINT)
+    return {*session.scalars(rows), *session.scalars(events)}
 
 
 def checkpoint_step(session: Session, job_id: str, id_: str) -> int | None:

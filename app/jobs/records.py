@@ -16,6 +16,8 @@ ENDED = tables.ENDED
 # Phases are finer than statuses. While a job runs, they come from the trainer (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
 
+CHECKPOINT = "checkpoint"  # the kind of the event of a stored checkpoint
+
 
 class Fenced(Exception):
     """A write by an attempt that no longer holds the job: a later attempt has claimed it, or it has ended."""

@@ -6,7 +6,6 @@ that there is none.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,17 +13,17 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.checkpoint.directory import Checkpoint, Manifest, digest, manifest, read
+from app.checkpoint.directory import Checkpoint, Manifest, read
 from app.db.database import Database
-from app.db.ownership import claim_blobs
 from app.db.paging import Page, check_page, cut
 from app.db.tables import VersionRow
-from app.errors import Conflict, InvalidRequest, NotFound
-from app.registry import aliases, archive, catalog, garbage, repository, resolving
+from app.errors import InvalidRequest, NotFound
+from app.registry import aliases, archive, catalog, garbage, publishing, repository, resolving
 from app.registry.aliases import Expected
 from app.registry.catalog import Entry
-from app.registry.metrics import finite, of_directory
-from app.registry.records import PART, UNSET, Alias, AliasMove, Model, Version, check_name, show, visible
+from app.registry.metrics import of_directory
+from app.registry.publishing import Publication
+from app.registry.records import PART, UNSET, Alias, AliasMove, Model, Version, check_name, show
 from app.registry.resolving import found_model, found_version
 from app.registry.search import Comparison, Filter, compare, select_versions
 from app.storage.blobs import BlobStore
@@ -38,23 +37,22 @@ STATUSES = ("pending", "ready", "failed", "deleted")
 class Registry:
     """One per process. Its methods are safe to call from any thread."""
 
-    def __init__(self, database: Database, blobs: BlobStore, *, grace_seconds: float = 86_400.0) -> None:
-        self.database, self.blobs, self.grace_seconds = database, blobs, grace_seconds
+    def __init__(self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0) -> None:
+        """`scratch`: the folder in which imported archives are unpacked; made when it is needed."""
+        self.database, self.blobs, self.scratch, self.grace_seconds = database, blobs, scratch, grace_seconds
 
     # --- publishing ---------------------------------------------------------------------------------------------
 
     def upload_files(self, directory: Path) -> Manifest:
-        """Check a checkpoint directory and keep its bytes; before the transaction that publishes them."""
-        files = manifest(directory)
-        read(directory)
-        for path, entry in files.items():
-            if self.blobs.put_file(directory / path) != entry.sha256:
-                raise Conflict(f"{path} was changed while it was read; try again")
-        return files
+        """Check a checkpoint directory and store its files, before the transaction that publishes them."""
+        return publishing.upload_files(self.blobs, directory)
 
     def hold_files(self, session: Session, files: Manifest) -> None:
-        """Keep the bytes of these files for the caller's transaction. Raises Unavailable where they are gone."""
-        claim_blobs(session, (entry.sha256 for entry in files.values()), self.blobs.exists)
+        """Protect these files from garbage collection until the caller's transaction ends.
+
+        Raises Unavailable if one of them is already gone.
+        """
+        publishing.hold_files(session, self.blobs, files)
 
     def publish(
         self,
@@ -69,40 +67,19 @@ class Registry:
         alias: str | None = None,
         expected_version: Expected = UNSET,
     ) -> Version:
-        """Register uploaded files as the next version, within the caller's transaction, and move `alias` to it.
+        """Register uploaded files as the next version of `name`, and move `alias` to it, in the caller's transaction.
 
-        Raises InvalidRequest (`model_name_taken`) where another principal has the name, Conflict (`alias_conflict`)
-        where the alias is not at `expected_version`.
+        Raises InvalidRequest (`model_name_taken`) if another principal owns the name, Conflict (`alias_conflict`) if
+        the alias does not point at `expected_version`.
         """
         check_name(name)
         self.hold_files(session, files)
         now = self.database.now(session)
-        repository.add_model(session, name, owner, now)
-        number = repository.take_number(session, name)
-        row = repository.model(session, name, lock=True)
-        if row is None or not visible(row.owner, owner):
-            raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
-        labels = {"labels": checkpoint.labels} if checkpoint.labels else {}
-        made = VersionRow(
-            model=name,
-            version=number,
-            owner=row.owner,
-            status=repository.READY,
-            task=checkpoint.config.task,
-            architecture=checkpoint.config.architecture,
-            digest=digest(files),
-            files=repository.plain(files),
-            config=checkpoint.raw_config | labels,
-            parameters=checkpoint.parameters,
-            metrics=finite(metrics),
-            job_id=job_id,
-            created_at=now,
-        )
-        session.add(made)
-        session.flush()
+        publication = Publication(name, owner, files, checkpoint, metrics, job_id)
+        model, row = publishing.add_version(session, publication, now)
         if alias is not None:
-            aliases.move(session, row, alias, number, principal=owner, now=now, expected=expected_version)
-        return self._record(session, made)
+            aliases.move(session, model, alias, row.version, principal=owner, now=now, expected=expected_version)
+        return self._record(session, row)
 
     # --- finding ------------------------------------------------------------------------------------------------
 
@@ -288,8 +265,7 @@ class Registry:
     ) -> Version:
         """Publish the checkpoint directory that a tar (or tar.gz) of at most `limit` unpacked bytes holds."""
         check_name(name)
-        with tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder:  # 0700
-            directory = Path(folder)
+        with publishing.scratch_folder(self.scratch) as directory:
             archive.unpack(stream, directory, limit)
             files, checkpoint = self.upload_files(directory), read(directory)
             metrics = of_directory(directory)

@@ -1,6 +1,6 @@
-"""Checkpoints as directories on this machine, for programs that need paths.
+"""A cache of checkpoint directories on this machine, for programs that need file paths.
 
-Knows hashes and files; knows no registry. A directory is there whole or not at all, and what it holds is checked.
+A directory is complete or absent, and its files are checked against their hashes.
 """
 
 from __future__ import annotations
@@ -19,109 +19,155 @@ from app.checkpoint.directory import FileEntry, allowed, digest, manifest, sync_
 from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobStore
 
-LEFTOVER_SECONDS = 86_400.0
-IN_USE_SECONDS = 600.0  # after which nobody still reads the directory that it was given
-Signature = tuple[tuple[str, int, int, int], ...]  # (path, inode, bytes, time of change in ns)
+LEFTOVER_SECONDS = 86_400.0  # age at which a partial download belongs to a killed program
+IN_USE_SECONDS = 600.0  # for so long after a request, a program may still read the directory
+Signature = tuple[tuple[str, int, int, int], ...]  # of each file: path, inode, size, change time in ns
 
 
 class LocalCache:
-    """One per process; several processes may share `root`.
+    """Checkpoint directories under `root`, at most `limit` bytes of them. One object a process; processes share `root`.
 
-    Of more than `limit` bytes, the checkpoints go that nobody has asked for for the longest time.
+    When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
+    in `locks/`: its modification time is that of the last request, its content the size of the checkpoint in bytes.
     """
 
     def __init__(self, root: Path, blobs: BlobStore, limit: int = 2**63) -> None:
         self._root, self._blobs, self._limit = root, blobs, limit
-        self._known: dict[str, Signature] = {}  # what this process has hashed, and how it looked then
+        self._signatures: dict[str, Signature] = {}  # of the directories that this process has hashed
         self._lock = Lock()
         for folder in (root, root / "locks", root / "partial"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for remains in (root / "partial").iterdir():  # of programs that were killed
-            with suppress(FileNotFoundError):
-                if time.time() - remains.stat().st_mtime > LEFTOVER_SECONDS:
-                    shutil.rmtree(remains, ignore_errors=True)
+        for leftover in (root / "partial").iterdir():
+            with suppress(FileNotFoundError):  # another process removes it too
+                if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                    shutil.rmtree(leftover, ignore_errors=True)
 
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path:
-        """The directory of the checkpoint `digest_`, fetched if need be.
+        """The directory of the checkpoint `digest_`, fetched from the blob store if it is not cached.
 
-        Files that were changed on this disk are found by their hash and fetched again. Raises CheckpointInvalid where
-        `files` is not the manifest of that digest, BlobMissing or BlobCorrupt where the store fails it.
+        A cached file whose bytes have changed is detected and fetched again. Raises CheckpointInvalid if `files` is not
+        the manifest of that digest, BlobMissing or BlobCorrupt if the store cannot deliver a file.
         """
         if digest(files) != digest_ or any(allowed(path) is None for path in files):
             raise CheckpointInvalid(f"the manifest does not belong to checkpoint {digest_[:12]}…")
         target = self._root / digest_
-        with self._alone(digest_) as lock:
-            os.utime(lock)
-            there = self._whole(digest_, target)
-            if not there:
-                shutil.rmtree(target, ignore_errors=True)
+        with self._locked(digest_) as lock:
+            cached = self._is_complete(digest_, target)
+            if not cached:
+                self._forget(digest_)
                 self._fill(target, files)
-                self._whole(digest_, target)
-        if not there:
+                self._is_complete(digest_, target)
+            _write_size(lock, sum(entry.size for entry in files.values()))
+        if not cached:
             self._trim()
         return target
 
     def _trim(self) -> None:
-        """Give disk space back. What was asked for of late may be being read, and stays."""
-        found = [(path.stat().st_mtime, path.name) for path in (self._root / "locks").iterdir()]
-        sizes = {name: _size(self._root / name) for _, name in found}
-        excess = sum(sizes.values()) - self._limit
-        for asked, name in sorted(found):
-            if excess <= 0 or time.time() - asked < IN_USE_SECONDS:
-                return
-            with suppress(BlockingIOError), self._alone(name, wait=False):
-                shutil.rmtree(self._root / name, ignore_errors=True)
-                excess -= sizes[name]
+        """Remove the least recently requested checkpoints until the rest fits into the limit.
 
-    def _whole(self, digest_: str, target: Path) -> bool:
+        Reads one small file for each checkpoint, not the checkpoints themselves.
+        """
+        requests = sorted((path.stat().st_mtime, path) for path in (self._root / "locks").iterdir())
+        sizes = {path.name: self._size(path) for _, path in requests}
+        with self._lock:  # another process may have removed some of them
+            self._signatures = {name: signature for name, signature in self._signatures.items() if name in sizes}
+        excess = sum(sizes.values()) - self._limit
+        for requested, path in requests:
+            if excess <= 0 or time.time() - requested < IN_USE_SECONDS:
+                return
+            with suppress(BlockingIOError), self._locked(path.name, wait=False):
+                self._forget(path.name)
+                excess -= sizes[path.name]
+
+    def _forget(self, digest_: str) -> None:
+        """Remove a directory and what this process remembers of it. The caller holds its lock."""
+        shutil.rmtree(self._root / digest_, ignore_errors=True)
+        with self._lock:
+            self._signatures.pop(digest_, None)
+
+    def _size(self, lock: Path) -> int:
+        """The bytes of a checkpoint, as noted in its lock file; measured if an earlier version made the file."""
+        with suppress(FileNotFoundError):  # another process removes the checkpoint
+            text = lock.read_bytes()
+            return int(text) if text.isdigit() else _measure(self._root / lock.name)
+        return 0
+
+    def _is_complete(self, digest_: str, target: Path) -> bool:
+        """Whether `target` holds exactly the files of `digest_`. They are hashed unless their signature is known."""
         try:
             signature = _signature(target)
             with self._lock:
-                if self._known.get(digest_) == signature:
+                if self._signatures.get(digest_) == signature:
                     return True
             if digest(manifest(target)) != digest_:
                 return False
         except (CheckpointInvalid, OSError):
             return False
         with self._lock:
-            self._known[digest_] = signature
+            self._signatures[digest_] = signature
         return True
 
     def _fill(self, target: Path, files: Mapping[str, FileEntry]) -> None:
-        aside = Path(tempfile.mkdtemp(dir=self._root / "partial"))
+        """Fetch into a folder beside the target, then rename it: a killed program leaves no half directory."""
+        partial = Path(tempfile.mkdtemp(dir=self._root / "partial"))
         try:
             for path, entry in files.items():
-                (aside / path).parent.mkdir(mode=0o700, exist_ok=True)
-                self._blobs.fetch(entry.sha256, aside / path)
-            for folder in {(aside / path).parent for path in files}:
+                (partial / path).parent.mkdir(mode=0o700, exist_ok=True)
+                self._blobs.fetch(entry.sha256, partial / path)
+            for folder in {(partial / path).parent for path in files}:
                 sync_directory(folder)
-            aside.rename(target)
+            partial.rename(target)
             sync_directory(self._root)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
 
     @contextmanager
-    def _alone(self, digest_: str, *, wait: bool = True) -> Iterator[int]:
-        """One thread of one process at a time; the lock of a killed process is free at once."""
-        descriptor = os.open(self._root / "locks" / digest_, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _locked(self, digest_: str, *, wait: bool = True) -> Iterator[int]:
+        """Hold the lock of one checkpoint, across threads and processes; yields the lock file's descriptor.
+
+        The kernel releases the lock of a killed process. The lock file of a checkpoint that is not there at the end is
+        removed, so that the files do not pile up. Raises BlockingIOError if the lock is taken and `wait` is False.
+        """
+        path = self._root / "locks" / digest_
+        descriptor = _lock_file(path, wait)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield descriptor
         finally:
+            if not (self._root / digest_).is_dir():
+                path.unlink(missing_ok=True)
             os.close(descriptor)
 
 
-def _size(target: Path) -> int:
+def _lock_file(path: Path, wait: bool) -> int:
+    """Open and lock a file that its last holder may remove."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                # A lock on a removed file excludes nobody: others have made a new file of that name.
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _write_size(lock: int, size: int) -> None:
+    """Note the size and, by the modification time, this request."""
+    os.pwrite(lock, b"%020d" % size, 0)
+    os.utime(lock)
+
+
+def _measure(target: Path) -> int:
     size = 0
     for path in target.rglob("*"):
-        with suppress(FileNotFoundError):  # another process gives it back just now
+        with suppress(FileNotFoundError):  # another process removes it
             size += path.lstat().st_size
     return size
 
 
 def _signature(target: Path) -> Signature:
-    found = []
-    for path in sorted(target.rglob("*")):
-        status = path.lstat()
-        found.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)
+    statuses = [(str(path), path.lstat()) for path in sorted(target.rglob("*"))]
+    return tuple((path, status.st_ino, status.st_size, status.st_mtime_ns) for path, status in statuses)

@@ -1,6 +1,6 @@
 """Messages between the worker and the trainer: `run.json`, and the trainer's events as JSON lines.
 
-Both are kept on disk, so names and fields are part of the data folder's format.
+Both are stored on disk, so class names and field names are part of the data folder's format.
 """
 
 from __future__ import annotations
@@ -12,40 +12,42 @@ import msgspec
 
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
 
-Figures = Mapping[str, float | None]  # JSON has no NaN and no infinity: such a figure arrives as None
+Figures = Mapping[str, float | None]  # None stands for NaN and infinity, which JSON lacks
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """An uploaded file as the trainer finds it: `path` is relative to the run directory."""
+    """A data file of a training; `path` is relative to the run directory."""
 
     path: str
     filename: str
     sha256: str
-    format: str | None = None  # None: by the file's name and first bytes
+    format: str | None = None  # None: detected from the file's name and first bytes
 
 
 class TrainSpec(msgspec.Struct, frozen=True):
-    """All that a trainer is told: the contents of `run.json`. Two equal specs give equal weights. `model` is an
-    architecture; or "base", and then the run directory's `base/` is the checkpoint to fine-tune."""
+    """The contents of `run.json`, the trainer's only input. Two equal specs give equal weights.
+
+    `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`.
+    """
 
     model: str
     training_file: DataFile
     seed: int
     validation_file: DataFile | None = None
-    task: str | None = None  # classification | generation | regression | multilabel; None: by the data
+    task: str | None = None  # classification | generation | regression | multilabel; None: inferred from the data
     columns: Columns = Columns()
     validation_split: float = VALIDATION_SPLIT
     training: TrainingOptions = TrainingOptions()
 
 
 class Phase(msgspec.Struct, tag=True, frozen=True):
-    """What the trainer does from here on: validating_files | training | evaluating | publishing."""
+    """The phase that the trainer enters: validating_files | training | evaluating | publishing."""
 
     phase: str
 
 
 class Note(msgspec.Struct, tag=True, frozen=True):
-    """A line for people; unique in a job by (`kind`, `step`)."""
+    """A human-readable message; unique in a job by (`kind`, `step`)."""
 
     kind: str
     step: int
@@ -55,7 +57,10 @@ class Note(msgspec.Struct, tag=True, frozen=True):
 
 
 class Metrics(msgspec.Struct, tag=True, frozen=True):
-    """Figures at a step: train_loss, valid_loss, …, lr; `final`: of the kept checkpoint, over all held-out data."""
+    """Figures at a step: train_loss, valid_loss, …, lr.
+
+    `final` figures are those of the kept checkpoint over all held-out data.
+    """
 
     step: int
     total_steps: int | None
@@ -67,7 +72,7 @@ class Metrics(msgspec.Struct, tag=True, frozen=True):
 
 
 class CheckpointSaved(msgspec.Struct, tag=True, frozen=True):
-    """A whole, loadable checkpoint directory at a step (`directory` relative to the run directory)."""
+    """A complete, loadable checkpoint has been saved; `directory` is relative to the run directory."""
 
     step: int
     directory: str
@@ -75,7 +80,7 @@ class CheckpointSaved(msgspec.Struct, tag=True, frozen=True):
 
 
 class Done(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's last word on success. Paths are relative to the run directory."""
+    """The trainer's final event on success. Paths are relative to the run directory."""
 
     checkpoint: str
     task: str
@@ -88,13 +93,13 @@ class Done(msgspec.Struct, tag=True, frozen=True):
 
 
 class Stopped(msgspec.Struct, tag=True, frozen=True):
-    """Stopped on request, with a resume point on disk."""
+    """The trainer's final event when it stops on request, with a resume point on disk."""
 
     step: int
 
 
 class TrainFailed(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's last word on failure; `checkpoint` is the best one so far, if there is one, of this `step`."""
+    """The trainer's final event on failure. `checkpoint` is the best one so far, if any, and `step` is its step."""
 
     code: str  # invalid_training_file, invalid_hyperparameter, diverged, out_of_memory, …
     message: str
@@ -105,7 +110,7 @@ class TrainFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Broke(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's last word after a fault that nobody foresaw, of an exception's `kind`; another attempt may do."""
+    """The trainer's final event after an unexpected exception, whose class is `kind`; another attempt may succeed."""
 
     kind: str
 

@@ -1,14 +1,14 @@
-"""What a person may say of a training: its options, and which columns of the data hold what."""
+"""The options of a training and the mapping of data columns, as users write them in a job request."""
 
 from __future__ import annotations
 
 import msgspec
 
-VALIDATION_SPLIT = 0.1  # of the rows, where nothing else is said
+VALIDATION_SPLIT = 0.1  # the default share of rows held out for validation
 
 
 class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Which column of the data holds what; None: the default name, where it exists."""
+    """The name of the data column for each role; None means the default name, if the data has such a column."""
 
     text: str | None = None
     text_pair: str | None = None
@@ -21,7 +21,7 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a person may set by hand; None: chosen by the trainer from the data, the machine and the architecture."""
+    """Training options; None lets the trainer choose from the data, the machine and the architecture."""
 
     epochs: float | None = None
     max_steps: int | None = None
@@ -47,7 +47,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     tokenizer: str | None = None  # bpe | char | byte
     pooling: str | None = None
     bidirectional: bool | None = None
-    head_only: bool | None = None  # fine-tuning: train the head, keep the rest
+    head_only: bool | None = None  # fine-tuning: train the head only, with all other parameters frozen
     patience: int | None = None
     eval_every: int | None = None
     precision: str | None = None  # float32 | bfloat16

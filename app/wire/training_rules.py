@@ -1,7 +1,7 @@
-"""What the settings of a training may be: ranges, words, and which of them mean something where.
+"""Validation of training options: ranges, choices, and which options apply to which kind of training.
 
-One table, for those who take a request (and refuse it at once) and for the trainer (which refuses what only the data
-can tell). A setting that would do nothing is refused like one that cannot work. Knows numbers and names; reads nothing.
+The job API checks a request with these tables before it creates a job. The trainer checks again once it has read the
+data. An option that would have no effect is refused, like one that cannot work.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from app.wire.training_options import TrainingOptions
 from models.config import CHOICES, RECURRENT, ConfigError, ModelConfig
 
 DECADE = 315_360_000.0  # seconds
-SMALLEST_VOCABULARY = 259  # three special tokens, and one for every byte
+SMALLEST_VOCABULARY = 259  # three special tokens and one token for every byte
 
 
 class OptionError(ValueError):
-    """A setting that cannot be; `field` is its name in `training`."""
+    """A training option that is invalid; `field` is its name in `training`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"training.{field} {message}")
@@ -27,7 +27,7 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Of numbers; `above` and `below`: without the end itself."""
+    """An interval of numbers. `above` excludes `low`; `below` excludes `high`."""
 
     low: float
     high: float
@@ -35,9 +35,10 @@ class Range:
     below: bool = False
 
     def complaint(self, value: float) -> str | None:
+        """Why `value` is not in the range, or None if it is."""
         over = value > self.low or (value == self.low and not self.above)
         under = value < self.high or (value == self.high and not self.below)
-        if over and under:  # a number that is none is neither
+        if over and under:  # NaN is neither, so it is refused
             return None
         start = f"{'above' if self.above else 'at least'} {self.low:g}"
         return f"must be {start} and {'below' if self.below else 'at most'} {self.high:g}, not {_shown(value)}"
@@ -77,8 +78,8 @@ CLASS_WEIGHT = Range(0, 1e9, above=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a training so far; None: not yet. `tuned`: it goes on from a version."""
+class TrainingKind:
+    """What kind of training the options are for; None where this is not decided yet. `tuned` means fine-tuning."""
 
     architecture: str | None = None
     task: str | None = None
@@ -87,49 +88,67 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """`field` means nothing where `where` holds. `off`: then false and 0 are no harm."""
+class Restriction:
+    """The option `field` does not apply to a training for which `excludes` holds.
+
+    With `allow_off`, false and 0 are accepted all the same, since they ask for nothing.
+    """
 
     field: str
-    where: Callable[[Known], bool]
+    excludes: Callable[[TrainingKind], bool]
     message: str
-    off: bool = True
+    allow_off: bool = True
 
 
-RULES = (
+RESTRICTIONS = (
     *(
-        Rule(field, lambda k: k.architecture in RECURRENT, "is for a Transformer; this network has no heads")
+        Restriction(field, lambda k: k.architecture in RECURRENT, "is for a Transformer; this network has no heads")
         for field in ("heads", "kv_heads")
     ),
-    Rule(
+    Restriction(
         "bidirectional",
         lambda k: k.architecture == "transformer",
         "is for rnn, lstm and gru; a Transformer reads both ways to classify, and from left to right to generate",
-        off=False,
+        allow_off=False,
     ),
-    Rule("bidirectional", lambda k: k.task == "generation", "cannot be: generation reads from left to right only"),
-    Rule("pooling", lambda k: k.task == "generation", "makes one vector of a sequence, and generation needs none"),
-    Rule("label_smoothing", lambda k: k.task == "regression", "is for labels and tokens, and regression has none"),
-    Rule("class_weights", lambda k: k.task in ("regression", "generation"), "is for labels, and this task has none"),
+    Restriction(
+        "bidirectional",
+        lambda k: k.task == "generation",
+        "is not for generation, which reads from left to right only",
+    ),
+    Restriction(
+        "pooling", lambda k: k.task == "generation", "reduces a sequence to one vector, which generation does not need"
+    ),
+    Restriction(
+        "label_smoothing", lambda k: k.task == "regression", "is for labels and tokens, and regression has neither"
+    ),
+    Restriction(
+        "class_weights", lambda k: k.task in ("regression", "generation"), "is for labels, and this task has none"
+    ),
     *(
-        Rule(field, lambda k: k.input == "features", "is for texts, and this data is numbers")
+        Restriction(field, lambda k: k.input == "features", "is for texts, and this data is numbers")
         for field in ("tokenizer", "vocab_size")
     ),
-    Rule("head_only", lambda k: not k.tuned, "is for fine-tuning: name a version as the model, not an architecture"),
+    Restriction(
+        "head_only", lambda k: not k.tuned, "is for fine-tuning: name a version as the model, not an architecture"
+    ),
 )
 SHAPE = ("layers", "width", "heads", "kv_heads", "context_length", "dropout", "pooling", "bidirectional", "vocab_size")
 FIXED_BY_BASE = ("layers", "width", "heads", "kv_heads", "vocab_size", "bidirectional", "pooling", "tokenizer")
 
 
-def check(options: TrainingOptions, known: Known) -> None:
-    """Raise OptionError for a value that cannot be, or that would do nothing, by all that is known."""
+def check(options: TrainingOptions, kind: TrainingKind) -> None:
+    """Check each option by itself and against the kind of training.
+
+    Raises OptionError for a value that is invalid or would have no effect.
+    """
     _check_values(options)
-    for rule in RULES:
-        value = getattr(options, rule.field)
-        if value is not None and rule.where(known) and (value or not rule.off):
-            raise OptionError(rule.field, rule.message)
-    if not known.tuned:
-        _check_network(options, known)
+    for restriction in RESTRICTIONS:
+        value = getattr(options, restriction.field)
+        if value is not None and restriction.excludes(kind) and (value or not restriction.allow_off):
+            raise OptionError(restriction.field, restriction.message)
+    if not kind.tuned:
+        _check_network(options, kind)
 
 
 def _check_values(options: TrainingOptions) -> None:
@@ -140,32 +159,38 @@ def _check_values(options: TrainingOptions) -> None:
     for name, words in WORDS.items():
         value = getattr(options, name)
         if value is not None and value not in words:
-            raise OptionError(name, f"can be {', '.join(words)}, not {value!r}")
+            raise OptionError(name, f"must be one of {', '.join(words)}, not {value!r}")
     if options.tokenizer == "byte" and options.vocab_size is not None:
-        raise OptionError("vocab_size", f"is always {SMALLEST_VOCABULARY} with the tokenizer byte; leave it out")
+        raise OptionError("vocab_size", f"is always {SMALLEST_VOCABULARY} with the byte tokenizer; leave it out")
     _check_class_weights(options.class_weights)
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
-    """Fine-tuning keeps the shape of the base, whose config.json is given: settings that say another are refused."""
+    """Check that the options keep the shape of the checkpoint to fine-tune; `base` is its config.json.
+
+    Raises OptionError for an option that asks for another shape.
+    """
     for name in FIXED_BY_BASE:
-        value, has = getattr(options, name), base.get(name)
+        value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":
-            has = has or base.get("heads")
-        new = name == "pooling" and base.get("task") == "generation"  # which had none
-        if value is not None and value != has and not new:
-            known = "comes from" if has is None else f"is {has!r} in"
-            raise OptionError(name, f"{known} the model to fine-tune and cannot become {value!r}; leave it out")
+            current = current or base.get("heads")
+        new = name == "pooling" and base.get("task") == "generation"  # a generation model has no pooling to keep
+        if value is not None and value != current and not new:
+            origin = "comes from" if current is None else f"is {current!r} in"
+            raise OptionError(name, f"{origin} the model to fine-tune and cannot become {value!r}; leave it out")
     longest = base.get("context_length")
     if longest and base.get("architecture") == "transformer" and (options.context_length or 0) > longest:
-        raise OptionError("context_length", f"is {longest} at most in the model to fine-tune")
+        raise OptionError("context_length", f"can be at most {longest}, as in the model to fine-tune")
 
 
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
-    """Of a new Transformer: those that are given; what is not follows the wish as closely as it fits."""
-    shared = options.kv_heads or 1  # keys and values, each by as many heads
+    """The heads and width of a new Transformer: as the options say, else as close to the arguments as possible.
+
+    The heads are a multiple of `kv_heads`, and the width is a multiple of twice the heads.
+    """
+    shared = options.kv_heads or 1
     heads = options.heads or max(shared, heads - heads % shared)
-    pair = 2 * heads  # a head turns its values two by two
+    pair = 2 * heads  # rotary positions rotate pairs of values in each head
     if options.width is None:
         return heads, pair * max(1, round(width / pair))
     if options.heads is None:
@@ -180,20 +205,20 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
             if complaint := CLASS_WEIGHT.complaint(weight):
                 raise OptionError(f"class_weights.{label}", complaint)
     elif weights not in (None, "balanced"):
-        raise OptionError("class_weights", "is 'balanced', or an object of label: weight")
+        raise OptionError("class_weights", "must be 'balanced' or an object from label to weight")
 
 
-def _check_network(options: TrainingOptions, known: Known) -> None:
-    """Let the configuration itself say what no network can be."""
+def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:
+    """Check the shape of a new network by building its ModelConfig; what is undecided gets a valid default."""
     heads, width = heads_and_width(options, 4, 128)
     if options.heads is None and options.kv_heads and width % (2 * heads):
-        raise OptionError("kv_heads", f"asks for a width that is a multiple of {2 * options.kv_heads}, unlike {width}")
-    given = {name: getattr(options, name) for name in SHAPE if getattr(options, name) is not None}
-    given |= {"heads": heads, "width": width, "vocab_size": SMALLEST_VOCABULARY}
-    task = known.task or "classification"
+        raise OptionError("kv_heads", f"needs a width that is a multiple of {2 * options.kv_heads}; {width} is not")
+    shape = {name: getattr(options, name) for name in SHAPE if getattr(options, name) is not None}
+    shape |= {"heads": heads, "width": width, "vocab_size": SMALLEST_VOCABULARY}
+    task = kind.task or "classification"
     try:
         ModelConfig(
-            architecture=known.architecture or "lstm", task=task, classes=0 if task == "generation" else 1, **given
+            architecture=kind.architecture or "lstm", task=task, classes=0 if task == "generation" else 1, **shape
         )
     except ConfigError as error:
         raise OptionError(error.field, str(error).partition(": ")[2]) from None

@@ -47,7 +47,7 @@ class Resources:
             database=database,
             blobs=blobs,
             cache=LocalCache(settings.data / "cache", blobs, settings.cache_bytes),
-            registry=Registry(database, blobs, grace_seconds=settings.delete_grace_seconds),
+            registry=Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds),
             files=Files(database, blobs),
             jobs=JobClaims(database),
             trainer=(*trainer, *_options(settings)),

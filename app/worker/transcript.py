@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
-from app.jobs.records import JobProgress, NewEvent
+from app.jobs.records import CHECKPOINT, JobProgress, NewEvent
 from app.wire.trainer import CheckpointSaved, Metrics, Note, Phase, TrainEvent
 
 PHASES = {
@@ -34,7 +34,7 @@ def to_event(event: TrainEvent) -> NewEvent | None:
             kind = "metrics.final" if event.final else "metrics"
             return NewEvent(kind=kind, step=event.step, type="metrics", message=_summary(event), data=_data(event))
         case CheckpointSaved(step):
-            return NewEvent(kind="checkpoint", step=step, message=f"Checkpoint created at step {step}")
+            return NewEvent(kind=CHECKPOINT, step=step, message=f"Checkpoint created at step {step}")
     return None
 
 

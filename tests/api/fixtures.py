@@ -1,4 +1,4 @@
-"""A served API over fake engines or a real one: fixtures of every test that speaks HTTP."""
+"""Fixtures of a served API with fake engines or a real one. A plugin of `tests/conftest.py`."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def settings(data_dir: Path) -> Settings:
 
 @pytest.fixture
 def shelf(settings: Settings, tmp_path: Path) -> Iterator[Shelf]:
-    found = Shelf(settings, tmp_path)
-    yield found
-    found.close()
+    registry = Shelf(settings, tmp_path)
+    yield registry
+    registry.close()
 
 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[FakeEngine]:
-    with engine_of(settings) as found:
-        yield found
+    with engine_of(settings) as fake:
+        yield fake
 
 
 @pytest.fixture
 def api(settings: Settings, engine: FakeEngine) -> Iterator[Api]:
-    with Api(settings) as found:
-        found.wait_ready()
-        yield found
+    with Api(settings) as running:
+        running.wait_ready()
+        yield running
 
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Real]:
-    """One real engine with its API for all tests that compare replies with what a network says."""
+    """An API with a real engine, shared by all tests that compare replies with a network's own output."""
     from tests.api.real import running
 
-    with running(tmp_path_factory.mktemp("real"), _sqlite_template) as found:
-        yield found
+    with running(tmp_path_factory.mktemp("real"), _sqlite_template) as service:
+        yield service

@@ -1,4 +1,4 @@
-"""A real engine behind the real API, with small networks whose weights the tests know, to compare replies with."""
+"""The API with a real engine, and small networks whose output the tests compare with its replies."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ SLOTS = 4
 
 @dataclass
 class Real:
+    """A running API and engine, with the networks and tokenizers of the versions that it serves, by name."""
+
     api: Api
     shelf: Shelf
     folder: Path
@@ -44,7 +46,7 @@ class Real:
         return self.networks[name]
 
     def logprobs(self, name: str, ids: list[int]) -> Tensor:
-        """logprobs_TV: after each of the ids, in one parallel pass."""
+        """logprobs_TV: the log-probabilities of the next token after each of the ids, from one parallel pass."""
         network = self.networks[name]
         with torch.inference_mode():
             logprobs_TV: Tensor = network.logits(network(torch.tensor([ids]), Context())[0]).log_softmax(-1)
@@ -53,7 +55,7 @@ class Real:
 
 @contextmanager
 def running(folder: Path, database: Path) -> Iterator[Real]:
-    """`database`: an empty SQLite file with the tables."""
+    """Start an engine and an API in `folder`. `database` is an empty SQLite file with the tables."""
     data = folder / "data"
     data.mkdir()
     (data / "ostinato.db").write_bytes(database.read_bytes())

@@ -1,3 +1,5 @@
+"""The API program: its port, its end, and how it refuses settings."""
+
 from __future__ import annotations
 
 import json
@@ -17,7 +19,7 @@ from benchmarks.service import free_port
 from tests.fakes import FakeEngine
 from tests.serving import Shelf, wait_until
 
-HASTY = "import sys; from app.api import __main__ as api; api.DRAIN_SECONDS = 2.0; sys.exit(api.main())"
+SHORT_DRAIN = "import sys; from app.api import __main__ as api; api.DRAIN_SECONDS = 2.0; sys.exit(api.main())"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -33,7 +35,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_two_processes_share_a_port_and_stop_when_told(settings: Settings, engine: FakeEngine) -> None:
+def test_two_processes_share_a_port_and_stop_on_sigterm(settings: Settings, engine: FakeEngine) -> None:
     port = free_port()
     environment = {
         "OSTINATO_DATA_DIR": settings.data_dir,
@@ -51,11 +53,11 @@ def test_two_processes_share_a_port_and_stop_when_told(settings: Settings, engin
         logs = [program.communicate(timeout=60)[1].decode() for program in programs]
     assert all(program.returncode in (0, -signal.SIGTERM) for program in programs)
     lines = [json.loads(line) for log in logs for line in log.splitlines()]
-    found = next(line for line in lines if line.get("request_id") == "seen")
-    assert found["program"] == "api" and found["path"] == "/v1/models" and found["status"] == 200
+    access = next(line for line in lines if line.get("request_id") == "seen")
+    assert access["program"] == "api" and access["path"] == "/v1/models" and access["status"] == 200
 
 
-def test_what_is_open_when_the_time_to_stop_is_over_gets_a_last_word(
+def test_requests_that_are_open_at_the_end_of_the_drain_time_get_an_error(
     settings: Settings, engine: FakeEngine, shelf: Shelf
 ) -> None:
     shelf.generator()
@@ -63,7 +65,7 @@ def test_what_is_open_when_the_time_to_stop_is_over_gets_a_last_word(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     body = {"model": "echo", "prompt": "abc", "max_tokens": 50}
-    program = run("-c", HASTY, OSTINATO_DATA_DIR=settings.data_dir, OSTINATO_PORT=str(port))
+    program = run("-c", SHORT_DRAIN, OSTINATO_DATA_DIR=settings.data_dir, OSTINATO_PORT=str(port))
     try:
         wait_until(lambda: answers(url), 30)
         with ThreadPoolExecutor(2) as threads:
@@ -87,34 +89,34 @@ def test_what_is_open_when_the_time_to_stop_is_over_gets_a_last_word(
 
 def test_an_open_address_without_keys_is_refused(tmp_path: Path) -> None:
     program = run(OSTINATO_HOST="0.0.0.0", OSTINATO_DATA_DIR=str(tmp_path))
-    _, said = program.communicate(timeout=30)
-    assert program.returncode == 2 and b"ostinato keys" in said and b"Traceback" not in said
+    _, stderr = program.communicate(timeout=30)
+    assert program.returncode == 2 and b"ostinato keys" in stderr and b"Traceback" not in stderr
 
 
-def test_a_taken_port_is_said_plainly(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_plainly(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         program = run(OSTINATO_PORT=str(taken.getsockname()[1]), OSTINATO_DATA_DIR=str(tmp_path))
-        _, said = program.communicate(timeout=30)
-    # another status than for settings that cannot be: a port may become free
-    assert program.returncode == 1 and b"cannot bind" in said and b"Traceback" not in said
+        _, stderr = program.communicate(timeout=30)
+    # not the status of invalid settings, since the port may become free
+    assert program.returncode == 1 and b"cannot bind" in stderr and b"Traceback" not in stderr
 
 
 @pytest.mark.parametrize("url", ["foo://bar", "az://container", "file:///proc/version/blobs"])
-def test_a_store_that_cannot_be_is_said_in_one_line(tmp_path: Path, url: str) -> None:
+def test_an_invalid_storage_url_is_reported_in_one_line(tmp_path: Path, url: str) -> None:
     program = run(OSTINATO_STORAGE_URL=url, OSTINATO_DATA_DIR=str(tmp_path), OSTINATO_PORT="0")
-    _, said = program.communicate(timeout=30)
-    assert program.returncode == 2 and said.startswith(b"ostinato api: OSTINATO_STORAGE_URL"), said
-    assert said.count(b"\n") == 1
+    _, stderr = program.communicate(timeout=30)
+    assert program.returncode == 2 and stderr.startswith(b"ostinato api: OSTINATO_STORAGE_URL"), stderr
+    assert stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite:///:memory:"])
-def test_a_database_that_cannot_be_is_said_in_one_line(tmp_path: Path, url: str) -> None:
+def test_an_invalid_database_url_is_reported_in_one_line(tmp_path: Path, url: str) -> None:
     program = run(OSTINATO_DATABASE_URL=url, OSTINATO_DATA_DIR=str(tmp_path), OSTINATO_PORT="0")
-    _, said = program.communicate(timeout=30)
-    assert program.returncode == 2 and said.startswith(b"ostinato api: OSTINATO_DATABASE_URL"), said
-    assert said.count(b"\n") == 1
+    _, stderr = program.communicate(timeout=30)
+    assert program.returncode == 2 and stderr.startswith(b"ostinato api: OSTINATO_DATABASE_URL"), stderr
+    assert stderr.count(b"\n") == 1
 
 
 def test_the_api_imports_no_torch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from itertools import pairwise
@@ -19,6 +20,8 @@ from app.checkpoint.directory import digest, manifest, validate, write_json
 from app.checkpoint.patterns import KNOWN
 from app.checkpoint.weights import parse_header
 from app.errors import CheckpointInvalid
+from models.config import ModelConfig
+from models.parameters import shapes
 from tests.checkpoints import make_checkpoint, safetensors
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -31,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_good_one_is_read(folder: Path) -> None:
     found = validate(folder)
-    assert (found.config.architecture, found.labels, found.parameters) == ("lstm", ["no", "yes"], 4)
+    assert (found.config.architecture, found.labels, found.parameters) == ("lstm", ["no", "yes"], 722)
     assert found.tokenizer and found.training == {"seed": 0}
 
 
@@ -238,12 +241,45 @@ def test_sec_04_headers_are_checked(folder: Path, data: bytes) -> None:
         validate(folder)
 
 
-def test_common_writers_are_read(folder: Path) -> None:
+def test_headers_of_common_writers_are_read() -> None:
     header = {"__metadata__": {"format": "pt"}, "b": {**F32, "data_offsets": [8, 16]}, "a": F32, "none": {**F32}}
     header["none"] = {"dtype": "I64", "shape": [0, 7], "data_offsets": [8, 8]}
     raw = json.dumps(header).encode() + b"   "
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(16))
-    assert validate(folder).parameters == 4
+    assert sum(entry.elements for entry in parse_header(raw, 16).values()) == 4
+
+
+def stored(folder: Path, change: dict[str, tuple[list[int], bytes] | None]) -> None:
+    """Replace tensors of a valid checkpoint; None removes one."""
+    config = ModelConfig.from_dict(json.loads((folder / "config.json").read_bytes()))
+    tensors = {name: (list(shape), bytes(4 * math.prod(shape))) for name, shape in shapes(config).items()}
+    (folder / "model.safetensors").write_bytes(
+        safetensors({name: tensor for name, tensor in (tensors | change).items() if tensor is not None})
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head.bias": None}, "tensor 'head.bias' of shape (2,) is missing"),
+        ({"extra.weight": ([1], bytes(4))}, "tensor 'extra.weight' is not a parameter of this network"),
+        ({"head.weight": ([8, 2], bytes(64))}, "tensor 'head.weight' has shape (8, 2); it must have (2, 8)"),
+    ],
+    ids=["missing", "unexpected", "transposed"],
+)
+def test_the_weights_must_be_those_of_the_configuration(folder: Path, change: Any, message: str) -> None:
+    stored(folder, {})
+    assert validate(folder).parameters == 722
+    stored(folder, change)
+    with pytest.raises(CheckpointInvalid) as caught:
+        validate(folder)
+    assert message in caught.value.message
+
+
+def test_weights_of_integers_are_refused(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data.replace(b'"dtype": "F32"', b'"dtype": "I32"', 1))
+    with pytest.raises(CheckpointInvalid, match="dtype I32; it must have one of BF16, F16, F32, F64"):
+        validate(folder)
 
 
 @given(

@@ -1,4 +1,4 @@
-"""A request is accepted if and only if a trainer can do what it asks for."""
+"""A request that is accepted can be carried out by a trainer: both apply the same rules."""
 
 from __future__ import annotations
 

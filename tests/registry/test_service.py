@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from app.checkpoint.directory import read
-from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from app.checkpoint.directory import Manifest, read
+from app.errors import CheckpointInvalid, Conflict, InvalidRequest, NotFound, Unavailable
 from app.registry.records import Version
 from app.registry.service import Registry
-from tests.checkpoints import make_checkpoint, publish
+from tests.checkpoints import make_checkpoint, publish, safetensors
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def test_versions_are_numbered_and_the_newest_answers(registry: Registry, folder
     assert found == first
     assert found.metrics == {"test": {"accuracy": 0.5, "loss": None}}
     assert found.labels == ["no", "yes"]
-    assert (found.task, found.architecture, found.parameters) == ("classification", "lstm", 4)
+    assert (found.task, found.architecture, found.parameters) == ("classification", "lstm", 722)
     assert registry.resolve(f"mood@sha256:{first.digest}", "alice").version == 2
 
 
@@ -198,3 +201,44 @@ def test_of_many_makers_of_an_alias_one_wins(registry: Registry, folder: Path) -
     results = _together(6, lambda _: publish(registry, folder, alias="champion", expected_version=None))
     assert sum(isinstance(result, Version) for result in results) == 1
     assert len(registry.versions("mood", "alice").items) == 1
+
+
+def test_archives_are_unpacked_in_the_data_folder(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's temporary folder is often memory. What killed programs left behind is removed after a day."""
+    stale, fresh = registry.scratch / "import-stale", registry.scratch / "import-fresh"
+    for leftover in (stale, fresh):
+        leftover.mkdir(parents=True)
+        (leftover / "model.safetensors").touch()
+    os.utime(stale, (1.0, 1.0))
+    directories: list[Path] = []
+    upload = registry.upload_files
+
+    def upload_files(directory: Path) -> Manifest:
+        directories.append(directory)
+        return upload(directory)
+
+    monkeypatch.setattr(registry, "upload_files", upload_files)
+    import_tar(registry, folder)
+    assert [directory.parent for directory in directories] == [registry.scratch]
+    assert list(registry.scratch.iterdir()) == [fresh]
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_not_registered(registry: Registry, folder: Path) -> None:
+    """A tensor is missing: the publisher hears of it, and not the first caller of the version."""
+    tensors = {"head.bias": ([2], bytes(8))}
+    (folder / "model.safetensors").write_bytes(safetensors(tensors))
+    message = r"model\.safetensors does not match config\.json: tensor 'body\..*' of shape .* is missing"
+    with pytest.raises(CheckpointInvalid, match=message):
+        import_tar(registry, folder)
+    with pytest.raises(CheckpointInvalid, match=message):
+        registry.upload_files(folder)
+    assert registry.list("alice").items == []
+
+
+def import_tar(registry: Registry, folder: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(folder, arcname=".")
+    registry.import_tar(iter([buffer.getvalue()]), name="mood", principal="alice", limit=2**20)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,22 +117,112 @@ def test_processes_share_it(tmp_path: Path, blobs: BlobStore, files: Manifest) -
     assert manifest(Path(found.pop())) == files
 
 
-def test_what_was_not_asked_for_of_late_gives_way(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
-    """The limit holds one checkpoint: the oldest go first, what may be in use stays."""
-    versions = [files]
-    for seed in (1, 2, 3):
+def stored(tmp_path: Path, blobs: BlobStore, count: int) -> list[Manifest]:
+    """The manifests of some further checkpoints in the store."""
+    manifests = []
+    for seed in range(1, count + 1):
         directory = make_checkpoint(tmp_path / f"other-{seed}", seed=seed)
-        versions.append(manifest(directory))
-        for path in versions[-1]:
+        manifests.append(manifest(directory))
+        for path in manifests[-1]:
             blobs.put_file(directory / path)
+    return manifests
+
+
+def test_the_least_recently_requested_checkpoints_are_removed(
+    tmp_path: Path, blobs: BlobStore, files: Manifest
+) -> None:
+    """The limit is the size of one checkpoint. What was requested a moment ago may be in use, and stays."""
+    versions = [files, *stored(tmp_path, blobs, 3)]
     cache = LocalCache(tmp_path / "cache", blobs, limit=sum(entry.size for entry in files.values()))
     first, second, third, last = versions
     there = {digest(v): cache.checkpoint(digest(v), v) for v in (first, second, third)}
-    assert all(path.exists() for path in there.values())  # whoever asked a moment ago may still read
+    assert all(path.exists() for path in there.values())  # all were requested a moment ago
     for number, version in enumerate((first, second)):
         os.utime(tmp_path / "cache" / "locks" / digest(version), (number, number))
-    cache.checkpoint(digest(first), first)  # asked for again
+    cache.checkpoint(digest(first), first)  # requested again
     found = cache.checkpoint(digest(last), last)
     assert found.exists() and not there[digest(second)].exists()
     assert there[digest(first)].exists() and there[digest(third)].exists()
     assert manifest(cache.checkpoint(digest(second), second)) == second
+
+
+def age(root: Path) -> None:
+    """Make every cached checkpoint look as if it had not been requested for a long time."""
+    for lock in (root / "locks").iterdir():
+        os.utime(lock, (1.0, 1.0))
+
+
+def test_nothing_is_kept_of_checkpoints_that_are_gone(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+    root, versions = tmp_path / "cache", stored(tmp_path, blobs, 5)
+    cache, other = LocalCache(root, blobs, limit=1), LocalCache(root, blobs, limit=1)
+    for version in versions:
+        cache.checkpoint(digest(version), version)
+        other.checkpoint(digest(version), version)
+        age(root)
+    cache.checkpoint(digest(files), files)
+    assert [path.name for path in (root / "locks").iterdir()] == [digest(files)]
+    assert list(cache._signatures) == [digest(files)]
+    age(root)
+    other.checkpoint(digest(versions[0]), versions[0])
+    assert list(other._signatures) == [digest(versions[0])]
+
+
+def test_a_failed_fetch_leaves_no_lock_file(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+    blobs.delete(files["config.json"].sha256)
+    with pytest.raises(BlobMissing):
+        LocalCache(tmp_path / "cache", blobs).checkpoint(digest(files), files)
+    assert list((tmp_path / "cache" / "locks").iterdir()) == []
+
+
+def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blobs: BlobStore) -> None:
+    """Each holder finds no directory and removes the lock file, while others wait for the same name."""
+    cache, held, most = LocalCache(tmp_path / "cache", blobs), [0], [0]
+
+    def hold() -> None:
+        for _ in range(50):
+            with cache._locked("0" * 64):
+                held[0] += 1
+                most[0] = max(most[0], held[0])
+                os.sched_yield()
+                held[0] -= 1
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+
+
+def test_a_miss_does_not_walk_what_is_cached(
+    tmp_path: Path, blobs: BlobStore, files: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders that a miss reads are as many with twenty cached checkpoints as with two."""
+    versions, counts, scan = stored(tmp_path, blobs, 20), [], os.scandir
+    scanned: list[object] = []
+
+    def counted(path: Any = ".") -> Any:
+        scanned.append(path)
+        return scan(path)
+
+    for count in (2, 20):
+        cache = LocalCache(tmp_path / f"cache-{count}", blobs)
+        for version in versions[:count]:
+            cache.checkpoint(digest(version), version)
+        scanned.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", counted)
+            cache.checkpoint(digest(files), files)
+        counts.append(len(scanned))
+    assert counts[0] == counts[1]
+
+
+def test_sizes_are_measured_where_no_lock_file_has_them(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+    """Lock files of version 0.1.0 are empty."""
+    root, version = tmp_path / "cache", stored(tmp_path, blobs, 1)[0]
+    target = LocalCache(root, blobs).checkpoint(digest(files), files)
+    (root / "locks" / digest(files)).write_bytes(b"")
+    age(root)
+    limit = sum(entry.size for entry in version.values())
+    LocalCache(root, blobs, limit).checkpoint(digest(version), version)
+    assert not target.exists()

@@ -21,7 +21,7 @@ import msgspec
 
 from app.checkpoint.directory import write_json
 from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Phase, Stopped, TrainEvent, TrainFailed
-from tests.checkpoints import make_checkpoint, safetensors
+from tests.checkpoints import make_checkpoint, write_weights
 
 
 class FakeTrainer:
@@ -109,8 +109,7 @@ class FakeTrainer:
     def save(self, directory: Path) -> None:
         partial = directory.with_name(f".{directory.name}")
         make_checkpoint(partial, seed=0)
-        data = safetensors({"head.weight": ([8], bytes.fromhex(self.weights))})
-        (partial / "model.safetensors").write_bytes(data)
+        write_weights(partial, bytes.fromhex(self.weights))
         if not directory.exists():
             partial.rename(directory)
 

@@ -20,7 +20,7 @@ from app.worker.resources import Resources
 from app.worker.retention import Retention
 from app.worker.worker import Worker
 from tests.jobs.fixtures import Queue, until
-from tests.worker.running import working
+from tests.worker.running import reached, working
 
 
 def steps(queue: Queue, job: Job) -> list[int]:
@@ -74,6 +74,23 @@ def test_a_job_keeps_the_checkpoint_that_it_fine_tunes(
     assert registry.fsck().ok
     assert Worker(resources).step()
     assert queue.get(job).status == "succeeded"
+
+
+def test_a_later_attempt_does_not_store_forgotten_checkpoints_again(queue: Queue, resources: Resources) -> None:
+    """It reads all events of earlier trainers, and each forgotten checkpoint would be uploaded once more."""
+    job = queue.create(plan={"steps": 8, "checkpoint_every": 1, "holds": [6]})
+    with working(resources):
+        until(reached(queue, job, 6))
+        queue.jobs.pause(job.id, "alice")
+        until(lambda: queue.get(job).status == "paused")
+    age(queue)
+    Retention(resources).run()
+    assert steps(queue, job) == [6, 5, 4]
+    queue.jobs.resume(job.id, "alice")
+    assert Worker(resources).step()
+    assert queue.get(job).status == "succeeded"
+    assert steps(queue, job) == [8, 7, 6, 5, 4]
+    assert sorted(event.step for event in queue.events(job) if event.kind == "checkpoint") == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_worker_deletes_expired_files_and_uploads(queue: Queue, resources: Resources) -> None:

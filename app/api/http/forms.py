@@ -87,7 +87,7 @@ async def read_form(request: Request) -> AsyncIterator[Form]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise UnsupportedMedia(f"the request body must be multipart/form-data, not {kind[:60]!a}")
-    folder = services_of(request).settings.data / "incoming"
+    folder = services_of(request).settings.scratch_dir
     folder.mkdir(parents=True, exist_ok=True)
     try:
         async with aclosing(request.stream()) as stream:

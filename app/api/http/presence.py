@@ -27,21 +27,21 @@ async def attended(request: Request, work: Awaitable[T]) -> T:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     watchers: list[asyncio.Task[None]] = []
-    gone = False
+    client_left = False
 
     async def watch() -> None:
-        nonlocal gone
+        nonlocal client_left
         await disconnected(request.receive)
-        gone = True
+        client_left = True
         task.cancel()
 
     timer = loop.call_later(UNWATCHED, lambda: watchers.append(loop.create_task(watch())))
     try:
         return await work
     except asyncio.CancelledError:
-        if not gone:  # cancelled by the server, not by `watch`
+        if not client_left:  # cancelled by the server, not by `watch`
             raise
-        task.uncancel()
+        task.uncancel()  # the cancellation ends here and must not end what the task does next
         cancelled.labels("waiting").inc()
         raise ClientGone from None
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 import msgspec
@@ -22,6 +22,15 @@ class JsonReply(Response):
         super().__init__(_encode(value), status_code, headers)
 
 
+def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:
+    """Items as JSON, for a large reply that is built in a thread.
+
+    msgspec holds the GIL for the whole of a call, so one call over all items would block the event loop even from
+    another thread.
+    """
+    return [msgspec.Raw(_encode(item)) for item in items]
+
+
 def answer_headers(
     ref: str, prompt_tokens: int, timing: Timing, generated_tokens: int | None = None, *, ended: bool = True
 ) -> dict[str, str]:
@@ -39,7 +48,7 @@ def answer_headers(
 
 
 def download(pieces: Iterator[bytes], filename: str, size: int, media: str = "application/octet-stream") -> Response:
-    """A file that a browser saves and does not display, because its content may be anybody's HTML."""
+    """A reply that a browser saves and does not display: HTML in it would run with this service's origin."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
     headers = {
         "content-length": str(size),

@@ -47,7 +47,7 @@ def build_services(settings: Settings) -> Services:
     """Create the services without connecting to anything."""
     database = Database(settings.database)
     blobs = BlobStore(settings.storage)
-    registry = Registry(database, blobs, grace_seconds=settings.delete_grace_seconds)
+    registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds)
     files = Files(database, blobs)
     inference = Inference(settings, registry.resolve, LocalCache(settings.data / "cache", blobs, settings.cache_bytes))
     return Services(

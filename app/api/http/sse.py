@@ -91,7 +91,7 @@ class EventStream(Response):
             watcher.cancel()  # the work is done, so a client that leaves now does not count as gone
             await send({"type": "http.response.body", "body": self.end, "more_body": False})
         except asyncio.CancelledError:
-            task.uncancel()
+            task.uncancel()  # the cancellation ends here: the rest of the stream may still be sent
             watcher.cancel()
             if self._gone:
                 cancelled.labels(self._gone).inc()
@@ -101,7 +101,7 @@ class EventStream(Response):
         finally:
             timer.cancel()
             watcher.cancel()
-            await self.frames.aclose()
+            await self.frames.aclose()  # ends the work behind the stream, wherever it stopped
             if self.close is not None:
                 await self.close()
 
@@ -120,19 +120,19 @@ class EventStream(Response):
         request_failure.labels(error.code).inc()
         return self.render_error(error)
 
-    def _give_up(self, how: str, task: asyncio.Task[None]) -> None:
-        self._gone = how
+    def _give_up(self, reason: str, task: asyncio.Task[None]) -> None:
+        self._gone = reason
         task.cancel()
 
     async def _watch(self, receive: Receive, send: Send, task: asyncio.Task[None]) -> None:
         """Give up when the client disconnects. Send a comment while the stream is silent, so that proxies keep it."""
-        gone = asyncio.ensure_future(disconnected(receive))
+        leaving = asyncio.ensure_future(disconnected(receive))
         try:
-            while not gone.done():
+            while not leaving.done():
                 before = self._sent
-                await asyncio.wait({gone}, timeout=PING_SECONDS)
-                if not gone.done() and self._sent == before:
+                await asyncio.wait({leaving}, timeout=PING_SECONDS)
+                if not leaving.done() and self._sent == before:
                     await send({"type": "http.response.body", "body": PING, "more_body": True})
             self._give_up("streaming", task)
         finally:
-            gone.cancel()
+            leaving.cancel()

@@ -16,12 +16,12 @@ from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy, Pair
+from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.scoring import LabelScore, activate, at_least, ranked
-from app.inference.service import Ask, ScoredBatch
 
 router = APIRouter(tags=["classification"])
 
@@ -126,23 +126,21 @@ _DOCS: dict[str, Any] = {
 async def classify(request: Request) -> Response:
     body = await _body.read(request)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
-    ask = Ask(
+    query = InferenceQuery(
         caller.reference,
         await inference.items(body.input, "input"),
         caller.principal,
         caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, inference.classify(ask))
+    scored = await attended(request, inference.classify(query))
     if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-        return _reply(ask.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
-    return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
+        return _reply(query.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, body, query.reference, scored)
 
 
 def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> Response:
-    # Encoded item by item: msgspec holds the GIL for the whole of a call, and one call over all items would block the
-    # event loop even from another thread.
-    items = [msgspec.Raw(msgspec.json.encode(_item(i, row, body, scored))) for i, row in enumerate(scored.rows)]
+    items = encode_each(_item(i, row, body, scored) for i, row in enumerate(scored.rows))
     return _reply(reference, scored, items)
 
 
@@ -152,11 +150,11 @@ def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
     value = ClassifyReply(
         f"classify-{uuid.uuid4().hex}", "list", int(time.time()), reference, data, Usage(tokens, tokens)
     )
-    return JsonReply(value, answer_headers(scored.served.ref, tokens, scored.timing))
+    return JsonReply(value, answer_headers(scored.version.ref, tokens, scored.timing))
 
 
 def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBatch) -> ClassificationItem:
-    task, labels = scored.served.config.task, scored.served.labels
+    task, labels = scored.version.config.task, scored.version.labels
     if task == "regression":
         return ClassificationItem(index, None, [], 0, [], value=row[0])
     activated = activate(row, task)
@@ -170,4 +168,4 @@ def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
     """The request's threshold, or the one in the version's `config.json`, or 0.5."""
     if body.threshold is not None:
         return body.threshold
-    return float(scored.served.assets.raw_config.get("threshold", 0.5))
+    return float(scored.version.assets.raw_config.get("threshold", 0.5))

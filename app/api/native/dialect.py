@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from app.api.http.dialects import Dialect
-from app.api.native import classify, operations, registry, registry_files
+from app.api.native import classify, documentation, operations, registry, registry_aliases, registry_files
 
 DIALECT = Dialect(
     inference=(classify.router,),
-    management=(registry.router, registry_files.router, operations.router),
+    management=(
+        registry.router,
+        registry_aliases.router,
+        registry_files.router,
+        operations.router,
+        documentation.router,
+    ),
 )

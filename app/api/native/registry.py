@@ -1,54 +1,37 @@
-"""`/v1/registry`: models, versions, aliases, search and comparison. `registry_files` has the routes for files."""
+"""`/v1/registry`: models and versions, search and comparison."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from msgspec import UNSET
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from app.api.http.auth import Principal
-from app.api.http.bodies import JsonBody
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.native.registry_objects import (
-    ALIAS_EXAMPLE,
     EXAMPLE,
     MODEL_EXAMPLE,
-    AliasMoveList,
-    AliasObject,
-    AliasRequest,
     ComparisonObject,
     ModelObject,
     RegistryDeleted,
     RegistryModelList,
     VersionList,
     VersionObject,
-    alias_object,
     comparison_object,
     model_object,
-    move_object,
     parse_number,
     version_object,
 )
-from app.api.openapi.describe import COMMON, reads, replies
-from app.api.openapi.parameters import MODEL, OTHER
+from app.api.openapi.describe import COMMON, LOOKUP, replies
+from app.api.openapi.parameters import MODEL, OTHER, Order
 from app.errors import InvalidRequest
 from app.registry.search import Filter
 
 router = APIRouter(prefix="/v1/registry", tags=["registry"])
 
-FOUND = (*COMMON, 404)
 MOST_COMPARED = 50
-_alias_body = JsonBody(AliasRequest)
-
-Order = Annotated[str | None, Query(description="asc or desc")]
-
-
-async def alias_request(request: Request) -> AliasRequest:
-    """A dependency: the request body."""
-    return await _alias_body.read(request)
 
 
 @router.get(
@@ -89,7 +72,7 @@ def list_models(
     operation_id="retrieve_registry_model",
     summary="Retrieve a model",
     response_model=None,
-    responses=replies(ModelObject, MODEL_EXAMPLE, FOUND),
+    responses=replies(ModelObject, MODEL_EXAMPLE, LOOKUP),
 )
 def retrieve_model(services: ServicesDep, principal: Principal, name: str) -> Response:
     """Returns a model with its aliases and its newest version."""
@@ -105,7 +88,7 @@ def retrieve_model(services: ServicesDep, principal: Principal, name: str) -> Re
         "version's number or id."
     ),
     response_model=None,
-    responses=replies(VersionList, {"object": "list", "data": [EXAMPLE], "has_more": False}, FOUND),
+    responses=replies(VersionList, {"object": "list", "data": [EXAMPLE], "has_more": False}, LOOKUP),
 )
 def list_versions(
     services: ServicesDep,
@@ -134,7 +117,7 @@ def _number(after: str | None) -> int | None:
     operation_id="retrieve_model_version",
     summary="Retrieve a version",
     response_model=None,
-    responses=replies(VersionObject, EXAMPLE, FOUND),
+    responses=replies(VersionObject, EXAMPLE, LOOKUP),
 )
 def retrieve_version(services: ServicesDep, principal: Principal, name: str, version: int) -> Response:
     """Returns an immutable version: its task, architecture, digest, files, metrics and aliases."""
@@ -149,94 +132,11 @@ def retrieve_version(services: ServicesDep, principal: Principal, name: str, ver
         "Fails with `version_in_use` while an alias points at the version. Its files are removed after a grace period."
     ),
     response_model=None,
-    responses=replies(RegistryDeleted, {"id": f"{MODEL}:1", "object": "model.version", "deleted": True}, FOUND),
+    responses=replies(RegistryDeleted, {"id": f"{MODEL}:1", "object": "model.version", "deleted": True}, LOOKUP),
 )
 def delete_version(services: ServicesDep, principal: Principal, name: str, version: int) -> Response:
     deleted = services.registry.delete_version(name, version, principal)
     return JsonReply(RegistryDeleted(deleted.ref, "model.version", True))
-
-
-@router.put(
-    "/models/{name}/aliases/{alias}",
-    operation_id="set_model_alias",
-    summary="Point an alias at a version",
-    description=(
-        "With `expected_version`, the alias is moved only if it points at that version now; otherwise the request "
-        "fails with 409 `alias_conflict` and should not be retried."
-    ),
-    response_model=None,
-    openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),
-    responses=replies(AliasObject, ALIAS_EXAMPLE, (*FOUND, 409)),
-)
-def set_alias(
-    services: ServicesDep,
-    principal: Principal,
-    name: str,
-    alias: str,
-    body: Annotated[AliasRequest, Depends(alias_request)],
-) -> Response:
-    moved = services.registry.set_alias(
-        name,
-        alias,
-        body.version,
-        principal,
-        expected_version=body.expected_version,
-        required=body.required,
-    )
-    return JsonReply(alias_object(moved))
-
-
-@router.delete(
-    "/models/{name}/aliases/{alias}",
-    operation_id="delete_model_alias",
-    summary="Delete an alias",
-    description=(
-        "Keeps the alias's history. With `expected_version`, the alias is deleted only if it points at that version."
-    ),
-    response_model=None,
-    responses=replies(
-        RegistryDeleted, {"id": f"{MODEL}@champion", "object": "model.alias", "deleted": True}, (*FOUND, 409)
-    ),
-)
-def delete_alias(
-    services: ServicesDep, principal: Principal, name: str, alias: str, expected_version: int | None = None
-) -> Response:
-    expected = UNSET if expected_version is None else expected_version
-    services.registry.delete_alias(name, alias, principal, expected_version=expected)
-    return JsonReply(RegistryDeleted(f"{name}@{alias}", "model.alias", True))
-
-
-_MOVE: dict[str, Any] = {
-    "id": 7,
-    "object": "model.alias_move",
-    "model": MODEL,
-    "alias": "champion",
-    "from_version": None,
-    "to_version": 1,
-    "principal": "local",
-    "created_at": 1745383065,
-}
-
-
-@router.get(
-    "/models/{name}/aliases/{alias}/history",
-    operation_id="list_alias_history",
-    summary="List the moves of an alias",
-    description="Returns the latest move first. The history of a deleted alias can be read too.",
-    response_model=None,
-    responses=replies(AliasMoveList, {"object": "list", "data": [_MOVE], "has_more": False}, FOUND),
-)
-def alias_history(
-    services: ServicesDep,
-    principal: Principal,
-    name: str,
-    alias: str,
-    after: int | None = None,
-    limit: int = 100,
-    order: Order = None,
-) -> Response:
-    page = services.registry.alias_history(name, alias, principal, after=after, limit=limit, order=order or "desc")
-    return JsonReply(AliasMoveList("list", [move_object(move) for move in page.items], page.has_more))
 
 
 @router.get(
@@ -280,7 +180,7 @@ def search(
             "figures": {"test.accuracy": [0.912, 0.897]},
             "best": {"test.accuracy": 0},
         },
-        FOUND,
+        LOOKUP,
     ),
 )
 def compare(

@@ -14,7 +14,7 @@ from app.api.http.forms import Form, read_form
 from app.api.http.replies import JsonReply, download
 from app.api.http.services import Services, ServicesDep
 from app.api.native.registry_objects import EXAMPLE, VersionObject, parse_number, version_object
-from app.api.openapi.describe import COMMON, failures, replies
+from app.api.openapi.describe import COMMON, LOOKUP, failures, replies
 from app.errors import InvalidRequest, NotFound
 from app.registry.records import Version
 
@@ -62,7 +62,7 @@ _IMPORT: dict[str, Any] = {
 
 def _binary(kind: str, what: str) -> dict[int | str, dict[str, Any]]:
     content = {kind: {"schema": {"type": "string", "format": "binary"}}}
-    return {200: {"description": what, "content": content}, **failures(*COMMON, 404)}
+    return {200: {"description": what, "content": content}, **failures(*LOOKUP)}
 
 
 @router.post(

@@ -30,7 +30,7 @@ from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
 from app.inference.generation import GenerationRequest, Piece, Stops
 from app.inference.inputs import Item, LengthPolicy
-from app.inference.service import GenerateAsk
+from app.inference.queries import GenerationQuery
 from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["generation"])
@@ -60,8 +60,8 @@ async def create_completion(request: Request) -> Response:
     _check(body)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
     prompts = [body.prompt] if isinstance(body.prompt, str) and body.prompt else body.prompt
-    ask = _ask(caller, body, await inference.items(prompts, "prompt", blank=True))
-    generation = await attended(request, inference.generate(ask))
+    query = _query(caller, body, await inference.items(prompts, "prompt", blank=True))
+    generation = await attended(request, inference.generate(query))
     head = ReplyHead(f"cmpl-{uuid.uuid4().hex}", int(time.time()), caller.reference, body)
     if body.stream:
         return await _streamed(request, generation, head)
@@ -89,9 +89,9 @@ def _check(body: CompletionRequest) -> None:
         )
 
 
-def _ask(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> GenerateAsk:
+def _query(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> GenerationQuery:
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    return GenerateAsk(
+    return GenerationQuery(
         caller.reference,
         items,
         caller.principal,
@@ -144,7 +144,7 @@ async def _whole(request: Request, generation: GenerationRequest, head: ReplyHea
     choices = assemble(pieces, generation, head.body)
     usage = usage_of(generation)
     reply = CompletionReply(head.id, head.created, head.model, choices, usage)
-    headers = answer_headers(generation.served.ref, usage.prompt_tokens, generation.timing, usage.completion_tokens)
+    headers = answer_headers(generation.version.ref, usage.prompt_tokens, generation.timing, usage.completion_tokens)
     return JsonReply(reply, headers)
 
 
@@ -157,7 +157,7 @@ async def _streamed(request: Request, generation: GenerationRequest, head: Reply
     # The headers wait for the first piece, so that an error of the engine before it is a plain error reply.
     pieces = generation.pieces()
     first = await attended(request, anext(pieces))
-    headers = answer_headers(generation.served.ref, generation.prompt_tokens, generation.timing, ended=False)
+    headers = answer_headers(generation.version.ref, generation.prompt_tokens, generation.timing, ended=False)
     frames = _frames(first, pieces, generation, head)
     return EventStream(frames, headers, generation.until, close=generation.close)
 

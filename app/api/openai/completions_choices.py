@@ -146,7 +146,7 @@ def _likelihood(pieces: list[Piece], stop_logprob: float | None) -> float:
 def _choice(
     index: int, prompt: list[int], pieces: list[Piece], generation: GenerationRequest, body: CompletionRequest
 ) -> CompletionChoice:
-    tokenizer = generation.served.tokenizer
+    tokenizer = generation.version.tokenizer
     assert tokenizer is not None
     before = [entry for piece in pieces for entry in piece.prompt_logprobs]
     entries = [entry for piece in pieces for entry in piece.logprobs]
@@ -174,9 +174,9 @@ class Framer:
     """
 
     def __init__(self, head: ReplyHead, generation: GenerationRequest) -> None:
-        assert generation.served.tokenizer is not None
+        assert generation.version.tokenizer is not None
         self._head, self._generation = head, generation
-        self._tokenizer = generation.served.tokenizer
+        self._tokenizer = generation.version.tokenizer
         self._writers = [LogprobsWriter(self._tokenizer, head.body.logprobs) for _ in generation.choices]
         self._begun: set[int] = set()  # the choices whose first chunk has been made
         whole = json_line(

@@ -18,11 +18,11 @@ from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy
-from app.inference.service import Ask, ScoredBatch
+from app.inference.queries import InferenceQuery, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])
 INLINE = 4000  # numbers; a reply with more of them is encoded in a thread, so that it does not block the event loop
@@ -92,30 +92,28 @@ _EXAMPLE: dict[str, Any] = {
 async def create_embedding(request: Request) -> Response:
     body = await _body.read(request)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
-    ask = Ask(
+    query = InferenceQuery(
         caller.reference,
         await inference.items(body.input, "input"),
         caller.principal,
         caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, inference.embed(ask, body.dimensions or 0))
+    scored = await attended(request, inference.embed(query, body.dimensions or 0))
     if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-        return _reply(ask.reference, scored, [_embedding(i, row, body) for i, row in enumerate(scored.rows)])
-    return await asyncio.to_thread(_long_reply, body, ask.reference, scored)
+        return _reply(query.reference, scored, [_embedding(i, row, body) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, body, query.reference, scored)
 
 
 def _long_reply(body: EmbeddingRequest, reference: str, scored: ScoredBatch) -> Response:
-    # Encoded vector by vector: msgspec holds the GIL for the whole of a call, and one call over all vectors would
-    # block the event loop even from another thread.
-    data = [msgspec.Raw(msgspec.json.encode(_embedding(i, row, body))) for i, row in enumerate(scored.rows)]
+    data = encode_each(_embedding(i, row, body) for i, row in enumerate(scored.rows))
     return _reply(reference, scored, data)
 
 
 def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
     """`data` holds an Embedding for each input, or its JSON."""
     tokens = sum(scored.lengths)
-    headers = answer_headers(scored.served.ref, tokens, scored.timing)
+    headers = answer_headers(scored.version.ref, tokens, scored.timing)
     return JsonReply(EmbeddingReply(reference, data, Usage(tokens, tokens)), headers)
 
 

@@ -13,7 +13,7 @@ from app.api.http.errors import IN_PARTS
 from app.api.http.forms import Form, read_form
 from app.api.http.replies import JsonReply, download
 from app.api.http.services import ServicesDep
-from app.api.openapi.describe import COMMON, failures, replies
+from app.api.openapi.describe import COMMON, LOOKUP, failures, replies
 from app.api.openapi.parameters import FILE_ID
 from app.errors import InvalidRequest, TooLarge
 from app.files.records import FORMATS, StoredFile
@@ -173,7 +173,7 @@ def list_(
     operation_id="retrieve_file",
     summary="Retrieve a file",
     response_model=None,
-    responses=replies(FileObject, EXAMPLE, (*COMMON, 404)),
+    responses=replies(FileObject, EXAMPLE, LOOKUP),
 )
 def retrieve(services: ServicesDep, principal: Principal, file_id: str) -> Response:
     """Returns the size, format and purpose of a file; its content is at `/content`."""
@@ -192,7 +192,7 @@ def retrieve(services: ServicesDep, principal: Principal, file_id: str) -> Respo
             "description": "The content",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
-        **failures(*COMMON, 404),
+        **failures(*LOOKUP),
     },
 )
 def content(services: ServicesDep, principal: Principal, file_id: str) -> Response:
@@ -206,7 +206,7 @@ def content(services: ServicesDep, principal: Principal, file_id: str) -> Respon
     summary="Delete a file",
     description="Fails with `file_in_use` while an unfinished job needs the file.",
     response_model=None,
-    responses=replies(FileDeleted, {"id": EXAMPLE["id"], "object": "file", "deleted": True}, (*COMMON, 404)),
+    responses=replies(FileDeleted, {"id": EXAMPLE["id"], "object": "file", "deleted": True}, LOOKUP),
 )
 def delete(services: ServicesDep, principal: Principal, file_id: str) -> Response:
     services.files.delete(file_id, principal)

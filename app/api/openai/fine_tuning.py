@@ -21,7 +21,7 @@ from app.api.openai.fine_tuning_objects import (
     event_object,
     job_object,
 )
-from app.api.openapi.describe import COMMON, Noted, reads, replies
+from app.api.openapi.describe import COMMON, LOOKUP, Noted, reads, replies
 from app.api.openapi.parameters import FILE_ID, JOB_ID
 from app.errors import InvalidRequest
 from app.jobs.parsing import parse
@@ -30,7 +30,6 @@ from app.jobs.request import JobRequest
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["training"])
 
 METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
-FOUND = (*COMMON, 404)
 _body: JsonBody[Any] = JsonBody(cast(Any, dict[str, Any]))
 
 EXAMPLE: dict[str, Any] = {
@@ -119,7 +118,7 @@ async def job_request(request: Request) -> JobRequest:
             f"With options; {_FILE_FIRST}",
         ),
     ),
-    responses=replies(JobObject, EXAMPLE, FOUND),
+    responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def create(
     services: ServicesDep,
@@ -157,7 +156,7 @@ def list_(
     operation_id="retrieve_fine_tuning_job",
     summary="Retrieve a training job",
     response_model=None,
-    responses=replies(JobObject, EXAMPLE, FOUND),
+    responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     """Returns the status, progress and settings of a job, and the version that it made or the error that ended it."""
@@ -169,11 +168,11 @@ def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Respon
     operation_id="cancel_fine_tuning_job",
     summary="Cancel a training job",
     description=(
-        "Ends a job without publishing a version. Fails with `invalid_job_state` if the job has succeeded or failed; "
-        "cancelling a cancelled job again has no effect."
+        "Ends a job without publishing a version. A repeated request has no effect until the job has ended; after that "
+        "it fails with `invalid_job_state`."
     ),
     response_model=None,
-    responses=replies(JobObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, FOUND),
+    responses=replies(JobObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, LOOKUP),
 )
 def cancel(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     return JsonReply(job_object(services.jobs.cancel(job_id, principal)))
@@ -185,7 +184,7 @@ def cancel(services: ServicesDep, principal: Principal, job_id: str) -> Response
     summary="Pause a training job",
     description="Stops a queued or running job at its current step until it is resumed.",
     response_model=None,
-    responses=replies(JobObject, EXAMPLE | {"status": "paused"}, FOUND),
+    responses=replies(JobObject, EXAMPLE | {"status": "paused"}, LOOKUP),
 )
 def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     return JsonReply(job_object(services.jobs.pause(job_id, principal)))
@@ -196,7 +195,7 @@ def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     operation_id="resume_fine_tuning_job",
     summary="Resume a training job",
     response_model=None,
-    responses=replies(JobObject, EXAMPLE, FOUND),
+    responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     """Continues a paused job where it stopped. The weights are the same as without the pause."""
@@ -209,7 +208,7 @@ def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response
     summary="List the events of a training job",
     description="Returns the newest event first: messages, and the metrics of steps (`type` is `metrics`).",
     response_model=None,
-    responses=replies(EventList, {"object": "list", "data": [_EVENT], "has_more": True}, FOUND),
+    responses=replies(EventList, {"object": "list", "data": [_EVENT], "has_more": True}, LOOKUP),
 )
 def events(
     services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 20
@@ -224,7 +223,7 @@ def events(
     summary="List the checkpoints of a training job",
     description="Returns the latest checkpoint first. A checkpoint can be used as a model while it is kept.",
     response_model=None,
-    responses=replies(CheckpointList, {"object": "list", "data": [_CHECKPOINT], "has_more": False}, FOUND),
+    responses=replies(CheckpointList, {"object": "list", "data": [_CHECKPOINT], "has_more": False}, LOOKUP),
 )
 def checkpoints(
     services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 10

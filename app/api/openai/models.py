@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.api.http.auth import Principal
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
-from app.api.openapi.describe import COMMON, replies
+from app.api.openapi.describe import COMMON, LOOKUP, replies
 from app.errors import InvalidRequest, NotFound
 from app.registry.catalog import Entry
 from app.registry.records import ModelReference, Version
@@ -93,7 +93,7 @@ async def list_models(
         "or the id of a job's checkpoint, ftckpt-…."
     ),
     response_model=None,
-    responses=replies(ModelCard, _CARD, (*COMMON, 404)),
+    responses=replies(ModelCard, _CARD, LOOKUP),
 )
 async def retrieve_model(model: str, services: ServicesDep, principal: Principal) -> Response:
     version = await asyncio.to_thread(services.registry.resolve, model, principal)
@@ -106,9 +106,7 @@ async def retrieve_model(model: str, services: ServicesDep, principal: Principal
     summary="Delete a version",
     description="`model` is name:number. Fails with `version_in_use` while an alias points at the version.",
     response_model=None,
-    responses=replies(
-        ModelDeleted, {"id": "demo-sentiment-lstm:1", "deleted": True, "object": "model"}, (*COMMON, 404)
-    ),
+    responses=replies(ModelDeleted, {"id": "demo-sentiment-lstm:1", "deleted": True, "object": "model"}, LOOKUP),
 )
 async def delete_model(model: str, services: ServicesDep, principal: Principal) -> Response:
     await asyncio.to_thread(_delete, services.registry, model, principal)

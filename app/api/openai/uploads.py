@@ -16,13 +16,12 @@ from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openai.files import EXAMPLE as FILE_EXAMPLE
 from app.api.openai.files import FileObject, file_object
-from app.api.openapi.describe import COMMON, Noted, reads, replies
+from app.api.openapi.describe import COMMON, LOOKUP, Noted, reads, replies
 from app.api.openapi.parameters import PART_IDS, UPLOAD_ID
 from app.errors import InvalidRequest
 from app.files.uploads import MOST_PARTS, Upload, Uploads
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
-FOUND = (*COMMON, 404)
 _PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in the order in which to join the parts"
 
 
@@ -144,7 +143,7 @@ def create(
     description="Adds a part to an upload. Parts may be sent in any order, and several at the same time.",
     response_model=None,
     openapi_extra=_PART_FORM,
-    responses=replies(PartObject, _PART, FOUND),
+    responses=replies(PartObject, _PART, LOOKUP),
 )
 def add_part(
     services: ServicesDep, principal: Principal, upload_id: str, form: Annotated[Form, Depends(read_form)]
@@ -164,7 +163,7 @@ def add_part(
         CompleteRequest,
         join=Noted({"part_ids": list(PART_IDS)}, "Use the ids that POST /v1/uploads/{upload_id}/parts returned"),
     ),
-    responses=replies(UploadObject, _EXAMPLE | {"status": "completed", "file": FILE_EXAMPLE}, FOUND),
+    responses=replies(UploadObject, _EXAMPLE | {"status": "completed", "file": FILE_EXAMPLE}, LOOKUP),
 )
 def complete(
     services: ServicesDep,
@@ -182,7 +181,7 @@ def complete(
     operation_id="cancel_upload",
     summary="Cancel an upload",
     response_model=None,
-    responses=replies(UploadObject, _EXAMPLE | {"status": "cancelled"}, FOUND),
+    responses=replies(UploadObject, _EXAMPLE | {"status": "cancelled"}, LOOKUP),
 )
 def cancel(services: ServicesDep, principal: Principal, upload_id: str) -> Response:
     """Discards the parts of an upload. No more parts can be added."""

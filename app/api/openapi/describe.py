@@ -24,7 +24,8 @@ MEANINGS = {
     504: "The request was not answered within its time limit",
 }
 COMMON = (400, 401, 403, 413, 415, 500)
-INFERENCE = (*COMMON, 404, 429, 503, 504)
+LOOKUP = (*COMMON, 404)  # of routes that look something up
+INFERENCE = (*LOOKUP, 429, 503, 504)
 
 _structs: dict[str, type[msgspec.Struct]] = {}
 

@@ -6,13 +6,17 @@ have `examples` in their schema, which it shows but does not send.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Query
 
 MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
 UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
 PART_IDS = ("part-1b2c3d4e5f60718293a4b5c6", "part-3d4e5f60718293a4b5c6d7e8")
+
+Order = Annotated[str | None, Query(description="asc or desc")]
 
 REQUIRED: dict[str, tuple[Any, str]] = {
     "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists them"),

@@ -1,11 +1,11 @@
-"""What an engine's failure code means to a caller. Knows codes and error classes."""
+"""The failure codes of engines as exceptions."""
 
 from __future__ import annotations
 
 from app.errors import CheckpointInvalid, DeadlineExceeded, EngineFailed, InvalidRequest, OstinatoError, Unavailable
 from app.wire import engine as wire
 
-NOT_LOADED = "model_not_loaded"  # the version had to make room for another since it was last heard of
+NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version to make room since it last reported it
 
 CLASSES: dict[str, type[OstinatoError]] = {
     "engine_lost": Unavailable,
@@ -20,10 +20,10 @@ CLASSES: dict[str, type[OstinatoError]] = {
 
 
 def failure(code: str, message: str) -> OstinatoError:
-    """An error to raise. What an engine cannot name is a fault of ours, and trying again does not help."""
+    """The exception for a failure code. An unknown code is an EngineFailed, which is not worth retrying."""
     kind = CLASSES.get(code, EngineFailed)
     if code == CheckpointInvalid.code:
-        kind = EngineFailed  # the client's request was right: what is stored here is not
+        kind = EngineFailed  # not the client's fault: the stored checkpoint is invalid
     return kind(message, code=code, retry_after=1.0 if kind is Unavailable else None)
 
 
@@ -32,4 +32,5 @@ def not_loaded(answer: object) -> bool:
 
 
 def of(message: wire.Failed) -> OstinatoError:
+    """The exception for a Failed message."""
     return failure(message.code, message.message)

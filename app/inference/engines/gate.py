@@ -1,7 +1,7 @@
-"""The door of one engine: many requests at once, and suspects one by one. Knows no request.
+"""The gate of one engine: lets many requests in at once, but suspects one at a time.
 
-A suspect takes its turn; the door is closed behind it for a while, then the others may come in too. The turn goes to
-the next suspect when the trial is over.
+A suspect takes its turn, during which the gate is closed to others for a while. The next suspect gets its turn when
+this trial has ended.
 """
 
 from __future__ import annotations
@@ -12,27 +12,31 @@ from contextlib import asynccontextmanager
 
 from app.errors import Unavailable
 
-TURN_PATIENCE = 30.0  # seconds that a suspect waits for those before it
+TURN_PATIENCE = 30.0  # seconds that a suspect waits for its turn
 
 
 class Gate:
-    """`enter` … `leave` around every request; `turn` and, within it, `trial` around a suspect."""
+    """Counts the requests inside, and keeps suspects apart from them and from each other.
+
+    An ordinary request calls `enter` and `leave`. A suspect enters `turn` and, within it, `Trial.alone`.
+    """
 
     def __init__(self, patience: float = TURN_PATIENCE) -> None:
         self.inside = 0
         self._patience = patience
         self._closed = False
         self._waiting: list[asyncio.Future[None]] = []
-        self._turn = asyncio.Lock()  # suspects, one after the other
+        self._turn = asyncio.Lock()  # held by the suspect whose turn it is
         self._empty = asyncio.Event()
         self._empty.set()
 
     async def enter(self) -> None:
+        """Go in, or wait until the gate opens."""
         if self._closed:
             place = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
-                await place  # `open` counts us in, so that the next suspect cannot slip in before us
+                await place  # `open` counts this request as inside, so no suspect can slip in before it wakes up
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
                     self.leave()
@@ -51,13 +55,14 @@ class Gate:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Trial]:
-        """The only suspect at the door. Raises Unavailable where those before it take too long."""
+        """Wait for a suspect's turn. Raises Unavailable (`held_back`) if the suspects before it take too long."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._turn.acquire()
         except TimeoutError:
             raise Unavailable(
-                "this request was open when the engine failed, so it waits for its turn, and others are before it",
+                "this request was open when the engine failed, so it has to wait for its turn, and others are before "
+                "it; try again later",
                 code="held_back",
                 retry_after=5.0,
             ) from None
@@ -65,16 +70,16 @@ class Gate:
         try:
             yield trial
         finally:
-            trial.over()
+            trial.end()
 
     async def close(self, patience: float) -> None:
-        """Let nobody in, and wait until those inside have left; for so many seconds at most."""
+        """Let no more requests in, and wait up to `patience` seconds until those inside have left."""
         self._closed = True
         try:
             async with asyncio.timeout(patience):
                 await self._empty.wait()
         except TimeoutError:
-            pass  # they go on beside the suspect: better than that nobody may come in for as long as they take
+            pass  # they go on beside the suspect; to wait longer would block all newcomers as long as they last
 
     def open(self) -> None:
         self._closed = False
@@ -89,7 +94,7 @@ class Gate:
 
 
 class Trial:
-    """A suspect's turn. It ends once, by whoever calls `over` first."""
+    """A suspect's turn at the gate. It ends at the first call of `end`."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -97,14 +102,15 @@ class Trial:
 
     @asynccontextmanager
     async def alone(self, seconds: float, exclusive: bool) -> AsyncIterator[None]:
-        """Inside, for `seconds` without newcomers; after that, `exclusive`: still without other suspects.
+        """Go in, and keep newcomers out for `seconds`; if `exclusive`, keep other suspects out until the trial ends.
 
-        Those inside are waited for as long at most; one of a crowd does not wait, for its fellows go on.
+        An exclusive trial first waits up to `seconds` for the requests inside to leave. Any other trial does not wait,
+        and ends after `seconds`, so that a crowd of suspects goes on side by side.
         """
         self._closed = True
         await self._gate.close(seconds if exclusive else 0.0)
         self._gate.let_in()
-        timer = asyncio.get_running_loop().call_later(seconds, self.admit_others if exclusive else self.over)
+        timer = asyncio.get_running_loop().call_later(seconds, self.admit_others if exclusive else self.end)
         try:
             yield
         finally:
@@ -112,11 +118,13 @@ class Trial:
             self._gate.leave()
 
     def admit_others(self) -> None:
+        """Open the gate to ordinary requests."""
         if self._closed:
             self._closed = False
             self._gate.open()
 
-    def over(self) -> None:
+    def end(self) -> None:
+        """Open the gate, and pass the turn to the next suspect."""
         self.admit_others()
         if not self._ended:
             self._ended = True

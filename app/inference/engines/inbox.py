@@ -1,4 +1,4 @@
-"""Where one caller finds what the engine said to it. Knows no socket and no message type."""
+"""The answers of an engine to one caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Answer = wire.Scored | wire.Tokens | wire.Finished | wire.Failed
 
 
 class Inbox:
-    """Answers in the order in which they came, each with the tag under which its request was sent."""
+    """A queue of answers in order of arrival, each with the tag of its request. For one reader at a time."""
 
     __slots__ = ("_items", "_waiter")
 
@@ -28,13 +28,13 @@ class Inbox:
             self._waiter.set_result(None)
 
     async def get(self) -> tuple[int, Answer]:
-        """The next answer. For one reader at a time."""
+        """Remove and return the next answer; wait for one if there is none."""
         if not self._items:
             await self._filled()
         return self._items.popleft()
 
     async def peek(self) -> Answer:
-        """The next answer, which stays where it is."""
+        """Return the next answer without removing it; wait for one if there is none."""
         await self._filled()
         return self._items[0][1]
 

@@ -1,7 +1,7 @@
-"""Which engine holds which version. Knows the folder of the engines' sockets; knows no text and no names of models.
+"""All engines of this machine: finds them by their sockets, and loads versions into them.
 
-A version is loaded by the first request for it. A load that failed is remembered for a moment, so that its requests
-fail at once and do not queue up behind hopeless tries.
+A version is loaded by the first request for it. A failed load is remembered for a few seconds, so that further requests
+fail at once and do not queue up behind loads that fail again.
 """
 
 from __future__ import annotations
@@ -11,38 +11,43 @@ import contextlib
 import logging
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import zmq
 
 from app.errors import OstinatoError, Unavailable
-from app.inference.engines.client import FROZEN_LIMIT, EngineClient, Work
+from app.inference.engines.client import EngineClient
 from app.inference.engines.failures import failure
+from app.inference.engines.liveness import FROZEN_LIMIT
+from app.inference.engines.work import Work
+from app.inference.shared_tasks import SharedTasks, StillRunning, duplicate
 from app.inference.versions import still_loading
-from app.telemetry import engine_losses, model_load_seconds
+from app.telemetry import engine_losses, model_load_seconds, model_series
 from app.wire import engine as wire
-from app.wire import socket_folder as private
+from app.wire import socket_folder
 
 SOCKET_NAME = re.compile(r"engine-\d+\.sock")
 SCAN_SECONDS = 0.25
-FAILURE_MEMORY = 5.0
+FAILURE_MEMORY = 5.0  # seconds for which a failed load is remembered
+FAILURES = 256  # the most failed loads that are remembered
 LOADS_AT_ONCE = 64
 
 log = logging.getLogger(__name__)
 
 
 class EnginePool:
-    """`prepare(digest)` gives the Load message of a version: its files are fetched only when they are needed."""
+    """The clients of all engines whose sockets are in `socket_dir`, by the name of the socket."""
 
     def __init__(self, socket_dir: Path, on_lost: Callable[[list[Work]], None]) -> None:
         self.socket_dir = socket_dir
         self.clients: dict[str, EngineClient] = {}
         self._on_lost = on_lost
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._loads: dict[str, asyncio.Task[None]] = {}
-        self._failures: dict[str, tuple[float, OstinatoError]] = {}
-        self._refused = False  # the folder of the sockets
+        self._loads: SharedTasks[str, None] = SharedTasks()
+        self._failures: OrderedDict[str, tuple[float, OstinatoError]] = OrderedDict()  # digest -> (expiry, error)
+        self._refused = False  # whether the socket folder was unsafe at the last scan
         self._scanner: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -50,10 +55,10 @@ class EnginePool:
         self._scanner = asyncio.get_running_loop().create_task(self._keep_scanning())
 
     async def close(self) -> None:
-        tasks = [*self._loads.values(), *([self._scanner] if self._scanner else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._scanner:
+            self._scanner.cancel()
+            await asyncio.gather(self._scanner, return_exceptions=True)
+        await self._loads.close()
         await asyncio.gather(*(client.close() for client in self.clients.values()))
         self._context.destroy(linger=0)
 
@@ -62,25 +67,25 @@ class EnginePool:
             await asyncio.sleep(SCAN_SECONDS)
             try:
                 self._scan()
-            except Exception:  # as where no descriptor is left: engines that come later are found later
-                log.exception("the folder of the engines' sockets was not read")
+            except Exception:  # for example no free file descriptor: the next scan tries again
+                log.exception("the folder of the engines' sockets could not be scanned")
 
     def _scan(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if not self._private():
+            if not self._safe():
                 return
             for path in self.socket_dir.iterdir():
                 if path.name not in self.clients and SOCKET_NAME.fullmatch(path.name):
                     client = self.clients[path.name] = EngineClient(path, self._context, self._lost)
                     client.start()
 
-    def _private(self) -> bool:
-        """Whether the sockets there can be our engines' alone; what is wrong is told once."""
+    def _safe(self) -> bool:
+        """Whether no other user can have put a socket into the folder. Logs the reason once if one can."""
         try:
-            private.check(self.socket_dir)
-        except private.NotPrivate as error:
+            socket_folder.check(self.socket_dir)
+        except socket_folder.NotPrivate as error:
             if not self._refused:
-                log.error("no engine is asked: %s", error.message)
+                log.error("no engine is used: %s", error.message)
             self._refused = True
             return False
         self._refused = False
@@ -96,28 +101,26 @@ class EnginePool:
 
     def holder(self, digest: str) -> EngineClient | None:
         """The least busy living engine that has this version loaded."""
-        found = [client for client in self.clients.values() if client.alive and client.holds(digest)]
-        return min(found, key=lambda c: c.open_requests) if found else None
+        holders = [client for client in self.clients.values() if client.alive and client.holds(digest)]
+        return min(holders, key=lambda c: c.open_requests) if holders else None
 
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
-        """An engine with the version loaded. Raises what the load ended with, or Unavailable: `loading` at `until`,
-        `engine_lost` where no engine is heard of."""
+        """An engine with the version loaded; loads it if none has.
+
+        `prepare` makes the Load message, and fetches the version's files for it. Raises what the load ended with, or
+        Unavailable: `loading` at the monotonic time `until`, `engine_lost` if no engine is alive.
+        """
         await self._heard(until)
         client = self.holder(digest)
         if client is not None:
             return client
-        self._recall(digest)
-        task = self._loads.get(digest)
-        if task is None:
-            if len(self._loads) >= LOADS_AT_ONCE:
-                raise Unavailable("too many versions are being loaded", code="loading", retry_after=5.0)
-            task = self._loads[digest] = asyncio.get_running_loop().create_task(self._load(digest, prepare))
-            task.add_done_callback(lambda done: self._ended(digest, done))
-        await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
-        if not task.done():
-            raise still_loading()
-        if not task.cancelled() and (error := task.exception()):
-            raise error
+        self._raise_remembered(digest)
+        if digest not in self._loads and len(self._loads) >= LOADS_AT_ONCE:
+            raise Unavailable("too many versions are being loaded", code="loading", retry_after=5.0)
+        try:
+            await self._loads.run(digest, lambda: self._load(digest, prepare), max(0.0, until - time.monotonic()))
+        except StillRunning:
+            raise still_loading() from None
         await self._heard(until)
         client = self.holder(digest)
         if client is None:
@@ -125,25 +128,26 @@ class EnginePool:
         return client
 
     def keep(self, digests: frozenset[str]) -> None:
-        """Tell the engines which versions must stay loaded, whatever else comes."""
+        """Tell the engines which versions they must not unload to make room."""
         for client in self.living:
             client.keep(digests)
 
     def unload(self, digest: str) -> None:
-        """This version is served no more: engines forget it when they have answered what is open."""
+        """Have every engine unload a version, after it has answered the open requests for it."""
         for client in self.living:
             if client.holds(digest):
                 client.unload(digest)
 
     @property
-    def loaded(self) -> set[str]:
-        return {v.digest for client in self.living if client.heartbeat for v in client.heartbeat.versions}
+    def loaded(self) -> dict[str, str]:
+        """The versions that living engines report as loaded: digest -> name."""
+        return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
-        """Where no engine is heard of, but one may be: wait until one is heard again, or all are known to be dead."""
+        """If engines are silent and none is alive, wait until one is heard again or all are known to be dead."""
         while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
             left = until - time.monotonic()
-            waits = [asyncio.ensure_future(client.decided.wait()) for client in silent]
+            waits = [asyncio.ensure_future(client.liveness.decided.wait()) for client in silent]
             try:
                 done, _ = await asyncio.wait(waits, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -152,35 +156,51 @@ class EnginePool:
             if not done:
                 return
 
-    def _recall(self, digest: str) -> None:
-        remembered = self._failures.get(digest)
-        if remembered is None:
-            return
-        until, error = remembered
-        if time.monotonic() < until:
-            raise type(error)(error.message, code=error.code, retry_after=error.retry_after, retryable=error.retryable)
-        del self._failures[digest]
-
-    def _ended(self, digest: str, task: asyncio.Task[None]) -> None:
-        self._loads.pop(digest, None)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, OstinatoError) and error.code != "engine_lost":
-            self._failures[digest] = (time.monotonic() + FAILURE_MEMORY, error)
-
     def _emptiest(self) -> EngineClient:
-        """The living engine that holds the fewest bytes of weights. Raises Unavailable where there is none."""
+        """The living engine with the fewest bytes of weights loaded. Raises Unavailable if there is none."""
         living = self.living
         if not living:
             raise Unavailable("no engine is running; try again in a moment", code="engine_lost", retry_after=1.0)
         return min(living, key=lambda c: sum(v.bytes for v in c.heartbeat.versions) if c.heartbeat else 0)
 
+    # --- loads --------------------------------------------------------------------------------------------------
+
     async def _load(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]]) -> None:
-        self._emptiest()  # without an engine nothing need be fetched
+        try:
+            await self._load_once(prepare)
+        except OstinatoError as error:
+            if error.code != "engine_lost":  # a new engine may well be able to load it
+                self._remember(digest, error)
+            raise
+
+    async def _load_once(self, prepare: Callable[[], Awaitable[wire.Load]]) -> None:
+        self._emptiest()  # raises if there is none: then no files need to be fetched
         message = await prepare()
         await self._heard(time.monotonic() + FROZEN_LIMIT)
-        answer = await self._emptiest().load(message)  # looked for again: fetching takes long, and engines come and go
+        # Chosen again: fetching files can take minutes, in which engines come and go.
+        answer = await self._emptiest().load(message)
         if isinstance(answer, wire.LoadFailed):
             log.error("%s could not be loaded: %s: %s", message.name, answer.code, answer.message)
-            # without its name: equal files of another owner may wait for the same load
+            # Without the version's name: another owner, with equal files, may be waiting for the same load.
             raise failure(answer.code, f"the version could not be loaded: {answer.message}")
+        model_series.use(message.name)
         model_load_seconds.labels(message.name).observe(answer.seconds)
+
+    def _remember(self, digest: str, error: OstinatoError) -> None:
+        """Remember a failed load, and forget those that have expired."""
+        now = time.monotonic()
+        self._failures[digest] = (now + FAILURE_MEMORY, duplicate(error))  # without the traceback and its frames
+        self._failures.move_to_end(digest)
+        for expired in [old for old, (expiry, _) in self._failures.items() if expiry <= now]:
+            del self._failures[expired]
+        while len(self._failures) > FAILURES:
+            self._failures.popitem(last=False)
+
+    def _raise_remembered(self, digest: str) -> None:
+        entry = self._failures.get(digest)
+        if entry is None:
+            return
+        expiry, error = entry
+        if time.monotonic() < expiry:
+            raise duplicate(error)
+        del self._failures[digest]

@@ -1,24 +1,26 @@
-"""Which requests may have ended an engine. Knows their fingerprints, not their contents.
+"""Which requests may have crashed an engine, by their fingerprints.
 
-Whatever was open when an engine died is suspected until it ends, or comes further than it had come then: what ends an
-engine does so at the same place each time. Suspects are tried one after the other, apart from all others at first (see
-`passage`). An engine that dies with one suspect on board convicts it, and it is refused for an hour; where several were
-on board, none is convicted. A conviction is undone where a request that was beside it turns out to be one that ends
-engines.
+Every request that was open when an engine died is a suspect until it ends, or until it has made more progress than it
+had made at the crash: a request that crashes engines does so at the same place each time. Suspects are tried one after
+the other, at first apart from all other requests (see `dispatch`). If an engine dies with exactly one suspect open,
+that suspect is convicted and refused for an hour; with several suspects open, none is convicted. A conviction is undone
+when a request that was open beside the convicted one is convicted later.
 
-The trial of one of a few suspects is exclusive: the next one waits until it is cleared. Those of a crowd go on beside
-each other after a short turn, for most deaths are nobody's fault. But as soon as one of them was open at two deaths,
-all trials are exclusive. So whatever ends engines is convicted at its second crash, or at its third out of a crowd
-(later by one for each other engine where a crowd is at large). Until then every suspect is held up for as long as those
-before it take to come to where they were, which is about as long as they had been open.
+If there are few suspects, a trial is exclusive: the next one starts when the suspect is cleared. The suspects of a
+crowd go on side by side after a short turn each, since most crashes are not caused by a request. But once one of them
+was open at two crashes, all trials are exclusive. So a request that crashes engines is convicted at its second crash,
+or at its third if it is one of a crowd (with several engines and a crowd at large, later by one crash for each further
+engine). Until then a suspect waits while those before it get as far as they were, which takes about as long as they had
+been open.
 
-The memory is this process's own: where several API processes share an engine, each counts the deaths that its own
-requests were open at, so a request is refused everywhere once each of them has convicted it.
+The records belong to one process. Where several API processes share an engine, each counts the crashes at which its own
+requests were open, so a request is refused everywhere once every process has convicted it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -27,20 +29,20 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from app.errors import InvalidRequest
+from app.inference.engines.work import Request
 from app.telemetry import quarantined
 from app.wire import engine as wire
 
-Request = wire.Score | wire.Generate | wire.Embed
-MEMORY = 4096  # fingerprints kept of each kind; the oldest go first
+MEMORY = 4096  # the most suspicions, and the most convictions, on record; the oldest are dropped first
 SUSPICION_SECONDS = 600.0
-CONVICTION_SECONDS = 3600.0  # suspicion of a second crash lasts as long: the turn of one of a crowd may come late
-ALONE_SECONDS = 2.0  # that a suspect has the engine to itself at first; twice as long after each further crash
+CONVICTION_SECONDS = 3600.0  # also how long a repeated suspicion lasts, since its turn in a crowd may come late
+ALONE_SECONDS = 2.0  # how long a suspect has the engine to itself at first; doubled after each further crash
 DOUBLINGS = 3
-FEW = 4  # more suspects than these share what these would get, so that nobody else is held up for long
+FEW = 4  # a larger group of suspects shares the time that this many would get, which bounds the delay for all others
 
 
 def fingerprint(requests: Sequence[Request]) -> bytes:
-    """Equal for equal work: ids, deadlines, principals, choices and seeds do not count."""
+    """A hash of the work asked for. Ids, deadlines, principals, choices and seeds do not count."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
         work: tuple[object, ...]
@@ -54,9 +56,11 @@ def fingerprint(requests: Sequence[Request]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """`answers`: messages that had come for it when the engine died; `company`: how many are suspected with it.
+    """The record of a suspect.
 
-    `exclusive`: other suspects wait until this one is cleared, so that a death names one.
+    `crashes` counts those at which it was open; `company` is the number of suspects of the last one. `answers` is its
+    progress, in messages, when the engine died. With `exclusive`, other suspects wait until this one is cleared, so
+    that a crash identifies it.
     """
 
     crashes: int
@@ -67,12 +71,13 @@ class Suspicion:
 
     @property
     def alone_seconds(self) -> float:
+        """How long the suspect has the engine to itself."""
         return ALONE_SECONDS * float(2 ** min(self.crashes - 1, DOUBLINGS)) * min(1.0, FEW / self.company)
 
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """`beside`: what else was open at the death that convicted it."""
+    """The record of a request that is refused. `beside` holds the fingerprints of what else was open at the crash."""
 
     until: float
     suspicion: Suspicion
@@ -80,54 +85,71 @@ class Conviction:
 
 
 class Quarantine:
+    """The suspects and the convicted requests of this process."""
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._suspects: OrderedDict[bytes, Suspicion] = OrderedDict()
         self._convicted: OrderedDict[bytes, Conviction] = OrderedDict()
+        self._next_expiry = math.inf  # no suspicion ends before this time
 
     def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
-        """An engine died with this work open; beside each, how many answers it had given to it.
+        """An engine died with this work open; each entry is its requests and the number of answers so far.
 
-        `convict` False: something else was open that may have done it. Equal requests count once.
+        With `convict` False, other work was open that may be the cause, so nothing is convicted. Equal work counts
+        once.
         """
         now = self._clock()
-        found: dict[bytes, int] = {}
+        self._expire(now)
+        progress: dict[bytes, int] = {}  # fingerprint -> answers
         for requests, answers in open_work:
             mark = fingerprint(requests)
             if mark not in self._convicted:
-                found[mark] = max(answers, found.get(mark, 0))
-        tried = {mark: s for mark, answers in found.items() if (s := self._tried(mark, answers, now))}
-        if convict and len(tried) == 1:
-            self._convict(next(iter(tried)), frozenset(found), now)
-            del found[next(iter(tried))]
-        for mark, answers in found.items():
-            before = tried.get(mark)
-            crashes, company = (before.crashes + 1, len(tried)) if before else (1, len(found))
+                progress[mark] = max(answers, progress.get(mark, 0))
+        repeated = {mark: s for mark, answers in progress.items() if (s := self._confirmed(mark, answers))}
+        if convict and len(repeated) == 1:
+            [culprit] = repeated
+            self._convict(culprit, frozenset(progress), now)
+            del progress[culprit]
+        for mark, answers in progress.items():
+            before = repeated.get(mark)
+            crashes, company = (before.crashes + 1, len(repeated)) if before else (1, len(progress))
             furthest = max(answers, before.answers if before else 0)
             until = now + (CONVICTION_SECONDS if before else SUSPICION_SECONDS)
-            self._suspects[mark] = Suspicion(crashes, company, furthest, until, company <= FEW)
-        for memory in (self._suspects, self._convicted):
-            while len(memory) > MEMORY:
-                memory.popitem(last=False)
+            self._suspect(mark, Suspicion(crashes, company, furthest, until, company <= FEW))
+        for records in (self._suspects, self._convicted):
+            while len(records) > MEMORY:
+                records.popitem(last=False)
 
-    def _tried(self, mark: bytes, answers: int, now: float) -> Suspicion | None:
-        """The suspicion that a crash confirms: none for what had come further than at the crash before."""
-        found = self._suspects.get(mark)
-        return found if found is not None and found.until > now and answers <= found.answers else None
+    def _suspect(self, mark: bytes, suspicion: Suspicion) -> None:
+        self._suspects[mark] = suspicion
+        self._next_expiry = min(self._next_expiry, suspicion.until)
+
+    def _expire(self, now: float) -> None:
+        """Drop suspicions that have ended. As long as there is one, every request pays for a fingerprint."""
+        if now >= self._next_expiry:
+            self._suspects = OrderedDict((mark, s) for mark, s in self._suspects.items() if s.until > now)
+            self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
+
+    def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
+        """The suspicion that a crash confirms; None if the work had made more progress than at the crash before."""
+        suspicion = self._suspects.get(mark)
+        return suspicion if suspicion is not None and answers <= suspicion.answers else None
 
     def _convict(self, mark: bytes, beside: frozenset[bytes], now: float) -> None:
         for other, conviction in list(self._convicted.items()):
             if mark in conviction.beside:
                 del self._convicted[other]
-                self._suspects[other] = conviction.suspicion
+                self._suspect(other, conviction.suspicion)
         self._convicted[mark] = Conviction(now + CONVICTION_SECONDS, self._suspects.pop(mark), beside)
         quarantined.inc()
 
     def suspicion(self, requests: Sequence[Request]) -> tuple[bytes, Suspicion] | None:
-        """None for the innocent, at next to no cost. Raises InvalidRequest for the convicted."""
+        """The fingerprint and record of a suspect; None for other work. Raises InvalidRequest for convicted work."""
         if not self._suspects and not self._convicted:
-            return None
+            return None  # the usual case, which must not cost a fingerprint
         mark, now = fingerprint(requests), self._clock()
+        self._expire(now)
         conviction = self._convicted.get(mark)
         if conviction is not None and conviction.until > now:
             raise InvalidRequest(
@@ -135,21 +157,18 @@ class Quarantine:
                 "refused for an hour",
                 code="request_quarantined",
             )
-        if conviction is not None:  # it may try once more, as a suspect
+        if conviction is not None:  # its hour is over: it may be tried once more, as a suspect
             del self._convicted[mark]
-            self._suspects[mark] = Suspicion(1, 1, conviction.suspicion.answers, now + SUSPICION_SECONDS, True)
-        found = self._suspects.get(mark)
-        if found is None:
+            self._suspect(mark, Suspicion(1, 1, conviction.suspicion.answers, now + SUSPICION_SECONDS, True))
+        suspicion = self._suspects.get(mark)
+        if suspicion is None:
             return None
-        if found.until <= now:
-            del self._suspects[mark]
-            return None
-        return mark, found if found.exclusive else replace(found, exclusive=self._repeated(now))
+        return mark, suspicion if suspicion.exclusive else replace(suspicion, exclusive=self._repeated())
 
-    def _repeated(self, now: float) -> bool:
-        """Whether a suspect was open at two crashes: nobody may be at large beside it."""
-        return any(suspicion.crashes > 1 and suspicion.until > now for suspicion in self._suspects.values())
+    def _repeated(self) -> bool:
+        """Whether any suspect was open at two crashes; then no other suspect may be at large beside it."""
+        return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
-    def cleared(self, mark: bytes) -> None:
-        """The suspect has ended, or has come further than at the crash, and the engine lives."""
+    def clear(self, mark: bytes) -> None:
+        """The suspect has ended, or has made more progress than at the crash, and the engine is still alive."""
         self._suspects.pop(mark, None)

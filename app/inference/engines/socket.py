@@ -1,21 +1,27 @@
-"""A ZeroMQ socket on the event loop. Knows bytes in and bytes out.
+"""A ZeroMQ socket on the event loop: bytes in, bytes out.
 
-The socket's file descriptor is edge-triggered and also falls silent after a send, so the queue is looked at again
-after every use; that is all there is to it, and it costs a fraction of what `zmq.asyncio` does.
+The socket's file descriptor is edge-triggered, and its edge may be consumed by a send. So the queue is checked again
+after every use. This costs a fraction of what `zmq.asyncio` costs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import zmq
 
-BURST = 256  # messages taken in before other work of the loop gets its turn
+BURST = 256  # messages received before other callbacks of the event loop run
+
+log = logging.getLogger(__name__)
 
 
 class EngineSocket:
-    """`deliver` is called on the event loop with each message that comes in."""
+    """Sends messages, and calls `deliver` on the event loop with each message received.
+
+    An exception of `deliver` is logged and concerns that message alone.
+    """
 
     def __init__(self, socket: zmq.Socket[bytes], deliver: Callable[[bytes], None]) -> None:
         self._socket = socket
@@ -24,36 +30,39 @@ class EngineSocket:
         self._scheduled = False
         self._closed = False
         self._descriptor = int(socket.getsockopt(zmq.FD))
-        self._loop.add_reader(self._descriptor, self._drain)
+        self._loop.add_reader(self._descriptor, self.drain)
         self._look_again()
 
     def send(self, payload: bytes) -> None:
-        """Queue one message; raises zmq.Again where the queue is full."""
+        """Queue one message. Raises zmq.Again if the queue is full."""
         self._socket.send(payload, zmq.NOBLOCK)
         self._look_again()
 
     def _look_again(self) -> None:
         if not self._scheduled and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._scheduled = True
-            self._loop.call_soon(self._drain)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        self._loop.call_soon(self.drain)
 
     def drain(self) -> None:
-        """Take in now what has come."""
-        self._drain()
-
-    def _drain(self) -> None:
+        """Receive and deliver what has arrived, at most `BURST` messages; the rest follows on the event loop."""
         self._scheduled = False
         for _ in range(BURST):
-            if self._closed:
+            if self._closed:  # by `deliver`
                 return
             try:
                 payload = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._deliver(payload)
+            try:
+                self._deliver(payload)
+            except Exception:
+                # The descriptor reports no further event for what is queued already, so the loop must not end here.
+                log.exception("a message from an engine could not be delivered")
         if not self._closed:
-            self._scheduled = True
-            self._loop.call_soon(self._drain)
+            self._schedule()
 
     def close(self) -> None:
         if not self._closed:

@@ -16,7 +16,7 @@ from app.training.plan import network
 from app.training.prepare.dataset import Dataset, Facts, Rows
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
-from app.wire.training_rules import Known, OptionError, check_base
+from app.wire.training_rules import OptionError, TrainingKind, check_base
 from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
@@ -122,7 +122,7 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
     architecture = spec.model if base is None else base.config.architecture
     task, kind = (spec.task, None) if facts is None else (facts.task, facts.input)
     try:
-        check_options(spec.training, Known(architecture, task, kind, tuned=base is not None))
+        check_options(spec.training, TrainingKind(architecture, task, kind, tuned=base is not None))
         if base is not None:
             check_base(spec.training, base.config.to_dict())
     except OptionError as error:

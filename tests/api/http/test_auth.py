@@ -1,3 +1,5 @@
+"""API keys, owners, and protection from other web sites."""
+
 from __future__ import annotations
 
 import re
@@ -25,12 +27,12 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def guarded(settings: Settings, engine: FakeEngine) -> Iterator[Api]:
-    with Api(settings) as found:
-        found.wait_ready()
-        yield found
+    with Api(settings) as running:
+        running.wait_ready()
+        yield running
 
 
-def test_every_route_needs_a_key_but_the_public_ones(guarded: Api) -> None:
+def test_every_route_but_the_public_ones_needs_a_key(guarded: Api) -> None:
     with guarded.client() as client, guarded.client(ALICE) as alice, guarded.client("wrong-secret") as wrong:
         document = client.get("/openapi.json", timeout=60).json()
         routes = [(m.upper(), path) for path, methods in document["paths"].items() for m in methods]
@@ -48,7 +50,7 @@ def test_every_route_needs_a_key_but_the_public_ones(guarded: Api) -> None:
             assert alice.request(method, concrete).status_code != 401
 
 
-def test_no_way_around_the_key(guarded: Api) -> None:
+def test_no_path_or_method_avoids_the_key(guarded: Api) -> None:
     paths = [
         "/v1/models/", "//v1/models", "/v1//models", "/V1/models", "/docs/../v1/models", "/livez/../v1/models",
         "/livez/", "/docs/x", "/v1/models%2f", "/readyz;/../v1/models", "/metrics", "/invocations", "/tokenize",
@@ -64,18 +66,18 @@ def test_no_way_around_the_key(guarded: Api) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", f"Basic {ALICE}", f"Bearer{ALICE}", f"Bearer x{ALICE}"])
-def test_what_is_no_key(header: str) -> None:
+def test_invalid_authorization_headers(header: str) -> None:
     assert Keys({ALICE: "alice"}).principal(header.encode()) is None
 
 
-def test_keys_name_their_principal_and_are_not_kept() -> None:
+def test_a_key_names_its_principal_and_its_secret_is_not_kept() -> None:
     keys = Keys({ALICE: "alice", BOB: "bob"})
     assert keys.principal(f"Bearer {BOB}".encode()) == "bob"
     assert keys.principal(f"bearer {ALICE}".encode()) == "alice"
     assert ALICE not in repr(vars(keys))
 
 
-def test_nobody_sees_what_another_owns(guarded: Api, shelf: Shelf) -> None:
+def test_versions_of_another_owner_are_not_found(guarded: Api, shelf: Shelf) -> None:
     shelf.classifier("alices", owner="alice")
     body = {"model": "alices", "input": "a"}
     with guarded.client(ALICE) as alice, guarded.client(BOB) as bob:
@@ -114,8 +116,8 @@ def test_other_web_sites_are_refused(settings: Settings) -> None:
         assert "access-control-allow-origin" not in client.options("/v1/classify").headers
 
 
-def test_a_foreign_name_for_this_machine_reads_nothing(settings: Settings, shelf: Shelf) -> None:
-    """DNS rebinding: a page whose own name was bent to 127.0.0.1 would be of the same origin."""
+def test_without_keys_the_host_header_must_name_this_machine(settings: Settings, shelf: Shelf) -> None:
+    """DNS rebinding: a page whose domain resolves to 127.0.0.1 has this service as its own origin."""
     shelf.classifier("mood")
     foreign = ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "8.8.8.8")
     paths = (
@@ -136,35 +138,35 @@ def test_a_foreign_name_for_this_machine_reads_nothing(settings: Settings, shelf
             assert client.get(path, headers={"host": "evil.example"}).status_code != 403
         for host in ("localhost:8000", "127.0.0.1", "127.9.9.9:1", "[::1]:8000", "api", "api:8000"):
             assert client.get("/v1/models", headers={"host": host}).status_code == 200, host
-    with Api(settings) as guarded, guarded.client(ALICE) as alice:  # whoever has a key is no page
+    with Api(settings) as guarded, guarded.client(ALICE) as alice:  # a page has no key, so with keys any name is served
         assert alice.get("/v1/models", headers={"host": "service.example"}).status_code == 200
 
 
-def test_what_others_have_loaded_has_no_name(guarded: Api, shelf: Shelf, engine: FakeEngine) -> None:
+def test_reports_leave_out_the_names_of_other_owners_versions(guarded: Api, shelf: Shelf, engine: FakeEngine) -> None:
     shelf.classifier("hers", owner="alice", alias="live")
     twin = shelf.classifier("his", owner="bob", alias="live")
-    with guarded.client() as nobody, guarded.client(ALICE) as alice, guarded.client(BOB) as bob:
+    with guarded.client() as keyless, guarded.client(ALICE) as alice, guarded.client(BOB) as bob:
         for client, name in ((alice, "hers"), (bob, "his")):
             assert client.post("/v1/classify", json={"model": name, "input": "a"}).status_code == 200
             shelf.registry.set_alias(name, "live", 1, "local", required=True)
 
         def loaded(client: httpx.Client) -> list[str]:
-            return [v["ref"] for said in client.get("/v1/engine").json()["engines"] for v in said["versions"]]
+            return [v["ref"] for engine in client.get("/v1/engine").json()["engines"] for v in engine["versions"]]
 
         wait_until(lambda: (loaded(alice), loaded(bob)) == (["hers:1"], ["his:1"]))
         wait_until(lambda: len(alice.get("/readyz").json()["checks"]) == 4 and alice.get("/readyz").status_code == 200)
         plain = {"database": "ok", "engine": "ok", "other required versions": "ok"}
-        assert nobody.get("/readyz").json()["checks"] == plain
+        assert keyless.get("/readyz").json()["checks"] == plain
         assert alice.get("/health").json()["checks"] == plain | {"hers@live": "ok"}
-        with shelf.database.transaction() as session:  # equal files have one digest, whoever has them
+        with shelf.database.transaction() as session:  # equal files have the same digest, whoever owns them
             hers = shelf.registry.get("hers", 1, "alice")
             session.execute(update(VersionRow).where(VersionRow.model == "his").values(digest=hers.digest))
         assert loaded(bob) == ["his:1"] and loaded(alice) == ["hers:1"] and hers.digest != twin.digest
         engine.refuse_loads = ("out_of_memory", "no room")
         shelf.classifier("third", owner="alice", alias="live")
         shelf.registry.set_alias("third", "live", 1, "local", required=True)
-        wait_until(lambda: nobody.get("/readyz").status_code == 503)
-        assert nobody.get("/readyz").json()["checks"] == plain | {"other required versions": "1 of 3 are not ready"}
+        wait_until(lambda: keyless.get("/readyz").status_code == 503)
+        assert keyless.get("/readyz").json()["checks"] == plain | {"other required versions": "1 of 3 are not ready"}
         wait_until(lambda: "no room" in alice.get("/readyz").text)
         assert "third" not in bob.get("/readyz").text
         refused = alice.post("/v1/classify", json={"model": "third", "input": "a"})

@@ -1,4 +1,4 @@
-"""Streams whose clients do what a test over a real connection could not make them do in time."""
+"""Event streams, with a client that stops reading: a real connection would buffer too much for that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.api.http import sse
 from app.telemetry import cancelled
 
 
-def test_a_client_that_reads_no_more_is_given_up_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_is_cut_when_its_client_stops_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "LAST_WORDS", 0.0)
     closed: list[str] = []
 
@@ -32,7 +32,7 @@ def test_a_client_that_reads_no_more_is_given_up_when_the_time_is_over(monkeypat
         raise AssertionError
 
     async def send(message: Message) -> None:
-        if message["type"] == "http.response.body":  # the connection takes nothing any more
+        if message["type"] == "http.response.body":  # the connection accepts nothing more
             await asyncio.Event().wait()
 
     stream = sse.EventStream(frames(), {}, time.monotonic() + 0.05, close=close)

@@ -1,4 +1,4 @@
-"""The metrics of a served request, by name; and what comes back to zero."""
+"""`/metrics` after requests of every kind, and the headers with the times and tokens of a reply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serving import Api, Shelf, wait_until
 if TYPE_CHECKING:
     from tests.api.real import Real
 
-EVERY = [  # the names of the wire conventions, §6, as a scraper sees them
+NAMES = [  # as a scraper sees them
     "num_requests_running",
     "num_requests_waiting",
     "e2e_request_latency_seconds_count",
@@ -44,14 +44,14 @@ GENERATE = {"model": "teller", "prompt": "abc", "max_tokens": 5, "temperature": 
 
 
 def samples(client: httpx.Client, name: str, **labels: str) -> dict[str, float]:
-    """Value by label set."""
-    found = {}
+    """The samples of a metric that have these labels, by name and label set."""
+    values = {}
     for line in client.get("/metrics").text.splitlines():
         if line.startswith((f"ostinato_{name}{{", f"ostinato_{name} ")):
-            said, _, value = line.rpartition(" ")
-            if all(f'{key}="{wanted}"' in said for key, wanted in labels.items()):
-                found[said] = float(value)
-    return found
+            series, _, number = line.rpartition(" ")
+            if all(f'{key}="{label}"' in series for key, label in labels.items()):
+                values[series] = float(number)
+    return values
 
 
 def value(client: httpx.Client, name: str, **labels: str) -> float:
@@ -62,13 +62,13 @@ def value(client: httpx.Client, name: str, **labels: str) -> float:
 def client(real: Real) -> Any:
     real.serve("teller")
     real.serve("judge", "gru", "classification")
-    with real.api.client() as found:
-        yield found
+    with real.api.client() as http:
+        yield http
 
 
 @pytest.fixture
 def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
-    """After requests of every kind: answered, refused, and left by their client."""
+    """A client, after requests that were answered, refused, and abandoned by their clients."""
     monkeypatch.setattr("app.api.native.operations.ALIASES_PATIENCE", 30.0)
     real.shelf.registry.set_alias("teller", "live", 1, "local")
     assert client.post("/v1/completions", json=GENERATE).status_code == 200
@@ -80,27 +80,27 @@ def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) ->
         leaver.close()
         wait_until(lambda: value(client, "cancelled_total", stage="waiting") == 1)
     admission = real.api.services.inference.admission
-    admission.max_sequences, most = 1, admission.max_sequences
+    admission.max_requests, most = 1, admission.max_requests
     try:
-        admission.sequences += 1
+        admission.requests += 1
         assert client.post("/v1/completions", json=GENERATE).status_code == 429
     finally:
-        admission.sequences -= 1
-        admission.max_sequences = most
-    # which engines tell four times a second
+        admission.requests -= 1
+        admission.max_requests = most
+    # engines report these with their heartbeats, four times a second
     wait_until(lambda: value(client, "iteration_tokens_total_count") and value(client, "state_cache_allocated_bytes"))
     return client
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_every_name_is_there_after_a_served_request(served: httpx.Client, name: str) -> None:
-    found = samples(served, name)
-    assert found, name
+@pytest.mark.parametrize("name", NAMES)
+def test_every_metric_is_present_after_requests(served: httpx.Client, name: str) -> None:
+    values = samples(served, name)
+    assert values, name
     if name.endswith(("_count", "_total", "_info", "_slots", "allocated_bytes")):
-        assert sum(found.values()) > 0, name
+        assert sum(values.values()) > 0, name
 
 
-def test_what_is_counted_is_what_was_served(client: httpx.Client) -> None:
+def test_counts_of_a_generation(client: httpx.Client) -> None:
     names = ("prompt_tokens_total", "generation_tokens_total", "time_to_first_token_seconds_count",
              "inter_token_latency_seconds_count", "e2e_request_latency_seconds_count",
              "request_decode_time_seconds_count")  # fmt: skip
@@ -110,13 +110,13 @@ def test_what_is_counted_is_what_was_served(client: httpx.Client) -> None:
     reply = client.post("/v1/completions", json={**GENERATE, "prompt": ["abc", "de"], "n": 2})
     assert reply.status_code == 200
     after = {name: value(client, name, model_name="teller:1") - was for name, was in before.items()}
-    assert [after[name] for name in names] == [5, 20, 4, 16, 1, 4]  # of each choice: a first token, then four more
+    assert [after[name] for name in names] == [5, 20, 4, 16, 1, 4]  # per choice: a first token and four more
     prefill, decode, inference = (after[name] for name in sums)
     assert prefill > 0 and decode > 0 and prefill + decode == pytest.approx(inference)
 
 
-def test_the_time_between_tokens_is_that_of_one_choice(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
-    """Of many choices at once, each waits for its own next token."""
+def test_the_time_between_tokens_is_measured_within_a_choice(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
+    """With many choices, a token of one is not taken for the next token of another."""
     shelf.generator()
     engine.hold_after = 1
     body = {"model": "echo", "prompt": "ab", "max_tokens": 2, "n": 8}
@@ -132,7 +132,7 @@ def test_the_time_between_tokens_is_that_of_one_choice(api: Api, shelf: Shelf, e
 
 
 def test_aborting_three_requests_returns_the_gauges_to_zero(real: Real, client: httpx.Client) -> None:
-    """As vLLM's own test has it: running, waiting and cache."""
+    """The gauges of running and waiting requests and of the cache, as in vLLM's test of aborts."""
     body = {**GENERATE, "max_tokens": 1_000_000}
     cache = ("kv_cache_usage_perc", "state_cache_bytes", "engine_running", "engine_waiting")
     leavers = [leave_after_sending(real.api, "/v1/completions", {**body, "stream": stream}) for stream in (True, False)]
@@ -148,15 +148,15 @@ def test_aborting_three_requests_returns_the_gauges_to_zero(real: Real, client: 
     assert client.post("/v1/completions", json=GENERATE).status_code == 200
 
 
-def test_replies_are_counted_by_their_whole_route(api: Api) -> None:
+def test_replies_are_counted_by_the_template_of_their_route(api: Api) -> None:
     with api.client() as client:
         client.get("/v1/registry/models/nobody/versions")
-        found = samples(client, "http_requests_total", status="404", method="GET")
-    assert any('route="/v1/registry/models/{name}/versions"' in said for said in found), found
+        values = samples(client, "http_requests_total", status="404", method="GET")
+    assert any('route="/v1/registry/models/{name}/versions"' in series for series in values), values
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/embeddings"])
-def test_what_an_engine_has_is_running(api: Api, shelf: Shelf, engine: FakeEngine, path: str) -> None:
+def test_a_request_is_running_while_an_engine_has_it(api: Api, shelf: Shelf, engine: FakeEngine, path: str) -> None:
     shelf.classifier()
     engine.hold()
     call = Call(lambda: post(api, path, {"model": "mood", "input": "abc"}))
@@ -167,7 +167,7 @@ def test_what_an_engine_has_is_running(api: Api, shelf: Shelf, engine: FakeEngin
         assert call.result().status_code == 200 and gauges(client) == (0, 0)
 
 
-def test_what_waits_at_the_gate_is_waiting(
+def test_a_request_is_waiting_while_its_version_loads(
     api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.classifier()
@@ -180,7 +180,7 @@ def test_what_waits_at_the_gate_is_waiting(
     assert call.result(IN_TIME).status_code == 503
 
 
-def test_an_alias_that_is_gone_is_told_no_more(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_alias_is_not_reported(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.api.native.operations.ALIASES_PATIENCE", 30.0)
     shelf.classifier(alias="champion")
     with api.client() as client:
@@ -198,9 +198,9 @@ def times(reply: httpx.Response) -> list[float]:
 
 
 @pytest.mark.parametrize("ends_by", ["length", "stop string", "stop token"])
-def test_a_reply_tells_its_tokens_and_times(real: Real, client: httpx.Client, ends_by: str) -> None:
-    said = client.post("/v1/completions", json={**GENERATE, "max_tokens": 8, "return_token_ids": True}).json()
-    choice = said["choices"][0]
+def test_headers_of_a_completion(real: Real, client: httpx.Client, ends_by: str) -> None:
+    whole = client.post("/v1/completions", json={**GENERATE, "max_tokens": 8, "return_token_ids": True}).json()
+    choice = whole["choices"][0]
     body = {**GENERATE, "max_tokens": 8}
     if ends_by == "stop string":
         body["stop"] = choice["text"][-1]
@@ -214,7 +214,7 @@ def test_a_reply_tells_its_tokens_and_times(real: Real, client: httpx.Client, en
     assert queue > 0 and inference > 0 and queue + inference <= total
 
 
-def test_a_stop_string_leaves_the_time_in_the_queue_as_it_was(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
+def test_headers_of_a_completion_that_a_stop_string_ends(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
     shelf.generator()
     body = {"model": "echo", "prompt": "one END", "max_tokens": 40, "stop": "END"}
     with api.client() as client:
@@ -222,11 +222,11 @@ def test_a_stop_string_leaves_the_time_in_the_queue_as_it_was(api: Api, shelf: S
         streamed = client.post("/v1/completions", json={**body, "stream": True})
     assert (reply.headers["x-queue-time"], streamed.headers["x-queue-time"]) == ("0.100", "0.100")
     assert float(reply.headers["x-inference-time"]) >= 0.15
-    assert "x-inference-time" not in streamed.headers  # it is not over when the headers leave
+    assert "x-inference-time" not in streamed.headers  # it is not known yet when the headers are sent
     assert json.loads(streamed.text.split("\n\n")[-3].removeprefix("data: "))["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_classification_tells_its_tokens_and_times(client: httpx.Client) -> None:
+def test_headers_of_classifications_and_embeddings(client: httpx.Client) -> None:
     for path in ("/v1/classify", "/v1/embeddings"):
         reply = client.post(path, json={"model": "judge", "input": ["abc", "de"]})
         queue, inference, total = times(reply)

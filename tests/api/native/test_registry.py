@@ -1,4 +1,4 @@
-"""The registry's routes over a real socket: what a version is, in and out as tars, aliases, files, search."""
+"""The registry's routes: models, versions, import and export, aliases, files and search."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ VERSION_FIELDS = {
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[Api]:
-    with Api(settings) as found:
-        yield found
+    with Api(settings) as running:
+        yield running
 
 
 @pytest.fixture
 def http(api: Api) -> Iterator[httpx.Client]:
-    with api.client() as found:
-        yield found
+    with api.client() as client:
+        yield client
 
 
 def checkpoint(folder: Path, **options: Any) -> Path:
@@ -58,9 +58,9 @@ def upload(http: httpx.Client, name: str, content: bytes, **fields: str) -> http
 def test_import_and_export(http: httpx.Client, tmp_path: Path, mode: str) -> None:
     folder = checkpoint(tmp_path / "mine", labels=("no", "yes"))
     (folder / "README.md").write_text("# Mine\n")
-    made = upload(http, "mine", packed(folder, mode), alias="champion")
-    assert made.status_code == 200, made.text
-    version = made.json()
+    imported = upload(http, "mine", packed(folder, mode), alias="champion")
+    assert imported.status_code == 200, imported.text
+    version = imported.json()
     assert set(version) == VERSION_FIELDS
     assert (version["id"], version["model"], version["version"], version["status"]) == ("mine:1", "mine", 1, "ready")
     assert (version["task"], version["architecture"], version["aliases"]) == ("classification", "lstm", ["champion"])
@@ -71,13 +71,13 @@ def test_import_and_export(http: httpx.Client, tmp_path: Path, mode: str) -> Non
     assert reply.headers["content-type"] == "application/x-tar"
     assert reply.headers["content-length"] == str(len(reply.content))
     with tarfile.open(fileobj=io.BytesIO(reply.content)) as tar:
-        out = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    assert out == {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        exported = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    assert exported == {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     again = upload(http, "mine", reply.content).json()
     assert again["version"] == 2 and again["digest"] == version["digest"]
 
 
-def test_imports_that_are_refused(http: httpx.Client, tmp_path: Path) -> None:
+def test_invalid_imports(http: httpx.Client, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "x")
     (folder / "model.pt").write_bytes(b"\x80\x04.")
     for content, status in ((packed(folder), 400), (b"no tar", 400), (b"", 400)):
@@ -91,7 +91,7 @@ def test_imports_that_are_refused(http: httpx.Client, tmp_path: Path) -> None:
     assert http.post(f"{ROOT}/x/versions", json={}).status_code == 415
     conflict = upload(http, "x", good, alias="a", expected_version="3")
     assert conflict.status_code == 409 and conflict.headers["x-should-retry"] == "false"
-    assert http.get(f"{ROOT}/x").status_code == 404  # nothing of all that was kept
+    assert http.get(f"{ROOT}/x").status_code == 404  # nothing was registered
     assert upload(http, "x", good, alias="a", expected_version="none").json()["version"] == 1
 
 
@@ -100,9 +100,9 @@ def test_models(http: httpx.Client, shelf: Shelf) -> None:
     shelf.classifier("mood", alias="champion")
     shelf.classifier("mood")
     shelf.generator("echo")
-    said = http.get(ROOT).json()
-    assert [model["name"] for model in said["data"]] == ["echo", "mood"] and said["has_more"] is False
-    mood = said["data"][1]
+    page = http.get(ROOT).json()
+    assert [model["name"] for model in page["data"]] == ["echo", "mood"] and page["has_more"] is False
+    mood = page["data"][1]
     assert set(mood) == {"id", "object", "name", "owner", "created_at", "versions", "latest", "aliases"}
     assert (mood["versions"], mood["latest"]["version"], mood["aliases"]) == (2, 2, {"champion": 1})
     assert http.get(f"{ROOT}/mood").json() == mood
@@ -138,10 +138,10 @@ def test_aliases(http: httpx.Client, shelf: Shelf) -> None:
     for _ in range(2):
         shelf.classifier("mood")
     path = f"{ROOT}/mood/aliases/champion"
-    made = http.put(path, json={"version": 1, "expected_version": None, "required": True})
-    assert made.status_code == 200, made.text
-    assert set(made.json()) == {"id", "object", "model", "alias", "version", "required", "updated_at"}
-    assert (made.json()["version"], made.json()["required"]) == (1, True)
+    created = http.put(path, json={"version": 1, "expected_version": None, "required": True})
+    assert created.status_code == 200, created.text
+    assert set(created.json()) == {"id", "object", "model", "alias", "version", "required", "updated_at"}
+    assert (created.json()["version"], created.json()["required"]) == (1, True)
     for expected in (None, 2):
         conflict = http.put(path, json={"version": 2, "expected_version": expected})
         assert conflict.status_code == 409 and conflict.json()["error"]["code"] == "alias_conflict"
@@ -165,7 +165,7 @@ def test_aliases(http: httpx.Client, shelf: Shelf) -> None:
     assert [m["to_version"] for m in rest["data"]] == [1]
 
 
-def test_delete(http: httpx.Client, shelf: Shelf) -> None:
+def test_deleting_a_version(http: httpx.Client, shelf: Shelf) -> None:
     shelf.classifier("mood", alias="champion")
     shelf.classifier("mood")
     used = http.delete(f"{ROOT}/mood/versions/1")
@@ -209,19 +209,22 @@ def test_search_and_compare(http: httpx.Client, shelf: Shelf, tmp_path: Path) ->
         publish(shelf.registry, folder, "mine", "local", metrics={"test": {"accuracy": accuracy, "loss": accuracy}})
     shelf.classifier("other")
 
-    def found(**query: Any) -> list[str]:
+    def search(**query: Any) -> list[str]:
         reply = http.get("/v1/registry/versions", params=query)
         assert reply.status_code == 200, reply.text
         return [version["id"] for version in reply.json()["data"]]
 
-    assert found(metric="test.accuracy") == ["mine:2", "mine:3", "mine:1"]
-    assert found(metric="test.loss", limit=1) == ["mine:1"]
-    assert found(metric="test.accuracy", minimum=0.6, after="mine:2") == ["mine:3"]
-    assert set(found(query="mi")) == {"mine:1", "mine:2", "mine:3"} and "other:1" in found(task="classification")
+    assert search(metric="test.accuracy") == ["mine:2", "mine:3", "mine:1"]
+    assert search(metric="test.loss", limit=1) == ["mine:1"]
+    assert search(metric="test.accuracy", minimum=0.6, after="mine:2") == ["mine:3"]
+    assert set(search(query="mi")) == {"mine:1", "mine:2", "mine:3"} and "other:1" in search(task="classification")
     assert http.get("/v1/registry/versions", params={"metric": "a b"}).json()["error"]["param"] == "metric"
-    said = http.get("/v1/registry/compare", params={"versions": "mine:1,mine:2"}).json()
-    assert [v["id"] for v in said["versions"]] == ["mine:1", "mine:2"]
-    assert said["figures"]["test.accuracy"] == [0.5, 0.9] and said["best"] == {"test.accuracy": 1, "test.loss": 0}
+    comparison = http.get("/v1/registry/compare", params={"versions": "mine:1,mine:2"}).json()
+    assert [v["id"] for v in comparison["versions"]] == ["mine:1", "mine:2"]
+    assert comparison["figures"]["test.accuracy"] == [0.5, 0.9] and comparison["best"] == {
+        "test.accuracy": 1,
+        "test.loss": 0,
+    }
     assert http.get("/v1/registry/compare", params={"versions": ""}).status_code == 400
     assert http.get("/v1/registry/compare", params={"versions": "mine:1,mine:9"}).status_code == 404
 

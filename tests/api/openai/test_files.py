@@ -1,4 +1,4 @@
-"""Files, as OpenAI's own client and plain HTTP see them, over a real socket."""
+"""Files, through OpenAI's client and plain HTTP."""
 
 from __future__ import annotations
 
@@ -25,91 +25,91 @@ EVERY_FIELD = {
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[Api]:
-    with Api(settings) as found:
-        yield found
+    with Api(settings) as running:
+        yield running
 
 
 @pytest.fixture
 def client(api: Api) -> Iterator[openai.OpenAI]:
-    with sdk(api) as found:
-        yield found
+    with sdk(api) as openai_client:
+        yield openai_client
 
 
-def test_the_life_of_a_file(client: openai.OpenAI, tmp_path: Path) -> None:
+def test_a_file_from_upload_to_deletion(client: openai.OpenAI, tmp_path: Path) -> None:
     path = tmp_path / "reviews.csv"
     path.write_bytes(DATA)
-    made = client.files.create(file=path, purpose="fine-tune")
-    assert set(made.to_dict()) == EVERY_FIELD
-    assert made.id.startswith("file-") and made.object == "file" and made.status == "processed"
-    assert (made.filename, made.bytes, made.purpose) == ("reviews.csv", len(DATA), "fine-tune")
-    assert made.sha256 == hashlib.sha256(DATA).hexdigest()  # type: ignore[attr-defined]
-    assert made.format == "csv"  # type: ignore[attr-defined]
-    said = made.to_dict()
-    assert (said["rows"], said["columns"], said["column_roles"]) == (2, ["text", "label"], {})
-    assert isinstance(made.to_dict()["created_at"], int)
-    assert client.files.retrieve(made.id).to_dict() == made.to_dict()
-    assert client.files.content(made.id).read() == DATA
-    assert client.files.wait_for_processing(made.id).id == made.id
-    assert [item.id for item in client.files.list()] == [made.id]
-    gone = client.files.delete(made.id)
-    assert (gone.id, gone.object, gone.deleted) == (made.id, "file", True)
+    file = client.files.create(file=path, purpose="fine-tune")
+    assert set(file.to_dict()) == EVERY_FIELD
+    assert file.id.startswith("file-") and file.object == "file" and file.status == "processed"
+    assert (file.filename, file.bytes, file.purpose) == ("reviews.csv", len(DATA), "fine-tune")
+    assert file.sha256 == hashlib.sha256(DATA).hexdigest()  # type: ignore[attr-defined]
+    assert file.format == "csv"  # type: ignore[attr-defined]
+    assert (file.to_dict()["rows"], file.to_dict()["columns"]) == (2, ["text", "label"])
+    assert file.to_dict()["column_roles"] == {}
+    assert isinstance(file.to_dict()["created_at"], int)
+    assert client.files.retrieve(file.id).to_dict() == file.to_dict()
+    assert client.files.content(file.id).read() == DATA
+    assert client.files.wait_for_processing(file.id).id == file.id
+    assert [item.id for item in client.files.list()] == [file.id]
+    deleted = client.files.delete(file.id)
+    assert (deleted.id, deleted.object, deleted.deleted) == (file.id, "file", True)
     assert list(client.files.list()) == []
     for call in (client.files.retrieve, client.files.content, client.files.delete):
         with pytest.raises(openai.NotFoundError) as caught:
-            call(made.id)
+            call(file.id)
         assert caught.value.code == "file_not_found" and caught.value.request_id
 
 
-def test_the_sdks_own_fields(client: openai.OpenAI) -> None:
-    made = client.files.create(
+def test_an_upload_may_name_its_expiry_and_format(client: openai.OpenAI) -> None:
+    file = client.files.create(
         file=("odd.dat", DATA, "text/csv"),
         purpose="user_data",
         expires_after={"anchor": "created_at", "seconds": 3600},
         extra_body={"format": "csv"},
     )
-    assert made.expires_at == made.created_at + 3600
-    assert made.format == "csv"  # type: ignore[attr-defined]
+    assert file.expires_at == file.created_at + 3600
+    assert file.format == "csv"  # type: ignore[attr-defined]
 
 
-def test_columns_are_named_with_the_file(client: openai.OpenAI) -> None:
-    """The SDK sends extra_body flattened; a job reads the file so, unless it says otherwise."""
-    wish: Any = {"columns": {"text": "body", "label": "mood"}}
-    made = client.files.create(file=("a.csv", b"body,mood,kind\na,b,c\n"), purpose="fine-tune", extra_body=wish)
-    assert made.to_dict()["column_roles"] == wish["columns"]
-    assert client.files.retrieve(made.id).to_dict()["column_roles"] == wish["columns"]
+def test_column_roles_of_a_file_are_the_defaults_of_its_jobs(client: openai.OpenAI) -> None:
+    """OpenAI's client sends a nested `extra_body` as `columns[text]` and so on."""
+    extra: Any = {"columns": {"text": "body", "label": "mood"}}
+    file = client.files.create(file=("a.csv", b"body,mood,kind\na,b,c\n"), purpose="fine-tune", extra_body=extra)
+    assert file.to_dict()["column_roles"] == extra["columns"]
+    assert client.files.retrieve(file.id).to_dict()["column_roles"] == extra["columns"]
     jobs = client.fine_tuning.jobs
-    assert jobs.create(model="rnn", training_file=made.id).to_dict()["columns"] == wish["columns"]
+    assert jobs.create(model="rnn", training_file=file.id).to_dict()["columns"] == extra["columns"]
     own: Any = {"columns": {"label": "kind", "split": "part"}}
-    job = jobs.create(model="rnn", training_file=made.id, extra_body=own)
+    job = jobs.create(model="rnn", training_file=file.id, extra_body=own)
     assert job.to_dict()["columns"] == {"text": "body", "label": "kind", "split": "part"}
 
 
 def test_pages(client: openai.OpenAI) -> None:
-    made = [client.files.create(file=(f"{i}.csv", DATA), purpose="fine-tune").id for i in range(5)]
+    ids = [client.files.create(file=(f"{i}.csv", DATA), purpose="fine-tune").id for i in range(5)]
     other = client.files.create(file=("x.txt", b"x"), purpose="evals").id
     page = client.files.list(limit=2, purpose="fine-tune")
     assert page.has_more and len(page.data) == 2
-    assert {item.id for item in client.files.list(limit=2, purpose="fine-tune")} == set(made)
+    assert {item.id for item in client.files.list(limit=2, purpose="fine-tune")} == set(ids)
     forward = [item.id for item in client.files.list(limit=2, order="asc")]
     assert forward == [item.id for item in client.files.list(limit=4, order="desc")][::-1]
-    assert set(forward) == {*made, other}
+    assert set(forward) == {*ids, other}
 
 
-def test_a_large_file_in_pieces(api: Api, client: openai.OpenAI) -> None:
+def test_a_large_file_is_streamed(api: Api, client: openai.OpenAI) -> None:
     data = bytes(range(256)) * 20_000
-    made = client.files.create(file=("big.bin", io.BytesIO(data)), purpose="user_data")
-    with client.files.with_streaming_response.content(made.id) as reply:
+    file = client.files.create(file=("big.bin", io.BytesIO(data)), purpose="user_data")
+    with client.files.with_streaming_response.content(file.id) as reply:
         assert reply.headers["content-length"] == str(len(data))
         assert b"".join(reply.iter_bytes()) == data
 
 
-def test_names_are_labels(api: Api) -> None:
+def test_file_names_are_never_paths(api: Api) -> None:
     with api.client() as http:
-        for sent, kept in (("../../etc/passwd", "passwd"), ('a"b\nc.csv', None), ("日本 語.csv", "日本 語.csv")):
+        for sent, stored in (("../../etc/passwd", "passwd"), ('a"b\nc.csv', None), ("日本 語.csv", "日本 語.csv")):
             reply = http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": (sent, DATA)})
             assert reply.status_code == 200, reply.text
             name = reply.json()["filename"]
-            assert kept in (None, name) and "/" not in name and "\n" not in name
+            assert stored in (None, name) and "/" not in name and "\n" not in name
             content = http.get(f"/v1/files/{reply.json()['id']}/content")
             assert content.content == DATA
             assert content.headers["content-disposition"].startswith("attachment;")
@@ -134,7 +134,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any] | None, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("fields", "files", "param", "words"), BAD)
-def test_bad_forms(api: Api, fields: dict[str, Any], files: dict[str, Any], param: str, words: str) -> None:
+def test_invalid_fields(api: Api, fields: dict[str, Any], files: dict[str, Any], param: str, words: str) -> None:
     with api.client() as http:
         reply = http.post("/v1/files", data=fields, files=files)
     assert reply.status_code == 400, reply.text
@@ -143,7 +143,7 @@ def test_bad_forms(api: Api, fields: dict[str, Any], files: dict[str, Any], para
     assert error["param"] == param and words in error["message"]
 
 
-def test_forms_that_are_none(api: Api) -> None:
+def test_invalid_forms(api: Api) -> None:
     with api.client() as http:
         assert http.post("/v1/files", json={"file": "x"}).status_code == 415
         assert http.post("/v1/files", content=b"x", headers={"content-type": "text/csv"}).status_code == 415
@@ -169,7 +169,7 @@ def test_the_size_limit(data_dir: Path) -> None:
         reply = http.post("/v1/files", **form)  # type: ignore[arg-type]
         assert reply.status_code == 413 and reply.json()["error"]["code"] == "too_large"
         assert "POST /v1/uploads" in reply.json()["error"]["message"]
-        form["files"] = {"file": ("a.csv", b"x" * (2**20 + 2000))}  # beyond what is read at all
+        form["files"] = {"file": ("a.csv", b"x" * (2**20 + 2000))}  # more than the middleware lets through
         reply = http.post("/v1/files", **form)  # type: ignore[arg-type]
         assert reply.status_code == 413 and "POST /v1/uploads" in reply.json()["error"]["message"]
         assert len(http.get("/v1/files").json()["data"]) == 1
@@ -179,12 +179,12 @@ def test_owners(data_dir: Path) -> None:
     keys = "alice:secret-of-alice,bob:secret-of-bob"
     with Api(settings_in(data_dir, api_keys=keys)) as api:
         with sdk(api, "secret-of-alice") as alice, sdk(api, "secret-of-bob") as bob:
-            made = alice.files.create(file=("a.csv", DATA), purpose="fine-tune").id
+            file_id = alice.files.create(file=("a.csv", DATA), purpose="fine-tune").id
             assert list(bob.files.list()) == [] and len(list(alice.files.list())) == 1
             for call in (bob.files.retrieve, bob.files.content, bob.files.delete):
                 with pytest.raises(openai.NotFoundError):
-                    call(made)
-            assert alice.files.retrieve(made).id == made
+                    call(file_id)
+            assert alice.files.retrieve(file_id).id == file_id
         with sdk(api, "wrong") as stranger, pytest.raises(openai.AuthenticationError):
             stranger.files.list()
-        assert httpx.get(f"{api.url}/v1/files/{made}/content").status_code == 401
+        assert httpx.get(f"{api.url}/v1/files/{file_id}/content").status_code == 401

@@ -1,4 +1,4 @@
-"""Training jobs, as OpenAI's own client sees them, over a real socket. No worker runs: jobs wait."""
+"""Training jobs, through OpenAI's client. No worker runs, so jobs stay queued."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ EVERY_FIELD = {
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[Api]:
-    with Api(settings) as found:
-        yield found
+    with Api(settings) as running:
+        yield running
 
 
 @pytest.fixture
 def client(api: Api) -> Iterator[openai.OpenAI]:
-    with sdk(api) as found:
-        yield found
+    with sdk(api) as openai_client:
+        yield openai_client
 
 
 @pytest.fixture
@@ -56,23 +56,23 @@ def test_create_and_retrieve(client: openai.OpenAI, file_id: str) -> None:
             "publish": {"alias": "champion"},
         },
     )
-    said = job.to_dict()
-    assert set(said) == EVERY_FIELD
+    fields = job.to_dict()
+    assert set(fields) == EVERY_FIELD
     assert job.id.startswith("ftjob-") and job.object == "fine_tuning.job" and job.status == "queued"
     assert (job.model, job.training_file, job.validation_file, job.seed) == ("lstm", file_id, None, 7)
     assert (job.finished_at, job.error, job.fine_tuned_model, job.trained_tokens) == (None, None, None, None)
     assert job.result_files == [] and job.metadata == {"team": "support"}
     assert job.hyperparameters.n_epochs == 3
-    assert said["hyperparameters"]["batch_size"] == said["hyperparameters"]["learning_rate_multiplier"] == "auto"
-    assert said["hyperparameters"]["width"] == 64
-    assert said["method"]["supervised"]["hyperparameters"] == said["hyperparameters"]
-    assert said["publish"] == {"name": "my-reviews", "alias": "champion", "expected_version": None}
-    assert (said["task"], said["phase"], said["progress"]) == ("classification", "waiting", 0.0)
-    assert said["columns"] == {"text": "body"} and isinstance(said["created_at"], int)
-    assert client.fine_tuning.jobs.retrieve(job.id).to_dict() == said
+    assert fields["hyperparameters"]["batch_size"] == fields["hyperparameters"]["learning_rate_multiplier"] == "auto"
+    assert fields["hyperparameters"]["width"] == 64
+    assert fields["method"]["supervised"]["hyperparameters"] == fields["hyperparameters"]
+    assert fields["publish"] == {"name": "my-reviews", "alias": "champion", "expected_version": None}
+    assert (fields["task"], fields["phase"], fields["progress"]) == ("classification", "waiting", 0.0)
+    assert fields["columns"] == {"text": "body"} and isinstance(fields["created_at"], int)
+    assert client.fine_tuning.jobs.retrieve(job.id).to_dict() == fields
 
 
-def test_openais_places_for_hyperparameters(client: openai.OpenAI, file_id: str) -> None:
+def test_hyperparameters_in_openais_fields(client: openai.OpenAI, file_id: str) -> None:
     method: Any = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 4, "batch_size": "auto"}}}
     job = client.fine_tuning.jobs.create(model="gru", training_file=file_id, method=method)
     assert job.hyperparameters.n_epochs == 4
@@ -82,7 +82,7 @@ def test_openais_places_for_hyperparameters(client: openai.OpenAI, file_id: str)
     assert isinstance(job.seed, int)
 
 
-def test_a_version_to_fine_tune(client: openai.OpenAI, file_id: str, shelf: Shelf) -> None:
+def test_a_version_can_be_fine_tuned(client: openai.OpenAI, file_id: str, shelf: Shelf) -> None:
     shelf.classifier("mood")
     job = client.fine_tuning.jobs.create(model="mood:1", training_file=file_id)
     assert job.model == "mood:1"
@@ -132,7 +132,7 @@ def test_cancel_pause_resume(client: openai.OpenAI, file_id: str) -> None:
     assert client.files.delete(file_id).deleted
 
 
-def test_a_lost_worker_puts_its_job_back(client: openai.OpenAI, api: Api, file_id: str) -> None:
+def test_the_job_of_a_lost_worker_is_queued_again(client: openai.OpenAI, api: Api, file_id: str) -> None:
     job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
     database = api.services.database
     with database.transaction() as session:
@@ -141,13 +141,13 @@ def test_a_lost_worker_puts_its_job_back(client: openai.OpenAI, api: Api, file_i
     assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
     with database.transaction() as session:
         session.execute(update(JobRow).values(lease_until=1.0))
-    seen = client.fine_tuning.jobs.retrieve(job.id)
-    assert (seen.status, seen.phase, seen.estimated_finish) == ("queued", "waiting", None)  # type: ignore[attr-defined]
-    assert [one.status for one in client.fine_tuning.jobs.list()] == ["queued"]
+    job = client.fine_tuning.jobs.retrieve(job.id)
+    assert (job.status, job.phase, job.estimated_finish) == ("queued", "waiting", None)  # type: ignore[attr-defined]
+    assert [job.status for job in client.fine_tuning.jobs.list()] == ["queued"]
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
 
 
-def test_a_file_in_use(client: openai.OpenAI, file_id: str) -> None:
+def test_a_file_in_use_cannot_be_deleted(client: openai.OpenAI, file_id: str) -> None:
     client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
     with pytest.raises(openai.BadRequestError) as caught:
         client.files.delete(file_id)
@@ -163,9 +163,9 @@ def test_events_and_checkpoints(client: openai.OpenAI, api: Api, file_id: str) -
             for i in range(1, 6)
         ]
         claims.log(session, job.id, events)
-    listed = client.fine_tuning.jobs.list_events(job.id, limit=2)
-    assert listed.has_more and [event.message for event in listed.data] == ["Step 5", "Step 4"]
-    event = listed.data[0]
+    page = client.fine_tuning.jobs.list_events(job.id, limit=2)
+    assert page.has_more and [event.message for event in page.data] == ["Step 5", "Step 4"]
+    event = page.data[0]
     assert set(event.to_dict()) == {"id", "object", "created_at", "level", "message", "type", "data"}
     assert (event.object, event.type, event.level) == ("fine_tuning.job.event", "metrics", "info")
     assert event.data == {"step": 5, "train_loss": 0.5}
@@ -200,7 +200,7 @@ def test_checkpoint_objects(client: openai.OpenAI, api: Api, file_id: str) -> No
     assert [c.id for c in client.fine_tuning.jobs.checkpoints.list(job.id, limit=1)] == ["ftckpt-20", "ftckpt-10"]
 
 
-def test_repeated_creations(api: Api, client: openai.OpenAI, file_id: str) -> None:
+def test_a_repeated_request_creates_no_second_job(api: Api, client: openai.OpenAI, file_id: str) -> None:
     body = {"model": "rnn", "training_file": file_id, "seed": 1}
 
     def post(body: dict[str, Any], **headers: str) -> httpx.Response:
@@ -243,7 +243,7 @@ def test_bad_requests(api: Api, file_id: str, change: dict[str, Any], param: str
         assert http.get("/v1/fine_tuning/jobs").json()["data"] == []
 
 
-def test_bodies_that_are_no_objects(api: Api) -> None:
+def test_bodies_that_are_not_json_objects(api: Api) -> None:
     with api.client() as http:
         for content in (b"", b"[1]", b"{", b"\xff", b'"x"', b"[" * 100_000):
             reply = http.post("/v1/fine_tuning/jobs", content=content, headers={"content-type": "application/json"})

@@ -1,3 +1,5 @@
+"""`/v1/models`, through OpenAI's client and plain HTTP."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -18,13 +20,13 @@ def test_models_are_listed_by_name_and_version(client: openai.OpenAI, shelf: She
     shelf.classifier(alias="champion")
     shelf.classifier()
     shelf.generator()
-    found = {model.id: model for model in client.models.list()}
-    assert set(found) == {"mood", "mood:1", "mood:2", "echo", "echo:1"}
-    assert found["mood"].version == 1  # type: ignore[attr-defined]
-    assert found["mood"].owned_by == "local" and found["mood"].object == "model"
+    models = {model.id: model for model in client.models.list()}
+    assert set(models) == {"mood", "mood:1", "mood:2", "echo", "echo:1"}
+    assert models["mood"].version == 1  # type: ignore[attr-defined]
+    assert models["mood"].owned_by == "local" and models["mood"].object == "model"
 
 
-def test_references(client: openai.OpenAI, shelf: Shelf) -> None:
+def test_every_form_of_reference(client: openai.OpenAI, shelf: Shelf) -> None:
     version = shelf.classifier(alias="live")
     for reference in ("mood", "mood:1", "mood@live", f"mood@sha256:{version.digest}"):
         card = client.models.retrieve(reference)
@@ -35,7 +37,7 @@ def test_references(client: openai.OpenAI, shelf: Shelf) -> None:
         assert missing.value.code == "model_not_found"
 
 
-def test_deletion(client: openai.OpenAI, shelf: Shelf) -> None:
+def test_deleting_a_version(client: openai.OpenAI, shelf: Shelf) -> None:
     shelf.classifier(alias="live")
     shelf.classifier()
     with pytest.raises(openai.BadRequestError) as used:
@@ -60,17 +62,17 @@ def test_the_list_comes_in_pages(api: Api, shelf: Shelf) -> None:
         assert [card["version"] for card in whole["data"]] == [1, 1, 1, 3, 2, 1]
         assert [card["aliases"] for card in whole["data"] if card["aliases"]] == 2 * [["champion", "old"]]
         for size in range(1, 7):
-            found: list[str] = []
+            ids: list[str] = []
             page: dict[str, Any] = {"has_more": True}
             while page["has_more"]:
-                after = {"after": found[-1]} if found else {}
+                after = {"after": ids[-1]} if ids else {}
                 page = http.get("/v1/models", params={"limit": size, **after}).json()
                 assert 1 <= len(page["data"]) <= size
-                found += [card["id"] for card in page["data"]]
-            assert found == everything, size
+                ids += [card["id"] for card in page["data"]]
+            assert ids == everything, size
 
 
-def test_lists_ask_the_database_a_few_times_however_long_they_are(api: Api, shelf: Shelf) -> None:
+def test_a_list_needs_few_queries_however_long_it_is(api: Api, shelf: Shelf) -> None:
     from sqlalchemy import event
 
     for number in range(12):
@@ -78,14 +80,14 @@ def test_lists_ask_the_database_a_few_times_however_long_they_are(api: Api, shel
     statements: list[str] = []
     engine = api.services.database.engine
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
     with api.client() as http:
         for path in ("/v1/models", "/v1/registry/models", "/v1/registry/models?task=classification"):
-            event.listen(engine, "before_cursor_execute", note)
+            event.listen(engine, "before_cursor_execute", record)
             statements.clear()
             assert len(http.get(path).json()["data"]) >= 12
-            event.remove(engine, "before_cursor_execute", note)
+            event.remove(engine, "before_cursor_execute", record)
             selects = [s for s in statements if s.startswith("SELECT") and ("versions" in s or "models" in s)]
             assert len(selects) <= 4, (path, selects)

@@ -1,4 +1,4 @@
-"""Large files in parts, as OpenAI's own client sends them."""
+"""Files uploaded in parts, through OpenAI's client."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DATA = bytes(range(256)) * 4000
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[Api]:
-    with Api(settings) as found:
-        yield found
+    with Api(settings) as running:
+        yield running
 
 
 @pytest.fixture
 def client(api: Api) -> Iterator[openai.OpenAI]:
-    with sdk(api) as found:
-        yield found
+    with sdk(api) as openai_client:
+        yield openai_client
 
 
 def begin(client: openai.OpenAI, size: int = len(DATA)) -> str:
@@ -37,30 +37,30 @@ def begin(client: openai.OpenAI, size: int = len(DATA)) -> str:
 def test_a_file_in_chunks(client: openai.OpenAI, tmp_path: Path) -> None:
     path = tmp_path / "big.csv"
     path.write_bytes(DATA)
-    done = client.uploads.upload_file_chunked(
+    completed = client.uploads.upload_file_chunked(
         file=path, mime_type="text/csv", purpose="fine-tune", part_size=300_000,
         md5=hashlib.md5(DATA, usedforsecurity=False).hexdigest(),
     )  # fmt: skip
-    assert done.status == "completed" and done.object == "upload" and done.bytes == len(DATA)
-    assert done.file and done.file.filename == "big.csv" and done.file.purpose == "fine-tune"
-    assert client.files.content(done.file.id).read() == DATA
-    assert [file.id for file in client.files.list()] == [done.file.id]
+    assert completed.status == "completed" and completed.object == "upload" and completed.bytes == len(DATA)
+    assert completed.file and completed.file.filename == "big.csv" and completed.file.purpose == "fine-tune"
+    assert client.files.content(completed.file.id).read() == DATA
+    assert [file.id for file in client.files.list()] == [completed.file.id]
 
 
-def test_a_table_in_parts_is_counted(client: openai.OpenAI) -> None:
+def test_the_rows_of_a_table_in_parts_are_counted(client: openai.OpenAI) -> None:
     upload = begin(client, 19)
     parts = [client.uploads.parts.create(upload, data=data).id for data in (b"text,la", b"bel\na,b\nc,d\n")]
-    done = client.uploads.complete(upload, part_ids=parts)
-    assert done.file and done.file.to_dict()["rows"] == 2
-    assert done.file.to_dict()["columns"] == ["text", "label"]
+    completed = client.uploads.complete(upload, part_ids=parts)
+    assert completed.file and completed.file.to_dict()["rows"] == 2
+    assert completed.file.to_dict()["columns"] == ["text", "label"]
 
 
-def test_the_order_is_that_of_the_ids(client: openai.OpenAI, api: Api) -> None:
+def test_parts_are_joined_in_the_order_of_their_ids(client: openai.OpenAI, api: Api) -> None:
     upload = begin(client, 6)
     parts = [client.uploads.parts.create(upload, data=data).id for data in (b"def", b"abc")]
     assert list(client.files.list()) == []
-    done = client.uploads.complete(upload, part_ids=parts[::-1])
-    assert done.file and client.files.content(done.file.id).read() == b"abcdef"
+    completed = client.uploads.complete(upload, part_ids=parts[::-1])
+    assert completed.file and client.files.content(completed.file.id).read() == b"abcdef"
     with pytest.raises(openai.BadRequestError) as caught:
         client.uploads.complete(upload, part_ids=parts)
     assert caught.value.code == "upload_not_pending"
@@ -68,7 +68,7 @@ def test_the_order_is_that_of_the_ids(client: openai.OpenAI, api: Api) -> None:
         assert session.query(FileRow).where(FileRow.purpose == "part").count() == 0
 
 
-def test_what_does_not_fit(client: openai.OpenAI) -> None:
+def test_invalid_completions(client: openai.OpenAI) -> None:
     upload, other = begin(client, 6), begin(client, 3)
     part = client.uploads.parts.create(upload, data=b"abc").id
     cases: list[dict[str, Any]] = [
@@ -97,7 +97,7 @@ def test_cancel(client: openai.OpenAI) -> None:
         client.uploads.parts.create(upload, data=b"abc")
 
 
-def test_time_runs_out(client: openai.OpenAI, api: Api) -> None:
+def test_an_upload_expires(client: openai.OpenAI, api: Api) -> None:
     upload = begin(client)
     with api.services.database.transaction() as session:
         session.get_one(FileRow, upload).expires_at = 1.0
@@ -105,7 +105,7 @@ def test_time_runs_out(client: openai.OpenAI, api: Api) -> None:
         client.uploads.parts.create(upload, data=b"abc")
 
 
-def test_uploads_are_no_files_and_have_owners(data_dir: Path) -> None:
+def test_an_upload_is_visible_to_its_owner_only_and_not_as_a_file(data_dir: Path) -> None:
     with (
         Api(settings_in(data_dir, api_keys="alice:secret-of-alice,bob:secret-of-bob")) as api,
         sdk(api, "secret-of-alice") as alice,

@@ -1,4 +1,4 @@
-"""Whatever stands in a path, a query or a body: the control plane refuses it or answers it, and never fails."""
+"""Arbitrary paths, queries and bodies: a management route answers or refuses them, and never fails with a 5xx."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ NUMBERS = st.one_of(st.integers(-3, 3), st.sampled_from([2**31, 2**63, 10**30, -
 
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Api]:
-    with Api(settings_in(tmp_path / "data", database_url=database_url)) as found:
-        yield found
+    with Api(settings_in(tmp_path / "data", database_url=database_url)) as running:
+        yield running
 
 
 @pytest.fixture
-def known(api: Api, tmp_path: Path) -> list[str]:
-    """References to one of each kind of thing that there is."""
+def references(api: Api, tmp_path: Path) -> list[str]:
+    """An id or a reference of one object of each kind."""
     shelf = Shelf(api.settings, tmp_path)
     version = shelf.classifier("mood", alias="champion")
     shelf.close()
@@ -55,7 +55,7 @@ def known(api: Api, tmp_path: Path) -> list[str]:
 
 
 def bodies(value: st.SearchStrategy[str]) -> dict[str, st.SearchStrategy[Any]]:
-    """By operation: a body that is right at heart, with anything in its fields."""
+    """For each operation with a body: bodies with the right fields and arbitrary values."""
     publish = st.fixed_dictionaries({}, optional={"name": value, "alias": value, "expected_version": NUMBERS})
     return {
         "complete_upload": st.fixed_dictionaries({"part_ids": st.lists(value, max_size=3)}, optional={"md5": value}),
@@ -74,7 +74,7 @@ def bodies(value: st.SearchStrategy[str]) -> dict[str, st.SearchStrategy[Any]]:
 
 @dataclass(frozen=True)
 class Operation:
-    """A route of the control plane, as its document has it."""
+    """A management route, as the OpenAPI document has it."""
 
     name: str
     method: str
@@ -88,19 +88,19 @@ class Operation:
 
 def operations_of(api: Api) -> list[Operation]:
     document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
-    found = []
+    operations = []
     for path, methods in document["paths"].items():
         for method, described in methods.items() if path.startswith(ROOMS) else ():
             places = [(p["in"], p["name"]) for p in described.get("parameters", ())]
-            names = [tuple(name for where, name in places if where == wanted) for wanted in ("path", "query")]
-            found.append(Operation(described["operationId"], method.upper(), path, *names))
-    return found
+            names = [tuple(name for where, name in places if where == kind) for kind in ("path", "query")]
+            operations.append(Operation(described["operationId"], method.upper(), path, *names))
+    return operations
 
 
 @st.composite
-def requests(draw: st.DrawFn, operations: list[Operation], known: list[str]) -> tuple[str, str, bytes | None]:
-    """Method, target and body."""
-    value = st.one_of(st.sampled_from(known), st.sampled_from(ODD), st.text(max_size=40))
+def requests(draw: st.DrawFn, operations: list[Operation], references: list[str]) -> tuple[str, str, bytes | None]:
+    """A request to one of the operations: its method, target and body."""
+    value = st.one_of(st.sampled_from(references), st.sampled_from(ODD), st.text(max_size=40))
     operation = draw(st.sampled_from(operations))
     target = operation.path
     for name in operation.path_names:
@@ -113,9 +113,9 @@ def requests(draw: st.DrawFn, operations: list[Operation], known: list[str]) -> 
     return operation.method, f"{target}?{urlencode(query)}", content
 
 
-def test_nothing_that_is_sent_makes_the_service_fail(api: Api, known: list[str]) -> None:
+def test_no_request_makes_the_service_fail(api: Api, references: list[str]) -> None:
     @settings(max_examples=250, database=None)
-    @given(request=requests(operations_of(api), known))
+    @given(request=requests(operations_of(api), references))
     def check(request: tuple[str, str, bytes | None]) -> None:
         method, target, content = request
         reply = client.request(method, target, content=content)
@@ -139,8 +139,10 @@ CASES = (
 
 
 @pytest.mark.parametrize(("method", "target", "status"), CASES)
-def test_what_no_row_can_be_is_not_looked_up(api: Api, known: list[str], method: str, target: str, status: int) -> None:
-    target = target.replace("{job}", known[1]).replace("{upload}", known[2])
+def test_impossible_ids_are_not_looked_up(
+    api: Api, references: list[str], method: str, target: str, status: int
+) -> None:
+    target = target.replace("{job}", references[1]).replace("{upload}", references[2])
     with api.client() as client:
         body = {"part_ids": ["part-\x00"]} if target.endswith("complete") else None
         reply = client.request(method, target, json=body)
@@ -148,9 +150,9 @@ def test_what_no_row_can_be_is_not_looked_up(api: Api, known: list[str], method:
     assert reply.json()["error"]["message"]
 
 
-def test_an_unknown_place_to_go_on_from_is_not_found_in_any_list(api: Api, known: list[str]) -> None:
-    """`after` names an item of the list: one that is not there is a mistake, and no empty page."""
-    job = known[1]
+def test_an_unknown_after_is_not_found_in_any_list(api: Api, references: list[str]) -> None:
+    """`after` must be an item of the list. For any other value the reply is an error and not an empty page."""
+    job = references[1]
     lists = {
         "/v1/files": "file-" + "0" * 24,
         "/v1/fine_tuning/jobs": "ftjob-" + "0" * 24,
@@ -170,11 +172,11 @@ def test_an_unknown_place_to_go_on_from_is_not_found_in_any_list(api: Api, known
             assert reply.json()["error"]["param"] == "after", path
 
 
-def test_pages_have_a_size_on_every_list(api: Api, known: list[str]) -> None:
+def test_every_list_refuses_an_invalid_limit(api: Api, references: list[str]) -> None:
     lists = [
-        one.path.replace("{name}", "mood").replace("{alias}", "champion").replace("{job_id}", known[1])
-        for one in operations_of(api)
-        if "limit" in one.query_names
+        operation.path.replace("{name}", "mood").replace("{alias}", "champion").replace("{job_id}", references[1])
+        for operation in operations_of(api)
+        if "limit" in operation.query_names
     ]
     assert len(lists) == 9
     with api.client() as client:

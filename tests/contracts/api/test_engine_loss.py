@@ -70,7 +70,7 @@ def test_requests_wait_for_an_engine_that_sends_no_heartbeats_but_runs(
     if returns:
         engine.unmute()
     else:
-        monkeypatch.setattr("app.inference.engines.client.FROZEN_LIMIT", 0.0)
+        monkeypatch.setattr("app.inference.engines.liveness.FROZEN_LIMIT", 0.0)
     reply = call.result()
     assert reply.status_code == (200 if returns else 503)
     assert returns or reply.json()["error"]["code"] == "engine_lost"

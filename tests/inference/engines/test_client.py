@@ -1,8 +1,9 @@
-"""The client against the fake engine, over the real sockets."""
+"""The client with a fake engine, over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import time
@@ -16,7 +17,8 @@ import pytest
 import zmq
 
 from app.errors import Unavailable
-from app.inference.engines.client import EngineClient, Work
+from app.inference.engines.client import EngineClient
+from app.inference.engines.work import Work
 from app.wire import engine as wire
 from tests.fakes import FakeEngine
 from tests.promises import IN_TIME, kept
@@ -48,7 +50,7 @@ def classify(identity: str, *ids: int) -> wire.Score:
 LOAD = wire.Load("d", "/nowhere", {}, "mood:1")
 
 
-def test_answers_find_their_askers(tmp_path: Path) -> None:
+def test_answers_reach_the_work_that_asked(tmp_path: Path) -> None:
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
             async with client_of(engine.path) as client:
@@ -65,7 +67,7 @@ def test_answers_find_their_askers(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_death_is_told_within_a_second_and_life_comes_back(tmp_path: Path) -> None:
+def test_a_death_is_reported_within_two_seconds_and_a_new_engine_is_used(tmp_path: Path) -> None:
     async def scenario() -> float:
         lost: list[Work] = []
         path = tmp_path / "e.sock"
@@ -96,7 +98,7 @@ def test_death_is_told_within_a_second_and_life_comes_back(tmp_path: Path) -> No
     kept(2.0, lambda: asyncio.run(scenario()))
 
 
-def test_a_restart_between_two_heartbeats_is_a_death(tmp_path: Path) -> None:
+def test_a_restart_between_two_heartbeats_counts_as_a_death(tmp_path: Path) -> None:
     async def scenario() -> None:
         path = tmp_path / "e.sock"
         async with client_of(path) as client:
@@ -115,7 +117,7 @@ def test_a_restart_between_two_heartbeats_is_a_death(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_abort_silences_a_request(tmp_path: Path) -> None:
+def test_an_aborted_request_gets_no_more_answers(tmp_path: Path) -> None:
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
             async with client_of(engine.path) as client:
@@ -137,21 +139,21 @@ def test_abort_silences_a_request(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_garbage_changes_nothing(tmp_path: Path) -> None:
+def test_messages_that_cannot_be_decoded_are_ignored(tmp_path: Path) -> None:
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
             async with client_of(engine.path) as client:
                 await until(lambda: client.alive)
                 for payload in (b"", b"\x80\x04K\x01.", b"\xff" * 100, b"{}"):
                     client._receive(payload)
-                    client._beat(payload)
+                    client._hear(payload)
                 assert client.alive and isinstance(await client.load(LOAD), wire.Loaded)
 
     asyncio.run(scenario())
 
 
 def test_a_silent_engine_whose_process_lives_keeps_its_requests(tmp_path: Path) -> None:
-    """A busy machine starves heartbeats; that must fail no request, though nothing new is sent there."""
+    """A busy machine can delay heartbeats. No open request fails because of that, and no new one is sent."""
 
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
@@ -177,7 +179,7 @@ def test_a_silent_engine_whose_process_lives_keeps_its_requests(tmp_path: Path) 
 
 @pytest.fixture(params=["gone", "zombie"])
 def dead(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The id of a process that has ended; as a zombie it stays until its parent looks, which may take long."""
+    """The id of a process that has ended; as a zombie it exists until its parent waits for it."""
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     if request.param == "gone":
@@ -189,7 +191,7 @@ def dead(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_a_silent_engine_whose_process_has_ended_loses_its_requests(
     tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.inference.engines.client.FROZEN_LIMIT", 1000.0)
+    monkeypatch.setattr("app.inference.engines.liveness.FROZEN_LIMIT", 1000.0)
 
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
@@ -214,16 +216,16 @@ def test_a_load_that_cannot_be_sent_or_is_never_answered_ends(tmp_path: Path, mo
     async def scenario() -> None:
         path = tmp_path / "e.sock"
         async with client_of(path) as client:
-            with pytest.raises(Unavailable) as nobody:
+            with pytest.raises(Unavailable) as unsent:
                 await client.load(LOAD)
-            assert nobody.value.code == "engine_lost"
+            assert unsent.value.code == "engine_lost"
             with FakeEngine(path) as engine:
                 await until(lambda: client.alive)
-                with monkeypatch.context() as forgetful:
-                    forgetful.setattr(engine, "_load", lambda peer, message: None)
-                    with pytest.raises(Unavailable) as silent:
+                with monkeypatch.context() as context:
+                    context.setattr(engine, "_load", lambda peer, message: None)
+                    with pytest.raises(Unavailable) as unanswered:
                         await client.load(LOAD)
-                    assert silent.value.code == "loading"
+                    assert unanswered.value.code == "loading"
                 monkeypatch.setattr("app.inference.engines.client.LOAD_LIMIT", 60.0)
                 assert isinstance(await client.load(LOAD), wire.Loaded)
 
@@ -231,20 +233,78 @@ def test_a_load_that_cannot_be_sent_or_is_never_answered_ends(tmp_path: Path, mo
 
 
 def test_an_old_heartbeat_does_not_bring_a_version_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.inference.engines.client.SETTLING", 1000.0)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    engine = FakeEngine(tmp_path / "e.sock")
-    client = EngineClient(engine.path, context, lambda _: None)
-    client._alive, client.heartbeat = True, engine._heartbeat()
-    engine.loaded = {"d": "mood:1"}
-    stale = msgspec.msgpack.encode(engine._heartbeat())
-    client._beat(stale)
-    assert client.holds("d")
-    work = Work((wire.Score("c", "d", "local", [[1]]),))
-    client._open["c"] = (work, 0)
-    client._receive(msgspec.msgpack.encode(wire.Failed("c", "model_not_loaded", "gone")))
-    client._beat(stale)
-    assert not client.holds("d")
-    client._receive(msgspec.msgpack.encode(wire.Loaded("d", 0.1)))
-    assert client.holds("d")
-    context.destroy()
+    monkeypatch.setattr("app.inference.engines.holdings.SETTLING", 1000.0)
+
+    async def scenario() -> None:
+        engine = FakeEngine(tmp_path / "e.sock")
+        engine.pid = os.getpid()
+        engine.loaded = {"d": "mood:1"}
+        stale = msgspec.msgpack.encode(engine._heartbeat())
+        async with client_of(engine.path) as client:
+            client._hear(stale)
+            assert client.holds("d")
+            client.send(Work((classify("c", 1),)))
+            client._receive(msgspec.msgpack.encode(wire.Failed("c", "model_not_loaded", "gone")))
+            client._hear(stale)
+            assert not client.holds("d")
+            client._receive(msgspec.msgpack.encode(wire.Loaded("d", 0.1)))
+            assert client.holds("d")
+
+    asyncio.run(scenario())
+
+
+def test_a_failing_callback_leaves_no_answer_undelivered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("this callback fails")
+
+    async def scenario() -> None:
+        with FakeEngine(tmp_path / "e.sock") as engine:
+            engine.pid = os.getpid()
+            async with client_of(engine.path) as client:
+                await until(lambda: client.alive)
+                await client.load(LOAD)
+                engine.hold()
+                works = [Work((classify(f"{i}", i),), milestone=1, reached=fail) for i in range(8)]
+                for work in works:
+                    client.send(work)
+                engine.release()
+                for work in works:
+                    _, answer = await asyncio.wait_for(work.inbox.get(), 30)
+                    assert isinstance(answer, wire.Scored)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(scenario())
+    assert caplog.text.count("RuntimeError: this callback fails") == 8
+
+
+def test_a_failing_callback_about_a_death_leaves_no_request_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deaths = 0
+
+    def fail(open_work: list[Work]) -> None:
+        nonlocal deaths
+        deaths += 1
+        raise RuntimeError("this callback fails")
+
+    async def scenario() -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        client = EngineClient(tmp_path / "e.sock", context, fail)
+        client.start()
+        for number in (1, 2):  # the second death is noticed like the first
+            with FakeEngine(client.path) as engine:
+                await until(lambda: client.alive)
+                await client.load(LOAD)
+                engine.hold()
+                work = Work((classify(f"{number}", number),))
+                client.send(work)
+                await asyncio.to_thread(engine.wait_for, wire.Score)
+            _, answer = await asyncio.wait_for(work.inbox.get(), 60)
+            assert isinstance(answer, wire.Failed) and answer.code == "engine_lost"
+            await until(lambda number=number: deaths == number)
+        await client.close()
+        context.destroy(linger=0)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(scenario())
+    assert caplog.text.count("RuntimeError: this callback fails") == 2

@@ -1,30 +1,35 @@
-"""The way of one piece of work through an engine's gate and back. Knows suspects; knows no text and no deadline."""
+"""Sending a request to an engine through its gate, apart from others if it is suspected of having crashed one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.inference.engines.client import EngineClient, Work
+from app.inference.engines.client import EngineClient
 from app.inference.engines.gate import Trial
 from app.inference.engines.quarantine import Quarantine, Suspicion
+from app.inference.engines.work import Work
 
 
 @asynccontextmanager
-async def sent(client: EngineClient, work: Work, quarantine: Quarantine) -> AsyncIterator[None]:
-    """Send it, apart from others where it is suspected; whatever is still open at the end is aborted."""
+async def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> AsyncIterator[None]:
+    """Send `work`; on exit, abort what is still open.
+
+    Raises InvalidRequest for work in quarantine, Unavailable if the engine is gone or a suspect's turn does not come.
+    """
     if work.trusted or quarantine.suspicion(work.requests) is None:
         async with _among_others(client, work):
             yield
         return
     async with client.gate.turn() as trial:
-        found = quarantine.suspicion(work.requests)  # an equal one before it may have settled the matter
-        if found is None:
-            trial.over()
+        # Asked again: while this one waited for its turn, an equal request may have been cleared or convicted.
+        suspect = quarantine.suspicion(work.requests)
+        if suspect is None:
+            trial.end()
             async with _among_others(client, work):
                 yield
             return
-        async with _on_trial(client, work, trial, *found, quarantine):
+        async with _on_trial(client, work, trial, *suspect, quarantine):
             yield
 
 
@@ -46,8 +51,8 @@ async def _on_trial(
     client: EngineClient, work: Work, trial: Trial, mark: bytes, suspicion: Suspicion, quarantine: Quarantine
 ) -> AsyncIterator[None]:
     def acquit() -> None:
-        quarantine.cleared(mark)
-        trial.over()
+        quarantine.clear(mark)
+        trial.end()
 
     work.milestone, work.reached = suspicion.answers + 1, acquit
     async with trial.alone(suspicion.alone_seconds, suspicion.exclusive):

@@ -1,0 +1,73 @@
+"""The documentation pages, Swagger UI and Redoc. They load nothing from other sites."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+router = APIRouter()
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+)
+START = b"""window.addEventListener("load", () => {
+  window.ui = SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true,
+    persistAuthorization: true, presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout"});
+});
+"""
+SWAGGER = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ostinato API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css"><link rel="icon" href="/docs/favicon.png"></head>
+<body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script></body></html>"""
+REDOC = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ostinato API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="/docs/favicon.png"></head>
+<body><redoc spec-url="/openapi.json" disable-google-font="true"></redoc>
+<script src="/redoc/redoc.standalone.js"></script></body></html>"""
+TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "png": "image/png"}
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> Response:
+    return RedirectResponse("/docs")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    return HTMLResponse(SWAGGER, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
+
+
+@router.get("/redoc", include_in_schema=False)
+async def redoc() -> Response:
+    return HTMLResponse(REDOC, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
+
+
+@router.get("/docs/start.js", include_in_schema=False)
+async def start() -> Response:
+    return Response(START, media_type=TYPES["js"])
+
+
+@router.get("/docs/swagger-ui-bundle.js", include_in_schema=False)
+async def swagger_script() -> Response:
+    return _asset("swagger-ui-bundle.js")
+
+
+@router.get("/docs/swagger-ui.css", include_in_schema=False)
+async def swagger_style() -> Response:
+    return _asset("swagger-ui.css")
+
+
+@router.get("/docs/favicon.png", include_in_schema=False)
+async def icon() -> Response:
+    return _asset("favicon.png")
+
+
+@router.get("/redoc/redoc.standalone.js", include_in_schema=False)
+async def redoc_script() -> Response:
+    return _asset("redoc.standalone.js")
+
+
+def _asset(name: str) -> Response:
+    """A file of the package fastapi-offline, which ships Swagger UI (Apache-2.0) and Redoc (MIT)."""
+    body = (files("fastapi_offline") / "static" / name).read_bytes()
+    return Response(body, media_type=TYPES[name.rpartition(".")[2]], headers={"cache-control": "public, max-age=86400"})

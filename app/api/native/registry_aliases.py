@@ -1,0 +1,117 @@
+"""`/v1/registry/models/{name}/aliases`: aliases of versions, and the history of their moves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from msgspec import UNSET
+from starlette.responses import Response
+
+from app.api.http.auth import Principal
+from app.api.http.bodies import JsonBody
+from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
+from app.api.native.registry_objects import (
+    ALIAS_EXAMPLE,
+    AliasMoveList,
+    AliasObject,
+    AliasRequest,
+    RegistryDeleted,
+    alias_object,
+    move_object,
+)
+from app.api.openapi.describe import LOOKUP, reads, replies
+from app.api.openapi.parameters import MODEL, Order
+
+router = APIRouter(prefix="/v1/registry/models/{name}/aliases", tags=["registry"])
+
+_body = JsonBody(AliasRequest)
+
+
+async def alias_request(request: Request) -> AliasRequest:
+    """A dependency: the request body."""
+    return await _body.read(request)
+
+
+@router.put(
+    "/{alias}",
+    operation_id="set_model_alias",
+    summary="Point an alias at a version",
+    description=(
+        "With `expected_version`, the alias is moved only if it points at that version now; otherwise the request "
+        "fails with 409 `alias_conflict` and should not be retried."
+    ),
+    response_model=None,
+    openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),
+    responses=replies(AliasObject, ALIAS_EXAMPLE, (*LOOKUP, 409)),
+)
+def set_alias(
+    services: ServicesDep,
+    principal: Principal,
+    name: str,
+    alias: str,
+    body: Annotated[AliasRequest, Depends(alias_request)],
+) -> Response:
+    moved = services.registry.set_alias(
+        name,
+        alias,
+        body.version,
+        principal,
+        expected_version=body.expected_version,
+        required=body.required,
+    )
+    return JsonReply(alias_object(moved))
+
+
+@router.delete(
+    "/{alias}",
+    operation_id="delete_model_alias",
+    summary="Delete an alias",
+    description=(
+        "Keeps the alias's history. With `expected_version`, the alias is deleted only if it points at that version."
+    ),
+    response_model=None,
+    responses=replies(
+        RegistryDeleted, {"id": f"{MODEL}@champion", "object": "model.alias", "deleted": True}, (*LOOKUP, 409)
+    ),
+)
+def delete_alias(
+    services: ServicesDep, principal: Principal, name: str, alias: str, expected_version: int | None = None
+) -> Response:
+    expected = UNSET if expected_version is None else expected_version
+    services.registry.delete_alias(name, alias, principal, expected_version=expected)
+    return JsonReply(RegistryDeleted(f"{name}@{alias}", "model.alias", True))
+
+
+_MOVE: dict[str, Any] = {
+    "id": 7,
+    "object": "model.alias_move",
+    "model": MODEL,
+    "alias": "champion",
+    "from_version": None,
+    "to_version": 1,
+    "principal": "local",
+    "created_at": 1745383065,
+}
+
+
+@router.get(
+    "/{alias}/history",
+    operation_id="list_alias_history",
+    summary="List the moves of an alias",
+    description="Returns the latest move first. The history of a deleted alias can be read too.",
+    response_model=None,
+    responses=replies(AliasMoveList, {"object": "list", "data": [_MOVE], "has_more": False}, LOOKUP),
+)
+def alias_history(
+    services: ServicesDep,
+    principal: Principal,
+    name: str,
+    alias: str,
+    after: int | None = None,
+    limit: int = 100,
+    order: Order = None,
+) -> Response:
+    page = services.registry.alias_history(name, alias, principal, after=after, limit=limit, order=order or "desc")
+    return JsonReply(AliasMoveList("list", [move_object(move) for move in page.items], page.has_more))

@@ -1,0 +1,60 @@
+"""Whether a version can answer a query. Each check raises InvalidRequest."""
+
+from __future__ import annotations
+
+from app.errors import InvalidRequest
+from app.inference.versions import ResolvedVersion
+from app.tokenization.tokenizer import Tokenizer
+from app.wire import engine as wire
+from models.parameters import body_width
+
+
+def check_scores(version: ResolvedVersion) -> None:
+    """Check that the version gives scores, and does not generate text."""
+    if version.config.task == "generation":
+        raise InvalidRequest(
+            f"{version.ref} generates text; classification needs a version with labels",
+            code="wrong_task",
+            param="model",
+        )
+
+
+def check_dimensions(dimensions: int, version: ResolvedVersion) -> None:
+    """Check that the version's vectors have so many numbers."""
+    width = body_width(version.config)
+    if dimensions > width:
+        raise InvalidRequest(
+            f"dimensions is {dimensions}, but {version.ref} has {width}; ask for {width} or fewer", param="dimensions"
+        )
+
+
+def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
+    """The tokenizer of a version that generates text."""
+    if version.config.task != "generation" or version.tokenizer is None:
+        raise InvalidRequest(
+            f"{version.ref} does {version.config.task}; generation needs a language model",
+            code="wrong_task",
+            param="model",
+        )
+    return version.tokenizer
+
+
+def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion) -> None:
+    """Check that prompt and continuation fit into a Transformer's context. A recurrent network has no such limit."""
+    config = version.config
+    longest = max(map(len, prompts))
+    if not config.recurrent and longest + max_tokens > config.context_length:
+        raise InvalidRequest(
+            f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
+            f"{config.context_length} in all; ask for {max(0, config.context_length - longest)} or shorten the prompt",
+            code="context_length_exceeded",
+            param="max_tokens",
+        )
+
+
+def check_ids(params: wire.SamplingParams, version: ResolvedVersion) -> None:
+    """Check that the token ids in the parameters are in the vocabulary."""
+    size = version.config.vocab_size
+    for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
+        if ids and not 0 <= max(ids) < size:
+            raise InvalidRequest(f"{name} names token {max(ids)}; {version.ref} has 0 to {size - 1}", param=name)

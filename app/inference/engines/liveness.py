@@ -1,0 +1,56 @@
+"""Whether an engine is alive, from its heartbeats and its process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from app.launcher import programs
+from app.wire import engine as wire
+
+HEARTBEAT_LIMIT = 1.0  # seconds of silence after which an engine gets no new requests
+FROZEN_LIMIT = 10.0  # seconds of silence after which an engine counts as dead even if its process exists
+
+
+class Liveness:
+    """The newest heartbeat of an engine, and how long ago it came.
+
+    An engine without heartbeats is `silent` at first: a busy machine can delay them. It is dead once its process has
+    ended, or after `FROZEN_LIMIT`. `decided` is set unless the engine is silent, so a waiter learns which it is.
+    """
+
+    def __init__(self) -> None:
+        self.heartbeat: wire.Heartbeat | None = None
+        self.silent = False
+        self.decided = asyncio.Event()
+        self._seen = 0.0
+
+    @property
+    def instance(self) -> str:
+        """The identity of the engine process; empty before its first heartbeat."""
+        return self.heartbeat.instance if self.heartbeat else ""
+
+    @property
+    def overdue(self) -> bool:
+        return time.monotonic() - self._seen > HEARTBEAT_LIMIT
+
+    def hear(self, heartbeat: wire.Heartbeat) -> None:
+        self._seen, self.silent, self.heartbeat = time.monotonic(), False, heartbeat
+        self.decided.set()
+
+    def excuse(self) -> None:
+        """Grant half a limit from now: the event loop was blocked, so heartbeats may have come in unread."""
+        self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
+
+    def dead(self) -> bool:
+        """Judge the silence so far: update `silent`, and return whether the engine counts as dead."""
+        silence = time.monotonic() - self._seen
+        self.silent = silence > HEARTBEAT_LIMIT
+        if not self.silent:
+            return False
+        self.decided.clear()
+        return silence > FROZEN_LIMIT or not self._process_exists()
+
+    def _process_exists(self) -> bool:
+        """The sockets are local, so the process id in the heartbeat is one of this machine."""
+        return self.heartbeat is not None and programs.alive(self.heartbeat.pid)

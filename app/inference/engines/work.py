@@ -1,0 +1,30 @@
+"""The requests that one caller sends to an engine, and the state of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app.inference.engines.inbox import Inbox
+from app.wire import engine as wire
+
+Request = wire.Score | wire.Generate | wire.Embed
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """What one caller sends to one engine; the answers to request i arrive in `inbox` under tag i.
+
+    `open` holds the ids of the requests without a final answer. `answers` counts messages other than failures, as a
+    measure of progress. `trusted` marks requests of the service itself, which are never suspected of having crashed an
+    engine. `reached` is called once, when `answers` equals `milestone`.
+    """
+
+    requests: tuple[Request, ...]
+    trusted: bool = False
+    inbox: Inbox = field(default_factory=Inbox)
+    open: set[str] = field(default_factory=set)
+    answers: int = 0
+    failed: bool = False  # whether any of the requests has failed
+    milestone: int = -1
+    reached: Callable[[], None] | None = None

@@ -1,0 +1,48 @@
+"""What a caller asks of `Inference`, and what a scoring query returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.inference.generation import Stops
+from app.inference.inputs import Item, LengthPolicy
+from app.inference.versions import ResolvedVersion
+from app.wire import engine as wire
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceQuery:
+    """A query to one version: a reference to it, the inputs, the principal and the time limit in seconds.
+
+    `param` is the request field that errors about the inputs name. `trusted` marks a query of the service itself,
+    such as a readiness check: it is never suspected of having crashed an engine.
+    """
+
+    reference: str
+    items: Sequence[Item]
+    principal: str
+    seconds: float
+    length_policy: LengthPolicy = field(default_factory=LengthPolicy)
+    param: str = "input"
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationQuery(InferenceQuery):
+    """A query for `n` continuations of every prompt; choice i * n + j is the j-th continuation of prompt i."""
+
+    params: wire.SamplingParams = field(default_factory=wire.SamplingParams)
+    seed: int | None = None
+    n: int = 1
+    stops: Stops = field(default_factory=Stops)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """One row of numbers for each item, either the raw outputs of the head or a unit vector; and the items' lengths."""
+
+    version: ResolvedVersion
+    rows: list[list[float]]
+    lengths: list[int]
+    timing: wire.Timing

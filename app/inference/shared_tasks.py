@@ -1,0 +1,75 @@
+"""Work that several callers wait for at once: done by one task, with an exception of its own for each waiter."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from app.errors import Unavailable
+
+K = TypeVar("K")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+
+class StillRunning(Exception):
+    """A shared task has not ended within the time limit of one of its waiters."""
+
+
+class SharedTasks(Generic[K, T]):
+    """At most one task for each key. The task goes on when its waiters give up."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[K, asyncio.Task[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._tasks
+
+    async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, T]], patience: float | None = None) -> T:
+        """The result of the task for `key`, which is started if there is none.
+
+        Raises what the task raised, as a new exception for each caller, and StillRunning after `patience` seconds.
+        """
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.get_running_loop().create_task(work())
+            task.add_done_callback(lambda done: self._end(key, done))
+        # Not `await task`: that would cancel the task with its waiter, and raise one exception object to all of them.
+        await asyncio.wait({task}, timeout=patience)
+        if not task.done():
+            raise StillRunning
+        if task.cancelled():
+            raise Unavailable("the service is stopping; try again", retry_after=1.0)
+        error = task.exception()
+        if error is None:
+            return task.result()
+        own = duplicate(error)
+        raise own from None if own is error else error
+
+    def _end(self, key: K, task: asyncio.Task[T]) -> None:
+        self._tasks.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not report it where every waiter has given up
+
+    async def close(self) -> None:
+        """Cancel all tasks and wait until they have ended."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def duplicate(error: E) -> E:
+    """A copy with the same class, arguments and attributes, but without traceback and context.
+
+    An exception object that is raised in several tasks collects the traceback and the context of each of them.
+    """
+    try:
+        return copy.copy(error)
+    except Exception:  # a class whose constructor does not accept its own arguments
+        return error

@@ -1,0 +1,96 @@
+"""The parts of publishing a checkpoint: its files into the blob store, its row into the database."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.checkpoint.directory import Checkpoint, Manifest, digest, manifest, read
+from app.db.ownership import claim_blobs
+from app.db.tables import ModelRow, VersionRow
+from app.errors import Conflict, InvalidRequest
+from app.registry import repository
+from app.registry.metrics import finite
+from app.registry.records import visible
+from app.storage.blobs import BlobStore
+
+LEFTOVER_SECONDS = 86_400.0  # age at which an unpacked archive belongs to a killed program
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A checkpoint that is to become the next version of `name`. `metrics` may hold NaN; they are stored as null."""
+
+    name: str
+    owner: str
+    files: Manifest
+    checkpoint: Checkpoint
+    metrics: dict[str, Any]
+    job_id: str | None = None
+
+
+def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
+    """Check a checkpoint directory and store its files. Raises CheckpointInvalid, or Conflict if a file changes."""
+    files = manifest(directory)
+    read(directory)
+    for path, entry in files.items():
+        if blobs.put_file(directory / path) != entry.sha256:
+            raise Conflict(f"{path} was changed while it was read; try again")
+    return files
+
+
+def hold_files(session: Session, blobs: BlobStore, files: Manifest) -> None:
+    """Protect stored files from garbage collection until the transaction ends. Raises Unavailable if one is gone."""
+    claim_blobs(session, (entry.sha256 for entry in files.values()), blobs.exists)
+
+
+def add_version(session: Session, publication: Publication, now: float) -> tuple[ModelRow, VersionRow]:
+    """Insert the next version of a model, and the model itself if it is new.
+
+    Raises InvalidRequest (`model_name_taken`) if another principal owns the name.
+    """
+    name, checkpoint = publication.name, publication.checkpoint
+    repository.add_model(session, name, publication.owner, now)
+    number = repository.take_number(session, name)
+    model = repository.model(session, name, lock=True)
+    if model is None or not visible(model.owner, publication.owner):
+        raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
+    labels = {"labels": checkpoint.labels} if checkpoint.labels else {}
+    version = VersionRow(
+        model=name,
+        version=number,
+        owner=model.owner,
+        status=repository.READY,
+        task=checkpoint.config.task,
+        architecture=checkpoint.config.architecture,
+        digest=digest(publication.files),
+        files=repository.plain(publication.files),
+        config=checkpoint.raw_config | labels,
+        parameters=checkpoint.parameters,
+        metrics=finite(publication.metrics),
+        job_id=publication.job_id,
+        created_at=now,
+    )
+    session.add(version)
+    session.flush()
+    return model, version
+
+
+@contextmanager
+def scratch_folder(root: Path) -> Iterator[Path]:
+    """A private folder under `root` that is removed afterwards. Removes what killed programs left there, too."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for leftover in root.iterdir():
+        with suppress(FileNotFoundError):  # another process removes it
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="import-", dir=root) as folder:  # mode 0700
+        yield Path(folder)
