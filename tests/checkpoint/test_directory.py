@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from app.checkpoint.directory import digest, manifest, validate, write_json
-from app.checkpoint.patterns import KNOWN
+from app.checkpoint.patterns import SAFE
 from app.checkpoint.weights import parse_header
 from app.errors import CheckpointInvalid
 from models.config import ModelConfig
@@ -50,7 +50,7 @@ def test_the_digest_follows_the_bytes_alone(folder: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["model.pt", "model.pkl", "pytorch_model.bin", "code.py", ".hidden", "CONFIG.JSON"])
 def test_sec_01_other_files_are_refused(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"x")
-    with pytest.raises(CheckpointInvalid, match="no place"):
+    with pytest.raises(CheckpointInvalid, match="does not belong"):
         manifest(folder)
 
 
@@ -73,7 +73,7 @@ def test_plots_may_be_there(folder: Path) -> None:
     (folder / "plots" / "loss.png").write_bytes(b"x")
     assert "plots/loss.png" in manifest(folder)
     (folder / "plots" / "evil.html").write_bytes(b"x")
-    with pytest.raises(CheckpointInvalid, match="no place"):
+    with pytest.raises(CheckpointInvalid, match="does not belong"):
         manifest(folder)
 
 
@@ -176,7 +176,7 @@ def test_the_regular_expressions_of_public_tokenizers_are_known(folder: Path) ->
         splits = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
         (folder / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": splits}))
         assert validate(folder).tokenizer
-    for pattern in KNOWN:
+    for pattern in SAFE:
         assert pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated").pre_tokenize_str("a1 !") is not None
 
 
