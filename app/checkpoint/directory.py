@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from app.checkpoint import patterns
+from app.checkpoint.configuration import parse_config
 from app.checkpoint.weights import check_tensors, read_header
 from app.errors import CheckpointInvalid
-from models.config import ConfigError, ModelConfig
+from models.config import ModelConfig
 
-FORMAT_VERSION = 1
 MiB = 2**20
 REQUIRED = ("config.json", "model.safetensors")
 LIMITS = {  # the largest size of each file in bytes; the size of the weights must match their header
@@ -36,19 +35,6 @@ LIMITS = {  # the largest size of each file in bytes; the size of the weights mu
 }
 PLOT = re.compile(r"plots/[a-z0-9][a-z0-9_-]{0,63}\.(png|svg)")
 PLOT_LIMIT, PLOTS_LIMIT = 16 * MiB, 64
-OWN_KEYS = {f.name for f in fields(ModelConfig)}
-EXTRA_KEYS = {"format_version", "labels", "normalization", "threshold", "target", "chat_template"}
-CHAT_TEMPLATE_LIMIT = 2**16  # characters
-CEILINGS = {  # so that a small config.json cannot make a loader allocate terabytes
-    "vocab_size": 2**24,
-    "features": 2**20,
-    "classes": 2**20,
-    "layers": 1024,
-    "width": 2**16,
-    "input_width": 2**16,
-    "inner": 2**20,
-    "context_length": 2**20,
-}
 LABELLED = ("classification", "multilabel")
 
 
@@ -118,7 +104,7 @@ def read(directory: Path) -> Checkpoint:
     Raises CheckpointInvalid, whose message says what is wrong in which file.
     """
     raw = _load_object(directory / "config.json", required=True)
-    config = _parse_config(raw)
+    config = parse_config(raw)
     tokenizer = (directory / "tokenizer.json").exists()
     if tokenizer != (config.input == "tokens"):
         raise CheckpointInvalid(
@@ -228,68 +214,6 @@ def _load_object(path: Path, *, required: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointInvalid(f"{path.name} must hold a JSON object")
     return value
-
-
-def _parse_config(raw: dict[str, Any]) -> ModelConfig:
-    if unknown := sorted(set(raw) - OWN_KEYS - EXTRA_KEYS):
-        shown = ", ".join(repr(key[:60]) for key in unknown[:20])
-        raise CheckpointInvalid(f"config.json has unknown fields: {shown}; remove them")
-    if raw.get("format_version") != FORMAT_VERSION:
-        raise CheckpointInvalid(f"config.json: format_version must be {FORMAT_VERSION}")
-    try:
-        config = ModelConfig.from_dict(raw)
-    except ConfigError as error:
-        raise CheckpointInvalid(f"config.json: {error}") from None
-    for name, ceiling in CEILINGS.items():
-        if not 0 <= getattr(config, name) <= ceiling:
-            raise CheckpointInvalid(f"config.json: {name} must be from 0 to {ceiling}")
-    _check_normalization(raw.get("normalization"), config)
-    _check_target(raw.get("target"), config)
-    threshold = raw.get("threshold")
-    if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
-        raise CheckpointInvalid("config.json: threshold must be a number from 0 to 1")
-    _check_chat_template(raw.get("chat_template"), config)
-    return config
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_normalization(value: object, config: ModelConfig) -> None:
-    if value is None:
-        return
-    if config.input != "features":
-        raise CheckpointInvalid("config.json: normalization is for input features only")
-    if not isinstance(value, dict) or set(value) != {"mean", "std"}:
-        raise CheckpointInvalid("config.json: normalization must have exactly the fields mean and std")
-    for name, column in value.items():
-        if not isinstance(column, list) or len(column) != config.features or not all(map(_is_number, column)):
-            raise CheckpointInvalid(f"config.json: normalization.{name} must be a list of {config.features} numbers")
-    if not all(v > 0 for v in value["std"]):
-        raise CheckpointInvalid("config.json: normalization.std must be greater than 0")
-
-
-def _check_target(value: object, config: ModelConfig) -> None:
-    if value is None:
-        return
-    if config.task != "regression":
-        raise CheckpointInvalid("config.json: target is for regression only")
-    if not isinstance(value, dict) or set(value) != {"mean", "std"} or not all(map(_is_number, value.values())):
-        raise CheckpointInvalid("config.json: target must have exactly the fields mean and std, both numbers")
-    if value["std"] <= 0:
-        raise CheckpointInvalid("config.json: target.std must be greater than 0")
-
-
-def _check_chat_template(value: object, config: ModelConfig) -> None:
-    if value is None:
-        return
-    if config.task != "generation":
-        raise CheckpointInvalid("config.json: chat_template is for generation only")
-    if not isinstance(value, str) or len(value) > CHAT_TEMPLATE_LIMIT:
-        raise CheckpointInvalid(
-            f"config.json: chat_template must be a string of at most {CHAT_TEMPLATE_LIMIT} characters"
-        )
 
 
 def _load_labels(path: Path, config: ModelConfig) -> list[str]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from app.checkpoint.directory import FORMAT_VERSION, LABELLED, Checkpoint, validate, write_bytes, write_json
+from app.checkpoint.configuration import FORMAT_VERSION
+from app.checkpoint.directory import LABELLED, Checkpoint, validate, write_bytes, write_json
 from app.errors import InvalidRequest
 from app.importing.pytorch.infer import Found, infer
 from app.importing.pytorch.state_dict import read
