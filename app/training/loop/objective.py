@@ -20,7 +20,7 @@ TaskNetwork = LanguageModel | Classifier
 class BatchLoss:
     """The summed loss of a batch (divide it by `Objective.weight`), and `correct` of `count` predictions.
 
-    Loss and `correct` stay on the device, so that nobody waits for them before they are needed.
+    Loss and `correct` stay on the device, so the host waits for them only when it reads them.
     """
 
     loss: Tensor
