@@ -10,6 +10,7 @@ import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
 from app.errors import InvalidRequest
+from app.wire.measurement import too_few
 
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
@@ -83,11 +84,18 @@ def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 
 
 def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
-    """The same for the metrics of a comparison, the best value marked with *."""
-    for name, values in comparison["figures"].items():
+    """The same for the metrics of a comparison, the best value marked with *; no metric of too few rows is shown."""
+    figures = comparison["figures"]
+    for name, values in figures.items():
         if any(value != values[0] for value in values):
-            best = comparison["best"].get(name)
-            shown = ["-" if value is None else _rounded(value) for value in values]
+            split, _, metric = name.partition(".")
+            rows = figures.get(f"{split}.rows") or [None] * len(values)
+            small = [metric != "rows" and number is not None and too_few(int(number)) for number in rows]
+            best = None if any(small) else comparison["best"].get(name)
+            shown = [
+                "-" if value is None else "too few rows" if few else _rounded(value)
+                for value, few in zip(values, small, strict=True)
+            ]
             yield [name, *(f"{value} *" if number == best else f"{value}" for number, value in enumerate(shown))]
 
 

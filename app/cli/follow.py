@@ -14,6 +14,7 @@ import typer
 
 from app.cli.output import duration, headline, print_line, sparkline, warn
 from app.errors import OstinatoError
+from app.wire.measurement import too_few, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -33,6 +34,7 @@ METRICS = (  # (key of an event's data, name shown)
     ("macro_f1", "macro F1"),
     ("bits_per_character", "bits per character"),
 )
+RATES = ("accuracy", "macro_f1")  # of the validation rows
 
 
 class Follower:
@@ -143,10 +145,13 @@ def render_metrics(data: dict[str, Any]) -> str:
     """The step and the metrics of an event: `step 20/60 · loss 0.300 · validation loss 0.400`."""
     total = f"/{data['total_steps']}" if data.get("total_steps") else ""
     parts = [f"step {data.get('step')}{total}"]
+    rows = data.get("valid_rows")
     for key, name in METRICS:
-        value = data.get(key)
+        value = None if key in RATES and too_few(rows) else data.get(key)
         if isinstance(value, int | float) and not any(p.startswith(f"{name} ") for p in parts):
             parts.append(f"{name} {value:.3f}")
+    if too_few(rows):
+        parts.append(verdict(rows))
     return " · ".join(parts)
 
 

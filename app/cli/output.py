@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app import settings
+from app.wire.measurement import too_few, verdict
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -106,13 +107,17 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def headline(metrics: dict[str, Any] | None) -> str:
-    """The one metric that says how good a version is: of its test rows if there are any, else its validation rows."""
-    for part in ("test", "validation"):
-        values = (metrics or {}).get(part) or {}
+    """The one metric that says how good a version is: of its test rows if there are any, else its validation rows.
+
+    Of a split with too few rows, the number of rows is shown in place of the metric.
+    """
+    splits = [(part, (metrics or {}).get(part) or {}) for part in ("test", "validation")]
+    small = [(part, values["rows"]) for part, values in splits if too_few(values.get("rows"))]
+    for part, values in splits:
         for name in ("bits_per_character", "micro_f1", "accuracy", "r2", "loss"):
-            if isinstance(values.get(name), int | float):
+            if isinstance(values.get(name), int | float) and (part, values.get("rows")) not in small:
                 return f"{part} {name.replace('_', ' ')} {values[name]:.3f}"
-    return ""
+    return f"{small[0][0]} on {verdict(small[0][1])}" if small else ""
 
 
 def aliases_of(item: dict[str, Any]) -> str:

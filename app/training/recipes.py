@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from app.wire.training_options import TrainingOptions
 from models.config import RECURRENT
 
+LEAST_STEPS = 160  # of a training with one target a row; an RNN has learned little after 60
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -55,6 +57,9 @@ def rows(architecture: str, task: str, count: int, tokens: int, features: bool) 
     small = count < 8_000
     # Numeric data needs more epochs; on a small set of texts, more epochs only overfit.
     by_count = min(40.0, 100_000 / max(1, count)) if features else min(30.0, max(5.0, 40_000 / max(1, count)))
+    batch_size = 32 if small else 64 if count < 100_000 else 128
+    # A few dozen rows make one or two steps an epoch: their epochs are counted by steps.
+    by_count = max(by_count, LEAST_STEPS / max(1, math.ceil(count / batch_size)))
     epochs = min(by_count, 6_000_000 / max(1, tokens))
     dropout = 0.1 if features else 0.3 if architecture == "transformer" else 0.4
     recipe = Recipe(
@@ -64,7 +69,7 @@ def rows(architecture: str, task: str, count: int, tokens: int, features: bool) 
         heads=4,
         dropout=dropout,
         learning_rate={"rnn": 1e-3, "transformer": 1e-3}.get(architecture, 2e-3) * (2.0 if features or small else 1.0),
-        batch_size=32 if small else 64 if count < 100_000 else 128,
+        batch_size=batch_size,
         epochs=round(max(2.0, epochs)),
         averaging=0.99,
         label_smoothing=0.05 if task in ("classification", "multilabel") and not features else 0.0,

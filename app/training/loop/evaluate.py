@@ -114,6 +114,7 @@ def _classification(logits_NC: NDArray[np.float64], targets_N: NDArray[np.int64]
     correct_C, true_C, predicted_C = np.diag(confusion_CC), confusion_CC.sum(1), confusion_CC.sum(0)
     per_class = _per_class(labels, correct_C, predicted_C, true_C)
     return {
+        "rows": len(targets_N),
         "accuracy": float(correct_C.sum() / max(1, len(targets_N))),
         "macro_f1": _macro_f1(per_class),
         "loss": float(-log_probs_NC[np.arange(len(targets_N)), targets_N].mean()),
@@ -129,6 +130,7 @@ def _multilabel(logits_NC: NDArray[np.float64], targets_NC: NDArray[np.uint8], l
     micro_f1 = 2 * correct_C.sum() / max(1, predicted_C.sum() + true_C.sum())
     losses_NC = np.logaddexp(0.0, logits_NC) - targets_NC * logits_NC
     return {
+        "rows": len(targets_NC),
         "accuracy": float((predicted_NC == true_NC).all(1).mean()),
         "macro_f1": _macro_f1(per_class),
         "micro_f1": float(micro_f1),
@@ -166,6 +168,7 @@ def _regression(
     variance = float((targets_N.astype(np.float64) * scale["std"]).var())
     mse = float((error_N**2).mean())
     return {
+        "rows": len(targets_N),
         "loss": float(((values_N - targets_N) ** 2).mean()),
         "mse": mse,
         "mae": float(np.abs(error_N).mean()),

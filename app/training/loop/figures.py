@@ -20,6 +20,8 @@ def training_figures(progress: Progress, task: str) -> dict[str, float]:
 def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, float]:
     """An evaluation's metrics as they are reported. `full`: they are of all validation data and not of a part."""
     figures = {"valid_loss": metrics["loss"]}
+    if "rows" in metrics:
+        figures["valid_rows"] = metrics["rows"]
     if "accuracy" in metrics:
         figures["valid_mean_token_accuracy"] = metrics["accuracy"]
     for name in ("macro_f1", "mse", "mae", "r2", "bits_per_character"):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from app.training.events import Events
 from app.training.failures import StopRequested
-from app.training.loop import optim
+from app.training.loop import optim, selection
 from app.training.loop.averaging import AveragedWeights
 from app.training.loop.batches import Batch, build_batches, derive
 from app.training.loop.device import Sums, prefetch
@@ -41,7 +41,7 @@ class Hooks:
     stopping: Callable[[], bool]  # whether the training should stop after this step
     save: Callable[[], None]  # write a resume point now
     save_due: Callable[[], bool]
-    keep: Callable[[dict[str, float]], None]  # export the current weights, which are the best so far
+    keep: Callable[[dict[str, float]], None]  # export the current weights, which replace those kept before
     clock: Callable[[], float] = time.monotonic
 
 
@@ -140,7 +140,7 @@ class Training:
     # Evaluations and reports.
 
     def _evaluate(self) -> None:
-        """Evaluate on the validation data, and keep the weights where they are the best so far."""
+        """Evaluate on the validation data, and keep the weights if `selection` prefers them to the kept ones."""
         settled, progress, began = self.settled, self.progress, self.hooks.clock()
         split = EvaluationSplit(self.dataset.validation, self.dataset.facts, settled.device, settled.eval_rows)
         with self.averaged.applied():
@@ -150,9 +150,10 @@ class Training:
         progress.evaluations += 1
         progress.evaluating += self.hooks.clock() - began
         figures = validation_figures(metrics, full=settled.eval_rows is None)
-        value, best = metrics[settled.metric], progress.best_value
-        if best is None or (value < best if settled.metric == "loss" else value > best):
-            progress.best_value, progress.best_step, progress.without_gain = value, progress.step, 0
+        fraction = self.schedule.fraction
+        if selection.improves(settled.metric, metrics, fraction, progress):
+            progress.best_value = selection.score(settled.metric, metrics, fraction)
+            progress.best_step, progress.without_gain = progress.step, 0
             progress.best_metrics = figures | self._training_figures()
             with self.averaged.applied():
                 self.hooks.keep(progress.best_metrics)

@@ -13,7 +13,7 @@ from app.training import recipes
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
 from app.training.plan import network
-from app.training.prepare.dataset import Dataset, Facts, Rows
+from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import OptionError, TrainingKind, check_base
@@ -23,6 +23,7 @@ from models.config import ModelConfig
 MICRO_TOKENS = 16_384  # tokens or steps of a piece of a batch, padding included
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # of a large validation set, for each evaluation before the last
 EVALUATIONS = 10  # in a training of text, and in one that is limited by time
+SELECTING_ROWS = 50  # held-out rows from which on evaluations can be compared; docs/log.md has the measurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Settled:
     """The network and how it is trained. A step takes `batch_size * accumulation` rows or windows.
 
     `total_steps` None: `max_seconds` or early stopping ends the training. `eval_every` None: the clock says when to
-    evaluate. `patience` 0: no early stopping. `digests` identify data, tokenizer and request; a resume point with other
+    evaluate. `patience` 0: no early stopping. `metric` is the rule that chooses the weights to keep (see
+    `loop/selection.py`). `digests` identify data, tokenizer and request; a resume point with other
     digests is refused.
     """
 
@@ -83,6 +85,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
     total_steps, per_epoch = _steps(options, recipe, train, batch_size, window)
+    metric = _metric(options, facts, dataset.validation)
     rate = options.learning_rate or recipe.learning_rate * (0.3 if base is not None and not options.head_only else 1.0)
     return Settled(
         model=model.to_dict(),
@@ -93,9 +96,9 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         total_steps=total_steps,
         max_seconds=options.max_seconds,
         eval_every=options.eval_every or _eval_every(total_steps, per_epoch, facts),
-        patience=_patience(options, facts),
+        patience=0 if metric == "last" else _patience(options, facts),
         eval_rows=_eval_size(dataset),
-        metric="macro_f1" if facts.task in ("classification", "multilabel") else "loss",
+        metric=metric,
         optimizer=options.optimizer or "adamw",
         learning_rate=rate * (options.learning_rate_multiplier or 1.0),
         schedule=options.schedule or "cosine",
@@ -134,6 +137,15 @@ def _eval_size(dataset: Dataset) -> int | None:
     held_out = dataset.validation
     size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
     return most if size > 1.5 * most else None
+
+
+def _metric(options: TrainingOptions, facts: Facts, held_out: Rows | Stream) -> str:
+    """The rule that chooses the weights to keep. Early stopping compares evaluations, so a request with `patience`
+    compares them on few rows too. The tokens of a text, or of completions, are many even where its rows are few."""
+    comparable = not isinstance(held_out, Rows) or facts.task == "generation" or len(held_out) >= SELECTING_ROWS
+    if not comparable and not options.patience:
+        return "last"
+    return "macro_f1" if facts.task in ("classification", "multilabel") else "loss"
 
 
 def _precision(facts: Facts, device: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts
+from app.wire.measurement import too_few, verdict
 from app.wire.trainer import TrainSpec
 
 _SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2")
@@ -29,7 +30,7 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
         *_table(metrics),
         "",
-        "The checkpoint is the one that did best on the validation data. Test data, if any, had no influence on it.",
+        _choice(settled),
         "",
         "## What it learned from",
         "",
@@ -51,6 +52,12 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
     return "\n".join(lines)
 
 
+def _choice(settled: Settled) -> str:
+    if settled.metric == "last":
+        return "The weights are those of the last step: the validation rows are too few to choose by."
+    return "The checkpoint is the one that did best on the validation data. Test data, if any, had no influence on it."
+
+
 def _purpose(facts: Facts) -> str:
     kind = "texts" if facts.input == "tokens" else f"sequences of steps with {facts.features} numbers each"
     if facts.task == "generation":
@@ -68,9 +75,19 @@ def _table(metrics: dict[str, Any]) -> list[str]:
     names = [name for name in _SHOWN if any(name in part for part in parts.values())]
     rows = ["| | " + " | ".join(parts) + " |", "|---" * (len(parts) + 1) + "|"]
     for name in names:
-        cells = (f"{part[name]:.4f}" if math.isfinite(part.get(name, math.nan)) else "" for part in parts.values())
+        cells = (_cell(part, name) for part in parts.values())
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return rows
+    counts = {name: part["rows"] for name, part in parts.items() if "rows" in part}
+    if counts:
+        rows.insert(2, "| rows | " + " | ".join(f"{counts[name]:,}" if name in counts else "" for name in parts) + " |")
+    verdicts = [f"{name.capitalize()} on {verdict(count)}." for name, count in counts.items() if too_few(count)]
+    return [*rows, "", *verdicts] if verdicts else rows
+
+
+def _cell(part: dict[str, Any], name: str) -> str:
+    """A figure of a split; none of a split with too few rows."""
+    measured = not too_few(part.get("rows")) and math.isfinite(part.get(name, math.nan))
+    return f"{part[name]:.4f}" if measured else ""
 
 
 def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:

@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Any
 
 from app.training.events import Events
-from app.training.plan.config import Settled
+from app.training.plan.config import SELECTING_ROWS, Settled
 from app.training.prepare.dataset import Dataset
+from app.wire.measurement import too_few, verdict
 
 
 def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
@@ -36,11 +37,23 @@ def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
 def _summary(settled: Settled) -> str:
     model = settled.config
     end = f"{settled.total_steps} steps" if settled.total_steps else f"{settled.max_seconds:g} seconds"
+    layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
     return (
-        f"{model.architecture}: {model.layers} layers of {model.width}, context {model.context_length}, "
+        f"{model.architecture}: {layers} of {model.width}, context {model.context_length}, "
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
         f"{settled.threads} thread(s), {settled.precision}"
     )
+
+
+def _few_rows(rows: int, settled: Settled) -> str:
+    """What follows from having so few validation rows; empty where nothing does."""
+    sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
+    if settled.metric == "last":
+        sentences.append(
+            f"{rows} validation rows are too few to choose a checkpoint by, so the weights of the last step are kept; "
+            f"with {SELECTING_ROWS} or more, those of the best evaluation are"
+        )
+    return "; ".join(sentences)
 
 
 def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:
@@ -68,6 +81,9 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
     if share := report.get("unused_split"):
         message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
         warnings.append(("unused_split", message))
+    rows = (report.get("rows") or {}).get("validation")
+    if settled.config.task != "generation" and rows and (few := _few_rows(rows, settled)):
+        warnings.append(("few_validation_rows", few))
     if settled.max_seconds:
         message = "with max_seconds the clock ends the training, so the same request may give other weights"
         warnings.append(("time_limit", message))

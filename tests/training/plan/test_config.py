@@ -13,6 +13,7 @@ from tests.training import runs
 from tests.training.loops import ready
 
 ROWS, BOOK = ("rows.csv", runs.table(60) + "plain grey,good\n" * 20), ("book.txt", runs.book(60))
+MANY = "many.csv", runs.table(500)
 
 
 def plan(run: Path, file: tuple[str, str] = ROWS, device: str = "cpu", **training: Any) -> Settled:
@@ -29,15 +30,32 @@ def test_the_request_s_limits_and_the_sooner_of_two(tmp_path: Path) -> None:
 
 
 def test_training_stops_early_only_where_the_request_sets_no_length(tmp_path: Path) -> None:
-    assert plan(tmp_path / "default").patience == 5
-    assert plan(tmp_path / "epochs", epochs=3.0).patience == 0
+    assert plan(tmp_path / "default", MANY).patience == 5
+    assert plan(tmp_path / "epochs", MANY, epochs=3.0).patience == 0
     assert plan(tmp_path / "patience", epochs=3.0, patience=2).patience == 2
     assert plan(tmp_path / "text", BOOK).patience == 0
 
 
+def test_few_held_out_rows_choose_no_checkpoint_and_stop_no_training(tmp_path: Path) -> None:
+    few = plan(tmp_path / "few")
+    assert (few.metric, few.patience) == ("last", 0)
+    many = plan(tmp_path / "many", MANY)
+    assert (many.metric, many.patience) == ("macro_f1", 5)
+    asked = plan(tmp_path / "asked", patience=2)
+    assert (asked.metric, asked.patience) == ("macro_f1", 2)
+    assert plan(tmp_path / "text", BOOK).metric == "loss"
+    values = "text,value\n" + "".join(f"{text},{number}\n" for number, (text, _) in enumerate(runs.sentences(60)))
+    assert plan(tmp_path / "values", ("values.csv", values)).metric == "last"
+
+
+@pytest.mark.parametrize("rows", [4, 16, 50, 150])
+def test_small_data_is_trained_for_enough_steps(tmp_path: Path, rows: int) -> None:
+    assert (plan(tmp_path, ("rows.csv", runs.table(rows))).total_steps or 0) >= 150
+
+
 def test_evaluations_come_every_epoch_or_every_tenth_of_a_text(tmp_path: Path) -> None:
     rows = plan(tmp_path / "rows", epochs=4.0, batch_size=16)
-    assert (rows.total_steps, rows.eval_every, rows.metric) == (20, 5, "macro_f1")
+    assert (rows.total_steps, rows.eval_every) == (20, 5)
     assert plan(tmp_path / "many", epochs=100.0, batch_size=16).eval_every == 25
     text = plan(tmp_path / "text", BOOK, max_steps=40)
     assert (text.eval_every, text.metric) == (4, "loss")

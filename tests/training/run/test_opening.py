@@ -11,8 +11,8 @@ from tests.training import runs
 from tests.training.loops import build_loop
 
 
-def notes(run: Path, report: dict[str, Any], **settled: Any) -> dict[str, Note]:
-    loop = build_loop(runs.make(run, "rows.csv", runs.table(60), "gru", training={"max_steps": 3}), **settled)
+def notes(run: Path, report: dict[str, Any], rows: int = 500, **settled: Any) -> dict[str, Note]:
+    loop = build_loop(runs.make(run, "rows.csv", runs.table(rows), "gru", training={"max_steps": 3}), **settled)
     loop.training.dataset.facts.report.update(report)
     announce(loop.heard, loop.training.dataset, loop.settled)
     events = [event for event in loop.heard.events if isinstance(event, Note)]
@@ -25,7 +25,7 @@ def test_clean_data_gives_no_warnings(tmp_path: Path) -> None:
     events = notes(tmp_path, report)
     assert events.keys() == {"data_report", "settled"}
     assert events["data_report"].message.startswith("data: ") and events["data_report"].message.endswith(" rows")
-    assert events["settled"].message.startswith("gru: 1 layers of 128, context ")
+    assert events["settled"].message.startswith("gru: 1 layer of 128, context ")
 
 
 def test_each_warning_says_how_many(tmp_path: Path) -> None:
@@ -49,3 +49,12 @@ def test_each_warning_says_how_many(tmp_path: Path) -> None:
         "truncated": "7",
     }
     assert "'colour'" in warnings["ignored_columns"] and "0.2" in warnings["unused_split"] and "time_limit" in warnings
+
+
+def test_few_validation_rows_are_told_before_the_training(tmp_path: Path) -> None:
+    few, some = (notes(tmp_path / str(rows), {}, rows)["few_validation_rows"].message for rows in (20, 240))
+    assert few == (
+        "validation on 2 rows: not a measurement; 2 validation rows are too few to choose a checkpoint by, so the "
+        "weights of the last step are kept; with 50 or more, those of the best evaluation are"
+    )
+    assert some.startswith("24 validation rows are too few to choose a checkpoint by")

@@ -1,0 +1,14 @@
+"""From how many rows on a figure is a measurement."""
+
+from __future__ import annotations
+
+from app.wire.measurement import MEASURABLE_ROWS, too_few, verdict
+
+
+def test_a_split_of_a_few_rows_measures_nothing() -> None:
+    assert too_few(0) and too_few(MEASURABLE_ROWS - 1) and not too_few(MEASURABLE_ROWS)
+    assert [verdict(1), verdict(2)] == ["1 row: not a measurement", "2 rows: not a measurement"]
+
+
+def test_versions_without_a_number_of_rows_are_shown_as_before() -> None:
+    assert not too_few(None) and not too_few(True) and not too_few("2")
