@@ -21,7 +21,8 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 MULTIPART_SLACK = 2**20  # for the fields and boundaries around a file
 BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
-QUIET = ("/livez", "/readyz", "/health", "/metrics")
+QUIET = ("/livez", "/readyz", "/health", "/metrics")  # polled all the time, so logged at debug level only
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # others share one metric label
 
 log = logging.getLogger("ostinato.access")
 faults = logging.getLogger("ostinato.faults")
@@ -38,43 +39,44 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        name = _name_of(scope)
-        token = request_id.set(name)
+        id_ = _request_id_of(scope)
+        token = request_id.set(id_)
         status = 0
 
-        async def send_named(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 spent = (time.perf_counter() - began) * 1000
                 message["headers"] = [
                     *message["headers"],
-                    (b"x-request-id", name.encode()),
+                    (b"x-request-id", id_.encode()),
                     (b"x-total-time", b"%.3f" % spent),
                     (b"x-content-type-options", b"nosniff"),
                 ]
             await send(message)
 
         try:
-            await self.app(scope, receive, send_named)
+            await self.app(scope, receive, send_with_headers)
         except asyncio.CancelledError:
             if status or (task := asyncio.current_task()) is None:
                 raise
             # uvicorn cancels the requests that are still open at the end of the drain time. No reply has begun, so
             # this one can still say why.
             task.uncancel()
-            await send_error(scope, send_named, Stopping())
+            await send_error(scope, send_with_headers, Stopping())
         except Exception:
             faults.exception("%s %s failed", scope["method"], ascii(scope["path"][:200]))
             if status:  # a reply has begun, so only its connection can show the error
                 raise
-            await send_error(scope, send_named, InternalError())
+            await send_error(scope, send_with_headers, InternalError())
         finally:
             _record(scope, status, began)
             request_id.reset(token)
 
 
-def _name_of(scope: Scope) -> str:
+def _request_id_of(scope: Scope) -> str:
+    """The client's `x-request-id` if it is well-formed, and else a new id."""
     for key, value in scope["headers"]:
         if key == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value.decode("ascii"))
@@ -82,6 +84,8 @@ def _name_of(scope: Scope) -> str:
 
 
 def _record(scope: Scope, status: int, began: float) -> None:
+    """Count the reply and write the access log."""
+    # The template of the route and not the path, which would make a time series of every model's name.
     method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
     http_requests.labels(method if method in METHODS else "other", route, status).inc()
     level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
@@ -90,9 +94,6 @@ def _record(scope: Scope, status: int, began: float) -> None:
         principal = scope.get("principal", "-")
         data = {"method": method, "path": scope["path"], "status": status, "ms": round(spent, 2), "by": principal}
         log.log(level, "%s %s %s %.1f ms %s", method, scope["path"], status, spent, principal, extra={"data": data})
-
-
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 class BodyLimit:
@@ -111,7 +112,7 @@ class BodyLimit:
         except OstinatoError as error:
             await send_error(scope, send, error)
             return
-        await self.app(scope, _counted(receive, limit, hint), send)
+        await self.app(scope, _limited(receive, limit, hint), send)
 
     def _limit(self, scope: Scope) -> tuple[int, str]:
         """The most bytes that the body may have, and a hint for the error message. Raises for invalid headers."""
@@ -134,10 +135,11 @@ class BodyLimit:
         return limit, hint
 
 
-def _counted(receive: Receive, limit: int, hint: str) -> Receive:
+def _limited(receive: Receive, limit: int, hint: str) -> Receive:
+    """`receive`, which raises TooLarge when more than `limit` bytes have arrived: Content-Length may be missing."""
     left = limit
 
-    async def receive_counted() -> Message:
+    async def receive_limited() -> Message:
         nonlocal left
         message = await receive()
         if message["type"] == "http.request":
@@ -146,7 +148,7 @@ def _counted(receive: Receive, limit: int, hint: str) -> Receive:
                 raise _too_large(limit, hint)
         return message
 
-    return receive_counted
+    return receive_limited
 
 
 def _too_large(limit: int, hint: str) -> TooLarge:

@@ -41,7 +41,7 @@ async def attended(request: Request, work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if not client_left:  # cancelled by the server, not by `watch`
             raise
-        task.uncancel()
+        task.uncancel()  # the cancellation ends here and must not end what the task does next
         cancelled.labels("waiting").inc()
         raise ClientGone from None
     finally:

@@ -48,7 +48,7 @@ def answer_headers(
 
 
 def download(pieces: Iterator[bytes], filename: str, size: int, media: str = "application/octet-stream") -> Response:
-    """A file that a browser saves and does not display, because its content may be anybody's HTML."""
+    """A reply that a browser saves and does not display: HTML in it would run with this service's origin."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
     headers = {
         "content-length": str(size),

@@ -91,7 +91,7 @@ class EventStream(Response):
             watcher.cancel()  # the work is done, so a client that leaves now does not count as gone
             await send({"type": "http.response.body", "body": self.end, "more_body": False})
         except asyncio.CancelledError:
-            task.uncancel()
+            task.uncancel()  # the cancellation ends here: the rest of the stream may still be sent
             watcher.cancel()
             if self._gone:
                 cancelled.labels(self._gone).inc()
@@ -101,7 +101,7 @@ class EventStream(Response):
         finally:
             timer.cancel()
             watcher.cancel()
-            await self.frames.aclose()
+            await self.frames.aclose()  # ends the work behind the stream, wherever it stopped
             if self.close is not None:
                 await self.close()
 

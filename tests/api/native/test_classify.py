@@ -215,9 +215,11 @@ def test_special_tokens_are_kept_when_input_is_truncated(
         assert engine.received[-1].sequences == [[a, b, c]]  # type: ignore[union-attr]
 
 
-def test_what_cannot_fit_is_refused_unread(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(
+    api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shelf.classifier()
-    monkeypatch.setattr(Tokenizer, "encode_batch", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(Tokenizer, "encode_batch", lambda *_: pytest.fail("it was tokenized"))
     with api.client() as client:
         for value, place in (("x" * 2_000_000, "input"), (["fits", "x" * 65], "input[1]")):
             refused = client.post("/v1/classify", json={"model": "mood", "input": value}).json()["error"]
@@ -226,7 +228,7 @@ def test_what_cannot_fit_is_refused_unread(api: Api, shelf: Shelf, monkeypatch: 
             assert refused["code"] == "context_length_exceeded" and refused["param"] == "input"
 
 
-def test_what_is_too_long_is_refused_in_every_form(api: Api, shelf: Shelf) -> None:
+def test_input_that_is_too_long_is_refused_in_every_form(api: Api, shelf: Shelf) -> None:
     shelf.classifier()
     shelf.classifier("waves", input="features", features=2, vocab_size=0)
     forms: list[tuple[str, Any, str]] = [

@@ -106,7 +106,7 @@ def test_many_vectors_do_not_block_other_requests(
     assert many == [{**small, "index": index} for index in range(11)]
 
 
-def test_what_is_too_long_is_cut_where_that_is_asked_for(api: Api, models: None) -> None:
+def test_input_that_is_too_long_can_be_truncated(api: Api, models: None) -> None:
     with api.client() as client:
         body = {**MODEL, "input": ["x" * 65, byte_tokenizer().encode("ab")], "truncate_prompt_tokens": -1}
         mixed = client.post("/v1/embeddings", json=body)
@@ -127,9 +127,9 @@ def test_numbers(api: Api, models: None, engine: FakeEngine) -> None:
     assert [item["embedding"] for item in reply.json()["data"]] == [[1.0], [1.0]]
     assert reply.json()["usage"]["prompt_tokens"] == 3 and reply.headers["x-prompt-tokens"] == "3"
     assert cut.json()["usage"]["prompt_tokens"] == 2
-    asked, _ = engine.wait_for(wire.Embed, 2)
-    assert isinstance(asked, wire.Embed) and not asked.sequences
-    read = [np.frombuffer(row.data, "<f4").reshape(row.steps, row.features).tolist() for row in asked.features]
+    message, _ = engine.wait_for(wire.Embed, 2)
+    assert isinstance(message, wire.Embed) and not message.sequences
+    read = [np.frombuffer(row.data, "<f4").reshape(row.steps, row.features).tolist() for row in message.features]
     assert read == series
 
 
@@ -146,7 +146,7 @@ def test_numbers(api: Api, models: None, engine: FakeEngine) -> None:
         ("mood", [[[1, 2]], [[1, 2]]]),
     ],
 )
-def test_what_does_not_fit_the_version_is_refused_as_in_classification(
+def test_input_that_does_not_fit_the_version_is_refused_as_in_classification(
     api: Api, shelf: Shelf, models: None, model: str, value: Any
 ) -> None:
     shelf.classifier()

@@ -37,30 +37,30 @@ def begin(client: openai.OpenAI, size: int = len(DATA)) -> str:
 def test_a_file_in_chunks(client: openai.OpenAI, tmp_path: Path) -> None:
     path = tmp_path / "big.csv"
     path.write_bytes(DATA)
-    done = client.uploads.upload_file_chunked(
+    completed = client.uploads.upload_file_chunked(
         file=path, mime_type="text/csv", purpose="fine-tune", part_size=300_000,
         md5=hashlib.md5(DATA, usedforsecurity=False).hexdigest(),
     )  # fmt: skip
-    assert done.status == "completed" and done.object == "upload" and done.bytes == len(DATA)
-    assert done.file and done.file.filename == "big.csv" and done.file.purpose == "fine-tune"
-    assert client.files.content(done.file.id).read() == DATA
-    assert [file.id for file in client.files.list()] == [done.file.id]
+    assert completed.status == "completed" and completed.object == "upload" and completed.bytes == len(DATA)
+    assert completed.file and completed.file.filename == "big.csv" and completed.file.purpose == "fine-tune"
+    assert client.files.content(completed.file.id).read() == DATA
+    assert [file.id for file in client.files.list()] == [completed.file.id]
 
 
 def test_the_rows_of_a_table_in_parts_are_counted(client: openai.OpenAI) -> None:
     upload = begin(client, 19)
     parts = [client.uploads.parts.create(upload, data=data).id for data in (b"text,la", b"bel\na,b\nc,d\n")]
-    done = client.uploads.complete(upload, part_ids=parts)
-    assert done.file and done.file.to_dict()["rows"] == 2
-    assert done.file.to_dict()["columns"] == ["text", "label"]
+    completed = client.uploads.complete(upload, part_ids=parts)
+    assert completed.file and completed.file.to_dict()["rows"] == 2
+    assert completed.file.to_dict()["columns"] == ["text", "label"]
 
 
 def test_parts_are_joined_in_the_order_of_their_ids(client: openai.OpenAI, api: Api) -> None:
     upload = begin(client, 6)
     parts = [client.uploads.parts.create(upload, data=data).id for data in (b"def", b"abc")]
     assert list(client.files.list()) == []
-    done = client.uploads.complete(upload, part_ids=parts[::-1])
-    assert done.file and client.files.content(done.file.id).read() == b"abcdef"
+    completed = client.uploads.complete(upload, part_ids=parts[::-1])
+    assert completed.file and client.files.content(completed.file.id).read() == b"abcdef"
     with pytest.raises(openai.BadRequestError) as caught:
         client.uploads.complete(upload, part_ids=parts)
     assert caught.value.code == "upload_not_pending"

@@ -79,29 +79,29 @@ class Reader:
 
     def target(self, path: str, operation: dict[str, Any], body: Any) -> tuple[str, dict[str, Any], Any]:
         """The path, query and body of the example, with generated ids replaced by those of objects created for it."""
-        shown = {p["name"]: p["example"] for p in operation.get("parameters", ()) if p["required"]}
+        parameters = {p["name"]: p["example"] for p in operation.get("parameters", ()) if p["required"]}
         if "{alias}" in path:
-            self.shelf.registry.set_alias(shown["name"], shown["alias"], 1, "local")
-        if "file_id" in shown:
-            shown["file_id"] = self.file()
-        if "job_id" in shown:
-            shown["job_id"] = self.job()
+            self.shelf.registry.set_alias(parameters["name"], parameters["alias"], 1, "local")
+        if "file_id" in parameters:
+            parameters["file_id"] = self.file()
+        if "job_id" in parameters:
+            parameters["job_id"] = self.job()
             if path.endswith("/resume"):
-                self.post(f"/v1/fine_tuning/jobs/{shown['job_id']}/pause")
-        if "upload_id" in shown:
+                self.post(f"/v1/fine_tuning/jobs/{parameters['job_id']}/pause")
+        if "upload_id" in parameters:
             parts = body["part_ids"] if body else []
-            shown["upload_id"], part_ids = self.upload(*[b"text,label\n"] * len(parts))
+            parameters["upload_id"], part_ids = self.upload(*[b"text,label\n"] * len(parts))
             body = {**body, "part_ids": part_ids} if body else body
         if body and "training_file" in body:
             body = {**body, "training_file": self.file()}
-        query = {name: value for name, value in shown.items() if f"{{{name}}}" not in path}
-        return path.format(**shown), query, body
+        query = {name: value for name, value in parameters.items() if f"{{{name}}}" not in path}
+        return path.format(**parameters), query, body
 
     def optional(self, target: str, operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The optional parameters of a query, one at a time, with generated ids replaced as in `target`."""
         parameters = [p for p in operation.get("parameters", ()) if p["in"] == "query" and not p["required"]]
-        shown = {p["name"]: p["schema"]["examples"][0] for p in parameters}
-        for name, value in shown.items():
+        values = {p["name"]: p["schema"]["examples"][0] for p in parameters}
+        for name, value in values.items():
             if name == "job_id":
                 value = self.job()
             if name == "after" and (isinstance(value, int) or AN_ID.fullmatch(value)):
@@ -109,7 +109,7 @@ class Reader:
                 if not page:
                     continue
                 value = page[0]["id"]
-            yield {name: value} | ({"metric": shown["metric"]} if name in ("minimum", "maximum") else {})
+            yield {name: value} | ({"metric": values["metric"]} if name in ("minimum", "maximum") else {})
 
     def form(self, example: dict[str, str]) -> dict[str, Any]:
         """The form of an example. The content of a file is shown as text, or described in parentheses."""
@@ -218,15 +218,15 @@ def test_generated_ids_have_the_right_form_and_name_their_source() -> None:
 
 
 def test_every_kind_of_input_to_classify_has_an_example() -> None:
-    shown = document()["paths"]["/v1/classify"]["post"]["requestBody"]["content"]["application/json"]["examples"]
-    assert list(shown) == ["one text", "several texts", "pair", "numbers"]
-    assert all("version" in shown[name]["summary"] for name in ("pair", "numbers"))
+    examples = document()["paths"]["/v1/classify"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert list(examples) == ["one text", "several texts", "pair", "numbers"]
+    assert all("version" in examples[name]["summary"] for name in ("pair", "numbers"))
 
 
 @pytest.mark.parametrize("status", ["400", "404", "429", "503"])
 def test_errors_look_like_their_example(api: Api, status: str) -> None:
     with api.client() as client:
-        shown = document()["paths"]["/v1/classify"]["post"]["responses"][status]["content"]["application/json"]
+        documented = document()["paths"]["/v1/classify"]["post"]["responses"][status]["content"]["application/json"]
         reply = client.post("/v1/classify", json={"model": "nobody", "input": "a"}).json()
-    assert set(shown["example"]) == {"error"}
-    assert set(shown["example"]["error"]) | {"param"} == set(reply["error"])
+    assert set(documented["example"]) == {"error"}
+    assert set(documented["example"]["error"]) | {"param"} == set(reply["error"])
