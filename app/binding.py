@@ -1,7 +1,4 @@
-"""Which addresses others can reach, and that none of those is bound without a key.
-
-Knows addresses and names; binds nothing.
-"""
+"""Which addresses other machines can reach, and the rule that none of those is bound without an API key."""
 
 from __future__ import annotations
 
@@ -12,23 +9,26 @@ from app.settings import PREFIX, SettingError, Settings
 
 
 def check_bind(settings: Settings) -> None:
-    """Raises SettingError where everybody on the network could use the service without a key."""
+    """Raise SettingError if other machines could use the service without an API key."""
     if settings.keys or _loopback_only(settings.host):
         return
     raise SettingError(
         f"{PREFIX}HOST={settings.host} can be reached from other machines, so {PREFIX}API_KEYS must be set; "
-        f'make a key with: export {PREFIX}API_KEYS="$(ostinato keys me)"'
+        f'create a key with: export {PREFIX}API_KEYS="$(ostinato keys me)"'
     )
 
 
 def address_of(settings: Settings) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """What kind of socket to make, and what to bind it to; an IPv6 address may stand in brackets."""
+    """The socket family and the address to bind. An IPv6 address may be in brackets."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     return family, (settings.host.strip("[]"), settings.port)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether this text is a loopback address. Names are none: who sends one may decide what it means."""
+    """Whether `address` is a literal loopback address.
+
+    Names are never resolved, so the answer is False for them: whoever sends a name may control what it resolves to.
+    """
     try:
         return ipaddress.ip_address(address.strip("[]").partition("%")[0]).is_loopback
     except ValueError:
@@ -36,9 +36,9 @@ def is_loopback(address: str) -> bool:
 
 
 def _loopback_only(host: str) -> bool:
-    """Whether all that a host of the settings stands for is loopback; a name is looked up."""
+    """Whether every address that the configured host resolves to is a loopback address."""
     try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), None)} if host else {"0.0.0.0"}
+        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), None)} if host else {"0.0.0.0"}
     except OSError as error:
-        raise SettingError(f"{PREFIX}HOST={host} is no address of this machine: {error.strerror}") from None
-    return all(map(is_loopback, found))
+        raise SettingError(f"{PREFIX}HOST={host} is not an address of this machine: {error.strerror}") from None
+    return all(map(is_loopback, addresses))

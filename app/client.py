@@ -1,7 +1,4 @@
-"""The service as seen from outside: a small HTTP client for the command line and the demo.
-
-Knows addresses, keys and the shapes of replies and errors; knows nothing of terminals.
-"""
+"""A small HTTP client of the service, for the command line and the demo."""
 
 from __future__ import annotations
 
@@ -20,24 +17,25 @@ TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
 class ServiceError(OstinatoError):
-    """The service refused, failed or could not be reached; the message is meant for people."""
+    """The service rejected a request, failed, or could not be reached."""
 
     code = "service_error"
 
 
 class Client:
-    """One connection pool to one service. Every method raises ServiceError with a plain message."""
+    """A connection pool to one service. Every request raises ServiceError if it fails."""
 
     def __init__(self, url: str, key: str = "", transport: httpx.BaseTransport | None = None) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         try:
             self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT, transport=transport)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ServiceError(f"OSTINATO_URL is no address: {error}") from None
+            raise ServiceError(f"OSTINATO_URL is not a valid URL: {error}") from None
         self.url = url.rstrip("/")
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
+        """A client of the service that the settings name."""
         return cls(settings.url, settings.api_key)
 
     def close(self) -> None:
@@ -50,23 +48,27 @@ class Client:
         self.close()
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """The decoded JSON reply of one request."""
+        """Send one request and return the decoded JSON reply. `options` are those of httpx."""
         response = self._send(self._http.build_request(method, path, **options))
         response.read()
         self._check(response)
         try:
             return response.json()
         except ValueError:
-            raise ServiceError(f"{self.url} answered {path} with something that is no JSON; is it Ostinato?") from None
+            raise ServiceError(
+                f"the reply from {self.url}{path} is not valid JSON; check that OSTINATO_URL names an Ostinato service"
+            ) from None
 
     def get(self, path: str, **params: Any) -> Any:
+        """The JSON reply to a GET request. Parameters that are None are left out."""
         return self.call("GET", path, params={k: v for k, v in params.items() if v is not None})
 
     def post(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """The JSON reply to a POST request with a JSON body, if there is one."""
         return self.call("POST", path, headers=headers, **({} if body is None else {"json": body}))
 
     def pages(self, path: str, limit: int = 100, **params: Any) -> Iterator[dict[str, Any]]:
-        """Every item of a paged list."""
+        """Every item of a paginated list, read page by page."""
         after: str | None = None
         while True:
             page = self.get(path, limit=limit, after=after, **params)
@@ -76,7 +78,7 @@ class Client:
             after = page["data"][-1]["id"]
 
     def upload(self, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
-        """Store a local file for the service's use; the file object."""
+        """Upload a local file; returns the file object."""
         try:
             with path.open("rb") as stream:
                 reply = self.call("POST", "/v1/files", data={"purpose": purpose}, files={"file": (path.name, stream)})
@@ -85,11 +87,11 @@ class Client:
         return dict(reply)
 
     def create_job(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Queue a training; sent again after a lost reply, it is the same job."""
+        """Create a training job. The idempotency key ensures that a retried request does not create a second job."""
         return dict(self.post("/v1/fine_tuning/jobs", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The events of a server-sent stream, up to its `[DONE]`; an error within it is raised."""
+        """The events of a server-sent stream, up to `[DONE]`. An error event is raised as ServiceError."""
         response = self._send(self._http.build_request("POST", path, json=body), stream=True)
         try:
             if response.is_error:
@@ -97,11 +99,12 @@ class Client:
                 self._check(response)
             yield from _events(response.iter_lines())
         except httpx.HTTPError as error:
-            raise ServiceError(f"the reply from {self.url} broke off: {_reason(error)}") from None
+            raise ServiceError(f"the reply from {self.url} was interrupted: {_reason(error)}") from None
         finally:
             response.close()
 
     def download(self, path: str) -> Iterator[bytes]:
+        """The body of a GET request, in chunks."""
         response = self._send(self._http.build_request("GET", path), stream=True)
         try:
             if response.is_error:
@@ -109,7 +112,7 @@ class Client:
                 self._check(response)
             yield from response.iter_bytes()
         except httpx.HTTPError as error:
-            raise ServiceError(f"the reply from {self.url} broke off: {_reason(error)}") from None
+            raise ServiceError(f"the reply from {self.url} was interrupted: {_reason(error)}") from None
         finally:
             response.close()
 
@@ -146,10 +149,10 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         yield event
 
 
-def _missing(checks: dict[str, str]) -> str:
-    """What /readyz says where the service is not ready."""
-    found = "; ".join(f"{what}: {state}" for what, state in checks.items() if state != "ok")
-    return f"the service is not ready: {found}"
+def _not_ready(checks: dict[str, str]) -> str:
+    """A message for the failed checks of /readyz."""
+    failed = "; ".join(f"{check}: {state}" for check, state in checks.items() if state != "ok")
+    return f"the service is not ready: {failed}"
 
 
 def _message(error: object) -> str:
@@ -157,9 +160,10 @@ def _message(error: object) -> str:
 
 
 def _error(response: httpx.Response) -> ServiceError:
+    """The error of a failed response, in any of the service's dialects."""
     try:
-        said = response.json()
-        error = said["error"] if "error" in said else _missing(said["checks"])
+        body = response.json()
+        error = body["error"] if "error" in body else _not_ready(body["checks"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return ServiceError(f"{response.request.url} answered {response.status_code} {response.reason_phrase}")
     fields = error if isinstance(error, dict) else {}

@@ -1,4 +1,4 @@
-"""One error type for the whole product. Knows no HTTP dialect: `app/api/http/errors.py` renders it in each."""
+"""The errors that callers see. `app/api/http/errors.py` renders them in each HTTP dialect."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Iterable
 
 
 class OstinatoError(Exception):
-    """Something a caller should hear: what was wrong, where, and what would be right.
+    """An error whose message is meant for the caller: what was wrong, where, and what would be right.
 
-    `code` is stable and machine-readable; `param` names the field; `status` is the HTTP status that fits;
-    `retry_after` (seconds) says that trying again later can help; `retryable` False tells clients not to try again.
+    Attributes:
+        code: stable and machine-readable.
+        param: the field of the request that was wrong, if there is one.
+        status: the HTTP status that fits.
+        retry_after: seconds after which a retry may succeed, if that is known.
+        retryable: whether clients should retry; by default, only with status 429, 503 or 504.
     """
 
     status = 500
@@ -34,65 +38,87 @@ class OstinatoError(Exception):
 
 
 class InvalidRequest(OstinatoError):
+    """The request, a file or an argument is malformed or not allowed."""
+
     status, code = 400, "invalid_request"
 
 
 class Unauthorized(OstinatoError):
+    """The API key is missing or wrong."""
+
     status, code = 401, "invalid_api_key"
 
 
 class Forbidden(OstinatoError):
+    """The caller is not allowed to do this."""
+
     status, code = 403, "forbidden"
 
 
 class NotFound(OstinatoError):
+    """The object does not exist, or does not belong to the caller."""
+
     status, code = 404, "not_found"
 
 
 class Conflict(OstinatoError):
+    """The object's current state does not allow the request."""
+
     status, code = 409, "conflict"
 
 
 class TooLarge(OstinatoError):
+    """The request or the file is larger than allowed."""
+
     status, code = 413, "too_large"
 
 
 class UnsupportedMedia(OstinatoError):
+    """The request's content type is not accepted."""
+
     status, code = 415, "unsupported_media_type"
 
 
 class Overloaded(OstinatoError):
+    """Too much work is waiting. A later retry may succeed."""
+
     status, code = 429, "overloaded"
 
 
 class EngineFailed(OstinatoError):
+    """The engine failed, or was lost, while it handled the request."""
+
     status, code = 500, "engine_failed"
 
 
 class Unavailable(OstinatoError):
+    """The service, or a part that it needs, cannot handle the request now."""
+
     status, code = 503, "unavailable"
 
 
 class DeadlineExceeded(OstinatoError):
+    """The request was not finished before its deadline."""
+
     status, code = 504, "deadline_exceeded"
 
 
 class CheckpointInvalid(InvalidRequest):
-    """A checkpoint directory that does not hold what it must."""
+    """A checkpoint directory lacks something or contradicts itself."""
 
     code = "invalid_checkpoint"
 
 
 def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
-    """The end of a message about an unknown name: "; did you mean 'label'?" with the most similar of `names`.
+    """A suggestion to append to a message about an unknown name: "; did you mean 'label'?".
 
-    Where none is similar, `otherwise` takes its place.
+    Suggests the most similar of `names`; returns `otherwise` if none is similar enough.
     """
-    near = most_similar(name, names, cutoff=cutoff)
-    return otherwise if near is None else f"; did you mean {near!r}?"
+    match = most_similar(name, names, cutoff=cutoff)
+    return otherwise if match is None else f"; did you mean {match!r}?"
 
 
 def most_similar(name: str, names: Iterable[str], *, cutoff: float) -> str | None:
-    """The most similar of `names`, from a similarity of `cutoff` (0 to 1) on; None where there is none."""
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
-    return near[0] if near else None
+    """The most similar of `names`, or None if no similarity reaches `cutoff` (0 to 1)."""
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
+    return matches[0] if matches else None

@@ -1,4 +1,4 @@
-"""Fixtures for every room: both databases, blobs, registry, files. PostgreSQL is a throwaway cluster of our own."""
+"""Fixtures for all tests: both databases, blobs, registry, files. PostgreSQL runs as a temporary cluster."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ from benchmarks.postgres import Cluster, Missing, cluster
 pytest_plugins = ("tests.api.fixtures", "tests.jobs.fixtures")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for variable in list(os.environ):
-    if variable.startswith(("OSTINATO_", "AZURE_")):  # settings of the service that whoever runs the tests uses
+    if variable.startswith(("OSTINATO_", "AZURE_")):  # settings of a service on this machine
         del os.environ[variable]
 for variable in ("NO_PROXY", "no_proxy"):
     os.environ[variable] = "127.0.0.1,localhost,::1"
 TEMPLATE = "ostinato_template"
 
-# `make test` draws the same examples each time; `make test ARGS=--hypothesis-profile=search` draws other examples
+# `make test` draws the same examples every time; `make test ARGS=--hypothesis-profile=search` draws new ones
 settings.register_profile("repeat", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile("repeat")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--whole-readme", action="store_true", help="the README from a fresh clone and `make run`")
+    parser.addoption(
+        "--whole-readme", action="store_true", help="also type the README in a fresh clone, `make run` included"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the files of tests, the long ones first: no process is left with one at the end."""
+    """Run the long tests first: with several processes, none is left with a long one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
@@ -48,21 +50,21 @@ def whole_readme(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
-    """A running server; tests that stop it must start it again."""
+    """A running server. A test that stops it must start it again."""
     try:
-        with cluster() as made:
-            made.execute(f"CREATE DATABASE {TEMPLATE}")
-            template = Database(made.url(TEMPLATE))
+        with cluster() as server:
+            server.execute(f"CREATE DATABASE {TEMPLATE}")
+            template = Database(server.url(TEMPLATE))
             template.migrate()
             template.close()
-            yield made
+            yield server
     except Missing as reason:
         pytest.skip(str(reason))
 
 
 @pytest.fixture
 def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
-    """An empty database of its own, with the tables."""
+    """The URL of an empty database with all tables."""
     name = f"test_{uuid.uuid4().hex}"
     postgres_cluster.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield postgres_cluster.url(name)
@@ -84,23 +86,23 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
-    """An empty database of its own, with the tables."""
+    """The URL of an empty database with all tables."""
     shutil.copy(_sqlite_template, tmp_path / "ostinato.db")
     return f"sqlite:///{tmp_path / 'ostinato.db'}"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both databases."""
+    """The URL of an empty database, once for SQLite and once for PostgreSQL."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    found = Database(database_url)
-    yield found
-    found.close()
+    database = Database(database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -1,17 +1,20 @@
-"""Promises in seconds, held against a machine that may stand still for a moment."""
+"""Promises in seconds, checked on a machine that may stall for a moment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 TRIES = 3
-# seconds in which the death of an engine must be noticed, wherever the machine stands still: a silent one whose process
-# is there counts as dead after ten
+# seconds within which the death of an engine must be noticed even if the machine stalls; an engine that is silent while
+# its process exists counts as dead only after ten
 IN_TIME = 8.0
 
 
 def kept(bound: float, seconds: Callable[[], float]) -> None:
-    """Do it until it takes less than `bound` seconds, three times at most: code that is too slow never does."""
+    """Call `seconds` until it returns less than `bound`, three times at most.
+
+    A single stall of the machine does not fail the test; code that is too slow fails every time.
+    """
     taken: list[float] = []
     while not taken or taken[-1] >= bound:
         assert len(taken) < TRIES, f"took {taken} s; promised are {bound} s"

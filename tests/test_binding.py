@@ -1,4 +1,4 @@
-"""An address that others can reach needs a key; the launcher and the API judge by the same rule."""
+"""An address that other machines can reach needs an API key, by one rule for the launcher and the API."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def test_an_open_address_needs_a_key(host: str) -> None:
     binding.check_bind(Settings(host=host, api_keys="a:12345678"))
 
 
-def test_a_name_means_what_it_is_looked_up_as(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"mine": ["127.0.0.1", "::1"], "localhost": ["127.0.0.1", "10.0.0.7"]}
+def test_a_host_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = {"mine": ["127.0.0.1", "::1"], "localhost": ["127.0.0.1", "10.0.0.7"]}
 
     def look_up(name: str, _port: Any) -> list[tuple[Any, ...]]:
-        if name not in known:
+        if name not in addresses:
             raise socket.gaierror(-2, "Name or service not known")
-        return [(0, 0, 0, "", (address, 0)) for address in known[name]]
+        return [(0, 0, 0, "", (address, 0)) for address in addresses[name]]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     binding.check_bind(Settings(host="mine"))
-    with pytest.raises(SettingError, match="ostinato keys"):  # also where it is called localhost
+    with pytest.raises(SettingError, match="ostinato keys"):  # the name localhost gets no exception
         binding.check_bind(Settings(host="localhost"))
-    with pytest.raises(SettingError, match="no address of this machine: Name or service not known"):
+    with pytest.raises(SettingError, match="not an address of this machine: Name or service not known"):
         binding.check_bind(Settings(host="nowhere.example"))
 
 
-def test_there_is_one_rule() -> None:
+def test_launcher_and_api_share_the_rule() -> None:
     assert launcher.check_bind is application.check_bind is binding.check_bind  # type: ignore[attr-defined]
 
 
-def test_a_name_that_somebody_sends_is_never_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_sent_by_a_client_is_never_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "getaddrinfo")
     assert binding.is_loopback("127.0.0.1") and binding.is_loopback("[::1]")
     assert not any(map(binding.is_loopback, ("localhost", "evil.example", "10.0.0.1", "", "127.0.0.1.evil.example")))

@@ -1,4 +1,4 @@
-"""The settings: defaults, bounds, plain complaints, and the one reader of the environment."""
+"""The settings: defaults, bounds, and the messages for invalid values."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ def test_defaults_are_for_one_machine(tmp_path: Path) -> None:
     assert chosen.run_dir == tmp_path / "run"
 
 
-def test_variables_are_read_and_a_command_line_wins() -> None:
+def test_the_command_line_overrides_the_environment() -> None:
     assert load(PORT="9000").port == 9000
     assert settings.load({"OSTINATO_PORT": "9000"}, port=9001, host=None).port == 9001
     assert load(BATCH_INVARIANT="1").batch_invariant is True
-    assert load(PORT="").port == 8000  # as compose files and .env templates leave it
+    assert load(PORT="").port == 8000  # compose files and .env templates set empty variables
 
 
-def test_other_programs_variables_are_no_business_of_ours() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert settings.load({"PORT": "1", "OSTINATO": "x"}).port == 8000
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "message"),
     [
         ("PROT", "1", r"unknown setting OSTINATO_PROT; did you mean OSTINATO_PORT\?"),
         ("QQQQ", "1", "unknown setting OSTINATO_QQQQ; `ostinato settings`"),
         ("PORT", "99999", "OSTINATO_PORT: "),
         ("PORT", "eight", "OSTINATO_PORT: "),
         ("LEASE_SECONDS", "0", "OSTINATO_LEASE_SECONDS: "),
-        ("DTYPE", "float16", "OSTINATO_DTYPE: .*'float16'; it can be float32 or bfloat16"),
-        ("LOG_FORMAT", "xml", "OSTINATO_LOG_FORMAT: .*; it can be text or json"),
-        ("LOG_LEVEL", "all", "OSTINATO_LOG_LEVEL: .*; it can be debug, info, warning or error"),
-        ("STORAGE_URL", "foo://bar", "OSTINATO_STORAGE_URL .*'foo'; it can be file:///folder, s3://bucket"),
+        ("DTYPE", "float16", "OSTINATO_DTYPE: .*'float16'; it must be float32 or bfloat16"),
+        ("LOG_FORMAT", "xml", "OSTINATO_LOG_FORMAT: .*; it must be text or json"),
+        ("LOG_LEVEL", "all", "OSTINATO_LOG_LEVEL: .*; it must be debug, info, warning or error"),
+        ("STORAGE_URL", "foo://bar", "OSTINATO_STORAGE_URL .*'foo'; it must look like file:///folder, s3://bucket"),
         ("STORAGE_URL", "memory:///", "OSTINATO_STORAGE_URL "),
-        ("STORAGE_URL", "s3://", "OSTINATO_STORAGE_URL names no bucket; it looks like s3://bucket"),
+        ("STORAGE_URL", "s3://", "OSTINATO_STORAGE_URL names no bucket; it must look like s3://bucket"),
         ("STORAGE_URL", "s3:bucket", "OSTINATO_STORAGE_URL names no bucket"),
-        ("STORAGE_URL", "s3://[bucket", "OSTINATO_STORAGE_URL cannot be read"),
+        ("STORAGE_URL", "s3://[bucket", "OSTINATO_STORAGE_URL is not a valid URL"),
         ("STORAGE_URL", "file://", "OSTINATO_STORAGE_URL names no folder"),
         ("STORAGE_URL", "file://folder", "OSTINATO_STORAGE_URL .*three slashes"),
         ("DATABASE_URL", "nonsense", "OSTINATO_DATABASE_URL .*sqlite:///path or postgresql://"),
@@ -58,12 +58,12 @@ def test_other_programs_variables_are_no_business_of_ours() -> None:
         ("DATABASE_URL", "sqlite://", "OSTINATO_DATABASE_URL "),
         ("API_KEYS", "no-colon", "name:secret"),
         ("API_KEYS", "me:short", "8 characters"),
-        ("API_KEYS", "local:12345678", "no key can have the name"),
-        ("API_KEYS", "ann:12345678,bob:12345678", "one secret twice"),
+        ("API_KEYS", "local:12345678", "the name 'local' is reserved"),
+        ("API_KEYS", "ann:12345678,bob:12345678", "the same secret twice"),
     ],
 )
-def test_what_cannot_be_is_said_plainly(name: str, value: str, complaint: str) -> None:
-    with pytest.raises(SettingError, match=complaint) as caught:
+def test_an_invalid_setting_is_reported_in_one_line(name: str, value: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message) as caught:
         load(**{name: value})
     assert "\n" not in caught.value.message
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_is_said_plainly(name: str, value: str, complaint: str) -
 @pytest.mark.parametrize(
     "url", ["file:///data/blobs", "/data/blobs", "s3://bucket", "s3://bucket/part", "gs://bucket", "https://host/x"]
 )
-def test_stores_that_can_be(url: str) -> None:
+def test_valid_storage_urls(url: str) -> None:
     assert load(STORAGE_URL=url).storage == url
 
 
@@ -79,13 +79,13 @@ def test_stores_that_can_be(url: str) -> None:
     "url",
     ["sqlite:///a.db", "sqlite:////tmp/a.db", "postgres://u:p@h/d", "postgresql:///d", "postgresql+psycopg://h/d"],
 )
-def test_databases_that_can_be(url: str) -> None:
+def test_valid_database_urls(url: str) -> None:
     assert load(DATABASE_URL=url).database == url
 
 
-def test_keys_name_their_owners() -> None:
+def test_each_key_has_an_owner() -> None:
     assert load(API_KEYS="ann:12345678, bob:a:b:c:d:e:f").keys == {"12345678": "ann", "a:b:c:d:e:f": "bob"}
-    assert set(load(API_KEYS="ann:12345678,ann:87654321").keys.values()) == {"ann"}  # an old one and a new one
+    assert set(load(API_KEYS="ann:12345678,ann:87654321").keys.values()) == {"ann"}  # an old key and a new one
 
 
 def test_cores_are_counted_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_a_deep_data_folder_still_has_usable_sockets(tmp_path: Path) -> None:
     assert settings.load({}, data_dir="/x").socket_dir == Path("/x/run")
 
 
-def test_every_setting_is_explained() -> None:
+def test_every_setting_has_a_description() -> None:
     lines = settings.help_lines()
     assert len(lines) == len(settings.Settings.__struct_fields__)
     assert all(variable.startswith("OSTINATO_") and meaning for variable, _, meaning in lines)

@@ -1,7 +1,7 @@
-"""`ostinato`: the command line. Joins the commands and turns every failure into one plain line.
+"""`ostinato`: the command line.
 
-Knows no command's work: each lives in `app/commands/`, and loads what it needs when it is called, so that the command
-line starts fast.
+Assembles the commands and prints every expected failure as one line. Each command imports what it needs when it is
+called, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sys
 
 import typer
 
-from app.cli import doctor, files, inference, jobs, local, registry, serve, train, transfer
+from app.cli import doctor, export, files, imports, inference, jobs, local, models, serve, train
 from app.errors import OstinatoError
 from app.settings import REFUSED, SettingError
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended: 128 + 2
 
 program = typer.Typer(
     name="ostinato",
@@ -25,15 +25,16 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (serve, local, doctor, train, inference, transfer):
+for module in (serve, local, doctor, train, inference, imports, export):
     module.register(program)
-program.add_typer(registry.models, name="models")
+program.add_typer(models.models, name="models")
 program.add_typer(jobs.jobs, name="jobs")
 program.add_typer(files.files, name="files")
 program.add_typer(local.registry, name="registry")
 
 
 def main() -> None:
+    """Run the command line. Exit status 2: the settings are invalid, so a restart would fail too; 1: other errors."""
     try:
         program()
     except SettingError as error:
@@ -42,12 +43,13 @@ def main() -> None:
         fail(error, 1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # `ostinato … | head`
+    except BrokenPipeError:  # the reader closed the pipe early, as in `ostinato … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
 def fail(error: OstinatoError, status: int) -> None:
+    """Print the error, with its parameter where the message does not name it, and exit."""
     where = f" (in {error.param})" if error.param and error.param not in error.message else ""
     print(f"ostinato: {error.message}{where}", file=sys.stderr)
     sys.exit(status)

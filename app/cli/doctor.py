@@ -1,4 +1,4 @@
-"""`ostinato doctor`: is this machine, this configuration, this service in order? Looks only; mends nothing."""
+"""`ostinato doctor`: checks this machine, the settings and the service, and changes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +22,17 @@ from app.errors import OstinatoError
 if TYPE_CHECKING:
     from app.settings import Settings
 
-LITTLE_SPACE = 2_000_000_000
-LITTLE_MEMORY = 2_000_000_000
+LOW_DISK_SPACE = 2_000_000_000  # bytes
+LOW_MEMORY = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `state`: ok, warning or wrong."""
+    """The result of one check. `state`: ok, warning or wrong."""
 
-    what: str
+    check: str
     state: str
-    told: str
+    detail: str
 
 
 def register(program: typer.Typer) -> None:
@@ -40,122 +40,123 @@ def register(program: typer.Typer) -> None:
 
 
 def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Check the installation, the settings, the storage and the service; exit status 1 if something is wrong."""
+    """Check the installation, the settings, the storage and the service. Exits with status 1 if something is wrong."""
     findings = list(examine(data_dir))
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([{"what": f.check, "state": f.state, "told": f.detail} for f in findings])
     else:
-        table(["", "what", "finding"], [(f.state, f.what, f.told) for f in findings])
+        table(["state", "check", "finding"], [(f.state, f.check, f.detail) for f in findings])
     if any(f.state == "wrong" for f in findings):
         raise typer.Exit(1)
 
 
 def examine(data_dir: str | None) -> Iterator[Finding]:
-    yield python()
-    yield from libraries()
-    yield processor()
-    yield memory()
+    """Run all checks. Those that need the settings are skipped where the settings are invalid."""
+    yield check_python()
+    yield from check_libraries()
+    yield check_processor()
+    yield check_memory()
     try:
         chosen = settings.load(data_dir=data_dir)
     except OstinatoError as error:
         yield Finding("settings", "wrong", error.message)
         return
     yield Finding("settings", "ok", "readable")
-    for what, look in CHECKS:
+    for name, check in CHECKS:
         try:
-            yield look(chosen)
+            yield check(chosen)
         except OstinatoError as error:
-            yield Finding(what, "wrong", error.message)
-        except Exception as error:  # whatever is broken is the finding
-            yield Finding(what, "wrong", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            yield Finding(name, "wrong", error.message)
+        except Exception as error:  # any failure of a check is reported as its finding
+            yield Finding(name, "wrong", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
-def python() -> Finding:
-    told = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return Finding("python", "ok" if sys.version_info >= (3, 11) else "wrong", told)
+def check_python() -> Finding:
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("python", "ok" if sys.version_info >= (3, 11) else "wrong", detail)
 
 
-def libraries() -> Iterator[Finding]:
+def check_libraries() -> Iterator[Finding]:
     for name in ("torch", "tokenizers", "safetensors", "fastapi", "sqlalchemy", "obstore", "pyzmq"):
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "wrong", "is not installed; run: make venv")
+            yield Finding(name, "wrong", "not installed; run: make venv")
 
 
-def processor() -> Finding:
+def check_processor() -> Finding:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         flags = ""
-    fast = "amx_bf16" in flags or "avx512_bf16" in flags
-    told = f"{settings.cores()} core(s)" + (", with bfloat16: OSTINATO_DTYPE=bfloat16 serves faster" if fast else "")
-    return Finding("processor", "ok", told)
+    bfloat16 = "amx_bf16" in flags or "avx512_bf16" in flags
+    hint = ", with bfloat16 instructions: OSTINATO_DTYPE=bfloat16 serves faster" if bfloat16 else ""
+    return Finding("processor", "ok", f"{settings.cores()} core(s){hint}")
 
 
-def memory() -> Finding:
+def check_memory() -> Finding:
     if "SC_PHYS_PAGES" not in os.sysconf_names:
-        return Finding("memory", "ok", "this system does not tell")
+        return Finding("memory", "ok", "this system does not report its size")
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Finding("memory", "ok" if total >= LITTLE_MEMORY else "warning", size(total))
+    return Finding("memory", "ok" if total >= LOW_MEMORY else "warning", size(total))
 
 
-def folder(chosen: Settings) -> Finding:
-    place = chosen.data
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if not os.access(place, os.W_OK):
-        return Finding("data folder", "wrong", f"{place} cannot be written")
-    state = "ok" if free >= LITTLE_SPACE else "warning"
+def check_data_folder(chosen: Settings) -> Finding:
+    existing = chosen.data
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if not os.access(existing, os.W_OK):
+        return Finding("data folder", "wrong", f"{existing} is not writable")
+    state = "ok" if free >= LOW_DISK_SPACE else "warning"
     return Finding("data folder", state, f"{chosen.data}, {size(free)} free")
 
 
-def binding(chosen: Settings) -> Finding:
+def check_address(chosen: Settings) -> Finding:
     from app.binding import check_bind
 
     check_bind(chosen)
     return Finding("address", "ok", f"{chosen.host}:{chosen.port}, {len(chosen.keys)} key(s)")
 
 
-def database(chosen: Settings) -> Finding:
+def check_database(chosen: Settings) -> Finding:
     from app.db.database import Database, DatabaseOutdated, DatabaseUnavailable, reason
 
     if not chosen.database_url and not (chosen.data / "ostinato.db").exists():
-        return Finding("database", "ok", "SQLite, made at the first start")
-    looked_at = Database(chosen.database)
+        return Finding("database", "ok", "SQLite, created at the first start")
+    database = Database(chosen.database)
     try:
-        looked_at.check_tables()
+        database.check_tables()
     except DatabaseOutdated as error:
         return Finding("database", "wrong", error.message)
     except DatabaseUnavailable as error:
         return Finding("database", "wrong", f"does not answer: {reason(error)}")
     finally:
-        looked_at.close()
-    return Finding("database", "ok", f"{looked_at.dialect}, with the tables of this release")
+        database.close()
+    return Finding("database", "ok", f"{database.dialect}, with the tables of this release")
 
 
-def storage(chosen: Settings) -> Finding:
+def check_storage(chosen: Settings) -> Finding:
     from app.storage.blobs import BlobStore
 
     if not chosen.storage_url and not (chosen.data / "blobs").exists():
-        return Finding("storage", "ok", "a local folder, made at the first start")
+        return Finding("storage", "ok", "a local folder, created at the first start")
     BlobStore(chosen.storage).exists("0" * 64)
     return Finding("storage", "ok", "answers")
 
 
-def programs(chosen: Settings) -> Finding:
+def check_programs(chosen: Settings) -> Finding:
     from app.launcher.programs import read
 
     running = read(chosen.run_dir)
     if not running:
-        return Finding("programs", "warning", "none runs on this data folder; start them with: ostinato up")
+        return Finding("programs", "warning", "none is running on this data folder; start them with: ostinato up")
     restarts = sum(p.restarts for p in running)
     state = "warning" if restarts else "ok"
     return Finding("programs", state, ", ".join(p.program for p in running) + f"; {restarts} restart(s)")
 
 
-def service(chosen: Settings) -> Finding:
+def check_service(chosen: Settings) -> Finding:
     from app.client import Client
 
     try:
@@ -167,10 +168,10 @@ def service(chosen: Settings) -> Finding:
 
 
 CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
-    ("data folder", folder),
-    ("address", binding),
-    ("database", database),
-    ("storage", storage),
-    ("programs", programs),
-    ("service", service),
+    ("data folder", check_data_folder),
+    ("address", check_address),
+    ("database", check_database),
+    ("storage", check_storage),
+    ("programs", check_programs),
+    ("service", check_service),
 )

@@ -1,4 +1,4 @@
-"""`ostinato files`: the uploaded data sets. Knows the file routes."""
+"""`ostinato files`: list, upload, show, download and delete files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import typer
 from app.cli.output import Json, connect, fields, json_for_all, print_json, size, table, when
 from app.errors import InvalidRequest
 
-File = Annotated[str, typer.Argument(help="Id of a file: file-…")]
+FileId = Annotated[str, typer.Argument(help="Id of a file: file-…")]
 
-files = typer.Typer(help="See, upload and delete data sets.", invoke_without_command=True)
+files = typer.Typer(help="List, upload, download and delete data sets and result files.", invoke_without_command=True)
 
 
 @files.callback()
@@ -29,26 +29,26 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 def list_files(as_json: Json = False) -> None:
     """List the files."""
     with connect() as client:
-        found = list(client.pages("/v1/files"))
+        listed = list(client.pages("/v1/files"))
     if as_json:
-        print_json(found)
+        print_json(listed)
         return
-    rows = [(f["id"], f["filename"], size(f["bytes"]), f["purpose"], when(f["created_at"])) for f in found]
-    table(["file", "name", "size", "purpose", "made"], rows, empty="no file yet")
+    rows = [(f["id"], f["filename"], size(f["bytes"]), f["purpose"], when(f["created_at"])) for f in listed]
+    table(["file", "name", "size", "purpose", "created"], rows, empty="no files yet")
 
 
 @files.command("upload")
 def upload(
-    path: Path, purpose: Annotated[str, typer.Option(help="What it is for.")] = "fine-tune", as_json: Json = False
+    path: Path, purpose: Annotated[str, typer.Option(help="What the file is for.")] = "fine-tune", as_json: Json = False
 ) -> None:
-    """Store a file for later trainings."""
+    """Upload a file for later trainings."""
     with connect() as client:
         stored = client.upload(path, purpose)
     print_json(stored) if as_json else print(f"uploaded {path.name} as {stored['id']}")
 
 
 @files.command("show")
-def show(file_id: File, as_json: Json = False) -> None:
+def show(file_id: FileId, as_json: Json = False) -> None:
     """Show one file."""
     with connect() as client:
         stored = client.get(f"/v1/files/{file_id}")
@@ -57,22 +57,24 @@ def show(file_id: File, as_json: Json = False) -> None:
         return
     fields([
         ("file", stored["id"]), ("name", stored["filename"]), ("size", size(stored["bytes"])),
-        ("purpose", stored["purpose"]), ("status", stored["status"]), ("made", when(stored["created_at"])),
+        ("purpose", stored["purpose"]), ("status", stored["status"]), ("created", when(stored["created_at"])),
         ("expires", when(stored.get("expires_at"))), ("sha256", stored.get("sha256")),
     ])  # fmt: skip
 
 
 @files.command("download")
 def download(
-    file_id: File,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="[default: print it]")] = None,
+    file_id: FileId,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to save it. [default: standard output]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a file's bytes (result files too)."""
-    from app.cli.transfer import save
+    """Download a file, or a job's result file."""
+    from app.cli.export import save
 
     if as_json and output is None:
-        raise InvalidRequest("--json tells what was saved; name a file with --output, or leave --json out")
+        raise InvalidRequest("--json describes the saved file; name one with --output, or leave out --json")
     with connect() as client:
         chunks = client.download(f"/v1/files/{file_id}/content")
         if output is None:
@@ -92,8 +94,8 @@ def _print(chunks: Iterable[bytes]) -> None:
 
 
 @files.command("delete")
-def delete(file_id: File, as_json: Json = False) -> None:
-    """Delete a file that no open job needs."""
+def delete(file_id: FileId, as_json: Json = False) -> None:
+    """Delete a file. A file that an unfinished job needs is not deleted."""
     with connect() as client:
         reply = client.call("DELETE", f"/v1/files/{file_id}")
     print_json(reply) if as_json else print(f"{file_id} is deleted")

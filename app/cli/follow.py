@@ -1,6 +1,6 @@
-"""Following a training job: its messages as they come, a live bar, the loss as a line of sparks, the time left.
+"""Following a training job: its events as they arrive, and at a terminal a live progress bar with loss and time left.
 
-Knows the job's and the events' JSON; polls, since a job may outlive any connection.
+Polls the service instead of streaming, because a job may outlive any connection.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from app.client import Client
 
 ENDED = ("succeeded", "failed", "cancelled")
-POLL = 0.5
-PATIENCE = 60.0  # seconds that the service may be away (restarting) while a job is followed
+POLL = 0.5  # seconds between two requests
+PATIENCE = 60.0  # seconds that the service may be unreachable, for example while it restarts
 PAGE = 100
 KEPT_LOSSES = 400
-FIGURES = (
+METRICS = (  # (key of an event's data, name shown)
     ("train_loss", "loss"),
     ("valid_loss", "validation loss"),
     ("full_valid_loss", "validation loss"),
@@ -36,31 +36,33 @@ FIGURES = (
 
 
 class Follower:
-    """What has been seen of one job so far."""
+    """The state of one job as the service last reported it, and the losses so far."""
 
     def __init__(self, client: Client, job_id: str) -> None:
         self._client = client
         self._path = f"/v1/fine_tuning/jobs/{job_id}"
-        self._last: str | None = None  # the newest event seen
+        self._last: str | None = None  # id of the newest event seen
         self.job: dict[str, Any] = {}
         self.losses: list[float] = []
 
-    def news(self) -> Iterator[dict[str, Any]]:
-        """The events that came since the last call, oldest first. The job is read before them, so that none of an
-        ended job's events is missed."""
+    def new_events(self) -> Iterator[dict[str, Any]]:
+        """Read the job, then yield the events since the last call, oldest first.
+
+        The job is read before its events: once it has ended, no event can be added any more, so none is missed.
+        """
         self.job = self._client.get(self._path)
-        fresh: list[dict[str, Any]] = []
-        for event in self._client.pages(f"{self._path}/events", limit=PAGE):
+        events: list[dict[str, Any]] = []
+        for event in self._client.pages(f"{self._path}/events", limit=PAGE):  # newest first
             if event["id"] == self._last:
                 break
-            fresh.append(event)
-        if fresh:
-            self._last = fresh[0]["id"]
-        for event in reversed(fresh):
-            self._note(event)
+            events.append(event)
+        if events:
+            self._last = events[0]["id"]
+        for event in reversed(events):
+            self._record_loss(event)
             yield event
 
-    def _note(self, event: dict[str, Any]) -> None:
+    def _record_loss(self, event: dict[str, Any]) -> None:
         loss = (event.get("data") or {}).get("train_loss")
         if event.get("type") == "metrics" and isinstance(loss, int | float):
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
@@ -69,14 +71,17 @@ class Follower:
     def ended(self) -> bool:
         return self.job.get("status") in ENDED
 
-    def polls(self) -> Iterator[list[dict[str, Any]]]:
-        """News again and again until the job ends; a service that is away for a moment is waited for."""
+    def poll(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the new events again and again until the job ends.
+
+        Server errors and lost connections are retried for PATIENCE seconds, then raised.
+        """
         away_since: float | None = None
         while True:
             try:
-                fresh = list(self.news())
+                events = list(self.new_events())
                 away_since = None
-                yield fresh
+                yield events
                 if self.ended:
                     return
             except OstinatoError as error:
@@ -87,82 +92,83 @@ class Follower:
 
 
 def follow(client: Client, job_id: str, *, as_json: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Show a job until it ends (`quiet`: wait for that alone); the job as it ended."""
+    """Show a job's events until it ends, and return the ended job. With `quiet`, nothing is printed."""
     follower = Follower(client, job_id)
     try:
         if quiet:
-            for _ in follower.polls():
+            for _ in follower.poll():
                 pass
         elif as_json:
-            for fresh in follower.polls():
-                for event in fresh:
+            for events in follower.poll():
+                for event in events:
                     print_line(event)
         elif sys.stderr.isatty():
-            _live(follower)
+            _show_live(follower)
         else:
-            _lines(follower)
+            _print_lines(follower)
     except KeyboardInterrupt:
-        warn(f"\nthe job goes on; see it again with: ostinato jobs follow {job_id}")
-        warn(f"or end it with: ostinato jobs cancel {job_id}")
+        warn(f"\nthe job continues; follow it again with: ostinato jobs follow {job_id}")
+        warn(f"or cancel it with: ostinato jobs cancel {job_id}")
         raise
     return follower.job
 
 
 def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
-    """The last lines of a followed job; exit status 1 unless it succeeded."""
+    """Print the outcome of a job and how to try its version. Exits with status 1 unless the job succeeded."""
     if job["status"] != "succeeded":
         error = job.get("error") or {}
         warn(f"{job['id']} {job['status']}" + (f": {error['message']}" if error.get("message") else ""))
         raise typer.Exit(1)
     reference = job["fine_tuned_model"]
-    figures = headline((version or {}).get("metrics"))
-    print(f"{reference} is ready" + (f": {figures}" if figures else ""))
+    quality = headline((version or {}).get("metrics"))
+    print(f"{reference} is ready" + (f": {quality}" if quality else ""))
     if (version or {}).get("task") == "generation":
         print(f'try it: ostinato generate --model {reference} "Once upon a time"')
     elif ((version or {}).get("config") or {}).get("input") != "features":
         print(f'try it: ostinato classify --model {reference} "some text"')
 
 
-def line(event: dict[str, Any]) -> str | None:
-    """What a log shows of an event; None for the figures of every few steps."""
+def render(event: dict[str, Any]) -> str | None:
+    """One line for an event; None for metrics without a validation loss, which come every few steps."""
     data = event.get("data") or {}
     if event.get("type") != "metrics":
-        mark = {"warn": "warning: ", "error": "error: "}.get(event.get("level", ""), "")
-        return mark + str(event.get("message", ""))
+        level = {"warn": "warning: ", "error": "error: "}.get(event.get("level", ""), "")
+        return level + str(event.get("message", ""))
     if data.get("valid_loss") is None and data.get("full_valid_loss") is None:
         return None
-    return figures(data)
+    return render_metrics(data)
 
 
-def figures(data: dict[str, Any]) -> str:
+def render_metrics(data: dict[str, Any]) -> str:
+    """The step and the metrics of an event: `step 20/60 · loss 0.300 · validation loss 0.400`."""
     total = f"/{data['total_steps']}" if data.get("total_steps") else ""
     parts = [f"step {data.get('step')}{total}"]
-    for key, name in FIGURES:
+    for key, name in METRICS:
         value = data.get(key)
         if isinstance(value, int | float) and not any(p.startswith(f"{name} ") for p in parts):
             parts.append(f"{name} {value:.3f}")
     return " · ".join(parts)
 
 
-def _lines(follower: Follower) -> None:
-    for fresh in follower.polls():
-        for text in filter(None, map(line, fresh)):
-            print(text, flush=True)
+def _print_lines(follower: Follower) -> None:
+    for events in follower.poll():
+        for line in filter(None, map(render, events)):
+            print(line, flush=True)
 
 
-def _live(follower: Follower) -> None:
+def _show_live(follower: Follower) -> None:
     from rich.console import Console
     from rich.live import Live
 
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
-        for fresh in follower.polls():
-            for text in filter(None, map(line, fresh)):
-                live.console.print(text, markup=False, highlight=False)
-            live.update(_bar(follower, console))
+        for events in follower.poll():
+            for line in filter(None, map(render, events)):
+                live.console.print(line, markup=False, highlight=False)
+            live.update(_progress_bar(follower, console))
 
 
-def _bar(follower: Follower, console: Console) -> RenderableType:
+def _progress_bar(follower: Follower, console: Console) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`classify` and `generate`. Knows the two requests and how a person wants to read the replies."""
+"""`ostinato classify` and `ostinato generate`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from app import settings
 from app.cli.output import Json, clean, connect, print_json, table
 from app.errors import InvalidRequest
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help="name, name:3, name@alias. [default: DEFAULT_MODEL]")]
-CHUNK = 256  # texts a request, when many are read from a file
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias. [default: OSTINATO_DEFAULT_MODEL]"),
+]
+CHUNK = 256  # texts in one request, where many are read from a file
 
 
 def register(program: typer.Typer) -> None:
@@ -22,24 +25,31 @@ def register(program: typer.Typer) -> None:
 
 
 def chosen_model(model: str | None) -> str:
-    found = model or settings.load().default_model
-    if not found:
-        raise InvalidRequest("say which model: --model NAME (`ostinato models` lists them)")
-    return found
+    """The model of --model, else of OSTINATO_DEFAULT_MODEL. Raises InvalidRequest if neither is set."""
+    reference = model or settings.load().default_model
+    if not reference:
+        raise InvalidRequest("name a model with --model NAME (`ostinato models` lists them)")
+    return reference
 
 
 def classify(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; none: one a line from the standard input.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="The texts. [default: standard input, one text on each line]")
+    ] = None,
     model: Model = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one a line.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Show this many labels a text.")] = None,
-    pair: Annotated[bool, typer.Option("--pair", help="The two texts are one pair.")] = False,
-    truncate: Annotated[bool, typer.Option("--truncate", help="Cut over-long texts instead of refusing them.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one on each line.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Show this many labels for each text.")] = None,
+    pair: Annotated[bool, typer.Option("--pair", help="Treat the two texts as one pair.")] = False,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Truncate texts that are too long instead of rejecting them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Classify texts (or score them, with a regression)."""
+    """Classify texts, or predict their values with a regression model."""
     reference = chosen_model(model)
-    inputs: list[Any] = _texts(texts, file)
+    inputs: list[Any] = _read_texts(texts, file)
     if pair:
         if len(inputs) != 2:
             raise InvalidRequest(f"--pair needs two texts, not {len(inputs)}")
@@ -52,41 +62,42 @@ def classify(
             for start in range(0, len(inputs), CHUNK)
         ]
     if as_json:
-        print_json(_joined(replies))
+        print_json(_merge(replies))
         return
     items = [item for reply in replies for item in reply["data"]]
-    rows = [(*verdict(item, top_k), _short(text)) for item, text in zip(items, inputs, strict=True)]
+    rows = [(*label_and_score(item, top_k), _shorten(text)) for item, text in zip(items, inputs, strict=True)]
     table(["label", "score", "text"], rows)
 
 
-def _texts(texts: list[str] | None, file: Path | None) -> list[str]:
+def _read_texts(texts: list[str] | None, file: Path | None) -> list[str]:
+    """The texts of the command line, else the non-empty lines of the file or of standard input."""
     if texts:
         return texts
     try:
         lines = (file.read_text(encoding="utf-8") if file else sys.stdin.read()).split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"cannot read {file or 'the standard input'}: {error}") from None
-    found = [line for line in lines if line.strip()]
-    if not found:
+        raise InvalidRequest(f"cannot read {file or 'standard input'}: {error}") from None
+    filled = [line for line in lines if line.strip()]
+    if not filled:
         raise InvalidRequest("there is no text to classify")
-    return found
+    return filled
 
 
-def _joined(replies: list[dict[str, Any]]) -> dict[str, Any]:
-    """Several replies as one, as if the texts had been sent at once."""
-    whole = dict(replies[0])
+def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
+    """One reply, as if all texts had been sent in one request: items renumbered, usage summed."""
+    merged = dict(replies[0])
     data = [item for reply in replies for item in reply["data"]]
-    whole["data"] = [{**item, "index": index} for index, item in enumerate(data)]
-    whole["usage"] = {
+    merged["data"] = [{**item, "index": index} for index, item in enumerate(data)]
+    merged["usage"] = {
         key: sum(reply["usage"][key] for reply in replies)
         for key, value in (replies[0].get("usage") or {}).items()
         if isinstance(value, int)
     }
-    return whole
+    return merged
 
 
-def verdict(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
-    """What is said of one text, and with which score."""
+def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
+    """The cells of one text's row: its label or labels with their scores, or "" and a regression's value."""
     if item.get("value") is not None:
         return "", f"{item['value']:.4f}"
     scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
@@ -98,26 +109,32 @@ def verdict(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
     return str(item["label"]), f"{best:.3f}"
 
 
-def _short(text: Any, width: int = 70) -> str:
+def _shorten(text: Any, width: int = 70) -> str:
     shown = " | ".join(text.values()) if isinstance(text, dict) else str(text)
     return shown if len(shown) <= width else shown[: width - 1] + "…"
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="The beginning; none: the standard input.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The text to continue. [default: standard input]")] = None,
     model: Model = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 128,
-    temperature: Annotated[float | None, typer.Option(help="0 always takes the likeliest token. [default: 1]")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Choose among this many tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Choose among the tokens that make up this probability.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Leave out tokens below this share of the likeliest.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 128,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 always chooses the most probable token. [default: 1]")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from the k most probable tokens only.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample from the smallest set of tokens with this total probability.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Exclude tokens below this fraction of the highest probability.")
+    ] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: repeat less.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeat a draw exactly.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be given several times.")] = None,
-    echo: Annotated[bool, typer.Option("--echo", help="Print the beginning too.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text. May be given several times.")] = None,
+    echo: Annotated[bool, typer.Option("--echo", help="Print the prompt too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a text, printed as it comes."""
+    """Continue a text, and print the continuation as it is generated."""
     body: dict[str, Any] = {
         "model": chosen_model(model), "prompt": sys.stdin.read() if prompt is None else prompt,
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
@@ -129,16 +146,16 @@ def generate(
             print_json(client.post("/v1/completions", {**body, "echo": echo} if echo else body))
             return
         if echo:
-            sys.stdout.write(_shown(body["prompt"]))
+            sys.stdout.write(_printable(body["prompt"]))
         for event in client.stream("/v1/completions", {**body, "stream": True}):
             for choice in event.get("choices") or []:
-                sys.stdout.write(_shown(choice.get("text") or ""))
+                sys.stdout.write(_printable(choice.get("text") or ""))
             sys.stdout.flush()
     print()
 
 
-def _shown(text: str) -> str:
-    """Generated text may hold anything: a terminal gets line ends and printable characters only."""
+def _printable(text: str) -> str:
+    """Generated text may contain control characters: a terminal gets line feeds and printable characters only."""
     if not sys.stdout.isatty():
         return text
     return "\n".join(clean(line) for line in text.split("\n"))

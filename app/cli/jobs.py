@@ -1,4 +1,4 @@
-"""`ostinato jobs`: see, follow, stop and resume trainings. Knows the job routes."""
+"""`ostinato jobs`: list, show, follow, cancel, pause and resume training jobs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.follow import conclude, line
+from app.cli.follow import conclude, render
 from app.cli.follow import follow as follow_job
 from app.cli.output import Json, connect, duration, fields, json_for_all, print_json, table, when
 
 ROOT = "/v1/fine_tuning/jobs"
-Job = Annotated[str, typer.Argument(help="Id of a job: ftjob-…")]
-Count = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
+JobId = Annotated[str, typer.Argument(help="Id of a job: ftjob-…")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="How many to show at most; the newest are shown.")]
 
-jobs = typer.Typer(help="See, follow, stop and resume trainings.", invoke_without_command=True)
+jobs = typer.Typer(help="List, follow, cancel, pause and resume training jobs.", invoke_without_command=True)
 
 
 @jobs.callback()
@@ -27,32 +27,30 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 
 
 @jobs.command("list")
-def list_jobs(limit: Count = 20, as_json: Json = False) -> None:
-    """List the jobs, the newest first."""
+def list_jobs(limit: Limit = 20, as_json: Json = False) -> None:
+    """List the jobs, newest first."""
     with connect() as client:
-        found = list(itertools.islice(client.pages(ROOT, limit=min(limit, 100)), limit))
+        listed = list(itertools.islice(client.pages(ROOT, limit=min(limit, 100)), limit))
     if as_json:
-        print_json(found)
+        print_json(listed)
         return
     rows = [
-        (job["id"], state(job), f"{float(job.get('progress') or 0):.0%}", job["model"],
+        (job["id"], status_of(job), f"{float(job.get('progress') or 0):.0%}", job["model"],
          job.get("fine_tuned_model") or (job.get("publish") or {}).get("name") or "", when(job["created_at"]))
-        for job in found
+        for job in listed
     ]  # fmt: skip
-    table(
-        ["job", "status", "done", "model", "version", "made"], rows, empty="no job yet; train with: ostinato train FILE"
-    )
+    columns = ["job", "status", "progress", "model", "version", "created"]
+    table(columns, rows, empty="no jobs yet; start one with: ostinato train FILE")
 
 
-def state(job: dict[str, Any]) -> str:
-    phase = job.get("phase")
-    return (
-        f"{job['status']} ({phase})" if job["status"] == "running" and phase not in (None, "running") else job["status"]
-    )
+def status_of(job: dict[str, Any]) -> str:
+    """The status, with the phase of a running job: `running (training)`."""
+    status, phase = str(job["status"]), job.get("phase")
+    return f"{status} ({phase})" if status == "running" and phase not in (None, "running") else status
 
 
 @jobs.command("show")
-def show(job_id: Job, as_json: Json = False) -> None:
+def show(job_id: JobId, as_json: Json = False) -> None:
     """Show one job."""
     with connect() as client:
         job = client.get(f"{ROOT}/{job_id}")
@@ -60,21 +58,21 @@ def show(job_id: Job, as_json: Json = False) -> None:
         print_json(job)
         return
     error = job.get("error") or {}
-    chosen = job.get("hyperparameters") or {}
-    spent = (job.get("finished_at") or 0) - job["created_at"] if job.get("finished_at") else None
+    options = job.get("hyperparameters") or {}
+    seconds = (job.get("finished_at") or 0) - job["created_at"] if job.get("finished_at") else None
     fields([
-        ("job", job["id"]), ("status", state(job)), ("done", f"{float(job.get('progress') or 0):.0%}"),
+        ("job", job["id"]), ("status", status_of(job)), ("progress", f"{float(job.get('progress') or 0):.0%}"),
         ("task", job.get("task")), ("model", job["model"]), ("version", job.get("fine_tuned_model")),
         ("error", error.get("message")), ("file", job["training_file"]), ("validation", job.get("validation_file")),
         ("seed", job.get("seed")), ("attempt", job.get("attempt")), ("tokens", job.get("trained_tokens")),
-        ("options", ", ".join(f"{k} {v}" for k, v in chosen.items() if v is not None)),
-        ("made", when(job["created_at"])), ("finished", when(job.get("finished_at"))),
-        ("expected", when(job.get("estimated_finish"))), ("took", duration(spent) if spent else None),
+        ("options", ", ".join(f"{k} {v}" for k, v in options.items() if v is not None)),
+        ("created", when(job["created_at"])), ("finished", when(job.get("finished_at"))),
+        ("expected", when(job.get("estimated_finish"))), ("took", duration(seconds) if seconds else None),
     ])  # fmt: skip
 
 
 @jobs.command("follow")
-def follow(job_id: Job, as_json: Json = False) -> None:
+def follow(job_id: JobId, as_json: Json = False) -> None:
     """Follow a job until it ends."""
     from app.cli.train import published
 
@@ -86,50 +84,51 @@ def follow(job_id: Job, as_json: Json = False) -> None:
 
 
 @jobs.command("events")
-def events(job_id: Job, limit: Count = 50, as_json: Json = False) -> None:
-    """Print a job's events, the oldest first."""
+def list_events(job_id: JobId, limit: Limit = 50, as_json: Json = False) -> None:
+    """List a job's newest events, oldest first."""
     with connect() as client:
-        found = list(itertools.islice(client.pages(f"{ROOT}/{job_id}/events", limit=min(limit, 100)), limit))[::-1]
+        newest = itertools.islice(client.pages(f"{ROOT}/{job_id}/events", limit=min(limit, 100)), limit)
+        events = list(newest)[::-1]
     if as_json:
-        print_json(found)
+        print_json(events)
         return
-    table(["when", "event"], [(when(e["created_at"]), line(e) or e["message"]) for e in found])
+    table(["when", "event"], [(when(e["created_at"]), render(e) or e["message"]) for e in events])
 
 
 @jobs.command("checkpoints")
-def checkpoints(job_id: Job, as_json: Json = False) -> None:
-    """List a job's checkpoints; each is a model reference."""
+def list_checkpoints(job_id: JobId, as_json: Json = False) -> None:
+    """List a job's checkpoints. Each id can be used as a model."""
     with connect() as client:
-        found = list(client.pages(f"{ROOT}/{job_id}/checkpoints"))
+        checkpoints = list(client.pages(f"{ROOT}/{job_id}/checkpoints"))
     if as_json:
-        print_json(found)
+        print_json(checkpoints)
         return
     rows = [
         (c["id"], c["step_number"], " ".join(f"{k} {v:.3f}" for k, v in c["metrics"].items() if isinstance(v, float)))
-        for c in found
+        for c in checkpoints
     ]
-    table(["checkpoint", "step", "figures"], rows)
+    table(["checkpoint", "step", "metrics"], rows)
 
 
 @jobs.command("cancel")
-def cancel(job_id: Job, as_json: Json = False) -> None:
-    """End a job; nothing is published."""
-    _ask(job_id, "cancel", as_json)
+def cancel(job_id: JobId, as_json: Json = False) -> None:
+    """Cancel a job. No version is published."""
+    _act(job_id, "cancel", as_json)
 
 
 @jobs.command("pause")
-def pause(job_id: Job, as_json: Json = False) -> None:
-    """Stop a job for now; it keeps its place."""
-    _ask(job_id, "pause", as_json)
+def pause(job_id: JobId, as_json: Json = False) -> None:
+    """Pause a job. It saves its progress and can be resumed."""
+    _act(job_id, "pause", as_json)
 
 
 @jobs.command("resume")
-def resume(job_id: Job, as_json: Json = False) -> None:
-    """Let a paused job go on."""
-    _ask(job_id, "resume", as_json)
+def resume(job_id: JobId, as_json: Json = False) -> None:
+    """Resume a paused job."""
+    _act(job_id, "resume", as_json)
 
 
-def _ask(job_id: str, verb: str, as_json: bool) -> None:
+def _act(job_id: str, action: str, as_json: bool) -> None:
     with connect() as client:
-        job = client.post(f"{ROOT}/{job_id}/{verb}")
-    print_json(job) if as_json else print(f"{job['id']} is {state(job)}")
+        job = client.post(f"{ROOT}/{job_id}/{action}")
+    print_json(job) if as_json else print(f"{job['id']} is {status_of(job)}")

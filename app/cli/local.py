@@ -1,4 +1,4 @@
-"""Commands about this machine: `ps`, `settings`, `keys`, `fsck` and `registry`. They ask no HTTP service."""
+"""Commands that work on this machine, without the HTTP service: `ps`, `settings`, `keys`, `fsck` and `registry`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from app.registry.service import Registry
 
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SECRET = ("api_keys", "api_key", "database_url", "storage_url")
+SECRET = ("api_keys", "api_key", "database_url", "storage_url")  # settings whose values are not shown
 
-registry = typer.Typer(help="Look after the registry's storage, on the machine that holds it.", no_args_is_help=True)
+registry = typer.Typer(help="Maintain the registry's storage, on a machine that reaches it.", no_args_is_help=True)
 
 
 def register(program: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def register(program: typer.Typer) -> None:
 
 
 def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """List the running programs of this machine's service."""
+    """List the service's running programs on this machine."""
     from app.launcher import programs
 
     running = programs.read(settings.load(data_dir=data_dir).run_dir)
@@ -42,14 +42,15 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
         return
     now = time.time()
     rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, p.job, p.attempt) for p in running]
-    table(["program", "pid", "up", "restarts", "job", "attempt"], rows, empty="nothing runs; start with: ostinato up")
+    columns = ["program", "pid", "up", "restarts", "job", "attempt"]
+    table(columns, rows, empty="no program is running; start them with: ostinato up")
 
 
 def show_settings(
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page, docs/settings.md.")] = False,
 ) -> None:
-    """List every setting: its variable, its value now and its meaning."""
+    """List every setting: its variable, its current value, its meaning and its [default]."""
     if markdown:
         print(reference(), end="")
         return
@@ -58,7 +59,8 @@ def show_settings(
     for variable, default, meaning in settings.help_lines():
         name = variable.removeprefix(settings.PREFIX).lower()
         hidden = name in SECRET and values[name] != ""
-        rows.append((variable, "(set)" if hidden else _shown(values[name]), _sentence(meaning, default)))
+        shown = "(set)" if hidden else _format(values[name])
+        rows.append((variable, shown, f"{meaning} [{_format(default)}]" if default else meaning))
     if as_json:
         print_json([{"variable": v, "value": value, "meaning": meaning} for v, value, meaning in rows])
     else:
@@ -66,35 +68,36 @@ def show_settings(
 
 
 def reference() -> str:
-    """docs/settings.md"""
+    """The text of docs/settings.md."""
     lines = [
         "# Settings",
         "",
-        "Every setting is an environment variable. `ostinato settings` lists them with their present values;",
-        "an unknown `OSTINATO_…` variable or an impossible value stops the start with a plain message.",
+        "Every setting is an environment variable. `ostinato settings` lists them with their current values.",
+        "A program does not start with an unknown `OSTINATO_…` variable or an invalid value; its message names both.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",
     ]
     for variable, default, meaning in settings.help_lines():
-        shown = f"`{_shown(default)}`" if default else ""
+        shown = f"`{_format(default)}`" if default else ""
         lines.append(f"| `{variable}` | {shown} | {meaning.replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     return str(value).lower() if str(value) in ("True", "False") else str(value)
 
 
-def _sentence(meaning: str, default: str) -> str:
-    return f"{meaning} [{_shown(default)}]" if default else meaning
-
-
-def keys(name: Annotated[str, typer.Argument(help="Who the key is for: the owner of what is made with it.")] = "me",
-         as_json: Json = False) -> None:  # fmt: skip
-    """Make an API key and print it as `name:secret`; put it into OSTINATO_API_KEYS. Nothing is stored."""
+def keys(
+    name: Annotated[str, typer.Argument(help="Name of the key's holder, who owns everything created with it.")] = "me",
+    as_json: Json = False,
+) -> None:
+    """Print a new API key as name:secret, for OSTINATO_API_KEYS. It is not stored anywhere."""
     if not KEY_NAME.fullmatch(name):
-        raise InvalidRequest(f"{name!r} cannot name a key: letters, digits, dots, dashes and underscores only")
+        raise InvalidRequest(
+            f"{name!r} cannot be the name of a key: it may have up to 64 letters, digits, dots, dashes and "
+            "underscores, and begins with a letter or a digit"
+        )
     secret = secrets.token_urlsafe(32)
     if as_json:
         print_json({"name": name, "secret": secret, "key": f"{name}:{secret}"})
@@ -104,10 +107,10 @@ def keys(name: Annotated[str, typer.Argument(help="Who the key is for: the owner
 
 def fsck(
     data_dir: DataDir = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Look for missing bytes only; hash none.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Look for missing blobs only, without hashing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every stored byte against its hash, and every name against what it names; exit status 1 on a fault."""
+    """Check every blob against its hash, and every alias against its version. Exits with status 1 on a fault."""
     report = _registry(data_dir).fsck(deep=not quick)
     if as_json:
         print_json({"ok": report.ok, **msgspec.to_builtins(report)})
@@ -118,13 +121,13 @@ def fsck(
 
 
 def _print_report(report: Report) -> None:
-    for fault, found in (("missing", report.missing), ("corrupt", report.corrupt)):
-        for sha256, needed_by in found.items():
+    for fault, blobs in (("missing", report.missing), ("corrupt", report.corrupt)):
+        for sha256, needed_by in blobs.items():
             print(f"{fault} {sha256}: needed by {', '.join(needed_by)}")
     for alias in report.dangling_aliases:
         print(f"alias without a version: {alias}")
-    orphans = f"; {report.orphans} that nothing needs ({size(report.orphan_bytes)})" if report.orphans else ""
-    print(f"{'the registry is whole' if report.ok else 'the registry is damaged'}: {report.blobs} blobs{orphans}")
+    orphans = f", {report.orphans} of them unused ({size(report.orphan_bytes)})" if report.orphans else ""
+    print(f"{'the registry is intact' if report.ok else 'the registry is damaged'}: {report.blobs} blobs{orphans}")
 
 
 registry.command("fsck")(fsck)
@@ -132,17 +135,17 @@ registry.command("fsck")(fsck)
 
 @registry.command("gc")
 def collect(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; only count.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Delete the stored bytes that no version, file or job needs any more, once their grace time is over."""
+    """Delete the blobs that no version, file or job needs any more and whose grace period is over."""
     collected = _registry(data_dir).collect_garbage(dry_run=dry_run)
     if as_json:
         print_json(msgspec.to_builtins(collected))
     else:
-        verb = "would go" if dry_run else "are gone"
-        print(f"{collected.blobs} blobs ({size(collected.bytes)}) {verb}, {collected.kept} stay")
+        verb = "would be deleted" if dry_run else "deleted"
+        print(f"{collected.blobs} blobs ({size(collected.bytes)}) {verb}, {collected.kept} kept")
 
 
 def _registry(data_dir: str | None) -> Registry:
@@ -152,6 +155,6 @@ def _registry(data_dir: str | None) -> Registry:
 
     chosen = settings.load(data_dir=data_dir)
     if not chosen.database_url and not (chosen.data / "ostinato.db").exists():
-        raise OstinatoError(f"there is no registry in {chosen.data}; name its folder with --data-dir")
+        raise OstinatoError(f"there is no registry in {chosen.data}; name the data folder with --data-dir")
     database, blobs = Database(chosen.database), BlobStore(chosen.storage)
     return Registry(database, blobs, chosen.scratch_dir, grace_seconds=chosen.delete_grace_seconds)

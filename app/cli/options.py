@@ -1,4 +1,4 @@
-"""Command-line options made from the messages' own fields, so that a new training option is an option here at once."""
+"""Command-line options generated from the fields of the wire's structs: a new training option needs no code here."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ HELP = {
     "epochs": "Passes over the data.",
     "max_steps": "Stop after this many steps.",
     "max_seconds": "Stop after this many seconds of training.",
-    "batch_size": "Examples a step.",
-    "accumulation": "Micro-batches a step.",
+    "batch_size": "Examples in a step.",
+    "accumulation": "Micro-batches in a step.",
     "schedule": _choice("schedule"),
-    "learning_rate": "The highest rate of the schedule.",
-    "learning_rate_multiplier": "Times the rate that is chosen by itself.",
-    "warmup_ratio": "Share of the steps in which the rate rises.",
-    "weight_decay": "How strongly weights are drawn to zero.",
-    "max_grad_norm": "Longer gradients are cut to this length.",
-    "dropout": "Share of the numbers dropped in training.",
-    "label_smoothing": "Share of the mass spread over all labels.",
-    "layers": "Layers of the network.",
-    "width": "Numbers in a hidden vector.",
-    "heads": "Transformer: attention heads.",
-    "kv_heads": "Transformer: heads with keys of their own; the others share them.",
-    "vocab_size": "Tokens of a new tokenizer, at most.",
-    "bidirectional": "RNN, LSTM, GRU: read both ways.",
-    "threads": "Cores to train on.",
-    "deterministic": "The same bits each time, at some cost of speed.",
+    "learning_rate": "Peak learning rate.",
+    "learning_rate_multiplier": "Factor on the automatic learning rate.",
+    "warmup_ratio": "Fraction of the steps in which the learning rate rises.",
+    "weight_decay": "Strength of the weight decay.",
+    "max_grad_norm": "Clip gradients to this norm.",
+    "dropout": "Dropout probability.",
+    "label_smoothing": "Probability mass spread evenly over all labels.",
+    "layers": "Number of layers.",
+    "width": "Size of the hidden vectors.",
+    "heads": "Transformer: number of attention heads.",
+    "kv_heads": "Transformer: number of key and value heads, shared by groups of attention heads.",
+    "vocab_size": "Maximum vocabulary size of a new tokenizer.",
+    "bidirectional": "RNN, LSTM, GRU: read in both directions.",
+    "threads": "CPU threads to train with.",
+    "deterministic": "Give the same bits in every run, at some cost in speed.",
     "class_weights": 'balanced, or JSON: {"label": weight}.',
     "optimizer": _choice("optimizer"),
-    "context_length": "Longest sequence, in tokens or steps.",
+    "context_length": "Maximum sequence length, in tokens or steps.",
     "tokenizer": _choice("tokenizer"),
     "pooling": _choice("pooling"),
-    "head_only": "Fine-tuning: train the head, keep the rest.",
-    "patience": "Evaluations without improvement before stopping.",
+    "head_only": "Fine-tuning: train only the head, and freeze all other parameters.",
+    "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",
     "precision": _choice("precision"),
 }
@@ -58,16 +58,18 @@ HELP = {
 def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Give a command one option for each field of `struct`: `--max-steps` for `max_steps`.
 
-    The command takes them as keyword arguments named field + `suffix`; those not given are None.
+    The command receives them as keyword arguments named field + `suffix`, None where an option is not used. `panel` is
+    the options' heading in the help text.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        # Typer reads a command's signature and annotations, so both are replaced.
         hints = typing.get_type_hints(command, include_extras=True)
         own = inspect.signature(command).parameters.values()
-        kept = [p.replace(annotation=hints[p.name]) for p in own if p.kind is not p.VAR_KEYWORD]
-        added = [_parameter(f, panel, suffix) for f in msgspec.structs.fields(struct)]
-        command.__signature__ = inspect.Signature([*kept, *added])  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in [*kept, *added]}
+        explicit = [p.replace(annotation=hints[p.name]) for p in own if p.kind is not p.VAR_KEYWORD]
+        generated = [_parameter(f, panel, suffix) for f in msgspec.structs.fields(struct)]
+        command.__signature__ = inspect.Signature([*explicit, *generated])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in [*explicit, *generated]}
         return command
 
     return decorate
@@ -76,28 +78,29 @@ def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> C
 def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
     name = field.name + suffix
     flag = "--" + name.replace("_", "-")
-    kind = _kind(field.type)
+    kind = _option_type(field.type)
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
     option = typer.Option(*flags, help=HELP.get(field.name, ""), rich_help_panel=panel)
     annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _kind(declared: Any) -> Any:
+def _option_type(declared: Any) -> Any:
+    """The first type that an option can have, of a field's declared type or union."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
     return next(m for m in members if m in (bool, int, float, str))
 
 
-def given(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = "") -> dict[str, Any]:
-    """What was given, as the request's object."""
-    found = {f.name: values.get(f.name + suffix) for f in msgspec.structs.fields(struct)}
-    return {name: _parsed(name, value) for name, value in found.items() if value is not None}
+def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = "") -> dict[str, Any]:
+    """The options that were used, as the JSON object of the request; see `with_fields`."""
+    options = {f.name: values.get(f.name + suffix) for f in msgspec.structs.fields(struct)}
+    return {name: _parse(name, value) for name, value in options.items() if value is not None}
 
 
-def _parsed(name: str, value: Any) -> Any:
+def _parse(name: str, value: Any) -> Any:
     if not (isinstance(value, str) and value.startswith("{")):
         return value
     try:
         return json.loads(value)
     except ValueError:
-        raise InvalidRequest(f"--{name.replace('_', '-')}: {value!r} is no JSON") from None
+        raise InvalidRequest(f"--{name.replace('_', '-')}: {value!r} is not valid JSON") from None

@@ -1,4 +1,4 @@
-"""What every command prints with, and connects with. Knows terminals and the client; knows no command."""
+"""What all commands share: the connection to the service, tables, and the format of numbers and times."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from app import settings
 if TYPE_CHECKING:
     from app.client import Client
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SPARKS = "▁▂▃▄▅▆▇█"
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def connect() -> Client:
-    """A client of the service that the settings name."""
+    """A client of the service at OSTINATO_URL."""
     from app.client import Client
 
     return Client.of(settings.load())
 
 
 def print_json(value: object) -> None:
+    """Print one JSON document, indented."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def print_line(value: object) -> None:
-    """One JSON document a line, at once, for what comes bit by bit."""
+    """Print one JSON document on one line and flush it, for streams of JSON lines."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def json_for_all(context: typer.Context) -> None:
-    """Let a --json that stands before the subcommand (`jobs --json list`) count as its own."""
+    """Pass a --json before the subcommand (`jobs --json list`) on to it."""
     context.default_map = {str(context.invoked_subcommand): {"as_json": True}}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing yet") -> None:
-    """A table for people; whole lines, never cut, so that it can be searched and piped."""
+    """Print a table, or `empty` if there are no rows. Lines are never cut, so that they can be searched and piped."""
     cells = [[clean(str("" if cell is None else cell)) for cell in row] for row in rows]
     if not cells:
         print(empty)
@@ -53,7 +54,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str =
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
-    """Names and values, one a line; what is empty is left out."""
+    """Print names and values, one pair on each line. Empty values are left out."""
     shown = [(name, value) for name, value in pairs if value not in (None, "", [], {})]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
@@ -61,15 +62,17 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def clean(text: str) -> str:
-    """Text without what would move the cursor or colour the terminal."""
+    """`text` without control characters, which could move the cursor or colour the terminal."""
     return "".join(c if c.isprintable() else " " if c in "\n\t\r" else "�" for c in text)
 
 
 def when(seconds: float | None) -> str:
+    """A Unix time as local date and time."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def size(count: float | None) -> str:
+    """A number of bytes with a decimal unit: 1.2 kB."""
     if count is None:
         return ""
     power = 0
@@ -79,6 +82,7 @@ def size(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
+    """Seconds as 1:02 or 1:02:03."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
@@ -87,7 +91,10 @@ def duration(seconds: float | None) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 30) -> str:
-    """The course of some figures, the newest at the right; each place is the mean of its share."""
+    """A line of at most `width` block characters that plots `values`, the newest at the right.
+
+    Where there are more values than characters, each character shows the mean of an equal share of them.
+    """
     if not values:
         return ""
     count = min(width, len(values))
@@ -99,14 +106,23 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def headline(metrics: dict[str, Any] | None) -> str:
-    """The one or two figures that say how good a version is, on its test rows where there are any."""
+    """The one metric that says how good a version is: of its test rows if there are any, else its validation rows."""
     for part in ("test", "validation"):
-        figures = (metrics or {}).get(part) or {}
+        values = (metrics or {}).get(part) or {}
         for name in ("bits_per_character", "micro_f1", "accuracy", "r2", "loss"):
-            if isinstance(figures.get(name), int | float):
-                return f"{part} {name.replace('_', ' ')} {figures[name]:.3f}"
+            if isinstance(values.get(name), int | float):
+                return f"{part} {name.replace('_', ' ')} {values[name]:.3f}"
     return ""
 
 
+def aliases_of(item: dict[str, Any]) -> str:
+    """A model's aliases with the versions that they point at (`@champion:2`), or a version's (`@champion`)."""
+    aliases = item["aliases"]
+    if isinstance(aliases, dict):
+        return " ".join(f"@{name}:{version}" for name, version in aliases.items())
+    return " ".join(f"@{name}" for name in aliases)
+
+
 def warn(message: str) -> None:
+    """Print a line to standard error."""
     print(message, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`up`, and each program by itself: `api`, `engine`, `worker`, `migrate`. Knows their arguments, not their work."""
+"""Commands that run the service: `ostinato up`, and each program alone: `api`, `engine`, `worker` and `migrate`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import typer
 
 from app import settings
 
-Host = Annotated[str | None, typer.Option(help="Address to bind; without keys, loopback only. [default: 127.0.0.1]")]
+Host = Annotated[
+    str | None, typer.Option(help="Address to bind. Without API keys, loopback only. [default: 127.0.0.1]")
+]
 Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one. [default: 8000]")]
 DataDir = Annotated[
-    str | None, typer.Option("--data-dir", help="Folder for everything kept. [default: ./ostinato-data]")
+    str | None, typer.Option("--data-dir", help="Folder for all data of the service. [default: ./ostinato-data]")
 ]
-OWN_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+PASS_ARGUMENTS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def register(program: typer.Typer) -> None:
     program.command()(up)
     program.command()(api)
-    program.command(context_settings=OWN_ARGUMENTS)(engine)
-    program.command(context_settings=OWN_ARGUMENTS)(worker)
+    program.command(context_settings=PASS_ARGUMENTS_ON)(engine)
+    program.command(context_settings=PASS_ARGUMENTS_ON)(worker)
     program.command()(migrate)
 
 
@@ -31,11 +33,9 @@ def up(
     port: Port = None,
     data_dir: DataDir = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="With an empty registry, train six small models to try.")
+        bool, typer.Option("--demo", help="If the registry is empty, train six small models to try.")
     ] = False,
-    without: Annotated[
-        list[str] | None, typer.Option(help="Leave out a program that runs elsewhere: engine, api or worker.")
-    ] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Do not start this program: engine, api or worker.")] = None,
 ) -> None:
     """Start the whole service on this machine: API, engine and worker."""
     from app.launcher import launcher
@@ -56,23 +56,23 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
 def engine(
     context: typer.Context,
     data_dir: DataDir = None,
-    number: Annotated[int, typer.Option(min=0, help="Which engine of this data folder.")] = 0,
+    number: Annotated[int, typer.Option(min=0, help="Number of this engine among those on the data folder.")] = 0,
 ) -> None:
-    """Run one engine process; further arguments are those of `python -m app.engine`."""
+    """Run one engine process. Further arguments are passed on to `python -m app.engine`."""
     chosen = settings.load(data_dir=data_dir)
     become("app.engine", chosen, "--socket", str(chosen.socket_dir / f"engine-{number}.sock"), *context.args)
 
 
 def worker(context: typer.Context, data_dir: DataDir = None) -> None:
-    """Run one worker, which takes training jobs from the database."""
+    """Run one worker, which takes training jobs from the database. Further arguments are passed on."""
     become("app.worker", settings.load(data_dir=data_dir), *context.args)
 
 
 def migrate(
     data_dir: DataDir = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing where all is well.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on success.")] = False,
 ) -> None:
-    """Bring the database to this release's tables; safe at any time, and when several start at once."""
+    """Create the database's tables, or upgrade them to this release. Safe at any time, also when run concurrently."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.db.database import Database, DatabaseUnavailable, reason
@@ -83,17 +83,18 @@ def migrate(
     try:
         Database(chosen.database).migrate()
     except (SQLAlchemyError, DatabaseUnavailable) as error:
-        message = f"the database cannot be prepared: {reason(error)}; is OSTINATO_DATABASE_URL right?"
+        message = f"the database cannot be prepared: {reason(error)}; check OSTINATO_DATABASE_URL"
         raise Unavailable(message) from None
     if not quiet:
         print("the database is up to date")
 
 
 def become(module: str, chosen: settings.Settings, *arguments: str) -> None:
-    """Turn this process into another program, with the settings that were read here."""
-    from app.launcher import launcher
+    """Replace this process with another program, which gets the settings that were read here. Does not return."""
+    from app.launcher.plan import child_environment
+    from app.launcher.preparation import prepare_folders
 
-    launcher.prepare_folders(chosen)
-    environment = launcher.child_environment(chosen, os.environ)
+    prepare_folders(chosen)
+    environment = child_environment(chosen, os.environ)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)

@@ -1,4 +1,4 @@
-"""`ostinato train`: upload, submit, follow. Knows the training request's shape; what it means is `app.jobs`' to say."""
+"""`ostinato train`: uploads the data, creates a training job and follows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.follow import conclude, follow
-from app.cli.options import given, with_fields
+from app.cli.options import collect, with_fields
 from app.cli.output import Json, connect, print_json, warn
 from app.errors import InvalidRequest, NotFound, OstinatoError
 from app.jobs.parsing import parse
@@ -17,58 +17,61 @@ from app.wire.training_options import Columns, TrainingOptions
 if TYPE_CHECKING:
     from app.client import Client
 
-Data = Annotated[Path, typer.Argument(help="CSV, TSV, JSONL, parquet or plain text; .gz of these too.")]
+Data = Annotated[Path, typer.Argument(help="Training data: CSV, TSV, JSONL, parquet or plain text; also gzipped.")]
 
 
 def register(program: typer.Typer) -> None:
     program.command("train")(train)
 
 
-@with_fields(TrainingOptions, "Training (whatever is not given is chosen by the data and the machine)")
-@with_fields(Columns, "Columns (the default names are text, label, value, features, …)", suffix="_column")
+@with_fields(TrainingOptions, "Training (defaults depend on the data and the machine)")
+@with_fields(Columns, "Column names in the data (default: text, label, value, features, …)", suffix="_column")
 def train(
     file: Data,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="rnn, lstm, gru or transformer; or a version to fine-tune.")
+        str, typer.Option("--model", "-m", help="rnn, lstm, gru or transformer, or a version to fine-tune.")
     ] = "transformer",
-    name: Annotated[str | None, typer.Option(help="Name of the model to publish a version of.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model that gets the new version.")] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="classification, generation, regression or multilabel. [default: by the data]")
+        str | None,
+        typer.Option(help="classification, generation, regression or multilabel. [default: inferred from the data]"),
     ] = None,
-    validation_file: Annotated[Path | None, typer.Option(help="Rows to choose the best checkpoint by.")] = None,
-    validation_split: Annotated[float | None, typer.Option(help="Share of the rows held out, without such.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Equal seeds and inputs give equal weights.")] = None,
+    validation_file: Annotated[Path | None, typer.Option(help="Data to choose the best checkpoint with.")] = None,
+    validation_split: Annotated[
+        float | None, typer.Option(help="Fraction of the rows to hold out if there is no validation data.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Equal inputs and seeds give equal weights.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job until it ends.")] = True,
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Train a model on a file: upload it, queue the job, follow it to the finished version."""
-    asked: dict[str, Any] = {
+    """Train a model: upload a data file, create a training job, and follow it until its version is ready."""
+    request: dict[str, Any] = {
         "model": model,
         "task": task,
         "validation_split": validation_split,
         "seed": seed,
-        "columns": given(options, Columns, "_column"),
-        "training": given(options, TrainingOptions),
+        "columns": collect(options, Columns, "_column"),
+        "training": collect(options, TrainingOptions),
         "publish": {k: v for k, v in (("name", name), ("alias", alias)) if v is not None},
     }
-    asked = {k: v for k, v in asked.items() if v not in (None, {})}
+    request = {k: v for k, v in request.items() if v not in (None, {})}
     files = {"training_file": file} | ({"validation_file": validation_file} if validation_file else {})
-    _check(asked, files)
+    _check(request, files)
     with connect() as client:
-        job = client.create_job(asked | {field: _upload(client, path, as_json) for field, path in files.items()})
+        job = client.create_job(request | {field: _upload(client, path, as_json) for field, path in files.items()})
         if wait:
             _follow(client, job, as_json)
         elif as_json:
             print_json(job)
         else:
-            print(f"{job['id']} is queued; see it with: ostinato jobs follow {job['id']}")
+            print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
 
 
-def _check(asked: dict[str, Any], files: dict[str, Path]) -> None:
-    """Settings that the service would refuse after the upload, and files that cannot be read."""
-    parse(asked | {field: f"file-{number}" for number, field in enumerate(files)})
+def _check(request: dict[str, Any], files: dict[str, Path]) -> None:
+    """Raise InvalidRequest before the upload for options that the service would reject and for unreadable files."""
+    parse(request | {field: f"file-{number}" for number, field in enumerate(files)})
     for path in files.values():
         try:
             path.open("rb").close()
@@ -96,7 +99,7 @@ def _follow(client: Client, job: dict[str, Any], as_json: bool) -> None:
 
 
 def published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The version that a job made; None where it made none, or it is gone."""
+    """The version that a job published; None if it published none or the version is deleted."""
     name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
     if not number:
         return None

@@ -1,5 +1,4 @@
-"""The six trainings that `ostinato up --demo` queues. Plain data; the figures are chosen to take seconds on two cores
-and still to learn something."""
+"""The six trainings that `ostinato up --demo` queues: small enough for two cores, large enough to learn something."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ SENTIMENT = "sentiment.csv"
 PLAYS = "plays.txt"
 
 CLASSIFIER: dict[str, Any] = {"vocab_size": 4096, "layers": 1}
-WRITER: dict[str, Any] = {"batch_size": 16}  # so little is learned best in many small steps
+WRITER: dict[str, Any] = {"batch_size": 16}  # with so little text, many small steps learn most
 
 TRAININGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (  # name, architecture, file, training options
     ("demo-sentiment-rnn", "rnn", SENTIMENT, {**CLASSIFIER, "width": 128, "epochs": 4, "learning_rate": 2e-3}),

@@ -1,7 +1,7 @@
 """Whether this process can answer requests: checks the database, the engines and every required version.
 
 The checks run twice a second, so a report is always at hand. They also tell the engines which versions to keep, unload
-versions that are no longer registered, and drop what this process has stored about them.
+versions that have been deleted, and drop what this process has stored about them.
 """
 
 from __future__ import annotations

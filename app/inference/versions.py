@@ -127,7 +127,7 @@ class Versions:
         return set(self._assets)
 
     def forget(self, digests: Collection[str]) -> None:
-        """Drop the assets of versions that are no longer registered."""
+        """Drop the assets of versions that have been deleted."""
         for digest in digests:
             self._assets.pop(digest, None)
 

@@ -1,17 +1,17 @@
-"""When to start a program again that has ended. Plain arithmetic; no clock, no process."""
+"""How long to wait before a crashed program is restarted. Pure arithmetic: no clock and no process."""
 
 from __future__ import annotations
 
-FIRST = 0.1  # seconds: the first restart is quick, since most falls are single
-LONGEST = 15.0
-STEADY = 20.0  # seconds that a program must have lived for its earlier falls to be forgotten
+FIRST = 0.1  # seconds; the first restart is quick, because most crashes happen once
+LONGEST = 15.0  # seconds
+STEADY = 20.0  # seconds of uptime after which earlier crashes no longer count
 
 
-def falls(before: int, lived: float) -> int:
-    """How many falls in a row there have been, when one more comes after `lived` seconds."""
-    return 1 if lived >= STEADY else before + 1
+def count_crashes(previous: int, uptime: float) -> int:
+    """The number of consecutive crashes, including one that happens now after `uptime` seconds."""
+    return 1 if uptime >= STEADY else previous + 1
 
 
-def delay(falls_in_a_row: int) -> float:
-    """Seconds to wait before the next start."""
-    return min(LONGEST, FIRST * 2.0 ** min(falls_in_a_row - 1, 16))
+def delay(crashes: int) -> float:
+    """Seconds to wait before the next start. Doubles with each consecutive crash, up to `LONGEST`."""
+    return min(LONGEST, FIRST * 2.0 ** min(crashes - 1, 16))

@@ -1,141 +1,44 @@
-"""`ostinato up`: starts, watches, restarts and stops the programs of one machine.
-
-Knows the programs' names and arguments and the order of starting and stopping; knows nothing of models or requests.
-"""
+"""`ostinato up`: starts, watches, restarts and stops the programs of one machine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
-import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from subprocess import SubprocessError
 from typing import TextIO
 
 import msgspec
 
-from app.binding import address_of, check_bind
-from app.errors import OstinatoError
+from app.binding import check_bind
 from app.launcher import programs
-from app.launcher.supervision import Child, Command, Keeper, describe, ending
-from app.settings import PREFIX, REFUSED, SettingError, Settings
-from app.wire import socket_folder as private
+from app.launcher.plan import LaunchPlan, child_environment, make_plan, url_of
+from app.launcher.preparation import find_port, lock, prepare_folders
+from app.launcher.supervision import Child, Keeper, describe_error, describe_exit
+from app.settings import REFUSED, Settings
 
-API_GRACE = 15.0  # open requests may finish
-ENGINE_GRACE = 5.0
-WORKER_EXTRA = 5.0  # beyond the time that its trainers have to save
-LIST_EVERY = 0.2  # seconds between two looks at the running programs
-WIDTH = 7
-
-
-class StartRefused(OstinatoError):
-    """The service cannot start as asked; the message says what would let it."""
-
-    code = "start_refused"
+LIST_EVERY = 0.2  # seconds between two updates of programs.json
+NAME_WIDTH = 7  # of the program's name before each log line
 
 
 def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] = ()) -> int:
-    """Run the service until it is told to stop; the exit status. Raises StartRefused, NotPrivate or SettingError
-    before that."""
+    """Run the service until it is stopped, and return the exit status.
+
+    Raises StartRefused, NotPrivate or SettingError if it cannot be started.
+    """
     check_bind(settings)
-    settings = msgspec.structs.replace(settings, port=free_port(settings))
+    settings = msgspec.structs.replace(settings, port=find_port(settings))
     prepare_folders(settings)
     with lock(settings.run_dir):
-        launcher = Launcher(
-            settings, plan(settings, demo=demo, without=without), child_environment(settings, os.environ)
-        )
-        return asyncio.run(launcher.run())
-
-
-def free_port(settings: Settings) -> int:
-    """The port to bind, known to be free; a free one for port 0."""
-    family, address = address_of(settings)
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            raise StartRefused(
-                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-                "stop what runs there, or choose another with --port"
-            ) from None
-        return int(probe.getsockname()[1])
-
-
-def prepare_folders(settings: Settings) -> None:
-    try:
-        for folder in (settings.data, settings.run_dir, settings.run_dir / "trainers"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        private.make(settings.socket_dir)
-    except OSError as error:
-        raise StartRefused(f"cannot make {error.filename}: {error.strerror}; choose a folder with --data-dir") from None
-
-
-@contextlib.contextmanager
-def lock(run_dir: Path) -> Iterator[None]:
-    """One launcher a data folder. The system lets go of the lock when its holder dies."""
-    with (run_dir / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise StartRefused(
-                f"`ostinato up` already runs on {run_dir.parent} (process {file.read().strip() or 'unknown'}); "
-                "stop it first, or choose another folder with --data-dir"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def child_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the children are told, where a command line may have overruled the environment."""
-    told = {"HOST": settings.host, "PORT": str(settings.port), "DATA_DIR": str(settings.data)}
-    return {**environment, **{PREFIX + name: value for name, value in told.items()}}
-
-
-@dataclass(frozen=True)
-class LaunchPlan:
-    """What to run: `programs` are kept running; `migration` must succeed before any but the engine; `demo` comes once,
-    when all is ready."""
-
-    programs: tuple[Command, ...]
-    migration: Command
-    demo: Command | None = None
-
-
-def plan(settings: Settings, *, demo: bool = False, without: Sequence[str] = ()) -> LaunchPlan:
-    python = (sys.executable, "-m")
-    socket_path = str(settings.socket_dir / "engine-0.sock")
-    known = (
-        Command("engine", (*python, "app.engine", "--socket", socket_path), ENGINE_GRACE),
-        *[Command("api", (*python, "app.api"), API_GRACE)] * settings.api_processes,  # they share the port
-        Command("worker", (*python, "app.worker"), settings.stop_seconds + WORKER_EXTRA),
-    )
-    if unknown := set(without) - {command.name for command in known}:
-        raise SettingError(f"--without {min(unknown)}: can be engine, api or worker")
-    return LaunchPlan(
-        programs=tuple(command for command in known if command.name not in without),
-        migration=Command("migrate", (*python, "app.cli", "migrate", "--quiet"), ENGINE_GRACE),
-        demo=Command("demo", (*python, "app.demo.demo", "--url", url_of(settings)), ENGINE_GRACE) if demo else None,
-    )
-
-
-def url_of(settings: Settings) -> str:
-    """Where this machine reaches the API."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+        plan = make_plan(settings, demo=demo, without=without)
+        return asyncio.run(Launcher(settings, plan, child_environment(settings, os.environ)).run())
 
 
 class Launcher:
-    """The running service."""
+    """The running service: one keeper for each program of the plan, and the list of what runs."""
 
     def __init__(
         self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], out: TextIO = sys.stdout
@@ -147,62 +50,67 @@ class Launcher:
         self._keepers: list[Keeper] = []
         self._signals = 0
         self._status = 0
-        self._unwritten = False  # the list of programs, when it was tried last
+        self._list_failed = False  # the last attempt to write programs.json failed
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
+        """Start everything, wait for a signal or a rejected setting, stop everything; returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._signalled)
-        self._greet()
-        listing = asyncio.create_task(self._list())
-        # the engine needs no database, and takes longest to start
-        running = self._keep("engine")
+            loop.add_signal_handler(number, self._on_signal)
+        self._log(f"starting with data folder {self._settings.data}   (stop with Ctrl+C)")
+        listing = asyncio.create_task(self._keep_list())
+        # The engine needs no database and takes longest to start, so it starts before the migration.
+        keeping = self._keep("engine")
         try:
-            if not await self._migrated():
+            if not await self._migrate():
                 return self._status or 1
-            running += self._keep("api", "worker")
-            watching = asyncio.create_task(self._welcome())
+            keeping += self._keep("api", "worker")
+            announcing = asyncio.create_task(self._announce())
             await self._stop.wait()
-            watching.cancel()
-            self._tell("stopping: requests are answered, trainings saved (a second Ctrl+C ends all at once)")
+            announcing.cancel()
+            self._log("stopping: open requests finish, trainings are saved (press Ctrl+C again to stop at once)")
             return self._status
         finally:
-            await self._stop_all(running)
+            await self._stop_all(keeping)
             listing.cancel()
-            self._write([])
+            self._write_list([])
 
     def _keep(self, *names: str) -> list[asyncio.Task[None]]:
-        fresh = [Keeper(c, self._environment, self._say) for c in self._plan.programs if c.name in names]
-        self._keepers += fresh
-        return [asyncio.create_task(self._watch(keeper)) for keeper in fresh]
+        keepers = [Keeper(c, self._environment, self._print) for c in self._plan.programs if c.name in names]
+        self._keepers += keepers
+        return [asyncio.create_task(self._watch(keeper)) for keeper in keepers]
 
     async def _watch(self, keeper: Keeper) -> None:
         if not await keeper.run():
             self._status = REFUSED
-            self._tell(f"the {keeper.command.name} refuses its settings ({ending(REFUSED)}); the reason is above")
+            self._log(
+                f"the {keeper.command.name} rejected its settings ({describe_exit(REFUSED)}); see its error above"
+            )
             self._stop.set()
 
-    async def _stop_all(self, running: list[asyncio.Task[None]]) -> None:
-        """First those that take work, then the one that does it: open requests end with an answer."""
+    async def _stop_all(self, keeping: list[asyncio.Task[None]]) -> None:
+        """Stop the programs that accept work before the engine that does it, so that open requests are answered."""
         for names in ({"api", "worker"}, {"engine"}):
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
-        for fault in await asyncio.gather(*running, return_exceptions=True):
-            if isinstance(fault, Exception):
-                self._tell(f"a program was watched no more ({fault!r})")
+        for outcome in await asyncio.gather(*keeping, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                self._log(f"a program was no longer supervised because of an internal error ({outcome!r})")
 
-    def _signalled(self) -> None:
+    def _on_signal(self) -> None:
         self._signals += 1
         self._stop.set()
         if self._signals > 1:
             for keeper in self._keepers:
                 keeper.kill()
 
-    async def _migrated(self) -> bool:
+    async def _migrate(self) -> bool:
+        """Bring the database's tables up to date; False if that failed or the launcher was stopped meanwhile."""
         try:
-            child = Child(self._plan.migration, self._environment, self._say)
+            child = Child(self._plan.migration, self._environment, self._print)
         except (OSError, SubprocessError) as error:
-            self._tell(f"the database could not be prepared: its program could not be started ({describe(error)})")
+            reason = describe_error(error)
+            self._log(f"the database could not be prepared: the migration program could not be started ({reason})")
             return False
         finished = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -213,65 +121,66 @@ class Launcher:
         code = await finished
         if code and not self._stop.is_set():
             self._status = REFUSED if code == REFUSED else 1
-            self._tell(f"the database could not be prepared ({ending(code)}); the reason is above")
+            self._log(f"the database could not be prepared ({describe_exit(code)}); see the error above")
         return code == 0
 
-    async def _welcome(self) -> None:
-        """Say so when requests are welcome; then queue the demo."""
+    async def _announce(self) -> None:
+        """Wait until the API is ready, print its address, then queue the demo."""
         if not any(command.name == "api" for command in self._plan.programs):
             return
         url = url_of(self._settings)
-        while not await ready(self._settings.port, url):  # noqa: ASYNC110  (another process's doing)
+        while not await is_ready(self._settings.port, url):  # noqa: ASYNC110  (another process becomes ready)
             await asyncio.sleep(0.1)
-        self._tell(f"ready at {url}   (API reference: {url}/docs)")
+        self._log(f"ready at {url}   (API reference: {url}/docs)")
         if self._plan.demo:
             try:
-                code = await Child(self._plan.demo, self._environment, self._say).wait()
-                how = ending(code) if code else ""
+                code = await Child(self._plan.demo, self._environment, self._print).wait()
+                fault = describe_exit(code) if code else ""
             except (OSError, SubprocessError) as error:
-                how = describe(error)
-            if how:
-                self._tell(f"the demo could not be queued ({how}); the service runs on without it")
+                fault = describe_error(error)
+            if fault:
+                self._log(f"the demo could not be queued ({fault}); the service continues without it")
 
-    async def _list(self) -> None:
-        """Keep programs.json true."""
+    async def _keep_list(self) -> None:
+        """Rewrite programs.json whenever the set of running programs changes."""
         written: list[programs.Program] | None = None
         while True:
-            listed = [p for p in (keeper.program for keeper in self._keepers) if p and programs.alive(p.pid)]
-            listed += programs.trainers(self._settings.run_dir)
-            if listed != written and self._write(listed):
-                written = listed
+            running = [p for p in (keeper.program for keeper in self._keepers) if p and programs.alive(p.pid)]
+            running += programs.read_trainers(self._settings.run_dir)
+            if running != written and self._write_list(running):
+                written = running
             await asyncio.sleep(LIST_EVERY)
 
-    def _write(self, listed: list[programs.Program]) -> bool:
-        """Whether it is written: a full disk must end no program, and has room again some day."""
+    def _write_list(self, running: list[programs.Program]) -> bool:
+        """Write programs.json; False if that failed.
+
+        A full disk must not stop the service, so the failure is logged once and the write is retried.
+        """
         try:
-            programs.write(self._settings.run_dir, listed)
+            programs.write(self._settings.run_dir, running)
         except OSError as error:
-            if not self._unwritten:
-                self._tell(f"the list of programs cannot be written ({error.strerror}); it is tried again")
-            self._unwritten = True
+            if not self._list_failed:
+                self._log(f"the list of programs cannot be written ({error.strerror}); retrying")
+            self._list_failed = True
             return False
-        self._unwritten = False
+        self._list_failed = False
         return True
 
-    def _greet(self) -> None:
-        self._tell(f"starting on {self._settings.data}   (stop with Ctrl+C)")
+    def _log(self, line: str) -> None:
+        self._print("up", line)
 
-    def _tell(self, line: str) -> None:
-        self._say("up", line)
-
-    def _say(self, program: str, line: str) -> None:
+    def _print(self, program: str, line: str) -> None:
+        """Print one line of a program. With JSON logs, a line that is not a JSON object is wrapped in one."""
         if self._settings.log_format == "json":
             line = line if line.startswith("{") else msgspec.json.encode({"program": program, "message": line}).decode()
         else:
-            line = f"{program:<{WIDTH}} | {line}"
+            line = f"{program:<{NAME_WIDTH}} | {line}"
         with contextlib.suppress(BrokenPipeError):
             print(line, file=self._out, flush=True)
 
 
-async def ready(port: int, url: str) -> bool:
-    """Whether /readyz answers 200 (asked by hand: this process loads no HTTP library)."""
+async def is_ready(port: int, url: str) -> bool:
+    """Whether /readyz answers 200. Speaks HTTP by hand, so that the launcher loads no HTTP library."""
     host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2.0)

@@ -1,7 +1,7 @@
-"""The list of running programs, `<data>/run/programs.json`. Knows files and process ids; starts and stops nothing.
+"""The list of running programs, `<data>/run/programs.json`, which the launcher writes.
 
-The launcher writes it. Trainers are children of the worker, which lists each in `<data>/run/trainers/<job>.json`;
-what lies there is believed only as far as the process named is alive and is a trainer.
+Trainers are children of the worker, which lists each of them in `<data>/run/trainers/<job>.json`. An entry there counts
+only if its process is alive and is a trainer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "programs.json"
 
 
 class Program(msgspec.Struct, frozen=True):
-    """One live process. `job` and `attempt` belong to trainers."""
+    """One running process. `job` and `attempt` are set for trainers only; `started_at` is in Unix seconds."""
 
     program: str  # api | engine | worker | trainer
     pid: int
@@ -29,7 +29,7 @@ class Program(msgspec.Struct, frozen=True):
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs under this id (a zombie does not)."""
+    """Whether a process with this id is running. A zombie is not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -47,7 +47,10 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Process ids are used again, and mean other things in another container: look at what runs there."""
+    """Whether this process is a trainer.
+
+    Process ids are reused, and a worker in another container has ids of its own, so the command line is checked.
+    """
     try:
         return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
@@ -56,33 +59,35 @@ def _is_trainer(pid: int) -> bool:
         return False
 
 
-def trainers(run_dir: Path) -> list[Program]:
-    """The live trainers that workers on this machine have listed."""
-    found = []
+def read_trainers(run_dir: Path) -> list[Program]:
+    """The running trainers that workers on this machine have listed."""
+    trainers = []
     for path in sorted((run_dir / "trainers").glob("*.json")):
         try:
-            program = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
+            trainer = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
         except (OSError, ValueError, TypeError, msgspec.ValidationError):
-            continue  # gone or half written: the next look will tell
-        if alive(program.pid) and _is_trainer(program.pid):
-            found.append(program)
-    return found
+            continue  # deleted or half written; the list is read again in a moment
+        if alive(trainer.pid) and _is_trainer(trainer.pid):
+            trainers.append(trainer)
+    return trainers
 
 
 def write(run_dir: Path, programs: list[Program]) -> None:
-    """Replace the list, whole."""
-    target = run_dir / NAME
-    aside = run_dir / f".{NAME}.{os.getpid()}"
-    aside.write_bytes(msgspec.json.format(msgspec.json.encode(programs), indent=2) + b"\n")
-    os.replace(aside, target)
+    """Replace the list atomically."""
+    temporary = run_dir / f".{NAME}.{os.getpid()}"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(programs), indent=2) + b"\n")
+    os.replace(temporary, run_dir / NAME)
 
 
 def read(run_dir: Path) -> list[Program]:
-    """The listed programs that still live; empty where no launcher has ever run."""
+    """The listed programs that are still running; empty if no launcher has run yet.
+
+    Raises OstinatoError if the list cannot be read.
+    """
     try:
         listed = msgspec.json.decode((run_dir / NAME).read_bytes(), type=list[Program])
     except FileNotFoundError:
         return []
     except (OSError, msgspec.DecodeError) as error:
-        raise OstinatoError(f"the list of programs, {run_dir / NAME}, cannot be read: {error}") from None
+        raise OstinatoError(f"the list of programs ({run_dir / NAME}) cannot be read: {error}") from None
     return [program for program in listed if alive(program.pid)]

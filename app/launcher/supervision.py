@@ -1,7 +1,7 @@
-"""One child program: started, listened to, ended; and kept running. Knows processes, nothing of what they do.
+"""Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
 
-A child leads a session of its own, so a Ctrl+C in the terminal reaches the launcher alone, and its whole group can be
-ended. Where the system can do it (Linux), a child is told to end when the launcher dies, however that dies.
+Each child leads a session of its own: a Ctrl+C in the terminal reaches the launcher only, and the launcher can kill the
+child's whole process group. On Linux the kernel also sends each child SIGTERM when the launcher dies, even by SIGKILL.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from app.launcher import backoff
 from app.launcher.programs import Program
 from app.settings import REFUSED
 
-POLL = 0.05  # seconds between two looks at a child
-PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # found before any fork
+POLL = 0.05  # seconds between two checks of a child
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+# looked up here because the child may only make system calls between fork and exec
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
-Say = Callable[[str, str], None]  # (program, line)
+Output = Callable[[str, str], None]  # receives (program, line)
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run under which name; `grace`: seconds between asking it to end and ending it."""
+    """A command line and the name it is shown under. `grace`: seconds between SIGTERM and SIGKILL."""
 
     name: str
     argv: tuple[str, ...]
@@ -38,17 +39,17 @@ class Command:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    def in_the_child() -> None:
+    def ask_for_signal() -> None:
         if _prctl is not None:
             _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died before the line above
+            if os.getppid() != parent:  # the parent died before prctl was called, so no signal will come
                 os._exit(1)
 
-    return in_the_child
+    return ask_for_signal
 
 
-def ending(code: int) -> str:
-    """An exit status in words."""
+def describe_exit(code: int) -> str:
+    """An exit status in words; negative codes are signals, as in `subprocess`."""
     if code >= 0:
         return f"exit status {code}"
     try:
@@ -57,17 +58,17 @@ def ending(code: int) -> str:
         return f"killed by signal {-code}"
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Why a program could not be started, in words."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 class Child:
-    """One run of a command. Raises OSError or SubprocessError where the system cannot start it."""
+    """One run of a command. Raises OSError or SubprocessError if the system cannot start it."""
 
-    def __init__(self, command: Command, environment: Mapping[str, str], say: Say) -> None:
+    def __init__(self, command: Command, environment: Mapping[str, str], output: Output) -> None:
         self._command = command
-        self._say = say
+        self._output = output
         self.started_at = time.time()
         self._process = subprocess.Popen(
             command.argv,
@@ -76,32 +77,34 @@ class Child:
             stderr=subprocess.STDOUT,
             env={**environment, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),  # a lone system call; this process runs no other thread
+            preexec_fn=_die_with(os.getpid()),  # safe: only system calls, and this process has no other thread
         )
         self.pid = self._process.pid
         self._listening = asyncio.create_task(self._listen())
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended; whatever it left in its process group is ended too."""
-        while (code := self._process.poll()) is None:  # noqa: ASYNC110  (works on every system, needs no thread)
+        """Wait for the exit status, then kill whatever is left of the child's process group."""
+        # polling works on every system and needs neither a thread nor a child watcher
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL)
         self._signal_group(signal.SIGKILL)
-        with contextlib.suppress(TimeoutError):  # a grandchild may hold the pipe
+        with contextlib.suppress(TimeoutError):  # a grandchild in another session may hold the pipe open
             await asyncio.wait_for(self._listening, 0.5)
         return code
 
     async def stop(self) -> None:
-        """Ask it to end; end it when its grace is over."""
+        """Send SIGTERM, and kill the child's process group when the grace period is over."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + self._command.grace
         while self._process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(POLL)
         if self._process.poll() is None:
-            self._say(self._command.name, f"did not stop within {self._command.grace:.0f} s: killed")
+            self._output(self._command.name, f"did not stop within {self._command.grace:.0f} s: killed")
             self.kill()
 
     def kill(self) -> None:
+        """Kill the child and its process group at once."""
         self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, number: int) -> None:
@@ -109,80 +112,88 @@ class Child:
             os.killpg(self.pid, number)
 
     async def _listen(self) -> None:
+        """Pass the child's output on, line by line."""
         assert self._process.stdout is not None
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
-        rest = b""
+        rest = b""  # of a line whose end has not arrived yet
         try:
             while chunk := await reader.read(65536):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    self._say(self._command.name, line.decode("utf-8", "replace"))
+                    self._output(self._command.name, line.decode("utf-8", "replace"))
             if rest:
-                self._say(self._command.name, rest.decode("utf-8", "replace"))
+                self._output(self._command.name, rest.decode("utf-8", "replace"))
         finally:
             transport.close()
 
 
 class Keeper:
-    """Keeps one command running: starts it again, after a growing pause, whenever it ends unasked."""
+    """Keeps one command running: restarts it, after a growing pause, whenever it ends by itself."""
 
-    def __init__(self, command: Command, environment: Mapping[str, str], say: Say) -> None:
+    def __init__(self, command: Command, environment: Mapping[str, str], output: Output) -> None:
         self.command = command
         self._environment = environment
-        self._say = say
+        self._output = output
         self._child: Child | None = None
         self._stopping = asyncio.Event()
         self._restarts = 0
 
     @property
     def program(self) -> Program | None:
+        """The running child's entry in programs.json; None between two runs."""
         child = self._child
         if child is None:
             return None
         return Program(self.command.name, child.pid, round(child.started_at, 3), self._restarts)
 
     async def run(self) -> bool:
-        """Until it is stopped; False if the program refuses its settings, so that another start would not help.
+        """Keep the command running until `stop`. Returns False if its first run rejects the settings (status 2).
 
-        Settings stay as they are: what refuses them at a later start misses something else, and may find it again.
+        The settings cannot change while the launcher runs. A program that accepted them once and rejects them after a
+        restart therefore misses something else, such as a device that is briefly away, and is restarted again.
         """
-        falls = 0
+        crashes = 0
         while not self._stopping.is_set():
-            began = time.monotonic()
-            how, code = await self._run_once()
+            started = time.monotonic()
+            outcome, code = await self._run_once()
             if self._stopping.is_set():
                 break
             if code == REFUSED and not self._restarts:
                 return False
-            falls = backoff.falls(falls, time.monotonic() - began)
-            pause = backoff.delay(falls)
-            self._say(self.command.name, f"{how}; starts again in {pause:.1f} s")
+            crashes = backoff.count_crashes(crashes, time.monotonic() - started)
+            pause = backoff.delay(crashes)
+            self._output(self.command.name, f"{outcome}; restarting in {pause:.1f} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             self._restarts += 1
         return True
 
     async def _run_once(self) -> tuple[str, int | None]:
-        """How it ended, in words and as its exit status; or why it was not started: a machine that has no process or
-        memory left now may have later."""
+        """Run the command to its end; returns the outcome in words, and the exit status.
+
+        The status is None if the command could not be started. That is retried too: a machine that is out of processes
+        or memory now may have some later.
+        """
         try:
-            child = self._child = Child(self.command, self._environment, self._say)
+            child = self._child = Child(self.command, self._environment, self._output)
         except (OSError, subprocess.SubprocessError) as error:
-            return f"could not be started ({describe(error)})", None
+            return f"could not be started ({describe_error(error)})", None
         try:
             code = await child.wait()
-            return f"ended ({ending(code)})", code
+            return f"ended ({describe_exit(code)})", code
         finally:
             self._child = None
 
     async def stop(self) -> None:
+        """Stop the command as `Child.stop` does, and do not restart it."""
         self._stopping.set()
         if self._child is not None:
             await self._child.stop()
 
     def kill(self) -> None:
+        """Kill the command at once, and do not restart it."""
         self._stopping.set()
         if self._child is not None:
             self._child.kill()

@@ -1,7 +1,7 @@
-"""Token ids that come a few at a time → pieces of text. Knows tokens and stop strings; knows no request.
+"""Streaming detokenization: token ids arrive a few at a time and become pieces of text.
 
-Text leaves as soon as it is certain: never half a character, never what may still become a stop string.
-The work for a push is proportional to its new tokens, however long the text has grown.
+Text is released as soon as it is final: never half a character, and never the beginning of a possible stop string. The
+cost of a push depends on its new tokens only, not on the length of the text so far.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from typing import Protocol
 
 from app.tokenization.tokenizer import Tokenizer
 
-WINDOW = 16  # tokens that may show nothing yet; the longest character has four bytes
+WINDOW = 16  # the most tokens held back without text; a character has at most four bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text, and the stop string that ended the stream, if one did."""
+    """New text, and the stop string that ended the stream, if any."""
 
     text: str
     finished_by_stop: str | None = None
 
 
 class TextStream:
-    """One continuation on its way out. After a stop string was met, everything further is ignored.
+    """The text of one continuation. After a stop string, all further tokens are ignored.
 
-    A stop string whose last character comes with one of the first `min_tokens` tokens is text like any other.
+    A stop string that is complete within the first `min_tokens` tokens is ordinary text. With `include_stop`, the stop
+    string that ends the stream is part of the text.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class TextStream:
         self._decoder: _Decoder = _Window(tokenizer) if tokenizer.token_bytes is None else _Utf8(tokenizer)
         self._stops = [_Stop(text) for text in stop if text]
         self._include_stop = include_stop
-        self._unstoppable = min_tokens if self._stops else 0  # tokens for which that still holds
+        self._unstoppable = (
+            min_tokens if self._stops else 0
+        )  # how many of the next tokens cannot complete a stop string
         self._held = ""
         self._finished = False
 
     def push(self, ids: Iterable[int]) -> Delta:
-        """Take new ids; return the text that is now certain."""
+        """Take new ids, and return the text that is now final."""
         if self._finished:
             return Delta("")
         if not self._unstoppable:
@@ -54,7 +57,10 @@ class TextStream:
         return Delta(before.text + after.text, after.finished_by_stop)
 
     def flush(self) -> str:
-        """The rest, at the end of the ids: half a character becomes U+FFFD, the beginning of a stop string is text."""
+        """Return the rest of the text, at the end of the ids.
+
+        An incomplete character becomes U+FFFD, and the beginning of a stop string is text.
+        """
         if self._finished:
             return ""
         delta = self._release(self._decoder.flush())
@@ -66,9 +72,10 @@ class TextStream:
             return Delta(new)
         text = self._held + new
         for end, character in enumerate(new, start=len(self._held) + 1):
-            met = [stop for stop in self._stops if stop.advance(character)]
-            if met and not self._unstoppable:
-                return self._finish(text, end, max((stop.text for stop in met), key=len))
+            # All stops advance with each character, also those that are not complete, to keep their state.
+            complete = [stop for stop in self._stops if stop.advance(character)]
+            if complete and not self._unstoppable:
+                return self._finish(text, end, max((stop.text for stop in complete), key=len))
         cut = len(text) - max(stop.matched for stop in self._stops)
         self._held = text[cut:]
         return Delta(text[:cut])
@@ -79,7 +86,7 @@ class TextStream:
 
 
 class Offsets:
-    """Where each token's text begins, in characters of the whole. A part of a character begins where that does."""
+    """Computes the offset of each token's text, in characters. Tokens of one character have the same offset."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -88,20 +95,22 @@ class Offsets:
         self._count = 0
 
     def push(self, id_: int) -> int:
+        """The offset of the next token."""
         if self._window is not None:
-            begins, self._count = self._count, self._count + len(self._window.push([id_]))
-            return begins
+            start, self._count = self._count, self._count + len(self._window.push([id_]))
+            return start
         piece = self._tokenizer.join([id_])
         if not piece:
             return self._count
         self._count += len(self._utf8.decode(piece[:1]))
-        open_, _ = self._utf8.getstate()
-        begins = self._count if open_ else self._count - 1  # its first byte ends a character, or is in an open one
+        pending, _ = self._utf8.getstate()
+        # The token's first byte either is in an incomplete character, which is not counted yet, or has completed one.
+        start = self._count if pending else self._count - 1
         self._count += len(self._utf8.decode(piece[1:]))
-        return begins
+        return start
 
     def end(self) -> None:
-        """A text ends here, though it be in the middle of a character, and another begins."""
+        """End this text, even in the middle of a character, and begin another one."""
         rest = self._utf8.decode(b"", final=True) if self._window is None else self._window.flush()
         self._count += len(rest)
         self._utf8.reset()
@@ -110,20 +119,20 @@ class Offsets:
 
 
 class _Stop:
-    """One stop string as an automaton (Knuth, Morris and Pratt 1977).
+    """One stop string as a matching automaton (Knuth, Morris and Pratt 1977).
 
-    `matched` is the length of the longest end of the text that is a beginning of the stop string.
+    `matched` is the length of the longest suffix of the text that is a prefix of the stop string.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.matched = 0
-        self._shorter = [0] * len(text)  # by length - 1: the next shorter beginning that is also an end
+        self._shorter = [0] * len(text)  # for the prefix of length i + 1, the longest shorter prefix that is its suffix
         for i in range(1, len(text)):
             self._shorter[i] = self._next(self._shorter[i - 1], text[i])
 
     def advance(self, character: str) -> bool:
-        """Whether the stop string is complete with this character."""
+        """Take the next character of the text; return whether it completes the stop string."""
         self.matched = self._next(self.matched, character)
         complete = self.matched == len(self.text)
         if complete:
@@ -143,7 +152,7 @@ class _Decoder(Protocol):
 
 
 class _Utf8:
-    """For tokenizers whose tokens are bytes: a character leaves when its last byte is there."""
+    """For tokenizers whose tokens are bytes: releases a character with its last byte."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -157,21 +166,21 @@ class _Utf8:
 
 
 class _Window:
-    """For other people's tokenizers, where a token's text depends on the one before it (word pieces, say).
+    """For imported tokenizers, in which a token's text may depend on the token before it, as with word pieces.
 
-    The text of the last pushed tokens is decoded again together with the new ones; what is new is the difference.
+    Decodes the last released tokens again together with the new ones; the new text is the difference.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._hidden = tokenizer.hidden_ids
-        self._before: list[int] = []  # already shown, kept for their influence on what follows
+        self._before: list[int] = []  # already released, kept since the text of the next tokens depends on them
         self._new: list[int] = []
 
     def push(self, ids: Iterable[int]) -> str:
         text = ""
         for id_ in ids:
-            if id_ not in self._hidden:  # it would show nothing, and be decoded again with each that follows
+            if id_ not in self._hidden:  # hidden tokens have no text, and would be decoded again with every push
                 self._new.append(id_)
                 text += self._show(final=len(self._new) >= WINDOW)
                 del self._new[:-WINDOW]

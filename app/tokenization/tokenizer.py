@@ -1,6 +1,6 @@
-"""Text to token ids and back. Knows the tokenizer.json format (also other people's files); knows no network.
+"""Text to token ids and back, with tokenizer.json files of this service or of other programs.
 
-Ids of special tokens never come out of a user's text, whatever it says: `<eos>` in a text is five characters.
+The text of a user never becomes the id of a special token: `<eos>` in a text is five characters.
 """
 
 from __future__ import annotations
@@ -18,30 +18,35 @@ from app.errors import CheckpointInvalid, InvalidRequest
 from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, token_bytes
 
 FILE = "tokenizer.json"
-SLICE = 2**15  # characters of a long text that are read without a chance for other threads: some milliseconds
-REMEMBERED = 2**14  # characters without a token of their own: more than any language writes with
+SLICE = 2**15  # characters of a long text that are encoded while other threads wait for the GIL: some milliseconds
+REMEMBERED = 2**14  # the most characters without a token whose ids are cached: more than any language uses
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 
 
 class Tokenizer:
-    """A tokenizer.json at work. Safe to use from several threads.
+    """A tokenizer loaded from a tokenizer.json. Thread-safe.
 
-    `eos_id` and `sep_id` are None where another program's tokenizer has no such token (ours always do); `pad_id` is
-    0 then, since padding is known by length and never by id. `quick`: a short text takes microseconds, whatever it
-    says; so it is with those that we train ourselves. `longest`: the most characters that one token stands for, where
-    that is known. `blank_id` stands for a token that is not to be seen: the unknown one, else padding, else None.
-    `special_ids` are no text, `hidden_ids` show nothing. `template`: whether it puts tokens around each text.
+    - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
+    - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by length, never by id.
+    - `quick`: whether every short text takes microseconds, as with all tokenizers trained here.
+    - `longest`: the most characters that one token can stand for; None if unknown.
+    - `blank_id`: replaces a token that must not be seen: the unknown token, else padding, else None.
+    - `special_ids`: ids that no text becomes. `hidden_ids`: ids that decode to nothing.
+    - `template`: whether the tokenizer adds tokens around each text.
     """
 
     def __init__(self, definition: str, configs: tuple[Mapping[str, Any], ...] = ()) -> None:
-        """`definition`: the text of a tokenizer.json; `configs`: further JSON objects that may name special tokens."""
+        """`definition` is the text of a tokenizer.json; `configs` are JSON objects that may name special tokens.
+
+        Raises CheckpointInvalid.
+        """
         try:
             self._native = tokenizers.Tokenizer.from_str(definition)
             parsed: dict[str, Any] = json.loads(definition)
-        except BaseException as error:  # the library raises bare Exception, and its panics are not even that
+        except BaseException as error:  # the library raises plain Exception, and its panics derive from BaseException
             if not isinstance(error, Exception) and not _panicked(error):
                 raise
-            raise CheckpointInvalid(f"{FILE} is not a tokenizer: {error}", param=FILE) from None
+            raise CheckpointInvalid(f"{FILE} is not a valid tokenizer: {error}", param=FILE) from None
         self._definition = definition
         self._native.no_truncation()
         self._native.no_padding()
@@ -64,7 +69,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read `path`: a tokenizer.json, or the directory that holds it (and, maybe, files that name its tokens)."""
+        """Load a tokenizer.json, or the one in a directory together with the files in it that name special tokens.
+
+        Raises CheckpointInvalid.
+        """
         path = Path(path)
         file = path / FILE if path.is_dir() else path
         try:
@@ -74,7 +82,7 @@ class Tokenizer:
         return cls(definition, tuple(_read_objects(file.parent)))
 
     def save(self, path: Path | str) -> None:
-        """Write tokenizer.json to `path`, a file's name or a directory."""
+        """Write the tokenizer.json to `path`, which is a file or a directory."""
         path = Path(path)
         (path / FILE if path.is_dir() else path).write_text(self._definition, encoding="utf-8")
 
@@ -82,16 +90,16 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
-        """The ids of each text. Raises InvalidRequest (`invalid_text`) for a text that is no valid Unicode.
+        """The ids of each text. Raises InvalidRequest (`invalid_text`) for a text that is not valid Unicode.
 
-        `special`: whether the tokenizer's own template, where it has one, goes around a text.
+        `special` adds the tokenizer's template, if it has one, around each text.
         """
         if self._characters is not None:
             return [self._encode_characters(text, self._characters) for text in texts]
         return self._encode_native(texts, special)
 
     def encode_pair(self, text: str, text_pair: str, special: bool = True) -> list[int]:
-        """Two texts as one sequence, with the separator between them (or in the tokenizer's own template)."""
+        """Two texts as one sequence, in the tokenizer's template if it has one, else with a separator between them."""
         if self.template:
             return self._encode_native([(text, text_pair)], special)[0]
         if self.sep_id is None:
@@ -100,8 +108,11 @@ class Tokenizer:
         return [*first, self.sep_id, *second]
 
     def encode_within(self, size: int, side: str, *texts: str) -> list[int]:
-        """A text, or a pair, cut at the end `side` (of a pair the longer first) so that with the whole template it has
-        `size` tokens or fewer. Raises InvalidRequest where the template alone has more."""
+        """A text or a pair, cut so that it has at most `size` tokens including the whole template.
+
+        `side` is the end that is cut off; of a pair, the longer text is cut first. Raises InvalidRequest if the
+        template leaves no room for text.
+        """
         parts = self._guarded(lambda: self._native.encode_batch_fast(list(texts), add_special_tokens=False), texts)
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)
         if room < len(texts):
@@ -116,19 +127,19 @@ class Tokenizer:
         return self._without_specials(whole.ids, whole.special_tokens_mask)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids; special tokens give nothing, broken UTF-8 and unknown ids give U+FFFD."""
+        """The text of some ids, without special tokens; invalid UTF-8 and unknown ids become U+FFFD."""
         if self.token_bytes is None:
             return str(self._native.decode(list(ids), skip_special_tokens=True))
         return self.join(ids).decode("utf-8", "replace")
 
     def join(self, ids: Iterable[int]) -> bytes:
-        """The bytes of some ids (only where `token_bytes` is known)."""
+        """The bytes of some ids. Only for tokenizers with `token_bytes`."""
         shown = self._shown_bytes
         size = len(shown)
         return b"".join([shown[i] if 0 <= i < size else UNKNOWN for i in ids])
 
     def token_text(self, id_: int) -> str:
-        """One token for people, alone: special tokens by name, part of a character as U+FFFD."""
+        """One token as text: special tokens by name, part of a character as U+FFFD."""
         name = self._native.id_to_token(id_) if 0 <= id_ < self.vocab_size else None
         if name is None:
             return UNKNOWN.decode()
@@ -137,7 +148,7 @@ class Tokenizer:
         return self.token_bytes[id_].decode("utf-8", "replace")
 
     def token_name(self, id_: int) -> str:
-        """The same, but what is no text by itself is named by its bytes: `bytes:\\xe4\\xb8`."""
+        """One token as text, but part of a character as its bytes: `bytes:\\xe4\\xb8`."""
         if self.token_bytes is not None and 0 <= id_ < self.vocab_size and id_ not in self._specials.hidden:
             piece = self.token_bytes[id_]
             try:
@@ -154,14 +165,14 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """Character to ids, for kinds in which characters stand alone: far leaner than the library on long texts."""
+        """Character to ids, for kinds that encode each character separately; much faster than the library."""
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None
         hidden = self._specials.hidden
         ids = {piece: i for i, piece in enumerate(self.token_bytes) if i not in hidden}
         single = [ids.get(bytes([byte])) for byte in range(256)]
-        if self.kind == "char":  # ASCII characters have tokens beside those of their bytes
+        if self.kind == "char":  # bytes have tokens of their own, beside those of the ASCII characters
             single = [self._vocabulary.get(f"<0x{byte:02X}>") for byte in range(256)]
         if None in single:
             return None
@@ -187,7 +198,7 @@ class Tokenizer:
         return [self._without_specials(encoding.ids, encoding.special_tokens_mask) for encoding in encodings]
 
     def _guarded(self, encode: Callable[[], Any], inputs: Sequence[str] | Sequence[tuple[str, str]]) -> Any:
-        """What `encode` gives; its faults as InvalidRequest."""
+        """Call `encode`, and raise its errors about the text as InvalidRequest."""
         try:
             return encode()
         except (UnicodeEncodeError, TypeError) as error:
@@ -199,7 +210,7 @@ class Tokenizer:
             raise InvalidRequest("this version's tokenizer cannot read the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
-        """Replace special tokens that came out of the text itself (word-level files look any word up)."""
+        """Replace special tokens that come from the text itself: word-level tokenizers look up any word."""
         forbidden = self._specials.forbidden
         if forbidden.isdisjoint(ids):
             return ids
@@ -210,30 +221,30 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Ids by character, filled as characters are met; beyond those of the vocabulary up to `REMEMBERED`, for what
-    strangers send must not grow it for ever."""
+    """Ids by character, filled on first use. Holds the characters of the vocabulary and, since the texts of clients
+    must not grow it without bound, at most `REMEMBERED` others."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()
         self._vocabulary, self._byte_ids = vocabulary, byte_ids
 
     def __missing__(self, character: str) -> tuple[int, ...]:
-        known = self._vocabulary.get(character)
-        ids = (known,) if known is not None else tuple(self._byte_ids[byte] for byte in character.encode())
-        if known is not None or len(self) < REMEMBERED:
+        token = self._vocabulary.get(character)
+        ids = (token,) if token is not None else tuple(self._byte_ids[byte] for byte in character.encode())
+        if token is not None or len(self) < REMEMBERED:
             self[character] = ids
         return ids
 
 
 def _plain(definition: Mapping[str, Any]) -> bool:
-    """Whether nothing is done to a text but byte-pair encoding, after the split that all byte-level files share."""
+    """Whether the tokenizer only does byte-pair encoding, after the split that all byte-level tokenizers share."""
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
 
 
 def _longest(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """The bytes of the longest token that a text may become, where every byte of it ends up in some token."""
+    """The length in bytes of the longest token of a text; None if some bytes of a text may end up in no token."""
     shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
     if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
         return None
@@ -251,7 +262,8 @@ def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
 
 
 def _panicked(error: BaseException) -> bool:
-    """Whether the library gave up within itself: such an error is no `Exception`, and has no name to import."""
+    """Whether the library's Rust code panicked. The class of this error derives from BaseException and cannot be
+    imported."""
     return type(error).__name__ == "PanicException"
 
 
@@ -268,6 +280,6 @@ def _find_surrogate(inputs: Iterable[str | tuple[str, str]]) -> UnicodeEncodeErr
 def _surrogate(error: UnicodeEncodeError) -> InvalidRequest:
     code = ord(error.object[error.start])
     return InvalidRequest(
-        f"the text is no valid Unicode: it holds a lone surrogate, U+{code:04X}; send well-formed UTF-8",
+        f"the text is not valid Unicode: it contains a lone surrogate, U+{code:04X}; send well-formed UTF-8",
         code="invalid_text",
     )

@@ -1,6 +1,6 @@
-"""A tokenizer out of texts. Equal texts in equal order give equal tokenizers, byte for byte.
+"""Training tokenizers. Equal texts in equal order give the same tokenizer, byte for byte.
 
-Texts are read once, one after the other, and not kept.
+The texts are streamed: read once, and not kept in memory.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import SPECIALS, byte_characters
 
 KINDS = ("bpe", "char", "byte")
-SMALLEST = len(SPECIALS) + 256  # every byte needs a token, so that every text can be written
-SEEN_TWICE = 2  # a pair that occurs once only is no pattern
+SMALLEST = len(SPECIALS) + 256  # every byte has a token, so that every text can be encoded
+SEEN_TWICE = 2  # a pair that occurs only once is not merged
 
 
 def train(texts: Iterable[str], kind: str = "bpe", vocab_size: int = 8192) -> Tokenizer:
-    """A tokenizer of at most `vocab_size` tokens; every kind writes every Unicode text, and reads it back unchanged.
+    """Train a tokenizer of at most `vocab_size` tokens. Every kind encodes every Unicode text without loss.
 
-    bpe: byte-level byte-pair encoding. char: the most frequent characters, others as bytes. byte: bytes alone
-    (`texts` is not read). Raises InvalidRequest for an unknown kind, a vocabulary without room for all bytes, and
-    a text that is no valid Unicode.
+    - bpe: byte-level byte-pair encoding.
+    - char: the most frequent characters, and all others as bytes.
+    - byte: bytes only; `texts` is not read.
+
+    Raises InvalidRequest for an unknown kind, a vocabulary without room for all bytes, and a text that is not valid
+    Unicode.
     """
     if kind not in KINDS:
         raise InvalidRequest(f"tokenizer {kind!r} is unknown; it can be {', '.join(KINDS)}", param="tokenizer")
@@ -47,14 +50,14 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
             text.encode()
         except UnicodeEncodeError:
             raise InvalidRequest(
-                f"text {number} is no valid Unicode: it holds a lone surrogate", code="invalid_text"
+                f"text {number} is not valid Unicode: it contains a lone surrogate", code="invalid_text"
             ) from None
         yield text
 
 
 def _train_bpe(texts: Iterator[str], vocab_size: int) -> tokenizers.Tokenizer:
     native = tokenizers.Tokenizer(models.BPE())
-    # The pattern keeps punctuation apart from letters, so no merge can ever spell a special token's name.
+    # The split pattern separates punctuation from letters, so no merge can ever form the name of a special token.
     native.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     native.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

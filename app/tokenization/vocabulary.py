@@ -1,7 +1,4 @@
-"""What a tokenizer.json says of itself: its kind, its special tokens, and the bytes behind each token.
-
-Works on the parsed JSON and on the vocabulary; encodes and decodes nothing.
-"""
+"""The kind, the special tokens and the bytes of each token of a tokenizer, read from its parsed tokenizer.json."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PAD, EOS, SEP = "<pad>", "<eos>", "<sep>"
-SPECIALS = (PAD, EOS, SEP)  # in our own tokenizers their ids are 0, 1 and 2
+SPECIALS = (PAD, EOS, SEP)  # with the ids 0, 1 and 2 in tokenizers trained here
 NAMES: Mapping[str, tuple[str, ...]] = {
     "pad": (PAD, "[PAD]", "<|pad|>", "<|padding|>", "<blank>"),
     "eos": (EOS, "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "[EOS]"),
@@ -32,7 +29,7 @@ def byte_characters() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Specials:
-    """Ids with a meaning; None where the tokenizer has no such token. `hidden`: ids that decode to nothing."""
+    """The ids of special tokens; None if the tokenizer has no such token. `hidden` ids decode to nothing."""
 
     pad: int | None
     eos: int | None
@@ -42,13 +39,13 @@ class Specials:
 
     @property
     def forbidden(self) -> frozenset[int]:
-        """Ids that no text of a user may become."""
+        """The ids that no text of a user may become."""
         named = {i for i in (self.pad, self.eos, self.sep) if i is not None}
         return (self.hidden | named) - {self.unk}
 
 
 def kind_of(definition: Mapping[str, Any]) -> str:
-    """bpe, char or byte for what we train ourselves (and what works alike); else the model's own type."""
+    """bpe, char or byte for tokenizers trained here and others that work alike; else the type of the model."""
     model = definition.get("model") or {}
     decoder = definition.get("decoder") or {}
     type_ = str(model.get("type") or "bpe").lower()
@@ -61,7 +58,7 @@ def kind_of(definition: Mapping[str, Any]) -> str:
 
 
 def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
-    """Whether tokens are plain text or `<0xHH>`, simply joined."""
+    """Whether decoding joins the tokens, which are plain text or `<0xHH>` for a byte."""
     parts = [part.get("type") for part in decoder.get("decoders", [])]
     return decoder.get("type") == "Sequence" and parts == ["ByteFallback", "Fuse"]
 
@@ -69,20 +66,20 @@ def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
 def find_specials(
     definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
 ) -> Specials:
-    """The special tokens: as a configuration names them, else by the names in use."""
+    """The special tokens: those that a configuration names, else those with a common name."""
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
     unk = (definition.get("model") or {}).get("unk_token")
-    found = {role: _find(role, vocabulary, configs) for role in NAMES}
+    ids = {role: _find(role, vocabulary, configs) for role in NAMES}
     if isinstance(unk, str) and unk in vocabulary:
-        found["unk"] = vocabulary[unk]
-    return Specials(pad=found["pad"], eos=found["eos"], sep=found["sep"], unk=found["unk"], hidden=hidden)
+        ids["unk"] = vocabulary[unk]
+    return Specials(pad=ids["pad"], eos=ids["eos"], sep=ids["sep"], unk=ids["unk"], hidden=hidden)
 
 
 def _find(role: str, vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]) -> int | None:
     ids = set(vocabulary.values())
     for config in configs:
-        named = config.get(f"{role}_token")
-        content = named.get("content") if isinstance(named, dict) else named
+        token = config.get(f"{role}_token")
+        content = token.get("content") if isinstance(token, dict) else token
         if isinstance(content, str) and content in vocabulary:
             return vocabulary[content]
         number = config.get(f"{role}_token_id")
@@ -93,7 +90,7 @@ def _find(role: str, vocabulary: Mapping[str, int], configs: tuple[Mapping[str, 
 
 
 def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> list[bytes] | None:
-    """The bytes of each token, where decoding is joining them; None for tokenizers whose decoding is more than that."""
+    """The bytes of each token, by id; None for tokenizers whose decoding does more than join the tokens."""
     decoder = definition.get("decoder") or {}
     if decoder.get("type") == "ByteLevel":
         by_character = {character: byte for byte, character in enumerate(byte_characters())}

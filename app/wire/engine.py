@@ -1,6 +1,6 @@
 """Messages between the API and the engine, as typed msgpack. Imports no torch.
 
-Every message of the API carries the principal on whose behalf it is sent.
+Every request carries the principal on whose behalf it is sent.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import msgspec
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     """How the next token is chosen. Defaults leave the model's distribution as it is; `temperature` 0 is greedy.
 
-    The order of work: penalties and bias on the raw logits, then temperature, top-k, top-p, min-p, typical-p.
-    `logprobs` / `prompt_logprobs`: how many alternatives to report beside the chosen token (None: no report);
-    reported log-probabilities are those of the raw logits. `stop_token_ids` end the sequence; stop strings are the
-    caller's business, who sees text.
+    Penalties and bias apply to the raw logits first; then temperature, top-k, top-p, min-p and typical-p follow, in
+    this order. `logprobs` and `prompt_logprobs` are the number of alternatives to report beside each token (None: no
+    report); reported log-probabilities are those of the raw logits. `stop_token_ids` end the sequence. Stop strings
+    are handled in the API process, since the engine sees no text.
     """
 
     max_tokens: int = 16
@@ -39,30 +39,30 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """Load the checkpoint `directory`, whose manifest must have `digest`; answered by Loaded or LoadFailed."""
+    """Load the checkpoint in `directory`, whose manifest must have `digest`; answered by Loaded or LoadFailed."""
 
     digest: str
     directory: str
-    files: dict[str, str]  # path -> SHA-256: checked before anything is read
-    name: str  # the reference that people know it by, for reports
-    bytes: int = 0  # of its weights, which is about what they take when loaded
-    aliased: bool = False  # goes later than others when room is needed
+    files: dict[str, str]  # path -> SHA-256, checked before anything is read
+    name: str  # the version's reference, for logs and metrics
+    bytes: int = 0  # the size of the weights file, about what the weights take in memory
+    aliased: bool = False  # whether an alias points at it; such versions are unloaded last to make room
 
 
 class Unload(msgspec.Struct, tag=True, frozen=True):
-    """Forget a version as soon as no request for it is open."""
+    """Unload a version as soon as no request for it is open."""
 
     digest: str
 
 
 class Keep(msgspec.Struct, tag=True, frozen=True):
-    """The versions that must not be unloaded to make room; replaces what was said before."""
+    """The versions that must not be unloaded to make room. Replaces the list of the last Keep."""
 
     digests: list[str]
 
 
 class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
-    """One numeric sequence: little-endian float32, row-major (steps, features)."""
+    """One numeric sequence: little-endian float32 of shape (steps, features), row-major."""
 
     steps: int
     features: int
@@ -70,7 +70,7 @@ class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Score(msgspec.Struct, tag="Classify", frozen=True):
-    """Score some sequences (token ids, or numeric steps) with one version; answered by Scored or Failed."""
+    """Score sequences of token ids or numeric steps with one version; answered by Scored or Failed."""
 
     id: str
     digest: str
@@ -78,11 +78,14 @@ class Score(msgspec.Struct, tag="Classify", frozen=True):
     sequences: list[list[int]] = []
     features: list[FeatureSequence] = []
     deadline: float | None = None  # seconds since the epoch
-    request_id: str = ""  # of the HTTP request, for the log
+    request_id: str = ""  # the id of the HTTP request, for the log
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
-    """One continuation of one prompt; `choice` tells apart the continuations of one request, and their noise."""
+    """Generate one continuation of one prompt; answered by any number of Tokens, then Finished or Failed.
+
+    `choice` is the index among the continuations of the prompt; each draws different random numbers.
+    """
 
     id: str
     digest: str
@@ -95,7 +98,10 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
 
 
 class Embed(msgspec.Struct, tag=True, frozen=True):
-    """The mean over the body's last hidden vectors, of unit length; answered by Scored (scores = vectors)."""
+    """Embed sequences as the mean of the body's last hidden vectors, scaled to unit length.
+
+    Answered by Scored, whose scores are the vectors, or Failed.
+    """
 
     id: str
     digest: str
@@ -107,7 +113,7 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
-    """Forget a request; it is answered by Finished with reason `abort` if it was still open."""
+    """Abort a request; if it is still open, it is answered by Finished with the reason `abort`."""
 
     id: str
 
@@ -116,18 +122,22 @@ class Abort(msgspec.Struct, tag=True, frozen=True):
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True):
+    """A version has been loaded, in so many seconds."""
+
     digest: str
     seconds: float
 
 
 class LoadFailed(msgspec.Struct, tag=True, frozen=True):
+    """A version could not be loaded; `code` as in `app.errors`."""
+
     digest: str
     code: str
     message: str
 
 
 class Timing(msgspec.Struct, frozen=True, array_like=True):
-    """Milliseconds spent waiting for a place, and in the network; of those, until the first token."""
+    """Milliseconds in the queue, in the network, and in the network until the first token."""
 
     queue_ms: float = 0.0
     inference_ms: float = 0.0
@@ -135,7 +145,7 @@ class Timing(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, tag="Classified", frozen=True):
-    """Raw head outputs (logits, or the value of a regression), one list a sequence, in the order asked."""
+    """Raw outputs of the head (logits, or the value of a regression): one list per sequence, in the given order."""
 
     id: str
     scores: list[list[float]]
@@ -143,7 +153,7 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """The log-probability of one position's token, its rank (1 is the likeliest) and the best alternatives there."""
+    """The log-probability of the token at one position, its rank (1 is the likeliest), and the best alternatives."""
 
     id: int
     logprob: float | None
@@ -153,7 +163,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
-    """Some new tokens of a generation. `prompt_logprobs` and `timing` come once, with the first of them."""
+    """New tokens of a generation. `prompt_logprobs` and `timing` come once, with the first tokens."""
 
     id: str
     ids: list[int]
@@ -163,10 +173,10 @@ class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
 
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
-    """The one final message of a generation: `stop` (end token or stop id), `length`, or `abort`.
+    """The only final message of a generation; the reason is `stop` (end token or stop id), `length` or `abort`.
 
-    `stop_id` is the token that ended it, which is not among the tokens sent before; its `stop_logprob` comes where
-    log-probabilities were asked for.
+    `stop_id` is the token that ended it, which is not among the tokens sent before. Its `stop_logprob` is set if the
+    request asks for log-probabilities.
     """
 
     id: str
@@ -178,7 +188,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """The one final message of a request that could not be answered; `code` as in `app.errors`."""
+    """The only final message of a request that could not be answered; `code` as in `app.errors`."""
 
     id: str
     code: str
@@ -186,7 +196,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 class VersionStatus(msgspec.Struct, frozen=True):
-    """What the engine says of one loaded version. `cache_bytes` are allocated, `cache_used` hold running sequences."""
+    """The state of one loaded version. `cache_bytes` are allocated; `cache_used` of them hold running sequences."""
 
     digest: str
     name: str
@@ -201,13 +211,16 @@ class VersionStatus(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):
-    """Sent every quarter of a second from a thread of its own; `instance` changes with each start of the process."""
+    """The state of the engine, sent every quarter of a second by a separate thread.
+
+    `instance` is different after each start of the process.
+    """
 
     instance: str
     pid: int
     device: str
     threads: int
-    busy_seconds: float  # how long the present step has lasted
+    busy_seconds: float  # how long the current step has lasted
     versions: list[VersionStatus] = []
     counters: dict[str, float] = {}
 

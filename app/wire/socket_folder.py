@@ -1,6 +1,6 @@
-"""The folder of the engines' sockets: nobody else's, for whoever owns a socket there is believed to be an engine.
+"""The folder of the engines' sockets, which must be private: any process that binds a socket in it counts as an engine.
 
-It may lie in the folder for temporary files, where strangers can be there first.
+It may be inside the folder for temporary files, where another user can create it first.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from app.errors import OstinatoError
 
 
 class NotPrivate(OstinatoError):
-    """Somebody else could put a socket there."""
+    """Another user could put a socket into the folder."""
 
 
 def make(folder: Path) -> None:
-    """Make it where it is missing, and close it to others. Raises NotPrivate where it is not ours."""
+    """Create the folder if it is missing, and make it private. Raises NotPrivate if it belongs to another user."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_owner(folder, folder.lstat())
     folder.chmod(0o700)
 
 
 def check(folder: Path) -> None:
-    """Raises NotPrivate where it is not ours, or others may write there; FileNotFoundError."""
-    found = folder.lstat()
-    _check_owner(folder, found)
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise NotPrivate(f"{folder} must be for its owner alone, but others may write there; chmod 700 it")
+    """Check that only this user can write to the folder. Raises NotPrivate, or FileNotFoundError if it is missing."""
+    status = folder.lstat()
+    _check_owner(folder, status)
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NotPrivate(f"{folder} must be private, but other users may write to it; run chmod 700 on it")
 
 
-def _check_owner(folder: Path, found: os.stat_result) -> None:
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+def _check_owner(folder: Path, status: os.stat_result) -> None:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise NotPrivate(
-            f"{folder} must be a folder of user {os.getuid()}, who runs this, but it is a link or somebody else's; "
-            "remove it, or set OSTINATO_DATA_DIR to another folder"
+            f"{folder} must be a folder of user {os.getuid()}, who runs this program, but it is not a folder or "
+            "belongs to another user; remove it, or set OSTINATO_DATA_DIR to another folder"
         )

@@ -1,3 +1,5 @@
+"""Fixtures for the command line: a service with canned replies, and a way to run commands."""
+
 from __future__ import annotations
 
 import sys
@@ -6,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.service import Service
+from tests.cli.service import Request, Service, archive
 
 Run = Callable[..., "Outcome"]
+ROUTE = "/v1/registry/models/reviews/versions"
 
 
 class Outcome:
+    """Exit status and output of one command."""
+
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status, self.out, self.err = status, out, err
 
@@ -24,10 +29,21 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 
 @pytest.fixture
+def registry(service: Service) -> Service:
+    """The service with one model, `reviews`: it accepts uploads and exports version 4."""
+
+    def accept(request: Request) -> tuple[int, object]:
+        return 200, {"version": 4, "task": "classification", "architecture": "lstm"}
+
+    service.routes |= {f"POST {ROUTE}": accept, f"GET {ROUTE}/4/export": (200, archive(**{"config.json": "{}"}))}
+    return service
+
+
+@pytest.fixture
 def ostinato(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Outcome]:
-    """Run a command line as a terminal would; the folder is an empty one."""
+    """Run a command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Outcome:

@@ -1,19 +1,29 @@
-"""A stand-in for the service, on a real socket: canned replies, remembered requests."""
+"""A stand-in for the service on a real socket: it gives canned replies and records the requests."""
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-Reply = tuple[int, Any]  # a status, and JSON, bytes, or a list of events for a stream
+Reply = tuple[int, Any]  # a status, and JSON, bytes, or the events of a stream
+VERSION: dict[str, Any] = {
+    "model": "reviews", "version": 2, "status": "ready", "task": "classification", "architecture": "lstm",
+    "digest": "d" * 64, "files": {"config.json": {"sha256": "a", "size": 1234}}, "parameters": 1_000_000,
+    "metrics": {"test": {"accuracy": 0.75}}, "aliases": ["champion"], "owner": "local", "created_at": 0,
+    "config": {"layers": 2, "width": 64}, "labels": ["bad", "good"],
+}  # fmt: skip
 
 
 @dataclass
 class Request:
+    """One recorded request."""
+
     method: str
     path: str
     query: str
@@ -27,7 +37,7 @@ class Request:
 
 @dataclass
 class Service:
-    """`routes`: "GET /path" -> a reply, a list of replies (each used once, the last for ever), or a function."""
+    """`routes`: "GET /path" -> a reply, a list of replies (each used once, the last one repeatedly), or a function."""
 
     routes: dict[str, Any] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -49,12 +59,12 @@ class Service:
 
     def reply(self, request: Request) -> Reply:
         self.requests.append(request)
-        found = self.routes.get(f"{request.method} {request.path}")
-        if found is None:
+        route = self.routes.get(f"{request.method} {request.path}")
+        if route is None:
             return 404, {"error": {"message": f"no route {request.method} {request.path}", "code": "not_found"}}
-        if isinstance(found, list):
-            found = found.pop(0) if len(found) > 1 else found[0]
-        reply: Reply = found(request) if callable(found) else found
+        if isinstance(route, list):
+            route = route.pop(0) if len(route) > 1 else route[0]
+        reply: Reply = route(request) if callable(route) else route
         return reply
 
     def sent(self, route: str) -> list[Request]:
@@ -104,11 +114,25 @@ def _chunks(stream: Any) -> bytes:
 
 @dataclass
 class Events:
+    """The content of a reply that is a server-sent stream."""
+
     events: list[Any]
 
 
 def listed(*items: Any) -> Reply:
+    """The only page of a list."""
     return 200, {"object": "list", "data": list(items), "has_more": False}
+
+
+def archive(**files: str) -> bytes:
+    """A tar of files, by name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
 
 
 Route = Callable[[Request], Reply]

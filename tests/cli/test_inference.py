@@ -1,4 +1,4 @@
-"""`classify` and `generate`: what is sent and what is printed."""
+"""`ostinato classify` and `generate`: the requests and the printed lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_texts_get_their_labels(reading: Service, ostinato: Run) -> None:
     assert reading.requests[0].json == {"model": "m", "input": ["a fine day", "a dull day"]}
 
 
-def test_many_lines_go_in_several_requests(reading: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_lines_are_sent_in_several_requests(
+    reading: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(f"text {i}" for i in range(300)) + "\n\n"))
     done = ostinato("classify", "-m", "m", "--json")
     reply = json.loads(done.out)
@@ -69,16 +71,16 @@ def test_values_and_several_labels_are_shown(service: Service, ostinato: Run) ->
     lines = ostinato("classify", "-m", "m", "x", "y").out.splitlines()
     assert lines[1].split() == ["1.2500", "x"]
     assert lines[2].split() == ["a", "b", "0.900", "0.600", "y"]
-    items[1]["labels"], items[1]["label"] = [], None  # none is above the threshold, and one is asked for
+    items[1]["labels"], items[1]["label"] = [], None  # no label reaches the threshold, but one is requested
     items[1]["scores"] = items[1]["scores"][:1]
     assert ostinato("classify", "-m", "m", "x", "y", "--top-k", "1").out.splitlines()[2].split() == ["a", "0.900", "y"]
 
 
 def test_a_model_must_be_named(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = ostinato("classify", "x")
-    assert (done.status, done.err) == (1, "ostinato: say which model: --model NAME (`ostinato models` lists them)\n")
+    assert (done.status, done.err) == (1, "ostinato: name a model with --model NAME (`ostinato models` lists them)\n")
     service.routes["POST /v1/classify"] = classified
-    monkeypatch.setenv("OSTINATO_DEFAULT_MODEL", "usual")
+    monkeypatch.setenv("OSTINATO_DEFAULT_MODEL", "default")
     assert ostinato("classify", "x").status == 0
 
 
@@ -86,7 +88,7 @@ def chunk(text: str) -> dict[str, Any]:
     return {"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": None}], "usage": None}
 
 
-def test_generated_text_is_printed_as_it_is(service: Service, ostinato: Run) -> None:
+def test_generated_text_is_printed_unchanged(service: Service, ostinato: Run) -> None:
     service.routes["POST /v1/completions"] = (200, Events([chunk(" upon"), chunk(" a\ntime"), {"choices": []}]))
     done = ostinato("generate", "-m", "m", "Once", "--max-tokens", "9", "--stop", "x", "--stop", "y", "--echo")
     assert done.out == "Once upon a\ntime\n"
@@ -95,7 +97,7 @@ def test_generated_text_is_printed_as_it_is(service: Service, ostinato: Run) -> 
     }  # fmt: skip
 
 
-def test_an_error_within_a_stream_is_heard(service: Service, ostinato: Run) -> None:
+def test_an_error_within_a_stream_is_reported(service: Service, ostinato: Run) -> None:
     broken = Events([chunk("and"), {"error": {"message": "the engine died"}}])
     service.routes["POST /v1/completions"] = (200, broken)
     done = ostinato("generate", "-m", "m", "Once")
@@ -116,14 +118,14 @@ def test_errors_of_every_dialect_are_one_line(service: Service, ostinato: Run, e
     assert done.err == f"ostinato: {error['message'] if isinstance(error, dict) else error}\n"
 
 
-def test_a_refused_key_says_which_variable(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_key_names_the_variable(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     service.routes["POST /v1/classify"] = (401, {"error": {"message": "a key is needed"}})
     monkeypatch.setenv("OSTINATO_API_KEY", "12345678")
     assert "OSTINATO_API_KEY" in ostinato("classify", "-m", "m", "x").err
     assert service.requests[0].headers["authorization"] == "Bearer 12345678"
 
 
-def test_no_service_is_said_plainly(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_service_is_reported(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTINATO_URL", "http://127.0.0.1:9")
     done = ostinato("models")
     assert done.status == 1
@@ -131,7 +133,7 @@ def test_no_service_is_said_plainly(ostinato: Run, monkeypatch: pytest.MonkeyPat
     assert "ostinato up" in done.err and done.err.count("\n") == 1
 
 
-def test_a_file_in_another_encoding_is_refused_by_name(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_refused(reading: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_bytes("schön\n".encode("latin-1"))
     done = ostinato("classify", "-m", "m", "--file", "old.txt")
     assert done.status == 1 and done.err.startswith("ostinato: cannot read old.txt: ") and "utf-8" in done.err

@@ -1,22 +1,20 @@
-"""Commands about this machine: `ps`, `settings`, `keys`, `migrate`, `fsck`, `registry gc`, `doctor`, and refusals."""
+"""Commands that work on this machine: `ps`, `settings`, `keys`, `migrate`, `fsck`, `registry gc`; invalid settings."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from app.launcher import launcher, programs
 from tests.cli.conftest import Run
-from tests.cli.service import Service
 
 
-def test_ps_lists_the_living(ostinato: Run, tmp_path: Path) -> None:
-    assert ostinato("ps", "--data-dir", "d").out == "nothing runs; start with: ostinato up\n"
+def test_ps_lists_the_running_programs(ostinato: Run, tmp_path: Path) -> None:
+    assert ostinato("ps", "--data-dir", "d").out == "no program is running; start them with: ostinato up\n"
     run = tmp_path / "d" / "run"
     run.mkdir(parents=True)
     programs.write(run, [programs.Program("trainer", os.getpid(), 1.0, 0, "ftjob-1", 2)])
@@ -32,7 +30,7 @@ def test_settings_hide_secrets(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -
     assert "9123" in shown and "(set)" in shown and "very-secret" not in shown
 
 
-def test_keys_can_be_used_as_they_are(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_keys_are_valid_settings(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     key = ostinato("keys", "ann").out.strip()
     assert re.fullmatch(r"ann:[\w-]{40,}", key)
     monkeypatch.setenv("OSTINATO_API_KEYS", key)
@@ -42,7 +40,7 @@ def test_keys_can_be_used_as_they_are(ostinato: Run, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("arguments", [["up"], ["models"], ["worker"], ["settings"]])
-def test_a_wrong_setting_stops_everything_with_2(
+def test_an_unknown_setting_ends_every_command_with_status_2(
     ostinato: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.setenv("OSTINATO_PROT", "1")
@@ -53,18 +51,18 @@ def test_a_wrong_setting_stops_everything_with_2(
 
 @pytest.mark.parametrize("command", ["up", "api", "engine", "worker"])
 @pytest.mark.parametrize(("variable", "value"), [("STORAGE_URL", "foo://bar"), ("DATABASE_URL", "nonsense")])
-def test_a_url_that_cannot_be_starts_nothing(
+def test_an_invalid_url_starts_nothing(
     ostinato: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, variable: str, value: str
 ) -> None:
-    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("it became the program"))
-    monkeypatch.setattr(launcher, "start_up", lambda *_, **__: pytest.fail("it started the programs"))
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("the program was started"))
+    monkeypatch.setattr(launcher, "start_up", lambda *_, **__: pytest.fail("the programs were started"))
     monkeypatch.setenv(f"OSTINATO_{variable}", value)
     done = ostinato(command)
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith(f"ostinato: OSTINATO_{variable} ") and not list(tmp_path.iterdir())
 
 
-def test_an_open_address_without_keys_is_refused_with_the_way_out(ostinato: Run) -> None:
+def test_an_open_address_without_keys_is_refused_with_a_remedy(ostinato: Run) -> None:
     for command in ("up", "api"):
         done = ostinato(command, "--host", "0.0.0.0")
         assert done.status == 2 and 'export OSTINATO_API_KEYS="$(ostinato keys me)"' in done.err
@@ -74,12 +72,12 @@ def test_the_registry_can_be_migrated_checked_and_collected(ostinato: Run) -> No
     assert "no registry" in ostinato("fsck", "--data-dir", "d").err
     assert ostinato("migrate", "--data-dir", "d").out == "the database is up to date\n"
     assert ostinato("migrate", "--data-dir", "d", "--quiet").out == ""
-    assert ostinato("fsck", "--data-dir", "d").out == "the registry is whole: 0 blobs\n"
+    assert ostinato("fsck", "--data-dir", "d").out == "the registry is intact: 0 blobs\n"
     assert json.loads(ostinato("registry", "fsck", "--data-dir", "d", "--json").out)["ok"] is True
-    assert ostinato("registry", "gc", "--data-dir", "d", "--dry-run").out == "0 blobs (0 B) would go, 0 stay\n"
+    assert ostinato("registry", "gc", "--data-dir", "d", "--dry-run").out == "0 blobs (0 B) would be deleted, 0 kept\n"
 
 
-def test_a_damaged_registry_is_told(ostinato: Run, tmp_path: Path) -> None:
+def test_fsck_reports_a_corrupt_blob(ostinato: Run, tmp_path: Path) -> None:
     from app.db.database import Database
     from app.storage.blobs import BlobStore
 
@@ -100,42 +98,3 @@ def test_a_damaged_registry_is_told(ostinato: Run, tmp_path: Path) -> None:
     stored.write_bytes(b"bytes that have changed")
     done = ostinato("fsck", "--data-dir", "d")
     assert done.status == 1 and f"corrupt {sha256}: needed by file-1" in done.out and "damaged" in done.out
-
-
-def test_the_doctor_finds_what_is_wrong(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    service.routes["GET /readyz"] = (200, {})
-    done = ostinato("doctor")
-    assert done.status == 0 and f"{service.url} is ready" in done.out
-    monkeypatch.setenv("OSTINATO_HOST", "0.0.0.0")
-    found = {f["what"]: f["state"] for f in json.loads(ostinato("doctor", "--json").out)}
-    assert found["address"] == "wrong" and found["service"] == "ok"
-
-
-def test_the_doctor_tells_why(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def finding(what: str) -> str:
-        found = {f["what"]: f"{f['state']}: {f['told']}" for f in json.loads(ostinato("doctor", "--json").out)}
-        return found[what]
-
-    checks = {"database": "ok", "engine": "no engine is running"}
-    service.routes["GET /readyz"] = (503, {"status": "not ready", "checks": checks})
-    assert finding("service") == "warning: the service is not ready: engine: no engine is running"
-    ostinato("migrate")
-    assert finding("database") == "ok: sqlite, with the tables of this release"
-    with sqlite3.connect(tmp_path / "ostinato-data" / "ostinato.db") as database:
-        database.execute("UPDATE alembic_version SET version_num = '0001'")
-    database.close()
-    assert finding("database").startswith("wrong: ") and "ostinato migrate" in finding("database")
-    monkeypatch.setenv("OSTINATO_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/none")
-    assert finding("database").startswith("wrong: does not answer: ") and "secret" not in finding("database")
-    refused = ostinato("migrate")
-    assert refused.status == 1 and "onnection" in refused.err and "OSTINATO_DATABASE_URL" in refused.err
-    (tmp_path / "ostinato-data" / "run").mkdir()
-    (tmp_path / "ostinato-data" / "run" / "programs.json").write_text("{")
-    assert finding("programs").startswith("wrong: the list of programs")
-    assert ostinato("ps").err.startswith("ostinato: the list of programs")
-
-
-def test_the_doctor_reports_a_wrong_setting_as_a_finding(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OSTINATO_PORT", "x")
-    done = ostinato("doctor")
-    assert done.status == 1 and "OSTINATO_PORT" in done.out and done.err == ""

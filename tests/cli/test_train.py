@@ -1,4 +1,4 @@
-"""`train` and `jobs follow`: what is sent, what is shown, how it ends."""
+"""`ostinato train` and `jobs follow`: the requests, the printed lines and the exit status."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def data(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_it_uploads_submits_and_follows(training: Service, ostinato: Run, data: str) -> None:
+def test_train_uploads_the_file_creates_a_job_and_follows_it(training: Service, ostinato: Run, data: str) -> None:
     done = ostinato("train", data, "--model", "lstm", "--name", "reviews", "--epochs", "2", "--label-column", "label")
     assert done.status == 0, done.err
     assert b'name="file"; filename="reviews.csv"' in training.sent("POST /v1/files")[0].body
@@ -95,9 +95,9 @@ def test_every_training_option_is_an_option(training: Service, ostinato: Run, da
     }
 
 
-def test_no_wait_tells_how_to_follow(training: Service, ostinato: Run, data: str) -> None:
+def test_no_wait_prints_how_to_follow(training: Service, ostinato: Run, data: str) -> None:
     done = ostinato("train", data, "--no-wait")
-    assert done.out.splitlines()[-1] == "ftjob-1 is queued; see it with: ostinato jobs follow ftjob-1"
+    assert done.out.splitlines()[-1] == "ftjob-1 is queued; follow it with: ostinato jobs follow ftjob-1"
     assert not training.sent("GET /v1/fine_tuning/jobs/ftjob-1")
 
 
@@ -119,7 +119,7 @@ def test_follow_shows_each_event_once_and_can_print_json(training: Service, osti
     assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["ftevent-1", "ftevent-2", "ftevent-3"]
 
 
-def test_a_service_that_is_away_for_a_moment_is_waited_for(training: Service, ostinato: Run) -> None:
+def test_an_unreachable_service_is_retried(training: Service, ostinato: Run) -> None:
     away = [(status, {"error": "restarting"}) for status in (500, 502, 503, 504)]
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [(200, JOB), *away, (200, DONE)]
     assert ostinato("jobs", "follow", "ftjob-1").status == 0
@@ -127,13 +127,13 @@ def test_a_service_that_is_away_for_a_moment_is_waited_for(training: Service, os
     assert ostinato("jobs", "follow", "ftjob-1").status == 1
 
 
-def test_a_missing_file_is_one_plain_line(service: Service, ostinato: Run) -> None:
+def test_a_missing_file_is_reported_in_one_line(service: Service, ostinato: Run) -> None:
     done = ostinato("train", "nowhere.csv")
     assert (done.status, done.err) == (1, "ostinato: cannot read nowhere.csv: No such file or directory\n")
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--epochs", "0"], "training.epochs"),
         (["--name", "n" * 65], "publish.name"),
@@ -142,11 +142,11 @@ def test_a_missing_file_is_one_plain_line(service: Service, ostinato: Run) -> No
     ],
     ids=lambda part: str(part[0]) if isinstance(part, list) else "",
 )
-def test_what_would_be_refused_is_not_uploaded(
-    training: Service, ostinato: Run, data: str, options: list[str], said: str
+def test_nothing_is_uploaded_for_a_request_that_would_be_refused(
+    training: Service, ostinato: Run, data: str, options: list[str], message: str
 ) -> None:
     done = ostinato("train", data, *options)
-    assert done.status == 1 and done.err.startswith("ostinato: ") and said in done.err and done.err.count("\n") == 1
+    assert done.status == 1 and done.err.startswith("ostinato: ") and message in done.err and done.err.count("\n") == 1
     assert not training.requests
 
 
@@ -158,23 +158,23 @@ def test_the_live_view_shows_progress_loss_and_time_left(training: Service, osti
     with Client(training.url) as client:
         follower = follow.Follower(client, "ftjob-1")
         for _ in range(2):
-            list(follower.news())
+            list(follower.new_events())
     follower.job = {**JOB, "estimated_finish": 4_000_000_000}
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
-        console.print(follow._bar(follower, console))
+        console.print(follow._progress_bar(follower, console))
         shown = console.export_text()
     for part in ("training", "50%", "loss 0.300", "█", "left"):
         assert part in shown
 
 
-def test_every_option_of_a_training_is_explained() -> None:
+def test_every_training_option_has_a_help_text() -> None:
     assert not [f.name for f in msgspec.structs.fields(TrainingOptions) if not HELP.get(f.name)]
     for field, words in WORDS.items():
         assert all(word in HELP[field] for word in words), field
 
 
-def test_the_list_tells_what_a_job_is_to_become(service: Service, ostinato: Run) -> None:
+def test_the_list_shows_the_version_or_the_name_to_be_published(service: Service, ostinato: Run) -> None:
     jobs = [DONE, {**JOB, "id": "ftjob-2", "publish": {"name": "reviews-next"}}]
     service.routes["GET /v1/fine_tuning/jobs"] = (200, {"object": "list", "data": jobs, "has_more": False})
     lines = [line.split() for line in ostinato("jobs").out.splitlines()]

@@ -39,7 +39,7 @@ def test_bounds_hold_and_everything_is_given_back(steps: list[tuple[str, int, in
     assert (admission.requests, admission.tokens) == (0, 0)
 
 
-def test_running_work_leaves_the_queue() -> None:
+def test_a_request_that_has_started_gives_its_room_back() -> None:
     admission = Admission(2, 100)
     ticket = admission.admit("m", 2, 10)
     with pytest.raises(Overloaded):
@@ -50,10 +50,10 @@ def test_running_work_leaves_the_queue() -> None:
     ticket.close()
 
 
-def test_what_an_engine_has_runs_and_still_takes_its_room() -> None:
+def test_a_request_that_was_sent_runs_and_keeps_its_room() -> None:
     def gauges() -> tuple[float, float]:
-        found = (num_requests_waiting.labels("sent"), num_requests_running.labels("sent"))
-        return found[0]._value.get(), found[1]._value.get()
+        waiting, running = num_requests_waiting.labels("sent"), num_requests_running.labels("sent")
+        return waiting._value.get(), running._value.get()
 
     admission = Admission(2, 100)
     ticket = admission.admit("sent", 2, 10)
@@ -67,14 +67,23 @@ def test_what_an_engine_has_runs_and_still_takes_its_room() -> None:
     assert gauges() == (0, 0) and (admission.requests, admission.tokens) == (0, 0)
 
 
-def test_what_can_never_be_admitted_is_told_so() -> None:
+def test_a_closed_ticket_gives_nothing_back_again() -> None:
+    admission = Admission(2, 100)
+    ticket = admission.admit("m", 2, 10)
+    ticket.close()
+    for late in (ticket.started, ticket.sent, ticket.close):
+        late()
+        assert (admission.requests, admission.tokens) == (0, 0)
+
+
+def test_a_request_beyond_the_bounds_is_invalid() -> None:
     with pytest.raises(InvalidRequest):
         Admission(10, 100).admit("m", 11, 1)
     with pytest.raises(InvalidRequest):
         Admission(10, 100).admit("m", 1, 101)
 
 
-def test_retry_after_follows_the_rate() -> None:
+def test_retry_after_follows_the_completion_rate() -> None:
     now = [0.0]
     admission = Admission(1000, 10**6, lambda: now[0])
     tickets = [admission.admit("m", 1, 1) for _ in range(200)]

@@ -36,7 +36,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 @example("<eos><pad> <sep><0x41> <unk>")
 @example("e\N{COMBINING ACUTE ACCENT} 👩‍👩‍👧‍👦 🏳️‍🌈 \N{REPLACEMENT CHARACTER}")
 @example("العربية हिन्दी ไทย 한국어 ქართული አማርኛ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \U0010ffff")
-def test_every_text_survives(kind: str, text: str) -> None:
+def test_every_text_is_encoded_without_loss(kind: str, text: str) -> None:
     tokenizer = TRAINED[kind]
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -68,7 +68,7 @@ def test_save_and_load(kind: str, tmp_path: Path) -> None:
 @kinds
 @settings(max_examples=50)
 @given(text=texts.filter(lambda text: "<" not in text))
-def test_the_file_means_the_same_to_the_library(kind: str, text: str) -> None:
+def test_the_library_encodes_and_decodes_the_same_with_the_saved_file(kind: str, text: str) -> None:
     native = tokenizers.Tokenizer.from_str(TRAINED[kind]._definition)
     assert native.encode(text).ids == TRAINED[kind].encode(text)
     assert native.decode(native.encode(text).ids) == text
@@ -99,7 +99,7 @@ def test_sizes() -> None:
 
 
 @pytest.mark.parametrize(("kind", "size", "param"), [("words", 500, "tokenizer"), ("bpe", 258, "vocab_size")])
-def test_impossible_options(kind: str, size: int, param: str) -> None:
+def test_invalid_options_are_refused(kind: str, size: int, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         train(TEXTS, kind, size)
     assert caught.value.param == param
@@ -115,7 +115,7 @@ def test_surrogates_are_refused(kind: str) -> None:
             train(["fine", "a\ud800b"], kind)
 
 
-def test_texts_are_streamed() -> None:
+def test_training_reads_each_text_once() -> None:
     taken = 0
 
     def many() -> object:
@@ -129,14 +129,14 @@ def test_texts_are_streamed() -> None:
     assert taken == 40_000
 
 
-def test_unknown_ids_are_visible() -> None:
+def test_unknown_ids_become_replacement_characters() -> None:
     tokenizer = TRAINED["bpe"]
     assert tokenizer.decode([tokenizer.vocab_size, -1]) == "\N{REPLACEMENT CHARACTER}" * 2
     assert tokenizer.token_text(10**6) == "\N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"model": 3}', "[" * 10_000])
-def test_what_is_no_tokenizer(content: str, tmp_path: Path) -> None:
+def test_invalid_files_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(CheckpointInvalid):
         Tokenizer.load(tmp_path)
@@ -182,7 +182,7 @@ def test_a_word_level_file_whose_words_name_special_tokens(tmp_path: Path) -> No
     assert tokenizer.decode([2, 3]) == "good bad"
 
 
-def test_what_the_library_gives_up_on_is_an_error_like_any_other(tmp_path: Path) -> None:
+def test_a_panic_of_the_library_is_an_invalid_request(tmp_path: Path) -> None:
     native = tokenizers.Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
     native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("(a+)+$"), "isolated")
     with pytest.raises(InvalidRequest, match="tokenizer cannot read the text"):
@@ -190,7 +190,7 @@ def test_what_the_library_gives_up_on_is_an_error_like_any_other(tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
-def test_long_texts_leave_other_threads_their_turns(kind: str) -> None:
+def test_encoding_a_long_text_does_not_block_other_threads(kind: str) -> None:
     text = "Größe: 5 µm, 日本. " * (60 * SLICE // 17)
     reading, done, turns = threading.Event(), threading.Event(), 0
 
@@ -212,7 +212,7 @@ def test_long_texts_leave_other_threads_their_turns(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
-def test_strange_characters_are_not_remembered_for_ever(kind: str) -> None:
+def test_the_cache_of_rare_characters_is_bounded(kind: str) -> None:
     tokenizer = train(TEXTS, kind, 500)
     text = "".join(map(chr, range(0xE000, 0x20000)))
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -223,12 +223,12 @@ def test_strange_characters_are_not_remembered_for_ever(kind: str) -> None:
 @kinds
 @settings(max_examples=50)
 @given(text=texts)
-def test_no_token_stands_for_more_than_the_longest(kind: str, text: str) -> None:
+def test_no_token_stands_for_more_characters_than_the_longest(kind: str, text: str) -> None:
     longest = TRAINED[kind].longest
     assert longest is not None and len(TRAINED[kind].encode(text)) * longest >= len(text)
 
 
-def test_the_longest_token_is_unknown_where_characters_may_vanish() -> None:
+def test_the_longest_token_is_unknown_if_characters_may_be_dropped() -> None:
     definition = json.loads(TRAINED["bpe"]._definition)
     assert Tokenizer(_bert().to_str()).longest is None
     definition["model"]["fuse_unk"] = True
@@ -236,7 +236,7 @@ def test_the_longest_token_is_unknown_where_characters_may_vanish() -> None:
 
 
 @kinds
-def test_only_our_own_are_quick(kind: str) -> None:
+def test_only_tokenizers_trained_here_are_quick(kind: str) -> None:
     assert TRAINED[kind].quick
     assert not Tokenizer(_bert().to_str()).quick
     split = json.loads(TRAINED[kind]._definition)
@@ -244,14 +244,14 @@ def test_only_our_own_are_quick(kind: str) -> None:
     assert not Tokenizer(json.dumps(split)).quick
 
 
-def test_special_ids_by_number(tmp_path: Path) -> None:
+def test_special_tokens_can_be_given_by_id(tmp_path: Path) -> None:
     TRAINED["bpe"].save(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": [7, 8], "pad_token_id": "no"}))
     assert Tokenizer.load(tmp_path).eos_id == 7
 
 
 @kinds
-def test_every_character_survives(kind: str) -> None:
+def test_every_character_is_encoded_without_loss(kind: str) -> None:
     tokenizer = train(["".join(map(chr, range(0x20, 0x2000)))] * 3, kind, 2000)
     blocks = ["".join(map(chr, range(start, start + 0x400))) for start in range(0, 0x110000, 0x400)]
     whole = [block for block in blocks if not 0xD800 <= ord(block[0]) <= 0xDFFF]

@@ -174,7 +174,7 @@ class EnginePool:
             raise
 
     async def _load_once(self, prepare: Callable[[], Awaitable[wire.Load]]) -> None:
-        self._emptiest()  # without any engine there is no need to fetch files
+        self._emptiest()  # raises if there is none: then no files need to be fetched
         message = await prepare()
         await self._heard(time.monotonic() + FROZEN_LIMIT)
         # Chosen again: fetching files can take minutes, in which engines come and go.

@@ -7,9 +7,9 @@ that suspect is convicted and refused for an hour; with several suspects open, n
 when a request that was open beside the convicted one is convicted later.
 
 If there are few suspects, a trial is exclusive: the next one starts when the suspect is cleared. The suspects of a
-crowd go on side by side after a short turn each, since most crashes are no request's fault. But once one of them was
-open at two crashes, all trials are exclusive. So a request that crashes engines is convicted at its second crash, or at
-its third if it is one of a crowd (with several engines and a crowd at large, later by one crash for each further
+crowd go on side by side after a short turn each, since most crashes are not caused by a request. But once one of them
+was open at two crashes, all trials are exclusive. So a request that crashes engines is convicted at its second crash,
+or at its third if it is one of a crowd (with several engines and a crowd at large, later by one crash for each further
 engine). Until then a suspect waits while those before it get as far as they were, which takes about as long as they had
 been open.
 

@@ -11,10 +11,11 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from app.training.data.remarks import Remark, Remarks
 from app.training.failures import BadData
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "text")
@@ -46,13 +47,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data file. `filename` is its name in messages, `param` the field of the request that names the file."""
+    """A data file. `filename` is its name in messages, `param` the field of the request that names the file.
+
+    `remarks` collects what is decided or noticed while the file is read.
+    """
 
     path: Path
     filename: str
     format: str
     gzip: bool
     param: str = "training_file"
+    remarks: Remarks = field(default_factory=Remarks, compare=False, repr=False)
 
     def open(self) -> IO[bytes]:
         """The content, decompressed."""
@@ -62,8 +67,16 @@ class Source:
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
         """The error for this file: '<file> <message>', or with places '<file>, <where>, …: <message>'."""
+        return BadData(self._in_place(message, *where), param, self.param)
+
+    def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
+        """Remember a remark on this file; its text is formed like that of a fault."""
+        text = self._in_place(message, *[where] * bool(where))
+        self.remarks.put(Remark(kind, text, where, count, level))
+
+    def _in_place(self, message: str, *where: str) -> str:
         place = f"{', '.join((self.filename, *where))}: " if where else f"{self.filename} "
-        return BadData(place + message, param, self.param)
+        return place + message
 
 
 def detect(path: Path, filename: str, declared: str | None = None, param: str = "training_file") -> Source:

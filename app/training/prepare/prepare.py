@@ -55,7 +55,8 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
     if source.format == "text":
         _refuse_table_options(source, spec)
         held_out = None if spec.validation_file is None else _validation_text(run, spec.validation_file)
-        return _with_report(encode_generation.encode_plain_text(source, held_out, spec, base, staging), {})
+        dataset = encode_generation.encode_plain_text(source, held_out, spec, base, staging)
+        return _with_report(dataset, {}, source, held_out)
     layout = find_layout(source, spec.columns, spec.task)
     validation = None if spec.validation_file is None else _validation_layout(run, spec, layout)
     files = DataFiles(layout, validation, check)
@@ -64,10 +65,15 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
     rows_report = report.of_rows(scan) | {"ignored_columns": list(layout.ignored)}
     if scan.has_validation_rows and validation is None and spec.validation_split != VALIDATION_SPLIT:
         rows_report["unused_split"] = spec.validation_split
-    return _with_report(dataset, rows_report)
+    return _with_report(dataset, rows_report, source, validation.source if validation else None)
 
 
-def _with_report(dataset: Dataset, rows_report: dict[str, object]) -> Dataset:
+def _with_report(
+    dataset: Dataset, rows_report: dict[str, object], source: Source, validation: Source | None
+) -> Dataset:
+    remarks = [remark.to_dict() for file in (source, validation) if file is not None for remark in file.remarks]
+    if remarks:
+        rows_report = rows_report | {"remarks": remarks}
     whole = rows_report | report.of_parts(dataset.parts) | dataset.facts.report
     return replace(dataset, facts=replace(dataset.facts, report=whole))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from app.training.events import Events
@@ -15,10 +16,21 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     counts = report.get("rows") or report.get("characters") or {}
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     events.note("data_report", 0, f"data: {sizes} {'rows' if 'rows' in report else 'characters'}", **report)
+    _announce_remarks(events, report.get("remarks") or [])
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
     events.note("settled", 0, _summary(settled), **shown)
+
+
+def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
+    """Emit one note for each remark. Notes are told apart by their kinds, so a repeated kind is numbered."""
+    kinds: Counter[str] = Counter()
+    for remark in remarks:
+        kind = remark["kind"]
+        kinds[kind] += 1
+        name = kind if kinds[kind] == 1 else f"{kind}_{kinds[kind]}"
+        events.note(name, 0, remark["message"], remark["level"], where=remark["where"], count=remark["count"])
 
 
 def _summary(settled: Settled) -> str:

@@ -1,8 +1,9 @@
-"""The client against the fake engine, over the real sockets."""
+"""The client with a fake engine, over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import time
@@ -49,7 +50,7 @@ def classify(identity: str, *ids: int) -> wire.Score:
 LOAD = wire.Load("d", "/nowhere", {}, "mood:1")
 
 
-def test_answers_find_their_askers(tmp_path: Path) -> None:
+def test_answers_reach_the_work_that_asked(tmp_path: Path) -> None:
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
             async with client_of(engine.path) as client:
@@ -66,7 +67,7 @@ def test_answers_find_their_askers(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_death_is_told_within_a_second_and_life_comes_back(tmp_path: Path) -> None:
+def test_a_death_is_reported_within_two_seconds_and_a_new_engine_is_used(tmp_path: Path) -> None:
     async def scenario() -> float:
         lost: list[Work] = []
         path = tmp_path / "e.sock"
@@ -97,7 +98,7 @@ def test_death_is_told_within_a_second_and_life_comes_back(tmp_path: Path) -> No
     kept(2.0, lambda: asyncio.run(scenario()))
 
 
-def test_a_restart_between_two_heartbeats_is_a_death(tmp_path: Path) -> None:
+def test_a_restart_between_two_heartbeats_counts_as_a_death(tmp_path: Path) -> None:
     async def scenario() -> None:
         path = tmp_path / "e.sock"
         async with client_of(path) as client:
@@ -116,7 +117,7 @@ def test_a_restart_between_two_heartbeats_is_a_death(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_abort_silences_a_request(tmp_path: Path) -> None:
+def test_an_aborted_request_gets_no_more_answers(tmp_path: Path) -> None:
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
             async with client_of(engine.path) as client:
@@ -138,7 +139,7 @@ def test_abort_silences_a_request(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_garbage_changes_nothing(tmp_path: Path) -> None:
+def test_messages_that_cannot_be_decoded_are_ignored(tmp_path: Path) -> None:
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
             async with client_of(engine.path) as client:
@@ -152,7 +153,7 @@ def test_garbage_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_silent_engine_whose_process_lives_keeps_its_requests(tmp_path: Path) -> None:
-    """A busy machine starves heartbeats; that must fail no request, though nothing new is sent there."""
+    """A busy machine can delay heartbeats. No open request fails because of that, and no new one is sent."""
 
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
@@ -178,7 +179,7 @@ def test_a_silent_engine_whose_process_lives_keeps_its_requests(tmp_path: Path) 
 
 @pytest.fixture(params=["gone", "zombie"])
 def dead(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The id of a process that has ended; as a zombie it stays until its parent looks, which may take long."""
+    """The id of a process that has ended; as a zombie it exists until its parent waits for it."""
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     if request.param == "gone":
@@ -215,16 +216,16 @@ def test_a_load_that_cannot_be_sent_or_is_never_answered_ends(tmp_path: Path, mo
     async def scenario() -> None:
         path = tmp_path / "e.sock"
         async with client_of(path) as client:
-            with pytest.raises(Unavailable) as nobody:
+            with pytest.raises(Unavailable) as unsent:
                 await client.load(LOAD)
-            assert nobody.value.code == "engine_lost"
+            assert unsent.value.code == "engine_lost"
             with FakeEngine(path) as engine:
                 await until(lambda: client.alive)
-                with monkeypatch.context() as forgetful:
-                    forgetful.setattr(engine, "_load", lambda peer, message: None)
-                    with pytest.raises(Unavailable) as silent:
+                with monkeypatch.context() as context:
+                    context.setattr(engine, "_load", lambda peer, message: None)
+                    with pytest.raises(Unavailable) as unanswered:
                         await client.load(LOAD)
-                    assert silent.value.code == "loading"
+                    assert unanswered.value.code == "loading"
                 monkeypatch.setattr("app.inference.engines.client.LOAD_LIMIT", 60.0)
                 assert isinstance(await client.load(LOAD), wire.Loaded)
 
@@ -250,3 +251,60 @@ def test_an_old_heartbeat_does_not_bring_a_version_back(tmp_path: Path, monkeypa
             assert client.holds("d")
 
     asyncio.run(scenario())
+
+
+def test_a_failing_callback_leaves_no_answer_undelivered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("this callback fails")
+
+    async def scenario() -> None:
+        with FakeEngine(tmp_path / "e.sock") as engine:
+            engine.pid = os.getpid()
+            async with client_of(engine.path) as client:
+                await until(lambda: client.alive)
+                await client.load(LOAD)
+                engine.hold()
+                works = [Work((classify(f"{i}", i),), milestone=1, reached=fail) for i in range(8)]
+                for work in works:
+                    client.send(work)
+                engine.release()
+                for work in works:
+                    _, answer = await asyncio.wait_for(work.inbox.get(), 30)
+                    assert isinstance(answer, wire.Scored)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(scenario())
+    assert caplog.text.count("RuntimeError: this callback fails") == 8
+
+
+def test_a_failing_callback_about_a_death_leaves_no_request_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deaths = 0
+
+    def fail(open_work: list[Work]) -> None:
+        nonlocal deaths
+        deaths += 1
+        raise RuntimeError("this callback fails")
+
+    async def scenario() -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        client = EngineClient(tmp_path / "e.sock", context, fail)
+        client.start()
+        for number in (1, 2):  # the second death is noticed like the first
+            with FakeEngine(client.path) as engine:
+                await until(lambda: client.alive)
+                await client.load(LOAD)
+                engine.hold()
+                work = Work((classify(f"{number}", number),))
+                client.send(work)
+                await asyncio.to_thread(engine.wait_for, wire.Score)
+            _, answer = await asyncio.wait_for(work.inbox.get(), 60)
+            assert isinstance(answer, wire.Failed) and answer.code == "engine_lost"
+            await until(lambda number=number: deaths == number)
+        await client.close()
+        context.destroy(linger=0)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(scenario())
+    assert caplog.text.count("RuntimeError: this callback fails") == 2

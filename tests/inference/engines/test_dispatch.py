@@ -1,4 +1,4 @@
-"""Suspects on their way through the gate of an engine, over the real sockets of fake ones."""
+"""Dispatching suspects through the gate of a fake engine, over real sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stream(number: int) -> Work:
 
 
 class Scene:
-    """One engine's place, where engines come and die; what is sent stays open until it is answered."""
+    """A socket at which engines start and die. Work that is sent stays open until it is answered."""
 
     def __init__(self, path: Path, client: EngineClient, lost: list[Work]) -> None:
         self.path, self.client, self.lost = path, client, lost
@@ -63,10 +63,10 @@ def play(path: Path, story: Callable[[Scene], object]) -> None:
 
 
 @pytest.mark.parametrize("deaths", [1, 2])
-def test_a_crowd_of_suspects_runs_together_again_in_no_time(
+def test_a_crowd_of_suspects_soon_runs_together_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
 ) -> None:
-    if deaths > 1:  # the crowd is to be together once more, uncleared
+    if deaths > 1:  # short turns, so that the crowd is together again before any of it is cleared
         monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
 
     async def story(scene: Scene) -> None:
@@ -75,7 +75,7 @@ def test_a_crowd_of_suspects_runs_together_again_in_no_time(
             tasks = scene.send(*map(stream, range(64)))
             await until(lambda engine=engine: engine.running == 64)
             await scene.kill(engine, tasks)
-        engine = await scene.engine(hold_after=2)  # each comes one token further than before, and is cleared by that
+        engine = await scene.engine(hold_after=2)  # each makes one token more progress than before, which clears it
         tasks = scene.send(*map(stream, range(64)), stream(100))
         await until(lambda: engine.running == 65)
         await until(lambda: not scene.quarantine._suspects)
@@ -86,10 +86,10 @@ def test_a_crowd_of_suspects_runs_together_again_in_no_time(
     play(tmp_path / "e.sock", story)
 
 
-def test_a_crowd_that_comes_no_further_is_held_up_for_a_bounded_time(
+def test_a_crowd_without_progress_is_held_back_for_a_bounded_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "ALONE_SECONDS", 0.16)  # 10 ms for each of 64
+    monkeypatch.setattr(rules, "ALONE_SECONDS", 0.16)  # 10 ms each for 64 suspects
 
     async def story(scene: Scene) -> None:
         engine = await scene.engine(hold_after=1)
@@ -107,7 +107,7 @@ def test_a_crowd_that_comes_no_further_is_held_up_for_a_bounded_time(
     play(tmp_path / "e.sock", story)
 
 
-def test_a_suspect_that_ends_the_engine_when_others_have_joined_is_convicted(
+def test_a_suspect_that_crashes_the_engine_beside_newcomers_is_convicted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
@@ -120,7 +120,7 @@ def test_a_suspect_that_ends_the_engine_when_others_have_joined_is_convicted(
         engine = await scene.engine(hold_after=0)
         tasks = scene.send(stream(1))
         await until(lambda: engine.running == 1)
-        tasks += scene.send(stream(3))  # at the gate first, then beside it; the other suspect must wait
+        tasks += scene.send(stream(3))  # waits at the gate first, then runs beside it, unlike the other suspect
         await until(lambda: engine.running == 2)
         await scene.kill(engine, tasks)
         with pytest.raises(InvalidRequest):
@@ -131,7 +131,7 @@ def test_a_suspect_that_ends_the_engine_when_others_have_joined_is_convicted(
     play(tmp_path / "e.sock", story)
 
 
-def test_a_suspect_that_ends_engines_late_is_convicted_out_of_a_crowd_at_its_third_crash(
+def test_a_suspect_in_a_crowd_that_crashes_engines_late_is_convicted_at_its_third_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
@@ -149,7 +149,7 @@ def test_a_suspect_that_ends_engines_late_is_convicted_out_of_a_crowd_at_its_thi
         tasks += scene.send(stream(100))
         await until(lambda: engine.running == 2)
         await asyncio.sleep(0.1)
-        assert engine.running == 2  # whoever was never suspected is there too, and no other suspect
+        assert engine.running == 2  # the one that was never suspected has been let in, and no other suspect
         for task in waiting:
             task.cancel()
         await scene.kill(engine, tasks)
@@ -160,7 +160,7 @@ def test_a_suspect_that_ends_engines_late_is_convicted_out_of_a_crowd_at_its_thi
     play(tmp_path / "e.sock", story)
 
 
-def test_one_of_equal_suspects_settles_the_matter_for_all(tmp_path: Path) -> None:
+def test_clearing_one_of_equal_suspects_clears_all(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         engine = await scene.engine(hold_after=1)
         tasks = scene.send(
@@ -180,7 +180,7 @@ def test_one_of_equal_suspects_settles_the_matter_for_all(tmp_path: Path) -> Non
     play(tmp_path / "e.sock", story)
 
 
-def test_an_engine_that_takes_no_abort_leaves_the_gate_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abort_that_cannot_be_sent_leaves_the_gate_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(payload: bytes) -> None:
         raise zmq.Again
 

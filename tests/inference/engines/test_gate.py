@@ -45,13 +45,13 @@ def test_a_suspect_waits_for_the_others_and_newcomers_wait_for_it() -> None:
         assert log == []
         gate.leave()
         await asyncio.gather(first, second, other)
-        assert log == ["first", "newcomer", "second"]  # one suspect does not keep the others out for ever
+        assert log == ["first", "newcomer", "second"]  # the newcomer goes in between the two suspects
         assert gate.inside == 0
 
     asyncio.run(scenario())
 
 
-def test_who_stays_long_does_not_keep_a_suspect_out() -> None:
+def test_a_suspect_does_not_wait_for_ever_for_those_inside() -> None:
     async def scenario() -> None:
         gate = Gate()
         await gate.enter()
@@ -61,7 +61,7 @@ def test_who_stays_long_does_not_keep_a_suspect_out() -> None:
     asyncio.run(scenario())
 
 
-def test_after_its_time_alone_others_come_in_and_other_suspects_only_beside_one_of_a_crowd() -> None:
+def test_after_its_time_alone_newcomers_go_in_and_other_suspects_too_unless_it_is_exclusive() -> None:
     async def scenario(exclusive: bool) -> None:
         gate = Gate(patience=0.1)
         async with gate.turn() as trial, trial.alone(0.0, exclusive):
@@ -80,7 +80,7 @@ def test_after_its_time_alone_others_come_in_and_other_suspects_only_beside_one_
     asyncio.run(scenario(False))
 
 
-def test_a_trial_that_is_over_lets_the_next_one_in_and_opens_its_door_no_more() -> None:
+def test_a_trial_that_has_ended_does_not_open_the_gate_of_the_next_one() -> None:
     async def scenario() -> None:
         gate = Gate()
         async with gate.turn() as first, first.alone(LONG, True):
@@ -99,7 +99,7 @@ def test_a_trial_that_is_over_lets_the_next_one_in_and_opens_its_door_no_more() 
     asyncio.run(scenario())
 
 
-def test_who_gives_up_waiting_takes_no_place() -> None:
+def test_a_cancelled_waiter_takes_no_place() -> None:
     async def scenario() -> None:
         gate = Gate()
         async with gate.turn() as trial, trial.alone(LONG, True):

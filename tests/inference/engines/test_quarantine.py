@@ -33,8 +33,8 @@ def crash(quarantine: Quarantine, *texts: int, answers: int = 0, convict: bool =
 
 
 def suspicion(quarantine: Quarantine, text: int) -> Suspicion | None:
-    found = quarantine.suspicion(classify(text))
-    return found[1] if found else None
+    suspect = quarantine.suspicion(classify(text))
+    return suspect[1] if suspect else None
 
 
 def convicted(quarantine: Quarantine, text: int) -> bool:
@@ -57,7 +57,7 @@ def quarantine(clock: list[float]) -> Quarantine:
     return Quarantine(tell)
 
 
-def test_fingerprints_see_the_work_alone() -> None:
+def test_a_fingerprint_depends_on_the_work_only() -> None:
     assert fingerprint(classify(1)) == fingerprint(classify(1, "b", deadline=3.0))
     assert fingerprint(classify(1)) != fingerprint(classify(2))
     assert fingerprint(generate(1)) == fingerprint(generate(2))
@@ -68,7 +68,9 @@ def test_fingerprints_see_the_work_alone() -> None:
     assert fingerprint(numbers[0]) != fingerprint(numbers[1])
 
 
-def test_the_only_suspect_at_the_second_crash_is_convicted_whoever_else_came_in_later(quarantine: Quarantine) -> None:
+def test_the_only_suspect_at_the_second_crash_is_convicted_despite_newcomers(
+    quarantine: Quarantine,
+) -> None:
     crash(quarantine, 1, 2)
     assert suspicion(quarantine, 1) and suspicion(quarantine, 2) and not suspicion(quarantine, 3)
     crash(quarantine, 1, 3)
@@ -78,13 +80,13 @@ def test_the_only_suspect_at_the_second_crash_is_convicted_whoever_else_came_in_
     assert suspicion(quarantine, 2) is None
 
 
-def test_equal_requests_of_one_death_count_once(quarantine: Quarantine) -> None:
+def test_equal_requests_at_one_crash_count_once(quarantine: Quarantine) -> None:
     crash(quarantine, *[1] * 8)
-    found = suspicion(quarantine, 1)
-    assert found and (found.crashes, found.company, found.alone_seconds) == (1, 1, ALONE_SECONDS)
+    suspect = suspicion(quarantine, 1)
+    assert suspect and (suspect.crashes, suspect.company, suspect.alone_seconds) == (1, 1, ALONE_SECONDS)
 
 
-def test_of_several_suspects_none_is_convicted_and_each_is_tried_for_longer(quarantine: Quarantine) -> None:
+def test_none_of_several_suspects_is_convicted_but_their_trials_get_longer(quarantine: Quarantine) -> None:
     crash(quarantine, 1, 2)
     first = suspicion(quarantine, 1)
     crash(quarantine, 1, 2)
@@ -96,25 +98,25 @@ def test_of_several_suspects_none_is_convicted_and_each_is_tried_for_longer(quar
     assert last and last.alone_seconds == 8 * first.alone_seconds and not convicted(quarantine, 2)
 
 
-def test_a_crowd_shares_the_time_of_a_few(quarantine: Quarantine) -> None:
+def test_a_crowd_of_suspects_shares_the_time_of_a_few(quarantine: Quarantine) -> None:
     crash(quarantine, *range(64))
-    found = [suspicion(quarantine, text) for text in range(64)]
-    assert sum(s.alone_seconds for s in found if s) == FEW * ALONE_SECONDS
-    assert not any(s.exclusive for s in found if s)
+    suspects = [suspicion(quarantine, text) for text in range(64)]
+    assert sum(s.alone_seconds for s in suspects if s) == FEW * ALONE_SECONDS
+    assert not any(s.exclusive for s in suspects if s)
 
 
-def test_who_was_open_twice_in_a_crowd_is_tried_without_the_others_and_so_are_they(quarantine: Quarantine) -> None:
+def test_all_trials_are_exclusive_once_one_of_a_crowd_was_open_at_two_crashes(quarantine: Quarantine) -> None:
     crash(quarantine, *range(10))
     crash(quarantine, *range(5), *range(20, 25))
-    found = [suspicion(quarantine, text) for text in (0, 7, 20)]
-    assert [s.crashes for s in found if s] == [2, 1, 1] and all(s.exclusive for s in found if s)
+    suspects = [suspicion(quarantine, text) for text in (0, 7, 20)]
+    assert [s.crashes for s in suspects if s] == [2, 1, 1] and all(s.exclusive for s in suspects if s)
     for text in range(5):
         quarantine.clear(fingerprint(classify(text)))
-    found = [suspicion(quarantine, text) for text in (7, 20)]
-    assert not any(s.exclusive for s in found if s)
+    suspects = [suspicion(quarantine, text) for text in (7, 20)]
+    assert not any(s.exclusive for s in suspects if s)
 
 
-def test_whose_turn_comes_late_is_a_suspect_still(quarantine: Quarantine, clock: list[float]) -> None:
+def test_a_repeated_suspicion_lasts_until_a_late_turn(quarantine: Quarantine, clock: list[float]) -> None:
     crash(quarantine, *range(6))
     crash(quarantine, *range(6))
     clock[0] = CONVICTION_SECONDS - 1
@@ -122,17 +124,17 @@ def test_whose_turn_comes_late_is_a_suspect_still(quarantine: Quarantine, clock:
     assert convicted(quarantine, 0)
 
 
-def test_who_has_come_further_than_at_the_crash_is_no_suspect(quarantine: Quarantine) -> None:
+def test_work_that_has_made_more_progress_than_at_the_crash_is_not_a_suspect(quarantine: Quarantine) -> None:
     crash(quarantine, 1, 2, answers=5)
     quarantine.crashed([(classify(1), 6), (classify(2), 5)])
     assert not convicted(quarantine, 1) and convicted(quarantine, 2)
-    found = suspicion(quarantine, 1)
-    assert found and found.crashes == 1
+    suspect = suspicion(quarantine, 1)
+    assert suspect and suspect.crashes == 1
 
 
-def test_a_conviction_is_undone_when_a_neighbour_turns_out_to_be_the_one(quarantine: Quarantine) -> None:
+def test_a_conviction_is_undone_when_a_request_beside_it_is_convicted(quarantine: Quarantine) -> None:
     crash(quarantine, 1)
-    crash(quarantine, 1, 9)  # 9, which came in later, did it; nobody can know that yet
+    crash(quarantine, 1, 9)  # the cause is 9, which came in later, but that is not clear yet
     assert convicted(quarantine, 1)
     crash(quarantine, 9)
     assert convicted(quarantine, 9) and not convicted(quarantine, 1)
@@ -140,13 +142,13 @@ def test_a_conviction_is_undone_when_a_neighbour_turns_out_to_be_the_one(quarant
     assert convicted(quarantine, 1)
 
 
-def test_beside_what_we_ask_ourselves_nobody_is_convicted(quarantine: Quarantine) -> None:
+def test_nothing_is_convicted_beside_a_trusted_request(quarantine: Quarantine) -> None:
     crash(quarantine, 1)
     crash(quarantine, 1, convict=False)
     assert not convicted(quarantine, 1)
 
 
-def test_suspicions_and_convictions_fade(quarantine: Quarantine, clock: list[float]) -> None:
+def test_suspicions_and_convictions_expire(quarantine: Quarantine, clock: list[float]) -> None:
     crash(quarantine, 1)
     clock[0] = SUSPICION_SECONDS
     assert suspicion(quarantine, 1) is None
@@ -154,13 +156,34 @@ def test_suspicions_and_convictions_fade(quarantine: Quarantine, clock: list[flo
     crash(quarantine, 1)
     assert convicted(quarantine, 1)
     clock[0] += CONVICTION_SECONDS
-    assert not convicted(quarantine, 1) and suspicion(quarantine, 1)  # it may try again, alone
+    assert not convicted(quarantine, 1) and suspicion(quarantine, 1)  # it may be tried again, alone
     crash(quarantine, 1)
     assert convicted(quarantine, 1)
 
 
+def test_expired_suspicions_are_dropped_and_cost_no_fingerprint(
+    quarantine: Quarantine, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        crash(quarantine, number)
+        clock[0] += SUSPICION_SECONDS
+        assert suspicion(quarantine, -1) is None
+        assert not quarantine._suspects
+    monkeypatch.setattr("app.inference.engines.quarantine.fingerprint", None)
+    assert suspicion(quarantine, -1) is None
+
+
+def test_the_number_of_records_is_bounded(quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.inference.engines.quarantine.MEMORY", 100)
+    for number in range(300):
+        for _ in range(2):
+            crash(quarantine, number)
+        crash(quarantine, -number - 1)
+    assert len(quarantine._convicted) == len(quarantine._suspects) == 100
+
+
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), max_size=20))
-def test_who_was_open_at_one_death_alone_is_never_convicted(deaths: list[list[int]]) -> None:
+def test_work_that_was_open_at_one_crash_only_is_never_convicted(deaths: list[list[int]]) -> None:
     quarantine = Quarantine(lambda: 0.0)
     for texts in deaths:
         crash(quarantine, *texts)
@@ -170,10 +193,10 @@ def test_who_was_open_at_one_death_alone_is_never_convicted(deaths: list[list[in
 
 
 @given(st.lists(st.tuples(st.sets(st.integers(1, 6)), st.sets(st.integers(10, 30))), min_size=2, max_size=8))
-def test_a_killer_that_is_tried_by_itself_is_convicted_at_its_second_crash(
+def test_a_cause_that_is_tried_by_itself_is_convicted_at_its_second_crash(
     deaths: list[tuple[set[int], set[int]]],
 ) -> None:
-    """At each death the killer (0) is open; at the second it is the only suspect, beside whoever was never open."""
+    """The cause (0) is open at each crash; at the second one, it is the only suspect, beside work that is new."""
     quarantine = Quarantine(lambda: 0.0)
     (old, _), (_, fresh) = deaths[:2]
     crash(quarantine, 0, *old)
@@ -183,25 +206,25 @@ def test_a_killer_that_is_tried_by_itself_is_convicted_at_its_second_crash(
 
 
 def live(quarantine: Quarantine, line: list[int]) -> None:
-    """One life of an engine, to which these come in this order. 0 ends it, when all others have had their turns.
+    """One life of an engine, which gets this work in this order. Work 0 crashes it at the end, after all turns.
 
-    A suspect ends in its turn where that is exclusive; else it is still inside when the next one comes.
+    A suspect in an exclusive trial ends in its turn; any other one is still inside when the next one comes.
     """
     inside, shut = [], False
     for text in line:
-        found = quarantine.suspicion(classify(text))
-        if found is not None and shut:
+        suspect = quarantine.suspicion(classify(text))
+        if suspect is not None and shut:
             continue
         inside.append(text)
-        if found is not None and found[1].exclusive:
+        if suspect is not None and suspect[1].exclusive:
             shut = text == 0
             if not shut:
-                quarantine.clear(found[0])
+                quarantine.clear(suspect[0])
     crash(quarantine, *inside)
 
 
 @given(st.lists(st.sets(st.integers(1, 40)).map(lambda crowd: [0, *crowd]).flatmap(st.permutations), min_size=3))
-def test_no_crowd_hides_whoever_ends_engines_late_for_more_than_three_crashes(lives: list[list[int]]) -> None:
+def test_a_late_cause_in_a_crowd_is_convicted_at_its_third_crash(lives: list[list[int]]) -> None:
     quarantine = Quarantine(lambda: 0.0)
     for line in lives[:3]:
         if not convicted(quarantine, 0):

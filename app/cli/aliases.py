@@ -1,0 +1,62 @@
+"""`ostinato models alias`, `unalias` and `history`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.output import Json, connect, print_json, table, when
+from app.cli.references import ROOT, Alias, Name
+from app.errors import InvalidRequest
+
+
+def register(models: typer.Typer) -> None:
+    models.command("alias")(set_alias)
+    models.command("unalias")(delete_alias)
+    models.command("history")(alias_history)
+
+
+def set_alias(
+    name: Name,
+    alias: Alias,
+    version: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
+    expected: Annotated[
+        str | None,
+        typer.Option(help="Move the alias only if it points at this version now; none: only if it does not exist."),
+    ] = None,
+    required: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether the service is ready only when this version is loaded. [default: unchanged; false if new]"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at a version."""
+    body: dict[str, Any] = {"version": version} | ({} if required is None else {"required": required})
+    if expected is not None:
+        if expected != "none" and not expected.isdigit():
+            raise InvalidRequest(f"--expected {expected}: must be a version number or none")
+        body["expected_version"] = None if expected == "none" else int(expected)
+    with connect() as client:
+        reply = client.call("PUT", f"{ROOT}/{name}/aliases/{alias}", json=body)
+    print_json(reply) if as_json else print(f"{name}@{alias} is {name}:{version}")
+
+
+def delete_alias(name: Name, alias: Alias, as_json: Json = False) -> None:
+    """Remove an alias."""
+    with connect() as client:
+        reply = client.call("DELETE", f"{ROOT}/{name}/aliases/{alias}")
+    print_json(reply) if as_json else print(f"{name}@{alias} is deleted")
+
+
+def alias_history(name: Name, alias: Alias, as_json: Json = False) -> None:
+    """List the versions that an alias has pointed at, with the time of each change and who made it."""
+    with connect() as client:
+        moves = list(client.pages(f"{ROOT}/{name}/aliases/{alias}/history", limit=1000))
+    if as_json:
+        print_json(moves)
+        return
+    rows = [(when(m["created_at"]), m["from_version"] or "-", m["to_version"] or "-", m["principal"]) for m in moves]
+    table(["when", "from", "to", "by"], rows)

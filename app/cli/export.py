@@ -1,0 +1,85 @@
+"""`ostinato export`: saves a version as a tar or as a checkpoint directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+
+from app.cli.output import Json, connect, print_json, size
+from app.cli.references import ROOT, Reference, locate
+from app.errors import InvalidRequest
+
+
+def register(program: typer.Typer) -> None:
+    program.command("export")(export_version)
+
+
+def export_version(
+    reference: Reference,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .tar file, or a new directory. [default: NAME-N.tar]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Save a version as a tar or a directory: configuration, weights, tokenizer, labels, metrics."""
+    with connect() as client:
+        name, number = locate(client, reference)
+        target = output or Path(f"{name}-{number}.tar")
+        chunks = client.download(f"{ROOT}/{name}/versions/{number}/export")
+        count = save(chunks, target) if target.suffix == ".tar" else unpack(chunks, target)
+    if as_json:
+        print_json({"model": name, "version": number, "path": str(target), "bytes": count})
+    else:
+        print(f"saved {name}:{number} as {target} ({size(count)})")
+
+
+def save(chunks: Iterable[bytes], target: Path) -> int:
+    """Write `chunks` to the file `target` atomically; returns its size in bytes."""
+    partial = target.with_name(f".{target.name}.part")
+    try:
+        with partial.open("wb") as file:
+            count = sum(file.write(chunk) for chunk in chunks)
+        os.replace(partial, target)
+    except OSError as error:
+        raise InvalidRequest(f"cannot write {target}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return count
+
+
+def unpack(chunks: Iterable[bytes], target: Path) -> int:
+    """Unpack a tar into the new directory `target` atomically; returns the tar's size in bytes."""
+    if target.exists():
+        raise InvalidRequest(f"{target} already exists; name a new directory")
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as folder:
+        count = save(chunks, Path(folder) / "export.tar")
+        try:
+            with tarfile.open(Path(folder) / "export.tar") as tar:
+                _extract(tar, Path(folder) / "files")
+        except tarfile.TarError as error:
+            raise InvalidRequest(f"the service did not send a valid tar of a checkpoint: {error}") from None
+        os.replace(Path(folder) / "files", target)
+    return count
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Extract regular files with relative names; anything else, such as a link or `..`, is an error."""
+    folder.mkdir()
+    for member in tar:
+        place = PurePosixPath(member.name)
+        source = tar.extractfile(member) if member.isreg() else None
+        if source is None or place.is_absolute() or ".." in place.parts:
+            raise tarfile.TarError(f"{member.name!r} is not a regular file with a relative name")
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            shutil.copyfileobj(source, file)

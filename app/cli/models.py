@@ -1,0 +1,105 @@
+"""`ostinato models`: list, show, search, compare, alias and delete versions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli import aliases, comparison
+from app.cli.output import Json, aliases_of, connect, fields, headline, json_for_all, print_json, size, table, when
+from app.cli.references import ROOT, Name, Reference, locate
+
+models = typer.Typer(help="List, compare, alias and delete models and their versions.", invoke_without_command=True)
+
+
+@models.callback()
+def root(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand is None:
+        list_models(as_json=as_json)
+    elif as_json:
+        json_for_all(context)
+
+
+@models.command("list")
+def list_models(
+    search: Annotated[str | None, typer.Option(help="Only models whose name contains this text.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only models for this task.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Only this architecture: rnn, lstm, gru or transformer.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models, each with its newest version."""
+    with connect() as client:
+        listed = list(client.pages(ROOT, limit=1000, search=search, task=task, architecture=architecture))
+    if as_json:
+        print_json(listed)
+        return
+    rows = []
+    for model in listed:
+        latest = model["latest"] or {}  # None while no version is ready
+        rows.append((
+            model["name"], latest.get("version"), latest.get("task"), latest.get("architecture"), aliases_of(model),
+            headline(latest.get("metrics")),
+        ))  # fmt: skip
+    columns = ["name", "newest", "task", "architecture", "aliases", "quality"]
+    table(columns, rows, empty="no models yet; train one with: ostinato train FILE")
+
+
+@models.command("versions")
+def list_versions(name: Name, as_json: Json = False) -> None:
+    """List a model's versions."""
+    with connect() as client:
+        versions = list(client.pages(f"{ROOT}/{name}/versions", limit=1000))
+    if as_json:
+        print_json(versions)
+        return
+    rows = [
+        (v["version"], v["status"], v["task"], v["architecture"], aliases_of(v), headline(v.get("metrics")),
+         when(v["created_at"]))
+        for v in versions
+    ]  # fmt: skip
+    table(["version", "status", "task", "architecture", "aliases", "quality", "created"], rows)
+
+
+@models.command("show")
+def show(reference: Reference, as_json: Json = False) -> None:
+    """Show one version: its shape, metrics and files."""
+    with connect() as client:
+        name, number = locate(client, reference)
+        version = dict(client.get(f"{ROOT}/{name}/versions/{number}"))
+    if as_json:
+        print_json(version)
+        return
+    shape = version.get("config") or {}
+    files = version.get("files") or {}
+    fields([
+        ("model", f"{version.get('model') or version.get('name')}:{version['version']}"), ("status", version["status"]),
+        ("task", version["task"]), ("architecture", version["architecture"]),
+        ("shape", ", ".join(f"{key} {shape[key]}" for key in ("layers", "width", "vocab_size") if shape.get(key))),
+        ("labels", ", ".join(version.get("labels") or [])),
+        ("parameters", f"{version['parameters']:,}"), ("quality", headline(version.get("metrics"))),
+        ("aliases", aliases_of(version)), ("job", version.get("job_id")), ("owner", version.get("owner")),
+        ("created", when(version["created_at"])), ("digest", f"sha256:{version['digest']}"),
+        *((f"  {path}", size(entry["size"])) for path, entry in sorted(files.items())),
+    ])  # fmt: skip
+
+
+aliases.register(models)
+comparison.register(models)
+
+
+@models.command("delete")
+def delete(
+    reference: Reference,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a version. Its bytes are kept for a grace period, one day by default."""
+    with connect() as client:
+        name, number = locate(client, reference)
+        if not yes:
+            typer.confirm(f"delete {name}:{number}?", abort=True)
+        reply = client.call("DELETE", f"{ROOT}/{name}/versions/{number}")
+    print_json(reply) if as_json else print(f"{name}:{number} is deleted")

@@ -1,0 +1,44 @@
+"""Remarks: what was decided or noticed while a data file was read, for the data report and the job's log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One decision or oddity. It is told before the training starts.
+
+    `kind` is its name for programs, such as "encoding"; `message` is a whole sentence that names the file. `where` is
+    the first place ('line 7') or empty, `count` how many rows or cells it concerns, and `level` "info" for what is
+    certain, "warn" for what a user should look at.
+    """
+
+    kind: str
+    message: str
+    where: str = ""
+    count: int = 1
+    level: str = "info"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The remark as the data report holds it."""
+        return asdict(self)
+
+
+class Remarks:
+    """The remarks about one file, in the order in which they were first made.
+
+    A file is read several times: a remark replaces an earlier one of the same kind and place.
+    """
+
+    def __init__(self) -> None:
+        self._remarks: dict[tuple[str, str], Remark] = {}
+
+    def put(self, remark: Remark) -> None:
+        """Keep a remark."""
+        self._remarks[remark.kind, remark.where] = remark
+
+    def __iter__(self) -> Iterator[Remark]:
+        return iter(list(self._remarks.values()))

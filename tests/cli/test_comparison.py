@@ -1,0 +1,50 @@
+"""`ostinato models search` and `compare`."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs
+
+from tests.cli.conftest import Run
+from tests.cli.service import VERSION, Service, listed
+
+
+def test_versions_are_compared_by_the_service(service: Service, ostinato: Run) -> None:
+    versions = [
+        VERSION | {"version": n, "config": {"layers": n, "width": 64}, "digest": f"{n}" * 64} for n in (2, 3, 4)
+    ]
+    accuracy, same = [0.75, None, 0.8], [1.0, 1.0, 1.0]
+    reply = {
+        "object": "model.comparison", "versions": versions, "best": {"test.accuracy": 2, "test.loss": 0},
+        "figures": {"test.accuracy": accuracy, "test.loss": same},
+    }  # fmt: skip
+    service.routes["GET /v1/registry/compare"] = (200, reply)
+    names = ("reviews:2", "reviews@old", "reviews")
+    lines = [line.split() for line in ostinato("models", "compare", *names).out.splitlines()]
+    assert service.requests[0].query == "versions=reviews%3A2%2Creviews%40old%2Creviews"
+    assert lines[0] == ["REVIEWS:2", "REVIEWS@OLD", "REVIEWS"]
+    assert ["config.layers", "2", "3", "4"] in lines and ["test.accuracy", "0.75", "-", "0.8", "*"] in lines
+    assert not {"task", "config.width", "test.loss"} & {line[0] for line in lines[1:]}
+    assert json.loads(ostinato("models", "compare", *names, "--json").out) == reply
+    assert ostinato("models", "compare", "reviews").status == 1
+
+
+def test_versions_are_searched_by_the_service(service: Service, ostinato: Run) -> None:
+    versions = [VERSION | {"id": f"reviews:{n}"} for n in (2, 3, 4)]
+    service.routes["GET /v1/registry/versions"] = [
+        (200, {"data": versions[:2], "has_more": True}), (200, {"data": versions[2:], "has_more": False}),
+    ]  # fmt: skip
+    options = ("--task", "classification", "--architecture", "lstm", "--metric", "test.accuracy", "--minimum", "0.5")
+    lines = [line.split() for line in ostinato("models", "search", "rev", *options).out.splitlines()]
+    queries = [parse_qs(request.query) for request in service.requests]
+    expected = {
+        "query": ["rev"], "task": ["classification"], "architecture": ["lstm"], "metric": ["test.accuracy"],
+        "minimum": ["0.5"], "limit": ["20"],
+    }  # fmt: skip
+    assert queries == [expected, expected | {"after": ["reviews:3"]}]
+    assert lines[0] == ["VERSION", "TASK", "ARCHITECTURE", "ALIASES", "TEST.ACCURACY", "CREATED"]
+    assert [line[:5] for line in lines[1:]] == [
+        [f"reviews:{n}", "classification", "lstm", "@champion", "0.75"] for n in (2, 3, 4)
+    ]
+    service.routes["GET /v1/registry/versions"] = listed()
+    assert ostinato("models", "search").out == "no version matches\n"

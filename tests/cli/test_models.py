@@ -1,0 +1,70 @@
+"""`ostinato models`: lists, one version, deletion."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.service import VERSION, Service, listed
+
+ROOT = "/v1/registry/models"
+
+
+def test_models_are_listed_with_their_newest_version(service: Service, ostinato: Run) -> None:
+    service.routes[f"GET {ROOT}"] = listed({"name": "reviews", "latest": VERSION, "aliases": {"champion": 2}})
+    for command in (["models"], ["models", "list"]):
+        lines = ostinato(*command).out.splitlines()
+        assert lines[1].split() == [
+            "reviews",
+            "2",
+            "classification",
+            "lstm",
+            "@champion:2",
+            "test",
+            "accuracy",
+            "0.750",
+        ]
+    assert json.loads(ostinato("models", "list", "--json").out)[0]["name"] == "reviews"
+
+
+def test_an_empty_list_says_how_to_train(service: Service, ostinato: Run) -> None:
+    service.routes[f"GET {ROOT}"] = listed()
+    assert ostinato("models").out == "no models yet; train one with: ostinato train FILE\n"
+
+
+@pytest.mark.parametrize("reference", ["reviews:2", "reviews@champion", "reviews"])
+def test_a_version_is_shown_by_any_reference(service: Service, ostinato: Run, reference: str) -> None:
+    service.routes[f"GET /v1/models/{reference}"] = (200, {"id": "reviews", "version": 2})
+    service.routes[f"GET {ROOT}/reviews/versions/2"] = (200, VERSION)
+    shown = ostinato("models", "show", reference).out
+    for part in ("reviews:2", "1,000,000", "bad, good", "test accuracy 0.750", "@champion", "1.2 kB"):
+        assert part in shown
+
+
+def test_lists_are_read_to_the_last_page(service: Service, ostinato: Run) -> None:
+    for command, path in (
+        (["models"], ROOT),
+        (["models", "versions", "reviews"], f"{ROOT}/reviews/versions"),
+        (["models", "history", "reviews", "a"], f"{ROOT}/reviews/aliases/a/history"),
+    ):
+        move = {"from_version": None, "to_version": 2, "principal": "ann", "name": "n", "latest": VERSION}
+        item = VERSION | move | {"id": "first"}
+        service.routes[f"GET {path}"] = [(200, {"data": [item], "has_more": True}), listed(item)]
+        assert len(ostinato(*command).out.splitlines()) == 3
+        assert "after=first" in service.requests[-1].query
+
+
+def test_delete_asks_for_confirmation(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.routes[f"DELETE {ROOT}/reviews/versions/2"] = (200, {})
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115
+    with __import__("sys").stdin:
+        assert ostinato("models", "delete", "reviews:2").status == 1
+    assert not service.requests
+    assert ostinato("models", "delete", "reviews:2", "--yes").out == "reviews:2 is deleted\n"
+
+
+def test_control_characters_in_names_are_not_printed(service: Service, ostinato: Run) -> None:
+    service.routes[f"GET {ROOT}"] = listed({"name": "a\x1b[2Jb\nc", "latest": VERSION, "aliases": {}})
+    assert "\x1b" not in ostinato("models").out

@@ -1,0 +1,27 @@
+"""The list of running programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.launcher import programs
+
+
+def test_a_listed_process_that_is_not_a_trainer_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "a.json").write_text(json.dumps({"pid": os.getpid(), "started_at": 0.0, "job": "a"}))
+    (tmp_path / "trainers" / "b.json").write_text("{half")
+    assert programs.read_trainers(tmp_path) == []
+
+
+def test_dead_programs_are_left_out_of_the_list(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    this_process = programs.Program("api", os.getpid(), 1.0)
+    programs.write(tmp_path, [this_process, programs.Program("engine", dead.pid, 1.0)])
+    assert programs.read(tmp_path) == [this_process]
+    assert list(tmp_path.iterdir()) == [tmp_path / "programs.json"]
