@@ -1,4 +1,4 @@
-"""The house rules, over the whole tree: sizes, types, style, layers, and who may read the environment."""
+"""The rules of the code: sizes, types, style, layers, imports, and who may read the environment."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 FILE_LINES, FUNCTION_LINES = 300, 50
 SHARED_NAMES: dict[str, str] = {}  # public class names that stand for two things -> why
-ENVIRONMENT_PASSERS = {"app/launcher/launcher.py", "app/cli/serve.py", "app/worker/__main__.py"}  # to their children
+ENVIRONMENT_PASSERS = {
+    "app/launcher/launcher.py",
+    "app/cli/serve.py",
+    "app/worker/__main__.py",
+}  # to children
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in ("catalog", "config", "parameters", "weight_format")}
-OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that mirror no module
+OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that do not mirror a module
 OF_THE_PROJECT = {"test_architecture", "test_compose", "test_fakes", "test_readme"}  # of what is not in app/ or models/
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -127,7 +131,7 @@ def test_networks_need_torch_and_the_standard_library_alone() -> None:
 
 
 def test_nothing_unpickles() -> None:
-    """Neither pickle and its kin, nor torch's loader of it."""
+    """No module imports pickle or a similar library, or calls `torch.load`."""
     for name, tree in sources().items():
         assert not imported(tree) & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}, name
         for node in ast.walk(tree):

@@ -52,6 +52,7 @@ HELP = {
     "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",
     "precision": _choice("precision"),
+    "skip_bad_rows": "Fraction of the rows that may be dropped because they cannot be used.",
 }
 
 

@@ -66,6 +66,7 @@ RANGES: Mapping[str, Range] = {
     "patience": Range(1, 10**9),
     "eval_every": Range(1, 10**9),
     "threads": Range(1, 1024),
+    "skip_bad_rows": Range(0, 1),
 }
 WORDS: Mapping[str, tuple[str, ...]] = {
     "schedule": ("cosine", "linear", "constant"),

@@ -18,15 +18,20 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source) -> Iterator[Record]:
-    """Every record, without empty lines. Raises BadData with the line and column of what is malformed."""
+    """Every record, without empty lines. A record of a wrong width has a fault.
+
+    Raises BadData with the line and column of a malformed quote, after which no record can be trusted.
+    """
     table = _Table(source)
     names = table.names
     while (cells := table.next()) is not None:
         if not cells:
             continue
+        where = f"line {table.start}"
         if len(cells) != len(names):
-            raise _wrong_width(source, table.start, cells, names)
-        yield Record(f"line {table.start}", dict(zip(names, cells, strict=True)))
+            yield Record(where, {}, _wrong_width(source, table.start, cells, names))
+        else:
+            yield Record(where, dict(zip(names, cells, strict=True)))
 
 
 class _Table:

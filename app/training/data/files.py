@@ -39,10 +39,14 @@ RECORD_BYTES = 1 << 26  # the largest record; more than this is taken for an err
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row with its raw values. `where` is its place for error messages: 'line 7', or 'row 7' of Parquet."""
+    """One row with its raw values. `where` is its place for error messages: 'line 7', or 'row 7' of Parquet.
+
+    With a `fault` the row cannot be read, and `values` are empty; the rows after it can be read all the same.
+    """
 
     where: str
     values: dict[str, Any]
+    fault: BadData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Source:
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
         """The error for this file: '<file> <message>', or with places '<file>, <where>, …: <message>'."""
-        return BadData(self._in_place(message, *where), param, self.param)
+        return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
         """Remember a remark on this file; its text is formed like that of a fault."""

@@ -8,6 +8,7 @@ from itertools import islice
 
 from app.training.data.files import Record, Source, lines
 from app.training.data.json_text import explain
+from app.training.failures import BadData
 
 _HEADER_RECORDS = 100
 
@@ -15,18 +16,29 @@ _HEADER_RECORDS = 100
 def header(source: Source) -> list[str]:
     """The keys of the first records, in order of appearance: lines may differ in their keys."""
     names: dict[str, None] = {}
+    fault: BadData | None = None
     for record in islice(records(source), _HEADER_RECORDS):
         names.update(dict.fromkeys(record.values))
+        fault = fault or record.fault
+    if not names and fault:
+        raise fault
     if not names:
         raise source.fault("has no records; each line must be a JSON object")
     return list(names)
 
 
 def records(source: Source) -> Iterator[Record]:
-    """Every record, without blank lines. Raises BadData with the line and column of what is malformed."""
+    """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column."""
     for number, line in lines(source):
         if line.strip():
-            yield Record(f"line {number}", _parse(source, number, line))
+            yield _record(source, number, line)
+
+
+def _record(source: Source, number: int, line: str) -> Record:
+    try:
+        return Record(f"line {number}", _parse(source, number, line))
+    except BadData as error:
+        return Record(f"line {number}", {}, error)
 
 
 def _parse(source: Source, number: int, line: str) -> dict[str, object]:
