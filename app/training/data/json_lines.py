@@ -1,19 +1,28 @@
-"""Reads JSON Lines files as records."""
+"""Reads JSON as records: JSON Lines, one array of objects, objects over several lines, or one object of columns."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
-from app.training.data.files import Record, Source, lines
+from app.training.data.files import EVERYTHING, Record, Selection, Source, lines
+from app.training.data.json_stream import objects
+from app.training.data.json_table import rows_of
 from app.training.data.json_text import explain
+from app.training.failures import BadData
 
 _HEADER_RECORDS = 100
+_NOTES = {
+    "array": "is read as one JSON array, of one record an element",
+    "objects": "is read as JSON objects over several lines each, of one record an object",
+    "table": "is read as one JSON object that holds all rows",
+}
 
 
 def header(source: Source) -> list[str]:
-    """The keys of the first records, in order of appearance: lines may differ in their keys."""
+    """The keys of the first records, in order of appearance: records may differ in their keys."""
     names: dict[str, None] = {}
     for record in islice(records(source), _HEADER_RECORDS):
         names.update(dict.fromkeys(record.values))
@@ -22,14 +31,65 @@ def header(source: Source) -> list[str]:
     return list(names)
 
 
-def records(source: Source) -> Iterator[Record]:
+def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
     """Every record, without blank lines. Raises BadData with the line and column of what is malformed."""
+    kind = source.settled.get("json")
+    if kind is None:
+        kind = source.settled["json"] = _kind(source)
+        if kind in _NOTES:
+            source.remark("json", _NOTES[kind])
+    if kind == "lines":
+        yield from _lines(source)
+    elif kind == "table":
+        yield from _table(source)
+    else:
+        for number, (line, value) in enumerate(objects(source), 1):
+            where = f"row {number} (line {line})" if kind == "array" else f"line {line}"
+            yield Record(where, _checked(source, value, where))
+
+
+def _kind(source: Source) -> str:
+    """How the file holds its records: "lines", "array", "objects" or "table"."""
+    beginning = [line for _, line in islice((pair for pair in lines(source) if pair[1].strip()), 2)]
+    first = beginning[0].lstrip() if beginning else ""
+    if first.startswith("["):
+        return "array" if _first(source) is None or isinstance(_first(source), dict) else "lines"
+    if not first.startswith("{"):
+        return "lines"
+    try:
+        value, is_whole = json.loads(first), True
+    except (ValueError, RecursionError):
+        value, is_whole = _first(source), False
+    if not isinstance(value, dict) or (is_whole and len(beginning) > 1):
+        return "lines"
+    others = islice(objects(source), 1, 2)
+    if not any(True for _ in others) and rows_of(value) is not None:
+        return "table"
+    return "lines" if is_whole else "objects"
+
+
+def _first(source: Source) -> Any:
+    """The first value of a JSON text over several lines, or of its array; None if it has none, or is malformed."""
+    try:
+        return next(objects(source), (1, None))[1]
+    except BadData:
+        return None
+
+
+def _table(source: Source) -> Iterator[Record]:
+    [(_, table)] = objects(source)
+    rows = rows_of(table)
+    for number, values in enumerate(rows or (), 1):
+        yield Record(f"row {number}", _checked(source, values, f"row {number}"))
+
+
+def _lines(source: Source) -> Iterator[Record]:
     for number, line in lines(source):
         if line.strip():
             yield Record(f"line {number}", _parse(source, number, line))
 
 
-def _parse(source: Source, number: int, line: str) -> dict[str, object]:
+def _parse(source: Source, number: int, line: str) -> dict[str, Any]:
     where = f"line {number}"
     try:
         values = json.loads(line)
@@ -37,7 +97,11 @@ def _parse(source: Source, number: int, line: str) -> dict[str, object]:
         column, reason = explain(line, error)
         hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
         raise source.fault(reason + hint, where, f"column {column}") from None
-    if not isinstance(values, dict):
-        kind = {"list": "an array", "str": "a string"}.get(type(values).__name__, "a plain value")
-        raise source.fault(f"{kind} where a JSON object is expected", where, "column 1")
-    return values
+    return _checked(source, values, where, "column 1")
+
+
+def _checked(source: Source, values: Any, *where: str) -> dict[str, Any]:
+    if isinstance(values, dict):
+        return values
+    kind = {"list": "an array", "str": "a string"}.get(type(values).__name__, "a plain value")
+    raise source.fault(f"{kind} where a JSON object is expected", *where)
