@@ -68,6 +68,7 @@ class Ticket:
         self._admission.release(self._held, self._tokens)
         num_requests_waiting.labels(self._model).dec(self._waiting)
         num_requests_running.labels(self._model).dec(self._running)
+        self._held = self._tokens = self._waiting = self._running = 0  # so that a late `started` changes nothing
         model_series.end(self._model)
 
 

@@ -67,6 +67,15 @@ def test_a_request_that_was_sent_runs_and_keeps_its_room() -> None:
     assert gauges() == (0, 0) and (admission.requests, admission.tokens) == (0, 0)
 
 
+def test_a_closed_ticket_gives_nothing_back_again() -> None:
+    admission = Admission(2, 100)
+    ticket = admission.admit("m", 2, 10)
+    ticket.close()
+    for late in (ticket.started, ticket.sent, ticket.close):
+        late()
+        assert (admission.requests, admission.tokens) == (0, 0)
+
+
 def test_a_request_beyond_the_bounds_is_invalid() -> None:
     with pytest.raises(InvalidRequest):
         Admission(10, 100).admit("m", 11, 1)

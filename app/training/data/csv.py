@@ -18,25 +18,29 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
-    """Every record, without empty lines. Raises BadData with the line and column of what is malformed."""
+    """Every record, without empty lines. A record of a wrong width has a fault.
+
+    Raises BadData with the line and column of a malformed quote, after which no record can be trusted.
+    """
     table = _Table(source)
     names = table.names
     table.refuse_repeated(selection.ignored)
     needed = max((index + 1 for index, name in enumerate(names) if name and name not in selection.ignored), default=0)
-    kept = {name: index for index, name in reversed(list(enumerate(names))) if name}
+    kept = {name: names.index(name) for name in names if name}
     is_plain = len(kept) == len(names)
     unnamed = [index for index, name in enumerate(names) if not name]
     while (cells := table.next()) is not None:
         if not cells:
             continue
-        if len(cells) != len(names):
-            cells = _fitted(source, table.start, cells, names, needed)
-        if is_plain:
-            values = dict(zip(names, cells, strict=True))
+        where = f"line {table.start}"
+        row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
+        if row is None:
+            yield Record(where, {}, _wrong_width(source, table.start, cells, names))
+        elif is_plain:
+            yield Record(where, dict(zip(names, row, strict=True)))
         else:
-            values = {name: cells[kept[name]] for name in names if name}
-            table.count_unnamed(cells, unnamed)
-        yield Record(f"line {table.start}", values)
+            table.count_unnamed(row, unnamed)
+            yield Record(where, {name: row[index] for name, index in kept.items()})
     table.remark_unnamed()
 
 
@@ -149,19 +153,19 @@ def _after_quote(text: str, at: int) -> int:
     return -1
 
 
-def _fitted(source: Source, line: int, cells: list[str], names: Sequence[str], needed: int) -> list[str]:
-    """The cells of a row with more or fewer cells than the header.
+def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
+    """The cells of a row with more or fewer cells than the header; None if it cannot be read.
 
-    Accepts empty cells at the end, rows without any value, and rows in which only columns are missing that nobody
-    needs: the first `needed` columns are the ones that must be there. Raises BadData for others.
+    Empty cells at the end, rows without any value, and rows that lack only columns that nobody needs can be: the first
+    `needed` columns must be there.
     """
     if not any(map(str.strip, cells)):
-        return [""] * len(names)
-    if len(cells) > len(names) and not any(map(str.strip, cells[len(names) :])):
-        return cells[: len(names)]
-    if needed <= len(cells) < len(names):
-        return [*cells, *[""] * (len(names) - len(cells))]
-    raise _wrong_width(source, line, cells, names)
+        return [""] * width
+    if len(cells) > width and not any(map(str.strip, cells[width:])):
+        return cells[:width]
+    if needed <= len(cells) < width:
+        return [*cells, *[""] * (width - len(cells))]
+    return None
 
 
 def _wrong_width(source: Source, line: int, cells: Sequence[str], names: Sequence[str]) -> BadData:

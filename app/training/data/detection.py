@@ -86,7 +86,7 @@ def _text(source: Source, encoding: str | None) -> Source:
 def _by_content(start: str) -> str:
     text = start.lstrip()
     line = text.replace("\r", "\n").split("\n", 1)[0]
-    if text.startswith("{") or text[:1] == "[" and text[1:].lstrip().startswith("{"):
+    if text.startswith("{") or (text[:1] == "[" and text[1:].lstrip().startswith("{")):
         return "jsonl"
     if line.lower().startswith("sep="):
         return "csv"

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
+from typing import Literal
 
 from app.training.data import files
 from app.training.data.files import Source, lines
@@ -23,7 +24,7 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SAMPLE_ROWS = 200
 _TRUSTED = "\t|"  # delimiters that texts do not hold: a line with the right number of them is a row
-_ALONE = 0.9  # the share of joined lines that are rows by themselves from which on quotes are taken for plain characters
+_ALONE = 0.9  # with this share of rows among the joined lines, quotes are plain characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Dialect:
     def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
         """The cells of each record of these lines. Raises csv.Error."""
         csv.field_size_limit(sys.maxsize)  # RECORD_BYTES bounds the record instead
-        quoting = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
         return csv.reader(
             self._plain(lines_), delimiter=self.delimiter, quoting=quoting, skipinitialspace=self.blanks, strict=True
         )
@@ -51,7 +52,9 @@ class Dialect:
     def _plain(self, lines_: Iterator[str]) -> Iterator[str]:
         """The lines as the usual rules write them."""
         if self.blanks:
-            cell = re.compile(rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)')
+            cell = re.compile(
+                rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)'
+            )
             return (cell.sub(r"\1\2", line) if '"' in line else line for line in lines_)
         if self.backslash:
             return (_ESCAPED_QUOTE.sub(r'\1""', line) if "\\" in line else line for line in lines_)
@@ -97,9 +100,15 @@ def _without_quoting(source: Source, dialect: Dialect, usual: _Trial) -> Dialect
     if not joins_rows and (usual.is_clean or not _try(source, plain).is_clean):
         return None
     name = _NAMES[dialect.delimiter].split()[-1]
-    where = f"line {usual.first_joined}" if joins_rows else ""
-    reason = "quotes would join lines that are rows by themselves" if joins_rows else "quotes do not close in their cells"
-    source.remark("quoting", f"{reason}; it is read as {name}-separated without quoting", where, max(1, usual.joined))
+    if joins_rows:
+        where, message = (
+            f"line {usual.first_joined}",
+            f"quotes would join {usual.joined} lines that are rows by themselves",
+        )
+    else:
+        where, message = "", "has quotes that do not enclose whole cells"
+    message += f"; the file is read as {name}-separated without quoting"
+    source.remark("quoting", message, where, max(1, usual.joined))
     return plain
 
 
@@ -229,6 +238,4 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:
     """Whether a line would be a row by itself, with text in every column that has text elsewhere."""
     cells = line.split(delimiter)
-    return len(cells) == width > 1 and all(
-        cell.strip() or index in empty_columns for index, cell in enumerate(cells)
-    )
+    return len(cells) == width > 1 and all(cell.strip() or index in empty_columns for index, cell in enumerate(cells))

@@ -1,4 +1,4 @@
-"""Settles the encoding of a text file: the declared one, UTF-8, UTF-16, or cp1252 where the text makes that plausible."""
+"""Settles the encoding of a text file: the declared one, UTF-8, UTF-16, or cp1252 where that is plausible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ _MARKS = (  # those of UTF-32 first: that of UTF-16 is a prefix of one of them
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_OPTION = "training.encoding"
 _ADVICE = "save the file as UTF-8, or name its encoding (training.encoding; on the command line --encoding)"
 _OTHERS = "cp1250 (Central Europe), cp1251 or koi8-r (Cyrillic), shift_jis, gb18030, big5, euc_kr or mac_roman"
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -78,7 +77,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
         source = replace(source, encoding=declared)
         error = _first_error(source)
         if error is not None:
-            raise replace_hint(error, source, f"not {declared}; is another encoding right for {_OPTION}?")
+            raise _fault(error, source, f"not {declared}, which training.encoding (--encoding) names; is it another?")
         return source
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     marked, encoding = encoding is not None, encoding or _unmarked(source, start)
@@ -87,7 +86,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
     if error is not None and encoding == "utf-8" and not marked:
         source, error = _legacy(source, error)
     if error is not None:
-        raise replace_hint(error, source, f"not {encoding.upper()}; {_ADVICE}")
+        raise _fault(error, source, f"not {encoding.upper()}; {_ADVICE}")
     if source.encoding.startswith(("utf-16", "utf-32")):
         source.remark("encoding", f"is read as {source.encoding[:6].upper()}")
     return source
@@ -103,7 +102,7 @@ class _DecodingError:
     column: int
 
 
-def replace_hint(error: _DecodingError, source: Source, reason: str) -> BadData:
+def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
     """The error for a byte that cannot be decoded: `reason` says what it is not."""
     return source.fault(
         f"the byte 0x{error.byte:02x} at offset {error.offset} is {reason}",
@@ -172,7 +171,7 @@ def _legacy(source: Source, error: _DecodingError) -> tuple[Source, _DecodingErr
     example = ", ".join(map(repr, plausibility.odd[:1] or plausibility.words))
     if not plausibility.is_cp1252:
         reason = f"not UTF-8, and read as cp1252 the text looks wrong ({example}); {_ADVICE}: perhaps {_OTHERS}"
-        raise replace_hint(error, source, reason)
+        raise _fault(error, source, reason)
     source = replace(source, encoding="cp1252")
     message = f"is not UTF-8; it is read as cp1252 (Western European), for example {example}"
     hint = "if that looks wrong, name its encoding (training.encoding; on the command line --encoding)"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from app.training.data.remarks import Remark, Remarks
 from app.training.failures import BadData
@@ -26,10 +26,14 @@ RECORD_BYTES = 1 << 26  # the largest record; more than this is taken for an err
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row with its raw values. `where` is its place for error messages: 'line 7', or 'row 7' of Parquet."""
+    """One row with its raw values. `where` is its place for error messages: 'line 7', or 'row 7' of Parquet.
+
+    With a `fault` the row cannot be read, and `values` are empty; the rows after it can be read all the same.
+    """
 
     where: str
     values: dict[str, Any]
+    fault: BadData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,10 @@ class Source:
     remarks: Remarks = field(default_factory=Remarks, compare=False, repr=False)
     settled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def open(self) -> io.BufferedReader:
+    def open(self) -> BinaryIO:
         """The content, decompressed."""
         if self.gzip:
-            return io.BufferedReader(gzip.GzipFile(self.path), _BLOCK)  # type: ignore[type-var]
+            return io.BufferedReader(gzip.GzipFile(self.path), _BLOCK)
         return self.path.open("rb", _BLOCK)
 
     def open_text(self) -> io.TextIOWrapper:
@@ -77,7 +81,7 @@ class Source:
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
         """The error for this file: '<file> <message>', or with places '<file>, <where>, …: <message>'."""
-        return BadData(self._in_place(message, *where), param, self.param)
+        return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
         """Remember a remark on this file; its text is formed like that of a fault."""

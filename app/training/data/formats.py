@@ -23,7 +23,7 @@ class FormatReader:
         """Every record with a value, in order; those without any are counted in a remark."""
         count, first = 0, ""
         for record in self.raw_records(source, selection):
-            if _is_empty(record.values):
+            if record.fault is None and _is_empty(record.values):
                 count, first = count + 1, first or record.where
             else:
                 yield record

@@ -24,28 +24,39 @@ _NOTES = {
 def header(source: Source) -> list[str]:
     """The keys of the first records, in order of appearance: records may differ in their keys."""
     names: dict[str, None] = {}
+    fault: BadData | None = None
     for record in islice(records(source), _HEADER_RECORDS):
         names.update(dict.fromkeys(record.values))
+        fault = fault or record.fault
+    if not names and fault:
+        raise fault
     if not names:
         raise source.fault("has no records; each line must be a JSON object")
     return list(names)
 
 
 def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
-    """Every record, without blank lines. Raises BadData with the line and column of what is malformed."""
+    """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column.
+
+    Raises BadData for malformed JSON that is not one object a line: nothing after it can be trusted.
+    """
     kind = source.settled.get("json")
     if kind is None:
         kind = source.settled["json"] = _kind(source)
         if kind in _NOTES:
             source.remark("json", _NOTES[kind])
-    if kind == "lines":
-        yield from _lines(source)
-    elif kind == "table":
-        yield from _table(source)
-    else:
-        for number, (line, value) in enumerate(objects(source), 1):
-            where = f"row {number} (line {line})" if kind == "array" else f"line {line}"
-            yield Record(where, _checked(source, value, where))
+    for where, value in _READERS[kind](source):
+        yield _record(source, where, value)
+
+
+def _record(source: Source, where: str, value: Any) -> Record:
+    if isinstance(value, BadData):
+        return Record(where, {}, value)
+    if isinstance(value, dict):
+        return Record(where, value)
+    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a plain value")
+    places = (where, "column 1") if where.startswith("line") else (where,)
+    return Record(where, {}, source.fault(f"{kind} where a JSON object is expected", *places))
 
 
 def _kind(source: Source) -> str:
@@ -76,32 +87,31 @@ def _first(source: Source) -> Any:
         return None
 
 
-def _table(source: Source) -> Iterator[Record]:
-    [(_, table)] = objects(source)
-    rows = rows_of(table)
-    for number, values in enumerate(rows or (), 1):
-        yield Record(f"row {number}", _checked(source, values, f"row {number}"))
-
-
-def _lines(source: Source) -> Iterator[Record]:
+def _lines(source: Source) -> Iterator[tuple[str, Any]]:
+    """(place, value) of each line that is not blank; a malformed line has its fault as the value."""
     for number, line in lines(source):
-        if line.strip():
-            yield Record(f"line {number}", _parse(source, number, line))
+        if not line.strip():
+            continue
+        where = f"line {number}"
+        try:
+            yield where, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            column, reason = explain(line, error)
+            hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
+            yield where, source.fault(reason + hint, where, f"column {column}")
 
 
-def _parse(source: Source, number: int, line: str) -> dict[str, Any]:
-    where = f"line {number}"
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        column, reason = explain(line, error)
-        hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
-        raise source.fault(reason + hint, where, f"column {column}") from None
-    return _checked(source, values, where, "column 1")
+def _array(source: Source) -> Iterator[tuple[str, Any]]:
+    return ((f"row {number}", value) for number, (_, value) in enumerate(objects(source), 1))
 
 
-def _checked(source: Source, values: Any, *where: str) -> dict[str, Any]:
-    if isinstance(values, dict):
-        return values
-    kind = {"list": "an array", "str": "a string"}.get(type(values).__name__, "a plain value")
-    raise source.fault(f"{kind} where a JSON object is expected", *where)
+def _objects(source: Source) -> Iterator[tuple[str, Any]]:
+    return ((f"line {line}", value) for line, value in objects(source))
+
+
+def _table(source: Source) -> Iterator[tuple[str, Any]]:
+    [(_, table)] = objects(source)
+    return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
+
+
+_READERS = {"lines": _lines, "array": _array, "objects": _objects, "table": _table}

@@ -25,8 +25,8 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
     return None
 
 
-def _are_columns(table: dict[str, Any], kind: type) -> bool:
-    columns = list(table.values())
+def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
+    columns: list[Any] = list(table.values())
     # One list alone may be the messages of a conversation, or the steps of a sequence: a record, and not a column.
     enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
     return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.data.example import TEST, TRAIN, VALIDATION, Example
+from app.training.data.faults import Faults, OnFault, ignore
 from app.training.data.layouts import Layout
 from app.training.data.number_file import NumberFile
 from app.training.data.rows import read_examples
@@ -33,23 +34,28 @@ class DataFiles:
     validation: Layout | None = None
     check: Callable[[], None] = lambda: None
 
-    def rows(self) -> Iterator[tuple[Layout, Example, int]]:
-        """(layout of its file, example, split) of every row.
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The layouts of all files."""
+        return (self.training,) if self.validation is None else (self.training, self.validation)
+
+    def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
+        """(layout of its file, example, split) of every row that can be read; `on_fault` gets the faults of the others.
 
         All rows of a validation file are validation rows, except for those that it marks as test rows.
         """
-        for example in read_examples(self.training):
+        for example in read_examples(self.training, on_fault):
             self.check()
             yield self.training, example, example.split
         if self.validation is None:
             return
-        for example in read_examples(self.validation):
+        for example in read_examples(self.validation, on_fault):
             self.check()
             yield self.validation, example, TEST if example.split == TEST else VALIDATION
 
     def examples(self) -> Iterator[Example]:
         """Every usable row, in the order of `Scan`'s arrays."""
-        return (example for _, example, _ in self.rows() if example.usable)
+        return (example for _, example, _ in self.rows(ignore) if example.usable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Scan:
     places: list[Place]  # the first row of each stratum
     steps_SF: NDArray[np.float32]  # the steps of all numeric rows, one row after the other; (0, 0) for texts
     empty: int = 0  # rows without any input, which are left out
+    dropped: Faults = field(default_factory=Faults)  # of the rows that cannot be used, which are left out
     has_validation_rows: bool = False  # in the files, before any row is held out
 
     @property
@@ -96,7 +103,7 @@ class Scan:
 class _Collector:
     """Builds a Scan row by row. Holds 33 bytes a row, however long its text is."""
 
-    steps_path: Path
+    steps_path: Path | None  # None: the steps are only checked, not kept
     splits: array[int] = field(default_factory=lambda: array("B"))
     strata: array[int] = field(default_factory=lambda: array("q"))
     hashes: array[int] = field(default_factory=lambda: array("Q"))
@@ -112,6 +119,8 @@ class _Collector:
         if not example.usable:
             self.empty += 1
             return
+        if example.features_TF is not None:
+            self._add_steps(layout, example.where, example.features_TF)
         if example.labels not in self.numbers:
             self.numbers[example.labels] = len(self.places)
             self.places.append(Place(layout, example.where))
@@ -119,21 +128,20 @@ class _Collector:
         self.strata.append(self.numbers[example.labels])
         self.hashes.append(hash_input(example))
         self.values.append(example.value)
-        if example.features_TF is None:
-            self.lengths.append(sum(map(len, example.texts)))
-        else:
-            self.lengths.append(len(example.features_TF))
-            self._add_steps(layout, example.where, example.features_TF)
+        features_TF = example.features_TF
+        self.lengths.append(sum(map(len, example.texts)) if features_TF is None else len(features_TF))
 
     def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float32]) -> None:
-        if self.steps is None:
+        if not self.width:
             self.width = steps_TF.shape[1]
-            self.steps = NumberFile(self.steps_path, np.float32, self.width)
+            if self.steps_path is not None:
+                self.steps = NumberFile(self.steps_path, np.float32, self.width)
         if steps_TF.shape[1] != self.width:
             first = self.places[0].relative_to(layout)
             reason = f"steps of {steps_TF.shape[1]} numbers, but those of {first} have {self.width}"
             raise layout.fault(where, "features", f"{reason}; all rows need the same number")
-        self.steps.append(steps_TF)
+        if self.steps is not None:
+            self.steps.append(steps_TF)
 
     def to_scan(self) -> Scan:
         return Scan(
@@ -149,21 +157,44 @@ class _Collector:
         )
 
 
-def scan_files(files: DataFiles, fraction: float, staging: Path) -> Scan:
+def scan_files(files: DataFiles, fraction: float, staging: Path | None, skip_bad_rows: float = 0.0) -> Scan:
     """Read and check all rows, and settle their splits.
 
     Where the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
-    written to a file in the folder `staging`. Raises BadData for data that nothing can be learned from.
+    written to a file in the folder `staging`, if there is one. Raises BadData for data that nothing can be learned
+    from, and one for all faults together if more than the share `skip_bad_rows` of the rows cannot be used.
     """
-    collector = _Collector(staging / "steps.bin")
-    for layout, example, split in files.rows():
-        collector.add(layout, example, split)
-    if not collector.places:
-        raise files.training.source.fault("has no rows that can be used")
-    scan = collector.to_scan()
+    scan = _collect(files, staging, skip_bad_rows)
     scan.has_validation_rows = bool((scan.splits_N == VALIDATION).any())
     scan.splits_N = assign(scan.splits_N, scan.strata_N, scan.hashes_N, fraction, scan.strata)
     _check(files.training, scan)
+    return scan
+
+
+def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float) -> Scan:
+    collector = _Collector(None if staging is None else staging / "steps.bin")
+    faults = Faults()
+
+    def on_fault(error: BadData) -> None:
+        files.check()
+        faults.add(error)
+
+    try:
+        for layout, example, split in files.rows(on_fault):
+            try:
+                collector.add(layout, example, split)
+            except BadData as error:
+                faults.add(error)
+    except BadData as error:  # no row after this one can be read
+        faults.add(error)
+        raise faults.failure(len(collector.splits) + collector.empty + faults.rows) from None
+    total = len(collector.splits) + collector.empty + faults.rows
+    if faults.rows > skip_bad_rows * total:
+        raise faults.failure(total)
+    if not collector.places:
+        raise files.training.source.fault("has no rows that can be used")
+    scan = collector.to_scan()
+    scan.dropped = faults
     return scan
 
 

@@ -18,8 +18,10 @@ import numpy as np
 from app.training.data.cells import CellError, to_number
 from app.training.data.columns import errors_as_faults, read_split, read_target
 from app.training.data.example import Example
+from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
+from app.training.failures import BadData
 
 # Only times of one kind can be sorted: a date without an offset has no exact place among moments in UTC.
 _NUMBER, _DATE, _MOMENT = "a number", "a date without an offset", "a date with an offset from UTC"
@@ -38,12 +40,22 @@ class _Series:
     time_kind: str = ""
 
 
-def read_examples(layout: Layout, records: Iterator[Record]) -> Iterator[Example]:
-    """One example for each series, in the order of their first rows."""
+def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
+    """One example for each series, in the order of their first rows.
+
+    A series with a faulty row is left out as a whole, if `on_fault` returns: without the step it would be another one.
+    """
     by_name: dict[str, _Series] = {}
+    faulty: set[str] = set()
     for record in records:
-        with errors_as_faults(layout, record):
-            _add(layout, record, by_name)
+        try:
+            with errors_as_faults(layout, record):
+                _add(layout, record, by_name)
+        except BadData as error:
+            on_fault(error)
+            faulty.add(str(record.values.get(layout.names["series"])).strip())
+    for name in faulty:
+        by_name.pop(name, None)
     # Each series is dropped as it is yielded, so memory shrinks while the caller stores the steps elsewhere. The series
     # are taken from the end of a list: finding the first key of a dictionary skips all keys deleted before it, which
     # makes emptying it from the front quadratic.

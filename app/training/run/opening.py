@@ -58,6 +58,9 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
         "truncated": (settled.truncated, f"rows are cut to {settled.config.context_length} {unit}"),
     }
     warnings = [(kind, f"{count:,} {message}") for kind, (count, message) in counted.items() if count]
+    if dropped := report.get("dropped"):
+        kinds = "; ".join(f"{count:,} × {kind}" for kind, count in dropped["counts"].items())
+        warnings.append(("dropped", f"{dropped['rows']:,} rows that cannot be used are left out: {kinds}"))
     if ignored := report.get("ignored_columns"):
         names, task = ", ".join(map(repr, ignored[:20])), settled.config.task
         message = f"these columns are not used for {task}: {names}; `columns` in the request says what a column holds"

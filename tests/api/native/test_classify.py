@@ -248,18 +248,6 @@ def test_input_that_is_too_long_is_refused_in_every_form(api: Api, shelf: Shelf)
             assert client.post("/v1/classify", json=body).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/classify", "/v1/embeddings", "/v1/completions"])
-def test_an_invalid_time_limit_is_refused(api: Api, shelf: Shelf, path: str) -> None:
-    shelf.generator()
-    body = {"model": "echo", "prompt" if path == "/v1/completions" else "input": "a"}
-    values = [b"soon", b"", b"0", b"-5", b"1.5", b"\xb2", b"1e3", b"9" * 12, b"9" * 5000, b"0x10", b"1_000", b"+5"]
-    with api.client() as client:
-        for value in values:
-            reply = client.post(path, json=body, headers=[(b"x-request-timeout-ms", value)])
-            assert reply.status_code == 400, (value, reply.text)
-            assert reply.json()["error"]["param"] == "x-request-timeout-ms", (value, reply.text)
-
-
 def test_bad_requests(api: Api, shelf: Shelf) -> None:
     shelf.classifier()
     shelf.generator()
@@ -296,13 +284,6 @@ def test_bad_requests(api: Api, shelf: Shelf) -> None:
             assert error["code"] == "unknown_field" and error["param"].endswith(".textpair")
         surrogate = client.post("/v1/classify", content=b'{"model": "mood", "input": "\\ud800"}')
         assert surrogate.status_code == 400
-
-
-def test_the_model_in_a_query_or_a_header(api: Api, shelf: Shelf) -> None:
-    shelf.classifier()
-    with api.client() as client:
-        assert client.post("/v1/classify?model=mood", json={"input": "a"}).status_code == 200
-        assert client.post("/v1/classify", json={"input": "a"}, headers={"x-model": "mood:1"}).status_code == 200
 
 
 WORDS, IDS = "word " * 2000, [97] * 5000
