@@ -79,10 +79,6 @@ def table_lines(source: Source, dialect: Dialect) -> Iterator[tuple[int, str]]:
 
 def _settle(source: Source) -> Dialect:
     dialect = _delimited(source)
-    own = _ORDER[source.format][0]
-    if dialect.delimiter != own:
-        name = _NAMES.get(dialect.delimiter, repr(dialect.delimiter))
-        source.remark("delimiter", f"is read with {name} between cells")
     if not any('"' in line for _, line in lines(source)):
         return dialect
     usual = _try(source, dialect)
@@ -143,7 +139,10 @@ def _delimited(source: Source) -> Dialect:
             source.remark("delimiter", f"begins with sep={match[1]}; it is read with that between cells")
             return Dialect(match[1], number + 1)
         if line.strip():
-            return Dialect(_delimiter(source, number, line), number)
+            delimiter = _delimiter(source, number, line)
+            if delimiter != _ORDER[source.format][0]:
+                source.remark("delimiter", f"is read with {_NAMES[delimiter]} between cells")
+            return Dialect(delimiter, number)
     return Dialect(_ORDER[source.format][0])
 
 

@@ -32,7 +32,10 @@ class FormatReader:
 
 
 def _is_empty(values: dict[str, Any]) -> bool:
-    return all(value is None or (isinstance(value, str) and not value.strip()) for value in values.values())
+    for value in values.values():  # called for each row: a loop ends at the first value, and makes no generator
+        if value is not None and not (isinstance(value, str) and (not value or value.isspace())):
+            return False
+    return True
 
 
 _CSV = FormatReader(csv.header, csv.records)
