@@ -20,7 +20,7 @@ def register(models: typer.Typer) -> None:
 
 
 def search(
-    name: Annotated[str | None, typer.Argument(help="Part of the model's name. [default: all]")] = None,
+    name: Annotated[str | None, typer.Argument(help="Part of the model's name.", show_default="all models")] = None,
     task: Annotated[str | None, typer.Option(help="Only versions for this task.")] = None,
     architecture: Annotated[
         str | None, typer.Option(help="Only this architecture: rnn, lstm, gru or transformer.")

@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias. [default: OSTINATO_DEFAULT_MODEL]"),
+    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
 ]
 CHUNK = 256  # texts in one request, where many are read from a file
 
@@ -34,7 +34,7 @@ def chosen_model(model: str | None) -> str:
 
 def classify(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts. [default: standard input, one text on each line]")
+        list[str] | None, typer.Argument(help="The texts.", show_default="standard input, one text on each line")
     ] = None,
     model: Model = None,
     file: Annotated[
@@ -115,11 +115,11 @@ def _shorten(text: Any, width: int = 70) -> str:
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="The text to continue. [default: standard input]")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The text to continue.", show_default="standard input")] = None,
     model: Model = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 128,
     temperature: Annotated[
-        float | None, typer.Option(help="0 always chooses the most probable token. [default: 1]")
+        float | None, typer.Option(help="0 always chooses the most probable token.", show_default="1")
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Sample from the k most probable tokens only.")] = None,
     top_p: Annotated[

@@ -50,7 +50,7 @@ def show_settings(
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page, docs/settings.md.")] = False,
 ) -> None:
-    """List every setting: its variable, its current value, its meaning and its [default]."""
+    """List every setting: its variable, its current value, its meaning and its default."""
     if markdown:
         print(reference(), end="")
         return

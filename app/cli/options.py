@@ -52,6 +52,7 @@ HELP = {
     "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",
     "precision": _choice("precision"),
+    "encoding": "Encoding of the data files, such as cp1252 (default: detected).",
     "skip_bad_rows": "Fraction of the rows that may be dropped because they cannot be used.",
 }
 

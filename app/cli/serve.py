@@ -11,11 +11,11 @@ import typer
 from app import settings
 
 Host = Annotated[
-    str | None, typer.Option(help="Address to bind. Without API keys, loopback only. [default: 127.0.0.1]")
+    str | None, typer.Option(help="Address to bind. Without API keys, loopback only.", show_default="127.0.0.1")
 ]
-Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one. [default: 8000]")]
+Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.", show_default="8000")]
 DataDir = Annotated[
-    str | None, typer.Option("--data-dir", help="Folder for all data of the service. [default: ./ostinato-data]")
+    str | None, typer.Option("--data-dir", help="Folder for all data of the service.", show_default="./ostinato-data")
 ]
 PASS_ARGUMENTS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 

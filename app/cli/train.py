@@ -35,7 +35,9 @@ def train(
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="classification, generation, regression or multilabel. [default: inferred from the data]"),
+        typer.Option(
+            help="classification, generation, regression or multilabel.", show_default="inferred from the data"
+        ),
     ] = None,
     validation_file: Annotated[Path | None, typer.Option(help="Data to choose the best checkpoint with.")] = None,
     validation_split: Annotated[

@@ -145,7 +145,7 @@ def _lock_file(path: Path, wait: bool) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):
-                # A lock on a removed file excludes nobody: others have made a new file of that name.
+                # A lock on a removed file excludes no other process: it would create and lock a new file of that name.
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
                     return descriptor
         except BaseException:

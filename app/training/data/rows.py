@@ -9,7 +9,7 @@ from app.training.data.cells import to_matrix
 from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
-from app.training.data.files import Record
+from app.training.data.files import Record, Selection
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
 from app.training.failures import BadData
@@ -29,7 +29,8 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
 def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
     """Every record. The first records settle what a key means, so a later record cannot introduce a key."""
     source = layout.source
-    for record in READERS[source.format].records(source):
+    numbers = frozenset({layout.names["value"]} if layout.task == "regression" else ())
+    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers)):
         if record.fault is not None:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):

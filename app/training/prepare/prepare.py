@@ -13,7 +13,8 @@ from pathlib import Path
 
 from app.errors import CheckpointInvalid, InvalidRequest
 from app.training.base import BaseCheckpoint
-from app.training.data.files import Source, detect
+from app.training.data.detection import detect
+from app.training.data.files import Source
 from app.training.data.inputs import TextFiles, open_files
 from app.training.data.layouts import Layout
 from app.training.data.report import table_report, text_report
@@ -64,7 +65,7 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
 
 def _open(run: Path, spec: TrainSpec, check: Check) -> DataFiles | TextFiles:
     def source(file: DataFile, param: str) -> Source:
-        return detect(run / file.path, file.filename, file.format, param)
+        return detect(run / file.path, file.filename, file.format, param, spec.training.encoding)
 
     training = source(spec.training_file, "training_file")
     validation = None if spec.validation_file is None else source(spec.validation_file, "validation_file")

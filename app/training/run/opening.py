@@ -8,6 +8,7 @@ from typing import Any
 from app.training.events import Events
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
+from app.wording import counted
 
 
 def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
@@ -35,11 +36,11 @@ def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
 
 def _summary(settled: Settled) -> str:
     model = settled.config
-    end = f"{settled.total_steps} steps" if settled.total_steps else f"{settled.max_seconds:g} seconds"
+    end = counted(settled.total_steps, "step") if settled.total_steps else f"{settled.max_seconds:g} seconds"
     return (
-        f"{model.architecture}: {model.layers} layers of {model.width}, context {model.context_length}, "
+        f"{model.architecture}: {counted(model.layers, 'layer')} of {model.width}, context {model.context_length}, "
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
-        f"{settled.threads} thread(s), {settled.precision}"
+        f"{counted(settled.threads, 'thread')}, {settled.precision}"
     )
 
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.training.data.detection import detect
 from app.training.data.example import Example
-from app.training.data.files import Source, detect
+from app.training.data.files import Source
 from app.training.data.layouts import Layout, find_layout
 from app.training.data.rows import read_examples
 from app.training.failures import BadData
