@@ -37,7 +37,7 @@ class ImportQuestion(InvalidRequest):
         self.questions = questions
         lines = "\n".join(f"  {question}" for question in questions)
         super().__init__(
-            "names and shapes do not show everything; answer with --set FIELD=VALUE, or with the option that is named:"
+            "the weights do not show everything; answer with --set FIELD=VALUE, or with the option that is named:"
             f"\n{lines}",
             param=questions[0].field,
         )
