@@ -56,7 +56,7 @@ def test_a_byte_order_mark_before_the_first_text() -> None:
 
 def test_a_table_in_utf16() -> None:
     result = check_files(CASES / "c21_utf16.csv")
-    assert set(remarks(result)) == {"encoding", "delimiter"}
+    assert {"encoding", "delimiter"} <= remarks(result).keys()
     assert counts(result) == {"billing": 12, "delivery": 12}
 
 

@@ -25,7 +25,7 @@ def header(source: Source) -> list[str]:
     """The keys of the first records, in order of appearance: records may differ in their keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
-    for record in islice(records(source), _HEADER_RECORDS):
+    for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
         names.update(dict.fromkeys(record.values))
         fault = fault or record.fault
     if not names and fault:
@@ -35,7 +35,7 @@ def header(source: Source) -> list[str]:
     return list(names)
 
 
-def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
+def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column.
 
     Raises BadData for malformed JSON that is not one object a line: nothing after it can be trusted.

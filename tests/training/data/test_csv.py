@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.training.data.detection import detect
-from app.training.data.files import Selection
+from app.training.data.files import EVERYTHING, Selection
 from app.training.data.formats import READERS
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, remarks_of, write
@@ -44,22 +44,16 @@ def values_of(path: Path, ignored: str = "") -> tuple[list[dict[str, str]], dict
 
 
 @pytest.mark.parametrize(
-    ("rows", "where", "count"),
-    [
-        (["x,y", ",", ","], "line 3", 2),
-        ([",", "x,y"], "line 2", 1),
-        (["x,y", "   ", ",,,,", '"",""', " , "], "line 3", 4),
-        (["x,y", '"\n",'], "line 3", 1),
-    ],
+    "rows",
+    [["x,y", ",", ","], [",", "x,y"], ["x,y", "   ", ",,,,", '"",""', " , "], ["x,y", '"\n",']],
 )
-def test_rows_without_any_value_are_left_out_and_counted(
-    rows: list[str], where: str, count: int, tmp_path: Path
-) -> None:
-    path = write(tmp_path, "a.csv", "\n".join(["text,label", *rows, ""]))
-    source = detect(path, "a.csv")
-    assert [record.values for record in READERS["csv"].records(source)] == [{"text": "x", "label": "y"}]
-    [remark] = source.remarks
-    assert (remark.kind, remark.where, remark.count) == ("empty_rows", where, count)
+def test_rows_without_any_value_may_have_any_width(rows: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "\n".join(["text,label", *rows, "w,z", ""]))
+    assert [(example.text, example.labels) for example in read(path)[1] if example.usable] == [
+        ("x", ("y",)),
+        ("w", ("z",)),
+    ]
+    assert len(read(path)[1]) == len(rows) + 1
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -106,5 +100,5 @@ def test_a_repeated_column_is_refused_only_where_it_is_needed(tmp_path: Path) ->
 def test_cells_that_nobody_needs_may_be_missing(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label,note\nx,y\n")
     assert values_of(path, ignored="note")[0] == [{"text": "x", "label": "y", "note": ""}]
-    fault = next(READERS["csv"].records(detect(path, "a.csv"))).fault
+    fault = next(READERS["csv"].records(detect(path, "a.csv"), EVERYTHING)).fault
     assert fault is not None and "line 2, column 'note'" in fault.message

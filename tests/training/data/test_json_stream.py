@@ -10,6 +10,7 @@ import pytest
 
 from app.training.data import files, json_stream
 from app.training.data.detection import detect
+from app.training.data.files import EVERYTHING
 from app.training.data.formats import READERS
 from app.training.failures import BadData
 from tests.training.data.tables import remarks_of, write
@@ -27,7 +28,7 @@ PANDAS = {name: {str(index): value for index, value in enumerate(column)} for na
 def values_of(path: Path) -> list[dict[str, Any]]:
     source = detect(path, path.name)
     assert READERS["jsonl"].header(source) == list(ROWS[0])
-    return [record.values for record in READERS["jsonl"].records(source)]
+    return [record.values for record in READERS["jsonl"].records(source, EVERYTHING)]
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a"])
@@ -54,7 +55,7 @@ def test_every_layout_yields_the_same_rows(
         monkeypatch.setattr(json_stream, "_READ", block)
         assert values_of(path) == ROWS
     source = detect(path, name)
-    list(READERS["jsonl"].records(source))
+    list(READERS["jsonl"].records(source, EVERYTHING))
     assert told in remarks_of(source)["json"]
 
 
@@ -68,7 +69,7 @@ def test_every_layout_yields_the_same_rows(
 )
 def test_a_single_record_stays_a_record(content: str, tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.jsonl", content), "a.jsonl")
-    assert [record.values for record in READERS["jsonl"].records(source)] == [json.loads(content)]
+    assert [record.values for record in READERS["jsonl"].records(source, EVERYTHING)] == [json.loads(content)]
 
 
 @pytest.mark.parametrize(
@@ -85,13 +86,13 @@ def test_a_single_record_stays_a_record(content: str, tmp_path: Path) -> None:
 def test_faults_are_reported_with_their_place(content: str, message: str, tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.json", content), "a.json")
     with pytest.raises(BadData) as caught:
-        list(READERS["jsonl"].records(source))
+        list(READERS["jsonl"].records(source, EVERYTHING))
     assert message in caught.value.message
 
 
 def test_an_element_that_is_no_object_is_a_fault_of_its_row(tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.json", '[{"text": "x"}, 7, {"text": "y"}]'), "a.json")
-    faults = [record.fault and record.fault.message for record in READERS["jsonl"].records(source)]
+    faults = [record.fault and record.fault.message for record in READERS["jsonl"].records(source, EVERYTHING)]
     assert faults == [None, "a.json, row 2: a plain value where a JSON object is expected", None]
 
 
@@ -101,4 +102,4 @@ def test_an_element_has_a_maximum_size(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(json_stream, "_READ", 100)
     path = write(tmp_path, "a.json", '[{"text": "x"}, {"text": "' + "x" * 9000 + '"}]')
     with pytest.raises(BadData, match="longer than 0 MiB"):
-        list(READERS["jsonl"].records(detect(path, "a.json")))
+        list(READERS["jsonl"].records(detect(path, "a.json"), EVERYTHING))
