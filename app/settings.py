@@ -166,10 +166,12 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
-        fault, _, place = str(error).partition(" - at `$.")
+        fault, _, place = str(error).partition(" - at `$.")  # Expected `int` <= 65535 - at `$.port`
         name = place.rstrip("`")
-        hint = f"; it must be {_join_choices(_choices(name))}" if _choices(name) else ""
-        raise SettingError(f"{PREFIX}{name.upper()}: {fault}{hint}") from None
+        expected = fault.removeprefix("Expected ").partition(", got ")[0]
+        if _choices(name):
+            expected = _join_choices(_choices(name))
+        raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.keys  # so that malformed keys prevent the start instead of failing the first request
     _check_database(settings.database_url)
     _check_storage(settings.storage_url)

@@ -10,6 +10,8 @@ import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
 from app.errors import InvalidRequest
+from app.wording import listed
+from models.config import ARCHITECTURES
 
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
@@ -22,9 +24,7 @@ def register(models: typer.Typer) -> None:
 def search(
     name: Annotated[str | None, typer.Argument(help="Part of the model's name.", show_default="all models")] = None,
     task: Annotated[str | None, typer.Option(help="Only versions for this task.")] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="Only this architecture: rnn, lstm, gru or transformer.")
-    ] = None,
+    architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     alias: Annotated[str | None, typer.Option(help="Only versions that an alias of this name points at.")] = None,
     job: Annotated[str | None, typer.Option(help="Only the version that this job produced.")] = None,
     metric: Annotated[

@@ -37,7 +37,7 @@ class ImportQuestion(InvalidRequest):
         self.questions = questions
         lines = "\n".join(f"  {question}" for question in questions)
         super().__init__(
-            "names and shapes do not determine everything; answer with --set FIELD=VALUE, or with the option named:"
+            "the weights do not determine everything; answer with --set FIELD=VALUE, or with the option named:"
             f"\n{lines}",
             param=questions[0].field,
         )

@@ -303,7 +303,7 @@ def test_an_encoder_that_has_lost_its_first_layer_is_refused(tmp_path: Path, voc
     save_file(weights, source)
     fields = dict.fromkeys(("norm_first", "embedding_scale", "lowercase"), "no")
     fields |= {"heads": "4", "activation": "relu", "pooling": "last", "labels": "numbers"}
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match=r"body\.blocks\.0\.mlp\.up\.weight: missing"):
         convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
 
 

@@ -75,7 +75,7 @@ def check_files(
 
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
     scan = scan_files(files, validation_split, None, skip_bad_rows)
-    return DataReport(files.training.task, table_report(files, scan, validation_split))
+    return DataReport(scan.task, table_report(files, scan, validation_split))
 
 
 def _characters(files: TextFiles) -> dict[str, int]:

@@ -57,7 +57,8 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
     if isinstance(files, TextFiles):
         dataset = encode_generation.encode_plain_text(files.training, files.validation, spec, base, staging)
         return _with_report(dataset, text_report(files))
-    scan = scan_files(files, spec.validation_split, staging, spec.training.skip_bad_rows or 0.0)
+    base_labels = () if base is None else base.labels
+    scan = scan_files(files, spec.validation_split, staging, spec.training.skip_bad_rows or 0.0, base_labels)
     dataset = _encoder(files.training)(files, scan, spec, base, staging)
     return _with_report(dataset, table_report(files, scan, spec.validation_split))
 
