@@ -40,7 +40,9 @@ def train(
             help="classification, generation, regression or multilabel.", show_default="inferred from the data"
         ),
     ] = None,
-    validation_file: Annotated[Path | None, typer.Option(help="Data to choose the best checkpoint with.")] = None,
+    validation_file: Annotated[
+        Path | None, typer.Option(help="Validation data, to choose the best checkpoint.")
+    ] = None,
     validation_split: Annotated[
         float | None, typer.Option(help="Fraction of the rows to hold out if there is no validation data.")
     ] = None,

@@ -22,7 +22,7 @@ from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What a training would make of its data files, or why it cannot use them.
+    """What a training would read from its data files, or why it cannot use them.
 
     `report` has the keys of the job's `data_report` event that do not need a tokenizer: for a table `rows` and
     `lengths` (in characters, or steps) by split, `labels` (rows of each label by split), `empty`, `duplicates`,

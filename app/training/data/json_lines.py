@@ -38,7 +38,7 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column.
 
-    Raises BadData for malformed JSON that is not one object a line: nothing after it can be trusted.
+    Raises BadData for malformed JSON without one object per line: nothing after the error can be trusted.
     """
     kind = source.settled.get("json")
     if kind is None:

@@ -1,4 +1,4 @@
-"""Reads the objects of a JSON text that is not one object a line: of an array, or one after the other over lines."""
+"""Reads the objects of a JSON text without one object per line: an array, or objects that span several lines."""
 
 from __future__ import annotations
 
