@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.wire.training_options import TrainingOptions
+from app.wording import listed
 from models.config import CHOICES, RECURRENT, ConfigError, ModelConfig
 
 DECADE = 315_360_000.0  # seconds
@@ -111,7 +112,8 @@ RESTRICTIONS = (
     Restriction(
         "bidirectional",
         lambda k: k.architecture == "transformer",
-        "is for rnn, lstm and gru; a Transformer reads both ways to classify, and from left to right to generate",
+        f"is for {listed(RECURRENT, 'and')}; a Transformer reads both ways to classify, and from left to right to "
+        "generate",
         allow_off=False,
     ),
     Restriction(

@@ -22,7 +22,7 @@ from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What a training would make of its data files, or why it cannot use them.
+    """What a training would read from its data files, or why it cannot use them.
 
     `report` has the keys of the job's `data_report` event that do not need a tokenizer: for a table `rows` and
     `lengths` (in characters, or steps) by split, `labels` (rows of each label by split), `empty`, `duplicates`,
@@ -75,7 +75,7 @@ def check_files(
 
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
     scan = scan_files(files, validation_split, None, skip_bad_rows)
-    return DataReport(files.training.task, table_report(files, scan, validation_split))
+    return DataReport(scan.task, table_report(files, scan, validation_split))
 
 
 def _characters(files: TextFiles) -> dict[str, int]:

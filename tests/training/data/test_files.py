@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
+import random
 from pathlib import Path
 
 import pytest
@@ -26,9 +26,13 @@ def test_lines_are_numbered_from_1_without_the_byte_order_mark(tmp_path: Path) -
         ("a.csv", "", ["a.csv is empty"]),
         ("a.csv", b"text,label\n\xc3\xa9,y\n\xffab,y\n", ["line 3", "column 1", "0xff", "offset 16", "UTF-8"]),
         ("a.csv", b"\xef\xbb\xbft\xc3\xa9xt\xff,label\n", ["line 1", "column 5", "0xff", "offset 8", "UTF-8"]),
-        ("a.csv.gz", gzip.compress(b"text,label\n" + os.urandom(9999))[:50] + b"x" * 999, ["cannot be unpacked"]),
+        (
+            "a.csv.gz",
+            gzip.compress(random.Random(0).randbytes(99), mtime=0)[:50] + b"x" * 999,
+            ["cannot be unpacked"],
+        ),
         ("a.parquet", "text,label\nx,y\n", ["does not begin like a parquet file"]),
-        ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:-20], ["cannot be unpacked"]),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99, mtime=0)[:-20], ["cannot be unpacked"]),
     ],
 )
 def test_faults_are_reported_with_their_place(
