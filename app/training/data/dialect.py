@@ -96,15 +96,12 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
     if not joins_rows and (usual.is_clean or not _try(source, plain).is_clean):
         return None
     name = _NAMES[dialect.delimiter].split()[-1]
+    reading = f"the file is read as {name}-separated without quoting"
     if joins_rows:
-        where, message = (
-            f"line {usual.first_joined}",
-            f"quotes would join {usual.joined} lines that are rows by themselves",
-        )
+        message = f"quotes would join {usual.joined} lines that are rows by themselves; {reading}"
+        source.remark("quoting", message, f"line {usual.first_joined}", usual.joined, "warn")
     else:
-        where, message = "", "has quotes that do not enclose whole cells"
-    message += f"; the file is read as {name}-separated without quoting"
-    source.remark("quoting", message, where, max(1, usual.joined))
+        source.remark("quoting", f"has quotes that do not enclose whole cells; {reading}")
     return plain
 
 

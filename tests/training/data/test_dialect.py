@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.training.data.detection import detect
 from app.training.data.example import Example
+from app.training.data.files import EVERYTHING
+from app.training.data.formats import READERS
 from app.training.failures import BadData
 from tests.training.data.tables import read, remarks_of, write
 
@@ -72,6 +81,27 @@ def test_quotes_are_plain_characters_where_they_enclose_no_cells(
     rows, remarks = read_rows(write(tmp_path, name, content))
     assert rows == [(text, "y") for text in texts]
     assert told in remarks["quoting"]
+
+
+CELL = st.text(st.sampled_from("ab \",;'\n"), max_size=6)
+
+
+@given(
+    rows=st.lists(st.tuples(CELL, CELL), max_size=6),
+    name=st.sampled_from(["a.csv", "a.tsv"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    delimiter=st.sampled_from(",;|\t"),
+)
+def test_what_a_writer_has_quoted_is_read_by_the_usual_rules(
+    rows: list[tuple[str, str]], name: str, quoting: Literal[0, 1, 2], delimiter: str
+) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, quoting=quoting)
+    writer.writerows([("text", "label"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), name, out.getvalue())
+        records = READERS["csv"].records(detect(path, name), EVERYTHING)
+        assert [tuple(record.values.values()) for record in records] == rows
 
 
 @pytest.mark.parametrize(
