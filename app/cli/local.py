@@ -73,7 +73,7 @@ def reference() -> str:
         "# Settings",
         "",
         "Every setting is an environment variable. `ostinato settings` lists them with their current values.",
-        "A program does not start with an unknown `OSTINATO_…` variable or an invalid value; its message names both.",
+        "With an unknown `OSTINATO_…` variable or an invalid value, no program starts; the message names the variable.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",

@@ -79,10 +79,6 @@ def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, st
 
 def _settle(source: Source) -> TableDialect:
     dialect = _delimited(source)
-    own = _ORDER[source.format][0]
-    if dialect.delimiter != own:
-        name = _NAMES.get(dialect.delimiter, repr(dialect.delimiter))
-        source.remark("delimiter", f"is read with {name} between cells")
     if not any('"' in line for _, line in lines(source)):
         return dialect
     usual = _try(source, dialect)
@@ -100,15 +96,12 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
     if not joins_rows and (usual.is_clean or not _try(source, plain).is_clean):
         return None
     name = _NAMES[dialect.delimiter].split()[-1]
+    reading = f"the file is read as {name}-separated without quoting"
     if joins_rows:
-        where, message = (
-            f"line {usual.first_joined}",
-            f"quotes would join {usual.joined} lines that are rows by themselves",
-        )
+        message = f"quotes would join {usual.joined} lines that are rows by themselves; {reading}"
+        source.remark("quoting", message, f"line {usual.first_joined}", usual.joined, "warn")
     else:
-        where, message = "", "has quotes that do not enclose whole cells"
-    message += f"; the file is read as {name}-separated without quoting"
-    source.remark("quoting", message, where, max(1, usual.joined))
+        source.remark("quoting", f"has quotes that do not enclose whole cells; {reading}")
     return plain
 
 
@@ -143,7 +136,10 @@ def _delimited(source: Source) -> TableDialect:
             source.remark("delimiter", f"begins with sep={match[1]}; it is read with that between cells")
             return TableDialect(match[1], number + 1)
         if line.strip():
-            return TableDialect(_delimiter(source, number, line), number)
+            delimiter = _delimiter(source, number, line)
+            if delimiter != _ORDER[source.format][0]:
+                source.remark("delimiter", f"is read with {_NAMES[delimiter]} between cells")
+            return TableDialect(delimiter, number)
     return TableDialect(_ORDER[source.format][0])
 
 
