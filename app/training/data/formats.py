@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.training.data import csv, json_lines, parquet
+from app.training.data import csv, fasttext, json_lines, parquet
 from app.training.data.files import EVERYTHING, Record, Selection, Source
 
 _Records = Callable[[Source, Selection], Iterator[Record]]
@@ -40,5 +40,6 @@ READERS = {
     "csv": _CSV,
     "tsv": _CSV,
     "jsonl": FormatReader(json_lines.header, json_lines.records),
+    "fasttext": FormatReader(fasttext.header, fasttext.records),
     "parquet": FormatReader(parquet.header, parquet.records),
 }
