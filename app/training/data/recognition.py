@@ -81,7 +81,9 @@ def _doubt(sample: list[str]) -> str:
         return ""
     for delimiter, name in _DELIMITERS.items():
         [(cells, count)] = Counter(line.count(delimiter) for line in sample).most_common(1)
-        is_prose = delimiter in ",;" and any(f"{delimiter} " in line for line in sample)
+        # In prose, a blank stands beside commas and semicolons; between cells there is none.
+        prose = (f"{delimiter} ", f" {delimiter}") if delimiter in ",;" else ()
+        is_prose = any(mark in line for line in sample for mark in prose)
         if cells and count == len(sample) and not is_prose:
             return f"each of its lines has {cells + 1} cells between {name}"
     return ""

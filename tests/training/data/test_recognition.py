@@ -66,6 +66,7 @@ def test_what_may_be_a_table_is_asked_about(content: str, evidence: str, tmp_pat
     "content",
     [
         runs.book(40),
+        runs.book(40)[::-1],
         "one, two\nthree, four\n",  # too short to tell
         "text: a label\n" + runs.book(20),
         "\n".join(f"line {n}" + ", and more" * (n % 3) for n in range(40)),
