@@ -90,7 +90,7 @@ def check_processor() -> Finding:
     except OSError:
         flags = ""
     bfloat16 = "amx_bf16" in flags or "avx512_bf16" in flags
-    hint = ", with bfloat16 instructions: OSTINATO_DTYPE=bfloat16 serves faster" if bfloat16 else ""
+    hint = ", with bfloat16 instructions: OSTINATO_DTYPE=bfloat16 is faster" if bfloat16 else ""
     return Finding("processor", "ok", f"{settings.cores()} core(s){hint}")
 
 
@@ -150,7 +150,9 @@ def check_programs(chosen: Settings) -> Finding:
 
     running = read(chosen.run_dir)
     if not running:
-        return Finding("programs", "warning", "none is running on this data folder; start them with: ostinato up")
+        return Finding(
+            "programs", "warning", "no programs are running on this data folder; start them with: ostinato up"
+        )
     restarts = sum(p.restarts for p in running)
     state = "warning" if restarts else "ok"
     return Finding("programs", state, ", ".join(p.program for p in running) + f"; {restarts} restart(s)")

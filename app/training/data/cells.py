@@ -50,7 +50,7 @@ def to_text(value: Any) -> str:
     if not isinstance(value, str):
         raise CellError(f"{describe(value)} where a text is expected")
     if not value.isascii() and _SURROGATE.search(value):
-        raise CellError("not valid Unicode: half of a surrogate pair without its other half")
+        raise CellError("not valid Unicode: it contains a lone surrogate")
     return value
 
 
@@ -144,7 +144,7 @@ def to_number(value: Any) -> float:
 
 
 def to_matrix(value: Any) -> NDArray[np.float32]:
-    """The steps (T, F) of a list of lists, or of JSON in a text. A plain list of numbers has one feature a step."""
+    """The steps (T, F) of a list of lists, or of JSON in a text. A plain list of numbers has one feature per step."""
     if isinstance(value, str):
         value = _parse(value, _STEP_LIST)
     if not isinstance(value, list) or not value:

@@ -38,7 +38,7 @@ Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its c
 
 @dataclass(slots=True)
 class Collector:
-    """Builds a Scan row by row. Holds 33 bytes a row, however long its text is."""
+    """Builds a Scan row by row. Holds 33 bytes per row, whatever the length of its text."""
 
     steps_path: Path | None  # None: the steps are only checked, not kept
     splits: array[int] = field(default_factory=lambda: array("B"))

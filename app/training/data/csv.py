@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from app.training.data import files
 from app.training.data.dialect import dialect_of, table_lines
-from app.training.data.files import EVERYTHING, Record, Selection, Source
+from app.training.data.files import Record, Selection, Source
 from app.training.failures import BadData
 
 
@@ -17,7 +17,7 @@ def header(source: Source) -> list[str]:
     return list(dict.fromkeys(filter(None, _Table(source).names)))
 
 
-def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
+def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Every record, without empty lines. A record of a wrong width has a fault.
 
     Raises BadData with the line and column of a malformed quote, after which no record can be trusted.

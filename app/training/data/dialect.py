@@ -28,7 +28,7 @@ _ALONE = 0.9  # with this share of rows among the joined lines, quotes are plain
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class TableDialect:
     """How a table is written.
 
     `first_line` is the line of the header. Without `quoting`, quotes are plain characters. `blanks`: there may be
@@ -64,25 +64,21 @@ class Dialect:
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
-def dialect_of(source: Source) -> Dialect:
+def dialect_of(source: Source) -> TableDialect:
     """The dialect of a table, settled in at most a few passes and then kept."""
     if "dialect" not in source.settled:
         source.settled["dialect"] = _settle(source)
-    dialect: Dialect = source.settled["dialect"]
+    dialect: TableDialect = source.settled["dialect"]
     return dialect
 
 
-def table_lines(source: Source, dialect: Dialect) -> Iterator[tuple[int, str]]:
+def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, str]]:
     """(number, line) from the header on."""
     return islice(lines(source), dialect.first_line - 1, None)
 
 
-def _settle(source: Source) -> Dialect:
+def _settle(source: Source) -> TableDialect:
     dialect = _delimited(source)
-    own = _ORDER[source.format][0]
-    if dialect.delimiter != own:
-        name = _NAMES.get(dialect.delimiter, repr(dialect.delimiter))
-        source.remark("delimiter", f"is read with {name} between cells")
     if not any('"' in line for _, line in lines(source)):
         return dialect
     usual = _try(source, dialect)
@@ -93,26 +89,23 @@ def _settle(source: Source) -> Dialect:
     return _mended(source, dialect, usual)
 
 
-def _without_quoting(source: Source, dialect: Dialect, usual: _Trial) -> Dialect | None:
+def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect | None:
     """The dialect in which quotes are plain characters, if the table is written like that."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
     if not joins_rows and (usual.is_clean or not _try(source, plain).is_clean):
         return None
     name = _NAMES[dialect.delimiter].split()[-1]
+    reading = f"the file is read as {name}-separated without quoting"
     if joins_rows:
-        where, message = (
-            f"line {usual.first_joined}",
-            f"quotes would join {usual.joined} lines that are rows by themselves",
-        )
+        message = f"quotes would join {usual.joined} lines that are rows by themselves; {reading}"
+        source.remark("quoting", message, f"line {usual.first_joined}", usual.joined, "warn")
     else:
-        where, message = "", "has quotes that do not enclose whole cells"
-    message += f"; the file is read as {name}-separated without quoting"
-    source.remark("quoting", message, where, max(1, usual.joined))
+        source.remark("quoting", f"has quotes that do not enclose whole cells; {reading}")
     return plain
 
 
-def _mended(source: Source, dialect: Dialect, usual: _Trial) -> Dialect:
+def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect:
     """The dialect that reads every row where the usual one does not; else the usual one."""
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
@@ -136,15 +129,18 @@ def _mended(source: Source, dialect: Dialect, usual: _Trial) -> Dialect:
     return dialect
 
 
-def _delimited(source: Source) -> Dialect:
+def _delimited(source: Source) -> TableDialect:
     """The delimiter and the line of the header: the first that is not blank, apart from a line like `sep=;`."""
     for number, line in lines(source):
         if match := _SEPARATOR_LINE.fullmatch(line):
             source.remark("delimiter", f"begins with sep={match[1]}; it is read with that between cells")
-            return Dialect(match[1], number + 1)
+            return TableDialect(match[1], number + 1)
         if line.strip():
-            return Dialect(_delimiter(source, number, line), number)
-    return Dialect(_ORDER[source.format][0])
+            delimiter = _delimiter(source, number, line)
+            if delimiter != _ORDER[source.format][0]:
+                source.remark("delimiter", f"is read with {_NAMES[delimiter]} between cells")
+            return TableDialect(delimiter, number)
+    return TableDialect(_ORDER[source.format][0])
 
 
 def _delimiter(source: Source, number: int, header: str) -> str:
@@ -186,7 +182,7 @@ class _Trial:
         return not self.failed and not self.wrong
 
 
-def _try(source: Source, dialect: Dialect) -> _Trial:
+def _try(source: Source, dialect: TableDialect) -> _Trial:
     trial = _Trial()
     record: list[str] = []
     size, last = 0, dialect.first_line - 1

@@ -126,16 +126,16 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
     """The parts of a text without the Ctrl-Z at its very end, and what blanks follow it."""
     held = ""
     for part in parts:
-        if held and not part.strip("\x1a\x00 \t\r\n"):
-            held += part
-            continue
-        if held:
-            yield held
-            held = ""
-        if "\x1a" in part and _END_MARK.search(part):
-            held = part
-        else:
+        if not held and "\x1a" not in part:  # nearly always, and called for each line
             yield part
+        elif held and not part.strip("\x1a\x00 \t\r\n"):
+            held += part
+        else:
+            if held:
+                yield held
+            held = part if _END_MARK.search(part) else ""
+            if not held:
+                yield part
     if held:
         source.remark("end_mark", "ends with Ctrl-Z (0x1a), which is left out")
         if text := _END_MARK.sub("", held):

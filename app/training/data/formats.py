@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from app.training.data import csv, fasttext, json_lines, parquet
-from app.training.data.files import EVERYTHING, Record, Selection, Source
-
-_Records = Callable[[Source, Selection], Iterator[Record]]
+from app.training.data.files import Record, Selection, Source
 
 
 @dataclass(frozen=True, slots=True)
 class FormatReader:
-    """How to read a file: `header` returns the names of its columns, `raw_records` its records in order."""
+    """How to read a file: `header` returns the names of its columns, `records` the selected ones of each record."""
 
     header: Callable[[Source], list[str]]
-    raw_records: _Records
-
-    def records(self, source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
-        """Every record with a value, in order; those without any are counted in a remark."""
-        count, first = 0, ""
-        for record in self.raw_records(source, selection):
-            if record.fault is None and _is_empty(record.values):
-                count, first = count + 1, first or record.where
-            else:
-                yield record
-        if count:
-            source.remark("empty_rows", f"{count:,} rows without any value are left out", first, count)
-
-
-def _is_empty(values: dict[str, Any]) -> bool:
-    return all(value is None or (isinstance(value, str) and not value.strip()) for value in values.values())
+    records: Callable[[Source, Selection], Iterator[Record]]
 
 
 _CSV = FormatReader(csv.header, csv.records)

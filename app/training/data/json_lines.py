@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from app.training.data.files import EVERYTHING, Record, Selection, Source, lines
+from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, lines
 from app.training.data.json_stream import objects
 from app.training.data.json_table import rows_of
 from app.training.data.json_text import explain
@@ -25,7 +25,7 @@ def header(source: Source) -> list[str]:
     """The keys of the first records, in order of appearance: records may differ in their keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
-    for record in islice(records(source), _HEADER_RECORDS):
+    for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
         names.update(dict.fromkeys(record.values))
         fault = fault or record.fault
     if not names and fault:
@@ -35,10 +35,10 @@ def header(source: Source) -> list[str]:
     return list(names)
 
 
-def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
+def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column.
 
-    Raises BadData for malformed JSON that is not one object a line: nothing after it can be trusted.
+    Raises BadData for malformed JSON without one object per line: nothing after the error can be trusted.
     """
     kind = source.settled.get("json")
     if kind is None:
@@ -61,12 +61,14 @@ def _record(source: Source, where: str, value: Any) -> Record:
 
 def _kind(source: Source) -> str:
     """How the file holds its records: "lines", "array", "objects" or "table"."""
-    beginning = [line for _, line in islice((pair for pair in lines(source) if pair[1].strip()), 2)]
-    first = beginning[0].lstrip() if beginning else ""
-    if first.startswith("["):
-        return "array" if _first(source) is None or isinstance(_first(source), dict) else "lines"
-    if not first.startswith("{"):
+    start = next((text for block in characters(source) if (text := block.lstrip())), "")
+    if start.startswith("["):  # not read as lines: all of an array may be one line
+        first = _first(source)
+        return "array" if first is None or isinstance(first, dict) else "lines"
+    if not start.startswith("{"):
         return "lines"
+    beginning = [line for _, line in islice((pair for pair in lines(source) if pair[1].strip()), 2)]
+    first = beginning[0]
     try:
         value, is_whole = json.loads(first), True
     except (ValueError, RecursionError):

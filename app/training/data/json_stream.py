@@ -1,4 +1,4 @@
-"""Reads the objects of a JSON text that is not one object a line: of an array, or one after the other over lines."""
+"""Reads the objects of a JSON text without one object per line: an array, or objects that span several lines."""
 
 from __future__ import annotations
 
@@ -92,11 +92,13 @@ class JsonStream:
             size += len(block)
             if size >= characters_:
                 break
-        if size and len(parts[0]) > files.RECORD_BYTES:
+        if not size:
+            return False
+        if len(parts[0]) > files.RECORD_BYTES:
             place = f"line {self.line}", f"column {self.column}"
             raise self._source.fault(files.too_long(), *place)
         self._text, self._at = "".join(parts), 0
-        return size > 0
+        return True
 
     def _malformed(self, error: ValueError | RecursionError) -> Exception:
         rest = self._text[self._at :]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.training.data.class_names import apply_names, class_names
-from app.training.data.files import EVERYTHING, Record, Selection, Source, unpacking
+from app.training.data.files import Record, Selection, Source, unpacking
 from app.training.failures import BadData
 
 _BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # the most that is decoded at once
@@ -26,7 +26,7 @@ def header(source: Source) -> list[str]:
         return list(dict.fromkeys(_names(file)))
 
 
-def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
+def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Every record, with only the columns that are needed. Class numbers become names where the schema has them.
 
     Raises BadData with the row, and where possible the column, of what cannot be read.

@@ -35,7 +35,7 @@ def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):
             key = min(layout.absent & record.values.keys())
-            message = f"no record before has the key {key!r}; give it to every record, or to none"
+            message = f"no earlier record has the key {key!r}; add it to every record, or to none"
             on_fault(source.fault(message, record.where, f"column {key!r}"))
         else:
             yield record

@@ -1,6 +1,6 @@
 """Reads long tables: one step of a numeric sequence a row, gathered by series id and sorted by time.
 
-A table need not be sorted, so all of it is held in memory: 4 bytes a number and 8 bytes a time.
+A table need not be sorted, so all of it is held in memory: 4 bytes per number and 8 bytes per time.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def encode_numbers(
     """Encode numeric sequences with a target each."""
     task, source, width = scan.task, files.training.source, scan.steps_SF.shape[1]
     if base is not None and (base.config.input != "features" or base.config.features != width):
-        raise source.fault(f"has {width} features a step, but the version to fine-tune takes {describe_input(base)}")
+        raise source.fault(f"has {width} features per step, but the version to fine-tune takes {describe_input(base)}")
     scaling = _normalization(scan) if base is None else base.normalization
     mean_F, std_F = (np.asarray(scaling[key], np.float32) if scaling else None for key in ("mean", "std"))
     flats = {

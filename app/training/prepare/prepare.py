@@ -29,7 +29,7 @@ Check = Callable[[], None]
 
 
 def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path, check: Check) -> Dataset:
-    """Prepare the data of the run directory `run`, with all files that this creates in the folder `staging`.
+    """Prepare the data of the run directory `run`, creating all files in the folder `staging`.
 
     `check` is called for each row of a table; it may raise StopRequested. Any error that the data causes, also an
     unexpected one, is raised as BadData: another attempt would fail in the same way.

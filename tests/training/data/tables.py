@@ -52,6 +52,11 @@ def detected(path: Path) -> Source:
     return detect(path, path.name)
 
 
+def remarks_of(source: Source) -> dict[str, str]:
+    """The messages of the remarks by kind."""
+    return {remark.kind: remark.message for remark in source.remarks}
+
+
 def write(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
