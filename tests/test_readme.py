@@ -71,6 +71,7 @@ def test_the_readme_does_what_it_says(service: Service, tmp_path: Path, whole_re
     if whole_readme:
         pytest.skip("the whole is tested below")
     (tmp_path / ".venv").symlink_to(sys.prefix)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     first, second = readme(ROOT)
     told = environment(service)
     # the service of this test was started with a smaller demo; of `make run` it is looked at what it would do

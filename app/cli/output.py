@@ -30,12 +30,17 @@ def connect() -> Client:
 
 def print_json(value: object) -> None:
     """Print one JSON document, indented."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json.dumps(value, ensure_ascii=not _shows_unicode(), indent=2))
 
 
 def print_line(value: object) -> None:
     """Print one JSON document on one line and flush it, for streams of JSON lines."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json.dumps(value, ensure_ascii=not _shows_unicode()), flush=True)
+
+
+def _shows_unicode() -> bool:
+    """Whether standard output can show every character; if not, JSON escapes those beyond ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def json_for_all(context: typer.Context) -> None:
@@ -107,9 +112,9 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def headline(metrics: dict[str, Any] | None) -> str:
-    """The one metric that says how good a version is: of its test rows if there are any, else its validation rows.
+    """The main quality metric of a version: on its test rows if there are any, else on its validation rows.
 
-    Of a split with too few rows, the number of rows is shown in place of the metric.
+    For a split with too few rows, the number of rows is shown in place of the metric.
     """
     splits = [(part, (metrics or {}).get(part) or {}) for part in ("test", "validation")]
     small = [(part, values["rows"]) for part, values in splits if too_few(values.get("rows"))]

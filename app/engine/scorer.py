@@ -121,8 +121,8 @@ class Scorer:
     def _discard_stale(self) -> None:
         """Drop the rows of closed requests from the batcher.
 
-        This visits every waiting row, so it is done once for all requests that closed since the last look: when a
-        peer with thousands of requests is gone, or their common deadline passes, they are all dropped in one pass.
+        This visits every waiting row, so the rows of all requests that have closed since the last call are dropped in
+        one pass: thousands of requests can close at once, when their peer disconnects or their deadline passes.
         """
         if self._stale:
             self.batcher.discard(lambda item: item.request.closed)
@@ -193,7 +193,7 @@ class Scorer:
         self.open.close(request)
         self.counters.add("classified")
         timing = _timing(request)
-        if logger.isEnabledFor(logging.DEBUG):  # thousands of requests a second: one line each only when debugging
+        if logger.isEnabledFor(logging.DEBUG):  # thousands of requests per second: a line for each only when debugging
             with telemetry.about(request.request_id):
                 logger.debug("%d sequences in %.1f ms", len(request.results), timing.inference_ms)
         self.reply(request.peer, Scored(request.id, request.results, timing))
@@ -225,15 +225,15 @@ def _timing(request: ScoringRequest) -> Timing:
 def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
     """Why a request cannot run, as a code and a message; None if it can."""
     if not rows:
-        return INVALID, "the request holds no sequence; one or more are needed"
+        return INVALID, "the request has no sequence; at least one is needed"
     for number, row in enumerate(rows):
         length = steps_of(row)
         if isinstance(row, list) != (config.input == "tokens"):
             return INVALID, f"this version takes {config.input}"
         if length < 1:
-            return INVALID, f"sequence {number} is empty; it needs one step or more"
+            return INVALID, f"sequence {number} is empty; it needs at least one step"
         if length > config.context_length:
-            return TOO_LONG, f"sequence {number} has {length} steps; this version takes {config.context_length} at most"
+            return TOO_LONG, f"sequence {number} has {length} steps; this version takes at most {config.context_length}"
         if text := _content_problem(row, config):
             return INVALID, f"sequence {number} {text}"
     return None
@@ -244,4 +244,4 @@ def _content_problem(row: Row, config: ModelConfig) -> str | None:
         inside = min(row) >= 0 and max(row) < config.vocab_size
         return None if inside else f"holds a token id outside 0 to {config.vocab_size - 1}"
     fits = row.features == config.features and len(row.data) == 4 * row.steps * row.features
-    return None if fits else f"must have {config.features} float32 values a step"
+    return None if fits else f"must have {config.features} float32 values per step"

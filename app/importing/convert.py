@@ -24,6 +24,7 @@ from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
 from app.importing.vocabulary import tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
+from app.wording import counted
 from models.config import ConfigError, ModelConfig
 from models.parameters import shapes
 
@@ -88,7 +89,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         labels = [str(i) for i in range(count)] if answer in (NUMBERS, "") else answer.split(",")
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"the head has {count} outputs, which need {count} different labels; there are {len(labels)} labels, "
+            f"the head has {count} outputs, which need {count} different labels; {len(labels)} labels were given, "
             f"{len(set(labels))} of them different",
             param="labels",
         )
@@ -115,7 +116,7 @@ def _config(network: InferredNetwork) -> ModelConfig:
     try:
         return ModelConfig(**network.fields)
     except ConfigError as error:
-        raise InvalidRequest(f"Ostinato has no such network: {error}", param=error.field) from None
+        raise InvalidRequest(f"this network is not supported: {error}", param=error.field) from None
 
 
 def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
@@ -135,8 +136,9 @@ def _card(source: Path, config: ModelConfig, assumed: list[str]) -> str:
     kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
     return (
         f"# Imported from {source.name}\n\n"
-        f"- task: {config.task}\n- network: {kind}, {config.layers} layers of {config.width}\n- input: {config.input}\n"
-        "\nTrained elsewhere: its training data and its quality are unknown.\n"
+        f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
+        f"- input: {config.input}\n"
+        "\nThis network was trained elsewhere; its training data and its quality are unknown.\n"
         + ("\n## Assumed\n\nThe file does not show this, so it was assumed:\n\n" if assumed else "")
         + "".join(f"- {line}\n" for line in assumed)
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
+from app.wording import counted
+
 # A perfect score on 20 rows still leaves an error rate of 14 % possible (3/n, the "rule of three" at 95 %); on 2 rows
 # it leaves any.
 MEASURABLE_ROWS = 20
@@ -16,4 +18,4 @@ def too_few(rows: object) -> TypeGuard[int]:
 
 def verdict(rows: int) -> str:
     """What is shown in place of a figure that is not a measurement: `2 rows: not a measurement`."""
-    return f"{rows} {'row' if rows == 1 else 'rows'}: not a measurement"
+    return f"{counted(rows, 'row')}: not a measurement"

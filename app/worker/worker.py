@@ -17,14 +17,14 @@ from app.worker.retention import Retention
 from app.worker.run_directory import prune
 
 log = logging.getLogger(__name__)
-IDLE_SECONDS = 0.5  # between two looks for a job
+IDLE_SECONDS = 0.5  # between two queries for a job
 STOP_POLL_SECONDS = 0.1
 DEFECT_SECONDS = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two attempts while the database is unavailable
 
 
 def default_name() -> str:
-    """The name of a worker that was given none: `<host>-<process id>`."""
+    """The name of a worker without a configured name: `<host>-<process id>`."""
     return f"{socket.gethostname()[:90]}-{os.getpid()}"
 
 

@@ -1,12 +1,14 @@
-"""`--json`, on every command that talks to the service."""
+"""`--json`, on every command that talks to the service; and the metric that is shown for a version."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import typer
 
+from app.cli.output import headline
 from tests.cli.conftest import Run
 from tests.cli.service import Service, listed
 
@@ -31,3 +33,55 @@ def test_every_client_command_prints_json() -> None:
         command = root.commands[name]
         for one in (command, *getattr(command, "commands", {}).values()):
             assert any("--json" in option.opts for option in one.params), f"{name} {one.name}"
+
+
+def help_texts() -> dict[str, str]:
+    """The help text of every command and of every parameter."""
+    from app.cli.__main__ import program
+
+    commands: dict[str, Any] = {"ostinato": typer.main.get_command(program)}
+    texts: dict[str, str] = {}
+    while commands:
+        name, command = commands.popitem()
+        commands |= {f"{name} {sub}": inner for sub, inner in getattr(command, "commands", {}).items()}
+        texts[name] = command.help or ""
+        texts |= {f"{name} {p.name}": getattr(p, "help", "") or "" for p in command.params}
+    return texts
+
+
+def test_help_texts_have_no_brackets() -> None:
+    """Typer takes brackets for markup and drops them, so a default is given as `show_default` instead."""
+    texts = help_texts()
+    assert len(texts) > 150
+    assert [name for name, text in texts.items() if "[" in text] == []
+
+
+def test_help_shows_defaults(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    shown = ostinato("up", "--help").out
+    for default in ("127.0.0.1", "8000", "./ostinato-data"):
+        assert f"[default: ({default})]" in shown
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        ({"validation": {"rows": 2, "accuracy": 1.0, "loss": 0.687}}, "validation on 2 rows: not a measurement"),
+        ({"validation": {"rows": 1, "r2": 1.0, "loss": 0.0}}, "validation on 1 row: not a measurement"),
+        ({"validation": {"rows": 19, "micro_f1": 1.0}}, "validation on 19 rows: not a measurement"),
+        ({"validation": {"rows": 20, "accuracy": 0.95}}, "validation accuracy 0.950"),
+        (
+            {"validation": {"rows": 40, "accuracy": 0.9}, "test": {"rows": 3, "accuracy": 1.0}},
+            "validation accuracy 0.900",
+        ),
+        (
+            {"validation": {"rows": 4, "accuracy": 1.0}, "test": {"rows": 3, "accuracy": 1.0}},
+            "test on 3 rows: not a measurement",
+        ),
+        ({"validation": {"accuracy": 1.0}}, "validation accuracy 1.000"),
+        ({"validation": {"tokens": 4, "loss": 1.0}}, "validation loss 1.000"),
+        (None, ""),
+    ],
+)
+def test_a_metric_of_few_rows_is_not_shown(metrics: dict[str, object] | None, shown: str) -> None:
+    assert headline(metrics) == shown

@@ -35,8 +35,9 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers it is
     an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the best labels; `threshold`
     is the lowest probability of a label in `labels` (by default the version's own). `truncate_prompt_tokens` cuts each
-    input to so many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
-    `scores` hold the raw outputs of the network."""
+    input to that many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
+    `scores` hold the raw outputs of the network.
+    """
 
     input: Sequences
     model: str | None = None
@@ -110,11 +111,11 @@ _DOCS: dict[str, Any] = {
         several_texts={"model": "demo-sentiment-lstm", "input": ["I love this!", "Not my thing."], "top_k": 1},
         pair=Noted(
             {"model": "pairs", "input": {"text": "it rains", "text_pair": "rain is falling"}},
-            "A pair of texts, for a version trained on pairs, such as the one of docs/pairs.md",
+            "A pair of texts, for a version trained on pairs, such as the one in docs/pairs.md",
         ),
         numbers=Noted(
             {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
-            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
+            "A numeric sequence, for a version trained on numbers, such as the one in docs/numeric.md",
         ),
     ),
     "responses": replies(ClassifyReply, _EXAMPLE),

@@ -34,7 +34,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `input` is a text, token ids, or a list of these. For a version that reads numbers it is an array of numbers with
     the axes batch, time and feature. `dimensions` keeps only the first numbers of each vector and scales them to unit
     length again. With `encoding_format` base64, each vector is little-endian float32 in base64.
-    `truncate_prompt_tokens` cuts each input to so many tokens; -1 cuts it to the version's context length."""
+    `truncate_prompt_tokens` cuts each input to that many tokens; -1 cuts it to the version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]
     model: str | None = None
@@ -84,7 +84,7 @@ _EXAMPLE: dict[str, Any] = {
         two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]},
         numbers=Noted(
             {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
-            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
+            "A numeric sequence, for a version trained on numbers, such as the one in docs/numeric.md",
         ),
     ),
     responses=replies(EmbeddingReply, _EXAMPLE),

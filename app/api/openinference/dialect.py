@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (`/v2`): the shape of its errors. No route of it is served yet."""
+"""The Open Inference Protocol (`/v2`): the shape of its errors. None of its routes is served yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.errors import OstinatoError
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """`{"error": message}`, as the protocol has it."""
+    """`{"error": message}`, as the protocol defines it."""
     return error.status, {"error": error.message}
 
 

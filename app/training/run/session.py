@@ -63,7 +63,7 @@ class Session:
         again = path.exists() and json.loads(path.read_text()) == record
         event: TrainEvent = Broke(kind)
         if again and not isinstance(error, OSError):  # what a machine lacks now it may have later
-            message = f"the training fails at the same step each time, by an error of the service ({kind}); "
+            message = f"the training fails at the same step each time because of an internal error ({kind}); "
             event = self._failed("internal_error", f"{message}its log has the details", None)
         else:
             checkpoint.write_json(path, record)
@@ -168,7 +168,7 @@ class Session:
 
     def _note_early_stop(self, settled: Settled) -> None:
         step, best = self.progress.step, self.progress.best_step
-        message = f"stopped early at step {step}: the last {settled.patience} evaluations brought no better "
+        message = f"stopped early at step {step}: the last {settled.patience} evaluations found no better "
         self.events.note("early_stop", step, f"{message}{settled.metric} than the one at step {best}")
 
     def _check_stop(self) -> None:

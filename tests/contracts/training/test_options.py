@@ -43,12 +43,12 @@ CASES: dict[str, tuple[Any, tuple[str, str], str, dict[str, Any], dict[str, Any]
     "max_steps": (3, ROWS, "gru", {}, {"total_steps": 3}),
     "epochs": (2.0, ROWS, "gru", {"max_steps": None}, {"total_steps": 10}),
     "max_seconds": (1e-4, ROWS, "gru", {}, {}),
-    "patience": (1, ROWS, "gru", {"eval_every": 1, "max_steps": 12}, {}),
+    "patience": (1, ROWS, "gru", {"eval_every": 1, "max_steps": 12, "learning_rate": 0.5}, {}),
     "eval_every": (2, ROWS, "gru", {}, {}),
 }
 BY_THE_PROGRAM = {"threads", "deterministic"}  # set for the whole process
 IN_FINE_TUNING = {"head_only"}  # tests/contracts/training/test_fine_tuning.py
-OF_THE_DATA = {"skip_bad_rows"}  # tests/training/data/test_faults.py
+OF_THE_DATA = {"encoding", "skip_bad_rows"}  # tests/training/data/test_encoding.py, test_faults.py
 SAME_WEIGHTS = {"eval_every"}  # evaluations change no weights
 
 
