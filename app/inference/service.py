@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from app.errors import DeadlineExceeded, Unavailable
+from app.errors import DeadlineExceeded, NotFound, Unavailable
 from app.inference import checks
 from app.inference.admission import Admission, Ticket
 from app.inference.engines import failures
@@ -150,6 +150,20 @@ class Inference:
         if entries <= INLINE:
             return work()
         return await self._readers.run(entries, work)
+
+    async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
+        """Check that token ids of `owner`, a model reference or a digest, are ids of the version's own tokenizer.
+
+        `field` is where the request names `owner`. Raises InvalidRequest, and NotFound where `owner` means no version.
+        """
+        version = await self.versions.find(reference, principal)
+        if owner.removeprefix("sha256:") == version.digest:
+            return
+        try:
+            other = await self.versions.find(owner, principal)
+        except NotFound as error:
+            raise NotFound(f"{field}: {error.message}", code=error.code, param=field) from None
+        checks.check_same_tokenizer(version, other, field)
 
     async def _prepare(self, query: InferenceQuery, version: ResolvedVersion) -> TokenizedInput:
         size = size_of(query.items)

@@ -18,6 +18,7 @@ from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
+from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy, Pair
 from app.inference.queries import InferenceQuery, ScoredBatch
@@ -46,6 +47,7 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     truncation_side: Literal["left", "right"] = "right"
     use_activation: bool = True
     add_special_tokens: bool = True
+    token_ids_of: str | None = None
     user: str | None = None
 
 
@@ -126,9 +128,11 @@ _DOCS: dict[str, Any] = {
 async def classify(request: Request) -> Response:
     body = await _body.read(request)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
+    items = await inference.items(body.input, "input")
+    await check_token_ids(request, caller, items, body.token_ids_of)
     query = InferenceQuery(
         caller.reference,
-        await inference.items(body.input, "input"),
+        items,
         caller.principal,
         caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
