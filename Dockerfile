@@ -1,9 +1,9 @@
-# Ostinato: API, engine and worker in one image; the command says which. Which build of PyTorch is in it:
+# Ostinato: one image for the API, the engine and the worker; the command chooses the program. By default PyTorch is
+# installed from the default package index, which on Linux includes CUDA and also runs without a GPU. CPU builds alone
+# make the image a quarter of the size:
 #   docker build -t ostinato --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
-# takes the builds for processors alone (a quarter of the size). For a CUDA of your choice:
+# For a certain version of CUDA, build with its index and run with `--gpus all`:
 #   docker build -t ostinato --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-# and run it with `--gpus all`. Without the argument PyTorch comes from the default package index, which on Linux brings
-# CUDA along and runs without a GPU too.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 

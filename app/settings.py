@@ -115,7 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def scratch_dir(self) -> Path:
-        """Where large uploads are unpacked: beside the blobs, since the system's temporary folder is often memory."""
+        """The folder in which large uploads are unpacked. The system's temporary folder is often in memory."""
         return self.data / "scratch"
 
     @cached_property

@@ -1,7 +1,7 @@
-"""`make bench`: our server beside plain FastAPI + torch on this machine, same weights, same texts, one run.
+"""`make bench`: the service against a plain FastAPI + torch server on this machine, with the same weights and texts.
 
-Interleaved rounds, medians. Writes `benchmarks/results/bench.json` and the table in `docs/performance.md`.
-Usage: python -m benchmarks.bench [--rounds 3] [--seconds 8] [--dtype float32]
+Measures interleaved rounds and takes medians. Writes `benchmarks/results/bench-<dtype>.json` and the tables in
+`docs/performance.md`. Usage: python -m benchmarks.bench [--rounds 3] [--seconds 8] [--dtype float32]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.service import Service, free_port, running, wait_until
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "app" / "demo" / "data"
 RESULTS = Path(__file__).parent / "results"
-# (what, checkpoint, connections, the ratio to plain FastAPI + torch that we promise)
+# (kind of request, checkpoint, connections, promised ratio to plain FastAPI + torch)
 CASES = (
     ("classify", "classify-transformer", 64, 2.5),
     ("classify", "classify-lstm", 64, 2.5),
@@ -38,16 +38,17 @@ CASES = (
     ("generate", "generate-transformer", 8, 3.0),
 )
 NEW_TOKENS = 64
-GENERATION_STRETCH = 4
+GENERATION_STRETCH = 4  # generation is measured this many times longer
 
 
 def corpus() -> str:
-    """The book-length text that the demo ships."""
+    """The longest text file among the demo's data."""
     return max(CORPUS.glob("*.txt"), key=lambda p: p.stat().st_size).read_text(encoding="utf-8")
 
 
 @contextmanager
 def plain(directory: Path) -> Iterator[str]:
+    """A running plain server for the checkpoint; its URL."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.plain_server", str(directory), str(port)], cwd=ROOT)
     try:
@@ -66,7 +67,7 @@ def plain(directory: Path) -> Iterator[str]:
 
 
 def bodies(kind: str, model: str, texts: list[str], prompts: list[list[int]]) -> tuple[list[bytes], list[bytes]]:
-    """The same work in our words and in the plain server's."""
+    """The same requests as bodies for our service and for the plain server."""
     if kind == "classify":
         return [json.dumps({"model": model, "input": t}).encode() for t in texts], [
             json.dumps({"input": t}).encode() for t in texts
@@ -78,7 +79,7 @@ def bodies(kind: str, model: str, texts: list[str], prompts: list[list[int]]) ->
 
 
 def prompts_of(directory: Path, count: int) -> tuple[list[list[int]], list[str]]:
-    """`count` prompts of 32 tokens, as ids and as the texts that encode to them."""
+    """`count` prompts of 32 tokens, as ids and as texts that encode to those ids."""
     from app.tokenization.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(directory)
@@ -88,13 +89,14 @@ def prompts_of(directory: Path, count: int) -> tuple[list[list[int]], list[str]]
 
 
 def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], options: Any) -> dict[str, Any]:
+    """Load both servers in turn for one case; returns medians of rates and latencies."""
     kind, model, connections, promised = case
     texts, prompts = checkpoints.texts(corpus(), 512), []
     if kind == "generate":
         prompts, texts = prompts_of(directory, 32)
     path = "/v1/classify" if kind == "classify" else "/v1/completions"
     our_bodies, plain_bodies = bodies(kind, model, texts, prompts)
-    # one generation after another, the plain server needs half a minute for what we ask for at once
+    # the plain server generates for one request at a time, so the concurrent requests take it half a minute
     seconds = options.seconds * (GENERATION_STRETCH if kind == "generate" else 1)
     rounds: dict[str, list[Figures]] = {"ours": [], "plain": []}
     with plain(directory) as plain_url:
@@ -103,11 +105,11 @@ def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], o
             rounds["plain"].append(load(plain_url + path, plain_bodies, connections, seconds))
     factor = NEW_TOKENS if kind == "generate" else 1
     print(f"{model} at {connections}: {rounds}", flush=True)
-    medians = {side: statistics.median(f.per_second for f in found) * factor for side, found in rounds.items()}
+    medians = {side: statistics.median(f.per_second for f in figures) * factor for side, figures in rounds.items()}
     return {
         "kind": kind, "model": model, "connections": connections, "unit": "tokens/s" if factor > 1 else "requests/s",
         "ours": medians["ours"], "plain": medians["plain"], "ratio": medians["ours"] / medians["plain"],
-        "promised": promised, "errors": sum(f.errors for found in rounds.values() for f in found),
+        "promised": promised, "errors": sum(f.errors for figures in rounds.values() for f in figures),
         "p50_ms": statistics.median(f.p50 for f in rounds["ours"]),
         "p99_ms": statistics.median(f.p99 for f in rounds["ours"]),
         "plain_p50_ms": statistics.median(f.p50 for f in rounds["plain"]),
@@ -115,14 +117,16 @@ def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], o
 
 
 def offline(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
-    listed = directory.with_suffix(".texts.json")
-    listed.write_text(json.dumps(texts))
-    command = [sys.executable, "-m", "benchmarks.offline", kind, str(directory), str(listed)]
+    """The offline limits of a checkpoint, measured in a process of its own."""
+    texts_file = directory.with_suffix(".texts.json")
+    texts_file.write_text(json.dumps(texts))
+    command = [sys.executable, "-m", "benchmarks.offline", kind, str(directory), str(texts_file)]
     figures: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout)
     return figures
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all cases; returns the content of the result file."""
     with tempfile.TemporaryDirectory() as folder:
         names = [name for name in checkpoints.SHAPES if options.only in name]
         directories = {name: checkpoints.write(name, corpus(), Path(folder)) for name in names}
@@ -142,13 +146,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--only", default="", help="cases whose model's name has this in it")
+    parser.add_argument("--only", default="", help="only the cases whose model name contains this text")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     options = parser.parse_args()
-    found = run(options)
+    result = run(options)
     RESULTS.mkdir(exist_ok=True)
     part = f"-{options.only}" if options.only else ""
-    (RESULTS / f"bench-{found['dtype']}{part}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / f"bench-{result['dtype']}{part}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(write_performance(RESULTS, ROOT / "docs" / "performance.md"))
-    missed = [c for c in found["cases"] if c["ratio"] < c["promised"] or c["errors"]]
+    missed = [c for c in result["cases"] if c["ratio"] < c["promised"] or c["errors"]]
     sys.exit(1 if missed else 0)

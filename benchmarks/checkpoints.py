@@ -1,4 +1,4 @@
-"""Checkpoints with random weights, for measuring speed: their answers mean nothing, their cost is real."""
+"""Checkpoints with random weights, for measuring speed. Their predictions are meaningless."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHAPES = {
 
 
 def write(name: str, corpus: str, folder: Path) -> Path:
-    """A checkpoint directory of the named shape, its tokenizer trained on `corpus`."""
+    """Write a checkpoint directory of the named shape, with a tokenizer trained on `corpus`."""
     directory = folder / name
     directory.mkdir(parents=True)
     tokenizer = train(corpus.splitlines(), "bpe", VOCABULARY)
@@ -53,6 +53,7 @@ def write(name: str, corpus: str, folder: Path) -> Path:
 
 
 def pack(directory: Path) -> Path:
+    """A tar of the directory, beside it."""
     tar = directory.with_suffix(".tar")
     with tarfile.open(tar, "w") as archive:
         for path in sorted(directory.iterdir()):
@@ -61,7 +62,7 @@ def pack(directory: Path) -> Path:
 
 
 def texts(corpus: str, count: int, shortest: int = 5, longest: int = 120) -> list[str]:
-    """`count` passages of `shortest` to `longest` words (uniform), the same at every call."""
+    """`count` passages with lengths drawn uniformly from `shortest` to `longest` words; the same at every call."""
     words, draw = corpus.split(), random.Random(0)
     lengths = [draw.randint(shortest, longest) for _ in range(count)]
     starts = [draw.randrange(len(words) - longest) for _ in range(count)]

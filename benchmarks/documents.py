@@ -1,8 +1,8 @@
-"""Running a page: its ```bash and ```console blocks, one after the other, in one shell, and comparing what they print.
+"""Runs the ```bash and ```console blocks of a Markdown page in one shell and compares their output.
 
-In a `console` block a line that begins with `$ ` is typed (with its continuations after `\\`), and the lines below it
-are what is printed: `…` stands for anything within a line, a line of `…` alone for any lines, spaces for any spaces.
-A `bash` block is typed as it is, and must succeed.
+In a `console` block, each line that begins with `$ ` is a command (continued after `\\`), and the lines below it are
+the expected output: `…` within a line matches any text, a line of `…` alone matches any number of lines, and spaces
+match any number of spaces. A `bash` block is run as a whole and must succeed.
 """
 
 from __future__ import annotations
@@ -22,43 +22,44 @@ END = "--- end of a command, with status "
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and what it prints (None: anything, if it succeeds)."""
+    """A command and the output that the page shows. None: the command must only succeed."""
 
     command: str
     printed: list[str] | None
 
 
 def sections(page: str) -> dict[str, str]:
-    """The page by its titles (`##` ones), in order; what stands before the first is under ""."""
+    """The page's text by its `##` headings, in order. The text before the first heading is under ""."""
     parts = re.split(r"^## (.+)\n", page, flags=re.MULTILINE)
     return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
 
 
 def steps(page: str) -> list[Step]:
-    found: list[Step] = []
+    """All commands of a page, in order."""
+    page_steps: list[Step] = []
     for kind, body in BLOCK.findall(page):
-        found += [Step(body, None)] if kind == "bash" else _console(body)
-    return found
+        page_steps += [Step(body, None)] if kind == "bash" else _console(body)
+    return page_steps
 
 
 def _console(body: str) -> list[Step]:
-    found: list[Step] = []
+    block_steps: list[Step] = []
     lines = iter(body.splitlines())
     for line in lines:
         if line.startswith("$ "):
             command = line[2:]
             while command.endswith("\\"):
                 command += "\n" + next(lines)
-            found.append(Step(command, []))
+            block_steps.append(Step(command, []))
         else:
-            printed = found[-1].printed
+            printed = block_steps[-1].printed
             assert printed is not None
             printed.append(line)
-    return found
+    return block_steps
 
 
 def fits(printed: list[str], output: str) -> bool:
-    """Whether this output is what a page tells; empty lines at the end are no matter."""
+    """Whether the output matches what a page shows. Empty lines at the end are ignored."""
     shown = output.rstrip("\n")
     return re.fullmatch("".join(map(_pattern, printed)), f"{shown}\n" if shown else "") is not None
 
@@ -71,7 +72,7 @@ def _pattern(line: str) -> str:
 
 
 class Shell:
-    """A shell that is typed into."""
+    """A bash process that runs one command after another."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -80,7 +81,7 @@ class Shell:
         )  # fmt: skip
 
     def type(self, command: str, seconds: float) -> tuple[int, str]:
-        """Exit status and output. The command itself reads nothing."""
+        """Run a command; returns its exit status and output. Its standard input is empty."""
         assert self._process.stdin and self._process.stdout
         quoted = command.replace("'", "'\\''")
         self._process.stdin.write(f"eval '{quoted}' </dev/null\necho; echo '{END}'$?\n".encode())
@@ -103,6 +104,7 @@ class Shell:
         return output.decode().rstrip("\n")
 
     def close(self) -> None:
+        """End the shell."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
         self._process.stdout.close()
@@ -117,23 +119,25 @@ def type_steps(
     *,
     changes: Mapping[str, str] | None = None,
     seconds: Mapping[str, float] | None = None,
-    usually: float = 300.0,
+    default_seconds: float = 300.0,
 ) -> None:
-    """Type commands in order, in one terminal; AssertionError at the first that does something else than is told.
+    """Run commands in order, in one shell. Raises AssertionError at the first that fails or prints something else.
 
-    `changes`: what a page writes -> what is typed here instead. `seconds`: patience by a part of the command.
+    `changes`: text of the page -> its replacement here. `seconds`: time-outs of the commands that contain a text.
     """
     shell = Shell(folder, dict(environment))
     try:
         for step in typed:
             command = step.command
-            for written, meant in (changes or {}).items():
-                command = command.replace(written, meant)
-            patience = [allowed for part, allowed in (seconds or {}).items() if part in command]
-            status, output = shell.type(command, max(patience, default=usually))
+            for shown, replacement in (changes or {}).items():
+                command = command.replace(shown, replacement)
+            limits = [allowed for part, allowed in (seconds or {}).items() if part in command]
+            status, output = shell.type(command, max(limits, default=default_seconds))
             assert status == 0, f"$ {command}\n{output}"
             if step.printed is not None:
-                told = "\n".join(step.printed)
-                assert fits(step.printed, output), f"$ {command}\n--- printed ---\n{output}\n--- told ---\n{told}"
+                expected = "\n".join(step.printed)
+                assert fits(step.printed, output), (
+                    f"$ {command}\n--- printed ---\n{output}\n--- expected ---\n{expected}"
+                )
     finally:
         shell.close()

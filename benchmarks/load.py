@@ -1,4 +1,4 @@
-"""A closed-loop HTTP load generator that costs little: raw keep-alive sockets, requests encoded ahead of time."""
+"""A closed-loop HTTP load generator with little overhead: raw keep-alive sockets and requests encoded in advance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Figures:
-    """`per_second` is requests; latencies are milliseconds."""
+    """The result of one run. `per_second`: successful requests; `p50` and `p99`: latencies in milliseconds."""
 
     requests: int
     errors: int
@@ -22,6 +22,7 @@ class Figures:
 
 
 def encode(url: str, body: bytes) -> bytes:
+    """A whole POST request."""
     parts = urlsplit(url)
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
@@ -35,6 +36,7 @@ class _Connection:
         self.reader, self.writer = reader, writer
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Send a request; returns the reply's status and body."""
         self.writer.write(request)
         head = await self.reader.readuntil(b"\r\n\r\n")
         status = int(head[9:12])
@@ -59,7 +61,7 @@ async def _run(url: str, requests: Sequence[bytes], connections: int, seconds: f
         while (begin := time.perf_counter()) < until:
             status, _ = await connection.ask(requests[next(following) % len(requests)])
             end = time.perf_counter()
-            if counted_from <= end <= until:  # a steady stream: what was begun before makes up for what ends after
+            if counted_from <= end <= until:  # requests begun before the window balance those that end after it
                 errors += status != 200
                 latencies.append((end - begin) * 1000)
         writer.close()
@@ -76,5 +78,5 @@ async def _run(url: str, requests: Sequence[bytes], connections: int, seconds: f
 
 
 def load(url: str, bodies: Sequence[bytes], connections: int, seconds: float, warm_up: float = 2.0) -> Figures:
-    """Ask `url` with the bodies in turn over `connections` keep-alive connections for `seconds`."""
+    """Send the bodies in turn to `url`, over `connections` keep-alive connections, for `seconds`."""
     return asyncio.run(_run(url, [encode(url, b) for b in bodies], connections, seconds, warm_up))

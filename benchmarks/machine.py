@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""A description of the machine, stored with each measurement."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 
 def describe() -> dict[str, Any]:
+    """Processor, cores, system and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {

@@ -1,6 +1,6 @@
-"""The offline limit: the best in-process loop over the same texts, tokenising included; nothing is served.
+"""The offline limit: the fastest in-process loop over the same texts, tokenisation included, without a server.
 
-It has what the engine has (lanes, packed matrices), so what is missing to it is the price of serving.
+It uses the engine's lanes and kernels, so the difference to it is the cost of serving.
 
 Usage: python -m benchmarks.offline classify|generate CHECKPOINT_DIRECTORY TEXTS_JSON  (prints one JSON object)
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from app.settings import share_the_machine
 
-share_the_machine()  # as our engine does, before torch is imported
+share_the_machine()  # before torch is imported, as the engine does
 
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
@@ -37,7 +37,10 @@ def _network(directory: Path, dtype: torch.dtype) -> Any:
 
 
 def classify_rate(network: Any, tokenizer: Tokenizer, texts: list[str], batch: int, lanes: Lanes | None) -> float:
-    """Texts a second in batches of `batch`, sorted by length: one with every core, or one a core side by side."""
+    """Texts per second in batches of `batch`, sorted by length.
+
+    Without `lanes`, one batch at a time uses all cores; with `lanes`, each core computes a batch of its own.
+    """
     started = time.perf_counter()
     ids = sorted(tokenizer.encode_batch(texts), key=len)
 
@@ -62,7 +65,7 @@ def classify_rate(network: Any, tokenizer: Tokenizer, texts: list[str], batch: i
 
 
 def decode_rate(network: Any, prompt: list[int], rows: int, new_tokens: int) -> float:
-    """Tokens a second of a greedy loop over `rows` equal prompts, prefill included."""
+    """Tokens per second of greedy decoding of `rows` equal prompts, prefill included."""
     started = time.perf_counter()
     with torch.inference_mode():
         state = network.new_state(rows)
@@ -76,6 +79,7 @@ def decode_rate(network: Any, prompt: list[int], rows: int, new_tokens: int) -> 
 
 
 def main(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
+    """The best rate by number type, or by number type and rows for generation."""
     tokenizer = Tokenizer.load(directory)
     figures: dict[str, float] = {}
     for dtype in (torch.float32, torch.bfloat16):

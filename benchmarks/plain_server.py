@@ -1,4 +1,4 @@
-"""The reference: what a team writes in an afternoon. FastAPI + torch, the same weights, one request at a time, float32.
+"""The reference server: plain FastAPI + torch in float32, with the same weights, for one request at a time.
 
 Usage: python -m benchmarks.plain_server CHECKPOINT_DIRECTORY PORT
 """
@@ -23,17 +23,22 @@ from models.tasks import build
 
 
 class ClassifyBody(BaseModel):
+    """Body of POST /v1/classify."""
+
     input: str
 
 
 class CompletionBody(BaseModel):
+    """Body of POST /v1/completions."""
+
     prompt: str
     max_tokens: int = 16
 
 
 def create(directory: Path) -> FastAPI:
-    found = checkpoint.read(directory)
-    network: Any = build(found.config)
+    """The application for one checkpoint."""
+    contents = checkpoint.read(directory)
+    network: Any = build(contents.config)
     network.load_state_dict(load_file(directory / "model.safetensors"))
     network.eval()
     tokenizer = Tokenizer.load(directory)
@@ -51,7 +56,7 @@ def create(directory: Path) -> FastAPI:
             logits_BC = network(torch.tensor([ids]), torch.tensor([len(ids)]))
             probs_C = logits_BC[0].softmax(-1).tolist()
         best = max(range(len(probs_C)), key=probs_C.__getitem__)
-        return {"data": [{"index": 0, "label": found.labels[best], "probs": probs_C}]}
+        return {"data": [{"index": 0, "label": contents.labels[best], "probs": probs_C}]}
 
     @app.post("/v1/completions")
     def complete(body: CompletionBody) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A throwaway PostgreSQL server from the machine's own programs, for tests and acceptance runs."""
+"""A temporary PostgreSQL server from the machine's installed programs, for tests and acceptance runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.db.database import url_of
 
 
 class Missing(RuntimeError):
-    """PostgreSQL is not on this machine."""
+    """PostgreSQL is not installed on this machine."""
 
 
 class Cluster:
-    """A PostgreSQL server in a folder of its own, reached by a UNIX socket."""
+    """A PostgreSQL server in a folder of its own, with a UNIX socket instead of a port."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs, self.folder = programs, folder
@@ -56,7 +56,7 @@ class Cluster:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def execute(self, *statements: str) -> None:
-        """Run statements outside of transactions, as CREATE DATABASE needs it."""
+        """Run statements outside of transactions, as CREATE DATABASE requires."""
         engine = create_engine(url_of(self.url("postgres")), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             for statement in statements:
@@ -65,31 +65,32 @@ class Cluster:
 
 
 def _unprivileged() -> str:
-    """PostgreSQL refuses to run as root."""
+    """A user to run the server as where the tests run as root, which PostgreSQL refuses."""
     names = {user.pw_name for user in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
 
 
 def _programs() -> Path | None:
-    found = shutil.which("initdb")
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return Path(found).parent if found else next((p for p in places if (p / "initdb").exists()), None)
+    """The folder of PostgreSQL's programs, on the path or where Debian installs them."""
+    initdb = shutil.which("initdb")
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return Path(initdb).parent if initdb else next((p for p in folders if (p / "initdb").exists()), None)
 
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """A running server in a folder of its own. Raises Missing where its programs are not here."""
+    """A running server in a temporary folder. Raises Missing if PostgreSQL is not installed."""
     programs = _programs()
     if programs is None:
         raise Missing("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    # a short path: a UNIX socket lies in it
+    # the folder of a UNIX socket must have a short path
     folder = Path(tempfile.mkdtemp(prefix="ostinato-pg-", dir="/tmp"))
     try:
-        made = Cluster(programs, folder)
-        made.start()
+        server = Cluster(programs, folder)
+        server.start()
         try:
-            yield made
+            yield server
         finally:
-            made.stop("immediate")
+            server.stop("immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

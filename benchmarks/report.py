@@ -1,4 +1,4 @@
-"""Result files to the tables of `docs/performance.md`, between its two marks."""
+"""Writes result files as tables into `docs/performance.md`, between its two marks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def _row(case: dict[str, Any], dtype: str) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
+    """One result as a Markdown table with a title."""
     machine = result["machine"]
     title = (
         f"**{result['dtype']}** on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}; "
@@ -30,7 +31,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def write_performance(results: Path, page: Path) -> str:
-    """Put the tables of all bench files into the page; return them."""
+    """Replace the page's tables with those of all bench files; returns them."""
     tables = [table(json.loads(path.read_text())) for path in sorted(results.glob("bench-*.json"))]
     text = "\n\n".join(tables)
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)

@@ -1,6 +1,6 @@
-"""A whole Ostinato on this machine, started as a user would, for benchmarks, acceptance and end-to-end tests.
+"""A complete service on this machine, started as a user would, for benchmarks, acceptance and end-to-end tests.
 
-Knows the command line and the HTTP surface alone.
+Uses only the command line and the HTTP API.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.05) -> Any:
-    """The first truthy answer of `condition`; TimeoutError that names `what` after `seconds`."""
+    """Wait for a truthy result of `condition` and return it. Raises TimeoutError, naming `what`, after `seconds`."""
     end = time.monotonic() + seconds
     while True:
-        if answer := condition():
-            return answer
+        if result := condition():
+            return result
         if time.monotonic() > end:
             raise TimeoutError(f"after {seconds:g} s still waiting for {what}")
         time.sleep(every)
@@ -42,13 +42,14 @@ class Service:
     def __init__(self, data: Path, process: subprocess.Popen[bytes] | None, url: str, key: str = "") -> None:
         self.data, self.process, self.url = data, process, url
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        # Many threads share it. A pool that closes what it has too much of may close a connection that a thread has
-        # just been given: https://github.com/encode/httpcore/issues/1110
+        # Many threads share this client. A bounded pool may close a surplus connection that it has just assigned to a
+        # thread: https://github.com/encode/httpcore/issues/1110
         unbounded = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self.client = httpx.Client(base_url=url, headers=headers, timeout=120, limits=unbounded)
 
-    # programs
+    # the programs
     def programs(self) -> list[dict[str, Any]]:
+        """The list of running programs; empty before the first one."""
         try:
             listed: list[dict[str, Any]] = json.loads((self.data / "run" / "programs.json").read_text())
         except FileNotFoundError:
@@ -59,6 +60,7 @@ class Service:
         return next((p["pid"] for p in self.programs() if p["program"] == program), None)
 
     def kill(self, program: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a program, once it runs; returns its process id."""
         pid: int = wait_until(lambda: self.pid(program), 30, f"a running {program}")
         os.kill(pid, number)
         return pid
@@ -69,7 +71,7 @@ class Service:
         except httpx.HTTPError:
             return False
 
-    # the loop: upload, train, ask
+    # the API: upload, train, predict
     def upload(self, path: Path, name: str | None = None) -> str:
         with path.open("rb") as stream:
             reply = self.client.post(
@@ -85,17 +87,17 @@ class Service:
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
         """All events, oldest first."""
-        found: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         params: dict[str, Any] = {"limit": 100}
         while True:
             page = checked(self.client.get(f"/v1/fine_tuning/jobs/{job_id}/events", params=params))
-            found += page["data"]
+            events += page["data"]
             if not page["has_more"]:
-                return found[::-1]
+                return events[::-1]
             params["after"] = page["data"][-1]["id"]
 
     def finish(self, job_id: str, seconds: float) -> dict[str, Any]:
-        """The ended job. TimeoutError where it has not ended within `seconds`."""
+        """Wait for the job to end and return it. Raises TimeoutError after `seconds`."""
 
         def ended() -> dict[str, Any] | None:
             job = self.job(job_id)
@@ -119,7 +121,7 @@ class Service:
         return checked(self.client.post("/v1/completions", json={"model": model, "prompt": prompt, **more}))
 
     def stream(self, model: str, prompt: str, **more: Any) -> tuple[str, str | None]:
-        """The joined text of a streamed completion and its finish reason."""
+        """The whole text of a streamed completion and its finish reason. Raises Refused for an error in the stream."""
         text, reason = "", None
         body = {"model": model, "prompt": prompt, "stream": True, **more}
         with self.client.stream("POST", "/v1/completions", json=body) as reply:
@@ -138,7 +140,7 @@ class Service:
 
 
 class Refused(RuntimeError):
-    """The service's answer was an error; `code` is what it calls it."""
+    """The service replied with an error. `code` is the error's code."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -146,6 +148,7 @@ class Refused(RuntimeError):
 
 
 def checked(reply: httpx.Response) -> dict[str, Any]:
+    """The JSON of a successful reply. Raises Refused for an error."""
     if reply.is_error:
         message = f"{reply.request.method} {reply.request.url}: {reply.status_code} {reply.text[:2000]}"
         try:
@@ -158,7 +161,7 @@ def checked(reply: httpx.Response) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """From below the range that the system takes ports for others from: it stays free until a program listens on it."""
+    """A free port below the range of ephemeral ports, so that no other connection takes it before a program listens."""
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -170,7 +173,10 @@ def free_port() -> int:
 def running(
     data: Path, *arguments: str, settings: Mapping[str, str] | None = None, ready_in: float = 60
 ) -> Iterator[Service]:
-    """Start `ostinato up` on a free port over `data`; stop it, and look that nothing is left, at the end."""
+    """Run `ostinato up` on a free port and the data folder `data`, and stop it at the end.
+
+    Raises RuntimeError if it ends before it is ready, and TimeoutExpired if it does not stop within 30 seconds.
+    """
     data.mkdir(parents=True, exist_ok=True)
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OSTINATO_")} | dict(settings or {})

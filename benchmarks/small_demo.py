@@ -1,4 +1,4 @@
-"""Stand-ins for the models of the demo, as far as the README and the guides use them, in a fraction of its time."""
+"""Stand-ins for the demo's models that the README and the guides use, trained in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.demo.demo import DATA, JOBS, request
 from app.demo.trainings import TRAININGS
 from benchmarks.service import wait_until
 
-SHORTER: dict[str, dict[str, Any]] = {  # the classifier is the demo's own: pages tell what it says
+SHORTER: dict[str, dict[str, Any]] = {  # the classifier is trained in full, because the pages show its predictions
     "demo-sentiment-lstm": {},
     "demo-text-lstm": {"max_steps": 20},
     "demo-text-transformer": {"max_steps": 20},
@@ -17,7 +17,7 @@ SHORTER: dict[str, dict[str, Any]] = {  # the classifier is the demo's own: page
 
 
 def train(client: Client, seconds: float) -> None:
-    """Queue them and wait for them."""
+    """Train the stand-ins and wait for them."""
     files: dict[str, str] = {}
     for name, architecture, data, training in TRAININGS:
         if name in SHORTER:
@@ -27,7 +27,7 @@ def train(client: Client, seconds: float) -> None:
 
 
 def wait_for_all(client: Client, seconds: float) -> None:
-    """Wait until every job has succeeded; AssertionError where one has not."""
+    """Wait until every job has succeeded. Raises AssertionError if one fails."""
 
     def finished() -> bool:
         jobs: list[dict[str, Any]] = list(client.pages(JOBS))

@@ -1,4 +1,7 @@
-"""A first recurrent network: which digit is it, read row by row?  python examples/rnn_classifier.py"""
+"""A first recurrent network: classifies handwritten digits, read row by row.
+
+Usage: python examples/rnn_classifier.py [FOLDER]   (saves the weights as FOLDER/rnn.pt)
+"""
 
 import sys
 

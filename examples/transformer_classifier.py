@@ -1,4 +1,7 @@
-"""A first Transformer: is a sentence friendly?  python examples/transformer_classifier.py"""
+"""A first Transformer: classifies sentences as friendly or unfriendly.
+
+Usage: python examples/transformer_classifier.py [FOLDER]   (saves FOLDER/transformer.pt and FOLDER/vocabulary.json)
+"""
 
 import json
 import sys

@@ -1,6 +1,7 @@
-"""Other people's weights → a checkpoint directory, on the user's own machine. What `ostinato import` calls.
+"""Converts weights of other programs to a checkpoint directory, on the user's machine; `ostinato import` calls it.
 
-Reads a file without running anything in it, infers what names and shapes tell, asks for the rest. Imports no torch.
+The file is read without running anything in it. Its names and shapes are used to infer the network, and the user is
+asked for the rest. Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from safetensors.numpy import save
 
 from app.checkpoint.directory import FORMAT_VERSION, LABELLED, Checkpoint, validate, write_bytes, write_json
 from app.errors import InvalidRequest
-from app.importing.pytorch.infer import Found, infer
+from app.importing.pytorch.infer import infer
+from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.state_dict import read
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
@@ -29,7 +31,7 @@ NUMBERS = "numbers"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """`assumed`: what neither the file nor a person said, one `field=value: why` each."""
+    """The checkpoint, and the assumptions made for it, one `field=value: reason` each."""
 
     checkpoint: Checkpoint
     assumed: tuple[str, ...]
@@ -44,22 +46,22 @@ def convert(
     fields: Mapping[str, str] | None = None,
     allow_pickle_tensors: bool = False,
 ) -> Converted:
-    """Write the checkpoint directory `target` (a new one) from the weights in `source`.
+    """Write the new checkpoint directory `target` from the weights in `source`.
 
-    `fields` are a person's answers. Raises ImportQuestion with all that is still to be answered, UnknownNetwork for
-    what is no network of ours, ForeignFileInvalid for a file that cannot be read without running it.
+    `fields` are the user's answers. Raises ImportQuestion with all questions that are still open, UnknownNetwork for a
+    network that cannot be imported, and ForeignFileInvalid for a file that cannot be read without running it.
     """
     answers = Answers(fields or {})
-    found = infer(read(source, allow_pickle_tensors=allow_pickle_tensors), answers)
-    names = _labels(found, labels, answers)
-    tokenizer = _tokenizer(found, vocabulary, answers)
+    network = infer(read(source, allow_pickle_tensors=allow_pickle_tensors), answers)
+    names = _labels(network, labels, answers)
+    tokenizer = _tokenizer(network, vocabulary, answers)
     answers.settle()
-    config = _config(found)
+    config = _config(network)
     if tokenizer is not None:
         config = replace(config, pad_id=tokenizer.pad_id)
-    _check_shapes(found.tensors, config)
+    _check_shapes(network.tensors, config)
     target.mkdir(parents=True)
-    write_bytes(target / "model.safetensors", save(found.tensors))
+    write_bytes(target / "model.safetensors", save(network.tensors))
     write_json(target / "config.json", {"format_version": FORMAT_VERSION, **config.to_dict()})
     if names is not None:
         write_json(target / "labels.json", names)
@@ -71,43 +73,52 @@ def convert(
     return Converted(validate(target), tuple(answers.assumed))
 
 
-def _labels(found: Found, labels: list[str] | None, answers: Answers) -> list[str] | None:
-    if found.fields["task"] not in LABELLED:
+def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers) -> list[str] | None:
+    """The names of the head's outputs; None for tasks without labels."""
+    task = network.fields["task"]
+    if task not in LABELLED:
         if labels:
-            raise InvalidRequest(f"labels are for classification; this is {found.fields['task']}", param="labels")
+            raise InvalidRequest(f"a network for {task} has no labels", param="labels")
         return None
-    count = found.fields["classes"]
+    count = network.fields["classes"]
     if labels is None:
         text = f"the names of the {count} outputs, in their order (--labels a,b,c), or {NUMBERS!r} for 0, 1, 2, …"
         answer = answers.ask(Question("labels", text))
         labels = [str(i) for i in range(count)] if answer in (NUMBERS, "") else answer.split(",")
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"the head has {count} outputs, each needs a name of its own; {len(labels)} given", param="labels"
+            f"the head has {count} outputs, which need {count} different labels; there are {len(labels)} labels, "
+            f"{len(set(labels))} of them different",
+            param="labels",
         )
     return labels
 
 
-def _tokenizer(found: Found, vocabulary: Path | None, answers: Answers) -> Tokenizer | None:
-    if found.fields["input"] != "tokens":
+def _tokenizer(network: InferredNetwork, vocabulary: Path | None, answers: Answers) -> Tokenizer | None:
+    """The tokenizer of a network that reads tokens; None for one that reads numeric features."""
+    if network.fields["input"] != "tokens":
         if vocabulary is not None:
             raise InvalidRequest("this network reads numbers, so it has no vocabulary", param="vocabulary")
         return None
     if vocabulary is None:
-        text = "the file of its words (--vocabulary FILE): a JSON list or dictionary, one a line, or a tokenizer.json"
+        text = (
+            "the file with its tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
+            "each line, or a tokenizer.json"
+        )
         answers.open.append(Question("vocabulary", text))
         return None
-    return tokenizer_of(vocabulary, found.fields["vocab_size"], answers)
+    return tokenizer_of(vocabulary, network.fields["vocab_size"], answers)
 
 
-def _config(found: Found) -> ModelConfig:
+def _config(network: InferredNetwork) -> ModelConfig:
     try:
-        return ModelConfig(**found.fields)
+        return ModelConfig(**network.fields)
     except ConfigError as error:
-        raise InvalidRequest(f"no network of ours is like that: {error}", param=error.field) from None
+        raise InvalidRequest(f"Ostinato has no such network: {error}", param=error.field) from None
 
 
 def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
+    """Raise InvalidRequest with the tensors that are missing, of another shape, or not part of the network."""
     expected: dict[str, Any] = shapes(config)
     wrong = [
         f"  {name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, expected {expected.get(name)}"
@@ -115,15 +126,16 @@ def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
         if name not in tensors or tuple(tensors[name].shape) != expected.get(name)
     ]
     if wrong:
-        raise InvalidRequest("the shapes do not fit together:\n" + "\n".join(wrong[:30]), code="unknown_network")
+        raise InvalidRequest("the tensors do not fit one network:\n" + "\n".join(wrong[:30]), code="unknown_network")
 
 
 def _card(source: Path, config: ModelConfig, assumed: list[str]) -> str:
+    """The checkpoint's README.md."""
     kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
     return (
         f"# Imported from {source.name}\n\n"
         f"- task: {config.task}\n- network: {kind}, {config.layers} layers of {config.width}\n- input: {config.input}\n"
-        "\nTrained elsewhere; nothing is known here of its data or its quality.\n"
-        + ("\n## Assumed\n\nThe file does not say, so this was assumed:\n\n" if assumed else "")
+        "\nTrained elsewhere: its training data and its quality are unknown.\n"
+        + ("\n## Assumed\n\nThe file does not show this, so it was assumed:\n\n" if assumed else "")
         + "".join(f"- {line}\n" for line in assumed)
     )

@@ -1,4 +1,4 @@
-"""What a file of weights does not say: a person must, or it is assumed and told. Knows how answers are checked."""
+"""What names and shapes of weights do not show: it is asked of the user, or assumed and reported."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 from app.errors import InvalidRequest, did_you_mean
 
-NUMBERS = ("context_length", "heads", "norm_eps")
-KNOWN = (
-    *NUMBERS, "activation", "embedding", "embedding_scale", "head", "labels", "lowercase", "nonlinearity", "norm_first",
-    "pooling", "positions", "split", "task", "template", "unknown",
+FIELDS = (
+    "activation", "context_length", "embedding", "embedding_scale", "head", "heads", "labels", "lowercase",
+    "nonlinearity", "norm_eps", "norm_first", "pooling", "positions", "split", "task", "template", "unknown",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`options` empty: free text. `usual` is what PyTorch's own default is, where there is one."""
+    """A question to the user. `options`: the possible answers, empty for free text; `usual`: PyTorch's default."""
 
     field: str
     text: str
@@ -24,13 +23,13 @@ class Question:
     usual: str | None = None
 
     def __str__(self) -> str:
-        how = f" ({', '.join(self.options)})" if self.options else ""
+        options = f" ({', '.join(self.options)})" if self.options else ""
         usual = f" [PyTorch's default: {self.usual}]" if self.usual else ""
-        return f"{self.field}: {self.text}{how}{usual}"
+        return f"{self.field}: {self.text}{options}{usual}"
 
 
 class ImportQuestion(InvalidRequest):
-    """Raised with everything that is still to be said, so that a person is asked once."""
+    """The import needs answers. All open questions are raised together, so that the user is asked once."""
 
     code = "import_question"
 
@@ -38,55 +37,63 @@ class ImportQuestion(InvalidRequest):
         self.questions = questions
         lines = "\n".join(f"  {question}" for question in questions)
         super().__init__(
-            "names and shapes do not tell everything; please say, with --set FIELD=VALUE or an option of its own:\n"
-            + lines,
+            "names and shapes do not show everything; answer with --set FIELD=VALUE, or with the option that is named:"
+            f"\n{lines}",
             param=questions[0].field,
         )
 
 
 class Answers:
-    """What a person has said, and what is still open."""
+    """The user's answers, the questions that are still open, and the assumptions made.
 
-    def __init__(self, given: Mapping[str, str]) -> None:
-        for field in given:
-            if field not in KNOWN:
-                hint = did_you_mean(field, KNOWN, f"; there are {', '.join(KNOWN)}", cutoff=0.6)
-                raise InvalidRequest(f"{field!r} is nothing that an import asks{hint}", param=field)
-        self._given = given
+    Raises InvalidRequest for an answer to a question that does not exist.
+    """
+
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        for field in answers:
+            if field not in FIELDS:
+                hint = did_you_mean(field, FIELDS, f"; the fields are {', '.join(FIELDS)}", cutoff=0.6)
+                raise InvalidRequest(f"an import has no field {field!r}{hint}", param=field)
+        self._answers = answers
         self.open: list[Question] = []
-        self.assumed: list[str] = []
+        self.assumed: list[str] = []  # one `field=value: reason` each
 
     def ask(self, question: Question) -> str:
-        """The answer; where there is none yet, the question stays open and some option stands in."""
-        given = self._given.get(question.field)
-        if given is None:
+        """The user's answer.
+
+        If there is none, the question stays open and a possible answer is returned, so that the import can go on and
+        collect the remaining questions.
+        """
+        answer = self._answers.get(question.field)
+        if answer is None:
             self.open.append(question)
             return question.usual or (question.options[0] if question.options else "")
-        if question.options and given not in question.options:
+        if question.options and answer not in question.options:
             raise InvalidRequest(
-                f"{question.field}={given}: it can be {', '.join(question.options)}", param=question.field
+                f"{question.field}={answer}: must be one of {', '.join(question.options)}", param=question.field
             )
-        return given
+        return answer
 
-    def given(self, field: str) -> str | None:
-        return self._given.get(field)
+    def get(self, field: str) -> str | None:
+        """The user's answer, or None."""
+        return self._answers.get(field)
 
-    def assume(self, field: str, value: str, why: str, options: tuple[str, ...] = ()) -> str:
-        """The answer; where there is none, `value`, and it is told that and why it was assumed."""
-        if self._given.get(field) is not None:
-            return self.ask(Question(field, why, options))
-        self.assumed.append(f"{field}={value}: {why}")
+    def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
+        """The user's answer. If there is none, `value` is assumed and recorded with the reason."""
+        if self._answers.get(field) is not None:
+            return self.ask(Question(field, reason, options))
+        self.assumed.append(f"{field}={value}: {reason}")
         return value
 
-    def number(self, field: str, default: float, why: str) -> float:
-        """As `assume`."""
-        given = self.assume(field, f"{default:g}", why)
+    def number(self, field: str, default: float, reason: str) -> float:
+        """Like `assume`, for a number."""
+        answer = self.assume(field, f"{default:g}", reason)
         try:
-            return float(given)
+            return float(answer)
         except ValueError:
-            raise InvalidRequest(f"{field}={given}: it must be a number", param=field) from None
+            raise InvalidRequest(f"{field}={answer}: must be a number", param=field) from None
 
     def settle(self) -> None:
-        """Raise ImportQuestion if anything is open."""
+        """Raise ImportQuestion if a question is open."""
         if self.open:
             raise ImportQuestion(self.open)

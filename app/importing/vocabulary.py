@@ -1,7 +1,4 @@
-"""Other people's vocabularies as a tokenizer.json: a word list, a word-to-number dictionary, or one made already.
-
-Knows text and numbers; knows no network.
-"""
+"""Tokenizers from vocabularies of other programs: lists of words, dictionaries of words and ids, tokenizer.json."""
 
 from __future__ import annotations
 
@@ -17,19 +14,26 @@ from app.importing.questions import Answers, Question
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import NAMES
 
-MARKS = {name for names in NAMES.values() for name in names}
+SPECIAL = {name for names in NAMES.values() for name in names}  # special tokens, in all their usual spellings
 
 
 class VocabularyInvalid(InvalidRequest):
+    """A vocabulary file that cannot be read, or that does not fit the network."""
+
     code = "invalid_vocabulary"
 
 
 def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
-    """The tokenizer of a vocabulary file, for an embedding of so many rows."""
+    """The tokenizer of a vocabulary file, for an embedding with `rows` rows.
+
+    Raises VocabularyInvalid if the file is not a vocabulary or has ids beyond the embedding.
+    """
     vocabulary = _read(path)
     size = vocabulary.vocab_size if isinstance(vocabulary, Tokenizer) else max(vocabulary.values()) + 1
     if size > rows:
-        raise VocabularyInvalid(f"{path.name} numbers its words up to {size - 1}; the embedding has {rows} rows")
+        raise VocabularyInvalid(
+            f"{path.name} has ids up to {size - 1}, but the embedding has only {rows} rows (ids up to {rows - 1})"
+        )
     return vocabulary if isinstance(vocabulary, Tokenizer) else _word_level(vocabulary, answers)
 
 
@@ -50,52 +54,53 @@ def _read(path: Path) -> Tokenizer | dict[str, int]:
 
 
 def _numbered(value: Any, path: Path) -> dict[str, int]:
-    """Word to number, out of a list of words, {word: number} or {number: word}."""
+    """{word: id}, from a list of words, {word: id} or {id: word}."""
     if isinstance(value, dict) and value and all(isinstance(word, str) for word in value.values()):
         value = {word: int(number) if number.isdecimal() else -1 for number, word in value.items()}
     elif isinstance(value, list):
         if len(set(map(str, value))) != len(value):
-            raise VocabularyInvalid(f"{path.name} holds a word twice")
+            raise VocabularyInvalid(f"{path.name} contains a word twice")
         value = {word: number for number, word in enumerate(value)}
     words = value if isinstance(value, dict) else {}
-    plain = all(isinstance(w, str) and isinstance(n, int) and not isinstance(n, bool) for w, n in words.items())
-    if not any(words) or not plain or min(words.values()) < 0 or len(set(words.values())) != len(words):
+    typed = all(isinstance(w, str) and isinstance(n, int) and not isinstance(n, bool) for w, n in words.items())
+    if not any(words) or not typed or min(words.values()) < 0 or len(set(words.values())) != len(words):
         raise VocabularyInvalid(
-            f"{path.name} must be a JSON list of words, a JSON dictionary of words and their numbers, a text of one "
-            "word a line, or a tokenizer.json"
+            f"{path.name} must be a JSON list of words, a JSON dictionary of words and their ids, a text file with one "
+            "word on each line, or a tokenizer.json"
         )
     return words
 
 
 def _word_level(words: dict[str, int], answers: Answers) -> Tokenizer:
+    """A tokenizer that maps whole words, or single characters, to their ids."""
     unknown = next((name for name in NAMES["unk"] if name in words), None)
     if unknown is None:
-        text = "which word of the vocabulary stands for all words that are not in it?"
+        text = "which word of the vocabulary replaces words that are not in it?"
         unknown = answers.ask(Question("unknown", text))
-        if answers.given("unknown") is not None and unknown not in words:
+        if answers.get("unknown") is not None and unknown not in words:
             raise VocabularyInvalid(f"unknown={unknown}: this word is not in the vocabulary")
     native = tokenizers.Tokenizer(models.WordLevel(words, unk_token=unknown))
-    plain = [word for word in words if word not in MARKS]
-    if _splits_characters(plain, answers):
+    ordinary = [word for word in words if word not in SPECIAL]
+    if _splits_characters(ordinary, answers):
         native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
         native.decoder = decoders.Fuse()
     else:
         native.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    if _lowers(plain, answers):
+    if _lowercases(ordinary, answers):
         native.normalizer = normalizers.Lowercase()
     return Tokenizer(native.to_str())
 
 
-def _splits_characters(plain: list[str], answers: Answers) -> bool:
+def _splits_characters(words: list[str], answers: Answers) -> bool:
     options = ("whitespace", "characters")
-    if any(len(word) > 1 for word in plain):
+    if any(len(word) > 1 for word in words):
         return answers.assume("split", "whitespace", "the vocabulary has whole words", options) == "characters"
-    question = Question("split", "is the text split at white space, or into characters?", options)
+    question = Question("split", "is the text split at whitespace, or into characters?", options)
     return answers.ask(question) == "characters"
 
 
-def _lowers(plain: list[str], answers: Answers) -> bool:
-    """A vocabulary with capital letters is not one of lowered texts; one without may be either."""
-    if any(word != word.lower() for word in plain):
+def _lowercases(words: list[str], answers: Answers) -> bool:
+    """Capital letters show that texts are not lowercased; a vocabulary without them leaves it open."""
+    if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
-    return answers.ask(Question("lowercase", "is the text lowered first?", ("yes", "no"))) == "yes"
+    return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"

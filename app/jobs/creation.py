@@ -114,7 +114,7 @@ class JobCreation:
             model = base.architecture if base is not None and not base.version else request.model
             text, param = limits.to_model_name(model, "model")[: NAME_CHARACTERS - len(tail)] + tail, "model"
         name = check_name(limits.to_model_name(text, param), param)
-        row = registered.model(session, name)
+        row = registered.find_model(session, name)
         if row is not None and not visible(row.owner, principal):
             message = f"the name {name!r} is taken; choose another"
             raise InvalidRequest(message, code="model_name_taken", param=param)
@@ -172,5 +172,5 @@ def _stored_request(request: JobRequest, spec: TrainSpec, base: Version | None) 
     stored["spec"] = msgspec.to_builtins(spec)
     stored["columns"] = msgspec.to_builtins(spec.columns)
     if base is not None:
-        stored["base"] = {"reference": base.ref, "files": registered.plain(base.files)}
+        stored["base"] = {"reference": base.ref, "files": registered.dump_manifest(base.files)}
     return stored

@@ -1,6 +1,6 @@
-"""Moving aliases: compare, set, write the history. The caller holds the lock on the model's row.
+"""Moves, removes and lists aliases, and writes their history.
 
-Knows the rules of aliases; knows nothing of who may see a model.
+The caller has checked that the principal may see the model, and holds the lock on its row where it changes an alias.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from msgspec import UNSET, UnsetType
 from sqlalchemy.orm import Session
 
+from app.db.paging import Page, cut
 from app.db.tables import AliasMoveRow, AliasRow, ModelRow
 from app.errors import Conflict, NotFound
 from app.registry import repository
-from app.registry.records import NUMBER_LIMIT, Alias, check_name, show
+from app.registry.records import NUMBER_LIMIT, Alias, AliasMove, check_name, show
 
-Expected = int | None | UnsetType  # the version that the alias must be at; None: it must not exist; UNSET: any
+MOVE_LIMIT = 2**63  # above the largest id that a row can have
+Expected = int | None | UnsetType  # the version that the alias must point to; None: it must not exist; UNSET: any
 
 
 def move(
@@ -27,11 +29,16 @@ def move(
     expected: Expected = UNSET,
     required: bool | None = None,
 ) -> Alias:
-    """Point `alias` at a ready version; `required` None leaves that mark as it is."""
+    """Point `alias` to a ready version, and create it if it does not exist. `required` None leaves that mark unchanged.
+
+    Raises NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the
+    alias does not point to the `expected` version.
+    """
     check_name(alias, "alias")
-    target = repository.version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
+    target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
     if target is None or target.status != repository.READY:
         raise NotFound(f"model {model.name!r} has no ready version {version}", code="version_not_found")
+    # populate_existing: read the row as it is under the lock, even if the session has loaded it before.
     row = session.get(AliasRow, (model.name, alias), populate_existing=True)
     before = row.version if row is not None else None
     _compare(alias, before, expected)
@@ -43,12 +50,13 @@ def move(
     if before != version:
         _log(session, row, before, version, principal, now)
     session.flush()
-    return repository.pointer(row)
+    return repository.make_alias(row)
 
 
 def remove(
     session: Session, model: ModelRow, alias: str, *, principal: str, now: float, expected: Expected = UNSET
 ) -> None:
+    """Remove `alias`. Raises NotFound (`alias_not_found`) or Conflict (`alias_conflict`)."""
     row = session.get(AliasRow, (model.name, alias), populate_existing=True)
     if row is None:
         raise NotFound(f"model {model.name!r} has no alias {show(alias)}", code="alias_not_found", param="alias")
@@ -57,13 +65,22 @@ def remove(
     session.delete(row)
 
 
-def _log(session: Session, row: AliasRow, before: int | None, after: int | None, principal: str, now: float) -> None:
+def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
+    """The moves of an alias, by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
+    if after is not None and not (0 < after < MOVE_LIMIT and repository.is_move(session, name, alias, after)):
+        raise NotFound(f"after {after} is not a move of {name}@{alias}", code="move_not_found", param="after")
+    return cut(repository.list_moves(session, name, alias, after, order, limit), limit)
+
+
+def _log(
+    session: Session, row: AliasRow, from_version: int | None, to_version: int | None, principal: str, now: float
+) -> None:
     session.add(
         AliasMoveRow(
             model=row.model,
             alias=row.alias,
-            from_version=before,
-            to_version=after,
+            from_version=from_version,
+            to_version=to_version,
             principal=principal,
             created_at=now,
         )
@@ -73,10 +90,10 @@ def _log(session: Session, row: AliasRow, before: int | None, after: int | None,
 def _compare(alias: str, actual: int | None, expected: Expected) -> None:
     if expected is UNSET or expected == actual:
         return
-    now = "does not exist" if actual is None else f"is at version {actual}"
-    wanted = "not to exist" if expected is None else f"to be at version {expected}"
+    actual_state = "does not exist" if actual is None else f"points to version {actual}"
+    expected_state = "that it does not exist" if expected is None else f"version {expected}"
     raise Conflict(
-        f"alias {alias!r} {now}; it was expected {wanted}",
+        f"alias {alias!r} {actual_state}, but the request expects {expected_state}",
         code="alias_conflict",
         param="expected_version",
         retryable=False,

@@ -1,11 +1,11 @@
-"""The short list of all that can be asked: each model by its bare name, each ready version as name:number.
+"""The catalog for `GET /v1/models`: each model by its bare name, and each ready version as name:number.
 
-Reads narrow rows, and few queries for any number of models; knows nothing of files and figures.
+Reads only the columns that it shows, and makes the same few queries for any number of models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +17,14 @@ from app.db.paging import Page, cut
 from app.db.tables import AliasRow, VersionRow
 from app.errors import InvalidRequest, NotFound
 from app.registry import repository
-from app.registry.records import CHAMPION, Alias, ModelReference, show
+from app.registry.records import CHAMPION, ModelReference, show
 
 COLUMNS = ("model", "version", "owner", "task", "architecture", "digest", "parameters", "created_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """`id` is a model reference, `version` the one that it means now."""
+    """`id` is a model reference, and `version` the number of the version that it means now."""
 
     id: str
     model: str
@@ -38,57 +38,68 @@ class Entry:
     aliases: tuple[str, ...]
 
 
-def page(session: Session, principal: str, after: str | None, limit: int) -> Page[Entry]:
-    """By name; under a name the bare one first, then its versions, the newest first. `after`: an entry's id."""
-    last = None if after is None else _place(session, after, principal)
-    wanted = [VersionRow.status == repository.READY]
+def load_page(session: Session, principal: str, after: str | None, limit: int) -> Page[Entry]:
+    """A page of entries, by name: the bare name, then the versions of the model, newest first.
+
+    `after` is the id of an entry. Raises NotFound (`model_not_found`) if there is no such entry.
+    """
+    last = None if after is None else _parse_after(session, after, principal)
+    conditions = [VersionRow.status == repository.READY]
     if principal != LOCAL:
-        wanted.append(VersionRow.owner == principal)
+        conditions.append(VersionRow.owner == principal)
     if last is not None:
-        wanted.append(_beyond(last))
+        conditions.append(_follows(last))
     columns = [getattr(VersionRow, name) for name in COLUMNS]
-    query = select(*columns).where(*wanted).order_by(VersionRow.model, VersionRow.version.desc())
+    query = select(*columns).where(*conditions).order_by(VersionRow.model, VersionRow.version.desc())
     rows = session.execute(query.limit(limit + 1)).all()
     names = {row.model for row in rows}
-    pointers = repository.aliases(session, names)
-    fresh = names - ({last.name} if last is not None else set())
-    here = and_(AliasRow.model == VersionRow.model, AliasRow.version == VersionRow.version)
-    query = select(*columns).join(AliasRow, here)
-    champions = session.execute(query.where(AliasRow.alias == CHAMPION, VersionRow.model.in_(fresh)))
-    meant = {row.model: _entry(row, pointers) for row in champions}
+    by_version = repository.group_by_version(repository.load_aliases(session, names))
+    unlisted = names - ({last.name} if last is not None else set())  # models whose bare name is on this page
+    champions = {row.model: _make_entry(row, by_version) for row in _load_champions(session, unlisted)}
     entries: list[Entry] = []
     for row in rows:
-        entry = _entry(row, pointers)
-        if row.model in fresh:
-            fresh.discard(row.model)
-            entries.append(replace(meant.get(row.model, entry), id=row.model))
+        entry = _make_entry(row, by_version)
+        if row.model in unlisted:
+            unlisted.discard(row.model)
+            # Rows are ordered newest first, so without a champion the bare name means this version.
+            entries.append(replace(champions.get(row.model, entry), id=row.model))
         entries.append(entry)
     return cut(entries, limit)
 
 
-def _place(session: Session, after: str, principal: str) -> ModelReference:
-    """The entry that a page ended with."""
+def _load_champions(session: Session, names: Iterable[str]) -> Sequence[Any]:
+    """The columns of the champion versions of some models."""
+    columns = [getattr(VersionRow, name) for name in COLUMNS]
+    here = and_(AliasRow.model == VersionRow.model, AliasRow.version == VersionRow.version)
+    query = select(*columns).join(AliasRow, here)
+    return session.execute(query.where(AliasRow.alias == CHAMPION, VersionRow.model.in_(names))).all()
+
+
+def _parse_after(session: Session, after: str, principal: str) -> ModelReference:
+    """The reference that `after` holds: the bare name of a visible model, or one of its versions."""
     try:
-        found = ModelReference.parse(after)
+        reference = ModelReference.parse(after)
     except InvalidRequest:
-        found = ModelReference("")
-    row = repository.model(session, found.name) if found.name and str(found) == after else None
-    known = row is not None and visible(row.owner, principal)
-    if known and found.version is not None:
-        known = repository.version(session, found.name, found.version) is not None
-    if not known or found.alias or found.digest or found.checkpoint:
-        raise NotFound(f"after {show(after)} is no model of this list", code="model_not_found", param="after")
-    return found
+        reference = ModelReference("")
+    row = repository.find_model(session, reference.name) if reference.name and str(reference) == after else None
+    exists = row is not None and visible(row.owner, principal)
+    if exists and reference.version is not None:
+        exists = repository.find_version(session, reference.name, reference.version) is not None
+    if not exists or reference.alias or reference.digest or reference.checkpoint:
+        message = f"after {show(after)} is not the id of an entry of this list"
+        raise NotFound(message, code="model_not_found", param="after")
+    return reference
 
 
-def _beyond(last: ModelReference) -> ColumnElement[bool]:
-    rest = VersionRow.model == last.name
+def _follows(last: ModelReference) -> ColumnElement[bool]:
+    """The condition for versions that come after the entry `last`."""
+    same_model = VersionRow.model == last.name
     if last.version is not None:
-        rest = and_(rest, VersionRow.version < last.version)
-    return or_(VersionRow.model > last.name, rest)
+        same_model = and_(same_model, VersionRow.version < last.version)
+    return or_(VersionRow.model > last.name, same_model)
 
 
-def _entry(row: Any, pointers: Sequence[Alias]) -> Entry:
+def _make_entry(row: Any, by_version: repository.AliasNames) -> Entry:
     fields = {name: getattr(row, name) for name in COLUMNS}
-    here = tuple(a.alias for a in pointers if (a.model, a.version) == (row.model, row.version))
-    return Entry(id=f"{row.model}:{row.version}", aliases=here, **fields)
+    aliases = tuple(by_version.get((row.model, row.version), ()))
+    return Entry(id=f"{row.model}:{row.version}", aliases=aliases, **fields)

@@ -1,14 +1,19 @@
-"""Which bytes are still needed, and which of those are not there. Knows every table that names a blob.
+"""Garbage collection of blobs, and the check that every referenced blob is stored and sound.
 
-Bytes that no row has ever named may be on their way to one, so they are spared for an hour at least. What makes
-collecting safe even then: a publisher puts its bytes first, which makes them young; then, in its transaction and
-beside no collection, it checks that they are there. So either the collection spares them, or the publisher sees that
-they are gone.
+A blob that no row refers to may belong to a publication that has stored its files and not yet inserted its row. Two
+rules protect it:
+
+- A collection spares unreferenced blobs that were put within the last hour, and putting a blob again renews its time.
+- A publisher checks in its transaction that its blobs exist (`claim_blobs`), and a collection deletes in a transaction
+  that excludes those of publishers (`hold_blobs`).
+
+So either the collection spares the blobs, or the publisher fails because they are gone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -19,14 +24,14 @@ from app.db.tables import ENDED, AliasRow, FileRow, JobCheckpointRow, JobRow, Ve
 from app.registry import repository
 from app.storage.blobs import Blob, BlobCorrupt, BlobMissing, BlobStore
 
-UPLOAD_SECONDS = 3600.0
-LEFTOVER_SECONDS = 86_400.0  # no upload stands still for so long and goes on
-BATCH = 200  # blobs deleted in one transaction: publishers wait no longer than that takes
+UPLOAD_SECONDS = 3600.0  # for so long after it was put, an unreferenced blob may belong to a publication under way
+LEFTOVER_SECONDS = 86_400.0  # age at which a partial upload belongs to a killed program
+BATCH = 200  # blobs deleted in one transaction, during which publishers wait
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection removed, or would have removed."""
+    """What a collection removed, or would remove if it is a dry run."""
 
     dry_run: bool
     blobs: int
@@ -37,7 +42,10 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`missing` and `corrupt`: SHA-256 -> who needs it. Orphans are no fault: the next collection takes them."""
+    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of those that need it.
+
+    Orphans, which nothing refers to, are not an error: the next collection removes them when they are old enough.
+    """
 
     missing: dict[str, list[str]] = field(default_factory=dict)
     corrupt: dict[str, list[str]] = field(default_factory=dict)
@@ -51,91 +59,105 @@ class Report:
         return not (self.missing or self.corrupt or self.dangling_aliases)
 
 
-def needed(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
-    """SHA-256 -> the places that name it, each with the size that it should have.
-
-    Versions deleted after `deleted_since` still count (None: none does), and what an unfinished job starts from.
-    """
-    found: dict[str, list[tuple[str, int]]] = {}
-    for where, files in _manifests(session, deleted_since):
-        for path, entry in repository.entries(files).items():
-            found.setdefault(entry.sha256, []).append((f"{where} {path}", entry.size))
-    for row in session.execute(select(FileRow.id, FileRow.sha256, FileRow.bytes)):
-        found.setdefault(row.sha256, []).append((row.id, row.bytes))
-    return found
-
-
-class _Unwanted:
-    """The blobs that may go: named by nothing that counts, and old enough."""
-
-    def __init__(self, session: Session, now: float, grace_seconds: float) -> None:
-        self._now, self._grace = now, grace_seconds
-        self._needed = needed(session, now - grace_seconds)
-        deleted = session.scalars(select(VersionRow.files).where(VersionRow.status == repository.DELETED))
-        self._deleted = {entry.sha256 for files in deleted for entry in repository.entries(files).values()}
-
-    def __contains__(self, blob: Blob) -> bool:
-        patience = self._grace if blob.sha256 in self._deleted else max(self._grace, UPLOAD_SECONDS)
-        return blob.sha256 not in self._needed and blob.modified <= self._now - patience
-
-
 def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_run: bool) -> Collected:
+    """Delete the blobs that nothing refers to and that are old enough; with `dry_run`, only count them."""
     with database.read() as session:
-        unwanted = _Unwanted(session, database.now(session), grace_seconds)
-    total, old = 0, []
+        garbage = _Garbage(session, database.now(session), grace_seconds)
+    total, candidates = 0, []
     for blob in blobs.list():
         total += 1
-        if blob in unwanted:
-            old.append(blob)
-    gone = list(old) if dry_run else []
-    for start in range(0, 0 if dry_run else len(old), BATCH):
-        gone += _remove(database, blobs, old[start : start + BATCH], grace_seconds)
+        if blob in garbage:
+            candidates.append(blob)
+    removed = list(candidates) if dry_run else []
+    for start in range(0, 0 if dry_run else len(candidates), BATCH):
+        removed += _remove(database, blobs, candidates[start : start + BATCH], grace_seconds)
     swept = 0 if dry_run else blobs.sweep(LEFTOVER_SECONDS)
-    return Collected(dry_run, len(gone), sum(blob.size for blob in gone), total - len(gone), swept)
+    return Collected(dry_run, len(removed), sum(blob.size for blob in removed), total - len(removed), swept)
 
 
 def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
+    """Check that the store has every blob that the tables refer to, in the right size; `deep` checks hashes as well."""
     with database.read() as session:
-        names = needed(session, None)
-        dangling = _dangling(session)
-    there = {blob.sha256: blob for blob in blobs.list()}
-    missing = {sha: [where for where, _ in places] for sha, places in names.items() if sha not in there}
+        references = load_references(session, None)
+        dangling = _find_dangling(session)
+    stored = {blob.sha256: blob for blob in blobs.list()}
+    missing = {sha: [name for name, _ in users] for sha, users in references.items() if sha not in stored}
     corrupt = {
-        sha: [where for where, _ in places]
-        for sha, places in names.items()
-        if sha in there and not _sound(blobs, there[sha], {size for _, size in places}, deep)
+        sha: [name for name, _ in users]
+        for sha, users in references.items()
+        if sha in stored and not _is_sound(blobs, stored[sha], {size for _, size in users}, deep)
     }
-    orphans = [blob for sha, blob in there.items() if sha not in names]
-    return Report(missing, corrupt, dangling, len(there), len(orphans), sum(blob.size for blob in orphans))
+    orphans = [blob for sha, blob in stored.items() if sha not in references]
+    return Report(missing, corrupt, dangling, len(stored), len(orphans), sum(blob.size for blob in orphans))
 
 
-def _manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, dict[str, object]]]]:
-    wanted = [VersionRow.status != repository.DELETED]
+def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
+    """SHA-256 of each referenced blob -> the names of its users, each with the size that the blob must have.
+
+    Versions deleted after `deleted_since` still count (None: no deleted version does), and so do the versions that
+    unfinished jobs start from.
+    """
+    references: dict[str, list[tuple[str, int]]] = {}
+    for name, files in _load_manifests(session, deleted_since):
+        for path, entry in repository.parse_manifest(files).items():
+            references.setdefault(entry.sha256, []).append((f"{name} {path}", entry.size))
+    for row in session.execute(select(FileRow.id, FileRow.sha256, FileRow.bytes)):
+        references.setdefault(row.sha256, []).append((row.id, row.bytes))
+    return references
+
+
+class _Garbage:
+    """The blobs that may be deleted: nothing refers to them, and they are old enough."""
+
+    def __init__(self, session: Session, now: float, grace_seconds: float) -> None:
+        self._now, self._grace = now, grace_seconds
+        self._referenced = set(load_references(session, now - grace_seconds))
+        # A blob of a deleted version is not a new upload, so it needs no hour beyond the grace time. Versions deleted
+        # earlier are not read: their blobs are older than an hour, or were put again and may be a new upload.
+        deleted = select(VersionRow.files).where(
+            VersionRow.status == repository.DELETED, VersionRow.deleted_at > now - UPLOAD_SECONDS
+        )
+        manifests = [repository.parse_manifest(files) for files in session.scalars(deleted)]
+        self._deleted = {entry.sha256 for files in manifests for entry in files.values()}
+
+    def __contains__(self, blob: Blob) -> bool:
+        age = self._grace if blob.sha256 in self._deleted else max(self._grace, UPLOAD_SECONDS)
+        return blob.sha256 not in self._referenced and blob.modified <= self._now - age
+
+
+def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, Any]]]:
+    """The name and the manifest of each version, job's checkpoint, and base of an unfinished job."""
+    conditions = [VersionRow.status != repository.DELETED]
     if deleted_since is not None:
-        wanted.append(VersionRow.deleted_at > deleted_since)
-    versions = session.execute(select(VersionRow.model, VersionRow.version, VersionRow.files).where(or_(*wanted)))
-    found = [(f"{model}:{number}", files) for model, number, files in versions]
-    found += [(id_, files) for id_, files in session.execute(select(JobCheckpointRow.id, JobCheckpointRow.files))]
-    open_ones = select(JobRow.id, JobRow.request).where(JobRow.status.not_in(ENDED), JobRow.base_digest.is_not(None))
-    found += [(f"{id_} base", request["base"]["files"]) for id_, request in session.execute(open_ones)]
-    return found
+        conditions.append(VersionRow.deleted_at > deleted_since)
+    versions = session.execute(select(VersionRow.model, VersionRow.version, VersionRow.files).where(or_(*conditions)))
+    manifests = [(f"{model}:{number}", files) for model, number, files in versions]
+    manifests += [(id_, files) for id_, files in session.execute(select(JobCheckpointRow.id, JobCheckpointRow.files))]
+    unfinished = select(JobRow.id, JobRow.request).where(JobRow.status.not_in(ENDED), JobRow.base_digest.is_not(None))
+    manifests += [(f"{id_} base", request["base"]["files"]) for id_, request in session.execute(unfinished)]
+    return manifests
 
 
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:
-    """Look again, now that nobody can begin to refer to a blob, and delete what is still unwanted and old."""
-    gone = []
+    """Delete those of a batch that are still garbage.
+
+    Rows and blobs are read again, because a publication may have put a blob again or referred to it since the first
+    look. While the lock is held, no publication can add a reference.
+    """
+    removed = []
     with database.transaction() as session:
         hold_blobs(session, alone=True)
-        unwanted = _Unwanted(session, database.now(session), grace_seconds)
+        garbage = _Garbage(session, database.now(session), grace_seconds)
         for blob in batch:
             current = blobs.stat(blob.sha256)
-            if current is not None and current in unwanted:
+            if current is not None and current in garbage:
                 blobs.delete(blob.sha256)
-                gone.append(current)
-    return gone
+                removed.append(current)
+    return removed
 
 
-def _dangling(session: Session) -> list[str]:
+def _find_dangling(session: Session) -> list[str]:
+    """The aliases that do not point to a ready version."""
     ready = select(VersionRow.id).where(
         VersionRow.model == AliasRow.model,
         VersionRow.version == AliasRow.version,
@@ -145,7 +167,8 @@ def _dangling(session: Session) -> list[str]:
     return sorted(f"{model}@{alias}" for model, alias in rows)
 
 
-def _sound(blobs: BlobStore, blob: Blob, sizes: set[int], deep: bool) -> bool:
+def _is_sound(blobs: BlobStore, blob: Blob, sizes: set[int], deep: bool) -> bool:
+    """Whether a blob has the size that all its users expect and, if `deep`, the right hash."""
     if sizes != {blob.size}:
         return False
     try:

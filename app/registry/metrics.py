@@ -1,4 +1,4 @@
-"""The figures that come with a checkpoint, made fit for a JSON column. Knows nothing of what they measure."""
+"""The metrics of a checkpoint, as JSON columns can hold them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from app.errors import CheckpointInvalid
 DEPTH = 32
 
 
-def of_directory(directory: Path) -> dict[str, Any]:
+def read_metrics(directory: Path) -> dict[str, Any]:
+    """The content of `metrics.json` in a checkpoint directory; empty if there is no such file.
+
+    Raises CheckpointInvalid if the file does not hold a JSON object.
+    """
     path = directory / "metrics.json"
-    found = load_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
+    metrics = load_json(path) if path.exists() else {}
+    if not isinstance(metrics, dict):
         raise CheckpointInvalid("metrics.json must hold a JSON object")
-    return found
+    return metrics
 
 
 def finite(value: Any, depth: int = 0) -> Any:
-    """JSON has no NaN and no infinity: such a figure is null."""
+    """A copy of `value` with None in place of NaN and infinity, which JSON does not have.
+
+    Raises CheckpointInvalid beyond `DEPTH` levels of nesting.
+    """
     if depth > DEPTH:
-        raise CheckpointInvalid(f"metrics are nested more than {DEPTH} deep")
+        raise CheckpointInvalid(f"metrics are nested more than {DEPTH} levels deep")
     if isinstance(value, dict):
         return {str(key): finite(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The parts of publishing a checkpoint: its files into the blob store, its row into the database."""
+"""Adds versions to models: stores the files of a checkpoint and inserts its row. Also marks versions as deleted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.db.tables import ModelRow, VersionRow
 from app.errors import Conflict, InvalidRequest
 from app.registry import repository
 from app.registry.metrics import finite
-from app.registry.records import visible
+from app.registry.records import Version, visible
 from app.storage.blobs import BlobStore
 
 LEFTOVER_SECONDS = 86_400.0  # age at which an unpacked archive belongs to a killed program
@@ -27,7 +27,7 @@ LEFTOVER_SECONDS = 86_400.0  # age at which an unpacked archive belongs to a kil
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A checkpoint that is to become the next version of `name`. `metrics` may hold NaN; they are stored as null."""
+    """A checkpoint to publish as the next version of `name`. NaN and infinite `metrics` are stored as null."""
 
     name: str
     owner: str
@@ -38,17 +38,23 @@ class Publication:
 
 
 def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
-    """Check a checkpoint directory and store its files. Raises CheckpointInvalid, or Conflict if a file changes."""
+    """Check a checkpoint directory and store its files.
+
+    Raises CheckpointInvalid, or Conflict if a file changes while it is read.
+    """
     files = manifest(directory)
     read(directory)
     for path, entry in files.items():
         if blobs.put_file(directory / path) != entry.sha256:
-            raise Conflict(f"{path} was changed while it was read; try again")
+            raise Conflict(f"{path} changed while it was read; try again")
     return files
 
 
 def hold_files(session: Session, blobs: BlobStore, files: Manifest) -> None:
-    """Protect stored files from garbage collection until the transaction ends. Raises Unavailable if one is gone."""
+    """Protect stored files from garbage collection until the transaction ends.
+
+    Raises Unavailable if one of them has been collected already.
+    """
     claim_blobs(session, (entry.sha256 for entry in files.values()), blobs.exists)
 
 
@@ -60,7 +66,8 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
     name, checkpoint = publication.name, publication.checkpoint
     repository.add_model(session, name, publication.owner, now)
     number = repository.take_number(session, name)
-    model = repository.model(session, name, lock=True)
+    model = repository.find_model(session, name, lock=True)
+    # The model may have existed before, with another owner. The error rolls the new number back.
     if model is None or not visible(model.owner, publication.owner):
         raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
     labels = {"labels": checkpoint.labels} if checkpoint.labels else {}
@@ -72,7 +79,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
         task=checkpoint.config.task,
         architecture=checkpoint.config.architecture,
         digest=digest(publication.files),
-        files=repository.plain(publication.files),
+        files=repository.dump_manifest(publication.files),
         config=checkpoint.raw_config | labels,
         parameters=checkpoint.parameters,
         metrics=finite(publication.metrics),
@@ -84,9 +91,27 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
     return model, version
 
 
+def delete_version(session: Session, row: VersionRow, now: float) -> Version:
+    """Mark a version as deleted; a deleted one stays as it is. The caller holds the lock on the model's row.
+
+    Raises InvalidRequest (`version_in_use`) if an alias points to it.
+    """
+    version = repository.load_version(session, row)
+    if version.aliases:
+        raise InvalidRequest(
+            f"{version.ref} is in use: the alias {' and '.join(version.aliases)} points to it; "
+            "move or delete the alias first",
+            code="version_in_use",
+        )
+    if row.status != repository.DELETED:
+        row.status, row.deleted_at = repository.DELETED, now
+        session.flush()
+    return repository.load_version(session, row)
+
+
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """A private folder under `root` that is removed afterwards. Removes what killed programs left there, too."""
+    """A private folder under `root`, removed at the end. Also removes what killed programs left in `root`."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in root.iterdir():
         with suppress(FileNotFoundError):  # another process removes it

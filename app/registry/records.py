@@ -1,7 +1,4 @@
-"""What the registry speaks of: models, versions, aliases and the references that people write.
-
-Plain data and rules over it. Knows no SQL and no bytes.
-"""
+"""Models, versions, aliases, and model references with their syntax."""
 
 from __future__ import annotations
 
@@ -31,8 +28,8 @@ __all__ = [
 CHAMPION = "champion"
 CHECKPOINT = "ftckpt-"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-PART = re.compile(r"[a-z0-9._-]{0,64}")
-NUMBER_LIMIT = 10**9
+PART = re.compile(r"[a-z0-9._-]{0,64}")  # a substring of a name, as a query may hold it
+NUMBER_LIMIT = 10**9  # version numbers are less
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 CHECKPOINT_ID = re.compile(r"ftckpt-[A-Za-z0-9_-]{1,33}")
@@ -40,11 +37,11 @@ FORMS = "a model reference is name, name:3, name@alias, name@sha256:… or ftckp
 
 
 def check_name(name: str, param: str = "name") -> str:
-    """`name`, if a model or an alias can have it; else raise InvalidRequest."""
+    """Return `name` if it is valid for a model or an alias. Raises InvalidRequest (`invalid_name`) otherwise."""
     if not NAME.fullmatch(name) or name.startswith(CHECKPOINT):
         raise InvalidRequest(
-            f"{param} {show(name)} is no name: 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit, "
-            f"and not with {CHECKPOINT}",
+            f"{param} {show(name)} is not a valid name: use 1 to 64 characters of a-z 0-9 . _ -, beginning with a "
+            f"letter or a digit, and not with {CHECKPOINT}",
             code="invalid_name",
             param=param,
         )
@@ -52,13 +49,16 @@ def check_name(name: str, param: str = "name") -> str:
 
 
 def show(text: str) -> str:
-    """What a caller wrote, safe to print: quoted, escaped and short."""
+    """A caller's text, safe to print: quoted, escaped and at most about 100 characters."""
     return ascii(text if len(text) <= 100 else text[:100] + "…")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """One of `version`, `alias`, `digest`, `checkpoint`, or none of them: the champion, else the newest."""
+    """A parsed model reference. At most one of `version`, `alias`, `digest` and `checkpoint` is set.
+
+    With none of them, it means the champion, or the newest ready version if the model has no champion.
+    """
 
     name: str
     version: int | None = None
@@ -68,7 +68,7 @@ class ModelReference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a reference. Raises InvalidRequest, which says what a reference looks like."""
+        """Parse a reference. Raises InvalidRequest (`invalid_model_reference`), whose message lists the forms."""
         if CHECKPOINT_ID.fullmatch(text):
             return cls(text, checkpoint=text)
         name, mark, rest = _split(text)
@@ -92,16 +92,17 @@ class ModelReference:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Name, mark and rest; the mark is the first `:` or `@`."""
-    found = re.search("[:@]", text)
-    return (text[: found.start()], found.group(), text[found.end() :]) if found else (text, "", "")
+    """Split a reference into name, mark and rest at the mark, the first `:` or `@`."""
+    mark = re.search("[:@]", text)
+    return (text[: mark.start()], mark.group(), text[mark.end() :]) if mark else (text, "", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """An immutable checkpoint of a model; version 0 is a checkpoint of a job, whose model is its own id.
+    """A version of a model: an immutable checkpoint. Only its status and its aliases change.
 
-    `config` is config.json with the labels in it. `status`: pending, ready, failed or deleted.
+    A checkpoint of a job has this form too, with version 0 and its own id as the model. `config` is config.json with
+    the labels added; `parameters` is the number of weights; `status` is pending, ready, failed or deleted.
     """
 
     model: str
@@ -122,6 +123,7 @@ class Version:
 
     @property
     def ref(self) -> str:
+        """The reference that always means this version."""
         return f"{self.model}:{self.version}" if self.version else self.model
 
     @property
@@ -131,7 +133,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """A pointer. `required`: the service is not ready before the version that it names is."""
+    """A name that points to a version. If it is `required`, the service is not ready until that version is loaded."""
 
     model: str
     alias: str
@@ -142,7 +144,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """One line of an alias's history; `from_version` None: it was made, `to_version` None: it was removed."""
+    """An entry in the history of an alias. `from_version` is None if the alias was created, `to_version` if removed."""
 
     id: int
     model: str
@@ -155,11 +157,11 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """`versions` counts those not deleted; `newest` is the newest ready one."""
+    """A model. `versions` counts those that are not deleted; `newest` is the newest ready one."""
 
     name: str
     owner: str
     created_at: float
     versions: int
     newest: Version | None
-    aliases: dict[str, int]
+    aliases: dict[str, int]  # alias -> version

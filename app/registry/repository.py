@@ -1,7 +1,8 @@
-"""The registry's SQL: rows in, records out. Knows tables; decides nothing and commits nothing."""
+"""The SQL queries of the registry. They return rows, or records made of them, and never commit."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,25 +16,31 @@ from app.db.tables import AliasMoveRow, AliasRow, JobCheckpointRow, ModelRow, Ve
 from app.registry.records import Alias, AliasMove, Model, Version
 
 READY, DELETED = "ready", "deleted"
+AliasNames = dict[tuple[str, int], list[str]]  # (model, version) -> the aliases that point to it
 
 
-def entries(files: dict[str, Any]) -> Manifest:
+def parse_manifest(files: dict[str, Any]) -> Manifest:
+    """The manifest that a JSON column holds."""
     return {path: FileEntry(entry["sha256"], entry["size"]) for path, entry in files.items()}
 
 
-def plain(files: Manifest) -> dict[str, Any]:
+def dump_manifest(files: Manifest) -> dict[str, Any]:
+    """A manifest as a JSON column holds it."""
     return {path: asdict(entry) for path, entry in files.items()}
 
 
 # --- models -----------------------------------------------------------------------------------------------------
 
 
-def model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
+def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 
 def add_model(session: Session, name: str, owner: str, now: float) -> None:
-    """Make the model unless it is there; of two at once, one makes it and the other waits and finds it."""
+    """Insert the model unless it exists.
+
+    If two transactions insert the same name, the second one waits until the first has ended, and then finds the row.
+    """
     session.execute(
         text(
             "INSERT INTO models (name, owner, next_version, created_at) VALUES (:name, :owner, 1, :now) "
@@ -44,12 +51,15 @@ def add_model(session: Session, name: str, owner: str, now: float) -> None:
 
 
 def take_number(session: Session, name: str) -> int:
-    """The next version number; no other transaction gets it, and none is skipped unless this one fails."""
+    """Take the next version number of a model. The update locks the row, so no other transaction gets the number.
+
+    A rollback gives the number back.
+    """
     query = update(ModelRow).where(ModelRow.name == name).values(next_version=ModelRow.next_version + 1)
     return session.execute(query.returning(ModelRow.next_version)).scalar_one() - 1
 
 
-def models(
+def list_models(
     session: Session,
     principal: str,
     query: str | None,
@@ -58,8 +68,11 @@ def models(
     order: str,
     limit: int,
 ) -> list[Model]:
-    """`query` is a part of names; `newest`: columns of the newest ready version and what they must hold."""
-    statement = _with_newest()
+    """Up to `limit + 1` models whose names contain `query`, by name.
+
+    `newest` maps columns to the values that they must have in a model's newest ready version.
+    """
+    statement = _select_with_newest()
     if principal != LOCAL:
         statement = statement.where(ModelRow.owner == principal)
     if query:
@@ -68,26 +81,31 @@ def models(
     if after is not None:
         statement = statement.where(ModelRow.name > after if order == "asc" else ModelRow.name < after)
     statement = statement.order_by(ModelRow.name.asc() if order == "asc" else ModelRow.name.desc())
-    return _described(session, statement.limit(limit + 1))
+    return _load_models(session, statement.limit(limit + 1))
 
 
-def described(session: Session, name: str) -> Model:
-    """One model, which must be there."""
-    return _described(session, _with_newest().where(ModelRow.name == name))[0]
+def load_model(session: Session, name: str) -> Model:
+    """The record of an existing model."""
+    return _load_models(session, _select_with_newest().where(ModelRow.name == name))[0]
 
 
-def _with_newest() -> Select[ModelRow, VersionRow]:
+def _select_with_newest() -> Select[ModelRow, VersionRow]:
+    """Models, each with its newest ready version, or with None if it has none."""
     other = aliased(VersionRow)
     number = select(func.max(other.version)).where(other.model == ModelRow.name, other.status == READY)
     here = and_(VersionRow.model == ModelRow.name, VersionRow.version == number.scalar_subquery())
     return select(ModelRow, VersionRow).outerjoin(VersionRow, here)
 
 
-def _described(session: Session, query: Select[ModelRow, VersionRow]) -> list[Model]:
-    """In three queries, however many models they are."""
+def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[Model]:
+    """The records of the selected models, in three queries for any number of models."""
     rows = session.execute(query).all()
     names = [row.name for row, _ in rows]
-    pointers = aliases(session, names)
+    aliases = load_aliases(session, names)
+    by_version = group_by_version(aliases)
+    by_model = defaultdict[str, dict[str, int]](dict)  # model -> alias -> version
+    for alias in aliases:
+        by_model[alias.model][alias.alias] = alias.version
     counted = select(VersionRow.model, func.count()).where(VersionRow.status != DELETED, VersionRow.model.in_(names))
     counts = {name: count for name, count in session.execute(counted.group_by(VersionRow.model))}
     return [
@@ -96,8 +114,8 @@ def _described(session: Session, query: Select[ModelRow, VersionRow]) -> list[Mo
             owner=row.owner,
             created_at=row.created_at,
             versions=counts.get(row.name, 0),
-            newest=record(newest, pointers) if newest is not None else None,
-            aliases={a.alias: a.version for a in pointers if a.model == row.name},
+            newest=make_version(newest, by_version) if newest is not None else None,
+            aliases=by_model.get(row.name, {}),
         )
         for row, newest in rows
     ]
@@ -106,37 +124,44 @@ def _described(session: Session, query: Select[ModelRow, VersionRow]) -> list[Mo
 # --- versions ---------------------------------------------------------------------------------------------------
 
 
-def version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
+def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 
 
-def newest(session: Session, name: str, digest: str | None = None) -> VersionRow | None:
-    """The newest ready version, of this digest where one is given."""
+def find_newest(session: Session, name: str, digest: str | None = None) -> VersionRow | None:
+    """The newest ready version, with this digest if one is given."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.status == READY)
     if digest is not None:
         query = query.where(VersionRow.digest == digest)
     return session.scalar(query.order_by(VersionRow.version.desc()).limit(1))
 
 
-def versions(
+def list_versions(
     session: Session, name: str, status: str | None, after: int | None, order: str, limit: int
 ) -> list[Version]:
+    """Up to `limit + 1` versions of a model, by number. `status` None selects all that are not deleted."""
     query = select(VersionRow).where(VersionRow.model == name)
     query = query.where(VersionRow.status == status if status else VersionRow.status != DELETED)
     if after is not None:
         query = query.where(VersionRow.version > after if order == "asc" else VersionRow.version < after)
     query = query.order_by(VersionRow.version.asc() if order == "asc" else VersionRow.version.desc())
-    return records(session, query.limit(limit + 1))
+    return load_versions(session, query.limit(limit + 1))
 
 
-def records(session: Session, query: Select[VersionRow]) -> list[Version]:
+def load_versions(session: Session, query: Select[VersionRow]) -> list[Version]:
+    """The records of the selected versions, in two queries for any number of versions."""
     rows = session.scalars(query).all()
-    pointers = aliases(session, {row.model for row in rows})
-    return [record(row, pointers) for row in rows]
+    by_version = group_by_version(load_aliases(session, {row.model for row in rows}))
+    return [make_version(row, by_version) for row in rows]
 
 
-def record(row: VersionRow, pointers: Iterable[Alias]) -> Version:
+def load_version(session: Session, row: VersionRow) -> Version:
+    """The record of one version."""
+    return make_version(row, group_by_version(load_aliases(session, [row.model])))
+
+
+def make_version(row: VersionRow, by_version: AliasNames) -> Version:
     return Version(
         model=row.model,
         version=row.version,
@@ -145,37 +170,43 @@ def record(row: VersionRow, pointers: Iterable[Alias]) -> Version:
         task=row.task,
         architecture=row.architecture,
         digest=row.digest,
-        files=entries(row.files),
+        files=parse_manifest(row.files),
         config=row.config,
         parameters=row.parameters,
         metrics=row.metrics,
-        aliases=tuple(a.alias for a in pointers if (a.model, a.version) == (row.model, row.version)),
+        aliases=tuple(by_version.get((row.model, row.version), ())),
         job_id=row.job_id,
         created_at=row.created_at,
         deleted_at=row.deleted_at,
     )
 
 
-def registered(session: Session, digests: Collection[str]) -> set[str]:
-    """Those that something loadable has."""
+def select_registered(session: Session, digests: Collection[str]) -> set[str]:
+    """Those of `digests` that a ready version or a job's checkpoint has."""
     ready = select(VersionRow.digest).where(VersionRow.status == READY, VersionRow.digest.in_(digests))
-    kept = select(JobCheckpointRow.digest).where(JobCheckpointRow.digest.in_(digests))
-    return {*session.scalars(ready), *session.scalars(kept)}
+    checkpoints = select(JobCheckpointRow.digest).where(JobCheckpointRow.digest.in_(digests))
+    return {*session.scalars(ready), *session.scalars(checkpoints)}
 
 
-def references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
-    """By what `owner` calls those of the digests that it has something loadable of; the newest name counts."""
-    ready = select(VersionRow).where(
+def find_references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
+    """Digest -> a reference to it, for those of `digests` that `owner` has a ready version or a job's checkpoint of.
+
+    A version takes precedence over a checkpoint, and a newer version over an older one.
+    """
+    checkpoints = select(JobCheckpointRow.digest, JobCheckpointRow.id).where(
+        JobCheckpointRow.owner == owner, JobCheckpointRow.digest.in_(digests)
+    )
+    ready = select(VersionRow.digest, VersionRow.model, VersionRow.version).where(
         VersionRow.status == READY, VersionRow.owner == owner, VersionRow.digest.in_(digests)
     )
-    kept = select(JobCheckpointRow).where(JobCheckpointRow.owner == owner, JobCheckpointRow.digest.in_(digests))
-    found = {row.digest: row.id for row in session.scalars(kept)}
-    rows = session.scalars(ready.order_by(VersionRow.created_at, VersionRow.version))
-    return found | {row.digest: f"{row.model}:{row.version}" for row in rows}
+    references = {row.digest: row.id for row in session.execute(checkpoints)}
+    # Oldest first, so that the newest version of a digest overwrites the others.
+    rows = session.execute(ready.order_by(VersionRow.created_at, VersionRow.version))
+    return references | {row.digest: f"{row.model}:{row.version}" for row in rows}
 
 
-def checkpoint(session: Session, id_: str) -> Version | None:
-    """A checkpoint of a job in the shape of a version."""
+def load_checkpoint(session: Session, id_: str) -> Version | None:
+    """A checkpoint of a job as a version 0, whose model is the id of the checkpoint."""
     row = session.get(JobCheckpointRow, id_)
     if row is None:
         return None
@@ -187,7 +218,7 @@ def checkpoint(session: Session, id_: str) -> Version | None:
         task=row.config["task"],
         architecture=row.config["architecture"],
         digest=row.digest,
-        files=entries(row.files),
+        files=parse_manifest(row.files),
         config=row.config,
         parameters=0,
         metrics=row.metrics,
@@ -200,31 +231,42 @@ def checkpoint(session: Session, id_: str) -> Version | None:
 # --- aliases ----------------------------------------------------------------------------------------------------
 
 
-def aliases(session: Session, names: Iterable[str]) -> list[Alias]:
+def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
+    """The aliases of some models, by model and alias."""
     query = select(AliasRow).where(AliasRow.model.in_(list(names))).order_by(AliasRow.model, AliasRow.alias)
-    return [pointer(row) for row in session.scalars(query)]
+    return [make_alias(row) for row in session.scalars(query)]
 
 
-def pointer(row: AliasRow) -> Alias:
+def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
+    """Group once for all records of a page: searching the aliases for each version would take quadratic time."""
+    names: AliasNames = {}
+    for alias in aliases:
+        names.setdefault((alias.model, alias.version), []).append(alias.alias)
+    return names
+
+
+def make_alias(row: AliasRow) -> Alias:
     return Alias(
         model=row.model, alias=row.alias, version=row.version, required=row.required, updated_at=row.updated_at
     )
 
 
-def every_alias(session: Session, *, required: bool = False) -> list[Alias]:
+def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
+    """The aliases of all models and owners; with `required`, only those that readiness waits for."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)
-    return [pointer(row) for row in session.scalars(query)]
+    return [make_alias(row) for row in session.scalars(query)]
 
 
-def moved(session: Session, name: str, alias: str, id_: int) -> bool:
-    """Whether this is a move of that alias."""
+def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
+    """Whether `id_` is the id of a move of that alias."""
     query = select(AliasMoveRow.id).where(AliasMoveRow.id == id_)
     return session.scalar(query.where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)) is not None
 
 
-def history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
+def list_moves(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
+    """Up to `limit + 1` moves of an alias, by id."""
     query = select(AliasMoveRow).where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)
     if after is not None:
         query = query.where(AliasMoveRow.id > after if order == "asc" else AliasMoveRow.id < after)

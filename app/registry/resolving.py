@@ -1,4 +1,4 @@
-"""What a model reference means now. Knows the rules of names, aliases and owners; changes nothing."""
+"""Resolving model references to versions, and finding the models and versions that a principal may see."""
 
 from __future__ import annotations
 
@@ -10,63 +10,71 @@ from app.registry import repository
 from app.registry.records import CHAMPION, NAME, NUMBER_LIMIT, ModelReference, Version, show, visible
 
 
-def resolve(session: Session, reference: str, principal: str) -> Version:
-    """The ready version that a reference means. Raises NotFound (`model_not_found`), also for what is another's."""
+def resolve(session: Session, text: str, principal: str) -> Version:
+    """The ready version that a reference means now.
+
+    Raises NotFound (`model_not_found`) if there is none or it belongs to another principal.
+    """
     try:
-        wanted = ModelReference.parse(reference)
+        reference = ModelReference.parse(text)
     except InvalidRequest as error:
-        raise unknown(reference, error.message) from None
-    if wanted.checkpoint is not None:
-        found = repository.checkpoint(session, wanted.checkpoint)
-        if found is None or not visible(found.owner, principal):
-            raise unknown(reference, "no such checkpoint")
-        return found
-    row = repository.model(session, wanted.name)
-    if row is None or not visible(row.owner, principal):
-        raise unknown(reference, "no model has this name")
-    version = _pick(session, wanted)
+        raise model_not_found(text, error.message) from None
+    if reference.checkpoint is not None:
+        checkpoint = repository.load_checkpoint(session, reference.checkpoint)
+        if checkpoint is None or not visible(checkpoint.owner, principal):
+            raise model_not_found(text, "no such checkpoint")
+        return checkpoint
+    model = repository.find_model(session, reference.name)
+    if model is None or not visible(model.owner, principal):
+        raise model_not_found(text, "no model has this name")
+    version = _find(session, reference)
     if version is None or version.status != repository.READY:
-        raise unknown(reference, _why(wanted, version))
-    return repository.record(version, repository.aliases(session, [version.model]))
+        raise model_not_found(text, _explain(reference, version))
+    return repository.load_version(session, version)
 
 
-def found_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
-    """Raises NotFound (`model_not_found`) with this `param`, also for what is another's."""
-    row = repository.model(session, name, lock=lock) if NAME.fullmatch(name) else None
+def get_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
+    """The model `name`. With `lock`, its row is locked until the transaction ends.
+
+    Raises NotFound (`model_not_found`, with this `param`) if it does not exist or belongs to another principal.
+    """
+    row = repository.find_model(session, name, lock=lock) if NAME.fullmatch(name) else None
     if row is None or not visible(row.owner, principal):
-        raise unknown(name, "no model has this name", param)
+        raise model_not_found(name, "no model has this name", param)
     return row
 
 
-def found_version(
-    session: Session, name: str, number: int, *, lock: bool = False, param: str = "version"
-) -> VersionRow:
-    """One of a model that was found, whatever its status. Raises NotFound (`version_not_found`)."""
-    row = repository.version(session, name, number, lock=lock) if 0 < number < NUMBER_LIMIT else None
+def get_version(session: Session, name: str, number: int, *, lock: bool = False, param: str = "version") -> VersionRow:
+    """A version of a model that the principal may see, whatever its status. Raises NotFound (`version_not_found`)."""
+    row = repository.find_version(session, name, number, lock=lock) if 0 < number < NUMBER_LIMIT else None
     if row is None:
         raise NotFound(f"model {name!r} has no version {number}", code="version_not_found", param=param)
     return row
 
 
-def _pick(session: Session, wanted: ModelReference) -> VersionRow | None:
-    if wanted.version is not None:
-        return repository.version(session, wanted.name, wanted.version)
-    if wanted.digest is not None:
-        return repository.newest(session, wanted.name, wanted.digest)
-    pointer = session.get(AliasRow, (wanted.name, wanted.alias or CHAMPION))
-    if pointer is not None:
-        return repository.version(session, wanted.name, pointer.version)
-    return repository.newest(session, wanted.name) if wanted.alias is None else None
-
-
-def _why(wanted: ModelReference, found: VersionRow | None) -> str:
-    if found is not None:
-        return f"version {found.version} is {found.status}"
-    if wanted.alias is not None:
-        return "the model has no such alias"
-    return "the model has no ready version" if str(wanted) == wanted.name else "the model has no such version"
-
-
-def unknown(reference: str, reason: str, param: str = "model") -> NotFound:
+def model_not_found(reference: str, reason: str, param: str = "model") -> NotFound:
+    """The error for a reference; `reason` may begin with the reference already."""
     text = reason if reason.startswith(show(reference)) else f"{show(reference)}: {reason}"
-    return NotFound(f"model not found: {text}; GET /v1/models lists them", code="model_not_found", param=param)
+    message = f"model not found: {text}; GET /v1/models lists the models"
+    return NotFound(message, code="model_not_found", param=param)
+
+
+def _find(session: Session, reference: ModelReference) -> VersionRow | None:
+    """The version by number, digest or alias; of a bare name, the champion, or the newest one without a champion."""
+    if reference.version is not None:
+        return repository.find_version(session, reference.name, reference.version)
+    if reference.digest is not None:
+        return repository.find_newest(session, reference.name, reference.digest)
+    alias = session.get(AliasRow, (reference.name, reference.alias or CHAMPION))
+    if alias is not None:
+        return repository.find_version(session, reference.name, alias.version)
+    return repository.find_newest(session, reference.name) if reference.alias is None else None
+
+
+def _explain(reference: ModelReference, version: VersionRow | None) -> str:
+    """Why a reference to a visible model has no ready version."""
+    if version is not None:
+        return f"version {version.version} is {version.status}"
+    if reference.alias is not None:
+        return "the model has no such alias"
+    return "the model has no ready version" if str(reference) == reference.name else "the model has no such version"

@@ -1,7 +1,6 @@
-"""Finding versions by what they are and how well they did, and laying their figures side by side.
+"""Searches versions by their properties and metrics, and compares the metrics of some versions.
 
-Knows the shape of `metrics` (nested dicts of figures); the figures are compared here and not in SQL, which spells
-JSON differently in each database.
+Metrics are compared in Python and not in SQL, because SQLite and PostgreSQL have different operators for JSON.
 """
 
 from __future__ import annotations
@@ -27,9 +26,10 @@ HIGHER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "micro_f1", "macro_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which versions, in which order. `query` is a part of model names; `metric` a path such as `test.macro_f1`.
+    """Which versions to select, and in which order.
 
-    With a `metric`, versions without that figure are left out and the order is by it; else by age. `order` None:
+    `query` is a part of a model's name, and `metric` a path such as `test.macro_f1`. With a `metric`, versions without
+    that number are left out and the others are ordered by it; otherwise versions are ordered by age. `order` None means
     the best or the newest first.
     """
 
@@ -48,9 +48,10 @@ class Filter:
     def __post_init__(self) -> None:
         for name in ("query", "model", "task", "architecture", "status", "alias", "job_id"):
             if not PART.fullmatch((getattr(self, name) or "").lower()):
-                raise InvalidRequest(f"{name} {show(getattr(self, name))} is not a word of a-z 0-9 . _ -", param=name)
+                message = f"{name} {show(getattr(self, name))} must be at most 64 characters of a-z 0-9 . _ -"
+                raise InvalidRequest(message, param=name)
         if self.metric is not None and not METRIC.fullmatch(self.metric):
-            raise InvalidRequest(f"metric {show(self.metric)} is no path such as test.accuracy", param="metric")
+            raise InvalidRequest(f"metric {show(self.metric)} must be a path such as test.accuracy", param="metric")
         if self.metric is None and (self.minimum is not None or self.maximum is not None):
             raise InvalidRequest("minimum and maximum need a metric", param="metric")
 
@@ -63,16 +64,19 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`figures`: path -> one value a version, None where it has none; `best`: path -> index of the best version, for
-    figures of which more or less is better and that two versions or more have."""
+    """The metrics of some versions.
+
+    `figures` maps the path of each metric to one value per version, None if the version does not have it. `best` maps
+    it to the index of the best version, for metrics with a better direction that at least two versions have.
+    """
 
     versions: list[Version]
     figures: dict[str, list[float | None]]
     best: dict[str, int]
 
 
-class _Place(NamedTuple):
-    """Where a version stands: by its age or its figure, then by its name."""
+class _SortKey(NamedTuple):
+    """The position of a version in the result: `rank` is its age or its metric, the name decides ties."""
 
     rank: float
     model: str
@@ -88,7 +92,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def figure(metrics: dict[str, Any], path: str) -> float | None:
-    """The number at a dotted path, if there is one."""
+    """The number at a dotted path, or None if there is no number."""
     value: Any = metrics
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -96,33 +100,37 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
 
 
 def select_versions(session: Session, principal: str, filter_: Filter, after: str | None, limit: int) -> Page[Version]:
-    """Matching versions after the one whose `ref` is `after`. Of what is not on the page only its place is read."""
-    found = sorted(_places(session, principal, filter_), reverse=filter_.descending)
+    """A page of matching versions, beginning after the one whose `ref` is `after`.
+
+    Reads the sort keys of all matching versions, but the whole records only of those on the page. Raises NotFound
+    (`version_not_found`) if `after` does not match.
+    """
+    matches = sorted(_load_keys(session, principal, filter_), reverse=filter_.descending)
     start = 0
     if after is not None:
-        behind = [i for i, place in enumerate(found, start=1) if place.ref == after]
-        if not behind:
-            message = f"after {show(after)} is not among the versions found"
+        start = next((i for i, key in enumerate(matches, start=1) if key.ref == after), 0)
+        if not start:
+            message = f"after {show(after)} is not one of the versions that match"
             raise NotFound(message, code="version_not_found", param="after")
-        start = behind[0]
-    page = cut(found[start : start + limit + 1], limit)
-    keys = [(place.model, place.version) for place in page.items]
+    page = cut(matches[start : start + limit + 1], limit)
+    keys = [(key.model, key.version) for key in page.items]
     query = select(VersionRow).where(tuple_(VersionRow.model, VersionRow.version).in_(keys))
-    versions = {version.ref: version for version in repository.records(session, query)}
-    return Page([versions[place.ref] for place in page.items], page.has_more)
+    versions = {version.ref: version for version in repository.load_versions(session, query)}
+    return Page([versions[key.ref] for key in page.items], page.has_more)
 
 
 def compare(versions: Sequence[Version]) -> Comparison:
+    """Compare the metrics of some versions."""
     flat = [dict(_leaves(version.metrics)) for version in versions]
     paths = sorted({path for figures in flat for path in figures})
-    figures = {path: [found.get(path) for found in flat] for path in paths}
+    figures = {path: [metrics.get(path) for metrics in flat] for path in paths}
     best = {path: _best(path, row) for path, row in figures.items() if _can_be_best(path, row)}
     return Comparison(list(versions), figures, best)
 
 
 def _can_be_best(path: str, row: Sequence[float | None]) -> bool:
-    known = path.rpartition(".")[2] in (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
-    return known and sum(value is not None for value in row) > 1
+    has_direction = path.rpartition(".")[2] in (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
+    return has_direction and sum(value is not None for value in row) > 1
 
 
 def _best(path: str, row: Sequence[float | None]) -> int:
@@ -131,6 +139,7 @@ def _best(path: str, row: Sequence[float | None]) -> int:
 
 
 def _leaves(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The dotted path and the value of each number in nested metrics."""
     for key, value in metrics.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
@@ -138,17 +147,19 @@ def _leaves(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
             yield f"{prefix}{key}", float(value)
 
 
-def _places(session: Session, principal: str, filter_: Filter) -> Iterator[_Place]:
+def _load_keys(session: Session, principal: str, filter_: Filter) -> Iterator[_SortKey]:
+    """The sort keys of all matching versions, in any order."""
     by = VersionRow.created_at if filter_.metric is None else VersionRow.metrics
     query = select(VersionRow.model, VersionRow.version, by).join(ModelRow, ModelRow.name == VersionRow.model)
-    # a version's metrics may be large: few of them at a time
-    for model, version, value in session.execute(_narrowed(query, principal, filter_).execution_options(yield_per=20)):
+    # Fetch few rows at a time: the metrics of one version may have up to 32 MiB.
+    query = _narrow(query, principal, filter_).execution_options(yield_per=20)
+    for model, version, value in session.execute(query):
         rank = value if filter_.metric is None else figure(value, filter_.metric)
         if rank is not None and _within(rank, filter_):
-            yield _Place(float(rank), model, version)
+            yield _SortKey(float(rank), model, version)
 
 
-def _narrowed(query: Select[Any], principal: str, filter_: Filter) -> Select[Any]:
+def _narrow(query: Select[Any], principal: str, filter_: Filter) -> Select[Any]:
     if principal != LOCAL:
         query = query.where(ModelRow.owner == principal)
     for name in ("model", "task", "architecture", "status", "job_id"):
@@ -165,5 +176,5 @@ def _narrowed(query: Select[Any], principal: str, filter_: Filter) -> Select[Any
 def _within(value: float, filter_: Filter) -> bool:
     if filter_.metric is None:
         return True
-    above = filter_.minimum is None or value >= filter_.minimum
-    return above and (filter_.maximum is None or value <= filter_.maximum)
+    above_minimum = filter_.minimum is None or value >= filter_.minimum
+    return above_minimum and (filter_.maximum is None or value <= filter_.maximum)

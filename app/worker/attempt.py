@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import OstinatoError
 from app.jobs.records import Job, JobProgress, NewEvent
-from app.registry.repository import entries
+from app.registry.repository import parse_manifest
 from app.wire.trainer import Broke, CheckpointSaved, Done, Stopped, TrainEvent, TrainFailed, TrainSpec
 from app.worker import publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
@@ -119,7 +119,7 @@ class Attempt:
         self._run.fill(msgspec.convert(job.request["spec"], TrainSpec), resources.blobs)
         if job.base_digest is not None:
             self._check()
-            self._run.fill_base(job.base_digest, entries(job.request["base"]["files"]), resources.cache)
+            self._run.fill_base(job.base_digest, parse_manifest(job.request["base"]["files"]), resources.cache)
 
     def _start(self, lock: int) -> Trainer:
         resources = self._resources

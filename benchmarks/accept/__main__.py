@@ -1,6 +1,6 @@
-"""`make accept`: every figure that we promise, measured here; one result file a check.
+"""`make accept`: measures every promised figure on this machine and writes one result file for each check.
 
-Usage: python -m benchmarks.accept [CHECK …]   (no name: all; the variable ACCEPT_DATA names the folder of data sets)
+Usage: python -m benchmarks.accept [CHECK …]   (default: all checks; ACCEPT_DATA is the folder of the data sets)
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
 
 
 def data_folder() -> Path | None:
-    given = os.environ.get("ACCEPT_DATA")
-    return Path(given) if given else None
+    path = os.environ.get("ACCEPT_DATA")
+    return Path(path) if path else None
 
 
 def run(name: str) -> str:
-    """Run one check and write its file; the outcome in one word."""
+    """Run one check and write its result file; returns the outcome in one word."""
     print(f"{name}:", flush=True)
     record, started = Record(), time.time()
     try:
@@ -49,7 +49,7 @@ def run(name: str) -> str:
         print(f"  skipped: {reason}", flush=True)
         return "skipped"
     except Exception as error:
-        record.add("ran to its end", f"{type(error).__name__}: {error}"[:2000], "no exception", False)
+        record.add("completed", f"{type(error).__name__}: {error}"[:2000], "no exception", False)
     result = {"check": name, "seconds": round(time.time() - started, 1), "machine": describe(), **record.to_dict()}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"accept-{name}.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -59,7 +59,7 @@ def run(name: str) -> str:
 def main(names: list[str]) -> int:
     unknown = [name for name in names if name not in CHECKS]
     if unknown:
-        print(f"unknown check {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+        print(f"unknown check {', '.join(unknown)}; the checks are {', '.join(CHECKS)}")
         return 2
     outcomes = {name: run(name) for name in names or CHECKS}
     for name, outcome in outcomes.items():

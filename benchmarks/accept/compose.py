@@ -1,7 +1,7 @@
-"""The README with Docker: its section for containers, typed in a fresh clone, then its other lines against them; and
-a worker's container that is killed in mid-training loses nothing.
+"""The README with Docker: its section for containers, typed in a fresh clone, then its other commands against them.
 
-The command is the variable COMPOSE (default: `docker compose`, else `docker-compose`).
+Also kills a worker's container in the middle of a training, which must lose nothing. The variable COMPOSE names the
+command to use (default: `docker compose`, else `docker-compose`).
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ from benchmarks.service import Service, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 SECTION = "With Docker"
-BUILT_IN = 3600.0  # seconds, PyTorch's download among them
-LEASE = 20.0  # seconds, as the compose file leaves it
+BUILT_IN = 3600.0  # seconds, including the download of PyTorch
+LEASE = 20.0  # seconds, the default
 NOT_TYPED = {  # a part of a line -> why it is not typed against the containers
-    "PIP_EXTRA_INDEX_URL": "for the programs outside of containers",
-    "make ": "the service runs in containers; the tests need none of them",
-    "source .venv": "the command line of this environment is in use",
-    "ostinato ps": "lists the programs of this machine, and these are in containers",
+    "PIP_EXTRA_INDEX_URL": "only for an installation without containers",
+    "make ": "the service runs in containers, and the tests do not use it",
+    "source .venv": "this environment's command line is used",
+    "ostinato ps": "lists the programs of this machine, not those in containers",
 }
 
 
 def compose_command() -> list[str]:
-    if given := os.environ.get("COMPOSE"):
-        return shlex.split(given)
+    """The command of Docker Compose. Raises Skip if there is none."""
+    if configured := os.environ.get("COMPOSE"):
+        return shlex.split(configured)
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]) and not subprocess.run([*command, "version"], capture_output=True).returncode:
             return command
-    raise Skip("neither `docker compose` nor docker-compose is here")
+    raise Skip("neither `docker compose` nor docker-compose is installed")
 
 
 class Composed:
-    """A fresh clone in a folder of its own (which gives the project its name), with a free port and fresh volumes."""
+    """A fresh clone in a folder of its own, which names the Compose project, with a free port and new volumes."""
 
     def __init__(self, folder: Path) -> None:
         if subprocess.run(["docker", "info"], capture_output=True).returncode:
@@ -60,6 +61,7 @@ class Composed:
         self.environment = {"PATH": programs, "PORT": str(self.port), "COLUMNS": "200", "PIP_NO_INDEX": "1"}
 
     def __call__(self, *arguments: str) -> str:
+        """Run Docker Compose with these arguments; returns its output. Raises RuntimeError if it fails."""
         done = subprocess.run(
             [*self.command, *arguments], cwd=self.folder, capture_output=True, text=True,
             env={**os.environ, **self.environment},
@@ -70,11 +72,13 @@ class Composed:
 
     @property
     def secret(self) -> str:
-        found = re.search(r"^OSTINATO_API_KEYS=[^:]*:(.+)$", (self.folder / ".env").read_text(), re.MULTILINE)
-        assert found, "the README's lines have made no key"
-        return found[1]
+        """The secret of the key that the README's commands have put into .env."""
+        match = re.search(r"^OSTINATO_API_KEYS=[^:]*:(.+)$", (self.folder / ".env").read_text(), re.MULTILINE)
+        assert match, "the README's commands have not created a key"
+        return match[1]
 
     def type(self, typed: list[Step]) -> None:
+        """Run commands of the README against the containers."""
         changes = {
             "docker compose": shlex.join(self.command),
             "http://127.0.0.1:8000": self.url,
@@ -86,7 +90,7 @@ class Composed:
 
 @contextmanager
 def composed(folder: Path, docker: list[Step]) -> Iterator[tuple[Composed, Service]]:
-    """The service that the README's lines start."""
+    """The service that the README's commands start; it is removed with its volumes at the end."""
     compose = Composed(folder)
     try:
         compose.type([step for step in docker if "docker compose" in step.command])
@@ -111,9 +115,9 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
         record.equal("programs that ps lists in the container of the API", names, "engine api")
         with Client(compose.url, compose.secret) as client:
             small_demo.train(client, 900)
-        found = [step for step in docker if "docker compose" not in step.command]
-        compose.type([*found, *ordinary])
-        record.add("lines of the README typed", len(docker) + len(ordinary), "each does what it says", True)
+        remaining = [step for step in docker if "docker compose" not in step.command]
+        compose.type([*remaining, *ordinary])
+        record.add("commands of the README run", len(docker) + len(ordinary), "each prints what the page shows", True)
         check_kill(record, compose, service, folder)
 
 
@@ -126,21 +130,21 @@ def check_kill(record: Record, compose: Composed, service: Service, folder: Path
     whole = service.finish(service.train(**ask)["id"], 600)
     record.equal("a job in the composed service", whole["status"], "succeeded")
     job_id = service.train(**ask)["id"]
-    wait_until(lambda: last_step(service, job_id) > 0, 120, "the first figures of the training")
+    wait_until(lambda: last_step(service, job_id) > 0, 120, "the first metrics of the training")
     container = compose("ps", "-q", "worker").split()[0]
     subprocess.run(["docker", "kill", "-s", "KILL", container], check=True, capture_output=True)
     reached = last_step(service, job_id)
     record.add(
         "the step at which its worker was killed", reached, "in mid-training", 0 < reached < training["max_steps"]
     )
-    # nobody starts a container again that was killed by hand, so the job waits, and says so
+    # Docker does not restart a container that was killed by hand, so the job waits in the queue
     wait_until(lambda: service.job(job_id)["status"] == "queued", 2 * LEASE, "the job to be queued again")
     compose("up", "-d", "worker")
     killed = service.finish(job_id, 600)
     record.equal("after kill -9 of the worker's container", killed["status"], "succeeded")
     record.equal("SHA-256 of the weights", weights(service, killed), weights(service, whole))
-    told = [[e["data"]["step"] for e in service.events(j) if e["type"] == "metrics"] for j in (whole["id"], job_id)]
-    record.equal("metric events told twice", len(told[1]) - len(set(told[1])), 0)
-    record.equal("metric events missing", len(set(told[0]) - set(told[1])), 0)
+    steps_of = [[e["data"]["step"] for e in service.events(j) if e["type"] == "metrics"] for j in (whole["id"], job_id)]
+    record.equal("duplicate metric events", len(steps_of[1]) - len(set(steps_of[1])), 0)
+    record.equal("metric events missing", len(set(steps_of[0]) - set(steps_of[1])), 0)
     text_out, reason = service.stream("composed", "It was", max_tokens=12)
     record.add("streams", reason, "a finish reason", bool(text_out and reason))

@@ -1,4 +1,4 @@
-"""Handwritten digits read row by row, sequences of 8 steps of 8 numbers, through the API: every architecture."""
+"""Handwritten digits as sequences of 8 rows of 8 numbers: every architecture learns to classify them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ ACCURACY = 0.95
 
 
 def write(path: Path) -> None:
+    """The digits as JSONL with splits."""
     digits = load_digits()
     with path.open("w", encoding="utf-8") as stream:
         for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
@@ -29,8 +30,8 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
         file = service.upload(folder / "digits.jsonl")
         jobs = {a: service.train(model=a, training_file=file, suffix=f"digits-{a}", seed=1)
                 for a in ("rnn", "lstm", "gru", "transformer")}  # fmt: skip
-        for architecture, made in jobs.items():
-            job = service.finish(made["id"], 1800)
+        for architecture, created in jobs.items():
+            job = service.finish(created["id"], 1800)
             record.equal(f"{architecture} status", job["status"], "succeeded")
             if job["status"] == "succeeded":
                 metrics = service.version(job["fine_tuned_model"])["metrics"]["test"]

@@ -1,4 +1,4 @@
-"""kill -9 of engine, worker and trainer in the middle of work, three times each, on SQLite and on PostgreSQL."""
+"""kill -9 of the engine, worker and trainer while they work, three times each, with SQLite and with PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ JOBS: dict[str, dict[str, Any]] = {
 
 
 def weights(service: Service, job: Mapping[str, Any]) -> str:
+    """The SHA-256 of the weights that a job has published."""
     digest: str = service.version(job["fine_tuned_model"])["files"]["model.safetensors"]["sha256"]
     return digest
 
 
 def last_step(service: Service, job_id: str) -> int:
+    """The newest step in the job's metrics; 0 before the first."""
     page = service.client.get(f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 30}).json()["data"]
     return max((e["data"].get("step", 0) for e in page if e["type"] == "metrics"), default=0)
 
@@ -42,11 +44,11 @@ def train(service: Service, file: str, which: str) -> dict[str, Any]:
 
 
 def kill_during(service: Service, job_id: str, times: int = TIMES) -> dict[str, int]:
-    """Kill trainer and worker in turn while the job advances; how often each was hit in mid-training."""
+    """Kill the trainer and the worker in turn while the job advances; returns how often each was killed."""
     hits: Counter[str] = Counter()
     for number in range(2 * times):
         program = ("trainer", "worker")[number % 2]
-        # each kill waits for progress since the last one, so that it hits the middle of work
+        # wait for progress since the last kill, so that each kill interrupts a training
         seen = last_step(service, job_id)
 
         def advanced(seen: int = seen) -> bool:
@@ -73,26 +75,28 @@ def check_training(record: Record, service: Service, backend: str, file: str) ->
         record.equal(f"{name} SHA-256 of the weights", weights(service, killed), weights(service, whole))
         events = service.events(job_id)
         steps = Counter(e["data"]["step"] for e in events if e["type"] == "metrics")
-        record.equal(f"{name} metric events told twice", sum(n > 1 for n in steps.values()), 0)
-        told = [{e["data"]["step"] for e in service.events(j) if e["type"] == "metrics"} for j in (whole["id"], job_id)]
-        record.equal(f"{name} metric events missing", len(told[0] - told[1]), 0)
+        record.equal(f"{name} duplicate metric events", sum(n > 1 for n in steps.values()), 0)
+        steps_of = [
+            {e["data"]["step"] for e in service.events(j) if e["type"] == "metrics"} for j in (whole["id"], job_id)
+        ]
+        record.equal(f"{name} metric events missing", len(steps_of[0] - steps_of[1]), 0)
         record.equal(f"{name} ends of the two jobs", [ends(service, j["id"]) for j in (whole, killed)], [1, 1])
 
 
 def ends(service: Service, job_id: str) -> int:
-    """How often the job ended: its last words, or the versions that it made, whichever are more."""
+    """How often the job ended: the number of its final events or of its versions, whichever is larger."""
     events = service.events(job_id)
-    words = sum(event["message"].startswith("The job has") for event in events)
+    final = sum(event["message"].startswith("The job has") for event in events)
     model = service.job(job_id)["fine_tuned_model"].partition(":")[0]
     listed = service.client.get(f"/v1/registry/models/{model}/versions").json()["data"]
-    return max(words, sum(version["job_id"] == job_id for version in listed))
+    return max(final, sum(version["job_id"] == job_id for version in listed))
 
 
 def check_engine(record: Record, service: Service, backend: str, generator: str, classifier: str) -> None:
     for number in range(TIMES):
         name = f"{backend} engine kill {number + 1}"
         seconds, outcomes = kill_engine(service, generator, classifier, number)
-        record.at_most(f"{name}: seconds until /readyz says no", seconds, 2)
+        record.at_most(f"{name}: seconds until /readyz reports it", seconds, 2)
         record.equal(f"{name}: ends that are neither a result nor engine_lost",
                      sorted(set(outcomes) - {"result", "engine_lost"}), [])  # fmt: skip
         record.equal(f"{name}: some were lost", outcomes.count("engine_lost") > 0, True)
@@ -104,10 +108,10 @@ def check_engine(record: Record, service: Service, backend: str, generator: str,
 def kill_engine(
     service: Service, generator: str, classifier: str, salt: int = 0, streams: int = 4
 ) -> tuple[float, list[str]]:
-    """Kill it while streams run and texts are classified, and wait until all is well again.
+    """Kill the engine while streams run and texts are classified, and wait until the service is ready again.
 
-    Returns the seconds until readiness said no, and how each open request ended. No two requests are equal: what was
-    open at two deaths would rightly be suspected.
+    Returns the seconds until /readyz reported it, and the outcome of each open request. All requests differ, because a
+    request that is open at two crashes would be quarantined.
     """
     with ThreadPoolExecutor(streams + 2) as threads:
         open_ones = [
@@ -121,16 +125,16 @@ def kill_engine(
         wait_until(lambda: _scored(service) > before, 30, "answered classifications", every=0.01)
         killed = time.monotonic()
         service.kill("engine")
-        wait_until(lambda: not service.ready(), 10, "/readyz to say no", every=0.02)
+        wait_until(lambda: not service.ready(), 10, "/readyz to report the failure", every=0.02)
         seconds = time.monotonic() - killed
         enough.set()
         outcomes = [_outcome(future) for future in open_ones]
-    wait_until(service.ready, 60, "/readyz to say yes again")
+    wait_until(service.ready, 60, "/readyz to report readiness again")
     return seconds, outcomes
 
 
 def _classify_on(service: Service, model: str, salt: str, enough: Event) -> None:
-    """One request after the other, each large, until one fails or it is enough."""
+    """Send one large request after another until one fails or `enough` is set."""
     number = 0
     while not enough.is_set():
         number += 1
@@ -144,12 +148,12 @@ def running(service: Service, model: str) -> int:
 
 def _scored(service: Service) -> float:
     lines = service.client.get("/metrics").text.splitlines()
-    told = [line for line in lines if line.startswith("ostinato_request_success_total") and '"scored"' in line]
-    return sum(float(line.rpartition(" ")[2]) for line in told)
+    counters = [line for line in lines if line.startswith("ostinato_request_success_total") and '"scored"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in counters)
 
 
 def _outcome(future: Future[Any]) -> str:
-    """`result`, or the code of the error; `hangs` where there is no end, and what else went wrong."""
+    """`result`, the code of the error, `hangs` if the request does not end, or another exception as text."""
     try:
         future.result(60)
         return "result"
@@ -162,7 +166,7 @@ def _outcome(future: Future[Any]) -> str:
 
 
 def sentences(text: str, path: Path) -> Path:
-    """A little data set of two labels; nobody asks what is learnt of it."""
+    """A small data set with two labels. What is learned from it does not matter."""
     lines = [line.strip().replace('"', "'") for line in text.splitlines() if len(line.split()) > 4][:200]
     rows = [f'"{line}",{("even", "odd")[number % 2]}' for number, line in enumerate(lines)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")

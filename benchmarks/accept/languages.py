@@ -1,4 +1,4 @@
-"""Which language is it? Character tokenizer, GRU, the labels with at least sixty texts."""
+"""Language identification with a character tokenizer and a GRU, for the labels with at least sixty texts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ACCURACY, FEWEST = 0.97, 60
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
-    found = rows(source(data, "langid_udhr.csv"))
-    texts = [row["text"] for row in found]
+    texts_and_labels = rows(source(data, "langid_udhr.csv"))
+    texts = [row["text"] for row in texts_and_labels]
     for kind in ("bpe", "char", "byte"):
         tokenizer = train(texts, kind, 2000)
         record.equal(f"texts that {kind} changes", sum(tokenizer.decode(tokenizer.encode(t)) != t for t in texts), 0)
-    counts = Counter(row["label"] for row in found)
-    kept = [row for row in found if counts[row["label"]] >= FEWEST]
+    counts = Counter(row["label"] for row in texts_and_labels)
+    kept = [row for row in texts_and_labels if counts[row["label"]] >= FEWEST]
     with (folder / "languages.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, ["text", "label", "split"], extrasaction="ignore")
         writer.writeheader()
@@ -29,10 +29,10 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
     record.notes |= {"texts": len(kept), "labels": len({row["label"] for row in kept})}
     with running(folder / "data") as service:
         file = service.upload(folder / "languages.csv")
-        made = service.train(
+        created = service.train(
             model="gru", training_file=file, suffix="languages", seed=1, training={"tokenizer": "char"}
         )
-        job = service.finish(made["id"], 3600)
+        job = service.finish(created["id"], 3600)
         record.equal("status", job["status"], "succeeded")
         if job["status"] == "succeeded":
             metrics = service.version(job["fine_tuned_model"])["metrics"]["test"]

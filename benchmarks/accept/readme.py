@@ -1,4 +1,4 @@
-"""The README from top to bottom, as a newcomer would paste it."""
+"""The README's commands in order, in a fresh clone, as a newcomer would run them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
     command = [sys.executable, "-m", "pytest", "tests/test_readme.py", "--whole-readme", "-x", "-q"]
-    command += ["-o", "faulthandler_timeout=0"]  # it takes an hour, which is long for a test and right for this one
+    command += ["-o", "faulthandler_timeout=0"]  # it takes an hour, which is beyond the usual limit of a test
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     record.equal("the README's commands", done.returncode, 0)
     record.notes["output"] = done.stdout[-3000:]

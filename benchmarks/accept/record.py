@@ -1,4 +1,4 @@
-"""What an acceptance run found: demands, figures, bounds. Knows nothing of what is measured."""
+"""The results of an acceptance check: measured figures with their bounds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 
 class Skip(Exception):
-    """This check cannot run here; the message says why."""
+    """The check cannot run here. The message says why."""
 
 
 @dataclass
 class Demand:
+    """One figure, its bound, and whether it is met."""
+
     what: str
     figure: Any
     bound: str
@@ -20,7 +22,7 @@ class Demand:
 
 @dataclass
 class Record:
-    """The findings of one check."""
+    """All figures of one check. It is met if every figure is, and there is at least one."""
 
     demands: list[Demand] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -31,8 +33,8 @@ class Record:
     def at_most(self, what: str, figure: float, bound: float) -> None:
         self.add(what, round(figure, 4), f"<= {bound:g}", figure <= bound)
 
-    def equal(self, what: str, figure: Any, wanted: Any) -> None:
-        self.add(what, figure, f"== {wanted!r}", figure == wanted)
+    def equal(self, what: str, figure: Any, expected: Any) -> None:
+        self.add(what, figure, f"== {expected!r}", figure == expected)
 
     def add(self, what: str, figure: Any, bound: str, met: bool) -> None:
         self.demands.append(Demand(what, figure, bound, bool(met)))

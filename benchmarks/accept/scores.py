@@ -1,4 +1,4 @@
-"""Regression: how strongly a text feels, from -4 to 4."""
+"""Regression: the sentiment of a text, from -4 to 4."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
     with running(folder / "data") as service:
         file = service.upload(path)
         for architecture in ("lstm", "gru", "transformer", "rnn"):
-            made = service.train(
+            created = service.train(
                 model=architecture, training_file=file, suffix=f"score-{architecture}", seed=1, task="regression",
                 columns={"value": "score"},
             )  # fmt: skip
-            job = service.finish(made["id"], 1800)
+            job = service.finish(created["id"], 1800)
             record.equal(f"{architecture} status", job["status"], "succeeded")
             if job["status"] == "succeeded":
                 r2 = service.version(job["fine_tuned_model"])["metrics"]["test"]["r2"]

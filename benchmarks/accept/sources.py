@@ -1,4 +1,4 @@
-"""The data sets of the acceptance runs, from the folder that ACCEPT_DATA names."""
+"""The data sets of the acceptance checks, in the folder that ACCEPT_DATA names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from benchmarks.accept.record import Skip
 
 
 def source(data: Path | None, name: str) -> Path:
+    """The path of a data set. Raises Skip if it is not there."""
     if data is None:
-        raise Skip("ACCEPT_DATA names no folder of data sets")
+        raise Skip("ACCEPT_DATA is not set to the folder of the data sets")
     path = data / name
     if not path.exists():
         raise Skip(f"{name} is not in the folder that ACCEPT_DATA names")
@@ -23,7 +24,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def majority(found: list[dict[str, str]]) -> float:
+def majority(examples: list[dict[str, str]]) -> float:
     """The share of the most frequent label among the test rows."""
-    counts = Counter(row["label"] for row in found if row["split"] == "test")
+    counts = Counter(row["label"] for row in examples if row["split"] == "test")
     return max(counts.values()) / sum(counts.values())

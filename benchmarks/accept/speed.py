@@ -1,4 +1,4 @@
-"""The promised ratios to plain FastAPI + torch: see `benchmarks/bench.py`."""
+"""The promised ratios to plain FastAPI + torch, measured by `benchmarks/bench.py`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from benchmarks.report import write_performance
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
-    found = run(argparse.Namespace(rounds=3, seconds=8.0, dtype="float32", only=""))
-    (RESULTS / "bench-float32.json").write_text(json.dumps(found, indent=1) + "\n")
+    result = run(argparse.Namespace(rounds=3, seconds=8.0, dtype="float32", only=""))
+    (RESULTS / "bench-float32.json").write_text(json.dumps(result, indent=1) + "\n")
     write_performance(RESULTS, ROOT / "docs" / "performance.md")
-    for case in found["cases"]:
+    for case in result["cases"]:
         record.at_least(f"{case['model']} at {case['connections']}: ratio", case["ratio"], case["promised"])
         record.equal(f"{case['model']} at {case['connections']}: errors", case["errors"], 0)

@@ -1,4 +1,4 @@
-"""Ten minutes of training on a book: an LSTM and a Transformer of one to two million parameters, then streamed text."""
+"""Ten minutes of training on a book, for an LSTM and a Transformer of one to two million parameters."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
     with running(folder / "data") as service:
         file = service.upload(path)
         for architecture in ("lstm", "transformer"):
-            made = service.train(
+            created = service.train(
                 model=architecture, training_file=file, suffix=f"text-{architecture}", seed=1,
                 training={"max_seconds": 600},
             )  # fmt: skip
-            job = service.finish(made["id"], 1500)
+            job = service.finish(created["id"], 1500)
             record.equal(f"{architecture} status", job["status"], "succeeded")
             if job["status"] != "succeeded":
                 record.notes[architecture] = job["error"]

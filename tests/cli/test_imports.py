@@ -96,7 +96,7 @@ def test_plain_weights_are_converted_before_the_upload(registry: Service, ostina
     assert b"model.safetensors" in registry.requests[0].body and b'"yes"' in registry.requests[0].body
     assert done.err.startswith("assumed context_length=4096: ") and "assumed task" not in done.err
     done = ostinato("import", "m.safetensors", "--name", "reviews", "--labels", "no,yes", *answers[2:])
-    assert "assumed task=classification: one of its 2 outputs is right" in done.err
+    assert "assumed task=classification: exactly one of its 2 outputs is right" in done.err
     several = ["--labels", "a,b", "--task", "multilabel", *answers[2:]]
     done = ostinato("import", "m.safetensors", "--name", "reviews", *several)
     assert done.status == 0 and "assumed task" not in done.err

@@ -1,4 +1,4 @@
-"""The demo: six trainings, queued once, in an empty registry only."""
+"""The demo: six trainings, queued only once and only if the registry is empty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cli.service import Request, Service, listed
 NAMES = [f"demo-{data}-{a}" for data in ("sentiment", "text") for a in ("rnn", "lstm", "transformer")]
 
 
-def prepared(service: Service, models: list[Any], jobs: list[Any]) -> Service:
+def with_contents(service: Service, models: list[Any], jobs: list[Any]) -> Service:
     uploads = iter(range(10))
 
     def upload(request: Request) -> tuple[int, Any]:
@@ -35,26 +35,26 @@ def queued(service: Service) -> list[str]:
         return demo.queue(client)
 
 
-def test_an_empty_registry_gets_all_six(service: Service) -> None:
-    assert queued(prepared(service, [], [])) == NAMES
+def test_all_six_are_queued_if_the_registry_is_empty(service: Service) -> None:
+    assert queued(with_contents(service, [], [])) == NAMES
     bodies = [r.json for r in service.sent("POST /v1/fine_tuning/jobs")]
     assert [b["publish"]["name"] for b in bodies] == NAMES
     assert [b["model"] for b in bodies] == ["rnn", "lstm", "transformer"] * 2
     assert len(service.sent("POST /v1/files")) == 2
 
 
-def test_what_is_queued_already_is_not_queued_again(service: Service) -> None:
+def test_existing_jobs_are_not_queued_again(service: Service) -> None:
     jobs = [{"id": str(i), "metadata": {"demo": name}} for i, name in enumerate(NAMES[:4])]
-    assert queued(prepared(service, [], [*jobs, {"id": "x", "metadata": None}])) == NAMES[4:]
+    assert queued(with_contents(service, [], [*jobs, {"id": "x", "metadata": None}])) == NAMES[4:]
     assert len(service.sent("POST /v1/files")) == 1
 
 
 def test_a_registry_in_use_is_left_alone(service: Service) -> None:
-    assert queued(prepared(service, [{"name": "mine"}], [])) == []
+    assert queued(with_contents(service, [{"name": "mine"}], [])) == []
     assert not service.sent("POST /v1/fine_tuning/jobs")
 
 
-def test_the_data_is_what_the_notice_says() -> None:
+def test_the_data_matches_its_notice() -> None:
     with (demo.DATA / "sentiment.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert Counter(row["label"] for row in rows) == {"positive": 2100, "negative": 2100}

@@ -1,4 +1,4 @@
-"""Networks of other people's programs, imported, give what they give in plain PyTorch."""
+"""Converted networks compute what the original networks compute in PyTorch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from app.checkpoint import directory as checkpoint
 from app.errors import InvalidRequest
 from app.importing.convert import convert
 from app.importing.pytorch.parts import UnknownNetwork
-from app.importing.questions import Answers, ImportQuestion
-from app.importing.vocabulary import VocabularyInvalid, tokenizer_of
+from app.importing.questions import ImportQuestion
 from app.tokenization.tokenizer import Tokenizer
 from models import tasks
 from models.config import ModelConfig
@@ -31,7 +30,7 @@ WORDS = ["<pad>", "<unk>", *(f"w{i}" for i in range(28))]
 
 
 class Recurrent(nn.Module):
-    """What tutorials write."""
+    """A recurrent classifier as tutorials write it."""
 
     def __init__(
         self,
@@ -62,7 +61,7 @@ class Recurrent(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A Transformer classifier; `places` is how it knows positions, `reads` what its head does."""
+    """A Transformer classifier. `places`: its kind of positions; `reads`: what its head reads."""
 
     def __init__(
         self, places: str = "embedding", final: bool = False, keep: bool = False, reads: str = "mean", **options: Any
@@ -111,7 +110,7 @@ def imported(folder: Path) -> tasks.Classifier | tasks.LanguageModel:
 
 @torch.no_grad()
 def assert_equal(network: tasks.Classifier, theirs: nn.Module, rows: list[Tensor]) -> None:
-    """Ours in one padded batch, theirs one after the other."""
+    """Compare the logits of our network, for one padded batch, with those of theirs, for one row at a time."""
     lengths = torch.tensor([len(row) for row in rows])
     logits = network(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
     expected = torch.cat([theirs(row[None]) for row in rows])
@@ -120,7 +119,7 @@ def assert_equal(network: tasks.Classifier, theirs: nn.Module, rows: list[Tensor
 
 def save(module: nn.Module, folder: Path, name: str = "model.pt") -> Path:
     torch.manual_seed(1)
-    for parameter in module.parameters():  # nothing may be lost because it happened to be 0 or 1
+    for parameter in module.parameters():  # a lost tensor must change the result, so none may be all 0 or 1
         nn.init.normal_(parameter, std=0.3)
     path = folder / name
     if name.endswith(".safetensors"):
@@ -154,7 +153,7 @@ def test_recurrent_over_features(kind: str, layers: int, both: bool, name: str, 
 
 @pytest.mark.parametrize("pooling", ["last", "last_step", "mean", "max"])
 @pytest.mark.parametrize("tokens", [False, True])
-def test_what_the_head_reads(pooling: str, tokens: bool, tmp_path: Path, vocabulary: Path) -> None:
+def test_poolings(pooling: str, tokens: bool, tmp_path: Path, vocabulary: Path) -> None:
     theirs = Recurrent("lstm", tokens=tokens, pooling=pooling, bidirectional=True)
     fields = {"pooling": pooling, "labels": "numbers"} | ({"lowercase": "no"} if tokens else {})
     source = save(theirs, tmp_path, "model.safetensors")
@@ -165,7 +164,7 @@ def test_what_the_head_reads(pooling: str, tokens: bool, tmp_path: Path, vocabul
 
 
 def test_other_recurrent_shapes(tmp_path: Path) -> None:
-    """Rectifier, no biases, an input layer, one output."""
+    """ReLU, no biases, an input layer, one output."""
     theirs = Recurrent("rnn", nonlinearity="relu", bias=False, first=4, classes=1, pooling="mean")
     fields = {"nonlinearity": "relu", "pooling": "mean", "task": "regression"}
     made = convert(save(theirs, tmp_path, "x.safetensors"), tmp_path / "out", fields=fields).checkpoint
@@ -221,52 +220,55 @@ def test_a_language_model(tmp_path: Path, vocabulary: Path) -> None:
         torch.testing.assert_close(logits[:, -1], theirs(ids), atol=1e-5, rtol=1e-5)
 
 
-def test_every_question_is_asked_at_once(tmp_path: Path) -> None:
+def test_every_question_is_questions_at_once(tmp_path: Path) -> None:
     source = save(Encoder(), tmp_path, "x.safetensors")
     with pytest.raises(ImportQuestion) as caught:
         convert(source, tmp_path / "out")
-    asked = {question.field: question for question in caught.value.questions}
-    assert set(asked) == {
+    questions = {question.field: question for question in caught.value.questions}
+    assert set(questions) == {
         "heads", "activation", "norm_first", "embedding_scale", "pooling", "labels", "vocabulary",
     }  # fmt: skip
-    assert asked["heads"].options == ("1", "2", "4", "8", "16")
-    assert asked["activation"].usual == "relu"
-    assert all(field in caught.value.message for field in asked)
+    assert questions["heads"].options == ("1", "2", "4", "8", "16")
+    assert questions["activation"].usual == "relu"
+    assert all(field in caught.value.message for field in questions)
     assert not (tmp_path / "out").exists()
 
 
-def _told(assumed: tuple[str, ...]) -> list[str]:
+def _assumed_fields(assumed: tuple[str, ...]) -> list[str]:
     return [line.partition(":")[0] for line in assumed]
 
 
-def test_what_is_assumed_is_told_and_written_down(tmp_path: Path, vocabulary: Path) -> None:
+def test_assumptions_are_returned_and_written_down(tmp_path: Path, vocabulary: Path) -> None:
     source = save(Encoder(bias=False), tmp_path, "x.safetensors")
     fields = {
         "heads": "4", "activation": "relu", "norm_first": "no", "embedding_scale": "no", "pooling": "mean",
         "labels": "numbers", "lowercase": "no",
     }  # fmt: skip
     done = convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
-    assert _told(done.assumed) == [
+    assert _assumed_fields(done.assumed) == [
         "biases=0", "positions=pos.weight", "norm_eps=1e-05", "task=classification", "split=whitespace",
     ]  # fmt: skip
     assert any("BCEWithLogitsLoss" in line for line in done.assumed)
     card = (tmp_path / "out" / "README.md").read_text()
     assert all(f"- {line}\n" in card for line in done.assumed)
     assert json.loads((tmp_path / "out" / "training.json").read_text())["imported"]["assumed"] == list(done.assumed)
-    said = fields | {"positions": "pos.weight", "norm_eps": "1e-5", "task": "classification", "split": "whitespace"}
-    again = convert(source, tmp_path / "again", vocabulary=vocabulary, fields=said)
-    assert _told(again.assumed) == ["biases=0"]
-    with pytest.raises(InvalidRequest, match=r"pos\.weight"):  # a table that is not used has no place
-        convert(source, tmp_path / "none", vocabulary=vocabulary, fields=said | {"positions": "none"})
+    answers = fields | {"positions": "pos.weight", "norm_eps": "1e-5", "task": "classification", "split": "whitespace"}
+    again = convert(source, tmp_path / "again", vocabulary=vocabulary, fields=answers)
+    assert _assumed_fields(again.assumed) == ["biases=0"]
+    with pytest.raises(InvalidRequest, match=r"pos\.weight"):  # nowhere to put the table
+        convert(source, tmp_path / "none", vocabulary=vocabulary, fields=answers | {"positions": "none"})
 
 
-def test_several_outputs_may_each_be_a_label_of_their_own(tmp_path: Path) -> None:
+def test_several_outputs_may_be_independent_labels(tmp_path: Path) -> None:
     source, labels = save(Recurrent("gru"), tmp_path, "x.safetensors"), ["a", "b", "c"]
     fields = {"pooling": "last", "context_length": "99"}
     assumed = convert(source, tmp_path / "one", labels=labels, fields=fields)
-    assert (assumed.checkpoint.config.task, _told(assumed.assumed)) == ("classification", ["task=classification"])
-    said = convert(source, tmp_path / "several", labels=labels, fields=fields | {"task": "multilabel"})
-    assert (said.checkpoint.config.task, said.assumed) == ("multilabel", ())
+    assert (assumed.checkpoint.config.task, _assumed_fields(assumed.assumed)) == (
+        "classification",
+        ["task=classification"],
+    )
+    multilabel = convert(source, tmp_path / "several", labels=labels, fields=fields | {"task": "multilabel"})
+    assert (multilabel.checkpoint.config.task, multilabel.assumed) == ("multilabel", ())
     assert "Assumed" not in (tmp_path / "several" / "README.md").read_text()
     with pytest.raises(InvalidRequest, match="classification, multilabel"):
         convert(source, tmp_path / "value", labels=labels, fields=fields | {"task": "regression"})
@@ -295,7 +297,17 @@ def test_a_file_that_has_lost_a_bias_is_refused(module: nn.Module, lost: str, tm
         convert(source, tmp_path / "out", vocabulary=vocabulary if isinstance(module, Encoder) else None, fields=fields)
 
 
-def test_an_input_layer_that_keeps_the_width_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_an_encoder_that_has_lost_its_first_layer_is_refused(tmp_path: Path, vocabulary: Path) -> None:
+    source = save(Encoder(), tmp_path, "x.safetensors")
+    weights = {name: tensor for name, tensor in load_file(source).items() if ".layers.0." not in name}
+    save_file(weights, source)
+    fields = dict.fromkeys(("norm_first", "embedding_scale", "lowercase"), "no")
+    fields |= {"heads": "4", "activation": "relu", "pooling": "last", "labels": "numbers"}
+    with pytest.raises(InvalidRequest):
+        convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
+
+
+def test_an_input_layer_that_keeps_the_width_is_refused(tmp_path: Path) -> None:
     source = save(Recurrent("gru", first=6), tmp_path, "x.safetensors")
     with pytest.raises(UnknownNetwork, match=r"as many outputs as inputs \(6\)[^\n]*\n  embed.weight \(6, 6\)"):
         convert(source, tmp_path / "out", labels=["a", "b", "c"], fields={"pooling": "last"})
@@ -363,7 +375,7 @@ UNKNOWN: list[tuple[nn.Module, str]] = [
 
 
 @pytest.mark.parametrize(("module", "named"), UNKNOWN, ids=[named for _, named in UNKNOWN])
-def test_what_is_not_known_is_listed(module: nn.Module, named: str, tmp_path: Path) -> None:
+def test_unknown_tensors_are_listed(module: nn.Module, named: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownNetwork) as caught:
         convert(save(module, tmp_path, "x.safetensors"), tmp_path / "out", fields={"pooling": "last"})
     assert named in caught.value.message
@@ -392,25 +404,8 @@ def test_the_tutorial_transformer(tmp_path: Path) -> None:
             assert logits.argmax(1).item() == label
 
 
-def test_a_vocabulary_of_characters(tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.json"
-    path.write_text(json.dumps(["<unk>", "a", "b", " ", "\n"]))
-    tokenizer = tokenizer_of(path, 5, Answers({"split": "characters", "lowercase": "yes"}))
-    assert tokenizer.encode("Ab\n c") == [1, 2, 4, 3, 0]
-    assert tokenizer.decode([1, 2, 4, 3]) == "ab\n "
-
-
-def test_a_word_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.txt"
-    path.write_bytes("<unk>\r\na\u2028b\r\nc\r\n".encode())
-    assert tokenizer_of(path, 3, Answers({"split": "characters", "lowercase": "no"})).vocab_size == 3
-    path.write_bytes(b"")
-    with pytest.raises(VocabularyInvalid, match="one word a line"):
-        tokenizer_of(path, 3, Answers({}))
-
-
-def test_a_configuration_without_torch(tmp_path: Path) -> None:
-    """The command line stays light: converting needs no torch."""
+def test_converting_imports_no_torch(tmp_path: Path) -> None:
+    """Converting needs no torch, which takes seconds to import."""
     source = save(Recurrent("gru"), tmp_path)
     program = (
         "import sys; from pathlib import Path; from app.importing.convert import convert\n"

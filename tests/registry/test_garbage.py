@@ -15,7 +15,7 @@ from app.db.tables import AliasRow, JobCheckpointRow, JobRow, VersionRow
 from app.errors import Unavailable
 from app.files.service import Files
 from app.registry import garbage
-from app.registry.repository import plain
+from app.registry.repository import dump_manifest
 from app.registry.service import Registry
 from tests.checkpoints import make_checkpoint, publish
 
@@ -50,7 +50,7 @@ def add_job(registry: Registry, status: str, **changes: Any) -> None:
         session.add(JobRow(**(values | changes)))
 
 
-def there(registry: Registry) -> set[str]:
+def stored(registry: Registry) -> set[str]:
     return {blob.sha256 for blob in registry.blobs.list()}
 
 
@@ -62,10 +62,10 @@ def test_young_and_needed_bytes_stay(registry: Registry, files: Files, folder: P
     age(tmp_path)
     rehearsal = registry.collect_garbage(dry_run=True)
     assert (rehearsal.blobs, rehearsal.bytes, rehearsal.dry_run) == (1, 6, True)
-    before = there(registry)
+    before = stored(registry)
     done = registry.collect_garbage()
     assert (done.blobs, done.bytes, done.kept) == (1, 6, len(before) - 1)
-    assert there(registry) == {entry.sha256 for entry in version.files.values()} | {file.sha256}
+    assert stored(registry) == {entry.sha256 for entry in version.files.values()} | {file.sha256}
     assert registry.fsck().ok
 
 
@@ -77,7 +77,7 @@ def test_deleted_versions_go_after_the_grace_time(registry: Registry, folder: Pa
     with registry.database.transaction() as session:
         session.execute(update(VersionRow).values(deleted_at=1.0))
     assert registry.collect_garbage().blobs > 0
-    assert there(registry) == set()
+    assert stored(registry) == set()
     assert registry.fsck().ok
 
 
@@ -93,7 +93,7 @@ def test_shared_bytes_stay(registry: Registry, folder: Path, tmp_path: Path) -> 
 def test_an_unfinished_jobs_base_stays(registry: Registry, folder: Path, tmp_path: Path) -> None:
     version = publish(registry, folder)
     registry.delete_version("mood", 1, "alice")
-    add_job(registry, "running", base_digest=version.digest, request={"base": {"files": plain(version.files)}})
+    add_job(registry, "running", base_digest=version.digest, request={"base": {"files": dump_manifest(version.files)}})
     age(tmp_path)
     registry.grace_seconds = 0.0
     assert registry.collect_garbage().blobs == 0
@@ -114,7 +114,7 @@ def test_checkpoints_of_jobs_stay_and_answer(registry: Registry, folder: Path, t
                 owner="alice",
                 step=10,
                 digest=digest(files),
-                files=plain(files),
+                files=dump_manifest(files),
                 config={"task": "classification", "architecture": "lstm"},
                 metrics={},
                 created_at=0.0,
@@ -132,7 +132,19 @@ def test_without_grace_uploads_are_spared_and_deleted_versions_go(registry: Regi
     registry.delete_version("mood", 1, "alice")
     orphan = registry.blobs.put_bytes(b"on its way")
     assert registry.collect_garbage().blobs > 0
-    assert there(registry) == {orphan}
+    assert stored(registry) == {orphan}
+
+
+def test_a_new_upload_of_the_bytes_of_a_version_deleted_long_ago_is_spared(registry: Registry, folder: Path) -> None:
+    """The collection reads the manifests of versions deleted within the last hour, not of all that ever were."""
+    registry.grace_seconds = 0.0
+    publish(registry, folder)
+    registry.delete_version("mood", 1, "alice")
+    with registry.database.transaction() as session:
+        session.execute(update(VersionRow).values(deleted_at=1.0))
+    files = registry.upload_files(folder)
+    assert registry.collect_garbage().blobs == 0
+    assert stored(registry) == {entry.sha256 for entry in files.values()}
 
 
 def test_collecting_beside_publishing_loses_nothing(

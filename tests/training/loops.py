@@ -19,8 +19,17 @@ from app.training.prepare import dataset as datasets
 from app.training.prepare.dataset import Dataset
 from app.training.prepare.prepare import prepare
 from app.wire.trainer import Metrics, TrainSpec
+from models.config import ModelConfig
 from models.tasks import build
 from tests.training import runs
+
+
+def settled(**changes: Any) -> Settled:
+    """The settings of a small Transformer that classifies; those that are not named are 0."""
+    model = ModelConfig(architecture="transformer", task="classification", vocab_size=9, classes=2, width=8, heads=2)
+    values: dict[str, Any] = {name: 0 for name in Settled.__slots__}
+    values |= {"model": model.to_dict(), "learning_rate": 0.1, "schedule": "cosine", "optimizer": "adamw"}
+    return Settled(**(values | {"warmup_ratio": 0.2, "weight_decay": 0.3} | changes))
 
 
 def ready(run: Path) -> tuple[TrainSpec, Dataset]:
@@ -54,11 +63,11 @@ def build_loop(
 ) -> Loop:
     """Prepare and settle a training. `changes` replace settled values."""
     spec, dataset = ready(run)
-    settled = replace(settle(spec, dataset, None, "cpu", 1), **changes)
-    torch.manual_seed(derive(settled.seed, "initialisation"))
-    network, heard = build(settled.config), runs.Heard()
+    choices = replace(settle(spec, dataset, None, "cpu", 1), **changes)
+    torch.manual_seed(derive(choices.seed, "initialisation"))
+    network, heard = build(choices.config), runs.Heard()
     hooks = Hooks(heard, lambda: False, save, lambda: True, lambda metrics: None, clock)
-    loop = Loop(settled, Training(settled, dataset, network, Progress(), hooks), heard)
+    loop = Loop(choices, Training(choices, dataset, network, Progress(), hooks), heard)
     step = loop.training.optimizer.step
 
     def recorded(rate: float) -> None:

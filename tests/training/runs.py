@@ -1,4 +1,4 @@
-"""Run directories as the worker makes them, and the trainer as the worker starts it."""
+"""Run directories as the worker creates them, and the trainer as the worker starts it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MOODS = {"good": ["lovely", "bright", "kind"], "bad": ["awful", "dark", "cruel"]
 
 
 def sentences(count: int) -> Iterator[tuple[str, str]]:
-    """(text, label): a text says one word that gives its label away."""
+    """Pairs of text and label. One word of each text depends on the label."""
     for number in range(count):
         label = ("good", "bad")[number % 2]
         words = [WORDS[(number * 7 + k * (3 + number % 5)) % len(WORDS)] for k in range(3 + number % 9)]
@@ -101,7 +101,7 @@ def train(run: Path, stopping: Callable[[], bool] = lambda: False) -> list[Train
 
 @contextmanager
 def trainer(run: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The program in a process group of its own, its events on its standard output's place."""
+    """The program in its own process group. `stdout` of the process reads its events."""
     reading, writing = os.pipe()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [
@@ -140,10 +140,10 @@ def trainer(run: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def events(process: subprocess.Popen[bytes]) -> Iterator[TrainEvent]:
-    """The events as they come, until the program ends."""
+    """Yield events as they arrive, until the program ends."""
     assert process.stdout is not None
     for line in process.stdout:
-        if line.endswith(b"\n"):  # the last one may have been cut by a kill
+        if line.endswith(b"\n"):  # a kill may have cut the last one
             yield msgspec.json.decode(line, type=TrainEvent)
 
 
@@ -152,5 +152,5 @@ def digest(run: Path) -> str:
 
 
 def settled(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "settled.json").read_text())
-    return found
+    settings: dict[str, Any] = json.loads((run / "settled.json").read_text())
+    return settings

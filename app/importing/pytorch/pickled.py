@@ -1,9 +1,9 @@
-"""The pickle inside a `.pt` file, read without running anything.
+"""Reads the pickle inside a `.pt` file without running anything.
 
-Python's unpickler calls whatever the file names; a list of forbidden or allowed names has been got round before. This
-reader is none: it steps through the opcodes as data (`pickletools.genops`) with a small stack machine of its own, that
-knows dictionaries, tuples, lists, numbers, strings and tensors, and has no way to import or call a thing. An opcode or
-name that it does not know ends the reading; there is no other way in.
+Python's unpickler calls whatever the file names, and lists of allowed or forbidden names have been circumvented before.
+This module does not use it. It steps through the opcodes as data (`pickletools.genops`) with a small stack machine of
+its own, which supports dictionaries, tuples, lists, numbers, strings and tensors, and which cannot import or call
+anything. Any other opcode or name is an error.
 """
 
 from __future__ import annotations
@@ -11,70 +11,24 @@ from __future__ import annotations
 import pickletools
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from app.importing.pytorch.stored import Name, build, check_name, make_storage
 from app.importing.pytorch.tensors import ForeignFileInvalid
 
-STORAGES: Mapping[str, str] = {
-    "DoubleStorage": "F64",
-    "FloatStorage": "F32",
-    "HalfStorage": "F16",
-    "BFloat16Storage": "BF16",
-    "LongStorage": "I64",
-    "IntStorage": "I32",
-    "ShortStorage": "I16",
-    "CharStorage": "I8",
-    "ByteStorage": "U8",
-    "BoolStorage": "BOOL",
-}
-DICTIONARY = ("collections", "OrderedDict")
-TENSOR = ("torch._utils", "_rebuild_tensor_v2")
-PARAMETER = ("torch._utils", "_rebuild_parameter")
-MOST = 5_000_000  # opcodes; a state dict needs some thirty a tensor
+MOST_OPCODES = 5_000_000  # a state dict needs some thirty for each tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
-    """What the pickle wanted to import. It stays a name."""
-
-    module: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """A run of numbers in the archive."""
-
-    key: str
-    dtype: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """Where a tensor lies within its storage, as the file claims."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Mark:
-    pass
-
-
-MARK = _Mark()
+MARK = object()  # on the stack, before the items of a tuple, list or dictionary
 
 
 def read(data: bytes) -> Any:
-    """The object of a pickle: dictionaries, lists, tuples, scalars and `StoredTensor`s.
+    """The object of a pickle, made of dictionaries, lists, tuples, scalars and `StoredTensor`s.
 
-    Raises ForeignFileInvalid for anything else, naming what the file asked for.
+    Raises ForeignFileInvalid, with the name that the file asks for, for a pickle of anything else.
     """
     try:
-        # `genops` only warns of a bad escape in a text opcode: here that is damage like any other
+        # `genops` only warns about a bad escape in a text opcode; here it is damage like any other
         with warnings.catch_warnings(action="error"):
             return _run(data)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, Warning) as error:
@@ -84,14 +38,14 @@ def read(data: bytes) -> Any:
 def _run(data: bytes) -> Any:
     machine = _Machine()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if count > MOST:
-            raise ForeignFileInvalid(f"the file's pickle has more than {MOST} steps")
+        if count > MOST_OPCODES:
+            raise ForeignFileInvalid(f"the file's pickle has more than {MOST_OPCODES} opcodes")
         machine.step(opcode.name, argument)
     return machine.result()
 
 
 class _Machine:
-    """The stack of a pickle, without its powers."""
+    """The stack and the memo of a pickle, without imports and calls. One method for each group of opcodes."""
 
     def __init__(self) -> None:
         self._stack: list[Any] = []
@@ -102,14 +56,17 @@ class _Machine:
         return value
 
     def step(self, opcode: str, argument: Any) -> None:
-        if opcode in _VALUES:
+        """Execute one opcode."""
+        if opcode in _CONSTANTS:
             self._stack.append(argument)
         elif opcode in _NEW:
             self._stack.append(_NEW[opcode]())
         elif opcode in _ACTIONS:
             _ACTIONS[opcode](self, argument)
-        elif opcode not in _NOTHING:
-            raise ForeignFileInvalid(f"the file's pickle uses {opcode}, which no state dict needs; nothing was run")
+        elif opcode not in _IGNORED:
+            raise ForeignFileInvalid(
+                f"the file's pickle uses the opcode {opcode}, which no state dict needs; nothing was run"
+            )
 
     def _since_mark(self) -> list[Any]:
         place = len(self._stack) - 1 - self._stack[::-1].index(MARK)
@@ -128,11 +85,11 @@ class _Machine:
 
     def name(self, text: str) -> None:
         module, _, name = text.partition(" ")
-        self._stack.append(_checked(Name(module, name)))
+        self._stack.append(check_name(Name(module, name)))
 
     def stack_name(self, _: None) -> None:
         name, module = self._stack.pop(), self._stack.pop()
-        self._stack.append(_checked(Name(str(module), str(name))))
+        self._stack.append(check_name(Name(str(module), str(name))))
 
     def collect_tuple(self, _: None) -> None:
         self._stack.append(tuple(self._since_mark()))
@@ -147,10 +104,10 @@ class _Machine:
     def set_items(self, pairs: list[Any]) -> None:
         target = self._stack[-1]
         if not isinstance(target, dict) or len(pairs) % 2:
-            raise TypeError("items are set on something that is no dictionary")
+            raise TypeError("items are set on something that is not a dictionary")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if not isinstance(key, str | int):
-                raise TypeError("a key is neither text nor a number")
+                raise TypeError("a key is neither a string nor an integer")
             target[key] = value
 
     def one_item(self, _: None) -> None:
@@ -169,62 +126,25 @@ class _Machine:
     def extend(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if not isinstance(target, list):
-            raise TypeError("items are appended to something that is no list")
+            raise TypeError("items are appended to something that is not a list")
         target += items
 
     def reduce(self, _: None) -> None:
-        """Where a pickle calls: here, three names stand for three kinds of data."""
+        """A call in Python's unpickler. Here, the three names that may be called only describe data."""
         arguments, called = self._stack.pop(), self._stack.pop()
-        self._stack.append(_build(called, arguments))
+        self._stack.append(build(called, arguments))
 
-    def state(self, _: None) -> None:
-        """Attributes (a state dict's `_metadata`): not ours to set, so they are dropped."""
+    def drop_state(self, _: None) -> None:
+        """Attributes of an object, such as a state dict's `_metadata`. They are not needed, so they are dropped."""
         self._stack.pop()
 
     def persistent(self, _: None) -> None:
-        kind, type_, key, _device, count = self._stack.pop()
-        if kind != "storage" or not isinstance(type_, Name) or type_.name not in STORAGES:
-            raise TypeError("a storage of an unknown kind")
-        if not isinstance(key, str) or not isinstance(count, int) or isinstance(count, bool):
-            raise TypeError("a storage without a plain name or size")
-        self._stack.append(Storage(key, STORAGES[type_.name], count))
+        """A reference to a storage in the archive."""
+        self._stack.append(make_storage(self._stack.pop()))
 
 
-def _checked(name: Name) -> Name:
-    known = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
-    if not known and not (name.module == "torch" and name.name in STORAGES):
-        raise ForeignFileInvalid(
-            f"the file asks for {name.module}.{name.name}, which is no tensor, so nothing of it was run or read; "
-            "save the weights alone: torch.save(model.state_dict(), …), or as safetensors"
-        )
-    return name
-
-
-def _build(called: Any, arguments: Any) -> Any:
-    if not isinstance(called, Name) or not isinstance(arguments, tuple):
-        raise TypeError("something is called that has no name")
-    match (called.module, called.name):
-        case ("collections", "OrderedDict"):
-            if arguments:
-                raise TypeError("an OrderedDict with arguments")
-            return {}
-        case ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor(*arguments)
-        case ("torch._utils", "_rebuild_parameter") if arguments and isinstance(arguments[0], StoredTensor):
-            return arguments[0]
-    raise TypeError("a storage type is called")
-
-
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_rest: Any) -> StoredTensor:
-    if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
-        raise TypeError("a tensor without a storage or a shape")
-    if not all(isinstance(n, int) and not isinstance(n, bool) for n in (offset, *shape, *strides)):
-        raise TypeError("a tensor whose shape is no numbers")
-    return StoredTensor(storage, offset, shape, strides)
-
-
-_NOTHING = {"PROTO", "FRAME", "STOP"}
-_VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+_IGNORED = {"PROTO", "FRAME", "STOP"}
+_CONSTANTS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _NEW: Mapping[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_LIST": list,
@@ -251,6 +171,6 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "APPEND": _Machine.append,
     "APPENDS": _Machine.appends,
     "REDUCE": _Machine.reduce,
-    "BUILD": _Machine.state,
+    "BUILD": _Machine.drop_state,
     "BINPERSID": _Machine.persistent,
 }

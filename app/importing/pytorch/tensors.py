@@ -1,4 +1,4 @@
-"""Tensors as plain arrays: number types by name, bytes to float32. Knows no file format and no network."""
+"""Tensors as NumPy arrays: number types by name, and bytes to float32."""
 
 from __future__ import annotations
 
@@ -29,30 +29,35 @@ TYPES: Mapping[str, str] = {  # the names of safetensors -> numpy's, little-endi
 
 
 class ForeignFileInvalid(InvalidRequest):
-    """A file to be imported that is not what it should be, or that asks for more than building tensors."""
+    """A file to import is damaged, of another format, or asks for more than building tensors."""
 
     code = "invalid_foreign_file"
 
 
 def itemsize(dtype: str) -> int:
+    """The size of a number, in bytes."""
     return np.dtype(TYPES[dtype]).itemsize
 
 
 def flat(data: bytes, dtype: str) -> NDArray[Any]:
-    """Bytes as numbers; bfloat16 becomes float32, of which it is the upper half."""
+    """Bytes as a flat array of numbers. bfloat16 becomes float32: it is the upper half of one."""
     numbers = np.frombuffer(data, dtype=TYPES[dtype])
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
 
 
 def view(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], name: str) -> Array:
-    """A tensor within its storage, copied out as float32; never outside of it, never larger than it."""
-    plain = len(shape) == len(strides) and all(n >= 0 for n in (offset, *shape, *strides))
+    """A float32 copy of the tensor that is a view of the storage `numbers`. Offset and strides count numbers.
+
+    Raises ForeignFileInvalid if the view reaches outside the storage, or has more elements than it (with strides of 0,
+    a small file could otherwise claim a tensor of any size).
+    """
+    valid = len(shape) == len(strides) and all(n >= 0 for n in (offset, *shape, *strides))
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=False))
     count = math.prod(shape)
-    if not plain or count > len(numbers) or (count and last >= len(numbers)):
-        raise ForeignFileInvalid(f"{name}: a tensor reaches outside its storage")
+    if not valid or count > len(numbers) or (count and last >= len(numbers)):
+        raise ForeignFileInvalid(f"{name}: the tensor reaches outside its storage")
     if not count:
         return np.zeros(shape, dtype=np.float32)
     steps = tuple(step * numbers.itemsize if n > 1 else 0 for n, step in zip(shape, strides, strict=True))
-    seen = np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
-    return np.array(seen, dtype=np.float32, order="C")
+    strided = np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
+    return np.array(strided, dtype=np.float32, order="C")

@@ -42,10 +42,12 @@ class Batch:
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
     def with_inputs(self, inputs: Tensor) -> Batch:
+        """The same lengths and targets with other inputs of the same shape."""
         return replace(self, inputs=inputs)
 
     @property
     def tokens(self) -> int:
+        """The number of tokens or numeric steps, without padding."""
         return int(self.lengths_B.sum())
 
 

@@ -49,6 +49,7 @@ class Sums:
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, measured: BatchLoss) -> None:
+        """Add a batch, without waiting for the device."""
         self._loss += measured.loss.detach()
         self._correct += measured.correct
 

@@ -20,7 +20,7 @@ TaskNetwork = LanguageModel | Classifier
 class BatchLoss:
     """The summed loss of a batch (divide it by `Objective.weight`), and `correct` of `count` predictions.
 
-    Loss and `correct` stay on the device, so that nobody waits for them before they are needed.
+    Loss and `correct` stay on the device, so the host waits for them only when it reads them.
     """
 
     loss: Tensor
@@ -51,9 +51,12 @@ class NextToken:
     def __call__(self, batch: Batch) -> BatchLoss:
         learned_N = _learned(batch)
         hidden_BTD = self.network.dropout(self.network(batch.inputs, Context(batch.lengths_B)))
-        targets_N = batch.targets.flatten()[learned_N]
-        # A step's logits are as many as the vocabulary, so they are computed only where there is a target.
-        logits_NV = self.network.logits(hidden_BTD.flatten(0, 1).index_select(0, learned_N)).float()
+        hidden_ND, targets_N = hidden_BTD.flatten(0, 1), batch.targets.flatten()
+        # A step has as many logits as the vocabulary has tokens, so they are computed only where there is a target:
+        # everywhere in windows of a text, and after the prompts in completions.
+        if len(learned_N) < len(targets_N):
+            hidden_ND, targets_N = hidden_ND.index_select(0, learned_N), targets_N[learned_N]
+        logits_NV = self.network.logits(hidden_ND).float()
         loss = functional.cross_entropy(logits_NV, targets_N, reduction="sum", label_smoothing=self.smoothing)
         with torch.no_grad():
             correct = (logits_NV.argmax(1) == targets_N).sum()

@@ -24,6 +24,7 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
+        """Whether the last step was taken, the time is up, or patience has run out."""
         return self.fraction >= 1.0 or self.out_of_patience
 
     @property
@@ -33,6 +34,7 @@ class Schedule:
 
     @property
     def evaluation_due(self) -> bool:
+        """Whether to evaluate now: every `eval_every` steps, at the end, and never twice at one step."""
         progress, every = self.progress, self.settled.eval_every
         if progress.step == 0 or progress.evaluated == progress.step:
             return False

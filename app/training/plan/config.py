@@ -21,6 +21,7 @@ from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
 MICRO_TOKENS = 16_384  # tokens or steps of a piece of a batch, padding included
+_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # of a large validation set, for each evaluation before the last
 EVALUATIONS = 10  # in a training of text, and in one that is limited by time
 
 
@@ -128,9 +129,6 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
         raise BadOption(f"training.{error.field}", error.message) from None
 
 
-_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000
-
-
 def _eval_size(dataset: Dataset) -> int | None:
     """How many rows or tokens of a large validation set are evaluated during training; at its end, all are."""
     held_out = dataset.validation
@@ -139,7 +137,7 @@ def _eval_size(dataset: Dataset) -> int | None:
 
 
 def _precision(facts: Facts, device: str) -> str:
-    """bfloat16 for generation, whose matrix products are large, on machines with fast instructions for it."""
+    """bfloat16 for generation, whose matrix products are large, if the device has fast instructions for it."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
     fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags
@@ -186,7 +184,8 @@ def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | 
 
 
 def _patience(options: TrainingOptions, facts: Facts) -> int:
-    """Evaluations without gain before the end. 0, for no early stopping, if the request sets the length itself."""
+    """Evaluations without gain before the end; 0 for no early stopping. Where the request sets neither patience nor a
+    length, trainings with a target for each text stop early: they overfit soon."""
     if options.patience is not None:
         return options.patience
     limits = (options.epochs, options.max_steps, options.max_seconds)

@@ -1,4 +1,4 @@
-"""The two tutorial programs, from their file to an answer over HTTP: the same probabilities as in plain PyTorch."""
+"""The two example programs, imported and served over HTTP, give the same probabilities as in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     arguments = ["--socket", str(settings.socket_dir / "engine-0.sock"), "--threads", "1"]
     engine = subprocess.Popen([sys.executable, "-m", "app.engine", *arguments], cwd=ROOT)
     try:
-        with Api(settings) as found:
-            found.services.database.migrate()
-            yield found
+        with Api(settings) as api:
+            api.services.database.migrate()
+            yield api
     finally:
         engine.terminate()
         engine.wait(10)
@@ -51,21 +51,21 @@ def import_(api: Api) -> Import:
 
 
 def trained(example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run a tutorial program as it stands; what it has left behind, its model among it."""
+    """Run an example program unchanged; returns its global variables, its model among them."""
     monkeypatch.setattr(sys, "argv", [example, str(folder)])
     torch.set_num_threads(1)
-    left = runpy.run_path(str(ROOT / "examples" / example))
-    left["model"].eval()
-    return left
+    variables = runpy.run_path(str(ROOT / "examples" / example))
+    variables["model"].eval()
+    return variables
 
 
-def classify(api: Api, model: str, given: Any) -> list[dict[str, Any]]:
-    """Asked again while the version is being loaded, as any client would."""
+def classify(api: Api, model: str, texts: Any) -> list[dict[str, Any]]:
+    """Ask for labels, again and again while the version is being loaded (503), as any client would."""
     replies: list[httpx.Response] = []
 
     def answered() -> bool:
         with api.client() as http:
-            replies.append(http.post("/v1/classify", json={"model": model, "input": given}, timeout=60))
+            replies.append(http.post("/v1/classify", json={"model": model, "input": texts}, timeout=60))
         return replies[-1].status_code != 503
 
     wait_until(answered, 60)
@@ -74,28 +74,28 @@ def classify(api: Api, model: str, given: Any) -> list[dict[str, Any]]:
 
 
 def test_the_rnn(api: Api, import_: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = trained("rnn_classifier.py", tmp_path, monkeypatch)
+    program = trained("rnn_classifier.py", tmp_path, monkeypatch)
     options = ["--set", "nonlinearity=tanh", "--set", "pooling=last", "--labels", "0,1,2,3,4,5,6,7,8,9"]
     import_(str(tmp_path / "rnn.pt"), "--name", "digits", *options)
-    x = left["x"][:20]
+    x = program["x"][:20]
     with torch.no_grad():
-        expected = left["model"](x).softmax(1)
+        expected = program["model"](x).softmax(1)
     answers = classify(api, "digits", x.tolist())
     torch.testing.assert_close(torch.tensor([a["probs"] for a in answers]), expected, atol=1e-5, rtol=0)
     assert [a["label"] for a in answers] == [str(int(i)) for i in expected.argmax(1)]
 
 
 def test_the_transformer(api: Api, import_: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = trained("transformer_classifier.py", tmp_path, monkeypatch)
+    program = trained("transformer_classifier.py", tmp_path, monkeypatch)
     answers = ["activation=relu", "norm_first=no", "embedding_scale=no", "pooling=mean", "lowercase=no"]
     options = ["--heads", "4", "--labels", "unfriendly,friendly", "--vocabulary", str(tmp_path / "vocabulary.json")]
     for answer in answers:
         options += ["--set", answer]
     import_(str(tmp_path / "transformer.pt"), "--name", "friendly", *options)
     words = json.loads((tmp_path / "vocabulary.json").read_text())
-    texts = [*left["texts"], "an unknown film", "thank"]
+    texts = [*program["texts"], "an unknown film", "thank"]
     rows = [torch.tensor([[words.get(word, 1) for word in text.split()]]) for text in texts]
     with torch.no_grad():
-        expected = torch.cat([left["model"](row).softmax(1) for row in rows])
-    found = torch.tensor([a["probs"] for a in classify(api, "friendly", texts)])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        expected = torch.cat([program["model"](row).softmax(1) for row in rows])
+    served = torch.tensor([a["probs"] for a in classify(api, "friendly", texts)])
+    torch.testing.assert_close(served, expected, atol=1e-5, rtol=0)

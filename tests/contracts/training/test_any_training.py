@@ -1,4 +1,4 @@
-"""Trainings drawn at random, ten steps each: what is exported is what is served."""
+"""Random trainings of ten steps each: the engine computes the same outputs as the exported weights do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def steps_of(n: int) -> list[list[float]]:
     return [[round(0.37 * ((n * 5 + t * 3 + f) % 11) * 10**f, 2) for f in range(3)] for t in range(2 + n % 5)]
 
 
-WRITINGS, INPUTS = ("plain", "documents", "completions", "chat"), ("text", "pair", "features", "series")
+TEXTS_TO_CONTINUE, INPUTS = ["plain", "documents", "completions", "chat"], ["text", "pair", "features", "series"]
 TARGETS: dict[str, Any] = {
     "classification": lambda n: {"label": "abc"[n % 3]},
     "multilabel": lambda n: {"label": [name for bit, name in enumerate("xyz") if n >> bit & 1]},
@@ -38,11 +38,11 @@ TARGETS: dict[str, Any] = {
 
 
 def rows(task: str, kind: str) -> tuple[str, str]:
-    """(name, content) of a file for a task other than generation."""
+    """The name and content of a file for a task other than generation."""
     table = []
     for n, (text, _) in enumerate(SENTENCES):
-        given = {"features": steps_of(n)} if kind == "features" else {"text": text}
-        table.append(given | TARGETS[task](n) | ({"text_pair": text[::-1]} if kind == "pair" else {}))
+        inputs = {"features": steps_of(n)} if kind == "features" else {"text": text}
+        table.append(inputs | TARGETS[task](n) | ({"text_pair": text[::-1]} if kind == "pair" else {}))
     if kind != "series":
         return "a.jsonl", jsonl(table)
     flat = []
@@ -53,7 +53,8 @@ def rows(task: str, kind: str) -> tuple[str, str]:
     return "a.csv", "\n".join([f"series,time,x,y,z,{column}", *flat])
 
 
-def writings(kind: str) -> tuple[str, str]:
+def text_file(kind: str) -> tuple[str, str]:
+    """The name and content of a file for generation."""
     if kind == "plain":
         return "a.txt", runs.book(60)
     if kind == "documents":
@@ -66,14 +67,9 @@ def writings(kind: str) -> tuple[str, str]:
 
 @st.composite
 def trainings(draw: st.DrawFn) -> dict[str, Any]:
-    """A run's file, model and settings."""
+    """The data file, model and settings of a training."""
     model, task = draw(st.sampled_from(ARCHITECTURES)), draw(st.sampled_from(["generation", *TARGETS]))
-    kinds = (
-        ["plain", "documents", "completions", "chat"]
-        if task == "generation"
-        else ["text", "pair", "features", "series"]
-    )
-    kind = draw(st.sampled_from(kinds))
+    kind = draw(st.sampled_from(TEXTS_TO_CONTINUE if task == "generation" else INPUTS))
     training: dict[str, Any] = {"layers": draw(st.integers(1, 2)), "batch_size": draw(st.sampled_from([3, 8]))}
     choices: dict[str, st.SearchStrategy[Any]] = {
         "context_length": st.sampled_from([4, 16, 40]),
@@ -97,15 +93,15 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
     training["width"] = draw(st.sampled_from([8, 16]))
     if model == "transformer" and draw(st.booleans()):
         training |= {"heads": 4, "kv_heads": draw(st.sampled_from([1, 2, 4]))}
-    name, content = writings(kind) if task == "generation" else rows(task, kind)
+    name, content = text_file(kind) if task == "generation" else rows(task, kind)
     return {"name": name, "content": content, "model": model, "task": task, "training": training}
 
 
 @settings(max_examples=25)
 @given(spec=trainings(), seed=st.integers(0, 2**31 - 1))
-def test_what_any_training_exports_is_what_is_served(spec: dict[str, Any], seed: int) -> None:
+def test_the_engine_serves_what_any_training_exports(spec: dict[str, Any], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.training.report.plots.draw", lambda *_: None)  # they take longer than the training
+        patch.setattr("app.training.report.plots.draw", lambda *_: None)  # drawing takes longer than the training
         options = {"max_steps": 10, "eval_every": 10, "precision": "float32"} | spec.pop("training")
         events = runs.train(runs.make(Path(folder), **spec, training=options, seed=seed))
         assert isinstance(events[-1], Done), events[-1]

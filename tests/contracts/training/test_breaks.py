@@ -1,4 +1,4 @@
-"""What nobody foresaw: told by its kind, tried again, and ended where it comes again at the same place."""
+"""Unexpected errors: reported by their class, retried, and fatal to the job when they recur at the same step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tests.training import runs
 
 
 def broken(run: Path, error: Exception) -> TrainEvent:
-    """The last word of an attempt that went from the newest resume point to this error."""
+    """The last event of an attempt that this error ended after the newest resume point."""
     return Session(run, runs.Heard(), lambda: False, Machine()).break_off(error)
 
 
-def test_a_fault_that_comes_again_at_the_same_place_ends_the_job(tmp_path: Path) -> None:
+def test_an_error_that_recurs_after_the_same_resume_point_fails_the_job(tmp_path: Path) -> None:
     run = runs.make(tmp_path, "a.csv", runs.table(20))
     assert broken(run, KeyError("/secret/path")) == Broke("KeyError")
     assert broken(run, ValueError("x")) == Broke("ValueError")
     save(run / "resume", Progress(step=3), {}, {})
     assert broken(run, ValueError("x")) == Broke("ValueError")
     for point in (run / "resume").iterdir():
-        os.utime(point, (0, 0))  # clocks of file systems may stand still for longer than a save takes
+        os.utime(point, (0, 0))  # two saves may have the same time: file systems have coarse clocks
     save(run / "resume", Progress(step=3, evaluations=1), {}, {})
     assert broken(run, ValueError("x")) == Broke("ValueError")
     last = broken(run, ValueError("/secret/path"))
@@ -36,12 +36,12 @@ def test_a_fault_that_comes_again_at_the_same_place_ends_the_job(tmp_path: Path)
     assert "(ValueError)" in last.message and "/" not in last.message
 
 
-def test_a_machine_that_lacks_something_is_tried_again(tmp_path: Path) -> None:
+def test_an_error_of_the_machine_is_retried_each_time(tmp_path: Path) -> None:
     run = runs.make(tmp_path, "a.csv", runs.table(20))
     assert [broken(run, OSError("disk")) for _ in range(3)] == [Broke("OSError")] * 3
 
 
-def test_the_program_says_what_it_broke_off_by(tmp_path: Path) -> None:
+def test_the_program_reports_an_unexpected_error(tmp_path: Path) -> None:
     run = runs.make(tmp_path, "a.csv", runs.table(20))
     (run / "prepared").mkdir()
     (run / "prepared" / "facts.json").write_text("torn")
@@ -52,7 +52,7 @@ def test_the_program_says_what_it_broke_off_by(tmp_path: Path) -> None:
     assert "JSONDecodeError" in str(last)
 
 
-def test_a_machine_that_cannot_read_is_not_the_file_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_disk_is_not_put_down_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text,label\nx,y\n"))
     source = detect(tmp_path / "a.csv.gz", "a.csv.gz")
 
@@ -64,7 +64,6 @@ def test_a_machine_that_cannot_read_is_not_the_file_s_fault(tmp_path: Path, monk
         list(lines(source))
 
 
-def test_a_base_that_the_machine_cannot_read_is_not_the_base_s_fault(tmp_path: Path) -> None:
-    """Nor is the machine's path told."""
+def test_a_base_directory_that_is_missing_is_not_put_down_to_the_base_version(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         runs.train(runs.make(tmp_path, "a.csv", runs.table(20), "base"))

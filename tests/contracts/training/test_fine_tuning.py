@@ -1,4 +1,4 @@
-"""Going on from a version: what it knew it still knows, until it is taught otherwise."""
+"""Fine-tuning: before it learns anything, the new version answers as the base version does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models.tasks import build
 from tests.training import runs
 from tests.training.served import Served, near
 
-STILL = {"max_steps": 2, "batch_size": 8, "learning_rate": 1e-12}  # what is learned with this nobody can see
+STILL = {"max_steps": 2, "batch_size": 8, "learning_rate": 1e-12}  # too little to change any answer
 SMALL = {"width": 16, "layers": 1, "max_steps": 4, "batch_size": 16}
 TEXTS = ["seven grey geese walk home lovely", "a dark dog", "summer rain over the fox"]
 
@@ -41,7 +41,7 @@ SEQUENCES: list[Any] = [[[0.5, 1.0], [2.0, -1.0], [40.0, 3.0]], [[1.0, 1.0]]]
 
 
 def tuned(base: Path, run: Path, name: str, content: str, **spec: Any) -> tuple[Path, list[TrainEvent]]:
-    """The checkpoint that a training from `base` has made."""
+    """The checkpoint of a training from `base`, and its events."""
     runs.make(run, name, content, "base", **spec)
     shutil.copytree(base, run / "base")
     events = runs.train(run)
@@ -56,11 +56,11 @@ def trained(run: Path, name: str, content: str, model: str = "gru", **spec: Any)
 
 
 def imported(directory: Path, words: list[str] | None = None, labels: tuple[str, ...] = (), **config: Any) -> Path:
-    """A version as other programs' weights make it: no scales, and a vocabulary of other people's."""
+    """A checkpoint as importing makes it: without scales, and with a foreign vocabulary."""
     directory.mkdir(parents=True)
-    found = ModelConfig(width=16, layers=1, **config)
-    save_file(build(found, torch.Generator().manual_seed(3)).state_dict(), directory / "model.safetensors")
-    checkpoint.write_json(directory / "config.json", {"format_version": 1, **found.to_dict()})
+    model = ModelConfig(width=16, layers=1, **config)
+    save_file(build(model, torch.Generator().manual_seed(3)).state_dict(), directory / "model.safetensors")
+    checkpoint.write_json(directory / "config.json", {"format_version": 1, **model.to_dict()})
     if labels:
         checkpoint.write_json(directory / "labels.json", list(labels))
     if words:
@@ -72,15 +72,15 @@ def imported(directory: Path, words: list[str] | None = None, labels: tuple[str,
 
 
 def config_of(directory: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((directory / "config.json").read_text())
-    return found
+    config: dict[str, Any] = json.loads((directory / "config.json").read_text())
+    return config
 
 
 def ids_of(directory: Path) -> list[Any]:
     return Tokenizer.load(directory).encode_batch(TEXTS)
 
 
-def test_all_or_the_head_alone(tmp_path: Path) -> None:
+def test_all_parameters_are_trained_or_the_head_alone(tmp_path: Path) -> None:
     first = runs.make(tmp_path / "first", "rows.csv", runs.table(), training=SMALL)
     assert isinstance(runs.train(first)[-1], Done)
     base = load_file(first / "checkpoint" / "model.safetensors")
@@ -97,22 +97,22 @@ def test_all_or_the_head_alone(tmp_path: Path) -> None:
         same = torch.equal(tuned["body.rnn.weight_hh_l0"], base["body.rnn.weight_hh_l0"])
         assert same is head_only
         assert not torch.equal(tuned["head.weight"], base["head.weight"])
-        said = next(e.message for e in events if isinstance(e, Note) and e.kind == "base")
-        assert ("head.weight" in said) is fresh
+        message = next(e.message for e in events if isinstance(e, Note) and e.kind == "base")
+        assert ("head.weight" in message) is fresh
         assert checkpoint.read(run / "checkpoint").labels == (["bad", "fine"] if fresh else ["bad", "good"])
         assert (run / "checkpoint" / "tokenizer.json").read_bytes() == (
             first / "checkpoint/tokenizer.json"
         ).read_bytes()
 
 
-def test_numbers_keep_the_scale_that_the_weights_know(tmp_path: Path) -> None:
+def test_inputs_keep_the_scale_of_the_base_version(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "a.jsonl", steps(), task="classification")
     again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=50.0), task="classification", training=STILL)
     assert config_of(again)["normalization"] == config_of(base)["normalization"]
     assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
 
 
-def test_values_keep_the_scale_that_the_head_knows(tmp_path: Path) -> None:
+def test_values_keep_the_scale_of_the_base_version(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "a.jsonl", steps(), task="regression")
     again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=90.0), task="regression", training=STILL)
     assert config_of(again)["target"] == config_of(base)["target"]
@@ -120,7 +120,7 @@ def test_values_keep_the_scale_that_the_head_knows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_imported_weights_see_raw_numbers_and_say_raw_values(task: str, tmp_path: Path) -> None:
+def test_imported_weights_get_raw_numbers_and_give_raw_values(task: str, tmp_path: Path) -> None:
     shape = {"architecture": "lstm", "input": "features", "features": 2, "pooling": "last", "task": task}
     labels = ("a", "b") if task == "classification" else ()
     base = imported(tmp_path / "base", labels=labels, classes=len(labels) or 1, **shape)
@@ -138,7 +138,7 @@ def test_raw_values_of_any_size_are_learned(tmp_path: Path) -> None:
     assert abs(before) < 10 < after
 
 
-def test_a_generator_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_generator_starts_from_the_weights_of_its_base(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "book.txt", runs.book(300), training={**SMALL, "context_length": 32})
     again, _ = tuned(base, tmp_path / "run", "other.txt", runs.book(100)[::-1], training=STILL)
     ids = ids_of(base)[0]
@@ -146,20 +146,20 @@ def test_a_generator_goes_on_where_it_was(tmp_path: Path) -> None:
     assert near(Served(again).logprobs(ids), Served(base).logprobs(ids))
 
 
-def test_another_task_takes_the_body_and_may_choose_its_pooling(tmp_path: Path) -> None:
+def test_another_task_inherits_the_body_and_may_choose_its_pooling(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "book.txt", runs.book(300), training={**SMALL, "context_length": 32})
     training = STILL | {"pooling": "attention", "learning_rate": 0.02, "max_steps": 30, "head_only": True}
     again, events = tuned(base, tmp_path / "run", "rows.csv", runs.table(200), training=training)
     assert (config_of(again)["task"], config_of(again)["pooling"]) == ("classification", "attention")
     old, new = (load_file(at / "model.safetensors") for at in (base, again))
     assert all(torch.equal(old[name], new[name]) for name in old if name.startswith(("body.", "input.")))
-    said = next(e.message for e in events if isinstance(e, Note) and e.kind == "base")
-    assert said.endswith("new: head.bias, head.weight, pooling.query.weight")
+    message = next(e.message for e in events if isinstance(e, Note) and e.kind == "base")
+    assert message.endswith("new: head.bias, head.weight, pooling.query.weight")
     spread = np.ptp(Served(again).scores(ids_of(again)), axis=0)
     assert (spread > 0).all()
 
 
-def test_what_reads_both_ways_cannot_generate(tmp_path: Path) -> None:
+def test_a_bidirectional_network_cannot_generate(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "rows.csv", runs.table(60))
     run = runs.make(tmp_path / "run", "book.txt", runs.book(50), "base", training=STILL)
     shutil.copytree(base, run / "base")
@@ -170,7 +170,7 @@ def test_what_reads_both_ways_cannot_generate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_the_head_of_a_generator_alone(model: str, tmp_path: Path) -> None:
-    """Tied embeddings are part of the input: the head gets a matrix of its own, which begins as theirs."""
+    """Tied embeddings belong to the input, so the head gets its own matrix, which starts as a copy of theirs."""
     small = {**SMALL, "context_length": 32}
     base = trained(tmp_path / "base", "book.txt", runs.book(300), model, training=small)
     assert config_of(base)["tie_embeddings"]
@@ -187,7 +187,7 @@ def test_the_head_of_a_generator_alone(model: str, tmp_path: Path) -> None:
     assert near(Served(still).logprobs(ids), Served(base).logprobs(ids))
 
 
-def test_a_shorter_context_cuts_learned_positions_and_a_longer_one_is_for_recurrences(tmp_path: Path) -> None:
+def test_a_shorter_context_cuts_learned_positions_and_recurrent_networks_can_have_a_longer_one(tmp_path: Path) -> None:
     words = ["<unk>", *sorted({word for text in TEXTS for word in text.split()})]
     shape = {"vocab_size": len(words), "classes": 2, "task": "classification", "context_length": 40}
     for number, (more, asked) in enumerate(
@@ -210,9 +210,9 @@ def test_a_shorter_context_cuts_learned_positions_and_a_longer_one_is_for_recurr
 def test_dropped_tokens_become_unknown_and_never_a_word(
     words: list[str], blank: int, specials: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = [*words, *sorted(set(runs.WORDS) - set(words))]
-    shape = {"architecture": "gru", "vocab_size": len(known), "classes": 2, "task": "classification"}
-    base = imported(tmp_path / "base", known, ("bad", "good"), **shape)
+    vocabulary = [*words, *sorted(set(runs.WORDS) - set(words))]
+    shape = {"architecture": "gru", "vocab_size": len(vocabulary), "classes": 2, "task": "classification"}
+    base = imported(tmp_path / "base", vocabulary, ("bad", "good"), **shape)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     from app.training.loop.loop import Training
 
@@ -221,14 +221,14 @@ def test_dropped_tokens_become_unknown_and_never_a_word(
     def spy(self: Training, batch: Batch) -> Batch:
         inputs = batch.inputs.clone()
         inputs[:, 1] = min(specials)
-        found = dropped(self, batch.with_inputs(inputs))
-        seen.append((inputs, found.inputs))
-        return found
+        result = dropped(self, batch.with_inputs(inputs))
+        seen.append((inputs, result.inputs))
+        return result
 
     monkeypatch.setattr(Training, "_with_dropped_tokens", spy)
     tuned(base, tmp_path / "run", "rows.csv", runs.table(200), training={"max_steps": 20})
-    given, kept = (torch.cat([pair[k].flatten() for pair in seen]) for k in (0, 1))
-    changed = given != kept
+    original, kept = (torch.cat([pair[k].flatten() for pair in seen]) for k in (0, 1))
+    changed = original != kept
     assert 0.02 < changed.float().mean() < 0.3
     assert set(kept[changed].tolist()) == {blank}
-    assert not set(given[changed].tolist()) & specials
+    assert not set(original[changed].tolist()) & specials

@@ -1,4 +1,4 @@
-"""Every training option does something: it is settled as asked, and the training goes another way."""
+"""Every training option has an effect: it is settled as requested, and changes the trained weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.training.loops import Loop, run_loop
 SMALL = {"width": 16, "layers": 1, "max_steps": 6, "batch_size": 16, "eval_every": 3, "precision": "float32"}
 ROWS = "rows.csv", runs.table(60) + "plain grey,good\n" * 20
 BOOK = "book.txt", runs.book(60)
-# option: value, the file, the architecture, what else is asked for, what it comes to
+# option: value, data file, architecture, other options, settled values (by default the option itself)
 CASES: dict[str, tuple[Any, tuple[str, str], str, dict[str, Any], dict[str, Any]]] = {
     "batch_size": (8, ROWS, "gru", {}, {}),
     "accumulation": (2, ROWS, "gru", {}, {}),
@@ -48,35 +48,35 @@ CASES: dict[str, tuple[Any, tuple[str, str], str, dict[str, Any], dict[str, Any]
 }
 BY_THE_PROGRAM = {"threads", "deterministic"}  # set for the whole process
 IN_FINE_TUNING = {"head_only"}  # tests/contracts/training/test_fine_tuning.py
-SAME_WEIGHTS = {"eval_every"}  # it only looks
+SAME_WEIGHTS = {"eval_every"}  # evaluations change no weights
 
 
-def test_none_is_left_out() -> None:
+def test_every_option_has_a_case() -> None:
     assert CASES.keys() | BY_THE_PROGRAM | IN_FINE_TUNING == set(TrainingOptions.__struct_fields__)
 
 
-def looped(folder: Path, file: tuple[str, str], model: str, training: dict[str, Any]) -> Loop:
-    given = {name: value for name, value in training.items() if value is not None}
-    return run_loop(runs.make(folder, *file, model, training=given))
+def trained(folder: Path, file: tuple[str, str], model: str, training: dict[str, Any]) -> Loop:
+    options = {name: value for name, value in training.items() if value is not None}
+    return run_loop(runs.make(folder, *file, model, training=options))
 
 
 @pytest.mark.parametrize("option", CASES)
-def test_an_option_counts(option: str, tmp_path: Path) -> None:
+def test_an_option_has_an_effect(option: str, tmp_path: Path) -> None:
     value, file, model, more, expected = CASES[option]
-    without = looped(tmp_path / "without", file, model, SMALL | {option: None} | more)
-    given = looped(tmp_path / "given", file, model, SMALL | more | {option: value})
-    said, before = (found.settled.to_dict() for found in (given, without))
-    for name, wanted in (expected or {option: value}).items():
+    without = trained(tmp_path / "without", file, model, SMALL | {option: None} | more)
+    changed = trained(tmp_path / "with", file, model, SMALL | more | {option: value})
+    after, before = (loop.settled.to_dict() for loop in (changed, without))
+    for name, settled in (expected or {option: value}).items():
         place, _, field = name.rpartition(".")
-        assert (said[place] if place else said)[field] == wanted, name
-        assert (before[place] if place else before)[field] != wanted, name
-    same = given.weights.shape == without.weights.shape and torch.equal(given.weights, without.weights)
+        assert (after[place] if place else after)[field] == settled, name
+        assert (before[place] if place else before)[field] != settled, name
+    same = changed.weights.shape == without.weights.shape and torch.equal(changed.weights, without.weights)
     assert same == (option in SAME_WEIGHTS)
 
 
-def test_where_it_ends(tmp_path: Path) -> None:
+def test_each_limit_ends_the_training(tmp_path: Path) -> None:
     def steps(name: str, **training: Any) -> int:
-        return looped(tmp_path / name, ROWS, "gru", SMALL | training).training.progress.step
+        return trained(tmp_path / name, ROWS, "gru", SMALL | training).training.progress.step
 
     assert steps("steps", max_steps=5) == 5
     assert steps("epochs", max_steps=None, epochs=0.5) == 2
@@ -85,46 +85,46 @@ def test_where_it_ends(tmp_path: Path) -> None:
     assert steps("patience", max_steps=100, patience=2, eval_every=3, learning_rate=1e-12) in (6, 9)
 
 
-def test_when_it_is_looked_at(tmp_path: Path) -> None:
-    for every, seen in ((2, [2, 4, 6]), (4, [4, 6])):
-        found = looped(tmp_path / str(every), ROWS, "gru", SMALL | {"eval_every": every})
-        assert [event.step for event in found.metrics if "valid_loss" in event.data] == seen
+def test_evaluations_follow_eval_every_and_the_last_step(tmp_path: Path) -> None:
+    for every, steps in ((2, [2, 4, 6]), (4, [4, 6])):
+        loop = trained(tmp_path / str(every), ROWS, "gru", SMALL | {"eval_every": every})
+        assert [event.step for event in loop.metrics if "valid_loss" in event.data] == steps
 
 
 def test_the_rate_follows_the_schedule(tmp_path: Path) -> None:
-    found = {
-        schedule: looped(
+    rates = {
+        schedule: trained(
             tmp_path / schedule, ROWS, "gru", SMALL | {"schedule": schedule, "warmup_ratio": 0.0, "learning_rate": 0.01}
         ).rates
         for schedule in ("constant", "linear", "cosine")
     }
-    assert found["constant"] == [0.01] * 6
+    assert rates["constant"] == [0.01] * 6
     for schedule in ("linear", "cosine"):
-        assert found[schedule][0] == 0.01 and found[schedule] == sorted(found[schedule], reverse=True)
-    assert found["linear"][3] == pytest.approx(0.01 * (0.01 + 0.99 / 2))
-    assert found["cosine"][1] > found["linear"][1]
-    warm = looped(tmp_path / "warm", ROWS, "gru", SMALL | {"warmup_ratio": 1.0, "learning_rate": 0.01}).rates
+        assert rates[schedule][0] == 0.01 and rates[schedule] == sorted(rates[schedule], reverse=True)
+    assert rates["linear"][3] == pytest.approx(0.01 * (0.01 + 0.99 / 2))
+    assert rates["cosine"][1] > rates["linear"][1]
+    warm = trained(tmp_path / "warm", ROWS, "gru", SMALL | {"warmup_ratio": 1.0, "learning_rate": 0.01}).rates
     assert warm == pytest.approx([0.01 * max(step / 6, 0.01) for step in range(6)])
 
 
-def test_generation_can_be_smoothed(tmp_path: Path) -> None:
+def test_label_smoothing_applies_to_generation(tmp_path: Path) -> None:
     one, two = (
-        looped(tmp_path / str(share), BOOK, "gru", SMALL | {"label_smoothing": share, "context_length": 16})
+        trained(tmp_path / str(share), BOOK, "gru", SMALL | {"label_smoothing": share, "context_length": 16})
         for share in (0.0, 0.3)
     )
     assert not torch.equal(one.weights, two.weights)
 
 
 @pytest.mark.parametrize(("deterministic", "threads"), [(True, 1), (False, 2)])
-def test_what_is_set_for_the_process(
+def test_threads_and_determinism_are_set_for_the_process(
     deterministic: bool, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
     monkeypatch.setattr("torch.set_num_threads", lambda n: seen.update(threads=n))
     monkeypatch.setattr("torch.set_deterministic_debug_mode", lambda mode: seen.update(deterministic=mode == "warn"))
     monkeypatch.setattr("app.training.report.plots.draw", lambda *_: None)
-    asked = {"deterministic": deterministic, "threads": threads}
-    run = runs.make(tmp_path, *ROWS, "gru", training=SMALL | asked)
+    options = {"deterministic": deterministic, "threads": threads}
+    run = runs.make(tmp_path, *ROWS, "gru", training=SMALL | options)
     assert isinstance(runs.train(run)[-1], Done)
-    assert seen == asked
-    assert {name: runs.settled(run)[name] for name in asked} == asked
+    assert seen == options
+    assert {name: runs.settled(run)[name] for name in options} == options

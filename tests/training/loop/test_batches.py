@@ -1,4 +1,4 @@
-"""Batches are pure functions of (seed, step), see every row once an epoch, and are mostly not padding."""
+"""Batches depend on (seed, step) alone, hold every row once an epoch, and contain little padding."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def rows(lengths: list[int]) -> Rows:
     return Rows(flat, np.cumsum([0, *lengths], dtype=np.int64), np.arange(len(lengths), dtype=np.int64))
 
 
-def of(pieces: list[Batch]) -> list[int]:
+def row_numbers(pieces: list[Batch]) -> list[int]:
     return sorted(int(target) for piece in pieces for target in piece.targets)
 
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=80), st.integers(1, 16), st.integers(0, 9), st.integers(1, 99))
-def test_an_epoch_sees_every_row_once(lengths: list[int], size: int, seed: int, micro_tokens: int) -> None:
+def test_an_epoch_holds_every_row_once(lengths: list[int], size: int, seed: int, micro_tokens: int) -> None:
     data = rows(lengths)
     batches = RowBatches(data, size, seed, limit=30, micro_tokens=micro_tokens, causal=False)
     seen: Counter[int] = Counter()
     for step in range(batches.steps_per_epoch):
         pieces = batches.pieces(step)
-        seen.update(of(pieces))
+        seen.update(row_numbers(pieces))
         for piece in pieces:
             assert piece.inputs.shape[0] == 1 or piece.inputs.numel() <= micro_tokens
             for ids_T, length, row in zip(piece.inputs, piece.lengths_B, piece.targets, strict=True):
@@ -40,16 +40,16 @@ def test_an_epoch_sees_every_row_once(lengths: list[int], size: int, seed: int, 
     assert seen == Counter(range(len(lengths)))
 
 
-def test_any_step_can_be_asked_for_first() -> None:
+def test_the_batches_of_a_step_do_not_depend_on_earlier_steps() -> None:
     data = rows([1 + n % 17 for n in range(100)])
     first, second = (RowBatches(data, 8, 3, limit=99, micro_tokens=999, causal=False) for _ in range(2))
-    whole = [of(first.pieces(step)) for step in range(40)]
-    assert [of(second.pieces(step)) for step in (39, 0, 20)] == [whole[39], whole[0], whole[20]]
+    whole = [row_numbers(first.pieces(step)) for step in range(40)]
+    assert [row_numbers(second.pieces(step)) for step in (39, 0, 20)] == [whole[39], whole[0], whole[20]]
     assert whole[0] != whole[first.steps_per_epoch]
     assert derive(1, "step", 2) != derive(1, "step", 3) != derive(2, "step", 3)
 
 
-def test_little_is_padding() -> None:
+def test_batches_contain_little_padding() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, 5000).tolist()
     batches = RowBatches(rows(lengths), 32, 0, limit=99, micro_tokens=10**6, causal=False)
     pieces = [piece for step in range(batches.steps_per_epoch) for piece in batches.pieces(step)]
@@ -58,7 +58,7 @@ def test_little_is_padding() -> None:
 
 @settings(max_examples=60)
 @given(st.integers(2, 500), st.integers(1, 40), st.integers(1, 8), st.integers(0, 5))
-def test_windows_are_the_text_and_hardly_overlap(length: int, window: int, size: int, seed: int) -> None:
+def test_windows_are_parts_of_the_text_and_hardly_overlap(length: int, window: int, size: int, seed: int) -> None:
     batches = StreamBatches(Stream(np.arange(length, dtype=np.int32), 0), size, seed, window=window, micro_tokens=64)
     starts = []
     for step in range(batches.steps_per_epoch * 2):
@@ -84,12 +84,12 @@ def test_every_held_out_token_is_predicted_once(
             assert not counted[int(n) :].any()
             assert (targets_T[counted] == ids_T[counted] + 1).all()
             first = int(counted.nonzero()[0])
-            assert first >= min(overlap, int(ids_T[first]))  # so much was read before it
+            assert first >= min(overlap, int(ids_T[first]))  # the tokens before it in the window
             seen += targets_T[counted].tolist()
     assert seen == list(range(max(1, context), length))
 
 
-def test_completions_keep_their_end() -> None:
+def test_completions_that_are_too_long_lose_their_beginning() -> None:
     learned = (np.arange(10) >= 6).astype(np.uint8)
     data = Rows(np.arange(10, dtype=np.int32), np.asarray([0, 10]), np.zeros(0), learned)
     batch = RowBatches(data, 1, 0, limit=20, micro_tokens=99, causal=True).gather([0])

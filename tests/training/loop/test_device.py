@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,27 @@ def test_all_batches_come_through_in_order() -> None:
     batches = [Batch(torch.full((1, 1), n), torch.ones(1), torch.zeros(1)) for n in range(3)]
     assert [int(batch.inputs) for batch in prefetch(batches, "cpu")] == [0, 1, 2]
     assert list(prefetch([], "cpu")) == []
+
+
+def test_copies_are_asynchronous_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    def copy(tensor: Tensor, target: str, *, non_blocking: bool) -> Tensor:
+        assert non_blocking and any(tensor is other for other in pinned)
+        return to(tensor, target)
+
+    to = Tensor.to
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    monkeypatch.setattr(Tensor, "to", copy)
+    batch = Batch.of_text(torch.zeros(2, 3, dtype=torch.int64), torch.tensor([3, 3]), torch.ones(2, 3))
+    moved = to_device(batch, "meta")
+    assert {field.name: getattr(moved, field.name).device.type for field in fields(moved)} == {
+        "inputs": "meta", "lengths_B": "meta", "targets": "meta", "learned_N": "meta"
+    }  # fmt: skip
 
 
 def test_on_the_cpu_nothing_is_copied() -> None:

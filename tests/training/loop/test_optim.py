@@ -6,7 +6,6 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,19 +14,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from app.training.loop import optim
-from app.training.plan.config import Settled
-from models.config import ModelConfig
 from models.tasks import build
+from tests.training.loops import settled
 
 
-def settled(**changes: Any) -> Settled:
-    model = ModelConfig(architecture="transformer", task="classification", vocab_size=9, classes=2, width=8, heads=2)
-    values: dict[str, Any] = {name: 0 for name in Settled.__slots__}
-    asked = {"model": model.to_dict(), "learning_rate": 0.1, "schedule": "cosine", "optimizer": "adamw"}
-    return Settled(**(values | asked | {"warmup_ratio": 0.2, "weight_decay": 0.3} | changes))
-
-
-def test_it_rises_in_a_line_and_falls_to_a_hundredth() -> None:
+def test_the_rate_rises_linearly_and_falls_to_a_hundredth() -> None:
     rate = [optim.learning_rate(settled(), progress / 10) for progress in range(11)]
     assert rate[:3] == pytest.approx([0.001, 0.05, 0.1])
     assert rate[6] == pytest.approx(0.1 * (0.01 + 0.99 / 2))
@@ -38,22 +29,22 @@ def test_it_rises_in_a_line_and_falls_to_a_hundredth() -> None:
 
 
 @given(st.sampled_from(["cosine", "linear", "constant"]), st.floats(0, 1), st.floats(0, 1))
-def test_it_is_always_within_its_bounds(schedule: str, warmup: float, progress: float) -> None:
+def test_the_rate_is_always_within_its_bounds(schedule: str, warmup: float, progress: float) -> None:
     rate = optim.learning_rate(settled(schedule=schedule, warmup_ratio=warmup), progress)
     assert 0.1 * 0.0099 <= rate <= 0.1 * 1.0001
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_matrices_decay_and_nothing_else(optimizer: str) -> None:
+def test_weight_decay_applies_to_matrices_only(optimizer: str) -> None:
     network = build(settled().config)
     names = {parameter: name for name, parameter in network.named_parameters()}
     decayed, kept = optim.build(network, settled(optimizer=optimizer)).groups
     assert (decayed.weight_decay, kept.weight_decay) == (0.3, 0.0)
-    of, rest = ({names[parameter] for parameter in group.parameters} for group in (decayed, kept))
-    assert of | rest == set(names.values())
-    assert "head.weight" in of and any(name.endswith("attention.qkv.weight") for name in of)
+    matrices, rest = ({names[parameter] for parameter in group.parameters} for group in (decayed, kept))
+    assert matrices | rest == set(names.values())
+    assert "head.weight" in matrices and any(name.endswith("attention.qkv.weight") for name in matrices)
     assert "input.embedding.weight" in rest and "head.bias" in rest and any("norm" in name for name in rest)
-    assert not any("norm" in name or name.endswith("bias") for name in of)
+    assert not any("norm" in name or name.endswith("bias") for name in matrices)
     network.input.requires_grad_(False)
     (decayed, kept) = optim.build(network, settled(optimizer=optimizer)).groups
     assert "input.embedding.weight" not in {names[p] for group in (decayed, kept) for p in group.parameters}
@@ -69,8 +60,8 @@ def of_torch(ours: optim.Optimizer, twins: dict[nn.Parameter, nn.Parameter]) -> 
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_step_is_that_of_torch(optimizer: str) -> None:
-    """Bit for bit, also after going on from its memory, and where a parameter has no gradient for a while."""
+def test_a_step_equals_that_of_torch(optimizer: str) -> None:
+    """Bit for bit, also after restoring the moments, and while a parameter has no gradient."""
     network = build(settled().config)
     twin = copy.deepcopy(network)
     twins = dict(zip(network.parameters(), twin.parameters(), strict=True))
@@ -78,9 +69,9 @@ def test_a_step_is_that_of_torch(optimizer: str) -> None:
     theirs = of_torch(ours, twins)
     for step in range(6):
         if step == 3:
-            memory = {name: value.clone() for name, value in ours.moments().items()}
+            moments = {name: value.clone() for name, value in ours.moments().items()}
             ours = optim.build(network, settled(optimizer=optimizer))
-            ours.restore(memory)
+            ours.restore(moments)
         torch.manual_seed(step)
         for place, (mine, other) in enumerate(twins.items()):
             mine.grad = None if step < 2 and place == 1 else torch.randn_like(mine)
@@ -92,13 +83,13 @@ def test_a_step_is_that_of_torch(optimizer: str) -> None:
         assert all(torch.equal(mine, other) for mine, other in twins.items()), step
         assert all(mine.grad is None for mine in twins)
     state = theirs.state_dict()["state"]
-    known = ours.moments()
-    assert len(known) == sum(map(len, state.values()))
-    assert all(torch.equal(known[f"{i}.{name}"], state[i][name]) for i in state for name in state[i])
+    moments = ours.moments()
+    assert len(moments) == sum(map(len, state.values()))
+    assert all(torch.equal(moments[f"{i}.{name}"], state[i][name]) for i in state for name in state[i])
 
 
-def test_torchs_compiler_stays_out(tmp_path: Path) -> None:
-    """It would take each trainer a second and more, and 70 MB."""
+def test_torch_s_compiler_is_not_imported(tmp_path: Path) -> None:
+    """Importing it would cost each trainer more than a second, and 70 MB."""
     code = """
 import sys
 from pathlib import Path

@@ -1,0 +1,114 @@
+"""Networks with a `torch.nn.TransformerEncoder`."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from app.importing.pytorch.network import InferredNetwork, assemble, fill_biases
+from app.importing.pytorch.parts import UnknownNetwork, find_ends, one_prefix
+from app.importing.pytorch.tensors import Array, Tensors
+from app.importing.questions import Answers, Question
+
+LAYER = re.compile(r"(?<![^.])\d+\.self_attn\.in_proj_weight$")
+NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
+    "self_attn.in_proj_": "attention.qkv.",
+    "self_attn.out_proj.": "attention.out.",
+    "linear1.": "mlp.up.",
+    "linear2.": "mlp.down.",
+    "norm1.": "norm_attention.",
+    "norm2.": "norm_mlp.",
+}
+
+
+def infer_encoder(tensors: Tensors, answers: Answers) -> InferredNetwork:
+    """The network with one Transformer encoder among `tensors`. Raises UnknownNetwork."""
+    prefix = one_prefix(LAYER, tensors, "stacks of encoder layers; only one is supported")
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.(.+)")
+    body = {name: match for name in tensors if (match := pattern.fullmatch(name))}
+    parts = {theirs + kind: ours + kind for theirs, ours in NAMES.items() for kind in ("weight", "bias")}
+    if unknown := [name for name, match in body.items() if match[2] not in parts]:
+        raise UnknownNetwork("its layers have parts that nn.TransformerEncoderLayer does not have", unknown, tensors)
+    weights = {f"body.blocks.{match[1]}.{parts[match[2]]}": tensors[name] for name, match in body.items()}
+    rest = {name: t for name, t in tensors.items() if name not in body}
+    final_norm = prefix.removesuffix("layers.") + "norm."
+    weights |= {f"body.norm.{p}": rest.pop(final_norm + p) for p in ("weight", "bias") if final_norm + p in rest}
+    fill_biases(weights, "body.blocks.", "the encoder's layers", answers)
+    fill_biases(weights, "body.norm.", "the encoder's final norm", answers)
+    _drop_template(rest, answers)
+    width = next(tensors[name].shape[-1] for name in body if name.endswith("self_attn.in_proj_weight"))
+    weights["body.positions.weight"] = positions = _take_positions(rest, width, answers)
+    fields = {
+        "architecture": "transformer",
+        "layers": 1 + max(int(match[1]) for match in body.values()),
+        "width": width,
+        "inner": tensors.get(f"{prefix}0.linear1.weight", np.zeros((0, 0), np.float32)).shape[0],
+        "norm": "layer",
+        "bias": True,
+        "positions": "learned",
+        "context_length": len(positions),
+        "final_norm": "body.norm.weight" in weights,
+        "norm_eps": answers.number("norm_eps", 1e-5, "PyTorch's default layer_norm_eps"),
+        "heads": _heads(width, answers),
+        "activation": answers.ask(Question("activation", "of the encoder layers", ("relu", "gelu"), "relu")),
+        "norm_first": answers.ask(Question("norm_first", "of the encoder layers", ("no", "yes"), "no")) == "yes",
+    }
+    return assemble(fields, weights, find_ends(rest, width, width, answers), answers)
+
+
+def _heads(width: int, answers: Answers) -> int:
+    divisors = tuple(str(n) for n in range(1, width + 1) if width % n == 0)
+    return int(answers.ask(Question("heads", "how many attention heads (nhead)?", divisors)))
+
+
+def _drop_template(rest: Tensors, answers: Answers) -> None:
+    """Remove the weights of a layer that `nn.TransformerEncoder` copied, if the user confirms that it is not used.
+
+    A module with `self.layer = nn.TransformerEncoderLayer(…)` beside the encoder saves that layer too.
+    """
+    marker = "self_attn.in_proj_weight"
+    for prefix in [name.removesuffix(marker) for name in rest if name.endswith(marker)]:
+        layer = prefix.rstrip(".")
+        text = f"is {layer!r} only the layer that was passed to nn.TransformerEncoder, and not used itself?"
+        if answers.ask(Question("template", text, ("yes", "no"), "yes")) == "yes":
+            for name in [name for name in rest if name.startswith(prefix)]:
+                del rest[name]
+
+
+def _take_positions(rest: Tensors, width: int, answers: Answers) -> Array:
+    """The table of positions (steps, width), removed from `rest`: learned, sinusoidal, or zeros if there is none."""
+    tables = [name for name, t in rest.items() if _is_table(t, width)]
+    named = [name for name in tables if rest[name].ndim == 3 or re.search(r"pos|(^|\.)pe(\.|$)", name.lower())]
+    if len(named) > 1:
+        raise UnknownNetwork("it has several tables of positions", named, rest)
+    unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
+    options = (*unbiased, "sinusoidal", "none")
+    if named:
+        answer = answers.assume("positions", named[0], "it has the name and the shape of a table of positions", options)
+    else:
+        text = "which tensor holds the positions? sinusoidal: computed as in PyTorch's tutorial; none: there are none"
+        answer = answers.ask(Question("positions", text, options))
+    if answer in unbiased and (named or answers.get("positions")):
+        return rest.pop(answer).reshape(-1, width)
+    steps = int(answers.number("context_length", 512, "the longest sequence to accept; the file has no positions"))
+    return _sinusoids(steps, width) if answer == "sinusoidal" else np.zeros((steps, width), np.float32)
+
+
+def _is_table(tensor: Array, width: int) -> bool:
+    """Whether the tensor has a row for each position: (steps, width), or with one more dimension of 1.
+
+    A single row is something else, such as a learned first token.
+    """
+    rows = tensor.shape[:-1]
+    return tensor.shape[-1] == width and max(rows, default=0) > 1 and (len(rows) == 1 or (len(rows) == 2 and 1 in rows))
+
+
+def _sinusoids(steps: int, width: int) -> Array:
+    """(steps, width): sines in even columns and cosines in odd ones (Vaswani et al. 2017, section 3.5)."""
+    angles = np.arange(steps)[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    table = np.zeros((steps, width))
+    table[:, 0::2] = np.sin(angles)
+    table[:, 1::2] = np.cos(angles)[:, : width // 2]
+    return table.astype(np.float32)

@@ -1,0 +1,75 @@
+"""When evaluations and reports are due, and when a training ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.training.loop.progress import Progress
+from app.training.loop.schedule import Schedule
+from tests.training.loops import settled
+
+
+def schedule(progress: Progress, **changes: Any) -> Schedule:
+    limits = {"total_steps": None, "max_seconds": None, "eval_every": None, "patience": 0}
+    return Schedule(settled(**(limits | changes)), progress)
+
+
+@pytest.mark.parametrize(
+    ("limits", "fraction"),
+    [
+        ({"total_steps": 40}, 0.25),
+        ({"max_seconds": 100.0}, 0.5),
+        ({"total_steps": 40, "max_seconds": 100.0}, 0.5),
+        ({"total_steps": 8}, 1.0),
+        ({}, 0.0),
+    ],
+)
+def test_the_fraction_is_of_steps_or_time_whichever_is_further(limits: dict[str, Any], fraction: float) -> None:
+    at_ten = schedule(Progress(step=10, elapsed=50.0), **limits)
+    assert at_ten.fraction == fraction
+    assert at_ten.finished is (fraction == 1.0)
+
+
+def test_patience_ends_a_training() -> None:
+    assert not schedule(Progress(without_gain=9), total_steps=99).out_of_patience
+    assert not schedule(Progress(without_gain=2), total_steps=99, patience=3).finished
+    assert schedule(Progress(without_gain=3), total_steps=99, patience=3).finished
+
+
+def evaluations(**changes: Any) -> list[int]:
+    progress = Progress()
+    due = []
+    plan = schedule(progress, **changes)
+    while True:
+        if plan.evaluation_due:
+            due.append(progress.step)
+            progress.evaluated, progress.evaluations = progress.step, progress.evaluations + 1
+            assert not plan.evaluation_due  # once a step
+        if plan.finished:
+            return due
+        progress.step, progress.elapsed = progress.step + 1, progress.elapsed + 1.0
+
+
+def test_evaluations_come_every_so_many_steps_and_at_the_end() -> None:
+    assert evaluations(total_steps=10, eval_every=4) == [4, 8, 10]
+
+
+def test_ten_evaluations_are_spread_over_a_limited_time() -> None:
+    assert evaluations(max_seconds=50.0) == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
+
+
+def test_slow_evaluations_are_rarer_where_time_is_limited() -> None:
+    slow = schedule(Progress(step=10, elapsed=20.0, evaluating=1.5, evaluations=1), max_seconds=100.0)
+    assert not slow.evaluation_due
+    slow.progress.elapsed = 30.0
+    assert slow.evaluation_due
+
+
+def test_there_are_about_a_hundred_reports() -> None:
+    for total in (50, 100, 1_000, 12_345):
+        due = [schedule(Progress(step=step), total_steps=total, eval_every=total).report_due for step in range(total)]
+        assert 50 <= sum(due) <= 101
+    unlimited = [step for step in range(1, 2_000) if schedule(Progress(step=step), max_seconds=1e9).report_due]
+    assert unlimited[:3] == [5, 10, 15] and unlimited[-1] - unlimited[-2] == 80
