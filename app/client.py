@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 
@@ -80,7 +83,7 @@ class Client:
     def upload(self, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
         """Upload a local file; returns the file object."""
         try:
-            with path.open("rb") as stream:
+            with _seekable(path) as stream:
                 reply = self.call("POST", "/v1/files", data={"purpose": purpose}, files={"file": (path.name, stream)})
         except OSError as error:
             raise ServiceError(f"cannot read {path}: {error.strerror or error}") from None
@@ -130,6 +133,19 @@ class Client:
     def _check(self, response: httpx.Response) -> None:
         if response.is_error:
             raise _error(response)
+
+
+@contextmanager
+def _seekable(path: Path) -> Iterator[BinaryIO]:
+    """A file opened for an upload, which must know its size. A pipe is read into a temporary file first."""
+    with path.open("rb") as stream:
+        if stream.seekable():
+            yield stream
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(stream, copy)
+            copy.seek(0)
+            yield copy
 
 
 def _reason(error: Exception) -> str:

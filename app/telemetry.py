@@ -23,7 +23,7 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 METRICS = CollectorRegistry()
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MODEL = "model_name"
-KEPT_SECONDS, MOST_MODELS = 600.0, 1000  # of the series of models that are gone
+KEPT_SECONDS, MOST_MODELS = 600.0, 1000  # how long, and for how many models, unused series are kept
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 _by_model: list[Counter | Gauge | Histogram] = []  # the metrics with the label `model_name`
 
@@ -49,10 +49,10 @@ def _registered(metric: M, labels: tuple[str, ...]) -> M:
 http_requests = _counter("http_requests", "HTTP responses", "method", "route", "status")
 num_requests_running = _gauge(
     "num_requests_running",
-    "Requests that run: generations from their first token, others from when they are sent to an engine",
+    "Requests that are running: generations from their first token on, others from when they are sent to an engine",
     "model_name",
 )
-num_requests_waiting = _gauge("num_requests_waiting", "Admitted requests that do not run yet", "model_name")
+num_requests_waiting = _gauge("num_requests_waiting", "Admitted requests that are not running yet", "model_name")
 e2e_request_latency = _histogram("e2e_request_latency_seconds", "From admission to the final message", "model_name")
 time_to_first_token = _histogram(
     "time_to_first_token_seconds", "From admission to the first token of a sequence", "model_name"
@@ -79,7 +79,7 @@ quarantined = _counter("quarantined", "Requests put into quarantine because they
 
 
 class ModelSeries:
-    """The models with metric series. Drops the series of models that are gone, which would pile up otherwise.
+    """The models that have metric series. Drops the series of unused models, which would accumulate otherwise.
 
     A model keeps its series while it has open requests. Otherwise they are dropped `seconds` after the last request or
     load and after the last engine has unloaded it, which leaves Prometheus time to read the last figures. Beyond `most`
@@ -103,7 +103,7 @@ class ModelSeries:
         return len(self._used)
 
     def use(self, model: str) -> None:
-        """A figure of the model is about to be recorded."""
+        """Note that a value of the model is about to be recorded."""
         with self._lock:
             self._touch(model)
             if (excess := len(self._used) - self._most) > 0:
@@ -112,12 +112,13 @@ class ModelSeries:
                     self._drop(name)
 
     def begin(self, model: str) -> None:
-        """A request for the model starts; its series stay until `end`."""
+        """Note that a request for the model starts. Its series are kept until `end`."""
         with self._lock:
             self._open[model] += 1
         self.use(model)
 
     def end(self, model: str) -> None:
+        """Note that a request for the model has ended."""
         with self._lock:
             self._touch(model)
             self._open[model] -= 1
@@ -125,7 +126,7 @@ class ModelSeries:
                 del self._open[model]
 
     def expire(self, loaded: Iterable[str]) -> None:
-        """Drop the series of models that are out of use; `loaded` are those that some engine has loaded."""
+        """Drop the series of unused models. `loaded`: the models that at least one engine has loaded."""
         with self._lock:
             for model in loaded:
                 if model in self._used:
@@ -149,7 +150,7 @@ model_series = ModelSeries(_by_model)
 
 @contextmanager
 def about(request: str | None, job: str = "") -> Iterator[None]:
-    """Add these ids to all log lines from within the block."""
+    """Add these ids to all log lines that are written within the block."""
     tokens = request_id.set(request or ""), job_id.set(job)
     try:
         yield
@@ -158,7 +159,9 @@ def about(request: str | None, job: str = "") -> Iterator[None]:
         job_id.reset(tokens[1])
 
 
-class _Subject(logging.Filter):
+class _AddIds(logging.Filter):
+    """Adds the ids of `about` to every log record."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id, record.job_id = request_id.get(), job_id.get()
         return True
@@ -169,9 +172,9 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        mark = " ".join(filter(None, (getattr(record, "request_id", ""), getattr(record, "job_id", ""))))
+        ids = " ".join(filter(None, (getattr(record, "request_id", ""), getattr(record, "job_id", ""))))
         head = f"{stamp}.{int(record.msecs):03d}Z {record.levelname.lower():7} {record.name}"
-        line = f"{head}{f' [{mark}]' if mark else ''} {_one_line(record.getMessage())}"
+        line = f"{head}{f' [{ids}]' if ids else ''} {_escape(record.getMessage())}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
@@ -194,15 +197,15 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         for name in ("request_id", "job_id"):
-            if mark := getattr(record, name, ""):
-                line[name] = mark
+            if id_ := getattr(record, name, ""):
+                line[name] = id_
         line |= getattr(record, "data", None) or {}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
-def _one_line(message: str) -> str:
+def _escape(message: str) -> str:
     if message.isprintable():
         return message
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message)
@@ -212,7 +215,7 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
     """Configure logging: all log lines of this process go to standard error, in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(program) if log_format == "json" else TextLines())
-    handler.addFilter(_Subject())
+    handler.addFilter(_AddIds())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log_level.upper())

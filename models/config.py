@@ -118,7 +118,7 @@ class ModelConfig:
         elif self.pooling == "first" and self.recurrent and not self.bidirectional:
             raise ConfigError(
                 "pooling",
-                "cannot be first unless bidirectional: the first step would have read no other",
+                "can be first only if bidirectional is true: otherwise the first step has read no other step",
             )
 
     def _check_attention(self) -> None:

@@ -1,4 +1,4 @@
-"""Small valid checkpoint directories, made without torch."""
+"""Creates small valid checkpoint directories, without torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.checkpoint.directory import read
 from models.config import ConfigError, ModelConfig
 from models.parameters import count, shapes
 
-LARGEST = 2**22  # parameters of a checkpoint that is written in full
+LARGEST = 2**22  # parameters of the largest network whose weights are written
 
-if TYPE_CHECKING:  # a fake trainer that makes a checkpoint starts without a database's libraries
+if TYPE_CHECKING:  # so that a fake trainer, which uses this module, starts without loading SQLAlchemy
     from app.registry.records import Version
     from app.registry.service import Registry
 
@@ -30,7 +30,7 @@ def safetensors(tensors: dict[str, tuple[list[int], bytes]]) -> bytes:
 
 
 def make_checkpoint(directory: Path, *, seed: int = 0, labels: tuple[str, ...] = ("no", "yes"), **changes: Any) -> Path:
-    """A classifier's directory; `changes` go into config.json, None removes a field."""
+    """Write the checkpoint of a classifier. `changes` are fields of config.json; None removes a field."""
     directory.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {
         "format_version": 1,
@@ -54,9 +54,9 @@ def make_checkpoint(directory: Path, *, seed: int = 0, labels: tuple[str, ...] =
 
 
 def write_weights(directory: Path, pattern: bytes) -> None:
-    """Write the tensors that config.json asks for; `pattern`, of whole float32 numbers, is repeated in each of them.
+    """Write the tensors that config.json requires, each filled with repetitions of `pattern`, some float32 numbers.
 
-    A configuration that is invalid or absurdly large gets one tensor of any name.
+    For a configuration that is invalid or very large, a single tensor with an arbitrary name is written.
     """
     try:
         config = ModelConfig.from_dict(json.loads((directory / "config.json").read_bytes()))
@@ -65,16 +65,17 @@ def write_weights(directory: Path, pattern: bytes) -> None:
     if config is None or count(config) > LARGEST:
         tensors = {"any": ([len(pattern) // 4], pattern)}
     else:
-        tensors = {name: (list(shape), filled(math.prod(shape), pattern)) for name, shape in shapes(config).items()}
+        tensors = {name: (list(shape), repeat(math.prod(shape), pattern)) for name, shape in shapes(config).items()}
     (directory / "model.safetensors").write_bytes(safetensors(tensors))
 
 
-def filled(numbers: int, pattern: bytes) -> bytes:
+def repeat(numbers: int, pattern: bytes) -> bytes:
+    """The bytes of so many float32 numbers, made of repetitions of `pattern`."""
     return (pattern * -(-4 * numbers // len(pattern)))[: 4 * numbers]
 
 
 def publish(registry: Registry, directory: Path, name: str = "mood", owner: str = "alice", **options: Any) -> Version:
-    """Upload a directory and register it, in a transaction of its own."""
+    """Publish a directory as the next version of a model."""
     files = registry.upload_files(directory)
     options.setdefault("metrics", {})
     with registry.database.transaction() as session:

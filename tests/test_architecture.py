@@ -1,10 +1,12 @@
-"""The house rules, over the whole tree: sizes, types, style, layers, and who may read the environment."""
+"""The rules of the code: sizes, types, style, layers, imports, and who may read the environment."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,10 +15,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-FILE_LINES, FUNCTION_LINES = 350, 50
-ENVIRONMENT_PASSERS = {"app/launcher/launcher.py", "app/cli/serve.py", "app/worker/__main__.py"}  # to their children
+FILE_LINES, FUNCTION_LINES = 300, 50
+SHARED_NAMES: dict[str, str] = {}  # public class names that stand for two things -> why
+ENVIRONMENT_PASSERS = {
+    "app/launcher/launcher.py",
+    "app/cli/serve.py",
+    "app/worker/__main__.py",
+}  # to children
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in ("catalog", "config", "parameters", "weight_format")}
-OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that mirror no module
+OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that do not mirror a module
 OF_THE_PROJECT = {"test_architecture", "test_compose", "test_fakes", "test_readme"}  # of what is not in app/ or models/
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -87,6 +94,26 @@ def test_tests_mirror_the_tree() -> None:
     assert [path.relative_to(ROOT).as_posix() for path in tests] == []
 
 
+def public_classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    for name, tree in sources().items():
+        yield from ((name, node) for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")
+
+
+def test_every_public_class_has_a_docstring() -> None:
+    assert [f"{name} {node.name}" for name, node in public_classes() if not ast.get_docstring(node)] == []
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    names = Counter(node.name for _, node in public_classes())
+    assert {name for name, count in names.items() if count > 1} == set(SHARED_NAMES)
+
+
+def test_paths_in_the_documents_exist() -> None:
+    for page in (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")):
+        for path in re.findall(r"`((?:app|models|tests|benchmarks)/[\w./]*)`", page.read_text(encoding="utf-8")):
+            assert "/x/" in path or (ROOT / path).exists(), f"{page.name}: {path}"  # x: any package
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     readers = set()
     for name, tree in sources().items():
@@ -104,7 +131,7 @@ def test_networks_need_torch_and_the_standard_library_alone() -> None:
 
 
 def test_nothing_unpickles() -> None:
-    """Neither pickle and its kin, nor torch's loader of it."""
+    """No module imports pickle or a similar library, or calls `torch.load`."""
     for name, tree in sources().items():
         assert not imported(tree) & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}, name
         for node in ast.walk(tree):

@@ -6,7 +6,7 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from app.telemetry import KEPT_SECONDS, JsonLines, ModelSeries, TextLines, _Subject, about, request_id
+from app.telemetry import KEPT_SECONDS, JsonLines, ModelSeries, TextLines, _AddIds, about, request_id
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -23,7 +23,7 @@ def test_text_lines_cannot_be_forged() -> None:
 def test_log_lines_carry_the_ids_of_the_block_that_they_are_in() -> None:
     def line() -> dict[str, object]:
         entry = record("x")
-        _Subject().filter(entry)
+        _AddIds().filter(entry)
         return json.loads(JsonLines("worker").format(entry))
 
     with about("req-1", "ftjob-1"):
@@ -31,7 +31,7 @@ def test_log_lines_carry_the_ids_of_the_block_that_they_are_in() -> None:
         with about("req-2"):
             assert line()["request_id"] == "req-2" and "job_id" not in line()
         entry = record("x")
-        _Subject().filter(entry)
+        _AddIds().filter(entry)
         assert "[req-1 ftjob-1] x" in TextLines().format(entry)
     assert "request_id" not in line() and "job_id" not in line()
 
@@ -40,7 +40,7 @@ def test_json_lines_carry_the_request_and_the_data() -> None:
     token = request_id.set("req-1")
     try:
         entry = record("hello\nworld", data={"status": 200})
-        _Subject().filter(entry)
+        _AddIds().filter(entry)
     finally:
         request_id.reset(token)
     text = JsonLines("api").format(entry)
@@ -82,7 +82,7 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-def test_the_series_of_models_that_are_gone_are_dropped(metrics: Metrics) -> None:
+def test_the_series_of_unused_models_are_dropped(metrics: Metrics) -> None:
     for number in range(300):
         metrics.request(f"m:{number}")
         metrics.now += KEPT_SECONDS / 10

@@ -12,6 +12,7 @@ import sys
 import typer
 
 from app.cli import doctor, export, files, imports, inference, jobs, local, models, serve, train
+from app.cli.wording import in_own_words, option_for
 from app.errors import OstinatoError
 from app.settings import REFUSED, SettingError
 
@@ -49,9 +50,10 @@ def main() -> None:
 
 
 def fail(error: OstinatoError, status: int) -> None:
-    """Print the error, with its parameter where the message does not name it, and exit."""
-    where = f" (in {error.param})" if error.param and error.param not in error.message else ""
-    print(f"ostinato: {error.message}{where}", file=sys.stderr)
+    """Print the error in the command line's own words, with its option where the message does not name it, and exit."""
+    message, option = in_own_words(error.message), option_for(error.param or "")
+    where = f" (in {option})" if option and option not in message else ""
+    print(f"ostinato: {message}{where}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -28,7 +28,8 @@ def set_alias(
     required: Annotated[
         bool | None,
         typer.Option(
-            help="Whether the service is ready only when this version is loaded. [default: unchanged; false if new]"
+            help="Whether the service is ready only when this version is loaded.",
+            show_default="unchanged; false if new",
         ),
     ] = None,
     as_json: Json = False,

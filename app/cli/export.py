@@ -25,7 +25,7 @@ def register(program: typer.Typer) -> None:
 def export_version(
     reference: Reference,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .tar file, or a new directory. [default: NAME-N.tar]")
+        Path | None, typer.Option("--output", "-o", help="A .tar file, or a new directory.", show_default="NAME-N.tar")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -66,7 +66,7 @@ def show(file_id: FileId, as_json: Json = False) -> None:
 def download(
     file_id: FileId,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to save it. [default: standard output]")
+        Path | None, typer.Option("--output", "-o", help="Where to save it.", show_default="standard output")
     ] = None,
     as_json: Json = False,
 ) -> None:

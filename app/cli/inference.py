@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias. [default: OSTINATO_DEFAULT_MODEL]"),
+    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
 ]
 CHUNK = 256  # texts in one request, where many are read from a file
 
@@ -34,12 +34,10 @@ def chosen_model(model: str | None) -> str:
 
 def classify(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts. [default: standard input, one text on each line]")
+        list[str] | None, typer.Argument(help="The texts.", show_default="standard input, one text per line")
     ] = None,
     model: Model = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one on each line.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one per line.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Show this many labels for each text.")] = None,
     pair: Annotated[bool, typer.Option("--pair", help="Treat the two texts as one pair.")] = False,
     truncate: Annotated[
@@ -115,11 +113,11 @@ def _shorten(text: Any, width: int = 70) -> str:
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="The text to continue. [default: standard input]")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The text to continue.", show_default="standard input")] = None,
     model: Model = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 128,
     temperature: Annotated[
-        float | None, typer.Option(help="0 always chooses the most probable token. [default: 1]")
+        float | None, typer.Option(help="0 always chooses the most probable token.", show_default="1")
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Sample from the k most probable tokens only.")] = None,
     top_p: Annotated[
@@ -128,7 +126,7 @@ def generate(
     min_p: Annotated[
         float | None, typer.Option(help="Exclude tokens below this fraction of the highest probability.")
     ] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: repeat less.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 reduce repetition.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text. May be given several times.")] = None,
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt too.")] = False,

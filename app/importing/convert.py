@@ -14,7 +14,8 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from app.checkpoint.directory import FORMAT_VERSION, LABELLED, Checkpoint, validate, write_bytes, write_json
+from app.checkpoint.configuration import FORMAT_VERSION
+from app.checkpoint.directory import LABELLED, Checkpoint, validate, write_bytes, write_json
 from app.errors import InvalidRequest
 from app.importing.pytorch.infer import infer
 from app.importing.pytorch.network import InferredNetwork
@@ -23,6 +24,7 @@ from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
 from app.importing.vocabulary import tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
+from app.wording import counted
 from models.config import ConfigError, ModelConfig
 from models.parameters import shapes
 
@@ -114,7 +116,7 @@ def _config(network: InferredNetwork) -> ModelConfig:
     try:
         return ModelConfig(**network.fields)
     except ConfigError as error:
-        raise InvalidRequest(f"Ostinato has no such network: {error}", param=error.field) from None
+        raise InvalidRequest(f"this network is not supported: {error}", param=error.field) from None
 
 
 def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
@@ -134,7 +136,8 @@ def _card(source: Path, config: ModelConfig, assumed: list[str]) -> str:
     kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
     return (
         f"# Imported from {source.name}\n\n"
-        f"- task: {config.task}\n- network: {kind}, {config.layers} layers of {config.width}\n- input: {config.input}\n"
+        f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
+        f"- input: {config.input}\n"
         "\nTrained elsewhere: its training data and its quality are unknown.\n"
         + ("\n## Assumed\n\nThe file does not show this, so it was assumed:\n\n" if assumed else "")
         + "".join(f"- {line}\n" for line in assumed)

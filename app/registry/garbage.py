@@ -56,6 +56,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not (self.missing or self.corrupt or self.dangling_aliases)
 
 

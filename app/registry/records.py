@@ -128,6 +128,7 @@ class Version:
 
     @property
     def labels(self) -> list[str]:
+        """The labels of the classes; empty for a task without classes."""
         return list(self.config.get("labels", ()))
 
 

@@ -33,6 +33,7 @@ def dump_manifest(files: Manifest) -> dict[str, Any]:
 
 
 def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
+    """The row of a model. With `lock`, it is read again and locked until the transaction ends."""
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 
@@ -125,6 +126,7 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
 
 
 def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
+    """The row of a version, whatever its status."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 
@@ -162,6 +164,7 @@ def load_version(session: Session, row: VersionRow) -> Version:
 
 
 def make_version(row: VersionRow, by_version: AliasNames) -> Version:
+    """The record of a row, with its aliases out of `by_version`."""
     return Version(
         model=row.model,
         version=row.version,
@@ -246,6 +249,7 @@ def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
 
 
 def make_alias(row: AliasRow) -> Alias:
+    """The record of a row."""
     return Alias(
         model=row.model, alias=row.alias, version=row.version, required=row.required, updated_at=row.updated_at
     )

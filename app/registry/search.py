@@ -57,6 +57,7 @@ class Filter:
 
     @property
     def descending(self) -> bool:
+        """Whether the largest rank comes first: the order that was requested, or else the best or the newest first."""
         if self.order is not None:
             return self.order == "desc"
         return self.metric is None or not lower_is_better(self.metric)
@@ -88,6 +89,7 @@ class _SortKey(NamedTuple):
 
 
 def lower_is_better(metric: str) -> bool:
+    """Whether the last part of a metric's path names a loss or an error."""
     return metric.rpartition(".")[2] in LOWER_IS_BETTER
 
 

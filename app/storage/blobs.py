@@ -1,7 +1,4 @@
-"""Content-addressed bytes: a blob's key is its SHA-256, so it never changes and is written once.
-
-Knows one obstore store: a local folder, or a bucket by its URL. Knows nothing of what the bytes mean.
-"""
+"""The blob store: immutable bytes under the key of their SHA-256, in a local folder or in a bucket."""
 
 from __future__ import annotations
 
@@ -28,32 +25,39 @@ from app.errors import NotFound, OstinatoError, TooLarge, Unavailable
 from app.settings import PREFIX, SettingError
 
 CHUNK = 2**20
-ONE_PUT = 16 * 2**20  # larger objects go up in parts, which cannot be conditional
-YOUTH = 3600.0  # a blob found again is made young again when it is older than this, so that nobody collects it
-CLIENT: Any = {  # a large object may take long in one request; http:// endpoints are the user's choice
-    "timeout": "600s",
-    "allow_http": True,
+ONE_PUT = 16 * 2**20  # larger objects are uploaded in parts, which cannot be conditional
+RENEWAL_SECONDS = 3600.0  # an older blob that is put again is uploaded again, so that it counts as a new upload
+CLIENT: Any = {
+    "timeout": "600s",  # of one request, which may carry a large object
+    "allow_http": True,  # the operator may choose an http:// endpoint
 }
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobMissing(NotFound):
+    """The store does not have the blob."""
+
     code = "blob_missing"
 
 
 class BlobCorrupt(OstinatoError):
-    """The store gave other bytes than were put."""
+    """The stored bytes do not have the hash that is their key."""
 
     code = "blob_corrupt"
 
 
 class StorageUnavailable(Unavailable):
+    """The store cannot be reached, or its disk is full."""
+
     code = "storage_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """`modified`: seconds since the epoch by the store's clock; it becomes newer each time the bytes are put again."""
+    """A stored blob. `modified` is in seconds since the epoch, by the store's clock.
+
+    Putting the bytes again renews `modified`, at once in a folder, and after `RENEWAL_SECONDS` in a bucket.
+    """
 
     sha256: str
     size: int
@@ -61,71 +65,84 @@ class Blob:
 
 
 class BlobStore:
-    """One per process. Its methods are safe to call from any thread."""
+    """Puts and reads blobs. One object per process; its methods are thread-safe.
+
+    All methods raise StorageUnavailable if the store cannot be reached.
+    """
 
     def __init__(self, url: str) -> None:
+        """Open the store at `url`: file://, memory://, or the URL of a bucket. Raises SettingError."""
         self._root, self._store = _open_store(url)
         self._spool = None if self._root is None else self._root / "incoming"
 
     def put_bytes(self, data: bytes) -> str:
+        """Store bytes; return their SHA-256."""
         return self.put_stream(iter([data]), len(data))[0]
 
     def put_file(self, path: Path) -> str:
-        return self.put_stream(_chunks(path), None)[0]
+        """Store the content of a file; return its SHA-256."""
+        return self.put_stream(_read_chunks(path), None)[0]
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None) -> tuple[str, int]:
-        """Keep the bytes; return their SHA-256 and count. Raises TooLarge beyond `limit` bytes and then keeps none."""
+        """Store the bytes of a stream; return their SHA-256 and their number.
+
+        Raises TooLarge beyond `limit` bytes, and then stores nothing.
+        """
         hasher, size = hashlib.sha256(), 0
-        with _aside(self._spool) as file:
+        with _temporary_file(self._spool) as file:
             for chunk in stream:
                 size += len(chunk)
                 if limit is not None and size > limit:
-                    raise TooLarge(f"more than {limit} bytes were sent; {limit} is the most")
+                    raise TooLarge(f"the upload is larger than the limit of {limit} bytes")
                 hasher.update(chunk)
-                with _told(""):
+                with _translate_errors(""):
                     file.write(chunk)
             sha256 = hasher.hexdigest()
-            with _told(sha256):
+            with _translate_errors(sha256):
                 file.flush()
-                self._keep(Path(file.name), file.fileno(), sha256)
+                self._store_file(Path(file.name), file.fileno(), sha256)
         return sha256, size
 
     def open(self, sha256: str) -> Iterator[bytes]:
-        """The bytes in pieces; raises BlobMissing at once, BlobCorrupt at the end if they were not the right ones."""
-        with _told(sha256):
-            found = obstore.get(self._store, _key(sha256))
-        return _verified(found.stream(min_chunk_size=CHUNK), sha256)
+        """The bytes in pieces. Raises BlobMissing at once, and BlobCorrupt at the end if their hash is wrong."""
+        with _translate_errors(sha256):
+            response = obstore.get(self._store, _key(sha256))
+        return _verify(response.stream(min_chunk_size=CHUNK), sha256)
 
     def fetch(self, sha256: str, path: Path) -> None:
-        """Copy to `path`, which appears whole and verified or not at all."""
-        with _aside(path.parent) as file:
+        """Copy a blob to `path`. The file appears when it is complete and verified, or not at all.
+
+        Raises BlobMissing or BlobCorrupt.
+        """
+        with _temporary_file(path.parent) as file:
             for chunk in self.open(sha256):
-                with _told(sha256):
+                with _translate_errors(sha256):
                     file.write(chunk)
-            with _told(sha256):
+            with _translate_errors(sha256):
                 file.flush()
                 os.fsync(file.fileno())
                 Path(file.name).replace(path)
 
     def stat(self, sha256: str) -> Blob | None:
+        """The size and time of a blob, without its bytes; None if it does not exist."""
         try:
             meta = obstore.head(self._store, _key(sha256))
         except (AbsentError, FileNotFoundError):
             return None
         except BaseError as error:
-            raise _away() from error
+            raise _unreachable() from error
         return Blob(sha256, meta["size"], meta["last_modified"].timestamp())
 
     def exists(self, sha256: str) -> bool:
         return self.stat(sha256) is not None
 
     def delete(self, sha256: str) -> None:
-        """Forget the bytes; no error where there are none."""
-        with suppress(BlobMissing), _told(sha256):
+        """Delete a blob if it exists."""
+        with suppress(BlobMissing), _translate_errors(sha256):
             obstore.delete(self._store, _key(sha256))
 
     def list(self) -> Iterator[Blob]:
-        """Every blob, in no order. Leftovers of broken uploads are no blobs."""
+        """All blobs, in any order. Partial uploads are not among them."""
         try:
             for batch in obstore.list(self._store, prefix="sha256"):
                 for meta in batch:
@@ -133,10 +150,13 @@ class BlobStore:
                     if DIGEST.fullmatch(name):
                         yield Blob(name, meta["size"], meta["last_modified"].timestamp())
         except BaseError as error:
-            raise _away() from error
+            raise _unreachable() from error
 
     def sweep(self, older_than: float) -> int:
-        """Remove the remains of uploads that broke off more than `older_than` seconds ago; return their number."""
+        """Remove the files of interrupted uploads that are older than `older_than` seconds; return their number.
+
+        Does nothing for a bucket.
+        """
         removed = 0
         for path in self._spool.iterdir() if self._spool is not None else ():
             with suppress(FileNotFoundError):
@@ -145,32 +165,36 @@ class BlobStore:
                     removed += 1
         return removed
 
-    def _keep(self, aside: Path, descriptor: int, sha256: str) -> None:
+    def _store_file(self, path: Path, descriptor: int, sha256: str) -> None:
+        """Store a complete temporary file under its hash."""
         if self._root is not None:
-            self._rename(aside, descriptor, self._root / _key(sha256))
+            self._rename(path, descriptor, self._root / _key(sha256))
             return
-        known = self.stat(sha256)
-        if known is None or datetime.now(UTC).timestamp() - known.modified > YOUTH:
-            self._upload(aside, sha256, conditional=known is None)
+        existing = self.stat(sha256)
+        if existing is None or datetime.now(UTC).timestamp() - existing.modified > RENEWAL_SECONDS:
+            self._upload(path, sha256, conditional=existing is None)
 
-    def _rename(self, aside: Path, descriptor: int, target: Path) -> None:
-        """The name appears after the bytes are on the disk. An older copy gives way: it is equal, or damaged."""
+    def _rename(self, path: Path, descriptor: int, target: Path) -> None:
+        """Move the file to its name after its bytes are on the disk, and sync the folders.
+
+        Replaces an older copy, which is equal or damaged; so putting a blob again repairs it.
+        """
         os.fsync(descriptor)
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        aside.replace(target)
+        path.replace(target)
         sync_directory(target.parent)
         sync_directory(target.parent.parent)
 
-    def _upload(self, aside: Path, sha256: str, *, conditional: bool) -> None:
-        if conditional and aside.stat().st_size <= ONE_PUT:
-            with suppress(AlreadyExistsError):
-                obstore.put(self._store, _key(sha256), aside.read_bytes(), mode="create")
+    def _upload(self, path: Path, sha256: str, *, conditional: bool) -> None:
+        if conditional and path.stat().st_size <= ONE_PUT:
+            with suppress(AlreadyExistsError):  # another process has put the same bytes meanwhile
+                obstore.put(self._store, _key(sha256), path.read_bytes(), mode="create")
         else:
-            obstore.put(self._store, _key(sha256), aside)
+            obstore.put(self._store, _key(sha256), path)
 
 
 def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
-    """The store, and its folder where it is a local one."""
+    """The folder of the store, None for a bucket or memory, and the store. Raises SettingError."""
     parts = urlsplit(url)
     if parts.scheme == "memory":
         return None, MemoryStore()
@@ -178,32 +202,34 @@ def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
         try:
             return None, from_url(url, client_options=CLIENT)
         except (BaseError, ValueError) as error:
-            why = str(error).partition("\n")[0][:200]  # what follows is for debugging
-            raise SettingError(f"{PREFIX}STORAGE_URL cannot be used: {why}") from None
+            reason = str(error).partition("\n")[0][:200]  # the other lines are debug output
+            raise SettingError(f"{PREFIX}STORAGE_URL cannot be used: {reason}") from None
     root = Path(unquote(parts.path)).expanduser().resolve()
     try:
         for folder in (root, root / "incoming", root / "sha256"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f"{PREFIX}STORAGE_URL: cannot make {folder}: {error.strerror}; name another place") from None
+        raise SettingError(
+            f"{PREFIX}STORAGE_URL: cannot create {folder}: {error.strerror}; choose another folder"
+        ) from None
     return root, LocalStore(prefix=root)
 
 
 def _key(sha256: str) -> str:
     if not DIGEST.fullmatch(sha256):
-        raise BlobMissing("a blob is named by 64 hexadecimal digits")
+        raise BlobMissing("the key of a blob is its SHA-256, 64 hexadecimal digits in lower case")
     return f"sha256/{sha256[:2]}/{sha256}"
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _read_chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk
 
 
-def _verified(stream: Iterable[bytes], sha256: str) -> Iterator[bytes]:
+def _verify(stream: Iterable[bytes], sha256: str) -> Iterator[bytes]:
     hasher = hashlib.sha256()
-    with _told(sha256):
+    with _translate_errors(sha256):
         for chunk in stream:
             hasher.update(chunk)
             yield bytes(chunk)
@@ -212,8 +238,8 @@ def _verified(stream: Iterable[bytes], sha256: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _aside(folder: Path | None) -> Iterator[IO[bytes]]:
-    """A private file (0600) that is gone afterwards."""
+def _temporary_file(folder: Path | None) -> Iterator[IO[bytes]]:
+    """A private file (mode 0600), removed at the end unless it has been moved."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix="ostinato-", delete=False) as file:
         try:
             yield file
@@ -222,17 +248,18 @@ def _aside(folder: Path | None) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _told(sha256: str) -> Iterator[None]:
+def _translate_errors(sha256: str) -> Iterator[None]:
+    """Raise BlobMissing or StorageUnavailable for errors of the store and of the disk."""
     try:
         yield
     except (AbsentError, FileNotFoundError):
-        raise BlobMissing(f"stored bytes are gone: blob {sha256[:12]}…; see `ostinato fsck`") from None
+        raise BlobMissing(f"stored bytes are missing: blob {sha256[:12]}…; see `ostinato fsck`") from None
     except BaseError as error:
-        raise _away() from error
+        raise _unreachable() from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise (StorageUnavailable("the disk is full", retry_after=60.0) if full else _away()) from error
+        raise (StorageUnavailable("the disk is full", retry_after=60.0) if full else _unreachable()) from error
 
 
-def _away() -> StorageUnavailable:
+def _unreachable() -> StorageUnavailable:
     return StorageUnavailable("the blob store does not answer; try again in a moment", retry_after=1.0)

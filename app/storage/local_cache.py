@@ -25,7 +25,8 @@ Signature = tuple[tuple[str, int, int, int], ...]  # of each file: path, inode, 
 
 
 class LocalCache:
-    """Checkpoint directories under `root`, at most `limit` bytes of them. One object a process; processes share `root`.
+    """Checkpoint directories under `root`, at most `limit` bytes of them. One object per process; processes share
+    `root`.
 
     When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
     in `locks/`: its modification time is that of the last request, its content the size of the checkpoint in bytes.
@@ -145,7 +146,7 @@ def _lock_file(path: Path, wait: bool) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):
-                # A lock on a removed file excludes nobody: others have made a new file of that name.
+                # A lock on a removed file excludes no other process: it would create and lock a new file of that name.
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
                     return descriptor
         except BaseException:

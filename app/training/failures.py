@@ -20,10 +20,22 @@ class TrainingFailure(Exception):
 
 
 class BadData(TrainingFailure):
-    """A data file has content that cannot be used. `Source.fault` creates it with the name of the file."""
+    """A data file has content that cannot be used. `Source.fault` creates it with the name of the file.
 
-    def __init__(self, message: str, param: str | None = None, file: str = "training_file") -> None:
+    `where` has the places, such as ('line 7', "column 'label'"), and `reason` the message without file and places.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        param: str | None = None,
+        file: str = "training_file",
+        *,
+        where: tuple[str, ...] = (),
+        reason: str = "",
+    ) -> None:
         super().__init__(f"invalid_{file}", message, param or file)
+        self.file, self.where, self.reason = file, where, reason or message
 
 
 class BadOption(TrainingFailure):

@@ -1,4 +1,4 @@
-"""The checkpoint directory: what is accepted, and each thing that is refused (SEC-01, SEC-04, SEC-05)."""
+"""Which checkpoint directories are accepted, and what is refused in them (SEC-01, SEC-04, SEC-05)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from app.checkpoint.directory import digest, manifest, validate, write_json
-from app.checkpoint.patterns import KNOWN
+from app.checkpoint.patterns import SAFE
 from app.checkpoint.weights import parse_header
 from app.errors import CheckpointInvalid
 from models.config import ModelConfig
@@ -32,13 +32,13 @@ def folder(tmp_path: Path) -> Path:
     return make_checkpoint(tmp_path / "checkpoint")
 
 
-def test_a_good_one_is_read(folder: Path) -> None:
-    found = validate(folder)
-    assert (found.config.architecture, found.labels, found.parameters) == ("lstm", ["no", "yes"], 722)
-    assert found.tokenizer and found.training == {"seed": 0}
+def test_a_valid_directory_is_read(folder: Path) -> None:
+    checkpoint = validate(folder)
+    assert (checkpoint.config.architecture, checkpoint.labels, checkpoint.parameters) == ("lstm", ["no", "yes"], 722)
+    assert checkpoint.tokenizer and checkpoint.training == {"seed": 0}
 
 
-def test_the_digest_follows_the_bytes_alone(folder: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_on_names_and_bytes_alone(folder: Path, tmp_path: Path) -> None:
     same = make_checkpoint(tmp_path / "same")
     os.utime(same / "config.json", (1.0, 1.0))
     assert digest(manifest(folder)) == digest(manifest(same))
@@ -50,7 +50,7 @@ def test_the_digest_follows_the_bytes_alone(folder: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["model.pt", "model.pkl", "pytorch_model.bin", "code.py", ".hidden", "CONFIG.JSON"])
 def test_sec_01_other_files_are_refused(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"x")
-    with pytest.raises(CheckpointInvalid, match="no place"):
+    with pytest.raises(CheckpointInvalid, match="does not belong"):
         manifest(folder)
 
 
@@ -68,17 +68,17 @@ def test_links_pipes_and_folders_are_refused(folder: Path, tmp_path: Path) -> No
         manifest(folder)
 
 
-def test_plots_may_be_there(folder: Path) -> None:
+def test_a_directory_may_hold_plots(folder: Path) -> None:
     (folder / "plots").mkdir()
     (folder / "plots" / "loss.png").write_bytes(b"x")
     assert "plots/loss.png" in manifest(folder)
     (folder / "plots" / "evil.html").write_bytes(b"x")
-    with pytest.raises(CheckpointInvalid, match="no place"):
+    with pytest.raises(CheckpointInvalid, match="does not belong"):
         manifest(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_both_parts_must_be_there(folder: Path, name: str) -> None:
+def test_configuration_and_weights_are_required(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CheckpointInvalid, match="missing"):
         validate(folder)
@@ -108,7 +108,7 @@ def test_sec_05_configurations_are_checked(tmp_path: Path, changes: dict[str, An
         validate(make_checkpoint(tmp_path / "c", **changes))
 
 
-def test_labels_in_the_configuration_must_be_the_labels(folder: Path) -> None:
+def test_labels_in_the_configuration_must_match_labels_json(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", config | {"labels": ["no", "yes"]})
     assert validate(folder).labels == ["no", "yes"]
@@ -121,7 +121,7 @@ def test_labels_in_the_configuration_must_be_the_labels(folder: Path) -> None:
     "normalization",
     [{"mean": [0.0]}, {"mean": [0.0], "std": [1.0, 1.0]}, {"mean": [0.0, 0.0], "std": [1.0, 0.0]}, [1]],
 )
-def test_features_need_sound_normalization(tmp_path: Path, normalization: object) -> None:
+def test_invalid_normalization_is_refused(tmp_path: Path, normalization: object) -> None:
     shape: dict[str, Any] = {"input": "features", "features": 2, "vocab_size": None}
     good = {"mean": [0.0, 1], "std": [1.0, 2]}
     assert not validate(make_checkpoint(tmp_path / "good", normalization=good, **shape)).tokenizer
@@ -159,15 +159,15 @@ def test_malformed_json_is_refused(folder: Path, name: str, text: str) -> None:
     ],
     ids=lambda part: next(iter(part)),
 )
-def test_a_tokenizer_with_a_strangers_regular_expression_is_refused(folder: Path, part: dict[str, Any]) -> None:
+def test_a_tokenizer_with_an_unknown_regular_expression_is_refused(folder: Path, part: dict[str, Any]) -> None:
     (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", **part}))
     with pytest.raises(CheckpointInvalid, match=r"regular expression '\(a\+\)\+\$'") as caught:
         validate(folder)
     assert caught.value.param == "tokenizer.json"
 
 
-def test_the_regular_expressions_of_public_tokenizers_are_known(folder: Path) -> None:
-    """GPT-2's and Llama 3's as their files spell them; and the library can read every one."""
+def test_the_regular_expressions_of_public_tokenizers_are_accepted(folder: Path) -> None:
+    """Those of GPT-2 and Llama 3 are written as in their files. The library can compile all of them."""
     for pattern in (
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -176,11 +176,11 @@ def test_the_regular_expressions_of_public_tokenizers_are_known(folder: Path) ->
         splits = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
         (folder / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": splits}))
         assert validate(folder).tokenizer
-    for pattern in KNOWN:
+    for pattern in SAFE:
         assert pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated").pre_tokenize_str("a1 !") is not None
 
 
-def test_a_tokenizer_belongs_to_tokens(folder: Path, tmp_path: Path) -> None:
+def test_only_directories_for_tokens_have_a_tokenizer(folder: Path, tmp_path: Path) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(CheckpointInvalid, match="tokenizer"):
         validate(folder)
@@ -200,15 +200,15 @@ SEC_04 = {
     "short": b"\x01\x00\x00",
     "header beyond the end": struct.pack("<Q", 2**63) + b"{}",
     "header of the largest length": struct.pack("<Q", 2**64 - 1) + b"{}",
-    "no json": _file(b"{nonsense", b""),
+    "invalid JSON": _file(b"{nonsense", b""),
     "a list": _file(b"[]", b""),
-    "no tensor": _file({}, b""),
+    "no tensors": _file({}, b""),
     "past the end": _file({"a": F32}, b"1234"),
     "bytes left over": _file({"a": F32}, b"123456789"),
     "offsets overlap": _file({"a": F32, "b": {**F32, "data_offsets": [4, 12]}}, bytes(12)),
     "the same bytes twice": _file({"a": F32, "b": F32}, bytes(8)),
-    "a hole": _file({"a": F32, "b": {**F32, "data_offsets": [12, 20]}}, bytes(20)),
-    "a hole at the start": _file({"a": {**F32, "data_offsets": [4, 12]}}, bytes(12)),
+    "a gap": _file({"a": F32, "b": {**F32, "data_offsets": [12, 20]}}, bytes(20)),
+    "a gap at the start": _file({"a": {**F32, "data_offsets": [4, 12]}}, bytes(12)),
     "negative size": _file({"a": {**F32, "shape": [-2]}}, bytes(8)),
     "two negative sizes": _file({"a": {**F32, "shape": [-2, -1]}}, bytes(8)),
     "huge shape": _file({"a": {**F32, "shape": [2**62, 4]}}, bytes(8)),
@@ -217,15 +217,15 @@ SEC_04 = {
     ),
     "too many sizes": _file({"a": {**F32, "shape": [1] * 9 + [2]}}, bytes(8)),
     "size as a fraction": _file({"a": {**F32, "shape": [2.0]}}, bytes(8)),
-    "size as a truth": _file({"a": {**F32, "shape": [2, True]}}, bytes(8)),
-    "falling offsets": _file({"a": {**F32, "data_offsets": [8, 0]}}, bytes(8)),
+    "size as a boolean": _file({"a": {**F32, "shape": [2, True]}}, bytes(8)),
+    "descending offsets": _file({"a": {**F32, "data_offsets": [8, 0]}}, bytes(8)),
     "one offset": _file({"a": {**F32, "data_offsets": [8]}}, bytes(8)),
     "negative offset": _file({"a": {**F32, "data_offsets": [-8, 0]}}, bytes(8)),
     "unknown dtype": _file({"a": {**F32, "dtype": "PICKLE"}}, bytes(8)),
     "dtype as a list": _file({"a": {**F32, "dtype": ["F32"]}}, bytes(8)),
     "dtype of another size": _file({"a": {**F32, "dtype": "F64"}}, bytes(8)),
     "extra field": _file({"a": {**F32, "code": "x"}}, bytes(8)),
-    "tensor that is none": _file({"a": 3}, bytes(8)),
+    "tensor that is not an object": _file({"a": 3}, bytes(8)),
     "name twice": _file(b'{"a":%s,"a":%s}' % ((json.dumps(F32).encode(),) * 2), bytes(8)),
     "field twice": _file(b'{"a":{"dtype":"F32","shape":[1],"shape":[2],"data_offsets":[0,8]}}', bytes(8)),
     "metadata": _file({"__metadata__": {"job": "ftjob-1"}, "a": F32}, bytes(8)),
@@ -235,7 +235,7 @@ SEC_04 = {
 
 
 @pytest.mark.parametrize("data", SEC_04.values(), ids=SEC_04.keys())
-def test_sec_04_headers_are_checked(folder: Path, data: bytes) -> None:
+def test_sec_04_invalid_headers_are_refused(folder: Path, data: bytes) -> None:
     (folder / "model.safetensors").write_bytes(data)
     with pytest.raises(CheckpointInvalid, match=r"model\.safetensors is not valid"):
         validate(folder)
@@ -248,7 +248,7 @@ def test_headers_of_common_writers_are_read() -> None:
     assert sum(entry.elements for entry in parse_header(raw, 16).values()) == 4
 
 
-def stored(folder: Path, change: dict[str, tuple[list[int], bytes] | None]) -> None:
+def replace_tensors(folder: Path, change: dict[str, tuple[list[int], bytes] | None]) -> None:
     """Replace tensors of a valid checkpoint; None removes one."""
     config = ModelConfig.from_dict(json.loads((folder / "config.json").read_bytes()))
     tensors = {name: (list(shape), bytes(4 * math.prod(shape))) for name, shape in shapes(config).items()}
@@ -266,16 +266,16 @@ def stored(folder: Path, change: dict[str, tuple[list[int], bytes] | None]) -> N
     ],
     ids=["missing", "unexpected", "transposed"],
 )
-def test_the_weights_must_be_those_of_the_configuration(folder: Path, change: Any, message: str) -> None:
-    stored(folder, {})
+def test_the_weights_must_match_the_configuration(folder: Path, change: Any, message: str) -> None:
+    replace_tensors(folder, {})
     assert validate(folder).parameters == 722
-    stored(folder, change)
+    replace_tensors(folder, change)
     with pytest.raises(CheckpointInvalid) as caught:
         validate(folder)
     assert message in caught.value.message
 
 
-def test_weights_of_integers_are_refused(folder: Path) -> None:
+def test_integer_weights_are_refused(folder: Path) -> None:
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data.replace(b'"dtype": "F32"', b'"dtype": "I32"', 1))
     with pytest.raises(CheckpointInvalid, match="dtype I32; it must have one of BF16, F16, F32, F64"):
@@ -288,7 +288,7 @@ def test_weights_of_integers_are_refused(folder: Path) -> None:
     byte=st.integers(0, 255),
 )
 def test_sec_04_a_changed_header_never_reads_outside(shapes: list[list[int]], change: int, byte: int) -> None:
-    """Whatever stands in the header: an error, or tensors that lie side by side and fill the file."""
+    """A changed header is refused, or its tensors still fill the file without gaps or overlaps."""
 
     def size(shape: list[int]) -> int:
         count = 4
@@ -316,7 +316,7 @@ def test_sec_04_noise_is_refused(raw: bytes) -> None:
         parse_header(b"{" + raw, 8)
 
 
-def test_json_is_written_whole(tmp_path: Path) -> None:
+def test_json_is_written_completely(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"b": 1, "a": "é"})
     assert path.read_text() == '{\n  "a": "é",\n  "b": 1\n}\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import typer
@@ -31,3 +32,31 @@ def test_every_client_command_prints_json() -> None:
         command = root.commands[name]
         for one in (command, *getattr(command, "commands", {}).values()):
             assert any("--json" in option.opts for option in one.params), f"{name} {one.name}"
+
+
+def help_texts() -> dict[str, str]:
+    """The help text of every command and of every parameter."""
+    from app.cli.__main__ import program
+
+    commands: dict[str, Any] = {"ostinato": typer.main.get_command(program)}
+    texts: dict[str, str] = {}
+    while commands:
+        name, command = commands.popitem()
+        commands |= {f"{name} {sub}": inner for sub, inner in getattr(command, "commands", {}).items()}
+        texts[name] = command.help or ""
+        texts |= {f"{name} {p.name}": getattr(p, "help", "") or "" for p in command.params}
+    return texts
+
+
+def test_help_texts_have_no_brackets() -> None:
+    """Typer takes brackets for markup and drops them, so a default is given as `show_default` instead."""
+    texts = help_texts()
+    assert len(texts) > 150
+    assert [name for name, text in texts.items() if "[" in text] == []
+
+
+def test_help_shows_defaults(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    shown = ostinato("up", "--help").out
+    for default in ("127.0.0.1", "8000", "./ostinato-data"):
+        assert f"[default: ({default})]" in shown

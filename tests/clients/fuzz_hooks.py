@@ -35,7 +35,7 @@ REASONS = (
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),
     Reason("idempotency_key_reused", "", "depends on earlier requests"),
     Reason("invalid_request", "(takes at most|has \\d+; ask for)", "depends on the model"),
-    Reason("invalid_request", "(must be between 0|names token \\d+)", "depends on the model's vocabulary"),
+    Reason("invalid_request", "token ids? .* (0 to|between)|must be between 0", "depends on the model's vocabulary"),
     Reason("invalid_request", "reads (text or token ids|numbers)", "depends on the model"),
     Reason("invalid_request", "(of the wrong form|mixes texts|is empty|may hold at most)", "an input of many shapes"),
     Reason("invalid_request", "not a float32 number|range of float32|numbers, but", "numbers beyond float32"),

@@ -1,4 +1,4 @@
-"""Tars of checkpoints: what comes in, what is refused (SEC-09), and that it goes out the same."""
+"""Tar archives of checkpoints: which are imported, which are refused (SEC-09), and that exports are the same."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    found = tmp_path / "outer" / "target"
-    found.mkdir(parents=True)
-    return found
+    directory = tmp_path / "outer" / "target"
+    directory.mkdir(parents=True)
+    return directory
 
 
 def tar(folder: Path, mode: str = "w", format_: int = tarfile.PAX_FORMAT) -> bytes:
@@ -66,7 +66,7 @@ def pieces(data: bytes, size: int = 1000) -> Iterator[bytes]:
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("size", [1, 511, 10**9])
-def test_every_common_kind_is_read(folder: Path, target: Path, mode: str, format_: int, size: int) -> None:
+def test_archives_of_common_formats_are_read(folder: Path, target: Path, mode: str, format_: int, size: int) -> None:
     unpack(pieces(tar(folder, mode, format_), size), target, LIMIT)
     assert manifest(target) == manifest(folder)
 
@@ -92,7 +92,7 @@ HOSTILE = {
     "many members": members(*(member("plots", tarfile.DIRTYPE) for _ in range(300))),
     "long name": members(member("a" * 5000), format_=tarfile.GNU_FORMAT),
     "huge extended header": members(member("a" * 500_000)),
-    "nothing": b"",
+    "empty": b"",
     "no member": members(),
     "noise": bytes(range(256)) * 8,
     "half a header": bytes(100) + b"x",
@@ -118,7 +118,7 @@ def test_sec_09_bombs_are_refused(target: Path) -> None:
     assert sum(p.stat().st_size for p in target.rglob("*")) <= LIMIT
 
 
-def test_sec_09_a_claimed_size_is_no_allocation(target: Path) -> None:
+def test_sec_09_memory_is_not_allocated_by_the_size_in_a_header(target: Path) -> None:
     info = member("model.safetensors", size=7 * 2**30)
     with pytest.raises(TooLarge):
         unpack(iter([info.tobuf(tarfile.GNU_FORMAT)]), target, LIMIT)
@@ -158,18 +158,18 @@ def test_sec_09_a_changed_byte_writes_nothing_outside(where: int, value: int) ->
         }
 
 
-def test_an_import_is_a_version_and_an_export_gives_it_back(registry: Registry, folder: Path, target: Path) -> None:
-    made = registry.import_tar(pieces(tar(folder)), name="mood", principal="alice", limit=LIMIT, alias="champion")
-    assert (made.ref, made.metrics, made.aliases) == ("mood:1", {"test": {"accuracy": 0.75}}, ("champion",))
-    assert made.files == manifest(folder)
-    exported = registry.export_tar(made)
+def test_an_export_contains_what_was_imported(registry: Registry, folder: Path, target: Path) -> None:
+    version = registry.import_tar(pieces(tar(folder)), name="mood", principal="alice", limit=LIMIT, alias="champion")
+    assert (version.ref, version.metrics, version.aliases) == ("mood:1", {"test": {"accuracy": 0.75}}, ("champion",))
+    assert version.files == manifest(folder)
+    exported = registry.export_tar(version)
     data = b"".join(exported.pieces)
     assert len(data) == exported.size
-    assert data == b"".join(registry.export_tar(made).pieces)
+    assert data == b"".join(registry.export_tar(version).pieces)
     unpack(iter([data]), target, LIMIT)
     assert manifest(target) == manifest(folder)
     again = registry.import_tar(iter([data]), name="mood", principal="alice", limit=LIMIT)
-    assert (again.ref, again.digest) == ("mood:2", made.digest)
+    assert (again.ref, again.digest) == ("mood:2", version.digest)
 
 
 def test_a_bad_import_registers_nothing(registry: Registry, folder: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_bad_import_registers_nothing(registry: Registry, folder: Path) -> Non
     assert registry.list("alice").items == []
 
 
-def test_metrics_have_bounds(registry: Registry, folder: Path) -> None:
+def test_deeply_nested_metrics_are_refused(registry: Registry, folder: Path) -> None:
     (folder / "metrics.json").write_text('{"a":' * 40 + "1" + "}" * 40)
     with pytest.raises(CheckpointInvalid, match="nested"):
         registry.import_tar(iter([tar(folder)]), name="mood", principal="alice", limit=LIMIT)

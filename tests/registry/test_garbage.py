@@ -1,4 +1,4 @@
-"""Garbage collection and the consistency check: nothing needed goes, everything else can."""
+"""Garbage collection deletes only what nothing refers to, and `fsck` finds what is missing or damaged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def age(tmp_path: Path) -> None:
-    """Make every blob old."""
+    """Set the modification time of every blob to long ago."""
     for path in (tmp_path / "blobs" / "sha256").rglob("*"):
         if path.is_file():
             os.utime(path, (1.0, 1.0))
@@ -54,22 +54,24 @@ def stored(registry: Registry) -> set[str]:
     return {blob.sha256 for blob in registry.blobs.list()}
 
 
-def test_young_and_needed_bytes_stay(registry: Registry, files: Files, folder: Path, tmp_path: Path) -> None:
+def test_new_and_referenced_blobs_are_kept(registry: Registry, files: Files, folder: Path, tmp_path: Path) -> None:
     registry.blobs.put_bytes(b"orphan")
     assert registry.collect_garbage().blobs == 0
     version = publish(registry, folder)
     file = files.create("alice", "a.csv", "fine-tune", iter([b"x"]))
     age(tmp_path)
-    rehearsal = registry.collect_garbage(dry_run=True)
-    assert (rehearsal.blobs, rehearsal.bytes, rehearsal.dry_run) == (1, 6, True)
+    dry_run = registry.collect_garbage(dry_run=True)
+    assert (dry_run.blobs, dry_run.bytes, dry_run.dry_run) == (1, 6, True)
     before = stored(registry)
-    done = registry.collect_garbage()
-    assert (done.blobs, done.bytes, done.kept) == (1, 6, len(before) - 1)
+    collected = registry.collect_garbage()
+    assert (collected.blobs, collected.bytes, collected.kept) == (1, 6, len(before) - 1)
     assert stored(registry) == {entry.sha256 for entry in version.files.values()} | {file.sha256}
     assert registry.fsck().ok
 
 
-def test_deleted_versions_go_after_the_grace_time(registry: Registry, folder: Path, tmp_path: Path) -> None:
+def test_the_blobs_of_deleted_versions_are_deleted_after_the_grace_time(
+    registry: Registry, folder: Path, tmp_path: Path
+) -> None:
     publish(registry, folder)
     registry.delete_version("mood", 1, "alice")
     age(tmp_path)
@@ -81,7 +83,7 @@ def test_deleted_versions_go_after_the_grace_time(registry: Registry, folder: Pa
     assert registry.fsck().ok
 
 
-def test_shared_bytes_stay(registry: Registry, folder: Path, tmp_path: Path) -> None:
+def test_blobs_that_another_version_shares_are_kept(registry: Registry, folder: Path, tmp_path: Path) -> None:
     publish(registry, folder)
     publish(registry, folder)
     registry.delete_version("mood", 1, "alice")
@@ -90,7 +92,7 @@ def test_shared_bytes_stay(registry: Registry, folder: Path, tmp_path: Path) -> 
     assert registry.collect_garbage().blobs == 0
 
 
-def test_an_unfinished_jobs_base_stays(registry: Registry, folder: Path, tmp_path: Path) -> None:
+def test_the_base_of_an_unfinished_job_is_kept(registry: Registry, folder: Path, tmp_path: Path) -> None:
     version = publish(registry, folder)
     registry.delete_version("mood", 1, "alice")
     add_job(registry, "running", base_digest=version.digest, request={"base": {"files": dump_manifest(version.files)}})
@@ -102,7 +104,7 @@ def test_an_unfinished_jobs_base_stays(registry: Registry, folder: Path, tmp_pat
     assert registry.collect_garbage().blobs > 0
 
 
-def test_checkpoints_of_jobs_stay_and_answer(registry: Registry, folder: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_jobs_are_kept_and_can_be_resolved(registry: Registry, folder: Path, tmp_path: Path) -> None:
     add_job(registry, "running")
     files = registry.upload_files(folder)
     with registry.database.transaction() as session:
@@ -122,20 +124,25 @@ def test_checkpoints_of_jobs_stay_and_answer(registry: Registry, folder: Path, t
         )
     age(tmp_path)
     assert registry.collect_garbage().blobs == 0
-    found = registry.resolve("ftckpt-1", "alice")
-    assert (found.ref, found.version, found.job_id, found.files) == ("ftckpt-1", 0, "ftjob-1", manifest(folder))
+    checkpoint = registry.resolve("ftckpt-1", "alice")
+    assert (checkpoint.ref, checkpoint.version, checkpoint.job_id, checkpoint.files) == (
+        "ftckpt-1",
+        0,
+        "ftjob-1",
+        manifest(folder),
+    )
 
 
-def test_without_grace_uploads_are_spared_and_deleted_versions_go(registry: Registry, folder: Path) -> None:
+def test_without_a_grace_time_only_new_uploads_are_kept(registry: Registry, folder: Path) -> None:
     registry.grace_seconds = 0.0
     publish(registry, folder)
     registry.delete_version("mood", 1, "alice")
-    orphan = registry.blobs.put_bytes(b"on its way")
+    orphan = registry.blobs.put_bytes(b"new")
     assert registry.collect_garbage().blobs > 0
     assert stored(registry) == {orphan}
 
 
-def test_a_new_upload_of_the_bytes_of_a_version_deleted_long_ago_is_spared(registry: Registry, folder: Path) -> None:
+def test_a_new_upload_of_the_files_of_a_version_deleted_long_ago_is_kept(registry: Registry, folder: Path) -> None:
     """The collection reads the manifests of versions deleted within the last hour, not of all that ever were."""
     registry.grace_seconds = 0.0
     publish(registry, folder)
@@ -147,16 +154,19 @@ def test_a_new_upload_of_the_bytes_of_a_version_deleted_long_ago_is_spared(regis
     assert stored(registry) == {entry.sha256 for entry in files.values()}
 
 
-def test_collecting_beside_publishing_loses_nothing(
+def test_a_collection_during_publications_loses_nothing(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no patience at all, whenever the collection comes: what was published is whole."""
+    """Without a grace time, a collection runs at different points of a publication.
+
+    Either the publication fails, or its version has all its files.
+    """
     monkeypatch.setattr(garbage, "UPLOAD_SECONDS", 0.0)
     registry.grace_seconds = 0.0
-    turns, over, published = threading.Semaphore(0), threading.Event(), 0
+    starts, stopped, published = threading.Semaphore(0), threading.Event(), 0
 
     def collect() -> None:
-        while turns.acquire() and not over.is_set():
+        while starts.acquire() and not stopped.is_set():
             registry.collect_garbage()
 
     collector = threading.Thread(target=collect)
@@ -165,28 +175,30 @@ def test_collecting_beside_publishing_loses_nothing(
         for seed in range(18):
             directory = make_checkpoint(tmp_path / str(seed), seed=seed)
             if seed % 3 == 1:
-                turns.release()
+                starts.release()
             files = registry.upload_files(directory)
             if seed % 3 == 2:
-                turns.release()
+                starts.release()
             try:
                 with registry.database.transaction() as session:
                     registry.publish(
                         session, name="mood", owner="alice", files=files, checkpoint=read(directory), metrics={}
                     )
                 published += 1
-            except Unavailable:  # the collection was faster, and said so
+            except Unavailable:  # the collection came first
                 continue
     finally:
-        over.set()
-        turns.release()
+        stopped.set()
+        starts.release()
         collector.join()
     assert published > 0
     assert len(registry.versions("mood", "alice").items) == published
     assert registry.fsck().ok
 
 
-def test_fsck_finds_what_is_wrong(registry: Registry, files: Files, folder: Path, tmp_path: Path) -> None:
+def test_fsck_finds_damage_losses_and_dangling_aliases(
+    registry: Registry, files: Files, folder: Path, tmp_path: Path
+) -> None:
     version = publish(registry, folder, alias="champion")
     file = files.create("alice", "a.csv", "fine-tune", iter([b"x"]))
     orphan = registry.blobs.put_bytes(b"orphan")
@@ -207,7 +219,7 @@ def test_fsck_finds_what_is_wrong(registry: Registry, files: Files, folder: Path
     assert registry.fsck(deep=False).corrupt == {}
 
 
-def test_broken_uploads_are_swept(registry: Registry, tmp_path: Path) -> None:
+def test_interrupted_uploads_are_removed(registry: Registry, tmp_path: Path) -> None:
     leftover = tmp_path / "blobs" / "incoming" / "ostinato-x"
     leftover.write_bytes(b"half")
     os.utime(leftover, (1.0, 1.0))

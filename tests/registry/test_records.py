@@ -1,4 +1,4 @@
-"""Model references and names: what is one, and that nothing else passes (SEC-10)."""
+"""Which model references and names are valid, and that all others are refused (SEC-10)."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ HEX = "0123456789abcdef"
         st.text(HEX, min_size=64, max_size=64).map(lambda text: f"sha256:{text}"),
     ),
 )
-def test_references_survive_printing(name: str, rest: int | str | None) -> None:
+def test_a_reference_is_printed_as_it_was_parsed(name: str, rest: int | str | None) -> None:
     text = name if rest is None else f"{name}:{rest}" if isinstance(rest, int) else f"{name}@{rest}"
-    found = ModelReference.parse(text)
-    assert found.name == name and str(found) == text
-    chosen = [value for value in (found.version, found.alias, found.digest) if value is not None]
-    assert chosen == ([] if rest is None else [str(rest).removeprefix("sha256:") if isinstance(rest, str) else rest])
+    reference = ModelReference.parse(text)
+    assert reference.name == name and str(reference) == text
+    parts = [value for value in (reference.version, reference.alias, reference.digest) if value is not None]
+    assert parts == ([] if rest is None else [str(rest).removeprefix("sha256:") if isinstance(rest, str) else rest])
 
 
 @given(st.text(max_size=100))
-def test_any_text_is_a_reference_or_refused(text: str) -> None:
+def test_any_text_is_a_reference_or_refused_with_a_printable_message(text: str) -> None:
     try:
-        found = ModelReference.parse(text)
+        reference = ModelReference.parse(text)
     except InvalidRequest as error:
         assert (error.message.isprintable() and error.message.isascii()) or "…" in error.message
         return
-    assert str(found) == text and (found.checkpoint or check_name(found.name))
+    assert str(reference) == text and (reference.checkpoint or check_name(reference.name))
 
 
-def test_checkpoints_have_references() -> None:
-    found = ModelReference.parse("ftckpt-0123456789abcdef01234567")
-    assert found.checkpoint == "ftckpt-0123456789abcdef01234567"
+def test_the_id_of_a_checkpoint_is_a_reference() -> None:
+    reference = ModelReference.parse("ftckpt-0123456789abcdef01234567")
+    assert reference.checkpoint == "ftckpt-0123456789abcdef01234567"
 
 
 @pytest.mark.parametrize(
@@ -59,23 +59,23 @@ def test_checkpoints_have_references() -> None:
         *("ftckpt-", "ftckpt-../x", "ftckpt-a:1", "x" * 65, ".hidden", "-x", "name@.x"),
     ],
 )
-def test_sec_10_nothing_else_is_a_reference(text: str) -> None:
+def test_sec_10_other_texts_are_not_references(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         ModelReference.parse(text)
     assert "\n" not in caught.value.message and "\0" not in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["", "../x", "ftckpt-1", "A", "a b", "a\n", "x" * 65, "a/b", "a\0"])
-def test_sec_10_names_are_checked(name: str) -> None:
+def test_sec_10_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(InvalidRequest):
         check_name(name)
 
 
-def test_what_people_wrote_is_printed_safely() -> None:
+def test_texts_of_callers_are_printed_safely() -> None:
     assert show("a\x1b[31m\n<b>") == r"'a\x1b[31m\n<b>'"
     assert len(show("x" * 10_000)) < 120
 
 
-def test_owners_and_the_local_principal_see() -> None:
+def test_rows_are_visible_to_their_owner_and_the_local_principal() -> None:
     assert visible("alice", "alice") and visible("alice", "local")
     assert not visible("alice", "bob") and not visible("local", "bob")

@@ -1,4 +1,4 @@
-"""Publishing, resolving, aliases, owners, deleting: the same on both databases."""
+"""Publishing, resolving, moving aliases, ownership and deleting, on both databases."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ def folder(tmp_path: Path) -> Path:
     return make_checkpoint(tmp_path / "checkpoint")
 
 
-def test_versions_are_numbered_and_the_newest_answers(registry: Registry, folder: Path) -> None:
+def test_versions_are_numbered_and_a_bare_name_means_the_newest(registry: Registry, folder: Path) -> None:
     first = publish(registry, folder, metrics={"test": {"accuracy": 0.5, "loss": float("nan")}})
     second = publish(registry, folder)
     assert (first.ref, second.ref) == ("mood:1", "mood:2")
     assert registry.resolve("mood", "alice").version == 2
-    found = registry.resolve("mood:1", "alice")
-    assert found == first
-    assert found.metrics == {"test": {"accuracy": 0.5, "loss": None}}
-    assert found.labels == ["no", "yes"]
-    assert (found.task, found.architecture, found.parameters) == ("classification", "lstm", 722)
+    version = registry.resolve("mood:1", "alice")
+    assert version == first
+    assert version.metrics == {"test": {"accuracy": 0.5, "loss": None}}
+    assert version.labels == ["no", "yes"]
+    assert (version.task, version.architecture, version.parameters) == ("classification", "lstm", 722)
     assert registry.resolve(f"mood@sha256:{first.digest}", "alice").version == 2
 
 
 @pytest.mark.parametrize("reference", ["none", "mood:3", "mood@beta", "mood@sha256:" + "0" * 64, "../etc", "ftckpt-1"])
-def test_what_is_not_there_is_not_found(registry: Registry, folder: Path, reference: str) -> None:
+def test_unknown_references_are_not_found(registry: Registry, folder: Path, reference: str) -> None:
     publish(registry, folder)
     with pytest.raises(NotFound) as caught:
         registry.resolve(reference, "alice")
     assert caught.value.code == "model_not_found"
 
 
-def test_deleted_digests_are_registered_no_more(registry: Registry, folder: Path, tmp_path: Path) -> None:
+def test_digests_of_deleted_versions_are_not_registered(registry: Registry, folder: Path, tmp_path: Path) -> None:
     first, second = publish(registry, folder), publish(registry, make_checkpoint(tmp_path / "other", seed=1))
-    asked = [first.digest, second.digest, "0" * 64]
-    assert registry.registered(asked) == {first.digest, second.digest}
+    digests = [first.digest, second.digest, "0" * 64]
+    assert registry.registered(digests) == {first.digest, second.digest}
     registry.delete_version("mood", 1, "alice")
-    assert registry.registered(asked) == {second.digest}
+    assert registry.registered(digests) == {second.digest}
 
 
-def test_the_champion_goes_before_the_newest(registry: Registry, folder: Path) -> None:
+def test_a_bare_name_means_the_champion_before_the_newest(registry: Registry, folder: Path) -> None:
     publish(registry, folder, alias="champion", expected_version=None)
     publish(registry, folder)
     assert registry.resolve("mood", "alice").version == 1
@@ -74,7 +74,7 @@ def test_an_alias_moves_by_compare_and_set_with_history(registry: Registry, fold
     assert registry.required_aliases() == []
 
 
-def test_an_alias_points_at_ready_versions_only(registry: Registry, folder: Path) -> None:
+def test_an_alias_points_to_ready_versions_only(registry: Registry, folder: Path) -> None:
     publish(registry, folder)
     with pytest.raises(NotFound):
         registry.set_alias("mood", "champion", 7, "alice")
@@ -82,7 +82,7 @@ def test_an_alias_points_at_ready_versions_only(registry: Registry, folder: Path
         registry.set_alias("mood", "../x", 1, "alice")
 
 
-def test_a_lost_alias_race_publishes_nothing(registry: Registry, folder: Path) -> None:
+def test_nothing_is_published_if_the_alias_has_moved(registry: Registry, folder: Path) -> None:
     publish(registry, folder, alias="champion")
     with pytest.raises(Conflict):
         publish(registry, folder, alias="champion", expected_version=5)
@@ -90,7 +90,7 @@ def test_a_lost_alias_race_publishes_nothing(registry: Registry, folder: Path) -
     assert publish(registry, folder).version == 2
 
 
-def test_other_principals_see_nothing(registry: Registry, folder: Path) -> None:
+def test_models_of_other_principals_seem_not_to_exist(registry: Registry, folder: Path) -> None:
     publish(registry, folder, alias="champion")
     attempts: list[Callable[[], object]] = [
         lambda: registry.resolve("mood:1", "bob"),
@@ -112,7 +112,7 @@ def test_other_principals_see_nothing(registry: Registry, folder: Path) -> None:
     assert registry.resolve("mood", "local").version == 1
 
 
-def test_a_version_in_use_is_not_deleted(registry: Registry, folder: Path) -> None:
+def test_a_version_with_an_alias_cannot_be_deleted(registry: Registry, folder: Path) -> None:
     publish(registry, folder, alias="champion")
     publish(registry, folder)
     with pytest.raises(InvalidRequest) as caught:
@@ -135,15 +135,15 @@ def test_models_are_listed_in_pages(registry: Registry, folder: Path) -> None:
     assert ([m.name for m in page.items], page.has_more) == (["a", "b"], True)
     page = registry.list("alice", limit=2, after="b")
     assert ([m.name for m in page.items], page.has_more) == (["c"], False)
-    found = page.items[0]
-    assert (found.versions, found.aliases) == (1, {"champion": 1})
-    assert found.newest == registry.resolve("c", "alice")
+    model = page.items[0]
+    assert (model.versions, model.aliases) == (1, {"champion": 1})
+    assert model.newest == registry.resolve("c", "alice")
     assert [m.name for m in registry.list("alice", query="%").items] == []
     names = [m.name for m in registry.list("alice").items]
     assert [m.name for m in registry.list("alice", query=names[0].upper()).items][:1] == names[:1]
 
 
-def test_bytes_that_are_gone_stop_the_publication(registry: Registry, folder: Path) -> None:
+def test_a_publication_fails_if_a_file_has_been_collected(registry: Registry, folder: Path) -> None:
     files = registry.upload_files(folder)
     registry.blobs.delete(files["model.safetensors"].sha256)
     with pytest.raises(Unavailable), registry.database.transaction() as session:
@@ -151,8 +151,8 @@ def test_bytes_that_are_gone_stop_the_publication(registry: Registry, folder: Pa
     assert registry.list("alice").items == []
 
 
-def _together(count: int, work: Callable[[int], object]) -> list[object]:
-    """Run `work` in so many threads that begin at once; results and errors."""
+def run_together(count: int, work: Callable[[int], object]) -> list[object]:
+    """Call `work` in `count` threads that start at the same moment. Returns results and exceptions."""
     barrier, results = threading.Barrier(count), list[object]()
 
     def run(index: int) -> None:
@@ -170,35 +170,35 @@ def _together(count: int, work: Callable[[int], object]) -> list[object]:
     return results
 
 
-def test_numbers_are_race_free(registry: Registry, folder: Path) -> None:
+def test_concurrent_publications_get_different_numbers(registry: Registry, folder: Path) -> None:
     files, checkpoint = registry.upload_files(folder), read(folder)
 
     def work(_: int) -> list[int]:
-        taken = []
+        numbers = []
         for _ in range(5):
             with registry.database.transaction() as session:
-                made = registry.publish(
+                version = registry.publish(
                     session, name="mood", owner="alice", files=files, checkpoint=checkpoint, metrics={}
                 )
-            taken.append(made.version)
-        return taken
+            numbers.append(version.version)
+        return numbers
 
-    results = _together(8, work)
+    results = run_together(8, work)
     numbers = [number for result in results if isinstance(result, list) for number in result]
     assert sorted(numbers) == list(range(1, 41))
 
 
-def test_of_many_movers_one_wins(registry: Registry, folder: Path) -> None:
+def test_of_concurrent_moves_of_an_alias_one_succeeds(registry: Registry, folder: Path) -> None:
     for _ in range(7):
         publish(registry, folder)
     registry.set_alias("mood", "champion", 7, "alice")
-    results = _together(6, lambda i: registry.set_alias("mood", "champion", i + 1, "alice", expected_version=7))
+    results = run_together(6, lambda i: registry.set_alias("mood", "champion", i + 1, "alice", expected_version=7))
     assert sum(isinstance(result, Conflict) for result in results) == 5
     assert len(registry.alias_history("mood", "champion", "alice").items) == 2
 
 
-def test_of_many_makers_of_an_alias_one_wins(registry: Registry, folder: Path) -> None:
-    results = _together(6, lambda _: publish(registry, folder, alias="champion", expected_version=None))
+def test_of_concurrent_creations_of_an_alias_one_succeeds(registry: Registry, folder: Path) -> None:
+    results = run_together(6, lambda _: publish(registry, folder, alias="champion", expected_version=None))
     assert sum(isinstance(result, Version) for result in results) == 1
     assert len(registry.versions("mood", "alice").items) == 1
 
@@ -206,7 +206,7 @@ def test_of_many_makers_of_an_alias_one_wins(registry: Registry, folder: Path) -
 def test_archives_are_unpacked_in_the_data_folder(
     registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system's temporary folder is often memory. What killed programs left behind is removed after a day."""
+    """The system's temporary folder may be kept in memory. What killed programs left is removed after a day."""
     stale, fresh = registry.scratch / "import-stale", registry.scratch / "import-fresh"
     for leftover in (stale, fresh):
         leftover.mkdir(parents=True)
@@ -226,7 +226,7 @@ def test_archives_are_unpacked_in_the_data_folder(
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_not_registered(registry: Registry, folder: Path) -> None:
-    """A tensor is missing: the publisher hears of it, and not the first caller of the version."""
+    """If a tensor is missing, publishing fails, rather than the first request for the version."""
     tensors = {"head.bias": ([2], bytes(8))}
     (folder / "model.safetensors").write_bytes(safetensors(tensors))
     message = r"model\.safetensors does not match config\.json: tensor 'body\..*' of shape .* is missing"

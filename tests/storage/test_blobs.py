@@ -1,4 +1,4 @@
-"""Blobs: kept whole, found by hash, checked when read; in a folder and in a bucket-like store."""
+"""Blobs are stored completely, found by hash and verified when read, in a folder and in a store without one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     return BlobStore("memory:///" if request.param == "memory" else (tmp_path / "with space" / "blobs").as_uri())
 
 
-def test_bytes_come_back(store: BlobStore, tmp_path: Path) -> None:
+def test_stored_bytes_are_read_back(store: BlobStore, tmp_path: Path) -> None:
     assert store.put_bytes(b"hello") == HELLO
     assert b"".join(store.open(HELLO)) == b"hello"
     assert store.put_stream(iter([b"hel", b"", b"lo"]), 5) == (HELLO, 5)
@@ -34,7 +34,7 @@ def test_bytes_come_back(store: BlobStore, tmp_path: Path) -> None:
     assert sorted((b.sha256, b.size) for b in store.list()) == sorted([(HELLO, 5), (empty, 0)])
 
 
-def test_large_ones_too(store: BlobStore, tmp_path: Path) -> None:
+def test_large_blobs_are_stored(store: BlobStore, tmp_path: Path) -> None:
     data = os.urandom(2**20) * (ONE_PUT // 2**20 + 1)
     (tmp_path / "big").write_bytes(data)
     sha256 = store.put_file(tmp_path / "big")
@@ -43,7 +43,7 @@ def test_large_ones_too(store: BlobStore, tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == data
 
 
-def test_what_is_gone_is_told(store: BlobStore, tmp_path: Path) -> None:
+def test_missing_blobs_are_reported(store: BlobStore, tmp_path: Path) -> None:
     store.put_bytes(b"hello")
     store.delete(HELLO)
     store.delete(HELLO)
@@ -56,12 +56,12 @@ def test_what_is_gone_is_told(store: BlobStore, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n"])
-def test_only_hashes_name_blobs(store: BlobStore, name: str) -> None:
+def test_only_hashes_are_keys(store: BlobStore, name: str) -> None:
     with pytest.raises(BlobMissing):
         store.open(name)
 
 
-def test_too_much_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+def test_a_stream_beyond_the_limit_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
     def endless() -> Iterator[bytes]:
         while True:
             yield bytes(1000)
@@ -72,7 +72,7 @@ def test_too_much_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
-def test_damage_is_found_and_healed(tmp_path: Path) -> None:
+def test_damage_is_detected_and_repaired_by_putting_again(tmp_path: Path) -> None:
     store = BlobStore(tmp_path.as_uri())
     store.put_bytes(b"hello")
     (tmp_path / "sha256" / HELLO[:2] / HELLO).write_bytes(b"jello")
@@ -83,15 +83,15 @@ def test_damage_is_found_and_healed(tmp_path: Path) -> None:
     assert b"".join(store.open(HELLO)) == b"hello"
 
 
-def test_putting_again_makes_young(tmp_path: Path) -> None:
+def test_putting_again_renews_the_modification_time(tmp_path: Path) -> None:
     store = BlobStore(tmp_path.as_uri())
     store.put_bytes(b"hello")
     os.utime(tmp_path / "sha256" / HELLO[:2] / HELLO, (1.0, 1.0))
-    found = store.stat(HELLO)
-    assert found is not None and found.modified == 1.0
+    blob = store.stat(HELLO)
+    assert blob is not None and blob.modified == 1.0
     store.put_bytes(b"hello")
-    found = store.stat(HELLO)
-    assert found is not None and abs(found.modified - time.time()) < 60
+    blob = store.stat(HELLO)
+    assert blob is not None and abs(blob.modified - time.time()) < 60
 
 
 def test_folders_are_private(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_folders_are_private(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_broken_uploads_are_swept(tmp_path: Path) -> None:
+def test_interrupted_uploads_are_removed(tmp_path: Path) -> None:
     store = BlobStore(tmp_path.as_uri())
     (tmp_path / "incoming" / "ostinato-old").write_bytes(b"half")
     assert store.sweep(3600.0) == 0
@@ -109,7 +109,7 @@ def test_broken_uploads_are_swept(tmp_path: Path) -> None:
     assert list(store.list()) == []
 
 
-def test_many_threads_put_the_same(store: BlobStore) -> None:
+def test_many_threads_can_put_the_same_bytes(store: BlobStore) -> None:
     results: list[str] = []
     threads = [threading.Thread(target=lambda: results.append(store.put_bytes(b"hello"))) for _ in range(16)]
     for thread in threads:
@@ -121,13 +121,13 @@ def test_many_threads_put_the_same(store: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("url", ["gopher://example/x", "s3://", "file:///proc/version/blobs"])
-def test_what_cannot_be_a_store_is_refused_in_one_line(url: str) -> None:
+def test_an_unusable_url_is_refused_in_one_line(url: str) -> None:
     with pytest.raises(SettingError, match="OSTINATO_STORAGE_URL") as caught:
         BlobStore(url)
     assert "\n" not in caught.value.message and "Debug" not in caught.value.message
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = BlobStore(tmp_path.as_uri())
 
     def full(_descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""Blobs in an S3 bucket, spoken to over HTTP: a server of a few lines stands in for it."""
+"""Blobs in an S3 bucket, which a small HTTP server imitates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HELLO = hashlib.sha256(b"hello").hexdigest()
 
 
 class Bucket(BaseHTTPRequestHandler):
-    """Objects in a dict; as much of S3 as blobs need."""
+    """The part of the S3 protocol that the blob store uses, over objects in a dictionary."""
 
     objects: dict[str, bytes]
     puts: list[tuple[str, str | None]]
@@ -57,21 +57,21 @@ class Bucket(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        done = ""
+        deleted = ""
         for path in list(self.objects):
             if (key := path.removeprefix("/bucket/")) in body:
                 del self.objects[path]
-                done += f"<Deleted><Key>{key}</Key></Deleted>"
-        self.reply(200, f"<DeleteResult>{done}</DeleteResult>".encode())
+                deleted += f"<Deleted><Key>{key}</Key></Deleted>"
+        self.reply(200, f"<DeleteResult>{deleted}</DeleteResult>".encode())
 
     def listing(self, prefix: str) -> bytes:
-        found = "".join(
+        contents = "".join(
             f"<Contents><Key>{path.removeprefix('/bucket/')}</Key><Size>{len(data)}</Size>"
             "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
             for path, data in self.objects.items()
             if path.startswith(f"/bucket/{prefix}")
         )
-        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode()
+        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>".encode()
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def store(bucket: type[Bucket], monkeypatch: pytest.MonkeyPatch) -> BlobStore:
     return BlobStore("s3://bucket/some/prefix")
 
 
-def test_blobs_live_in_a_bucket(store: BlobStore, bucket: type[Bucket], tmp_path: Path) -> None:
+def test_blobs_are_stored_in_a_bucket(store: BlobStore, bucket: type[Bucket], tmp_path: Path) -> None:
     assert store.put_bytes(b"hello") == HELLO
     key = f"/bucket/some/prefix/sha256/{HELLO[:2]}/{HELLO}"
     assert bucket.objects == {key: b"hello"}
@@ -118,7 +118,9 @@ def test_blobs_live_in_a_bucket(store: BlobStore, bucket: type[Bucket], tmp_path
         store.open(HELLO)
 
 
-def test_a_bucket_that_refuses_is_told(store: BlobStore, bucket: type[Bucket], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_refuses_access_is_reported(
+    store: BlobStore, bucket: type[Bucket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bucket, "do_HEAD", lambda self: self.reply(403))
     with pytest.raises(StorageUnavailable):
         store.put_bytes(b"hello")

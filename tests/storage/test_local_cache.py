@@ -1,4 +1,4 @@
-"""The local cache: directories whole or absent, every byte checked, safe across threads and processes."""
+"""Cached directories are complete and verified, or absent; threads and processes can share the cache."""
 
 from __future__ import annotations
 
@@ -33,48 +33,48 @@ def files(tmp_path: Path, blobs: BlobStore) -> Manifest:
     directory = make_checkpoint(tmp_path / "checkpoint")
     (directory / "plots").mkdir()
     (directory / "plots" / "loss.svg").write_text("<svg/>")
-    found = manifest(directory)
-    for path in found:
+    files = manifest(directory)
+    for path in files:
         blobs.put_file(directory / path)
-    return found
+    return files
 
 
-def test_a_checkpoint_is_fetched_whole(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+def test_a_checkpoint_is_fetched_once(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
     cache = LocalCache(tmp_path / "cache", blobs)
-    found = cache.checkpoint(digest(files), files)
-    assert manifest(found) == files
+    directory = cache.checkpoint(digest(files), files)
+    assert manifest(directory) == files
     blobs.delete(files["model.safetensors"].sha256)
-    assert cache.checkpoint(digest(files), files) == found
+    assert cache.checkpoint(digest(files), files) == directory
     assert list((tmp_path / "cache" / "partial").iterdir()) == []
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["this process", "another process"])
 def test_a_changed_file_is_fetched_again(tmp_path: Path, blobs: BlobStore, files: Manifest, again: bool) -> None:
     cache = LocalCache(tmp_path / "cache", blobs)
-    found = cache.checkpoint(digest(files), files)
-    data = (found / "model.safetensors").read_bytes()
-    was = (found / "model.safetensors").stat().st_mtime_ns
-    (found / "model.safetensors").write_bytes(data[:-1] + b"\x07")
-    os.utime(found / "model.safetensors", ns=(was + 1, was + 1))  # on some systems two writes have the same time
+    directory = cache.checkpoint(digest(files), files)
+    data = (directory / "model.safetensors").read_bytes()
+    time = (directory / "model.safetensors").stat().st_mtime_ns
+    (directory / "model.safetensors").write_bytes(data[:-1] + b"\x07")
+    os.utime(directory / "model.safetensors", ns=(time + 1, time + 1))  # on some systems two writes have the same time
     if again:
         cache = LocalCache(tmp_path / "cache", blobs)
     assert manifest(cache.checkpoint(digest(files), files)) == files
 
 
 @pytest.mark.parametrize("change", ["extra", "missing", "link"])
-def test_other_changes_are_found_too(tmp_path: Path, blobs: BlobStore, files: Manifest, change: str) -> None:
+def test_other_changes_are_detected_too(tmp_path: Path, blobs: BlobStore, files: Manifest, change: str) -> None:
     cache = LocalCache(tmp_path / "cache", blobs)
-    found = cache.checkpoint(digest(files), files)
+    directory = cache.checkpoint(digest(files), files)
     if change == "extra":
-        (found / "evil.pkl").write_bytes(b"x")
+        (directory / "evil.pkl").write_bytes(b"x")
     else:
-        (found / "training.json").unlink()
+        (directory / "training.json").unlink()
     if change == "link":
-        (found / "training.json").symlink_to("/etc/passwd")
+        (directory / "training.json").symlink_to("/etc/passwd")
     assert manifest(cache.checkpoint(digest(files), files)) == files
 
 
-def test_what_cannot_be_fetched_is_absent(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+def test_a_checkpoint_that_cannot_be_fetched_is_absent(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
     cache, sha256 = LocalCache(tmp_path / "cache", blobs), files["tokenizer.json"].sha256
     (tmp_path / "blobs" / "sha256" / sha256[:2] / sha256).write_bytes(b"{}")
     with pytest.raises(BlobCorrupt):
@@ -86,7 +86,7 @@ def test_what_cannot_be_fetched_is_absent(tmp_path: Path, blobs: BlobStore, file
     assert list((tmp_path / "cache" / "partial").iterdir()) == []
 
 
-def test_a_manifest_must_be_its_digests(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+def test_a_manifest_must_match_its_digest(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
     cache = LocalCache(tmp_path / "cache", blobs)
     with pytest.raises(CheckpointInvalid):
         cache.checkpoint("0" * 64, files)
@@ -95,7 +95,7 @@ def test_a_manifest_must_be_its_digests(tmp_path: Path, blobs: BlobStore, files:
         cache.checkpoint(digest(escape), escape)
 
 
-def test_many_threads_get_the_same(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+def test_many_threads_can_request_the_same_checkpoint(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
     cache, results = LocalCache(tmp_path / "cache", blobs), list[Manifest]()
 
     def work() -> None:
@@ -109,16 +109,16 @@ def test_many_threads_get_the_same(tmp_path: Path, blobs: BlobStore, files: Mani
     assert results == [files] * 8
 
 
-def test_processes_share_it(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+def test_processes_can_share_a_cache(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
     command = [sys.executable, "-c", FILL, str(tmp_path), str(tmp_path / "checkpoint")]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    found = {process.communicate(timeout=60)[0].strip() for process in started}
-    assert found == {str(tmp_path / "cache" / digest(files))}
-    assert manifest(Path(found.pop())) == files
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    directories = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert directories == {str(tmp_path / "cache" / digest(files))}
+    assert manifest(Path(directories.pop())) == files
 
 
-def stored(tmp_path: Path, blobs: BlobStore, count: int) -> list[Manifest]:
-    """The manifests of some further checkpoints in the store."""
+def put_checkpoints(tmp_path: Path, blobs: BlobStore, count: int) -> list[Manifest]:
+    """Put `count` further checkpoints into the store. Returns their manifests."""
     manifests = []
     for seed in range(1, count + 1):
         directory = make_checkpoint(tmp_path / f"other-{seed}", seed=seed)
@@ -131,18 +131,18 @@ def stored(tmp_path: Path, blobs: BlobStore, count: int) -> list[Manifest]:
 def test_the_least_recently_requested_checkpoints_are_removed(
     tmp_path: Path, blobs: BlobStore, files: Manifest
 ) -> None:
-    """The limit is the size of one checkpoint. What was requested a moment ago may be in use, and stays."""
-    versions = [files, *stored(tmp_path, blobs, 3)]
+    """The limit is the size of one checkpoint. Checkpoints requested a moment ago may be in use, and are kept."""
+    versions = [files, *put_checkpoints(tmp_path, blobs, 3)]
     cache = LocalCache(tmp_path / "cache", blobs, limit=sum(entry.size for entry in files.values()))
     first, second, third, last = versions
-    there = {digest(v): cache.checkpoint(digest(v), v) for v in (first, second, third)}
-    assert all(path.exists() for path in there.values())  # all were requested a moment ago
+    paths = {digest(v): cache.checkpoint(digest(v), v) for v in (first, second, third)}
+    assert all(path.exists() for path in paths.values())  # all were requested a moment ago
     for number, version in enumerate((first, second)):
         os.utime(tmp_path / "cache" / "locks" / digest(version), (number, number))
     cache.checkpoint(digest(first), first)  # requested again
-    found = cache.checkpoint(digest(last), last)
-    assert found.exists() and not there[digest(second)].exists()
-    assert there[digest(first)].exists() and there[digest(third)].exists()
+    directory = cache.checkpoint(digest(last), last)
+    assert directory.exists() and not paths[digest(second)].exists()
+    assert paths[digest(first)].exists() and paths[digest(third)].exists()
     assert manifest(cache.checkpoint(digest(second), second)) == second
 
 
@@ -152,8 +152,8 @@ def age(root: Path) -> None:
         os.utime(lock, (1.0, 1.0))
 
 
-def test_nothing_is_kept_of_checkpoints_that_are_gone(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
-    root, versions = tmp_path / "cache", stored(tmp_path, blobs, 5)
+def test_nothing_is_kept_of_removed_checkpoints(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+    root, versions = tmp_path / "cache", put_checkpoints(tmp_path, blobs, 5)
     cache, other = LocalCache(root, blobs, limit=1), LocalCache(root, blobs, limit=1)
     for version in versions:
         cache.checkpoint(digest(version), version)
@@ -176,15 +176,15 @@ def test_a_failed_fetch_leaves_no_lock_file(tmp_path: Path, blobs: BlobStore, fi
 
 def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blobs: BlobStore) -> None:
     """Each holder finds no directory and removes the lock file, while others wait for the same name."""
-    cache, held, most = LocalCache(tmp_path / "cache", blobs), [0], [0]
+    cache, holders, most = LocalCache(tmp_path / "cache", blobs), [0], [0]
 
     def hold() -> None:
         for _ in range(50):
             with cache._locked("0" * 64):
-                held[0] += 1
-                most[0] = max(most[0], held[0])
+                holders[0] += 1
+                most[0] = max(most[0], holders[0])
                 os.sched_yield()
-                held[0] -= 1
+                holders[0] -= 1
 
     threads = [threading.Thread(target=hold) for _ in range(4)]
     for thread in threads:
@@ -194,14 +194,14 @@ def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blo
     assert most == [1]
 
 
-def test_a_miss_does_not_walk_what_is_cached(
+def test_a_miss_does_not_walk_the_cached_checkpoints(
     tmp_path: Path, blobs: BlobStore, files: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folders that a miss reads are as many with twenty cached checkpoints as with two."""
-    versions, counts, scan = stored(tmp_path, blobs, 20), [], os.scandir
+    """A miss reads as many folders with twenty cached checkpoints as with two."""
+    versions, counts, scan = put_checkpoints(tmp_path, blobs, 20), [], os.scandir
     scanned: list[object] = []
 
-    def counted(path: Any = ".") -> Any:
+    def count_scan(path: Any = ".") -> Any:
         scanned.append(path)
         return scan(path)
 
@@ -211,15 +211,15 @@ def test_a_miss_does_not_walk_what_is_cached(
             cache.checkpoint(digest(version), version)
         scanned.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(os, "scandir", counted)
+            patch.setattr(os, "scandir", count_scan)
             cache.checkpoint(digest(files), files)
         counts.append(len(scanned))
     assert counts[0] == counts[1]
 
 
-def test_sizes_are_measured_where_no_lock_file_has_them(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
+def test_sizes_that_lock_files_lack_are_measured(tmp_path: Path, blobs: BlobStore, files: Manifest) -> None:
     """Lock files of version 0.1.0 are empty."""
-    root, version = tmp_path / "cache", stored(tmp_path, blobs, 1)[0]
+    root, version = tmp_path / "cache", put_checkpoints(tmp_path, blobs, 1)[0]
     target = LocalCache(root, blobs).checkpoint(digest(files), files)
     (root / "locks" / digest(files)).write_bytes(b"")
     age(root)

@@ -18,7 +18,7 @@ import msgspec
 from app.training.events import Events
 from app.training.run.preparation import Machine
 from app.training.run.session import Session
-from app.wire.trainer import DataFile, TrainEvent, TrainSpec
+from app.wire.trainer import DataFile, Note, TrainEvent, TrainSpec
 from app.wire.training_options import Columns, TrainingOptions
 
 WORDS = [
@@ -97,6 +97,13 @@ def train(run: Path, stopping: Callable[[], bool] = lambda: False) -> list[Train
     heard = Heard()
     Session(run, heard, stopping, Machine(threads=1, device="cpu")).attempt()
     return heard.events
+
+
+def notes(events: list[TrainEvent]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The data report of a training, and its warnings by kind."""
+    notes = [event for event in events if isinstance(event, Note)]
+    report = next((note.data for note in notes if note.kind == "data_report"), {})
+    return report, {note.kind: note.message for note in notes if note.level == "warn"}
 
 
 @contextmanager

@@ -38,11 +38,12 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to continue one or more prompts.
 
-    `prompt` is a text, token ids, or a list of either. `token_ids_of` names the version whose tokenizer made the ids,
-    which must be that of `model`. `temperature` 0 always chooses the most likely token.
-    `logprobs` is the number of most likely tokens to report at each position. `best_of` continuations of each prompt
-    are generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` keeps so many of the last tokens
-    of a prompt; -1 keeps as many as fit into the context together with `max_tokens`."""
+    `prompt` is a text, token ids, or a list of either; `token_ids_of` names the version whose tokenizer made the ids,
+    which must be that of `model`. `temperature` 0 always chooses the most likely token. `logprobs` is the number of
+    most likely tokens to report at each position. `best_of` continuations of each prompt are generated, and the `n`
+    most likely ones are returned. `truncate_prompt_tokens` keeps that many of the last tokens of a prompt; -1 keeps as
+    many as fit into the context together with `max_tokens`.
+    """
 
     prompt: str | list[str | int | list[int]]
     model: str | None = None

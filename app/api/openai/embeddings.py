@@ -36,7 +36,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `x-token-ids-of`) names the version whose tokenizer made them, by its model reference or digest. For a version that
     reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` keeps only the
     first numbers of each vector and scales them to unit length again. With `encoding_format` base64, each vector is
-    little-endian float32 in base64. `truncate_prompt_tokens` cuts each input to so many tokens; -1 cuts it to the
+    little-endian float32 in base64. `truncate_prompt_tokens` cuts each input to that many tokens; -1 cuts it to the
     version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]

@@ -98,7 +98,7 @@ _OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the first alternative, or t
         "type": "string",
         "enum": ["", *PACKED],
         "examples": [""],
-        "description": "By default, the format that the file name ends with",
+        "description": "By default, the format of the file name's extension",
     },
     **{
         field: {"anyOf": [{"type": "null"}, {"type": "string", "minLength": 1, "maxLength": MOST_NAME}]}
@@ -175,7 +175,7 @@ def list_(
     principal: Principal,
     after: str | None = None,
     limit: int = 10_000,
-    order: Annotated[str, Query(description="asc or desc, by age")] = "desc",
+    order: Annotated[str, Query(description="Order by creation time: asc or desc")] = "desc",
     purpose: str | None = None,
 ) -> Response:
     page = services.files.list(principal, purpose=purpose, after=after, limit=limit, order=order)

@@ -23,36 +23,14 @@ def write_bounds() -> None:
     """Add the bounds and the schemas that the structs lack to the document."""
     options = _options()
     bound(TrainingOptions, **{name: {"anyOf": schema["anyOf"]} for name, schema in options.items()})
-    names = {ours: schema for ours, schema in options.items()}
-    names |= {theirs: options[ours] for theirs, ours in OPENAI_NAMES.items()}
-    chosen = define(
-        "Hyperparameters",
-        {
-            "type": "object",
-            "description": "The options of `training`, where OpenAI's clients send them. `n_epochs` is `epochs`.",
-            "properties": names,
-            "additionalProperties": False,
-        },
-    )
-    nothing: Schema = {"type": "null"}
-    supervised: Schema = {
-        "type": "object",
-        "properties": {"hyperparameters": {"anyOf": [chosen, nothing]}},
-        "additionalProperties": False,
-    }
-    method = define(
-        "Method",
-        {
-            "type": "object",
-            "description": "OpenAI's way to send hyperparameters. The only type is `supervised`.",
-            "properties": {
-                "type": {"anyOf": [{"type": "string", "enum": ["supervised"]}, nothing]},
-                "supervised": {"anyOf": [supervised, nothing]},
-            },
-            "additionalProperties": False,
-        },
-    )
     bound(Publish, name=A_TITLE, alias=A_NAME, expected_version={"minimum": 1, "maximum": MAX_VERSION})
+    names = options | {theirs: options[ours] for theirs, ours in OPENAI_NAMES.items()}
+    description = "The options of `training`, where OpenAI's clients send them. `n_epochs` is `epochs`."
+    chosen = define("Hyperparameters", _object(names, description))
+    supervised = _object({"hyperparameters": _or_null(chosen)})
+    kind = {"type": "string", "enum": ["supervised"]}
+    description = "OpenAI's way to send hyperparameters. The only type is `supervised`."
+    method = define("Method", _object({"type": _or_null(kind), "supervised": _or_null(supervised)}, description))
     bound(
         JobRequest,
         model={"minLength": 1, "maxLength": 128, "pattern": f"^{REFERENCE}$"},
@@ -65,14 +43,24 @@ def write_bounds() -> None:
             "propertyNames": {"minLength": 1, "maxLength": 64},
             "additionalProperties": {"type": "string", "maxLength": 512},
         },
-        method={"anyOf": [method, nothing]},
-        hyperparameters={"anyOf": [chosen, nothing]},
+        method=_or_null(method),
+        hyperparameters=_or_null(chosen),
         integrations={"maxItems": 0},
         task={"enum": list(TASKS)},
         validation_split={"exclusiveMinimum": 0, "exclusiveMaximum": 1, "nullable": True},
         priority={"minimum": -1000, "maximum": 1000, "nullable": True},
         **{field: {"nullable": True} for field in ("columns", "publish", "training")},
     )
+
+
+def _object(properties: Schema, description: str | None = None) -> Schema:
+    """An object that has no other fields than these."""
+    about = {} if description is None else {"description": description}
+    return {"type": "object", **about, "properties": properties, "additionalProperties": False}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _options() -> dict[str, Schema]:

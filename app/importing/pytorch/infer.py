@@ -14,7 +14,9 @@ from app.importing.questions import Answers
 
 
 def infer(tensors: Tensors, answers: Answers) -> InferredNetwork:
-    """The network that `tensors` belong to. What shapes do not show is asked of `answers`. Raises UnknownNetwork."""
+    """The network that `tensors` belong to. Whatever the shapes do not determine comes from `answers`. Raises
+    UnknownNetwork.
+    """
     if any(PARAMETER.search(name) for name in tensors):
         return infer_recurrent(tensors, answers)
     if any(LAYER.search(name) for name in tensors):

@@ -40,7 +40,7 @@ class UnknownNetwork(InvalidRequest):
 
 
 def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> str:
-    """The part of the names before the match of `pattern`. Raises UnknownNetwork if it is not the same for all."""
+    """The common prefix of all names that match `pattern`, up to the match. Raises UnknownNetwork if they differ."""
     names = [name for name in tensors if pattern.search(name)]
     prefixes = sorted({name[: match.start()] for name in names if (match := pattern.search(name))})
     if len(prefixes) != 1:
@@ -76,7 +76,7 @@ def find_ends(tensors: Tensors, input_width: int, output_width: int, answers: An
     if len(layers) == 2:  # the other layer must be the input
         heads = [name for name in heads if inputs - {name}]
     if len(layers) > 2 or not heads:
-        reason = "it must have exactly one linear head, at most one input layer, and nothing else beside its body"
+        reason = "it must have exactly one linear head, at most one input layer, and nothing else besides its body"
         raise UnknownNetwork(reason, list(tensors), tensors)
     head = heads[0] if len(heads) == 1 else _choose_head(heads, answers)
     weight, bias = layers.pop(head)

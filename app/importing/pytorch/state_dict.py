@@ -115,7 +115,7 @@ class _Archive:
 
 
 def _state_dict(value: Any) -> Iterator[tuple[str, StoredTensor]]:
-    """The tensors of a state dict, which a training script may have saved under a key beside other things."""
+    """The tensors of a state dict, which a training script may have saved under a key of a larger dictionary."""
     if not isinstance(value, dict):
         raise ForeignFileInvalid(f"the file does not contain a dictionary of tensors; {ADVICE}")
     inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), value)

@@ -8,6 +8,7 @@ from typing import Any
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts
 from app.wire.trainer import TrainSpec
+from app.wording import counted
 
 _SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2")
 
@@ -39,7 +40,7 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
         f"Seed {spec.seed}; {settled.optimizer} with a peak learning rate of {settled.learning_rate:g} "
         f"({settled.schedule}), batches of {settled.batch_size * settled.accumulation}, {settled.precision}, "
-        f"{settled.threads} thread(s). All settings are in `training.json`; the course of the loss is in "
+        f"{counted(settled.threads, 'thread')}. All settings are in `training.json`; the course of the loss is in "
         "`results.csv` and `plots/loss.svg`.",
         "",
         "## Limits",
@@ -56,7 +57,7 @@ def _purpose(facts: Facts) -> str:
     if facts.task == "generation":
         return f"It continues texts. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
     if facts.task == "regression":
-        return f"It gives a number for {kind}."
+        return f"It predicts a number for {kind}."
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])
     more = f" and {len(facts.labels) - 50} more" if len(facts.labels) > 50 else ""
     one = "one of" if facts.task == "classification" else "any of"

@@ -14,6 +14,7 @@ import msgspec
 from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.configuration import FORMAT_VERSION
 from app.training.failures import BadData
 from app.training.loop.evaluate import MATRIX_LABELS
 from app.training.loop.objective import TaskNetwork
@@ -58,7 +59,7 @@ def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
         if size + _RESERVE > limit:
             cause = f"{len(facts.labels):,} labels of {sum(map(len, facts.labels)):,} characters in all"
             if name == "config.json":
-                cause = f"{facts.features:,} numbers a step"
+                cause = f"{facts.features:,} numbers per step"
             raise BadData(
                 f"{spec.training_file.filename} has {cause}, more than a version can hold: its {name} would have "
                 f"{size:,} bytes, and the limit is {limit - _RESERVE:,}"
@@ -101,7 +102,7 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
         "chat_template": facts.chat_template,
         "threshold": 0.5 if facts.task == "multilabel" else None,
     }
-    values: dict[str, Any] = settled.config.to_dict() | {"format_version": checkpoint.FORMAT_VERSION}
+    values: dict[str, Any] = settled.config.to_dict() | {"format_version": FORMAT_VERSION}
     return values | {name: value for name, value in optional.items() if value is not None}
 
 

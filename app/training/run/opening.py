@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from app.training.data.report import warnings_of
 from app.training.events import Events
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
+from app.wording import counted
 
 
 def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
@@ -24,7 +26,7 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
 
 
 def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
-    """Emit one note for each remark. Notes are told apart by their kinds, so a repeated kind is numbered."""
+    """Emit one note for each remark. Notes are unique by kind, so a repeated kind is numbered."""
     kinds: Counter[str] = Counter()
     for remark in remarks:
         kind = remark["kind"]
@@ -35,37 +37,23 @@ def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
 
 def _summary(settled: Settled) -> str:
     model = settled.config
-    end = f"{settled.total_steps} steps" if settled.total_steps else f"{settled.max_seconds:g} seconds"
+    end = counted(settled.total_steps, "step") if settled.total_steps else f"{settled.max_seconds:g} seconds"
     return (
-        f"{model.architecture}: {model.layers} layers of {model.width}, context {model.context_length}, "
+        f"{model.architecture}: {counted(model.layers, 'layer')} of {model.width}, context {model.context_length}, "
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
-        f"{settled.threads} thread(s), {settled.precision}"
+        f"{counted(settled.threads, 'thread')}, {settled.precision}"
     )
 
 
 def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:
     """(kind, message) of each."""
-    leaks = dict(report.get("leaks") or {})
-    test_leaks = leaks.pop("test_in_validation", 0)
-    unit = "steps" if settled.config.input == "features" else "tokens"
-    counted = {
-        "conflicting": (report.get("conflicting_labels"), "inputs occur with more than one label"),
-        "conflicting_values": (report.get("conflicting_values"), "inputs occur with more than one value"),
-        "empty": (report.get("empty"), "rows without a text are left out"),
-        "duplicates": (sum((report.get("duplicates") or {}).values()), "rows repeat another row of their split"),
-        "leaks": (sum(leaks.values()), "held-out rows are in the train rows too"),
-        "test_leaks": (test_leaks, "test rows are in the validation rows too"),
-        "truncated": (settled.truncated, f"rows are cut to {settled.config.context_length} {unit}"),
-    }
-    warnings = [(kind, f"{count:,} {message}") for kind, (count, message) in counted.items() if count]
-    if ignored := report.get("ignored_columns"):
-        names, task = ", ".join(map(repr, ignored[:20])), settled.config.task
-        message = f"these columns are not used for {task}: {names}; `columns` in the request says what a column holds"
-        warnings.append(("ignored_columns", message))
-    if share := report.get("unused_split"):
-        message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
-        warnings.append(("unused_split", message))
+    warnings = warnings_of(report, settled.config.task)
+    if settled.truncated:
+        unit = "steps" if settled.config.input == "features" else "tokens"
+        verb = "is" if settled.truncated == 1 else "are"
+        message = f"{counted(settled.truncated, 'row')} {verb} cut to {settled.config.context_length} {unit}"
+        warnings.append(("truncated", message))
     if settled.max_seconds:
-        message = "with max_seconds the clock ends the training, so the same request may give other weights"
+        message = "with max_seconds, the training ends by the clock, so the same request may give different weights"
         warnings.append(("time_limit", message))
     return warnings

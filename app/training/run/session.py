@@ -19,6 +19,7 @@ from app.checkpoint import directory as checkpoint
 from app.errors import OstinatoError
 from app.training import base
 from app.training.base import BaseCheckpoint
+from app.training.data.faults import BadRows
 from app.training.events import Events
 from app.training.failures import StopRequested, TrainingFailure, is_memory_error
 from app.training.loop import progress as resume
@@ -62,7 +63,7 @@ class Session:
         again = path.exists() and json.loads(path.read_text()) == record
         event: TrainEvent = Broke(kind)
         if again and not isinstance(error, OSError):  # what a machine lacks now it may have later
-            message = f"the training fails at the same step each time, by an error of the service ({kind}); "
+            message = f"the training fails at the same step each time because of an internal error ({kind}); "
             event = self._failed("internal_error", f"{message}its log has the details", None)
         else:
             checkpoint.write_json(path, record)
@@ -78,6 +79,7 @@ class Session:
         except StopRequested:
             return Stopped(self.progress.step)
         except TrainingFailure as error:
+            self._list_faults(error)
             return self._failed(error.code, error.message, error.param)
         except OstinatoError as error:
             if error.retryable:
@@ -88,6 +90,10 @@ class Session:
                 raise
             message = "there was not enough memory; use a smaller batch_size, width or context_length"
             return self._failed("out_of_memory", message, "training.batch_size")
+
+    def _list_faults(self, error: TrainingFailure) -> None:
+        if isinstance(error, BadRows):
+            self.events.note("faults", 0, error.listing(), "error", **error.to_dict())
 
     def _failed(self, code: str, message: str, param: str | None) -> TrainFailed:
         best = str(self._best().relative_to(self.run)) if self.progress.best_step >= 0 else None

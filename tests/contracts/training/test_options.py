@@ -48,11 +48,12 @@ CASES: dict[str, tuple[Any, tuple[str, str], str, dict[str, Any], dict[str, Any]
 }
 BY_THE_PROGRAM = {"threads", "deterministic"}  # set for the whole process
 IN_FINE_TUNING = {"head_only"}  # tests/contracts/training/test_fine_tuning.py
+OF_THE_DATA = {"encoding", "skip_bad_rows"}  # tests/training/data/test_encoding.py, test_faults.py
 SAME_WEIGHTS = {"eval_every"}  # evaluations change no weights
 
 
 def test_every_option_has_a_case() -> None:
-    assert CASES.keys() | BY_THE_PROGRAM | IN_FINE_TUNING == set(TrainingOptions.__struct_fields__)
+    assert CASES.keys() | BY_THE_PROGRAM | IN_FINE_TUNING | OF_THE_DATA == set(TrainingOptions.__struct_fields__)
 
 
 def trained(folder: Path, file: tuple[str, str], model: str, training: dict[str, Any]) -> Loop:

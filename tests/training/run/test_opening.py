@@ -25,7 +25,7 @@ def test_clean_data_gives_no_warnings(tmp_path: Path) -> None:
     events = notes(tmp_path, report)
     assert events.keys() == {"data_report", "settled"}
     assert events["data_report"].message.startswith("data: ") and events["data_report"].message.endswith(" rows")
-    assert events["settled"].message.startswith("gru: 1 layers of 128, context ")
+    assert events["settled"].message.startswith("gru: 1 layer of 128, context ")
 
 
 def test_each_warning_says_how_many(tmp_path: Path) -> None:

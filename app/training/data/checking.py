@@ -1,0 +1,97 @@
+"""Checks data files before a training, with the code that the training reads them with. Imports no torch.
+
+The command line calls it on local files before it uploads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.training.data import text as text_file
+from app.training.data.detection import detect
+from app.training.data.faults import BadRows
+from app.training.data.inputs import TextFiles, open_files
+from app.training.data.report import table_report, text_report, warnings_of
+from app.training.data.scan import DataFiles, scan_files
+from app.training.failures import BadData, is_data_error
+from app.wire.training_options import VALIDATION_SPLIT, Columns
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What a training would read from its data files, or why it cannot use them.
+
+    `report` has the keys of the job's `data_report` event that do not need a tokenizer: for a table `rows` and
+    `lengths` (in characters, or steps) by split, `labels` (rows of each label by split), `empty`, `duplicates`,
+    `leaks`, `ignored_columns`, `remarks` (each a dict with kind, message, level, where, count); for plain text
+    `characters`. With an `error` it is empty, apart from `remarks`. `unit` is that of the lengths.
+    """
+
+    task: str | None
+    report: dict[str, Any] = field(default_factory=dict)
+    error: BadData | None = None
+    unit: str = "characters"
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """(kind, message) of each warning of the training that follows from the report."""
+        return warnings_of(self.report, self.task)
+
+    @property
+    def faults(self) -> list[BadData]:
+        """The rows that cannot be used, the first hundred; or the one fault of the file."""
+        if isinstance(self.error, BadRows):
+            return self.error.faults
+        return [] if self.error is None else [self.error]
+
+
+def check_files(
+    training: Path,
+    validation: Path | None = None,
+    *,
+    task: str | None = None,
+    columns: Columns | None = None,
+    validation_split: float = VALIDATION_SPLIT,
+    skip_bad_rows: float = 0.0,
+    encoding: str | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> DataReport:
+    """Read and check all of the files as a training does. `check` is called for each row; it may raise.
+
+    Raises OSError for a file that cannot be opened. Nothing is written, and rows are not kept in memory.
+    """
+    sources = []
+    settled = task
+    try:
+        sources = [detect(training, training.name, encoding=encoding)]
+        if validation is not None:
+            sources.append(detect(validation, validation.name, param="validation_file", encoding=encoding))
+        files = open_files(sources[0], sources[1] if validation else None, columns or Columns(), task, check)
+        if isinstance(files, TextFiles):
+            return DataReport("generation", {"characters": _characters(files)} | text_report(files))
+        settled = files.training.task
+        return _check_table(files, validation_split, skip_bad_rows)
+    except BadData as error:
+        failure = error
+    except Exception as error:
+        if not is_data_error(error):
+            raise
+        failure = BadData(f"{training.name} cannot be used for training ({type(error).__name__}: {error})")
+    remarks = [remark.to_dict() for source in sources for remark in source.remarks]
+    return DataReport(settled, {"remarks": remarks}, failure)
+
+
+def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
+    scan = scan_files(files, validation_split, None, skip_bad_rows)
+    unit = "steps" if files.training.shape in ("features", "series") else "characters"
+    return DataReport(scan.task, table_report(files, scan, validation_split), unit=unit)
+
+
+def _characters(files: TextFiles) -> dict[str, int]:
+    characters = {"train": text_file.length(files.training)}
+    if files.validation is not None:
+        characters["validation"] = text_file.length(files.validation)
+    return characters

@@ -1,0 +1,101 @@
+"""Collects the faults of a data file, so that one report holds all of them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.training.failures import BadData
+
+LISTED = 100  # faults that a report lists one by one
+_KINDS, _PLACES = 20, 5  # the most kinds of faults that are counted apart, and places that are named for each
+_VARYING = re.compile(
+    r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
+)  # quoted values and numbers, which differ from row to row
+
+OnFault = Callable[[BadData], None]
+
+
+def raise_first(error: BadData) -> None:
+    """End the reading at the first fault."""
+    raise error
+
+
+def ignore(error: BadData) -> None:
+    """Leave the row out, as an earlier pass over the file has decided."""
+
+
+class BadRows(BadData):
+    """Several rows cannot be used. `faults` are the first of them, `counts` the number of rows of each kind."""
+
+    def __init__(self, first: BadData, message: str, faults: list[BadData], counts: dict[str, int], rows: int) -> None:
+        super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
+        self.faults, self.counts, self.rows = faults, counts, rows
+
+    def listing(self) -> str:
+        """The first faults, a line each."""
+        lines = [fault.message for fault in self.faults]
+        more = self.rows - len(lines)
+        return "\n".join([*lines, f"… and {more:,} more"] if more > 0 else lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for programs."""
+        return {"rows": self.rows, "counts": self.counts, "faults": [describe(fault) for fault in self.faults]}
+
+
+def describe(fault: BadData) -> dict[str, Any]:
+    """One fault for programs: its file (the field of the request), its places and its message."""
+    return {"file": fault.file, "where": list(fault.where), "message": fault.message}
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults of a pass over the data: the first ones, and how many rows each kind concerns."""
+
+    rows: int = 0
+    first: list[BadData] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    _places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, error: BadData) -> None:
+        """Keep a fault; one row has at most one."""
+        self.rows += 1
+        if len(self.first) < LISTED:
+            self.first.append(error)
+        kind = _kind(error)
+        if kind not in self.counts and len(self.counts) >= _KINDS:
+            kind = "other faults"
+        self.counts[kind] += 1
+        places = self._places.setdefault(kind, [])
+        if error.where and len(places) < _PLACES:
+            places.append(error.where[0])
+
+    def summary(self) -> str:
+        """Every kind with its number of rows and its first places."""
+        parts = []
+        for kind, count in self.counts.most_common():
+            places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
+            parts.append(f"{count:,} × {kind} ({places})" if places else f"{count:,} × {kind}")
+        return "; ".join(parts)
+
+    def failure(self, total: int) -> BadData:
+        """The error for all faults among `total` rows; that of the row itself if there is one alone."""
+        first = self.first[0]
+        if self.rows == 1:
+            return first
+        message = (
+            f"{first.message}. In all, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}. Fix them, or "
+            "leave such rows out with skip_bad_rows, the share of rows that may be dropped"
+        )
+        return BadRows(first, message, list(self.first), dict(self.counts.most_common()), self.rows)
+
+
+def _kind(error: BadData) -> str:
+    """What faults of one kind have in common: their column, and the reason without the values of the row."""
+    column = error.where[1] if len(error.where) > 1 else ""
+    reason = _VARYING.sub("…", error.reason)
+    reason = reason if len(reason) <= 100 else f"{reason[:99]}…"
+    return f"{column}: {reason}" if column and not column[7:].isdigit() else reason

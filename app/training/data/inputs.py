@@ -1,0 +1,62 @@
+"""The data files of a training, opened and checked against each other and the request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from app.training.data.files import Source
+from app.training.data.layouts import Layout, find_layout
+from app.training.data.scan import DataFiles
+from app.wire.training_options import Columns
+
+
+@dataclass(frozen=True, slots=True)
+class TextFiles:
+    """Plain text for generation: the training file and, if the request has one, the validation file."""
+
+    training: Source
+    validation: Source | None = None
+
+
+def open_files(
+    training: Source,
+    validation: Source | None,
+    columns: Columns,
+    task: str | None,
+    check: Callable[[], None] = lambda: None,
+) -> DataFiles | TextFiles:
+    """The files with their layouts. `check` is called for each row that is read later on.
+
+    Raises BadData for files that do not fit each other or the request.
+    """
+    if training.format == "text":
+        _refuse_table_options(training, columns, task)
+        if validation is not None and validation.format != "text":
+            raise validation.fault(f"is {validation.format}, but the training file is plain text")
+        return TextFiles(training, validation)
+    layout = find_layout(training, columns, task)
+    return DataFiles(layout, None if validation is None else _validation_layout(validation, columns, layout), check)
+
+
+def _refuse_table_options(source: Source, columns: Columns, task: str | None) -> None:
+    """Raise BadData if the request has options that plain text cannot meet: columns, or another task."""
+    keys = [key for key in columns.__struct_fields__ if getattr(columns, key) is not None]
+    if keys:
+        raise source.fault(
+            f"is plain text, which has no columns: leave columns.{keys[0]} out", param="columns." + keys[0]
+        )
+    if task not in (None, "generation"):
+        raise source.fault(
+            f"is plain text, which is data for generation; {task} needs a table with columns (CSV, TSV, JSONL or "
+            "parquet)"
+        )
+
+
+def _validation_layout(source: Source, columns: Columns, training: Layout) -> Layout:
+    if source.format == "text":
+        raise source.fault("is plain text, but the training file is a table")
+    layout = replace(find_layout(source, columns, training.task), task_inferred=training.task_inferred)
+    if (layout.shape, layout.steps) != (training.shape, training.steps):
+        raise source.fault(f"has other columns than {training.source.filename}")
+    return layout

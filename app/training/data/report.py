@@ -1,0 +1,128 @@
+"""The report on the rows of a table that users see before a training: counts, lengths, duplicates and leaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, VALIDATION
+from app.training.data.files import Source
+from app.training.data.inputs import TextFiles
+from app.training.data.label_names import in_order
+from app.training.data.scan import DataFiles, Scan
+from app.wire.training_options import VALIDATION_SPLIT
+from app.wording import counted
+
+
+def text_report(files: TextFiles) -> dict[str, Any]:
+    """The report on plain text: what was noticed while it was read."""
+    return _remarks(files.training, files.validation)
+
+
+def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[str, Any]:
+    """The report on a table: its rows, its columns, and what was noticed while it was read."""
+    report = of_rows(scan) | {"ignored_columns": list(files.training.ignored)}
+    if scan.has_validation_rows and files.validation is None and validation_split != VALIDATION_SPLIT:
+        report["unused_split"] = validation_split
+    if scan.dropped.rows:
+        report["dropped"] = {"rows": scan.dropped.rows, "counts": dict(scan.dropped.counts.most_common())}
+    return report | _remarks(*(layout.source for layout in files.layouts))
+
+
+def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str]]:
+    """(kind, message) of each warning that follows from a report on data files."""
+    leaks = dict(report.get("leaks") or {})
+    test_leaks = leaks.pop("test_in_validation", 0)
+    counts = {
+        "conflicting": (report.get("conflicting_labels"), "input occurs", "inputs occur", "with more than one label"),
+        "conflicting_values": (
+            report.get("conflicting_values"), "input occurs", "inputs occur", "with more than one value",
+        ),
+        "empty": (report.get("empty"), "row without a text is", "rows without a text are", "left out"),
+        "duplicates": (
+            sum((report.get("duplicates") or {}).values()),
+            "row repeats", "rows repeat", "another row of the same split",
+        ),
+        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "in the train rows too"),
+        "test_leaks": (test_leaks, "test row is", "test rows are", "in the validation rows too"),
+    }  # fmt: skip
+    warnings = [
+        (kind, f"{count:,} {one if count == 1 else many} {rest}")
+        for kind, (count, one, many, rest) in counts.items()
+        if count
+    ]
+    if dropped := report.get("dropped"):
+        kinds = "; ".join(f"{count:,} × {kind}" for kind, count in dropped["counts"].items())
+        verb = "is" if dropped["rows"] == 1 else "are"
+        warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
+    if ignored := report.get("ignored_columns"):
+        names = ", ".join(map(repr, ignored[:20]))
+        message = f"these columns are not used for {task}: {names}; `columns` in the request says what a column holds"
+        warnings.append(("ignored_columns", message))
+    if share := report.get("unused_split"):
+        message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
+        warnings.append(("unused_split", message))
+    return warnings
+
+
+def _remarks(*sources: Source | None) -> dict[str, Any]:
+    remarks = [remark.to_dict() for source in sources if source is not None for remark in source.remarks]
+    return {"remarks": remarks} if remarks else {}
+
+
+def of_rows(scan: Scan) -> dict[str, Any]:
+    """The report on a table. `lengths` are in characters, or steps.
+
+    `duplicates` counts the rows whose input equals that of another row before it in the same split.
+    """
+    masks = {name: mask for code, name in SPLIT_NAMES.items() if (mask := scan.splits_N == code).any()}
+    result: dict[str, Any] = {
+        "rows": {name: int(mask.sum()) for name, mask in masks.items()},
+        "lengths": {name: _percentiles(scan.lengths_N[mask]) for name, mask in masks.items()},
+        "empty": scan.empty,
+        "duplicates": {name: _duplicates(scan.hashes_N[mask]) for name, mask in masks.items()},
+        "leaks": _leaks(scan),
+    }
+    if scan.labels:
+        result["labels"] = {name: _label_counts(scan, mask) for name, mask in masks.items()}
+        result["conflicting_labels"] = _conflicts(scan.hashes_N, scan.strata_N)
+    elif np.ptp(scan.values_N) > 0:
+        result["conflicting_values"] = _conflicts(scan.hashes_N, scan.values_N)
+    return result
+
+
+def _percentiles(lengths: NDArray[np.int64]) -> dict[str, int]:
+    points = {"min": 0, "median": 50, "p90": 90, "p99": 99, "max": 100}
+    return {name: int(np.percentile(lengths, point)) for name, point in points.items()}
+
+
+def _duplicates(hashes: NDArray[np.uint64]) -> int:
+    return len(hashes) - len(np.unique(hashes))
+
+
+def _leaks(scan: Scan) -> dict[str, int]:
+    """How many held-out rows are among the train rows too, and how many test rows are among the validation rows."""
+    train, validation, test = (scan.hashes_N[scan.splits_N == code] for code in (TRAIN, VALIDATION, TEST))
+    leaks = {"validation": int(np.isin(validation, train).sum())}
+    if len(test):
+        leaks["test"] = int(np.isin(test, train).sum())
+        leaks["test_in_validation"] = int(np.isin(test, validation).sum())
+    return leaks
+
+
+def _label_counts(scan: Scan, mask: NDArray[np.bool_]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for stratum, number in zip(*np.unique(scan.strata_N[mask], return_counts=True), strict=True):
+        counts.update(dict.fromkeys(scan.strata[int(stratum)], int(number)))
+    return {label: counts[label] for label in in_order(counts)}
+
+
+def _conflicts(hashes_N: NDArray[np.uint64], targets_N: NDArray[Any]) -> int:
+    """How many distinct inputs have more than one target."""
+    order_N = np.lexsort((targets_N, hashes_N))
+    hashes_N, targets_N = hashes_N[order_N], targets_N[order_N]
+    differ_N = (hashes_N[1:] == hashes_N[:-1]) & (targets_N[1:] != targets_N[:-1])
+    return len(np.unique(hashes_N[1:][differ_N]))

@@ -1,0 +1,133 @@
+"""All faulty rows of a file are in one report, and some of them may be left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.training.data.faults import LISTED, BadRows, Faults
+from app.training.data.files import Source
+from app.training.data.scan import Scan
+from app.training.failures import BadData
+from tests.training import runs
+from tests.training.data import scans
+from tests.training.data.tables import write
+
+
+def scan(path: Path, skip_bad_rows: float = 0.0, staging: Path | None = None) -> Scan:
+    return scans.scan(path, skip_bad_rows=skip_bad_rows, staging=staging)[0]
+
+
+def table(*bad: str) -> str:
+    return "text,value\n" + "".join(f"row {n},{n}\n" for n in range(96)) + "".join(f"{row}\n" for row in bad)
+
+
+def test_all_faults_are_in_one_report(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table("x,much", "y,", "z,more", "last,nan"))
+    with pytest.raises(BadRows) as caught:
+        scan(path)
+    error = caught.value
+    assert error.rows == 4 and [fault.where for fault in error.faults] == [
+        (f"line {n}", "column 'value'") for n in (98, 99, 100, 101)
+    ]
+    assert [(kind.partition(";")[0], count) for kind, count in error.counts.items()] == [
+        ("column 'value': … is not a number", 3),
+        ("column 'value': … is not a finite number of at most …", 1),
+    ]
+    assert error.message.startswith("a.csv, line 98, column 'value': 'much' is not a number. In all, 4 of 100 rows")
+    assert "line 99" in error.message and "skip_bad_rows" in error.message
+    assert [line.partition(":")[0] for line in error.listing().splitlines()] == [
+        f"a.csv, line {n}, column 'value'" for n in (98, 99, 100, 101)
+    ]
+    assert json.loads(json.dumps(error.to_dict()))["faults"][0]["where"] == ["line 98", "column 'value'"]
+
+
+def test_malformed_lines_are_faults_beside_the_others(tmp_path: Path) -> None:
+    good = [json.dumps({"text": f"row {n}", "value": n}) for n in range(8)]
+    lines = [*good, "{broken", '{"text": "x", "value": "y"}', "[1]"]
+    with pytest.raises(BadRows) as caught:
+        scan(write(tmp_path, "a.jsonl", "\n".join(lines)))
+    places = [fault.where for fault in caught.value.faults]
+    assert places == [
+        ("line 9", "column 2"), ("line 10", "column 'value'"), ("line 11", "column 1")
+    ]  # fmt: skip
+
+
+def test_one_fault_is_reported_as_itself(tmp_path: Path) -> None:
+    with pytest.raises(BadData) as caught:
+        scan(write(tmp_path, "a.csv", table("x,much")))
+    assert caught.value.message == "a.csv, line 98, column 'value': 'much' is not a number"
+    assert not isinstance(caught.value, BadRows)
+
+
+def test_a_long_report_is_bounded(tmp_path: Path) -> None:
+    source = Source(tmp_path / "a.csv", "a.csv", "csv", False)
+    faults = Faults()
+    for n in range(5000):
+        faults.add(source.fault(f"reason {'x' * (n % 60)}", f"line {n}", "column 'text'"))
+    error = faults.failure(9000)
+    assert isinstance(error, BadRows) and len(error.faults) == LISTED
+    assert error.counts.pop("other faults") > 0 and len(error.counts) == 20
+    assert error.listing().endswith("… and 4,900 more") and len(error.message) < 5000
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.04, True), (0.039, False), (1, True), (0, False)])
+def test_a_share_of_the_rows_may_be_dropped(share: float, kept: bool, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table("x,much", "y,", "z,more", "last,nan"))
+    if not kept:
+        with pytest.raises(BadRows):
+            scan(path, share)
+        return
+    result = scan(path, share)
+    assert (len(result.splits_N), result.dropped.rows) == (96, 4)
+
+
+def test_a_series_with_a_faulty_row_is_dropped_whole(tmp_path: Path) -> None:
+    rows = [
+        f"{name},{step},{n + step},{label}"
+        for n, (name, label) in enumerate(("ax", "by", "cx", "dy"))
+        for step in range(3)
+    ]
+    rows[4] = "b,1,much,y"
+    rows.append(",1,1,x")  # of no series
+    path = write(tmp_path, "a.csv", "series,time,height,label\n" + "\n".join(rows))
+    result = scan(path, 0.5, tmp_path)
+    assert (result.lengths_N.tolist(), result.dropped.rows) == ([3, 3, 3], 2)
+    assert result.steps_SF.ravel().tolist() == [0, 1, 2, 2, 3, 4, 3, 4, 5]
+
+
+def test_steps_of_another_width_can_be_dropped(tmp_path: Path) -> None:
+    rows = [{"features": [[n, 1]], "value": n} for n in range(9)] + [{"features": [[1]], "value": 1}] * 2
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(BadRows, match="steps of 1 numbers"):
+        scan(path)
+    assert len(scan(path, 0.5, tmp_path).steps_SF) == 9
+
+
+def test_a_training_without_its_bad_rows(tmp_path: Path) -> None:
+    """Every pass over the file leaves the same rows out, and the report tells how many."""
+    good = [json.dumps({"text": text, "label": label}) for text, label in runs.sentences(40)]
+    bad = ["{", '{"text": "x", "label": {}}', '{"text": "x"}']
+    content = "\n".join([bad[0], *good[:20], bad[1], *good[20:], bad[2]])
+    small = {"width": 16, "layers": 1, "max_steps": 2, "batch_size": 16, "skip_bad_rows": 0.1}
+    events = runs.train(runs.make(tmp_path / "a", "a.jsonl", content, training=small))
+    runs.train(runs.make(tmp_path / "b", "a.jsonl", "\n".join(good), training=small))
+    assert runs.digest(tmp_path / "a") == runs.digest(tmp_path / "b")
+    report, warnings = runs.notes(events)
+    assert report["dropped"]["rows"] == 3 and sum(report["dropped"]["counts"].values()) == 3
+    assert warnings["dropped"].startswith("3 rows that cannot be used are left out")
+
+
+def test_a_job_lists_its_faults_in_an_event(tmp_path: Path) -> None:
+    *_, note, failed = runs.train(runs.make(tmp_path, "a.csv", table("x,much", "y,")))
+    assert (note.kind, note.level) == ("faults", "error") and note.message.count("\n") == 1
+    assert note.data["rows"] == 2 and failed.code == "invalid_training_file"
+
+
+def test_rows_of_a_wrong_width_are_faults_beside_the_others(tmp_path: Path) -> None:
+    with pytest.raises(BadRows) as caught:
+        scan(write(tmp_path, "a.csv", table("a,1,2", "b", "c,d", 'e,"x" y,1', "f,1,2")))
+    places = [fault.where[0] for fault in caught.value.faults]
+    assert places == ["line 98", "line 99", "line 100", "line 101"]  # after a malformed quote no row can be trusted
