@@ -150,7 +150,9 @@ def check_programs(chosen: Settings) -> Finding:
 
     running = read(chosen.run_dir)
     if not running:
-        return Finding("programs", "warning", "none is running on this data folder; start them with: ostinato up")
+        return Finding(
+            "programs", "warning", "no programs are running on this data folder; start them with: ostinato up"
+        )
     restarts = sum(p.restarts for p in running)
     state = "warning" if restarts else "ok"
     return Finding("programs", state, ", ".join(p.program for p in running) + f"; {restarts} restart(s)")

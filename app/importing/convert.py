@@ -89,7 +89,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         labels = [str(i) for i in range(count)] if answer in (NUMBERS, "") else answer.split(",")
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"the head has {count} outputs, which need {count} different labels; there are {len(labels)} labels, "
+            f"the head has {count} outputs, which need {count} different labels; {len(labels)} labels were given, "
             f"{len(set(labels))} of them different",
             param="labels",
         )
@@ -138,7 +138,7 @@ def _card(source: Path, config: ModelConfig, assumed: list[str]) -> str:
         f"# Imported from {source.name}\n\n"
         f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
         f"- input: {config.input}\n"
-        "\nTrained elsewhere: its training data and its quality are unknown.\n"
+        "\nThis network was trained elsewhere; its training data and its quality are unknown.\n"
         + ("\n## Assumed\n\nThe file does not show this, so it was assumed:\n\n" if assumed else "")
         + "".join(f"- {line}\n" for line in assumed)
     )

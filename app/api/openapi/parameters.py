@@ -41,7 +41,7 @@ DELETED: dict[str, tuple[Any, str]] = {  # of the routes that delete
     "model": (f"{OWN_MODEL}:1", "A version of a model of your own, as name:number"),
 }
 OPTIONAL: dict[str, tuple[Any, str]] = {
-    "limit": (20, "The most items to return"),
+    "limit": (20, "The maximum number of items to return"),
     "order": ("asc", "asc or desc"),
     "purpose": ("fine-tune", "Returns only files with this purpose"),
     "search": ("sentiment", "A part of the model's name"),

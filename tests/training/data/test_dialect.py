@@ -38,6 +38,7 @@ def read_rows(path: Path) -> tuple[Rows, dict[str, str]]:
         ("a.csv", "text;label\nx, y;1\nz;2\n", "a semicolon"),
         ("a.csv", "sep=;\ntext;label\nx, y;1\nz;2\n", "sep=;"),
         ("a.csv", '"sep=|"\r\ntext|label\r\nx, y|1\r\nz|2\r\n', "sep=|"),
+        ("a.csv", "sep=\\t\ntext\tlabel\nx, y\t1\nz\t2\n", "sep=\\t"),
         ("a.csv", "text|label\nx, y|1\nz|2\n", "a vertical bar"),
         ("a.csv", "text\tlabel\nx, y\t1\nz\t2\n", "a tab"),
         ("a.csv", "text;label;note (a, b, c, d)\nx, y;1;\nz;2;\n", "a semicolon"),
@@ -102,6 +103,12 @@ def test_what_a_writer_has_quoted_is_read_by_the_usual_rules(
         path = write(Path(folder), name, out.getvalue())
         records = READERS["csv"].records(detect(path, name), EVERYTHING)
         assert [tuple(record.values.values()) for record in records] == rows
+
+
+def test_a_row_of_another_width_does_not_change_the_quoting(tmp_path: Path) -> None:
+    content = "text\tlabel\n" + "".join(f"x{n}\ty\n" for n in range(40)) + '"open\ty\nx\ty\tz\n'
+    with pytest.raises(BadData, match="line 43, column 3: 3 cells where the header has 2"):
+        read(write(tmp_path, "a.tsv", content))
 
 
 @pytest.mark.parametrize(
