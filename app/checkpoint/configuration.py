@@ -60,9 +60,12 @@ def _check_normalization(value: object, config: ModelConfig) -> None:
         return
     if config.input != "features":
         raise CheckpointInvalid("config.json: normalization is for input features only")
-    if not isinstance(value, dict) or set(value) != {"mean", "std"}:
-        raise CheckpointInvalid("config.json: normalization must have exactly the fields mean and std")
-    for name, column in value.items():
+    if not isinstance(value, dict) or set(value) - {"dtype"} != {"mean", "std"}:
+        raise CheckpointInvalid("config.json: normalization must have the fields mean and std, and may have dtype")
+    if value.get("dtype", "float32") not in ("float32", "float64"):
+        raise CheckpointInvalid("config.json: normalization.dtype must be float32 or float64")
+    for name in ("mean", "std"):
+        column = value[name]
         if not isinstance(column, list) or len(column) != config.features or not all(map(_is_number, column)):
             raise CheckpointInvalid(f"config.json: normalization.{name} must be a list of {config.features} numbers")
     if not all(v > 0 for v in value["std"]):

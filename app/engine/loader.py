@@ -71,7 +71,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     scaling, target = contents.raw_config.get("normalization"), contents.raw_config.get("target")
     return LoadedNetwork(
         message.digest, message.name, contents.config, network, nbytes, dtype, device, eos_id,
-        Scaling(scaling["mean"], scaling["std"]) if scaling else None,
+        Scaling(scaling["mean"], scaling["std"], scaling.get("dtype", "float32")) if scaling else None,
         Scaling([target["mean"]], [target["std"]]) if target else None,
     )  # fmt: skip
 

@@ -20,10 +20,15 @@ LOGPROB_ROWS = 128  # positions of a prompt whose logits (rows, V) are held at o
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Mean and standard deviation of the columns of numeric input, or of a regression's value, as trained."""
+    """Mean and standard deviation of the columns of numeric input, or of a regression's value, as trained.
+
+    `dtype` is the number type in which the mean is subtracted. Versions that were trained in float32 stay with it, so
+    that their answers do not change.
+    """
 
     mean: list[float]
     std: list[float]
+    dtype: str = "float32"
 
 
 class Runner:
@@ -99,8 +104,9 @@ def stack(rows: Sequence[FeatureSequence], scaling: Scaling | None, device: torc
     lengths = [row.steps for row in rows]
     x_BTF = np.zeros((len(rows), max(lengths), rows[0].features), dtype=np.float32)
     for i, row in enumerate(rows):
-        values_TF = np.frombuffer(row.data, dtype="<f4").reshape(row.steps, row.features)
+        values_TF = np.frombuffer(row.data, dtype=f"<{row.dtype}").reshape(row.steps, row.features)
         if scaling:
-            values_TF = (values_TF - np.array(scaling.mean, np.float32)) / np.array(scaling.std, np.float32)
+            mean_F, std_F = np.array(scaling.mean, scaling.dtype), np.array(scaling.std, scaling.dtype)
+            values_TF = (values_TF.astype(scaling.dtype) - mean_F) / std_F
         x_BTF[i, : row.steps] = values_TF
     return torch.from_numpy(x_BTF).to(device), torch.tensor(lengths)

@@ -243,5 +243,6 @@ def _content_problem(row: Row, config: ModelConfig) -> str | None:
     if isinstance(row, list):
         inside = min(row) >= 0 and max(row) < config.vocab_size
         return None if inside else f"holds a token id outside 0 to {config.vocab_size - 1}"
-    fits = row.features == config.features and len(row.data) == 4 * row.steps * row.features
-    return None if fits else f"must have {config.features} float32 values per step"
+    size = {"f4": 4, "f8": 8}.get(row.dtype, 0)
+    fits = row.features == config.features and size > 0 and len(row.data) == size * row.steps * row.features
+    return None if fits else f"must have {config.features} values per step, as f4 or f8"

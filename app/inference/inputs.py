@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ class Steps:
     rows: list[list[float]]
 
 
+LARGEST = 3.4028234663852886e38  # the largest float32
 Item = str | Pair | list[int] | Steps
 SHAPES = (
     "a text, a list of texts, {text, text_pair} objects, token ids, a list of lists of token ids, "
@@ -144,7 +144,7 @@ def size_of(items: Sequence[Item]) -> int:
 def prepare(
     items: Sequence[Item], version: ResolvedVersion, policy: LengthPolicy, field: str = "input"
 ) -> TokenizedInput:
-    """The items as token ids or float32 steps, cut or refused by `policy`. Slow for long texts.
+    """The items as token ids or numeric steps, cut or refused by `policy`. Slow for long texts.
 
     `field` is the request field that errors name. Raises InvalidRequest.
     """
@@ -279,9 +279,9 @@ def _steps(
                 param=field,
             )
     try:
-        numbers = array("f", [number for row in rows for number in row])
+        numbers = array("d", [number for row in rows for number in row])
     except (TypeError, OverflowError):
         raise InvalidRequest(f"{field} contains a value that is not a float32 number", param=field) from None
-    if not all(map(math.isfinite, numbers)):
+    if not all(abs(number) <= LARGEST for number in numbers):  # not so for NaN
         raise InvalidRequest(f"{field} contains a number outside the range of float32", param=field)
-    return wire.FeatureSequence(len(rows), width, numbers.tobytes())
+    return wire.FeatureSequence(len(rows), width, numbers.tobytes(), "f8")

@@ -24,7 +24,7 @@ class BaseCheckpoint:
     directory: Path
     config: ModelConfig
     labels: list[str]
-    normalization: dict[str, list[float]] | None
+    normalization: dict[str, Any] | None
     target: dict[str, float] | None
 
     @property

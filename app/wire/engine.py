@@ -64,11 +64,16 @@ class Keep(msgspec.Struct, tag=True, frozen=True):
 
 
 class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
-    """One numeric sequence: little-endian float32 of shape (steps, features), row-major."""
+    """One numeric sequence: little-endian numbers of shape (steps, features), row-major.
+
+    `dtype` is that of the numbers, f4 or f8. It is f8 between programs of this release, since numbers with a large
+    offset lose their meaning in float32 before the engine can subtract the mean.
+    """
 
     steps: int
     features: int
     data: bytes
+    dtype: str = "f4"
 
 
 class Score(msgspec.Struct, tag="Classify", frozen=True):

@@ -123,6 +123,26 @@ def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
         assert scores == pytest.approx([raw * 10 + 100], abs=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_mean_is_subtracted_in_the_number_type_of_the_version(dtype: str) -> None:
+    """Versions of earlier releases, in float32, answer as before; their API sent float32."""
+    shape, base = b.config("gru", "regression", input="features"), 123_456_700.0
+    scorer, _, replies = start(shape, scaling=Scaling([base] * 3, [3.0] * 3, dtype))
+    values = np.random.default_rng(0).normal(base, 3.0, (7, 3))
+    narrow = wire.FeatureSequence(7, 3, values.astype("<f4").tobytes())
+    wide = wire.FeatureSequence(7, 3, values.astype("<f8").tobytes(), "f8")
+    scorer.add(b.PEER, wire.Score("x", "d", "local", features=[narrow, wide]))
+    drain(scorer)
+    built = b.network(shape)
+    expected = []
+    for steps in (values.astype(np.float32), values):
+        scaled = ((steps.astype(dtype) - np.array(base, dtype)) / np.array(3.0, dtype)).astype(np.float32)
+        with torch.inference_mode():
+            expected.append(float(built(torch.from_numpy(scaled)[None], torch.tensor([7]))))
+    assert [score for (score,) in replies.final("x").scores] == pytest.approx(expected, abs=1e-6)
+    assert (abs(expected[0] - expected[1]) < 1e-6) == (dtype == "float32")
+
+
 def test_vectors_of_numeric_sequences_are_computed_from_normalised_values() -> None:
     shape = b.config("transformer", "classification", input="features")
     _, embedding, replies = start(shape, scaling=Scaling([5.0] * 3, [3.0] * 3))
@@ -156,8 +176,13 @@ def test_invalid_requests_are_refused(message: wire.Score, code: str) -> None:
 
 def test_numeric_bytes_must_fit_their_shape() -> None:
     scorer, _, replies = start(b.config("rnn", "classification", input="features"))
-    scorer.add(b.PEER, wire.Score("x", "d", "local", features=[wire.FeatureSequence(2, 3, b"\0" * 23)]))
-    assert replies.final("x").code == "invalid_request"
+    for id_, sequence in (
+        ("short", wire.FeatureSequence(2, 3, b"\0" * 23)),
+        ("narrow", wire.FeatureSequence(2, 3, b"\0" * 24, "f8")),
+        ("other", wire.FeatureSequence(2, 3, b"\0" * 12, "f2")),
+    ):
+        scorer.add(b.PEER, wire.Score(id_, "d", "local", features=[sequence]))
+        assert replies.final(id_).code == "invalid_request"
 
 
 class Faulty:

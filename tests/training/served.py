@@ -47,8 +47,8 @@ class Served:
         if isinstance(rows[0][0], int):
             message = wire.Score(id_, self.digest, "local", sequences=rows)  # type: ignore[arg-type]
         else:
-            arrays = [np.asarray(row, dtype="<f4") for row in rows]
-            steps = [wire.FeatureSequence(*array.shape, array.tobytes()) for array in arrays]
+            arrays = [np.asarray(row, dtype="<f8") for row in rows]
+            steps = [wire.FeatureSequence(*array.shape, array.tobytes(), "f8") for array in arrays]
             message = wire.Score(id_, self.digest, "local", features=steps)
         self._run(message)
         answer = self.replies.final(id_)
@@ -78,7 +78,8 @@ def plain_scores(directory: Path, rows: list[Sequence]) -> list[list[float]]:
     for row in rows:
         inputs = torch.tensor([row])
         if scaling:
-            inputs = (inputs - torch.tensor(scaling["mean"])) / torch.tensor(scaling["std"])
+            wide = inputs.double() - torch.tensor(scaling["mean"], dtype=torch.float64)
+            inputs = (wide / torch.tensor(scaling["std"], dtype=torch.float64)).float()
         with torch.no_grad():
             scores_C = network(inputs, torch.tensor([len(row)]))[0] * target["std"] + target["mean"]
         found.append(scores_C.tolist())

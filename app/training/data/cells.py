@@ -143,8 +143,11 @@ def to_number(value: Any) -> float:
     return number
 
 
-def to_matrix(value: Any) -> NDArray[np.float32]:
-    """The steps (T, F) of a list of lists, or of JSON in a text. A plain list of numbers has one feature per step."""
+def to_matrix(value: Any) -> NDArray[np.float64]:
+    """The steps (T, F) of a list of lists, or of JSON in a text. A plain list of numbers has one feature per step.
+
+    The numbers are in the range of float32 and have the digits of float64.
+    """
     if isinstance(value, str):
         value = _parse(value, _STEP_LIST)
     if not isinstance(value, list) or not value:
@@ -155,11 +158,10 @@ def to_matrix(value: Any) -> NDArray[np.float32]:
         raise CellError(f"{_STEP_LIST}; the steps differ in length")
     # NumPy converts all steps at once, but cannot say which number is wrong: only a failure is searched one by one.
     try:
-        with np.errstate(over="ignore"):
-            matrix_TF = np.asarray(steps, dtype=np.float32)
+        matrix_TF = np.asarray(steps, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        matrix_TF = np.zeros(0, dtype=np.float32)
-    if matrix_TF.ndim != 2 or not np.isfinite(matrix_TF).all():
+        matrix_TF = np.zeros(0, dtype=np.float64)
+    if matrix_TF.ndim != 2 or not (np.abs(matrix_TF) <= _LARGEST).all():
         raise _first_bad_number(steps)
     return matrix_TF
 

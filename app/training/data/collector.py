@@ -82,11 +82,11 @@ class Collector:
         features_TF = example.features_TF
         self.lengths.append(sum(map(len, example.texts)) if features_TF is None else len(features_TF))
 
-    def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float32]) -> None:
+    def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float64]) -> None:
         if not self.width:
             self.width = steps_TF.shape[1]
             if self.steps_path is not None:
-                self.steps = NumberFile(self.steps_path, np.float32, self.width)
+                self.steps = NumberFile(self.steps_path, np.float64, self.width)
         if steps_TF.shape[1] != self.width:
             first = self.places[0].relative_to(layout)
             reason = f"steps of {steps_TF.shape[1]} numbers, but those of {first} have {self.width}"
@@ -111,7 +111,10 @@ def hash_input(example: Example) -> int:
     """A 64-bit hash of the input: rows with equal inputs have equal hashes, whatever their targets."""
     state = hashlib.blake2b(digest_size=8)
     if example.features_TF is not None:
-        state.update(example.features_TF.tobytes())
+        # Steps that float32 holds exactly are hashed as float32, as in earlier releases: their splits stay the same.
+        narrow_TF = example.features_TF.astype(np.float32)
+        exact = np.array_equal(narrow_TF, example.features_TF)
+        state.update((narrow_TF if exact else example.features_TF).tobytes())
     texts = example.texts
     for text in (*texts, *[""] * (3 - len(texts))):
         state.update(text.encode("utf-8", "surrogatepass") + b"\x00")

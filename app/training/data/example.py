@@ -51,7 +51,7 @@ class Example:
     text: str = ""
     pair: str | None = None
     turns: tuple[Turn, ...] = ()
-    features_TF: NDArray[np.float32] | None = None
+    features_TF: NDArray[np.float64] | None = None
     target: Target = NOTHING
     split: int = UNASSIGNED
     notes: tuple[str, ...] = ()

@@ -75,7 +75,7 @@ class Scan:
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
     places: list[Place]  # the first row of each stratum
-    steps_SF: NDArray[np.float32]  # the steps of all numeric rows, one row after the other; (0, 0) for texts
+    steps_SF: NDArray[np.float64]  # the steps of all numeric rows, one row after the other; (0, 0) for texts
     empty: int = 0  # rows without any input, which are left out
     dropped: Faults = field(default_factory=Faults)  # of the rows that cannot be used, which are left out
     has_validation_rows: bool = False  # in the files, before any row is held out
@@ -163,7 +163,7 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
         np.asarray(collector.values, dtype=np.float64),
         list(numbers),
         [places[labels] for labels in numbers],
-        np.zeros((0, 0), np.float32) if collector.steps is None else collector.steps.close(),
+        np.zeros((0, 0), np.float64) if collector.steps is None else collector.steps.close(),
         collector.empty,
     )
 

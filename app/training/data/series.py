@@ -34,7 +34,7 @@ class _Series:
     where: str  # of its first row
     target: Target
     split: int
-    numbers: array[float] = field(default_factory=lambda: array("f"))  # all features of a step, then the next step
+    numbers: array[float] = field(default_factory=lambda: array("d"))  # all features of a step, then the next step
     times: array[Any] = field(default_factory=lambda: array("d"))
     time_kind: str = ""
 
@@ -67,7 +67,7 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
 
 
 def _to_example(layout: Layout, series: _Series) -> Example:
-    steps_TF = np.frombuffer(series.numbers, dtype=np.float32).reshape(-1, len(layout.steps))
+    steps_TF = np.frombuffer(series.numbers, dtype=np.float64).reshape(-1, len(layout.steps))
     if "time" in layout.names:
         times_T = np.frombuffer(series.times, dtype=series.times.typecode)
         steps_TF = steps_TF[np.argsort(times_T, kind="stable")]  # steps of equal times keep their order in the file

@@ -92,7 +92,7 @@ class Facts:
     blank: int | None = None
     specials: list[int] = field(default_factory=list)
     features: int = 0
-    normalization: dict[str, list[float]] | None = None
+    normalization: dict[str, Any] | None = None
     target: dict[str, float] | None = None
     chat_template: str | None = None
     report: dict[str, Any] = field(default_factory=dict)

@@ -14,20 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.base import BaseCheckpoint
-from app.training.data.example import SPLIT_NAMES, TRAIN
+from app.training.data.example import SPLIT_NAMES
 from app.training.data.number_file import NumberFile
 from app.training.data.scan import DataFiles, Scan
-from app.training.prepare import report
+from app.training.prepare import normalization, report
 from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, array_path
 from app.training.prepare.gathering import GatheredRows
+from app.training.prepare.normalization import Precision
 from app.training.prepare.targets import Targets, encode_targets
 from app.training.prepare.tokenizing import batches, describe_input, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
 
 Encoder = Callable[[DataFiles, Scan, TrainSpec, BaseCheckpoint | None, Path], Dataset]
-Scaling = dict[str, list[float]]
 _BLOCK_ROWS = 256  # rows of numbers that are read at once
-_EPSILON, _SMALLEST = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 
 
 def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path) -> Dataset:
@@ -64,13 +63,14 @@ def encode_numbers(
     task, source, width = scan.task, files.training.source, scan.steps_SF.shape[1]
     if base is not None and (base.config.input != "features" or base.config.features != width):
         raise source.fault(f"has {width} features per step, but the version to fine-tune takes {describe_input(base)}")
-    scaling = _normalization(scan) if base is None else base.normalization
-    mean_F, std_F = (np.asarray(scaling[key], np.float32) if scaling else None for key in ("mean", "std"))
+    scaling = normalization.measure(lambda: _blocks(scan), width) if base is None else base.normalization
+    precision = Precision.of(width)
     flats = {
         code: NumberFile(array_path(staging, part, "flat"), np.float32, width) for code, part in SPLIT_NAMES.items()
     }
     for steps_SF, codes_S in _blocks(scan):
-        scaled_SF = steps_SF if mean_F is None or std_F is None else (steps_SF - mean_F) / std_F
+        scaled_SF = normalization.standardise(steps_SF, scaling)
+        precision.add(steps_SF, scaled_SF, scaling)
         for code in SPLIT_NAMES:
             flats[code].append(scaled_SF[codes_S == code])
     targets = encode_targets(task, scan, base, staging)
@@ -78,8 +78,8 @@ def encode_numbers(
     for code in SPLIT_NAMES:
         offsets_N1 = np.concatenate([[0], np.cumsum(scan.lengths_N[scan.splits_N == code])]).astype(np.int64)
         parts[code] = Rows(flats[code].close(), offsets_N1, targets.arrays[code])
-    lengths = _lengths(parts, "steps")
-    facts = _facts(task, "features", targets, features=width, normalization=scaling, report=lengths)
+    length_report = _lengths(parts, "steps") | ({"lost_precision": lost} if (lost := precision.warnings()) else {})
+    facts = _facts(task, "features", targets, features=width, normalization=scaling, report=length_report)
     return assemble(facts, parts, staging)
 
 
@@ -103,7 +103,7 @@ def _lengths(parts: dict[int, Rows], unit: str) -> dict[str, Any]:
     return {"length_histogram": report.histogram(lengths, unit)}
 
 
-def _blocks(scan: Scan) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+def _blocks(scan: Scan) -> Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
     """(steps, split of each step) for all rows, some rows at a time."""
     offsets_N1 = np.concatenate([[0], np.cumsum(scan.lengths_N)])
     for start in range(0, len(scan.lengths_N), _BLOCK_ROWS):
@@ -111,22 +111,3 @@ def _blocks(scan: Scan) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]
         end = min(start + _BLOCK_ROWS, len(scan.lengths_N))
         steps_SF = scan.steps_SF[offsets_N1[start] : offsets_N1[end]]
         yield steps_SF, np.repeat(scan.splits_N[rows], scan.lengths_N[rows])
-
-
-def _normalization(scan: Scan) -> Scaling:
-    """Mean and standard deviation of each feature over the train steps, in two passes.
-
-    A constant feature gets a deviation of 1, since its own would divide by zero. A deviation within the rounding of
-    float32 counts as constant, whatever the size of the numbers.
-    """
-    count, width = 0, scan.steps_SF.shape[1]
-    sum_F, squares_F = np.zeros(width), np.zeros(width)
-    for steps_SF, codes_S in _blocks(scan):
-        sum_F += steps_SF[codes_S == TRAIN].sum(0, dtype=np.float64)
-        count += int((codes_S == TRAIN).sum())
-    mean_F = sum_F / count
-    for steps_SF, codes_S in _blocks(scan):
-        squares_F += ((steps_SF[codes_S == TRAIN] - mean_F) ** 2).sum(0)
-    std_F = np.sqrt(squares_F / count)
-    constant_F = (std_F <= _EPSILON * np.abs(mean_F)) | (std_F < _SMALLEST)
-    return {"mean": mean_F.tolist(), "std": np.where(constant_F, 1.0, std_F).tolist()}

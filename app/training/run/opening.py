@@ -67,6 +67,9 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
     rows = (report.get("rows") or {}).get("validation")
     if settled.config.task != "generation" and rows and (few := _few_rows(rows, settled)):
         warnings.append(("few_validation_rows", few))
+    if lost := report.get("lost_precision"):
+        more = f"; and {len(lost) - 3:,} more features" if len(lost) > 3 else ""
+        warnings.append(("lost_precision", "; ".join(lost[:3]) + more))
     if settled.max_seconds:
         message = "with max_seconds, the training ends by the clock, so the same request may give different weights"
         warnings.append(("time_limit", message))

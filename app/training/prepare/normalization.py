@@ -1,0 +1,104 @@
+"""Standardises numeric steps by the mean and deviation of the train steps.
+
+The mean is subtracted in float64 and only the result becomes float32: a meter that shows 123,456,700.25 has no decimals
+in float32, and steps of 8. Checkpoints of this kind say `"dtype": "float64"` in their `normalization`; those of earlier
+releases and imported ones, without it, are read in float32, as they were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.training.data.example import TRAIN
+
+Blocks = Callable[[], Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]]  # (steps, split of each) in order
+Normalization = dict[str, Any]  # mean, std: a list each; dtype
+_EPSILON, _SMALLEST = 4 * float(np.finfo(np.float64).eps), float(np.finfo(np.float32).tiny)
+_WHOLE = 2.0**53  # from here on, float64 does not hold every whole number
+_OFF = 0.1  # a change from one step to the next is lost if it is wrong by more than this share
+_SHARE = 0.1  # of all changes: fewer lost ones are not worth a warning
+
+
+def measure(blocks: Blocks, width: int) -> Normalization:
+    """Mean and standard deviation of each feature over the train steps, in two passes.
+
+    A constant feature gets a deviation of 1, since its own would divide by zero. A deviation within the rounding of
+    float64 counts as constant, whatever the size of the numbers.
+    """
+    origin_F, count = np.zeros(width), 0
+    sum_F, squares_F = np.zeros(width), np.zeros(width)
+    for steps_SF in _train(blocks):
+        # Sums of differences from the first step do not round what all steps have in common.
+        origin_F = origin_F if count else steps_SF[0].astype(np.float64)
+        sum_F += (steps_SF - origin_F).sum(0)
+        count += len(steps_SF)
+    mean_F = origin_F + sum_F / count
+    for steps_SF in _train(blocks):
+        squares_F += ((steps_SF - mean_F) ** 2).sum(0)
+    std_F = np.sqrt(squares_F / count)
+    constant_F = (std_F <= _EPSILON * np.abs(mean_F)) | (std_F < _SMALLEST)
+    std_F = np.where(constant_F, 1.0, std_F)
+    return {"mean": mean_F.tolist(), "std": std_F.tolist(), "dtype": "float64"}
+
+
+def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) -> NDArray[np.float32]:
+    """The steps as the network reads them."""
+    if scaling is None:
+        return steps_SF.astype(np.float32)
+    dtype = np.dtype(scaling.get("dtype", "float32"))
+    mean_F, std_F = np.asarray(scaling["mean"], dtype), np.asarray(scaling["std"], dtype)
+    return ((steps_SF.astype(dtype) - mean_F) / std_F).astype(np.float32)
+
+
+@dataclass
+class Precision:
+    """Counts, for each feature, the changes from one step to the next, and how many float32 loses."""
+
+    changes_F: NDArray[np.int64]
+    lost_F: NDArray[np.int64]
+    largest_F: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, width: int) -> Precision:
+        return cls(np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width))
+
+    def add(self, steps_SF: NDArray[np.float64], scaled_SF: NDArray[np.float32], scaling: Normalization | None) -> None:
+        """Count a block of steps; `scaled_SF` are the same steps as the network reads them."""
+        if not len(steps_SF):
+            return
+        std_F = np.asarray(scaling["std"] if scaling else 1.0, np.float64)
+        exact_SF = np.diff(steps_SF, axis=0) / std_F
+        error_SF = np.abs(np.diff(scaled_SF.astype(np.float64), axis=0) - exact_SF)
+        self.changes_F += (exact_SF != 0).sum(0)
+        self.lost_F += (error_SF > _OFF * np.abs(exact_SF)).sum(0)
+        self.largest_F = np.maximum(self.largest_F, np.abs(steps_SF).max(0))
+
+    def warnings(self) -> list[str]:
+        """A sentence for each feature whose numbers lose their meaning."""
+        return [
+            f"feature {number} {reason}; subtract a constant from it, or split it into several columns"
+            for number in range(len(self.changes_F))
+            if (reason := self._reason(number))
+        ]
+
+    def _reason(self, number: int) -> str:
+        if self.largest_F[number] >= _WHOLE:
+            spacing = np.spacing(self.largest_F[number])
+            return f"has numbers up to {self.largest_F[number]:.3g}, which are stored in steps of {spacing:g}"
+        if self.lost_F[number] > _SHARE * self.changes_F[number]:
+            share = self.lost_F[number] / self.changes_F[number]
+            return f"loses {share:.0%} of its changes from one step to the next, which are tiny beside its range"
+        return ""
+
+
+def _train(blocks: Blocks) -> Iterator[NDArray[np.float64]]:
+    """The train steps of each block that has some."""
+    for steps_SF, codes_S in blocks():
+        train_SF = steps_SF[codes_S == TRAIN]
+        if len(train_SF):
+            yield train_SF
