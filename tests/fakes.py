@@ -199,7 +199,7 @@ class FakeEngine:
                 self._send(peer, wire.Scored(message.id, vectors, wire.Timing(0.1, 0.2)))
                 continue
             numbers: list[Sequence[float]] = list(message.sequences)
-            numbers += [memoryview(f.data).cast("f").tolist() for f in message.features]
+            numbers += [memoryview(f.data).cast("d" if f.dtype == "f8" else "f").tolist() for f in message.features]
             scores = [fake_scores(sequence, self.classes) for sequence in numbers]
             self._send(peer, wire.Scored(message.id, scores, wire.Timing(0.1, 0.2)))
 
