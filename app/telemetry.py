@@ -64,7 +64,7 @@ request_prefill_time = _histogram(
 )
 request_decode_time = _histogram("request_decode_time_seconds", "From the first token to the last one", "model_name")
 request_inference_time = _histogram(
-    "request_inference_time_seconds", "From the start in the engine to the end", "model_name"
+    "request_inference_time_seconds", "From the start of processing in the engine to the end", "model_name"
 )
 request_prompt_tokens = _histogram("request_prompt_tokens", "Prompt tokens of a request", "model_name", buckets=SIZES)
 prompt_tokens = _counter("prompt_tokens", "Prompt tokens processed", "model_name")

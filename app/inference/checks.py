@@ -46,7 +46,8 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
     if not config.recurrent and longest + max_tokens > config.context_length:
         raise InvalidRequest(
             f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} tokens in total; ask for {max(0, config.context_length - longest)} or shorten the prompt",
+            f"{config.context_length} tokens in total; ask for {max(0, config.context_length - longest)} or shorten "
+            "the prompt",
             code="context_length_exceeded",
             param="max_tokens",
         )

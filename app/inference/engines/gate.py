@@ -36,9 +36,7 @@ class Gate:
             place = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
-                await (
-                    place
-                )  # `open` counts this request as inside, so that no suspect can enter before this task wakes up
+                await place  # `open` counts this request as inside, so no suspect can enter before this task wakes up
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
                     self.leave()
