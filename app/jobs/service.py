@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sqlalchemy import true
 from sqlalchemy.exc import IntegrityError
@@ -56,9 +57,10 @@ class Jobs:
             return self._creation.create(request, principal, idempotency_key, retry_count)
 
     def get(self, job_id: str, principal: str) -> Job:
-        """The job with this id. Raises NotFound (`job_not_found`)."""
+        """The job with this id; of a queued one, the jobs before it are counted. Raises NotFound (`job_not_found`)."""
         with self._database.read() as session:
-            return self._job(session, job_id, principal)
+            job = self._job(session, job_id, principal)
+            return replace(job, jobs_before=queries.count_before(session, job)) if job.public_status == QUEUED else job
 
     def list(
         self,
