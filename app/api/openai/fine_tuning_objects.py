@@ -31,7 +31,7 @@ class JobObject(msgspec.Struct, frozen=True):
     `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
     `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` holds the requested settings and,
     once training has begun, those that were chosen automatically. `progress` grows from 0 to 1. `jobs_before` is the
-    number of jobs that run or will be started before a queued one; it is counted where a single job is retrieved.
+    number of jobs that run or will be started before a queued one; it is counted when a job is created or retrieved.
     """
 
     id: str
