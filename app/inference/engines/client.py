@@ -26,12 +26,14 @@ TICK = 0.1  # seconds between two checks of the heartbeats
 LATE_TICK = 0.5  # seconds between two checks; after more, this event loop was blocked and may have caused the silence
 LOAD_LIMIT = 600.0  # seconds to wait for an engine's answer to a load
 SEND_QUEUE = 100_000
+LARGE = 2**20  # bytes of a message from which on its scores are decoded in a thread and not on the event loop
 
 STOPPING = "the service is stopping; try again"
 LOST = "the engine stopped while this request was open; it is being restarted: try again"
 
 log = logging.getLogger(__name__)
 _decode = msgspec.msgpack.Decoder(wire.FromEngine).decode
+_decode_large = msgspec.msgpack.Decoder(wire.LargeFromEngine).decode
 _decode_heartbeat = msgspec.msgpack.Decoder(wire.Heartbeat).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -170,7 +172,7 @@ class EngineClient:
         if not payload:
             return
         try:
-            message = _decode(payload)
+            message = _decode(payload) if len(payload) < LARGE else _decode_large(payload)
         except msgspec.MsgspecError:
             log.warning("a message from an engine could not be decoded")
             return
