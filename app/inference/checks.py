@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.errors import InvalidRequest
-from app.inference.versions import ResolvedVersion
-from app.tokenization.tokenizer import Tokenizer
+from app.inference.versions import ResolvedVersion, VersionRecord
+from app.tokenization.tokenizer import FILE, Tokenizer
 from app.wire import engine as wire
 from models.parameters import body_width
 
@@ -25,6 +25,18 @@ def check_dimensions(dimensions: int, version: ResolvedVersion) -> None:
     if dimensions > width:
         raise InvalidRequest(
             f"dimensions is {dimensions}, but {version.ref} has {width}; ask for {width} or fewer", param="dimensions"
+        )
+
+
+def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: str) -> None:
+    """Check that token ids of `owner` mean the same to `version`; `field` is where the request names `owner`."""
+    definition = version.files.get(FILE)
+    if definition is None or owner.files.get(FILE) != definition:
+        raise InvalidRequest(
+            f"{field} names {owner.ref}, whose tokenizer is not that of {version.ref}; send texts, or ids of "
+            f"{version.ref}",
+            code="wrong_tokenizer",
+            param=field,
         )
 
 

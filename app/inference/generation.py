@@ -152,7 +152,7 @@ class GenerationRequest:
         if isinstance(answer, wire.Failed):
             raise failures.of(answer)
         choice = self.choices[tag]
-        if choice.finish_reason is not None or isinstance(answer, wire.Scored):
+        if choice.finish_reason is not None or isinstance(answer, wire.Scored | wire.PackedScored):
             return None  # sent by the engine before it received the abort that followed a stop string
         if isinstance(answer, wire.Finished):
             piece = choice.finish(answer)

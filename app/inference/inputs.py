@@ -176,6 +176,11 @@ def _cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Calla
             "-1 cuts to that length",
             param="truncate_prompt_tokens",
         )
+    if truncate == 0:
+        raise InvalidRequest(
+            "truncate_prompt_tokens is 0, which leaves nothing of the input; it must be 1 or more, or -1",
+            param="truncate_prompt_tokens",
+        )
     if truncate is None:
 
         def refuse(sequence: list[Any], place: str) -> list[Any]:

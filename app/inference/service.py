@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from app.errors import DeadlineExceeded, Unavailable
+from app.errors import DeadlineExceeded, NotFound, Unavailable
 from app.inference import checks
 from app.inference.admission import Admission, Ticket
 from app.inference.engines import failures
@@ -76,9 +76,14 @@ class Inference:
 
     # --- classification and embedding ---------------------------------------------------------------------------
 
-    async def classify(self, query: InferenceQuery) -> ScoredBatch:
-        """The raw outputs of the head for each item. Raises InvalidRequest for a version that generates."""
-        return await self._rows(query, wire.Score)
+    async def classify(
+        self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
+    ) -> ScoredBatch:
+        """The raw outputs of the head for each item. Raises InvalidRequest for a version that generates.
+
+        `check` may refuse the version before any work is done.
+        """
+        return await self._rows(query, wire.Score, check=check)
 
     async def embed(self, query: InferenceQuery, dimensions: int = 0) -> ScoredBatch:
         """A unit vector for each item, from any version.
@@ -88,13 +93,19 @@ class Inference:
         return await self._rows(query, wire.Embed, dimensions)
 
     async def _rows(
-        self, query: InferenceQuery, kind: type[wire.Score] | type[wire.Embed], dimensions: int = 0
+        self,
+        query: InferenceQuery,
+        kind: type[wire.Score] | type[wire.Embed],
+        dimensions: int = 0,
+        check: Callable[[ResolvedVersion], None] | None = None,
     ) -> ScoredBatch:
         async with _deadline(query.seconds):
             version = await self.versions.get(query.reference, query.principal)
             if kind is wire.Score:
                 checks.check_scores(version)
             checks.check_dimensions(dimensions, version)
+            if check is not None:
+                check(version)
             with self.admission.admit(version.ref, 1) as ticket:
                 inputs = await self._prepare(query, version)
                 request = kind(
@@ -127,7 +138,7 @@ class Inference:
                     _, answer = await work.inbox.get()
                 if last or not failures.not_loaded(answer):
                     break
-            rows, timing = _scores(answer)
+            rows, timing = await _scores(answer)
             measures.finished("scored", timing)
             return ScoredBatch(version, rows, lengths, timing)
         finally:
@@ -151,6 +162,20 @@ class Inference:
         if entries <= INLINE:
             return work()
         return await self._readers.run(entries, work)
+
+    async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
+        """Check that token ids of `owner`, a model reference or a digest, are ids of the version's own tokenizer.
+
+        `field` is where the request names `owner`. Raises InvalidRequest, and NotFound where `owner` means no version.
+        """
+        version = await self.versions.find(reference, principal)
+        if owner.removeprefix("sha256:") == version.digest:
+            return
+        try:
+            other = await self.versions.find(owner, principal)
+        except NotFound as error:
+            raise NotFound(f"{field}: {error.message}", code=error.code, param=field) from None
+        checks.check_same_tokenizer(version, other, field)
 
     async def _prepare(self, query: InferenceQuery, version: ResolvedVersion) -> TokenizedInput:
         size = size_of(query.items)
@@ -228,7 +253,9 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise DeadlineExceeded(LATE) from None
 
 
-def _scores(answer: object) -> tuple[list[list[float]], wire.Timing]:
+async def _scores(answer: object) -> tuple[list[list[float]], wire.Timing]:
+    if isinstance(answer, wire.PackedScored):
+        return await asyncio.to_thread(answer.rows), answer.timing
     if isinstance(answer, wire.Scored):
         return answer.scores, answer.timing
     if isinstance(answer, wire.Failed):

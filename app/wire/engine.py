@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+_decode_row = msgspec.msgpack.Decoder(list[float]).decode
+
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     """The sampling parameters of a generation. The defaults do not change the model's distribution; `temperature` 0 is
@@ -153,6 +155,21 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
     timing: Timing
 
 
+class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
+    """`Scored` with its lists still encoded, as the API reads a large message.
+
+    msgspec holds the GIL for the whole of a call, so a thread decodes the lists one by one.
+    """
+
+    id: str
+    scores: list[msgspec.Raw]
+    timing: Timing
+
+    def rows(self) -> list[list[float]]:
+        """The decoded lists. Slow."""
+        return [_decode_row(row) for row in self.scores]
+
+
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
     """The log-probability of the token at one position, its rank (1 is the most probable), and the most probable
     alternatives."""
@@ -230,3 +247,4 @@ class Heartbeat(msgspec.Struct, tag=True, frozen=True):
 
 ToEngine = Load | Unload | Keep | Score | Generate | Embed | Abort
 FromEngine = Loaded | LoadFailed | Scored | Tokens | Finished | Failed
+LargeFromEngine = Loaded | LoadFailed | PackedScored | Tokens | Finished | Failed  # how large messages are read

@@ -20,16 +20,20 @@ from app.inference.engines.liveness import Liveness
 from app.inference.engines.socket import EngineSocket
 from app.inference.engines.work import Work
 from app.wire import engine as wire
+from app.wording import counted
 
 TICK = 0.1  # seconds between two checks of the heartbeats
 LATE_TICK = 0.5  # if more seconds pass between two checks, this event loop was blocked and may have caused the silence
 LOAD_LIMIT = 600.0  # seconds to wait for an engine's answer to a load
 SEND_QUEUE = 100_000
+LARGE = 2**20  # bytes of a message from which on its scores are decoded in a thread and not on the event loop
 
+STOPPING = "the service is stopping; try again"
 LOST = "the engine stopped while this request was open; it is being restarted: try again"
 
 log = logging.getLogger(__name__)
 _decode = msgspec.msgpack.Decoder(wire.FromEngine).decode
+_decode_large = msgspec.msgpack.Decoder(wire.LargeFromEngine).decode
 _decode_heartbeat = msgspec.msgpack.Decoder(wire.Heartbeat).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -67,7 +71,7 @@ class EngineClient:
         if self._watcher:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
-        self._lose("the service is stopping; try again")
+        self._lose(STOPPING)
         if self._heartbeats:
             self._heartbeats.close()
 
@@ -168,7 +172,7 @@ class EngineClient:
         if not payload:
             return
         try:
-            message = _decode(payload)
+            message = _decode(payload) if len(payload) < LARGE else _decode_large(payload)
         except msgspec.MsgspecError:
             log.warning("a message from an engine could not be decoded")
             return
@@ -270,6 +274,8 @@ class EngineClient:
             if not future.done():
                 future.set_result(wire.LoadFailed(digest, "engine_lost", message))
         if was_alive:
-            log.warning("engine %s is lost, with %d requests open", self.path.name, len(lost))
+            # when this program stops, an engine without open requests is not worth a warning
+            level = logging.INFO if message == STOPPING and not lost else logging.WARNING
+            log.log(level, "engine %s is lost, with %s open", self.path.name, counted(len(lost), "request"))
             # Last, so that a failing callback leaves no request open; waiters run only after this method returns.
             self._on_lost(list({id(work): work for work, _ in lost.values()}.values()))

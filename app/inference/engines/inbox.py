@@ -7,7 +7,7 @@ from collections import deque
 
 from app.wire import engine as wire
 
-Answer = wire.Scored | wire.Tokens | wire.Finished | wire.Failed
+Answer = wire.Scored | wire.PackedScored | wire.Tokens | wire.Finished | wire.Failed
 
 
 class Inbox:
