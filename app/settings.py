@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The settings of one process, each read from `OSTINATO_<NAME>`. `help_lines` documents them."""
 
     host: Annotated[str, _help("address that the API binds; without API keys, loopback only")] = "127.0.0.1"
-    port: Annotated[Port, _help("port of the API; 0 takes a free one")] = 8000
+    port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000
     api_processes: Annotated[Positive, _help("API processes that share the port")] = 1
     data_dir: Annotated[str, _help("folder for the database, blobs, caches and runs")] = "./ostinato-data"
     database_url: Annotated[str, _help("SQLAlchemy URL of the database; empty: SQLite in the data folder")] = ""
@@ -69,8 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_batch_tokens: Annotated[Positive, _help("maximum tokens of a classification batch, padding included")] = 4096
     max_slots: Annotated[Positive, _help("maximum sequences of one version that are generated concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
-    max_waiting: Annotated[Positive, _help("maximum waiting requests; more are refused with 429")] = 1024
-    max_waiting_tokens: Annotated[Positive, _help("maximum waiting tokens; more are refused with 429")] = 1_000_000
+    max_waiting: Annotated[Positive, _help("maximum waiting requests; beyond it, requests get 429")] = 1024
+    max_waiting_tokens: Annotated[Positive, _help("maximum waiting tokens; beyond it, requests get 429")] = 1_000_000
     max_texts: Annotated[Positive, _help("maximum texts in one request")] = 1024
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
@@ -82,10 +82,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds, _help("seconds that a request waits for its version to load, or for an unresponsive engine")
     ] = 60.0
     lease_seconds: Annotated[
-        Seconds, _help("seconds without a sign of life after which a worker's job is given to another")
+        Seconds, _help("seconds without a lease renewal after which another worker may take over a job")
     ] = 20.0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
-    max_attempts: Annotated[Positive, _help("maximum attempts at a job whose worker is lost")] = 10
+    max_attempts: Annotated[Positive, _help("lost attempts after which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training")] = 15.0
     keep_runs: Annotated[Count, _help("finished run folders to keep")] = 20
     keep_checkpoints: Annotated[
@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     delete_grace_seconds: Annotated[
         float, Meta(ge=0), _help("seconds before the bytes of deleted objects may be collected")
     ] = 86_400.0
-    default_model: Annotated[str, _help("model for requests that name none")] = ""
+    default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("lowest level that is logged")] = "info"
     url: Annotated[str, _help("for the command line: URL of the service")] = "http://127.0.0.1:8000"
@@ -166,10 +166,12 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
-        fault, _, place = str(error).partition(" - at `$.")
+        fault, _, place = str(error).partition(" - at `$.")  # Expected `int` <= 65535 - at `$.port`
         name = place.rstrip("`")
-        hint = f"; it must be {_join_choices(_choices(name))}" if _choices(name) else ""
-        raise SettingError(f"{PREFIX}{name.upper()}: {fault}{hint}") from None
+        expected = fault.removeprefix("Expected ").partition(", got ")[0]
+        if _choices(name):
+            expected = _join_choices(_choices(name))
+        raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.keys  # so that malformed keys prevent the start instead of failing the first request
     _check_database(settings.database_url)
     _check_storage(settings.storage_url)
@@ -199,11 +201,11 @@ def _check_storage(url: str) -> None:
         raise SettingError(f"{PREFIX}STORAGE_URL is not a valid URL ({error}); it must look like {_STORES}") from None
     if parts.scheme in _BUCKETS:
         if not parts.netloc:
-            raise SettingError(f"{PREFIX}STORAGE_URL names no bucket; it must look like {parts.scheme}://bucket")
+            raise SettingError(f"{PREFIX}STORAGE_URL does not name a bucket; it must look like {parts.scheme}://bucket")
     elif parts.scheme not in ("", "file"):
         raise SettingError(f"{PREFIX}STORAGE_URL cannot begin with {parts.scheme!r}; it must look like {_STORES}")
     elif parts.netloc not in ("", "localhost") or not parts.path:
-        raise SettingError(f"{PREFIX}STORAGE_URL names no folder; a folder needs three slashes: file:///folder")
+        raise SettingError(f"{PREFIX}STORAGE_URL does not name a folder; a folder needs three slashes: file:///folder")
 
 
 @cache
@@ -237,7 +239,7 @@ def cores() -> int:
 
 
 def share_the_machine() -> None:
-    """Tune OpenMP and malloc for programs that compute beside others. Call it before torch is imported.
+    """Tune OpenMP and malloc for programs that share the machine with others. Call it before torch is imported.
 
     OpenMP: idle threads spin for some microseconds and then sleep. Threads that spin for long starve the machine's
     other programs; threads that sleep at once make small networks several times slower. A value that is already set in
@@ -257,8 +259,8 @@ def share_the_machine() -> None:
 def quick_imports() -> Iterator[None]:
     """A context for importing torch, in which Python's garbage collector is off.
 
-    The import creates about a million objects, which the collector would scan again and again. They are then frozen, so
-    that it does not scan them later either, nor when the program exits.
+    The import creates about a million objects, which the collector would scan again and again. The objects are then
+    frozen, so that the collector does not scan them later or at exit either.
     """
     gc.disable()
     try:

@@ -126,7 +126,7 @@ class ModelSeries:
                 del self._open[model]
 
     def expire(self, loaded: Iterable[str]) -> None:
-        """Drop the series of unused models. `loaded` are the models that some engine has loaded."""
+        """Drop the series of unused models. `loaded`: the models that at least one engine has loaded."""
         with self._lock:
             for model in loaded:
                 if model in self._used:

@@ -153,7 +153,7 @@ class ModelConfig:
         if self.pooling == "first" and self.recurrent and not self.bidirectional:
             raise ConfigError(
                 "pooling",
-                "cannot be first unless bidirectional: the first step would have read no other",
+                "can be first only if bidirectional is true: otherwise the first step has read no other step",
             )
         if self.pooling_width and self.pooling != "attention":
             raise ConfigError("pooling_width", "must be 0 unless pooling is attention")

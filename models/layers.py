@@ -82,7 +82,7 @@ class Attention(KernelLayer):
         self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
-        """output_BTD; with a cache, the call's keys and values are written to it and everything in it is read."""
+        """output_BTD; with a cache, the call writes its keys and values to it and attends to everything in it."""
         project, output = self._bound or self._products(reference)
         rows, steps, width = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)

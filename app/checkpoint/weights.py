@@ -46,7 +46,7 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > min(size - 8, HEADER_LIMIT):
-            raise _invalid(f"its header claims {length} bytes; the file has {size}, a header at most {HEADER_LIMIT}")
+            raise _invalid(f"its header claims {length} bytes, in a file of {size} bytes; the limit is {HEADER_LIMIT}")
         raw = file.read(length)
     return parse_header(raw, size - 8 - length)
 
@@ -102,9 +102,9 @@ def _parse_entry(name: str, value: object) -> TensorEntry:
     if not isinstance(dtype, str) or dtype not in SIZES:
         raise _invalid(f"{where} has dtype {str(dtype)[:20]!r}; it must be one of {', '.join(SIZES)}")
     if not _are_sizes(shape) or len(shape) > DIMENSIONS_LIMIT:
-        raise _invalid(f"{where}: shape must be a list of at most {DIMENSIONS_LIMIT} integers, none below 0")
+        raise _invalid(f"{where}: shape must be a list of at most {DIMENSIONS_LIMIT} non-negative integers")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _invalid(f"{where}: data_offsets must be two integers from 0 on, in ascending order")
+        raise _invalid(f"{where}: data_offsets must be two non-negative integers in ascending order")
     entry = TensorEntry(dtype, tuple(shape), offsets[0], offsets[1])
     if entry.elements > ELEMENTS_LIMIT or entry.elements * SIZES[dtype] != entry.end - entry.begin:
         raise _invalid(f"{where}: dtype and shape do not match its {entry.end - entry.begin} bytes")

@@ -10,6 +10,8 @@ import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
 from app.errors import InvalidRequest
+from app.wording import listed
+from models.config import ARCHITECTURES
 
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
@@ -22,9 +24,7 @@ def register(models: typer.Typer) -> None:
 def search(
     name: Annotated[str | None, typer.Argument(help="Part of the model's name.", show_default="all models")] = None,
     task: Annotated[str | None, typer.Option(help="Only versions for this task.")] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="Only this architecture: rnn, lstm, gru or transformer.")
-    ] = None,
+    architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     alias: Annotated[str | None, typer.Option(help="Only versions that an alias of this name points at.")] = None,
     job: Annotated[str | None, typer.Option(help="Only the version that this job produced.")] = None,
     metric: Annotated[
@@ -32,7 +32,7 @@ def search(
     ] = None,
     minimum: Annotated[float | None, typer.Option(help="Smallest value of the metric.")] = None,
     maximum: Annotated[float | None, typer.Option(help="Largest value of the metric.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many versions to list at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of versions to list.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Search the versions of all models, newest first, or best first with --metric."""
@@ -61,7 +61,7 @@ def compare(
     references: Annotated[list[str], typer.Argument(help="Two or more versions: name, name:3 or name@alias.")],
     as_json: Json = False,
 ) -> None:
-    """Compare versions side by side: only what differs; the best value of each metric is marked with *."""
+    """Compare versions side by side. Shows only what differs; * marks the best value of each metric."""
     if len(references) < 2:
         raise InvalidRequest("name at least two versions")
     with connect() as client:

@@ -42,7 +42,7 @@ def import_version(
         str | None, typer.Option(help="Weights only: the labels in the head's order, as a,b,c or as a file.")
     ] = None,
     vocabulary: Annotated[
-        Path | None, typer.Option(help="Weights only: a tokenizer.json, or the tokens, one on each line.")
+        Path | None, typer.Option(help="Weights only: a tokenizer.json, or the tokens, one per line.")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="Weights only: classification, multilabel, regression or generation.")
@@ -155,8 +155,8 @@ def _archive(source: Path, folder: Path) -> Iterator[Path]:
     if source.is_file():
         if not _is_tar(source):
             raise InvalidRequest(
-                f"{source} is neither a checkpoint directory nor a tar of one; files of weights must be named "
-                f"*.safetensors or *.pt"
+                f"{source} is neither a checkpoint directory nor a tar of one; weights must be in a "
+                ".safetensors or .pt file"
             )
         yield source
         return

@@ -34,12 +34,10 @@ def chosen_model(model: str | None) -> str:
 
 def classify(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts.", show_default="standard input, one text on each line")
+        list[str] | None, typer.Argument(help="The texts.", show_default="standard input, one text per line")
     ] = None,
     model: Model = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one on each line.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one per line.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Show this many labels for each text.")] = None,
     pair: Annotated[bool, typer.Option("--pair", help="Treat the two texts as one pair.")] = False,
     truncate: Annotated[
@@ -128,7 +126,7 @@ def generate(
     min_p: Annotated[
         float | None, typer.Option(help="Exclude tokens below this fraction of the highest probability.")
     ] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: repeat less.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 reduce repetition.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text. May be given several times.")] = None,
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt too.")] = False,

@@ -43,7 +43,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     now = time.time()
     rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, p.job, p.attempt) for p in running]
     columns = ["program", "pid", "up", "restarts", "job", "attempt"]
-    table(columns, rows, empty="no program is running; start them with: ostinato up")
+    table(columns, rows, empty="no programs are running; start them with: ostinato up")
 
 
 def show_settings(
@@ -73,7 +73,7 @@ def reference() -> str:
         "# Settings",
         "",
         "Every setting is an environment variable. `ostinato settings` lists them with their current values.",
-        "A program does not start with an unknown `OSTINATO_…` variable or an invalid value; its message names both.",
+        "With an unknown `OSTINATO_…` variable or an invalid value, no program starts; the message names the variable.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",

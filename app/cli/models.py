@@ -9,6 +9,8 @@ import typer
 from app.cli import aliases, comparison
 from app.cli.output import Json, aliases_of, connect, fields, headline, json_for_all, print_json, size, table, when
 from app.cli.references import ROOT, Name, Reference, locate
+from app.wording import listed
+from models.config import ARCHITECTURES
 
 models = typer.Typer(help="List, compare, alias and delete models and their versions.", invoke_without_command=True)
 
@@ -25,9 +27,7 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 def list_models(
     search: Annotated[str | None, typer.Option(help="Only models whose name contains this text.")] = None,
     task: Annotated[str | None, typer.Option(help="Only models for this task.")] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="Only this architecture: rnn, lstm, gru or transformer.")
-    ] = None,
+    architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the models, each with its newest version."""

@@ -106,7 +106,7 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def headline(metrics: dict[str, Any] | None) -> str:
-    """The one metric that says how good a version is: of its test rows if there are any, else its validation rows."""
+    """The main quality metric of a version: on its test rows if there are any, else on its validation rows."""
     for part in ("test", "validation"):
         values = (metrics or {}).get(part) or {}
         for name in ("bits_per_character", "micro_f1", "accuracy", "r2", "loss"):

@@ -13,7 +13,7 @@ from app import settings
 Host = Annotated[
     str | None, typer.Option(help="Address to bind. Without API keys, loopback only.", show_default="127.0.0.1")
 ]
-Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.", show_default="8000")]
+Port = Annotated[int | None, typer.Option(help="Port of the API; 0 chooses a free port.", show_default="8000")]
 DataDir = Annotated[
     str | None, typer.Option("--data-dir", help="Folder for all data of the service.", show_default="./ostinato-data")
 ]
@@ -56,7 +56,7 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
 def engine(
     context: typer.Context,
     data_dir: DataDir = None,
-    number: Annotated[int, typer.Option(min=0, help="Number of this engine among those on the data folder.")] = 0,
+    number: Annotated[int, typer.Option(min=0, help="Number of this engine, if several share the data folder.")] = 0,
 ) -> None:
     """Run one engine process. Further arguments are passed on to `python -m app.engine`."""
     chosen = settings.load(data_dir=data_dir)

@@ -13,6 +13,7 @@ from app.cli.output import Json, connect, print_json, warn
 from app.errors import InvalidRequest, NotFound, OstinatoError
 from app.jobs.parsing import parse
 from app.wire.training_options import Columns, TrainingOptions
+from models.config import ARCHITECTURES
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -29,7 +30,7 @@ def register(program: typer.Typer) -> None:
 def train(
     file: Data,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="rnn, lstm, gru or transformer, or a version to fine-tune.")
+        str, typer.Option("--model", "-m", help=f"{', '.join(ARCHITECTURES)}, or a version to fine-tune.")
     ] = "transformer",
     name: Annotated[str | None, typer.Option(help="Name of the model that gets the new version.")] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
@@ -39,7 +40,9 @@ def train(
             help="classification, generation, regression or multilabel.", show_default="inferred from the data"
         ),
     ] = None,
-    validation_file: Annotated[Path | None, typer.Option(help="Data to choose the best checkpoint with.")] = None,
+    validation_file: Annotated[
+        Path | None, typer.Option(help="Validation data, to choose the best checkpoint.")
+    ] = None,
     validation_split: Annotated[
         float | None, typer.Option(help="Fraction of the rows to hold out if there is no validation data.")
     ] = None,

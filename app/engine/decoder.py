@@ -189,7 +189,7 @@ class Decoder:
     def _end(
         self, sequence: Sequence, reason: str, stop_id: int | None = None, stop_logprob: float | None = None
     ) -> None:
-        """Close a sequence with Finished; `_leave` gives its slot back, once no call is under way."""
+        """Close a sequence with Finished; `_leave` gives its slot back once no call is in progress."""
         self.open.close(sequence)
         self.counters.add(f"finished_{reason}")
         timing = _timing(sequence)

@@ -45,7 +45,7 @@ class Memory:
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
         """Reserve memory for one more version. Returns the digests to unload for it.
 
-        Versions without an alias are evicted first, then those whose last use is longest ago. Raises Unavailable
+        Versions without an alias are evicted first, the least recently used first among them. Raises Unavailable
         (`out_of_memory`), and changes nothing, if busy or required versions leave too little room.
         """
         missing, evicted = self.bytes + message.bytes - self.limit, list[str]()

@@ -31,7 +31,7 @@ from app.wire import socket_folder
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-SEND_QUEUE = 100_000  # messages queued for one peer; a request whose answer finds the queue full is given up
+SEND_QUEUE = 100_000  # messages queued for one peer; if the queue is full, the request to be answered is given up
 SETTLE_MS = 20  # between two checks whether a peer with a full queue has room again
 SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
 BURST = 1024  # messages received between two steps, at most

@@ -121,8 +121,8 @@ class Scorer:
     def _discard_stale(self) -> None:
         """Drop the rows of closed requests from the batcher.
 
-        This visits every waiting row, so it is done once for all requests that closed since the last look: when a
-        peer with thousands of requests is gone, or their common deadline passes, they are all dropped in one pass.
+        This visits every waiting row, so the rows of all requests that have closed since the last call are dropped in
+        one pass: thousands of requests can close at once, when their peer disconnects or their deadline passes.
         """
         if self._stale:
             self.batcher.discard(lambda item: item.request.closed)
@@ -193,7 +193,7 @@ class Scorer:
         self.open.close(request)
         self.counters.add("classified")
         timing = _timing(request)
-        if logger.isEnabledFor(logging.DEBUG):  # thousands of requests a second: one line each only when debugging
+        if logger.isEnabledFor(logging.DEBUG):  # thousands of requests per second: a line for each only when debugging
             with telemetry.about(request.request_id):
                 logger.debug("%d sequences in %.1f ms", len(request.results), timing.inference_ms)
         self.reply(request.peer, Scored(request.id, request.results, timing))
@@ -244,4 +244,4 @@ def _content_problem(row: Row, config: ModelConfig) -> str | None:
         inside = min(row) >= 0 and max(row) < config.vocab_size
         return None if inside else f"holds a token id outside 0 to {config.vocab_size - 1}"
     fits = row.features == config.features and len(row.data) == 4 * row.steps * row.features
-    return None if fits else f"must have {config.features} float32 values a step"
+    return None if fits else f"must have {config.features} float32 values per step"

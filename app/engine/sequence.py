@@ -93,7 +93,7 @@ def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[st
     """Why a request cannot run, as a code and a message; None if it can."""
     prompt = message.prompt
     if not prompt:
-        return INVALID, "the prompt has no tokens; one or more are needed"
+        return INVALID, "the prompt has no tokens; at least one is needed"
     most = context_length if message.params.max_tokens == 0 else context_length - 1
     if len(prompt) > most:
         return TOO_LONG, f"the prompt has {len(prompt)} tokens; this version takes {most} at most"

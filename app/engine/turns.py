@@ -32,7 +32,7 @@ Q = TypeVar("Q", bound=Queued)
 class Active(Generic[B]):
     """The parts with open requests, in the order in which they got the first. Call `add` after each new request.
 
-    A part is dropped when it is found idle, so each request is paid for once.
+    An idle part is dropped at the next iteration, so iterating costs no time for idle parts.
     """
 
     def __init__(self) -> None:

@@ -1,14 +1,17 @@
 """Counts the rows and reads the column names of a table while it is uploaded.
 
 Reads CSV, TSV and JSONL, compressed by gzip or not. A parquet file has both in a footer, which only the trainer reads.
-Nothing is reported for a file that is malformed or too large to count on the way; the job that uses it reports errors.
+Nothing is reported for a file that is malformed, too large to count on the way, or written in a way that only a second
+look can settle: whatever is reported is what the trainer reads. The job that uses the file reports errors.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import itertools
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -16,7 +19,14 @@ MAX_BYTES = 64 * 2**20  # uncompressed: as much as is counted within a second or
 MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
 GZIP = 31  # zlib's `wbits` for the gzip format
-BOM, QUOTE, NEWLINE = b"\xef\xbb\xbf", b'"', b"\n"
+BOM, QUOTE, NEWLINE, RETURN, END_MARK = b"\xef\xbb\xbf", b'"', b"\n", b"\r", b"\x1a"
+WIDE = (  # byte order marks of encodings with several bytes a character; a mark of UTF-16 begins one of UTF-32
+    (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
+EMPTY_RECORD = re.compile(rb'\s*\{(?:\s*"(?:[^"\\]|\\.)*"\s*:\s*(?:null|"(?:\s|\\[tnrf])*")\s*,?)*\s*\}\s*')
+QUOTED = re.compile(rb'"(?:[^"]|"")*"')
 UNREADABLE = (ValueError, RecursionError, csv.Error, zlib.error)
 
 
@@ -30,6 +40,8 @@ class Outline:
         self._table = TABLES.get(kind, Table)()
         self._decompressor = zlib.decompressobj(GZIP) if (format or "").endswith(".gz") else None
         self._left, self._rest = MAX_BYTES, b""
+        self._transcoder = Transcoder()
+        self._has_lines = False
 
     def pass_through(self, stream: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the chunks of the stream unchanged, and count what is in them."""
@@ -43,7 +55,7 @@ class Outline:
     def _take(self, chunk: bytes) -> bool:
         """Count a chunk; return whether to go on."""
         try:
-            return all(map(self._take_lines, self._decompress(chunk)))
+            return all(self._take_lines(self._transcoder.take(plain)) for plain in self._decompress(chunk))
         except UNREADABLE:
             return False
 
@@ -51,9 +63,17 @@ class Outline:
         """Count the last line, which may lack its newline; return whether the file is complete."""
         packed = self._decompressor
         try:
-            return (packed is None or packed.eof) and self._table.take(self._rest) and not self._table.open
+            self._take_lines(self._transcoder.end())
+            return (packed is None or packed.eof) and all(map(self._table.take, self._last())) and not self._table.open
         except UNREADABLE:
             return False
+
+    def _last(self) -> list[bytes]:
+        """The last line, without the Ctrl-Z of DOS; or all lines of an old Macintosh, which end with CR."""
+        rest = self._rest
+        if END_MARK in rest and not rest[rest.index(END_MARK) :].strip(b"\x1a\x00 \t\r\n"):
+            rest = rest[: rest.index(END_MARK)]
+        return [rest] if self._has_lines else rest.split(RETURN)
 
     def _decompress(self, chunk: bytes) -> Iterator[bytes]:
         """Decompress in slices: a few bytes can expand to gigabytes, and `_take_lines` stops the loop before that."""
@@ -69,7 +89,33 @@ class Outline:
     def _take_lines(self, plain: bytes) -> bool:
         self._left -= len(plain)
         *lines, self._rest = (self._rest + plain).split(NEWLINE)
+        self._has_lines = self._has_lines or bool(lines)
         return self._left >= 0 and len(self._rest) <= MAX_RECORD and all(map(self._table.take, lines))
+
+
+class Transcoder:
+    """Turns UTF-16 and UTF-32, told by their byte order marks, into UTF-8; passes other bytes unchanged."""
+
+    def __init__(self) -> None:
+        self._start: bytes | None = b""
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def take(self, chunk: bytes, final: bool = False) -> bytes:
+        """The UTF-8 of the next bytes; the first few are held back until a mark can be told."""
+        if self._start is not None:
+            self._start += chunk
+            if len(self._start) < 4 and not final:
+                return b""
+            chunk, self._start = self._start, None
+            for mark, encoding in WIDE:
+                if chunk.startswith(mark):
+                    self._decoder, chunk = codecs.getincrementaldecoder(encoding)(), chunk[len(mark) :]
+                    break
+        return chunk if self._decoder is None else self._decoder.decode(chunk, final).encode()
+
+    def end(self) -> bytes:
+        """What is left. Raises ValueError if a character is incomplete."""
+        return self.take(b"", final=True)
 
 
 class Table:
@@ -96,43 +142,84 @@ class JsonLinesTable(Table):
             if not isinstance(first, dict):
                 return False
             self.rows, self.columns = 0, _bounded(first)
-        self.rows += 1
+            # One object may hold all rows, as lists; only if other lines follow it is a record.
+            self.open = bool(first) and all(isinstance(value, list | dict) for value in first.values())
+        else:
+            self.open = False
+        self.rows += not EMPTY_RECORD.fullmatch(line)
         return True
 
 
 class CsvTable(Table):
     """CSV: a record is one line, or several if a quoted cell contains newlines."""
 
-    delimiters: tuple[bytes, ...] = (b",", b";", b"\t")
+    delimiters: tuple[bytes, ...] = (b",", b";", b"\t", b"|")
 
     def __init__(self) -> None:
         self._header: list[bytes] = []
+        self._delimiter = b""
+        self._continues = False  # the record has begun on a line before
 
     def take(self, line: bytes) -> bool:
         """Count the next line; return whether to go on."""
         if not self._header:
             line = line.removeprefix(BOM)
-            self._delimiter = max(self.delimiters, key=line.count)
+            if not line.strip() or b"\x00" in line:
+                return b"\x00" not in line
+            if not self._delimiter and (match := SEPARATOR_LINE.fullmatch(line)):
+                self._delimiter = match[1]
+                return True
+            if not self._settle_delimiter(line):
+                return False
+        if END_MARK in line:
+            return False
         if QUOTE in line:
             self.open = _open_after(line, self.open, self._delimiter)
         if self.rows is None:
             self._header.append(line)
             return len(self._header) <= MAX_HEADER_LINES and (self.open or self._read_header())
-        if not self.open and line.strip(b"\r"):
-            self.rows += 1
+        return self._count(line)
+
+    def _count(self, line: bytes) -> bool:
+        if self.open and self._delimiter in b"\t|":
+            return False  # without quoting, each line would be a row
+        is_blank = not line.strip(b' \t\r"' + self._delimiter)
+        if self.open or self._continues:
+            if is_blank:
+                return False  # perhaps all of the record is blank
+            self._continues = self.open
+            self.rows = (self.rows or 0) + (not self.open)
+        elif not is_blank or (QUOTE in line and self._has_text(line)):
+            self.rows = (self.rows or 0) + 1
         return True
 
+    def _has_text(self, line: bytes) -> bool:
+        """Whether any cell of a line of blanks and quotes has a quote in it."""
+        return any(cell.strip() for cells in self._parse(line) for cell in cells)
+
+    def _parse(self, record: bytes) -> Iterator[list[str]]:
+        return csv.reader([record.decode()], delimiter=self._delimiter.decode(), strict=True)
+
+    def _settle_delimiter(self, line: bytes) -> bool:
+        """Choose the delimiter by the header; return False where only the rows can tell."""
+        if self._delimiter:
+            return True
+        plain = QUOTED.sub(b"", line)
+        candidates = [delimiter for delimiter in self.delimiters if delimiter in plain]
+        self._delimiter = (candidates or self.delimiters)[0]
+        return len(candidates) < 2 or self._delimiter == b"\t"
+
     def _read_header(self) -> bool:
-        text = b"\n".join(self._header).decode()
-        [names] = csv.reader([text], delimiter=self._delimiter.decode(), strict=True)
-        self.rows, self.columns = 0, _bounded(name.strip() for name in names)
-        return any(names)
+        [names] = self._parse(b"\n".join(self._header))
+        columns = dict.fromkeys(name.strip() for name in names if name.strip())
+        self.rows, self.columns = 0, _bounded(columns)
+        return bool(columns)
 
 
 class TsvTable(CsvTable):
     """TSV: CSV with tabs."""
 
-    delimiters = (b"\t",)
+    delimiters = (b"\t", b",", b";", b"|")
 
 
 TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": JsonLinesTable}
@@ -149,7 +236,8 @@ def _bounded(columns: Iterable[str]) -> list[str] | None:
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
     """Whether a quoted cell is still open at the end of a line. A cell is quoted only if it begins with a quote.
 
-    `quoted` says whether one was open at the start of the line.
+    `quoted` says whether one was open at the start of the line. Raises ValueError for quotes that do not enclose a
+    whole cell, and blanks before a quote: the trainer may read these otherwise.
     """
     at = 0
     while True:
@@ -159,8 +247,12 @@ def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
                 return True
             doubled = line.startswith(QUOTE, at + 1)  # two quotes within a quoted cell stand for one
             at, quoted = at + 1 + doubled, doubled
+            if not quoted and line[at : at + 1] not in (b"", b"\r", delimiter):
+                raise ValueError("a quote inside of a cell")
         elif line.startswith(QUOTE, at) and (at == 0 or line.startswith(delimiter, at - 1)):
             at, quoted = at + 1, True
+        elif line.startswith(b" ", at) and line[at:].lstrip(b" ").startswith(QUOTE):
+            raise ValueError("a blank before a quote")
         else:
             at = line.find(delimiter, at) + 1
             if not at:

@@ -116,7 +116,7 @@ class Uploads:
         outline = Outline(format_of(row.filename))
         sha256, size = self._blobs.put_stream(outline.pass_through(self._join(parts, hasher.update)), plan.bytes)
         if md5 is not None and hasher.hexdigest() != md5.lower():
-            message = f"the joined parts have the MD5 {hasher.hexdigest()}, and not the one of the request"
+            message = f"the joined parts have the MD5 {hasher.hexdigest()}, which is not the md5 of the request"
             raise InvalidRequest(message, param="md5")
         with self._database.transaction() as session:
             # Opened again: joining took a while, and the upload may have been ended or have expired meanwhile.
@@ -197,7 +197,7 @@ def _check_room(session: Session, upload: FileRow, size: int) -> None:
     count, used = session.execute(totals.where(FileRow.owner == upload.owner)).one()
     announced, total = _plan(upload).bytes, size + int(used)
     if total > announced:
-        message = f"with this part there are {total} bytes; {announced} were announced for {upload.id}"
+        message = f"with this part, {upload.id} has {total} bytes, but {announced} were announced"
         raise InvalidRequest(message, code="upload_too_large", param="data")
     if count >= MOST_PARTS:
         raise InvalidRequest(f"an upload can have at most {MOST_PARTS} parts; use larger ones", param="data")

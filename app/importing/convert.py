@@ -157,7 +157,7 @@ def _config(network: InferredNetwork) -> ModelConfig:
     try:
         return ModelConfig(**network.fields)
     except ConfigError as error:
-        raise InvalidRequest(f"Ostinato has no such network: {error}", param=error.field) from None
+        raise InvalidRequest(f"this network is not supported: {error}", param=error.field) from None
 
 
 def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:

@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-ADVICE = "load it in the program that wrote it, and save plain PyTorch weights: torch.save(model.state_dict(), 'model.pt')"
+ADVICE = "save plain weights in the program that wrote it: torch.save(model.state_dict(), 'model.pt')"
 KERAS = "a Keras model; its layers count their gates differently from PyTorch's, so it cannot be imported"
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
 SUFFIXES = {

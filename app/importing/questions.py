@@ -1,4 +1,4 @@
-"""What names and shapes of weights do not show: it is asked of the user, or assumed and reported."""
+"""Settings that names and shapes of weights do not determine: asked of the user, or assumed and reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImportQuestion(InvalidRequest):
         self.questions = questions
         lines = "\n".join(f"  {question}" for question in questions)
         super().__init__(
-            "names and shapes do not show everything; answer with --set FIELD=VALUE, or with the option that is named:"
+            "the weights do not determine everything; answer with --set FIELD=VALUE, or with the option named:"
             f"\n{lines}",
             param=questions[0].field,
         )

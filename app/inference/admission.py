@@ -1,8 +1,8 @@
 """Admission control: bounds the requests and tokens that wait in one API process.
 
-What is counted are requests to an engine: a classification or an embedding is one, whatever the number of its texts,
-and a generation is one for each continuation of each prompt. `num_requests_waiting` and `num_requests_running` count
-the same.
+It counts requests to engines: one for a classification or an embedding, whatever the number of its texts, and one for
+each continuation of each prompt of a generation. `num_requests_waiting` and `num_requests_running` count the same
+requests.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Ticket:
 
 
 class Admission:
-    """The bounds, and what is taken of them now. A request that has been admitted is never dropped."""
+    """The bounds, and how much of them is in use. A request that has been admitted is never dropped."""
 
     def __init__(self, max_requests: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_requests, self.max_tokens = max_requests, max_tokens
@@ -91,7 +91,7 @@ class Admission:
         return Ticket(self, model, requests, tokens)
 
     def take(self, requests: int, tokens: int) -> None:
-        """Take room. Raises as `admit` does, and takes nothing then."""
+        """Take room, or raise as `admit` does without taking any."""
         if requests > self.max_requests:
             raise _too_large(requests, self.max_requests, "continuations (prompts times n)")
         if tokens > self.max_tokens:
@@ -123,6 +123,6 @@ class Admission:
 
 def _too_large(count: int, most: int, what: str) -> InvalidRequest:
     return InvalidRequest(
-        f"one request may have at most {most} {what}; this one has {count}: send it in parts",
+        f"one request may have at most {most} {what}; this one has {count}: split it into smaller requests",
         code="request_too_large",
     )

@@ -20,7 +20,7 @@ def check_scores(version: ResolvedVersion) -> None:
 
 
 def check_dimensions(dimensions: int, version: ResolvedVersion) -> None:
-    """Check that the version's vectors have so many numbers."""
+    """Check that the version's vectors have at least `dimensions` numbers."""
     width = body_width(version.config)
     if dimensions > width:
         raise InvalidRequest(
@@ -57,4 +57,5 @@ def check_ids(params: wire.SamplingParams, version: ResolvedVersion) -> None:
     size = version.config.vocab_size
     for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         if ids and not 0 <= max(ids) < size:
-            raise InvalidRequest(f"{name} names token {max(ids)}; {version.ref} has 0 to {size - 1}", param=name)
+            message = f"{name} contains token id {max(ids)}; the token ids of {version.ref} are 0 to {size - 1}"
+            raise InvalidRequest(message, param=name)

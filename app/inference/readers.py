@@ -1,4 +1,4 @@
-"""Threads that parse and tokenize long input, with a bound on what waits for them."""
+"""A thread pool that parses and tokenizes long input. The amount of waiting input is bounded."""
 
 from __future__ import annotations
 

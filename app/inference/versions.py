@@ -1,4 +1,4 @@
-"""Model references as versions: the registry record, the files beside the weights, and the engine's load message.
+"""Resolves model references to versions: the registry record, the files other than the weights, and the load message.
 
 A resolved reference is cached for less than half a second, so every process sees a moved alias within one second.
 """

@@ -45,7 +45,7 @@ class JobClaims:
         return session.scalar(select(JobRow.id).where(_claimable(self._database.now(session))).limit(1)) is not None
 
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
-        """Claim the next job: the one of the highest priority, then the oldest. None: there is none.
+        """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
         A job whose lease has expired counts as lost and is claimed too, unless a client has asked to cancel or pause
         it or it was lost `max_attempts` times: then it is cancelled, paused or failed here.

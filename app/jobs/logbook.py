@@ -1,4 +1,4 @@
-"""The SQL of what belongs to a job beside its row: its events and its checkpoints. Rows are added and never changed.
+"""The SQL of a job's events and checkpoints. Rows are added and never changed.
 
 Events are unique by (job, kind, step) and checkpoints by (job, step). A later attempt that repeats one adds nothing.
 """

@@ -104,7 +104,8 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Merge the training options of the three objects that may carry them.
 
-    "auto" is the same as absent. Raises InvalidRequest if two objects give different values for an option.
+    The value "auto" means the same as leaving the option out. Raises InvalidRequest if two objects give different
+    values for an option.
     """
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}  # option -> the path that its value came from

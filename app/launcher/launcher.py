@@ -38,7 +38,7 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
 
 
 class Launcher:
-    """The running service: one keeper for each program of the plan, and the list of what runs."""
+    """The running service: one keeper for each program of the plan, and the list of running programs."""
 
     def __init__(
         self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], out: TextIO = sys.stdout
@@ -95,7 +95,7 @@ class Launcher:
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
         for outcome in await asyncio.gather(*keeping, return_exceptions=True):
             if isinstance(outcome, Exception):
-                self._log(f"a program was no longer supervised because of an internal error ({outcome!r})")
+                self._log(f"an internal error ended the supervision of a program ({outcome!r})")
 
     def _on_signal(self) -> None:
         self._signals += 1

@@ -51,7 +51,7 @@ class _Input:
         self._limit = self.left = limit
 
     def read(self, most: int) -> bytes:
-        """From 1 to `most` bytes; none at the end."""
+        """Read from 1 to `most` bytes; an empty result means the end."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:

@@ -92,7 +92,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
 
 
 def delete_version(session: Session, row: VersionRow, now: float) -> Version:
-    """Mark a version as deleted; a deleted one stays as it is. The caller holds the lock on the model's row.
+    """Mark a version as deleted; no effect if it is deleted already. The caller holds the lock on the model's row.
 
     Raises InvalidRequest (`version_in_use`) if an alias points to it.
     """

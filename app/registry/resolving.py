@@ -60,7 +60,7 @@ def model_not_found(reference: str, reason: str, param: str = "model") -> NotFou
 
 
 def _find(session: Session, reference: ModelReference) -> VersionRow | None:
-    """The version by number, digest or alias; of a bare name, the champion, or the newest one without a champion."""
+    """The version by number, digest or alias; for a bare name, the champion, else the newest version."""
     if reference.version is not None:
         return repository.find_version(session, reference.name, reference.version)
     if reference.digest is not None:

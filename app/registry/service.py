@@ -110,7 +110,7 @@ class Registry:
         limit: int = 100,
         order: str = "asc",
     ) -> Page[Model]:
-        """Models by name. `after` is the name of the last one seen, and `query` a part of names.
+        """Models by name. `after` is the last name of the previous page, and `query` a substring of the names.
 
         `task` and `architecture` select by the newest ready version.
         """
@@ -125,7 +125,7 @@ class Registry:
             return cut(repository.list_models(session, principal, query, newest, after, order, limit), limit)
 
     def catalog(self, principal: str, *, after: str | None = None, limit: int = CATALOG_LIMIT) -> Page[Entry]:
-        """Every model and every ready version as a short entry. `after` is the id of the last entry seen."""
+        """Every model and every ready version as a short entry. `after` is the last id of the previous page."""
         check_page(limit, "asc", CATALOG_LIMIT)
         with self.database.read() as session:
             return catalog.load_page(session, principal, after, limit)
@@ -151,7 +151,7 @@ class Registry:
             return cut(repository.list_versions(session, name, status, after, order, limit), limit)
 
     def search(self, principal: str, filter_: Filter, *, after: str | None = None, limit: int = 100) -> Page[Version]:
-        """Versions of all models, by metric or by age. `after` is the `ref` of the last one seen."""
+        """Versions of all models, by metric or by age. `after` is the last `ref` of the previous page."""
         check_page(limit, filter_.order or "desc", PAGE_LIMIT)
         with self.database.read() as session:
             return select_versions(session, principal, filter_, after, limit)

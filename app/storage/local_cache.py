@@ -25,7 +25,8 @@ Signature = tuple[tuple[str, int, int, int], ...]  # of each file: path, inode, 
 
 
 class LocalCache:
-    """Checkpoint directories under `root`, at most `limit` bytes of them. One object a process; processes share `root`.
+    """Checkpoint directories under `root`, at most `limit` bytes of them. One object per process; processes share
+    `root`.
 
     When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
     in `locks/`: its modification time is that of the last request, its content the size of the checkpoint in bytes.

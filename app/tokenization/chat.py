@@ -8,7 +8,7 @@ A prompt therefore ends with `assistant:`, and a line break separates an answer 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # The same format as a Jinja chat template, as Hugging Face's `apply_chat_template` reads it.
@@ -17,6 +17,26 @@ TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
+
+
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}  # type -> its key
+
+
+def content_text(content: str | Sequence[Any]) -> str | None:
+    """The text of a message's content, whose parts of text are joined by line breaks.
+
+    None if a part is not a text, such as an image.
+    """
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content:
+        key = _TEXT_PARTS.get(str(part.get("type", "text")), "") if isinstance(part, Mapping) else ""
+        text = part.get(key) if isinstance(part, Mapping) else part
+        if not isinstance(text, str):
+            return None
+        texts.append(text)
+    return "\n".join(texts)
 
 
 def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:

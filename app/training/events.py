@@ -1,4 +1,4 @@
-"""Writes the trainer's events to a file descriptor, one JSON line an event.
+"""Writes the trainer's events to a file descriptor, one JSON line per event.
 
 The (kind, step) of an event depends on the training alone. An attempt that repeats steps after a kill therefore repeats
 the keys of the events that were sent before.
@@ -37,7 +37,7 @@ class Events:
         log.log(level, "%s", _to_text(event))
 
     def note(self, kind: str, step: int, message: str, level: str = "info", **data: Any) -> None:
-        """Send a message for users, with `data` for programs."""
+        """Send a message for users, with machine-readable `data`."""
         self.emit(Note(kind, step, level, message, data))
 
 

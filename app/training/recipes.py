@@ -51,7 +51,7 @@ def tokenizer(task: str, characters: int, options: TrainingOptions) -> tuple[str
 
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
-    """The recipe for data with one target a row: `count` train rows with `tokens` tokens, or steps, in all."""
+    """The recipe for data with one target per row: `count` train rows with `tokens` tokens, or steps, in all."""
     small = count < 8_000
     # Numeric data needs more epochs; on a small set of texts, more epochs only overfit.
     by_count = min(40.0, 100_000 / max(1, count)) if features else min(30.0, max(5.0, 40_000 / max(1, count)))

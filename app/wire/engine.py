@@ -122,7 +122,7 @@ class Abort(msgspec.Struct, tag=True, frozen=True):
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True):
-    """A version has been loaded, in so many seconds."""
+    """A version has been loaded; `seconds` is how long it took."""
 
     digest: str
     seconds: float

@@ -6,11 +6,13 @@ data. An option that would have no effect is refused, like one that cannot work.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from app.wire.training_options import TrainingOptions
+from app.wording import listed
 from models.config import CHOICES, RECURRENT, ConfigError, ModelConfig
 
 DECADE = 315_360_000.0  # seconds
@@ -75,6 +77,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "pooling": CHOICES["pooling"],
     "precision": ("float32", "bfloat16"),
 }
+_NOT_FOR_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7"})
 CLASS_WEIGHT = Range(0, 1e9, above=True)
 
 
@@ -109,7 +112,8 @@ RESTRICTIONS = (
     Restriction(
         "bidirectional",
         lambda k: k.architecture == "transformer",
-        "is for rnn, lstm and gru; a Transformer reads both ways to classify, and from left to right to generate",
+        f"is for {listed(RECURRENT, 'and')}; a Transformer reads both ways to classify, and from left to right to "
+        "generate",
         allow_off=False,
     ),
     Restriction(
@@ -164,6 +168,10 @@ def _check_values(options: TrainingOptions) -> None:
     if options.tokenizer == "byte" and options.vocab_size is not None:
         raise OptionError("vocab_size", f"is always {SMALLEST_VOCABULARY} with the byte tokenizer; leave it out")
     _check_class_weights(options.class_weights)
+    if options.encoding is not None and not _is_encoding(options.encoding):
+        raise OptionError(
+            "encoding", f"must be a text encoding such as utf-8, cp1252 or gb18030, not {options.encoding!r}"
+        )
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
@@ -207,6 +215,17 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
                 raise OptionError(f"class_weights.{label}", complaint)
     elif weights not in (None, "balanced"):
         raise OptionError("class_weights", "must be 'balanced' or an object from label to weight")
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether Python knows the name as a text encoding; not those that encode for other reasons, such as idna."""
+    try:
+        codec = codecs.lookup(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):  # ValueError: a null character in the name
+        return False
+    is_text: bool = codec._is_text_encoding
+    return is_text and codec.name not in _NOT_FOR_FILES
 
 
 def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:

@@ -34,7 +34,7 @@ from app.worker.run_directory import RunBusy, RunDirectory
 from app.worker.trainer import Trainer, environment
 
 log = logging.getLogger(__name__)
-POLL_SECONDS = 0.1  # between two looks at the trainer's events
+POLL_SECONDS = 0.1  # between two reads of the trainer's events
 STRAY_SECONDS = 1.0  # for the trainer of an earlier attempt to exit by itself
 EXIT_SECONDS = 10.0  # for a trainer to exit after its last event
 UNAVAILABLE_SECONDS = 5.0  # before a job is claimed again that needed an unavailable store
@@ -218,7 +218,7 @@ class Attempt:
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:
-            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, and no more are made")
+            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, and no more follow")
             return publish.fail(resources, self._lease, self._run, failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next one starts in {wait:g} s")

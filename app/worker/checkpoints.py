@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one attempt. Those that the blob store cannot take now are pending and are tried again.
+    """The checkpoints of one attempt. Those that the blob store cannot accept now stay pending and are retried.
 
     A training does not wait for the store: it goes on while the store is unavailable.
     """

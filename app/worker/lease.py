@@ -116,7 +116,7 @@ class Lease:
                 return
 
     def _look(self) -> None:
-        """Renew the lease if it is time, and read the flags in any case."""
+        """Renew the lease if it is due, and read the flags in any case."""
         before = time.monotonic()
         renew = before - self._renewed + self._period >= self.seconds / RENEWALS
         flags = self._renew() if renew else self._read()

@@ -17,7 +17,7 @@ from app.worker.retention import Retention
 from app.worker.run_directory import prune
 
 log = logging.getLogger(__name__)
-IDLE_SECONDS = 0.5  # between two looks for a job
+IDLE_SECONDS = 0.5  # between two queries for a job
 STOP_POLL_SECONDS = 0.1
 DEFECT_SECONDS = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two attempts while the database is unavailable

@@ -1,4 +1,4 @@
-"""Products in plain PyTorch: differentiable, for every device. Layers use them unless they are given faster ones."""
+"""Products in plain PyTorch: differentiable, for every device. Layers use them unless faster kernels are bound."""
 
 from __future__ import annotations
 

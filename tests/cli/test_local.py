@@ -14,7 +14,7 @@ from tests.cli.conftest import Run
 
 
 def test_ps_lists_the_running_programs(ostinato: Run, tmp_path: Path) -> None:
-    assert ostinato("ps", "--data-dir", "d").out == "no program is running; start them with: ostinato up\n"
+    assert ostinato("ps", "--data-dir", "d").out == "no programs are running; start them with: ostinato up\n"
     run = tmp_path / "d" / "run"
     run.mkdir(parents=True)
     programs.write(run, [programs.Program("trainer", os.getpid(), 1.0, 0, "ftjob-1", 2)])

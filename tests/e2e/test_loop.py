@@ -120,7 +120,7 @@ def test_greedy_streams_in_a_crowd_equal_those_alone(
         return service.stream(models[number % 2], f"the day {number}", max_tokens=10 + number, temperature=0)
 
     def probabilities(number: int) -> list[float]:
-        model = classifiers[ARCHITECTURES[number % 4]]
+        model = classifiers[ARCHITECTURES[number % len(ARCHITECTURES)]]
         return list(service.classify(model, f"a kind bright day {number}")["data"][0]["probs"])
 
     streams_alone, classes_alone = [ask(n) for n in range(16)], [probabilities(n) for n in range(64)]

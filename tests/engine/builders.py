@@ -26,7 +26,6 @@ torch.set_num_threads(1)
 CPU = torch.device("cpu")
 VOCABULARY = 40
 CONTEXT = 48
-ARCHITECTURES = ("rnn", "lstm", "gru", "transformer")
 PEER = b"peer"
 
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from app import telemetry
 from app.engine import requests
 from app.wire import engine as wire
+from models.config import ARCHITECTURES
 from tests.engine import builders as b
 
-NETWORKS = {name: b.network(b.config(name)) for name in b.ARCHITECTURES}
+NETWORKS = {name: b.network(b.config(name)) for name in ARCHITECTURES}
 SAFE_LEAD = 1e-3  # two logits that are closer may change places with the shape of the batch
 
 
-@pytest.fixture(params=b.ARCHITECTURES)
+@pytest.fixture(params=ARCHITECTURES)
 def built(request: pytest.FixtureRequest) -> Any:
     return NETWORKS[request.param]
 
@@ -53,7 +54,7 @@ def test_the_networks_of_these_tests_depend_on_their_prompt(built: Any) -> None:
 
 
 @given(
-    name=st.sampled_from(b.ARCHITECTURES),
+    name=st.sampled_from(ARCHITECTURES),
     slots=st.integers(1, 5),
     prefill=st.integers(3, 40),
     alone=st.booleans(),
@@ -365,7 +366,7 @@ def test_requests_of_peers_that_are_gone_are_dropped() -> None:
     assert replies.final("z").reason == "length"
 
 
-@pytest.mark.parametrize("name", b.ARCHITECTURES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_bfloat16_generates_and_reports(name: str) -> None:
     built = b.network(b.config(name)).to(torch.bfloat16)
     engine, replies = b.decoder(built)

@@ -143,9 +143,13 @@ def test_recurrent_over_features(kind: str, layers: int, both: bool, name: str, 
     theirs = Recurrent(kind, num_layers=layers, bidirectional=both)
     fields = {"pooling": "last"} | ({"nonlinearity": "tanh"} if kind == "rnn" else {})
     source, target = save(theirs, tmp_path, name), tmp_path / "out"
-    made = convert(source, target, labels=["a", "b", "c"], fields=fields, allow_pickle_tensors=True).checkpoint
-    assert (made.config.architecture, made.config.layers, made.config.bidirectional) == (kind, layers, both)
-    assert (made.config.features, made.labels, made.tokenizer) == (6, ["a", "b", "c"], False)
+    result = convert(source, target, labels=["a", "b", "c"], fields=fields, allow_pickle_tensors=True).checkpoint
+    assert (result.config.architecture, result.config.layers, result.config.bidirectional) == (
+        kind,
+        layers,
+        both,
+    )
+    assert (result.config.features, result.labels, result.tokenizer) == (6, ["a", "b", "c"], False)
     network = imported(target)
     assert isinstance(network, tasks.Classifier)
     assert_equal(network, theirs, [torch.randn(n, 6) for n in LENGTHS])
@@ -157,8 +161,8 @@ def test_poolings(pooling: str, tokens: bool, tmp_path: Path, vocabulary: Path) 
     theirs = Recurrent("lstm", tokens=tokens, pooling=pooling, bidirectional=True)
     fields = {"pooling": pooling, "labels": "numbers"} | ({"lowercase": "no"} if tokens else {})
     source = save(theirs, tmp_path, "model.safetensors")
-    made = convert(source, tmp_path / "out", vocabulary=vocabulary if tokens else None, fields=fields)
-    assert made.checkpoint.labels == ["0", "1", "2"]
+    result = convert(source, tmp_path / "out", vocabulary=vocabulary if tokens else None, fields=fields)
+    assert result.checkpoint.labels == ["0", "1", "2"]
     rows = [torch.randint(0, 30, (n,)) if tokens else torch.randn(n, 6) for n in LENGTHS]
     assert_equal(imported(tmp_path / "out"), theirs, rows)  # type: ignore[arg-type]
 
@@ -167,8 +171,8 @@ def test_other_recurrent_shapes(tmp_path: Path) -> None:
     """ReLU, no biases, an input layer, one output."""
     theirs = Recurrent("rnn", nonlinearity="relu", bias=False, first=4, classes=1, pooling="mean")
     fields = {"nonlinearity": "relu", "pooling": "mean", "task": "regression"}
-    made = convert(save(theirs, tmp_path, "x.safetensors"), tmp_path / "out", fields=fields).checkpoint
-    assert (made.config.task, made.config.features, made.config.input_width) == ("regression", 4, 6)
+    result = convert(save(theirs, tmp_path, "x.safetensors"), tmp_path / "out", fields=fields).checkpoint
+    assert (result.config.task, result.config.features, result.config.input_width) == ("regression", 4, 6)
     assert_equal(imported(tmp_path / "out"), theirs, [torch.randn(n, 4) for n in LENGTHS])  # type: ignore[arg-type]
 
 
@@ -195,7 +199,7 @@ def test_encoders(places: str, options: dict[str, Any], tmp_path: Path, vocabula
     }
     fields |= {"positions": "sinusoidal", "template": "yes"} if places == "sinusoidal" else {}
     source = save(theirs, tmp_path)
-    made = convert(
+    result = convert(
         source,
         tmp_path / "out",
         labels=["a", "b", "c"],
@@ -203,7 +207,7 @@ def test_encoders(places: str, options: dict[str, Any], tmp_path: Path, vocabula
         fields=fields,
         allow_pickle_tensors=True,
     ).checkpoint
-    assert (made.config.layers, made.config.inner, made.config.vocab_size) == (2, 20, 30)
+    assert (result.config.layers, result.config.inner, result.config.vocab_size) == (2, 20, 30)
     assert_equal(imported(tmp_path / "out"), theirs, [torch.randint(0, 30, (n,)) for n in LENGTHS])  # type: ignore[arg-type]
 
 
@@ -220,7 +224,7 @@ def test_a_language_model(tmp_path: Path, vocabulary: Path) -> None:
         torch.testing.assert_close(logits[:, -1], theirs(ids), atol=1e-5, rtol=1e-5)
 
 
-def test_every_question_is_questions_at_once(tmp_path: Path) -> None:
+def test_all_questions_are_asked_at_once(tmp_path: Path) -> None:
     source = save(Encoder(), tmp_path, "x.safetensors")
     with pytest.raises(ImportQuestion) as caught:
         convert(source, tmp_path / "out")
@@ -303,7 +307,7 @@ def test_an_encoder_that_has_lost_its_first_layer_is_refused(tmp_path: Path, voc
     save_file(weights, source)
     fields = dict.fromkeys(("norm_first", "embedding_scale", "lowercase"), "no")
     fields |= {"heads": "4", "activation": "relu", "pooling": "last", "labels": "numbers"}
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match=r"body\.blocks\.0\.mlp\.up\.weight: missing"):
         convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
 
 

@@ -18,7 +18,7 @@ MILLISECONDS = re.compile("[1-9][0-9]{0,10}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a request to a model says beside its input.
+    """What a request to a model contains besides its input.
 
     `principal` is the name of the API key, `reference` the model reference, and `seconds` the time within which the
     request must be answered.

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from app.errors import OstinatoError
 
 RenderError = Callable[[OstinatoError], tuple[int, dict[str, Any]]]  # -> HTTP status and JSON body
-TYPES = {  # `type` by HTTP status, as OpenAI's API has it
+TYPES = {  # `type` by HTTP status, as in OpenAI's API
     401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",

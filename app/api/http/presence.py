@@ -23,7 +23,7 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def attended(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`. When the client disconnects, `work` is cancelled and ClientGone raised."""
+    """The result of `work`. When the client disconnects, `work` is cancelled and ClientGone is raised."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     watchers: list[asyncio.Task[None]] = []

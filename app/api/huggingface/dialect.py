@@ -19,7 +19,7 @@ TYPES = {  # our status -> the status and `error_type` that TGI and TEI answer w
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """`{"error": …, "error_type": …}`, as TGI and TEI have it."""
+    """`{"error": …, "error_type": …}`, the shape that TGI and TEI use."""
     status, kind = TYPES.get(error.status, (error.status, error.code))
     return status, {"error": error.message, "error_type": kind}
 

@@ -35,8 +35,9 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers it is
     an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the best labels; `threshold`
     is the lowest probability of a label in `labels` (by default the version's own). `truncate_prompt_tokens` cuts each
-    input to so many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
-    `scores` hold the raw outputs of the network."""
+    input to that many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
+    `scores` hold the raw outputs of the network.
+    """
 
     input: Sequences
     model: str | None = None

@@ -31,10 +31,11 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to continue one or more prompts.
 
-    `prompt` is a text, token ids, or a list of either. `temperature` 0 always chooses the most likely token.
-    `logprobs` is the number of most likely tokens to report at each position. `best_of` continuations of each prompt
-    are generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` keeps so many of the last tokens
-    of a prompt; -1 keeps as many as fit into the context together with `max_tokens`."""
+    `prompt` is a text, token ids, or a list of either. `temperature` 0 always chooses the most likely token. `logprobs`
+    is the number of most likely tokens to report at each position. `best_of` continuations of each prompt are
+    generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` keeps that many of the last tokens of
+    a prompt; -1 keeps as many as fit into the context together with `max_tokens`.
+    """
 
     prompt: str | list[str | int | list[int]]
     model: str | None = None

@@ -34,7 +34,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `input` is a text, token ids, or a list of these. For a version that reads numbers it is an array of numbers with
     the axes batch, time and feature. `dimensions` keeps only the first numbers of each vector and scales them to unit
     length again. With `encoding_format` base64, each vector is little-endian float32 in base64.
-    `truncate_prompt_tokens` cuts each input to so many tokens; -1 cuts it to the version's context length."""
+    `truncate_prompt_tokens` cuts each input to that many tokens; -1 cuts it to the version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]
     model: str | None = None

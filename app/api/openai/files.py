@@ -104,7 +104,7 @@ _UPLOAD = {
                         "format": {
                             "type": "string",
                             "enum": list(PACKED),
-                            "description": "By default, the format that the file name ends with",
+                            "description": "By default, the format of the file name's extension",
                         },
                         **{field: {"type": "string"} for field in COLUMNS.values()},
                     },
@@ -159,7 +159,7 @@ def list_(
     principal: Principal,
     after: str | None = None,
     limit: int = 10_000,
-    order: Annotated[str, Query(description="asc or desc, by age")] = "desc",
+    order: Annotated[str, Query(description="Order by creation time: asc or desc")] = "desc",
     purpose: str | None = None,
 ) -> Response:
     page = services.files.list(principal, purpose=purpose, after=after, limit=limit, order=order)

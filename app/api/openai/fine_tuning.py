@@ -26,6 +26,8 @@ from app.api.openapi.parameters import FILE_ID, JOB_ID
 from app.errors import InvalidRequest
 from app.jobs.parsing import parse
 from app.jobs.request import JobRequest
+from app.wording import listed
+from models.config import ARCHITECTURES
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["training"])
 
@@ -97,7 +99,7 @@ async def job_request(request: Request) -> JobRequest:
     operation_id="create_fine_tuning_job",
     summary="Create a training job",
     description=(
-        "Queues a training job. `model` is an architecture to train from scratch (rnn, lstm, gru or transformer) or a "
+        f"Queues a training job. `model` is an architecture to train from scratch ({listed(ARCHITECTURES)}) or a "
         "model reference to fine-tune. Only `model` and `training_file` are required. A repeated request with the same "
         "`Idempotency-Key` returns the job that the first one created."
     ),

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
+from app.wording import listed
+from models.config import ARCHITECTURES, TASKS
+
 MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
@@ -36,8 +39,8 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "search": ("sentiment", "A part of the model's name"),
     "query": ("sentiment", "A part of the model's name"),
     "model": (MODEL, "Returns only versions of this model"),
-    "task": ("classification", "Returns only this task: classification, multilabel, regression or generation"),
-    "architecture": ("lstm", "Returns only this architecture: rnn, lstm, gru or transformer"),
+    "task": ("classification", f"Returns only this task: {listed(TASKS)}"),
+    "architecture": ("lstm", f"Returns only this architecture: {listed(ARCHITECTURES)}"),
     "status": ("ready", "Returns only versions with this status: pending, ready, failed or deleted"),
     "alias": ("champion", "Returns only versions that this alias points at"),
     "job_id": (JOB_ID, "Returns only the version that this job made; an id from `GET /v1/fine_tuning/jobs`"),

@@ -55,8 +55,13 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
         "final_norm": "body.norm.weight" in weights,
         "norm_eps": answers.number("norm_eps", 1e-5, "PyTorch's default layer_norm_eps"),
         "heads": _heads(width, answers),
-        "activation": answers.ask(Question("activation", "of the encoder layers", ("relu", "gelu"), "relu")),
-        "norm_first": answers.ask(Question("norm_first", "of the encoder layers", ("no", "yes"), "no")) == "yes",
+        "activation": answers.ask(
+            Question("activation", "which activation do the layers use?", ("relu", "gelu"), "relu")
+        ),
+        "norm_first": answers.ask(
+            Question("norm_first", "is each sublayer normed first (pre-norm)?", ("no", "yes"), "no")
+        )
+        == "yes",
     }
     linear, norms = split_layers(rest)
     roles = find_roles(linear, (width, width), marker, answers, order)
@@ -74,7 +79,7 @@ def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
 
 def _heads(width: int, answers: Answers) -> int:
     divisors = tuple(str(n) for n in range(1, width + 1) if width % n == 0)
-    return int(answers.ask(Question("heads", "how many attention heads (nhead)?", divisors)))
+    return int(answers.ask(Question("heads", "how many attention heads are there (nhead)?", divisors)))
 
 
 def _drop_template(rest: Tensors, answers: Answers) -> None:

@@ -212,7 +212,7 @@ def _task(outputs: int, vocabulary: int, answers: Answers) -> str:
             param="task",
         )
     reason = (
-        f"exactly one of its {outputs} outputs is right (softmax); if each output is a yes or no of its own "
+        f"exactly one of its {outputs} outputs is right (softmax); if each output is an independent yes or no "
         "(BCEWithLogitsLoss), the task is multilabel"
     )
     return answers.assume("task", "classification", reason, ("classification", "multilabel"))

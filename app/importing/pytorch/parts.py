@@ -62,7 +62,7 @@ class UnknownNetwork(InvalidRequest):
 
 
 def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> str:
-    """The part of the names before the match of `pattern`. Raises UnknownNetwork if it is not the same for all."""
+    """The common prefix of all names that match `pattern`, up to the match. Raises UnknownNetwork if they differ."""
     names = [name for name in tensors if pattern.search(name)]
     prefixes = sorted({name[: match.start()] for name in names if (match := pattern.search(name))})
     if len(prefixes) != 1:

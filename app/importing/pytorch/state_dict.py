@@ -133,7 +133,7 @@ class _Archive:
 
 
 def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """The tensors of a state dict, which a training script may have saved under a key beside other things."""
+    """The tensors of a state dict, which a training script may have saved under a key of a larger dictionary."""
     if not isinstance(value, dict):
         raise ForeignFileInvalid(f"the file does not contain a dictionary of tensors; {ADVICE}")
     if not value:

@@ -53,7 +53,7 @@ class StoredTensor:
 
 
 def check_name(name: Name) -> Name:
-    """`name`, if a state dict needs it. Raises ForeignFileInvalid for any other."""
+    """Return `name` if a state dict needs it. Raises ForeignFileInvalid for any other name."""
     allowed = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
     if not allowed and not (name.module == "torch" and name.name in STORAGES):
         raise ForeignFileInvalid(

@@ -21,8 +21,8 @@ from app.inference.engines.socket import EngineSocket
 from app.inference.engines.work import Work
 from app.wire import engine as wire
 
-TICK = 0.1  # seconds between two looks at the heartbeats
-LATE_TICK = 0.5  # seconds between two looks after which this event loop was blocked, and the silence may be its own
+TICK = 0.1  # seconds between two checks of the heartbeats
+LATE_TICK = 0.5  # seconds between two checks; after more, this event loop was blocked and may have caused the silence
 LOAD_LIMIT = 600.0  # seconds to wait for an engine's answer to a load
 SEND_QUEUE = 100_000
 
@@ -114,7 +114,7 @@ class EngineClient:
         except TimeoutError:
             self._loads.pop(message.digest, None)  # a later request may ask again: an engine loads nothing twice
             raise Unavailable(
-                "the engine does not finish loading the version", code="loading", retry_after=5.0
+                "the engine has not finished loading the version; try again", code="loading", retry_after=5.0
             ) from None
 
     def keep(self, digests: frozenset[str]) -> None:

@@ -79,7 +79,7 @@ class Gate:
             async with asyncio.timeout(patience):
                 await self._empty.wait()
         except TimeoutError:
-            pass  # they go on beside the suspect; to wait longer would block all newcomers as long as they last
+            pass  # they keep running beside the suspect: waiting for their end would block all newcomers
 
     def open(self) -> None:
         self._closed = False

@@ -39,7 +39,7 @@ class Liveness:
         self.decided.set()
 
     def excuse(self) -> None:
-        """Grant half a limit from now: the event loop was blocked, so heartbeats may have come in unread."""
+        """Allow another half of the limit: the event loop was blocked, so heartbeats may have arrived unread."""
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:

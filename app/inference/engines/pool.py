@@ -107,7 +107,7 @@ class EnginePool:
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
         """An engine with the version loaded; loads it if none has.
 
-        `prepare` makes the Load message, and fetches the version's files for it. Raises what the load ended with, or
+        `prepare` makes the Load message, and fetches the version's files for it. Raises the error of the load, or
         Unavailable: `loading` at the monotonic time `until`, `engine_lost` if no engine is alive.
         """
         await self._heard(until)

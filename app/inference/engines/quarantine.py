@@ -153,8 +153,7 @@ class Quarantine:
         conviction = self._convicted.get(mark)
         if conviction is not None and conviction.until > now:
             raise InvalidRequest(
-                "this request was being answered when the engine failed, and again when it was sent by itself; it is "
-                "refused for an hour",
+                "the engine failed at least twice while it answered this request; the request is refused for an hour",
                 code="request_quarantined",
             )
         if conviction is not None:  # its hour is over: it may be tried once more, as a suspect

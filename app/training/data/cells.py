@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.training.data.example import TEST, TRAIN, VALIDATION
+from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.data.json_text import explain
 
 _LARGEST = float(np.finfo(np.float32).max)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SPLIT_CODES = {"train": TRAIN, "val": VALIDATION, "validation": VALIDATION, "valid": VALIDATION, "test": TEST}
+_SPLIT_CODES = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "validation", "valid", "dev", "development", "eval", "evaluation"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+_FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+_LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # of objects with labels
+_STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
+_QUOTED = re.compile(_STRING)
+_PYTHON_LIST = re.compile(rf"[\[(]\s*((?:(?:{_STRING})(?:\s*,\s*|\s+|(?=\s*[\])])))*)\s*[\])]")
 _LABEL_LIST = (
     'a cell that starts with [ must be a JSON list of labels, like ["a", "b"]; without the [, labels are separated by |'
 )
@@ -26,48 +38,92 @@ class CellError(Exception):
     """The value of a cell cannot be used. The message gives the reason; the caller adds the file, row and column."""
 
 
+def is_blank(value: Any) -> bool:
+    """Whether a cell has no value: null, NaN, or a text of blanks."""
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def to_text(value: Any) -> str:
     """The value, which must be a string of valid Unicode."""
     if not isinstance(value, str):
         raise CellError(f"{describe(value)} where a text is expected")
     if not value.isascii() and _SURROGATE.search(value):
-        raise CellError("not valid Unicode: half of a surrogate pair without its other half")
+        raise CellError("not valid Unicode: it contains a lone surrogate")
     return value
 
 
+def to_input_text(value: Any) -> str:
+    """A text as a CSV file would hold it: null is an empty text, and a number or a date the text that is written."""
+    if isinstance(value, str):
+        return to_text(value)
+    return "" if is_blank(value) else _scalar(value, "a text")
+
+
 def to_split(value: Any) -> int:
-    """The code of the split that the value names, in upper or lower case."""
+    """The code of the split that the value names, in upper or lower case; UNASSIGNED if it names none."""
+    if is_blank(value):
+        return UNASSIGNED
     code = _SPLIT_CODES.get(str(value).strip().lower())
     if code is None:
-        raise CellError(f"{_shown(value)} is not a split; it can be train, val, validation, valid or test")
+        raise CellError(f"{_shown(value)} is not a split; it can be train, val, validation, valid, dev, eval or test")
     return code
 
 
 def to_label(value: Any) -> str:
     """A label as a text. A whole number is written without a fraction: 2.0 becomes '2'."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if isinstance(value, (list, dict)) or value is None:
         hint = "; several labels in a row need the task multilabel" if isinstance(value, list) else ""
         raise CellError(f"{describe(value)} where a label is expected{hint}")
-    if isinstance(value, float):
+    if isinstance(value, (float, Decimal)):
         if not math.isfinite(value):
             raise CellError(f"{value} is not a label")
-        value = int(value) if value.is_integer() else value
-    label = to_text(str(value)).strip()
+        value = int(value) if value == int(value) else value
+    label = to_text(value if isinstance(value, str) else _scalar(value, "a label")).strip()
     if not label:
         raise CellError("the label is empty")
     return label
 
 
-def to_labels(value: Any) -> tuple[str, ...]:
-    """The sorted, distinct labels of a list, of a JSON list in a text, or of a text with | between them."""
-    if value is None:
-        value = []
-    if isinstance(value, str):
-        is_json = value.lstrip().startswith("[")
-        value = _label_list(value) if is_json else [part for part in value.split("|") if part.strip()]
-    if not isinstance(value, list):
-        value = [value]
-    return tuple(sorted({to_label(part) for part in value}))
+def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
+    """(labels, listed): the sorted, distinct labels of a cell, and whether the cell itself is a list of them.
+
+    A list is a list value, a JSON or Python list in a text, an object such as {"choices": [...]}, or a text with |
+    between labels. Any other text is one label here; `settle_labels` decides whether a comma in it separates two.
+    """
+    elements = to_label_list(value)
+    if elements is None and isinstance(value, str):
+        if value.lstrip().startswith("["):
+            raise _not_a_list(value)
+        elements = [part for part in value.split("|") if part.strip()] if "|" in value else None
+    if elements is None:
+        return (() if is_blank(value) else (to_label(value),)), False
+    return tuple(sorted({to_label(element) for element in elements})), True
+
+
+def to_label_list(value: Any) -> list[Any] | None:
+    """The elements of a value that can only be a list of labels; None for any other value.
+
+    Besides lists these are texts with a JSON or Python list, as tables hold it, and objects of annotation tools with a
+    single list or text, such as {"choices": ["a", "b"]}, also as JSON in a text.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", "("):
+        value = _parse_list(value.strip())
+    if isinstance(value, dict) and len(value) == 1:
+        key, inner = next(iter(value.items()))
+        if key.lower() not in _LIST_KEYS:
+            return None
+        value = [inner] if isinstance(inner, str) else inner
+    return value if isinstance(value, list) else None
+
+
+def to_flag(value: Any) -> bool:
+    """Whether a column of 0 and 1, or of false and true, has a 1. Nothing counts as 0."""
+    flag = False if is_blank(value) else _FLAGS.get(str(value).strip().lower())
+    if flag is None:
+        raise CellError(f"{_shown(value)} where 0 or 1 is expected")
+    return flag
 
 
 def to_number(value: Any) -> float:
@@ -88,7 +144,7 @@ def to_number(value: Any) -> float:
 
 
 def to_matrix(value: Any) -> NDArray[np.float32]:
-    """The steps (T, F) of a list of lists, or of JSON in a text. A plain list of numbers has one feature a step."""
+    """The steps (T, F) of a list of lists, or of JSON in a text. A plain list of numbers has one feature per step."""
     if isinstance(value, str):
         value = _parse(value, _STEP_LIST)
     if not isinstance(value, list) or not value:
@@ -115,11 +171,46 @@ def describe(value: Any) -> str:
     return f"the number {_shown(value)}" if is_number else kinds.get(type(value).__name__, "a value")
 
 
-def _label_list(text: str) -> list[str]:
-    labels = _parse(text, _LABEL_LIST)
-    if not all(isinstance(label, str) for label in labels):
-        raise CellError(f"{_LABEL_LIST}; not all elements of this list are texts")
-    return list(labels)
+def _scalar(value: Any, expectation: str) -> str:
+    """A number, true or false, a date or a time as the text that stands for it in a CSV file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return str(value).removesuffix(" 00:00:00")
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if isinstance(value, (int, float, date, time, timedelta)):
+        return str(value)
+    raise CellError(f"{describe(value)} where {expectation} is expected")
+
+
+def _parse_list(text: str) -> Any:
+    """The JSON value in a text, or else its Python list of texts; None if it is neither.
+
+    A Python list has the form of `str(list)`, a tuple's or a NumPy array's, which has blanks between the texts.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        match = _PYTHON_LIST.fullmatch(text)
+        return None if match is None else [_unescape(part) for part in _QUOTED.findall(match[1])]
+    if isinstance(value, list) and len({isinstance(element, str) for element in value}) > 1:
+        return None
+    return value
+
+
+def _unescape(quoted: str) -> str:
+    """The text of a Python string literal."""
+    try:
+        return str(ast.literal_eval(quoted))
+    except (ValueError, SyntaxError):
+        return quoted[1:-1]
+
+
+def _not_a_list(text: str) -> CellError:
+    """The error for a text that starts like a list of labels and is none."""
+    _parse(text, _LABEL_LIST)
+    return CellError(f"{_LABEL_LIST}; not all elements of this list are texts")
 
 
 def _parse(text: str, expectation: str) -> Any:

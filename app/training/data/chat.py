@@ -1,43 +1,72 @@
-"""Reads conversations in a `messages` column as turns."""
+"""Reads conversations in a `messages` column as turns.
+
+A conversation is used as far as it goes: messages without a text, such as tool calls, and messages after the last
+answer are left out.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.tokenization.chat import exchanges
+from app.tokenization.chat import content_text, exchanges
 from app.training.data.cells import CellError, to_text
 from app.training.data.columns import read
 from app.training.data.example import Turn
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
+from app.training.data.notes import MESSAGES_LEFT_OUT, NO_ANSWER, UNREADABLE_PARTS
+
+Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
 
-def read_turns(layout: Layout, record: Record) -> tuple[Turn, ...]:
-    """Prompt, answer, prompt, answer, …: every answer of the assistant is learned, unless its weight is 0."""
+def read_turns(layout: Layout, record: Record) -> Turns:
+    """(turns, notes): prompt, answer, prompt, answer, …; every answer of the assistant is learned, unless its weight
+    is 0. There are no turns if there is no such answer."""
     return read(layout, record, "messages", _to_turns)
 
 
-def _to_turns(value: Any) -> tuple[Turn, ...]:
-    messages = _check(value)
-    weights = [message.get("weight") for message in messages if message["role"] == "assistant"]
-    turns: list[Turn] = []
-    for (prompt, answer), weight in zip(exchanges(messages), weights, strict=True):
-        turns += [Turn(prompt, learned=False, ended=False), Turn(answer, learned=weight != 0, ended=True)]
-    if not any(turn.learned for turn in turns):
-        raise CellError("every message of the assistant has weight 0, so there is nothing to learn")
-    return tuple(turns)
-
-
-def _check(messages: Any) -> list[dict[str, Any]]:
-    if not isinstance(messages, list) or not messages:
+def _to_turns(value: Any) -> Turns:
+    if not isinstance(value, list) or not value:
         raise CellError("must be a list of {role, content}")
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
-            raise CellError(f"message {number} needs a role and a content, both texts")
-        for key in ("role", "content"):
-            to_text(message[key])
-        if message.get("weight") not in (None, 0, 1):
-            raise CellError(f"message {number}: weight can be 0 or 1")
-    if messages[-1]["role"] != "assistant":
-        raise CellError("the last message must be the assistant's: messages after its last one are not learned")
-    return messages
+    try:
+        messages = [_to_message(number, message) for number, message in enumerate(value, 1)]
+    except _UnreadablePart:
+        return (), (UNREADABLE_PARTS,)
+    kept = [message for message in messages if message is not None]
+    while kept and not _is_answer(kept[-1]):
+        kept.pop()
+    turns: list[Turn] = []
+    for (prompt, text), answer in zip(exchanges(kept), filter(_is_answer, kept), strict=True):
+        turns += [Turn(prompt, learned=False, ended=False), Turn(text, learned=answer["weight"] != 0, ended=True)]
+    if not any(turn.learned for turn in turns):
+        return (), (NO_ANSWER,)
+    return tuple(turns), (MESSAGES_LEFT_OUT,) if len(kept) < len(messages) else ()
+
+
+class _UnreadablePart(Exception):
+    """A message has a part that is no text, such as an image."""
+
+
+def _is_answer(message: dict[str, Any]) -> bool:
+    return bool(message["role"] == "assistant")
+
+
+def _to_message(number: int, message: Any) -> dict[str, Any] | None:
+    """The role, content and weight of a message; None if it has no content, like most tool calls."""
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise CellError(f"message {number} needs a role and a content, both texts")
+    if message.get("weight") not in (None, 0, 1):
+        raise CellError(f"message {number}: weight can be 0 or 1")
+    content = message.get("content")
+    calls = bool(message.get("tool_calls") or message.get("function_call"))
+    if content is None and (calls or "content" in message):
+        return None
+    parts = [content] if isinstance(content, str) else content
+    if not isinstance(parts, list) or not all(isinstance(part, (str, dict)) for part in parts):
+        raise CellError(f"message {number} needs a role and a content, both texts")
+    text = content_text(parts)
+    if text is None:
+        raise _UnreadablePart
+    if not text and calls:
+        return None
+    return {"role": to_text(message["role"]), "content": to_text(text), "weight": message.get("weight")}

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.training.data import text as text_file
+from app.training.data.detection import detect
 from app.training.data.faults import BadRows
-from app.training.data.files import detect
 from app.training.data.inputs import TextFiles, open_files
 from app.training.data.report import table_report, text_report
 from app.training.data.scan import DataFiles, scan_files
@@ -22,7 +22,7 @@ from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What a training would make of its data files, or why it cannot use them.
+    """What a training would read from its data files, or why it cannot use them.
 
     `report` has the keys of the job's `data_report` event that do not need a tokenizer: for a table `rows` and
     `lengths` (in characters, or steps) by split, `labels` (rows of each label by split), `empty`, `duplicates`,
@@ -50,6 +50,7 @@ def check_files(
     columns: Columns | None = None,
     validation_split: float = VALIDATION_SPLIT,
     skip_bad_rows: float = 0.0,
+    encoding: str | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> DataReport:
     """Read and check all of the files as a training does. `check` is called for each row; it may raise.
@@ -59,9 +60,9 @@ def check_files(
     sources = []
     settled = task
     try:
-        sources = [detect(training, training.name)]
+        sources = [detect(training, training.name, encoding=encoding)]
         if validation is not None:
-            sources.append(detect(validation, validation.name, param="validation_file"))
+            sources.append(detect(validation, validation.name, param="validation_file", encoding=encoding))
         files = open_files(sources[0], sources[1] if validation else None, columns or Columns(), task, check)
         if isinstance(files, TextFiles):
             return DataReport("generation", {"characters": _characters(files)} | text_report(files))
@@ -74,7 +75,7 @@ def check_files(
 
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
     scan = scan_files(files, validation_split, None, skip_bad_rows)
-    return DataReport(files.training.task, table_report(files, scan, validation_split))
+    return DataReport(scan.task, table_report(files, scan, validation_split))
 
 
 def _characters(files: TextFiles) -> dict[str, int]:

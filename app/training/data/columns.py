@@ -7,10 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from app.training.data.cells import CellError, to_label, to_labels, to_number, to_split, to_text
-from app.training.data.example import UNASSIGNED
+from app.training.data.cells import (
+    CellError,
+    is_blank,
+    to_flag,
+    to_input_text,
+    to_label,
+    to_label_list,
+    to_labels,
+    to_number,
+    to_split,
+)
+from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
+from app.training.data.notes import AS_TEXT, NO_SPLIT
 from app.training.failures import is_data_error
 
 log = logging.getLogger(__name__)
@@ -27,22 +38,63 @@ def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) 
 
 def read_text(layout: Layout, record: Record, key: str) -> str:
     """The text of the column that holds `key`."""
-    return read(layout, record, key, to_text)
+    return read(layout, record, key, to_input_text)
 
 
-def read_target(layout: Layout, record: Record) -> tuple[tuple[str, ...], float]:
-    """(labels, value): what the task predicts for the record. A task without labels has (), one without values 0.0."""
+def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
+    """The notes on the split of a record and on the texts that hold the `keys`."""
+    notes: list[str] = []
+    for key in keys:
+        value = record.values.get(layout.names[key])
+        if not isinstance(value, str) and not is_blank(value):
+            notes.append(AS_TEXT)
+    if "split" in layout.names and is_blank(record.values.get(layout.names["split"])):
+        notes.append(NO_SPLIT)
+    return tuple(notes)
+
+
+def read_target(layout: Layout, record: Record) -> Target:
+    """What the task predicts for the record; nothing for generation."""
     if layout.task == "regression":
-        return (), read(layout, record, "value", to_number)
+        return Target(value=read(layout, record, "value", to_number))
+    if layout.one_hot:
+        return Target(tuple(sorted(filter(lambda name: _is_set(layout, record, name), layout.one_hot))), listed=True)
     if layout.task == "multilabel":
-        return read(layout, record, "label", to_labels), 0.0
+        labels, listed = read(layout, record, "label", to_labels)
+        return Target(labels, listed=listed)
     if layout.task == "classification":
-        return (read(layout, record, "label", to_label),), 0.0
-    return (), 0.0
+        return read(layout, record, "label", _to_open_target if layout.task_inferred else _to_target)
+    return NOTHING
+
+
+def _to_target(value: Any) -> Target:
+    return Target((to_label(value),))
+
+
+def _to_open_target(value: Any) -> Target:
+    """The target where the request names no task, so that lists may yet make it multilabel."""
+    elements = to_label_list(value)
+    if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
+        return _to_target(value)
+    return Target(tuple(sorted({to_label(element) for element in elements})), listed=True)
+
+
+def _is_set(layout: Layout, record: Record, name: str) -> bool:
+    """Whether a column of 0 and 1 has a 1, which stands for the label of the column's name."""
+    try:
+        return to_flag(record.values.get(name))
+    except CellError as error:
+        raise layout.source.fault(str(error), record.where, f"column {name!r}") from None
+
+
+def is_empty(layout: Layout, record: Record) -> bool:
+    """Whether no column that is read has a value, as in rows that were emptied but not deleted."""
+    values = record.values
+    return all(is_blank(values.get(name)) for name in (*layout.names.values(), *layout.steps, *layout.one_hot))
 
 
 def read_split(layout: Layout, record: Record) -> int:
-    """The code of the split that the record names; UNASSIGNED in a file without a split column."""
+    """The code of the split that the record names; UNASSIGNED if it names none."""
     return read(layout, record, "split", to_split) if "split" in layout.names else UNASSIGNED
 
 

@@ -3,68 +3,94 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from app.training.data import files
-from app.training.data.files import Record, Source, lines
+from app.training.data.dialect import dialect_of, table_lines
+from app.training.data.files import Record, Selection, Source
 from app.training.failures import BadData
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the first line."""
-    return _Table(source).names
+    """The names of the columns, from the first line. Columns without a name have none here, those of one name one."""
+    return list(dict.fromkeys(filter(None, _Table(source).names)))
 
 
-def records(source: Source) -> Iterator[Record]:
+def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Every record, without empty lines. A record of a wrong width has a fault.
 
     Raises BadData with the line and column of a malformed quote, after which no record can be trusted.
     """
     table = _Table(source)
     names = table.names
+    table.refuse_repeated(selection.ignored)
+    needed = max((index + 1 for index, name in enumerate(names) if name and name not in selection.ignored), default=0)
+    kept = {name: names.index(name) for name in names if name}
+    is_plain = len(kept) == len(names)
+    unnamed = [index for index, name in enumerate(names) if not name]
     while (cells := table.next()) is not None:
         if not cells:
             continue
         where = f"line {table.start}"
-        if len(cells) != len(names):
+        row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
+        if row is None:
             yield Record(where, {}, _wrong_width(source, table.start, cells, names))
+        elif is_plain:
+            yield Record(where, dict(zip(names, row, strict=True)))
         else:
-            yield Record(where, dict(zip(names, cells, strict=True)))
+            table.count_unnamed(row, unnamed)
+            yield Record(where, {name: row[index] for name, index in kept.items()})
+    table.remark_unnamed()
 
 
 class _Table:
     """The rows of a file. Keeps the lines of the current record, which may be several, to locate an error in it."""
 
     def __init__(self, source: Source) -> None:
-        csv.field_size_limit(sys.maxsize)  # RECORD_BYTES bounds the record instead
         self._source = source
-        self._lines = lines(source)
+        self._dialect = dialect_of(source)
+        self._delimiter = self._dialect.delimiter
         self._record: list[str] = []
         self._size = 0  # characters of the current record so far
-        self.start = 1  # the first line of the current record
-        self._number, first = next(self._lines, (1, ""))
-        self._delimiter = "\t" if source.format == "tsv" else max(",;\t", key=first.count)
-        self._reader = csv.reader(self._feed(first), delimiter=self._delimiter, strict=True)
+        self._number = self._dialect.first_line - 1
+        self.start = self._dialect.first_line  # the first line of the current record
+        self._reader = self._dialect.reader(self._feed())
+        self._unnamed, self._first_unnamed = 0, ""
         self.names: list[str] = []
         self.names = self._header()
 
     def next(self) -> list[str] | None:
         """The cells of the next record, which begins at line `start`; None at the end of the file."""
-        # A record begins on the line after the last one read; only the header begins on the line that is read already.
-        self.start, self._size = self._number + bool(self.names), 0
+        self.start, self._size = self._number + 1, 0
         self._record.clear()
         try:
             return next(self._reader, None)
         except csv.Error as error:
             raise self._malformed(error) from None
 
-    def _feed(self, first: str) -> Iterator[str]:
+    def refuse_repeated(self, ignored: frozenset[str]) -> None:
+        """Raise BadData where a column that is needed appears more than once."""
+        for name, count in Counter(filter(None, self.names)).items():
+            if count > 1 and name not in ignored:
+                message = f"the column {name!r} appears {count} times; rename the ones that are not meant"
+                raise self._source.fault(message, f"line {self._dialect.first_line}")
+
+    def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
+        """Count the values of columns without a name."""
+        if any(cells[index].strip() for index in unnamed):
+            self._unnamed += 1
+            self._first_unnamed = self._first_unnamed or f"line {self.start}"
+
+    def remark_unnamed(self) -> None:
+        """Remark on values that nobody reads, since their column has no name."""
+        if self._unnamed:
+            message = f"{self._unnamed:,} rows have values in columns without a name, which are not read"
+            self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
+
+    def _feed(self) -> Iterator[str]:
         """The lines of the file for csv.reader, each also kept as a part of the current record."""
-        self._record.append(first)
-        yield first
-        for number, line in self._lines:
+        for number, line in table_lines(self._source, self._dialect):
             self._number = number
             self._record.append(line)
             self._size += len(line)
@@ -76,10 +102,8 @@ class _Table:
     def _header(self) -> list[str]:
         names = [name.strip() for name in self.next() or []]
         if not any(names):
-            raise self._source.fault("the header is empty; the first line must name the columns", "line 1")
-        for name, count in Counter(names).items():
-            if count > 1:
-                raise self._source.fault(f"the column {name!r} appears {count} times", "line 1")
+            place = f"line {self._dialect.first_line}"
+            raise self._source.fault("the header is empty; the first line must name the columns", place)
         return names
 
     def _malformed(self, error: csv.Error) -> BadData:
@@ -96,7 +120,7 @@ class _Table:
         text = "".join(self._record)
         cell, at, closed = _wrong_quote(text, self._delimiter)
         column = f"column {self.names[cell]!r}" if cell < len(self.names) else f"column {cell + 1}"
-        return (f"line {self.start + text.count(chr(10), 0, at)}", column), closed
+        return (f"line {self.start + text.count(self._source.line_end, 0, at)}", column), closed
 
 
 def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
@@ -127,6 +151,21 @@ def _after_quote(text: str, at: int) -> int:
             return at
         at += 1
     return -1
+
+
+def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
+    """The cells of a row with more or fewer cells than the header; None if it cannot be read.
+
+    Empty cells at the end, rows without any value, and rows that lack only columns that nobody needs can be: the first
+    `needed` columns must be there.
+    """
+    if not any(map(str.strip, cells)):
+        return [""] * width
+    if len(cells) > width and not any(map(str.strip, cells[width:])):
+        return cells[:width]
+    if needed <= len(cells) < width:
+        return [*cells, *[""] * (width - len(cells))]
+    return None
 
 
 def _wrong_width(source: Source, line: int, cells: Sequence[str], names: Sequence[str]) -> BadData:

@@ -25,10 +25,26 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What a task predicts for a row: labels, or the value of a regression.
+
+    `listed` means that the cell itself holds a list of labels. Without it, several labels may be joined in one text.
+    """
+
+    labels: tuple[str, ...] = ()
+    value: float = 0.0
+    listed: bool = False
+
+
+NOTHING = Target()
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One checked row. Its input is either `text` (with an optional `pair`), `turns` or `features_TF`.
 
-    `where` is its place in the file, such as 'line 7'; `value` is the target of a regression.
+    `where` is its place in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES`: what was done about the
+    row.
     """
 
     where: str
@@ -36,9 +52,19 @@ class Example:
     pair: str | None = None
     turns: tuple[Turn, ...] = ()
     features_TF: NDArray[np.float32] | None = None
-    labels: tuple[str, ...] = ()
-    value: float = 0.0
+    target: Target = NOTHING
     split: int = UNASSIGNED
+    notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the target."""
+        return self.target.labels
+
+    @property
+    def value(self) -> float:
+        """The value of the target."""
+        return self.target.value
 
     @property
     def texts(self) -> tuple[str, ...]:

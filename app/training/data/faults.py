@@ -87,7 +87,7 @@ class Faults:
         if self.rows == 1:
             return first
         message = (
-            f"{first.message}. In all, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}. Mend them, or "
+            f"{first.message}. In all, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}. Fix them, or "
             "leave such rows out with skip_bad_rows, the share of rows that may be dropped"
         )
         return BadRows(first, message, list(self.first), dict(self.counts.most_common()), self.rows)

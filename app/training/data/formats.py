@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.training.data import csv, json_lines, parquet
-from app.training.data.files import Record, Source
+from app.training.data.files import Record, Selection, Source
 
 
 @dataclass(frozen=True, slots=True)
 class FormatReader:
-    """How to read a file: `header` returns the names of its columns, `records` its records in order."""
+    """How to read a file: `header` returns the names of its columns, `records` the selected ones of each record."""
 
     header: Callable[[Source], list[str]]
-    records: Callable[[Source], Iterator[Record]]
+    records: Callable[[Source, Selection], Iterator[Record]]
 
 
 _CSV = FormatReader(csv.header, csv.records)

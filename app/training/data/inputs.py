@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.training.data.files import Source
 from app.training.data.layouts import Layout, find_layout
@@ -56,7 +56,7 @@ def _refuse_table_options(source: Source, columns: Columns, task: str | None) ->
 def _validation_layout(source: Source, columns: Columns, training: Layout) -> Layout:
     if source.format == "text":
         raise source.fault("is plain text, but the training file is a table")
-    layout = find_layout(source, columns, training.task)
+    layout = replace(find_layout(source, columns, training.task), task_inferred=training.task_inferred)
     if (layout.shape, layout.steps) != (training.shape, training.steps):
         raise source.fault(f"has other columns than {training.source.filename}")
     return layout

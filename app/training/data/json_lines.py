@@ -1,23 +1,31 @@
-"""Reads JSON Lines files as records."""
+"""Reads JSON as records: JSON Lines, one array of objects, objects over several lines, or one object of columns."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
-from app.training.data.files import Record, Source, lines
+from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, lines
+from app.training.data.json_stream import objects
+from app.training.data.json_table import rows_of
 from app.training.data.json_text import explain
 from app.training.failures import BadData
 
 _HEADER_RECORDS = 100
+_NOTES = {
+    "array": "is read as one JSON array, of one record an element",
+    "objects": "is read as JSON objects over several lines each, of one record an object",
+    "table": "is read as one JSON object that holds all rows",
+}
 
 
 def header(source: Source) -> list[str]:
-    """The keys of the first records, in order of appearance: lines may differ in their keys."""
+    """The keys of the first records, in order of appearance: records may differ in their keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
-    for record in islice(records(source), _HEADER_RECORDS):
+    for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
         names.update(dict.fromkeys(record.values))
         fault = fault or record.fault
     if not names and fault:
@@ -27,29 +35,85 @@ def header(source: Source) -> list[str]:
     return list(names)
 
 
-def records(source: Source) -> Iterator[Record]:
-    """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column."""
+def records(source: Source, selection: Selection) -> Iterator[Record]:
+    """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column.
+
+    Raises BadData for malformed JSON without one object per line: nothing after the error can be trusted.
+    """
+    kind = source.settled.get("json")
+    if kind is None:
+        kind = source.settled["json"] = _kind(source)
+        if kind in _NOTES:
+            source.remark("json", _NOTES[kind])
+    for where, value in _READERS[kind](source):
+        yield _record(source, where, value)
+
+
+def _record(source: Source, where: str, value: Any) -> Record:
+    if isinstance(value, BadData):
+        return Record(where, {}, value)
+    if isinstance(value, dict):
+        return Record(where, value)
+    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a plain value")
+    places = (where, "column 1") if where.startswith("line") else (where,)
+    return Record(where, {}, source.fault(f"{kind} where a JSON object is expected", *places))
+
+
+def _kind(source: Source) -> str:
+    """How the file holds its records: "lines", "array", "objects" or "table"."""
+    start = next((text for block in characters(source) if (text := block.lstrip())), "")
+    if start.startswith("["):  # not read as lines: all of an array may be one line
+        first = _first(source)
+        return "array" if first is None or isinstance(first, dict) else "lines"
+    if not start.startswith("{"):
+        return "lines"
+    beginning = [line for _, line in islice((pair for pair in lines(source) if pair[1].strip()), 2)]
+    first = beginning[0]
+    try:
+        value, is_whole = json.loads(first), True
+    except (ValueError, RecursionError):
+        value, is_whole = _first(source), False
+    if not isinstance(value, dict) or (is_whole and len(beginning) > 1):
+        return "lines"
+    others = islice(objects(source), 1, 2)
+    if not any(True for _ in others) and rows_of(value) is not None:
+        return "table"
+    return "lines" if is_whole else "objects"
+
+
+def _first(source: Source) -> Any:
+    """The first value of a JSON text over several lines, or of its array; None if it has none, or is malformed."""
+    try:
+        return next(objects(source), (1, None))[1]
+    except BadData:
+        return None
+
+
+def _lines(source: Source) -> Iterator[tuple[str, Any]]:
+    """(place, value) of each line that is not blank; a malformed line has its fault as the value."""
     for number, line in lines(source):
-        if line.strip():
-            yield _record(source, number, line)
+        if not line.strip():
+            continue
+        where = f"line {number}"
+        try:
+            yield where, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            column, reason = explain(line, error)
+            hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
+            yield where, source.fault(reason + hint, where, f"column {column}")
 
 
-def _record(source: Source, number: int, line: str) -> Record:
-    try:
-        return Record(f"line {number}", _parse(source, number, line))
-    except BadData as error:
-        return Record(f"line {number}", {}, error)
+def _array(source: Source) -> Iterator[tuple[str, Any]]:
+    return ((f"row {number}", value) for number, (_, value) in enumerate(objects(source), 1))
 
 
-def _parse(source: Source, number: int, line: str) -> dict[str, object]:
-    where = f"line {number}"
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        column, reason = explain(line, error)
-        hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
-        raise source.fault(reason + hint, where, f"column {column}") from None
-    if not isinstance(values, dict):
-        kind = {"list": "an array", "str": "a string"}.get(type(values).__name__, "a plain value")
-        raise source.fault(f"{kind} where a JSON object is expected", where, "column 1")
-    return values
+def _objects(source: Source) -> Iterator[tuple[str, Any]]:
+    return ((f"line {line}", value) for line, value in objects(source))
+
+
+def _table(source: Source) -> Iterator[tuple[str, Any]]:
+    [(_, table)] = objects(source)
+    return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
+
+
+_READERS = {"lines": _lines, "array": _array, "objects": _objects, "table": _table}

@@ -30,6 +30,8 @@ class Layout:
     names: dict[str, str]  # from a key, such as "label", to the name of the column that holds it
     steps: tuple[str, ...] = ()  # the feature columns of a "series"
     ignored: tuple[str, ...] = ()  # columns without a meaning in this layout
+    one_hot: tuple[str, ...] = ()  # the columns of 0 and 1 that name a label each, in place of a "label" column
+    task_inferred: bool = False  # the request names no task
     absent: frozenset[str] = frozenset()  # keys that would have a meaning, but are missing from the first records
 
     def fault(self, where: str, key: str, message: str) -> BadData:
@@ -48,6 +50,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     absent = _absent(shape, task, names)
     if shape in ("chat", "completion"):
         return _generation(source, shape, task, names, present, absent)
+    inferred = task is None
     if task is None and shape == "text":
         _check_spelling(source, names, present)
     task = task or _task(columns, names)
@@ -56,7 +59,8 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
     targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
     used = {names[key] for key in (*inputs, *targets, "split") if key in names}
-    return Layout(source, task, shape, names, steps, _rest(present, {*used, *steps}), absent)
+    ignored = _rest(present, {*used, *steps})
+    return Layout(source, task, shape, names, steps, ignored, task_inferred=inferred, absent=absent)
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:

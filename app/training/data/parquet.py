@@ -12,7 +12,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.training.data.files import Record, Source, unpacking
+from app.training.data.class_names import apply_names, class_names
+from app.training.data.files import Record, Selection, Source, unpacking
 from app.training.failures import BadData
 
 _BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # the most that is decoded at once
@@ -20,20 +21,46 @@ _MAX_UNPACKED_BYTES = 1 << 36  # the largest file that is unpacked; it may also 
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the schema."""
+    """The names of the columns, from the schema. Columns of one name have one here."""
     with _opened(source) as file:
-        return [str(name) for name in file.schema_arrow.names]
+        return list(dict.fromkeys(_names(file)))
 
 
-def records(source: Source) -> Iterator[Record]:
-    """Every record. Raises BadData with the row, and where possible the column, of what cannot be read."""
+def records(source: Source, selection: Selection) -> Iterator[Record]:
+    """Every record, with only the columns that are needed. Class numbers become names where the schema has them.
+
+    Raises BadData with the row, and where possible the column, of what cannot be read.
+    """
     number = 0
     with _opened(source) as file:
-        batches = file.iter_batches(batch_size=_batch_size(file))
+        columns = _needed(source, file, selection)
+        classes = class_names(file.metadata.metadata or {}, set(columns) - selection.numbers)
+        for name, names in classes.items():
+            message = f"its numbers are read as the class names of the schema: {', '.join(names[:10])}"
+            source.remark("class_names", message, f"column {name!r}", len(names))
+        batches = file.iter_batches(batch_size=_batch_size(file), columns=columns)
         while (batch := _next(source, batches, number)) is not None:
             for values in _values(source, batch, number):
                 number += 1
-                yield Record(f"row {number}", values)
+                yield apply_names(source, Record(f"row {number}", values), classes)
+
+
+def _names(file: pq.ParquetFile) -> list[str]:
+    """The names of the top-level columns."""
+    try:
+        return [str(name) for name in file.schema_arrow.names]
+    except (pa.ArrowException, ValueError):  # a column whose type this reader does not know, which may not be needed
+        paths = (file.schema.column(index).path for index in range(len(file.schema)))
+        return list(dict.fromkeys(path.split(".")[0] for path in paths))
+
+
+def _needed(source: Source, file: pq.ParquetFile, selection: Selection) -> list[str]:
+    """The columns to read. Raises BadData for one that appears more than once."""
+    names = [name for name in _names(file) if name not in selection.ignored]
+    for name in names:
+        if names.count(name) > 1:
+            raise source.fault(f"the column {name!r} appears {names.count(name)} times; rename the others")
+    return names
 
 
 def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One decision or oddity. It is told before the training starts.
+    """One decision or oddity, which is reported before the training starts.
 
     `kind` is its name for programs, such as "encoding"; `message` is a whole sentence that names the file. `where` is
     the first place ('line 7') or empty, `count` how many rows or cells it concerns, and `level` "info" for what is

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from app.training.data.files import Source
 from app.training.data.inputs import TextFiles
+from app.training.data.label_names import in_order
 from app.training.data.scan import DataFiles, Scan
 from app.wire.training_options import VALIDATION_SPLIT
 
@@ -79,7 +80,7 @@ def _label_counts(scan: Scan, mask: NDArray[np.bool_]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for stratum, number in zip(*np.unique(scan.strata_N[mask], return_counts=True), strict=True):
         counts.update(dict.fromkeys(scan.strata[int(stratum)], int(number)))
-    return dict(sorted(counts.items()))
+    return {label: counts[label] for label in in_order(counts)}
 
 
 def _conflicts(hashes_N: NDArray[np.uint64], targets_N: NDArray[Any]) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 from app.training.data import chat, series
 from app.training.data.cells import to_matrix
-from app.training.data.columns import errors_as_faults, read, read_split, read_target, read_text
+from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
-from app.training.data.files import Record
+from app.training.data.files import Record, Selection
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
 from app.training.failures import BadData
@@ -29,40 +29,44 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
 def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
     """Every record. The first records settle what a key means, so a later record cannot introduce a key."""
     source = layout.source
-    for record in READERS[source.format].records(source):
+    numbers = frozenset({layout.names["value"]} if layout.task == "regression" else ())
+    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers)):
         if record.fault is not None:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):
             key = min(layout.absent & record.values.keys())
-            message = f"no record before has the key {key!r}; give it to every record, or to none"
+            message = f"no earlier record has the key {key!r}; add it to every record, or to none"
             on_fault(source.fault(message, record.where, f"column {key!r}"))
         else:
             yield record
 
 
 def _read_text(layout: Layout, record: Record) -> Example:
-    split, (labels, value) = read_split(layout, record), read_target(layout, record)
+    split, target = read_split(layout, record), read_target(layout, record)
+    keys = ("text", "text_pair") if "text_pair" in layout.names and layout.task != "generation" else ("text",)
     pair = read_text(layout, record, "text_pair") if "text_pair" in layout.names else None
     text = read_text(layout, record, "text")
-    return Example(record.where, text, pair, labels=labels, value=value, split=split)
+    return Example(record.where, text, pair, target=target, split=split, notes=read_notes(layout, record, *keys))
 
 
 def _read_completion(layout: Layout, record: Record) -> Example:
     split = read_split(layout, record)
     prompt = Turn(read_text(layout, record, "prompt"), learned=False, ended=False)
     completion = Turn(read_text(layout, record, "completion"), learned=True, ended=True)
-    return Example(record.where, turns=(prompt, completion), split=split)
+    notes = read_notes(layout, record, "prompt", "completion")
+    return Example(record.where, turns=(prompt, completion), split=split, notes=notes)
 
 
 def _read_chat(layout: Layout, record: Record) -> Example:
     split = read_split(layout, record)
-    return Example(record.where, turns=chat.read_turns(layout, record), split=split)
+    turns, notes = chat.read_turns(layout, record)
+    return Example(record.where, turns=turns, split=split, notes=notes + read_notes(layout, record))
 
 
 def _read_features(layout: Layout, record: Record) -> Example:
-    split, (labels, value) = read_split(layout, record), read_target(layout, record)
+    split, target = read_split(layout, record), read_target(layout, record)
     features_TF = read(layout, record, "features", to_matrix)
-    return Example(record.where, features_TF=features_TF, labels=labels, value=value, split=split)
+    return Example(record.where, features_TF=features_TF, target=target, split=split, notes=read_notes(layout, record))
 
 
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:
@@ -72,7 +76,7 @@ def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReade
         for record in records:
             try:
                 with errors_as_faults(layout, record):
-                    example = read_example(layout, record)
+                    example = Example(record.where) if is_empty(layout, record) else read_example(layout, record)
             except BadData as error:
                 on_fault(error)
             else:

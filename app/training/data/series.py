@@ -1,6 +1,6 @@
 """Reads long tables: one step of a numeric sequence a row, gathered by series id and sorted by time.
 
-A table need not be sorted, so all of it is held in memory: 4 bytes a number and 8 bytes a time.
+A table need not be sorted, so all of it is held in memory: 4 bytes per number and 8 bytes per time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from app.training.data.cells import CellError, to_number
-from app.training.data.columns import errors_as_faults, read_split, read_target
-from app.training.data.example import Example
+from app.training.data.columns import errors_as_faults, is_empty, read_split, read_target
+from app.training.data.example import Example, Target
 from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
@@ -32,8 +32,7 @@ _TICK = timedelta(microseconds=1)
 @dataclass(slots=True)
 class _Series:
     where: str  # of its first row
-    labels: tuple[str, ...]
-    value: float
+    target: Target
     split: int
     numbers: array[float] = field(default_factory=lambda: array("f"))  # all features of a step, then the next step
     times: array[Any] = field(default_factory=lambda: array("d"))
@@ -50,7 +49,8 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
     for record in records:
         try:
             with errors_as_faults(layout, record):
-                _add(layout, record, by_name)
+                if not is_empty(layout, record):
+                    _add(layout, record, by_name)
         except BadData as error:
             on_fault(error)
             faulty.add(str(record.values.get(layout.names["series"])).strip())
@@ -71,18 +71,18 @@ def _to_example(layout: Layout, series: _Series) -> Example:
     if "time" in layout.names:
         times_T = np.frombuffer(series.times, dtype=series.times.typecode)
         steps_TF = steps_TF[np.argsort(times_T, kind="stable")]  # steps of equal times keep their order in the file
-    return Example(series.where, features_TF=steps_TF, labels=series.labels, value=series.value, split=series.split)
+    return Example(series.where, features_TF=steps_TF, target=series.target, split=series.split)
 
 
 def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     name = _name(layout, record)
-    (labels, value), split = read_target(layout, record), read_split(layout, record)
+    target, split = read_target(layout, record), read_split(layout, record)
     series = by_name.get(name)
     if series is None:
-        series = by_name[name] = _Series(record.where, labels, value, split)
+        series = by_name[name] = _Series(record.where, target, split)
     for key, own, first in (
-        ("label", labels, series.labels),
-        ("value", value, series.value),
+        ("label", target.labels, series.target.labels),
+        ("value", target.value, series.target.value),
         ("split", split, series.split),
     ):
         if own != first:

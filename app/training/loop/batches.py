@@ -25,7 +25,7 @@ _GROUP = 32  # batches whose rows are drawn together and sorted by length
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded inputs (ids_BT or x_BTF), their lengths, and targets: one a row, or one a step (see `of_text`)."""
+    """Right-padded inputs (ids_BT or x_BTF), their lengths, and targets: one per row or per step (see `of_text`)."""
 
     inputs: Tensor
     lengths_B: Tensor

@@ -1,7 +1,7 @@
 """Batches on their way to the training device, and sums that stay on it.
 
-CUDA runs asynchronously: the host waits whenever it reads a value (`item`, `cpu`, a boolean index). What is read here
-is read once a step.
+CUDA runs asynchronously: the host waits whenever it reads a value (`item`, `cpu`, a boolean index). This module reads
+values once per step.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def _outputs(network: Classifier, split: EvaluationSplit, check: Check) -> tuple
     for batch, rows in _row_batches(split, network.config.context_length, causal=False).in_order(split.most):
         check()
         on_device = to_device(batch, split.device)
-        # One wait a batch: with many labels the outputs of all rows may not fit on the device.
+        # One wait per batch: with many labels, the outputs of all rows may not fit on the device.
         outputs.append(network(on_device.inputs, on_device.lengths_B).float().cpu().numpy().astype(np.float64))
         order.append(rows)
     chosen = np.concatenate(order)

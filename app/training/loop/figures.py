@@ -10,7 +10,7 @@ from app.training.plan.config import Settled
 
 
 def training_figures(progress: Progress, task: str) -> dict[str, float]:
-    """The means since the last report."""
+    """The mean loss since the last report and, except for regression, the share of correct predictions."""
     figures = {"train_loss": progress.loss / max(progress.weight, 1e-9)}
     if task != "regression":
         figures["train_mean_token_accuracy"] = progress.correct / max(1, progress.count)

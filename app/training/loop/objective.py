@@ -69,7 +69,7 @@ def _learned(batch: Batch) -> Tensor:
 
 
 class Classes:
-    """Cross-entropy of one label a row. `weights`: how much a row counts, by its label."""
+    """Cross-entropy of one label per row. `weights`: the weight of a row, by its label."""
 
     def __init__(self, network: Classifier, weights: list[float] | None, smoothing: float) -> None:
         self.network, self.smoothing = network, smoothing
@@ -90,7 +90,7 @@ class Classes:
 
 
 class Labels:
-    """Binary cross-entropy of any number of labels a row. Every label of every row is a prediction.
+    """Binary cross-entropy of any number of labels per row. Every label of every row is a prediction.
 
     `weights`: how much a label counts where it applies. Smoothing moves targets towards 0.5.
     """
@@ -114,7 +114,7 @@ class Labels:
 
 
 class Values:
-    """Squared error of one value a row. Targets are standardised, so an error of 1 is their standard deviation.
+    """Squared error of one value per row. Targets are standardised, so an error of 1 is their standard deviation.
 
     Nothing is counted as correct.
     """

@@ -130,7 +130,7 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
 
 
 def _eval_size(dataset: Dataset) -> int | None:
-    """How many rows or tokens of a large validation set are evaluated during training; at its end, all are."""
+    """The number of rows or tokens that an evaluation during training reads; None: all, as in the last evaluation."""
     held_out = dataset.validation
     size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
     return most if size > 1.5 * most else None
@@ -176,7 +176,7 @@ def _steps(
 
 
 def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:
-    """Steps between evaluations: for generation a tenth of all; for rows an epoch, or a twentieth of all if longer."""
+    """Steps between evaluations: a tenth of all for generation; else an epoch or a twentieth, if that is more."""
     if total_steps is None:
         return None
     tenth = max(1, -(-total_steps // EVALUATIONS))

@@ -116,7 +116,7 @@ class Dataset:
 
 
 def array_path(directory: Path, part: str, name: str) -> Path:
-    """The path of an array of a part."""
+    """The path of the array `name` of a part, such as `train`."""
     return directory / f"{part}.{name}.bin"
 
 

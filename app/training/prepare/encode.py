@@ -32,7 +32,7 @@ _EPSILON, _SMALLEST = float(np.finfo(np.float32).eps), float(np.finfo(np.float32
 
 def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path) -> Dataset:
     """Encode texts, or pairs of texts, with a target each."""
-    task = files.training.task
+    task = scan.task
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
     placeholder = [tokenizer.blank_id or 0]  # for a text without any token: a network needs at least one
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
@@ -61,9 +61,9 @@ def encode_numbers(
     files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
     """Encode numeric sequences with a target each."""
-    task, source, width = files.training.task, files.training.source, scan.steps_SF.shape[1]
+    task, source, width = scan.task, files.training.source, scan.steps_SF.shape[1]
     if base is not None and (base.config.input != "features" or base.config.features != width):
-        raise source.fault(f"has {width} features a step, but the version to fine-tune takes {describe_input(base)}")
+        raise source.fault(f"has {width} features per step, but the version to fine-tune takes {describe_input(base)}")
     scaling = _normalization(scan) if base is None else base.normalization
     mean_F, std_F = (np.asarray(scaling[key], np.float32) if scaling else None for key in ("mean", "std"))
     flats = {

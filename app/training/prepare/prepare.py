@@ -13,7 +13,8 @@ from pathlib import Path
 
 from app.errors import CheckpointInvalid, InvalidRequest
 from app.training.base import BaseCheckpoint
-from app.training.data.files import Source, detect
+from app.training.data.detection import detect
+from app.training.data.files import Source
 from app.training.data.inputs import TextFiles, open_files
 from app.training.data.layouts import Layout
 from app.training.data.report import table_report, text_report
@@ -28,7 +29,7 @@ Check = Callable[[], None]
 
 
 def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path, check: Check) -> Dataset:
-    """Prepare the data of the run directory `run`, with all files that this creates in the folder `staging`.
+    """Prepare the data of the run directory `run`, creating all files in the folder `staging`.
 
     `check` is called for each row of a table; it may raise StopRequested. Any error that the data causes, also an
     unexpected one, is raised as BadData: another attempt would fail in the same way.
@@ -56,14 +57,15 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
     if isinstance(files, TextFiles):
         dataset = encode_generation.encode_plain_text(files.training, files.validation, spec, base, staging)
         return _with_report(dataset, text_report(files))
-    scan = scan_files(files, spec.validation_split, staging, spec.training.skip_bad_rows or 0.0)
+    base_labels = () if base is None else base.labels
+    scan = scan_files(files, spec.validation_split, staging, spec.training.skip_bad_rows or 0.0, base_labels)
     dataset = _encoder(files.training)(files, scan, spec, base, staging)
     return _with_report(dataset, table_report(files, scan, spec.validation_split))
 
 
 def _open(run: Path, spec: TrainSpec, check: Check) -> DataFiles | TextFiles:
     def source(file: DataFile, param: str) -> Source:
-        return detect(run / file.path, file.filename, file.format, param)
+        return detect(run / file.path, file.filename, file.format, param, spec.training.encoding)
 
     training = source(spec.training_file, "training_file")
     validation = None if spec.validation_file is None else source(spec.validation_file, "validation_file")

@@ -55,7 +55,7 @@ def choose_tokenizer(
 
 def describe_input(base: BaseCheckpoint) -> str:
     """The kind of input that a base version takes, for an error message."""
-    return "text" if base.config.input == "tokens" else f"{base.config.features} features a step"
+    return "text" if base.config.input == "tokens" else f"{base.config.features} features per step"
 
 
 def end_ids(tokenizer: Tokenizer) -> list[int]:

@@ -57,7 +57,7 @@ def _purpose(facts: Facts) -> str:
     if facts.task == "generation":
         return f"It continues texts. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
     if facts.task == "regression":
-        return f"It gives a number for {kind}."
+        return f"It predicts a number for {kind}."
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])
     more = f" and {len(facts.labels) - 50} more" if len(facts.labels) > 50 else ""
     one = "one of" if facts.task == "classification" else "any of"

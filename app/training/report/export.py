@@ -59,7 +59,7 @@ def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
         if size + _RESERVE > limit:
             cause = f"{len(facts.labels):,} labels of {sum(map(len, facts.labels)):,} characters in all"
             if name == "config.json":
-                cause = f"{facts.features:,} numbers a step"
+                cause = f"{facts.features:,} numbers per step"
             raise BadData(
                 f"{spec.training_file.filename} has {cause}, more than a version can hold: its {name} would have "
                 f"{size:,} bytes, and the limit is {limit - _RESERVE:,}"

@@ -25,7 +25,7 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
 
 
 def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
-    """Emit one note for each remark. Notes are told apart by their kinds, so a repeated kind is numbered."""
+    """Emit one note for each remark. Notes are unique by kind, so a repeated kind is numbered."""
     kinds: Counter[str] = Counter()
     for remark in remarks:
         kind = remark["kind"]
@@ -70,6 +70,6 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
         message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
         warnings.append(("unused_split", message))
     if settled.max_seconds:
-        message = "with max_seconds the clock ends the training, so the same request may give other weights"
+        message = "with max_seconds, the training ends by the clock, so the same request may give different weights"
         warnings.append(("time_limit", message))
     return warnings

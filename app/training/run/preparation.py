@@ -43,7 +43,7 @@ class Machine:
 def load_or_prepare(
     run: Path, spec: TrainSpec, base_checkpoint: BaseCheckpoint | None, check: Callable[[], None]
 ) -> Dataset:
-    """The prepared data. `check` is called now and then while files are read, and may raise."""
+    """The prepared data. `check` is called regularly while files are read, and may raise."""
     directory, temporary = run / "prepared", run / ".preparing"
     if directory.is_dir():
         return datasets.load(directory)

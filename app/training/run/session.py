@@ -63,7 +63,7 @@ class Session:
         again = path.exists() and json.loads(path.read_text()) == record
         event: TrainEvent = Broke(kind)
         if again and not isinstance(error, OSError):  # what a machine lacks now it may have later
-            message = f"the training fails at the same step each time, by an error of the service ({kind}); "
+            message = f"the training fails at the same step each time because of an internal error ({kind}); "
             event = self._failed("internal_error", f"{message}its log has the details", None)
         else:
             checkpoint.write_json(path, record)

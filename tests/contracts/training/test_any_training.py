@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import Done, Metrics
+from models.config import ARCHITECTURES
 from tests.training import runs
 from tests.training.served import Served, near, plain_logprobs, plain_scores
 
-ARCHITECTURES = ("rnn", "lstm", "gru", "transformer")
 SENTENCES = list(runs.sentences(36))
 TEXTS = [text for text, _ in SENTENCES[:3]]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.training.data.files import detect, lines
+from app.training.data.detection import detect
+from app.training.data.files import lines
 from app.training.loop.progress import Progress, save
 from app.training.run.preparation import Machine
 from app.training.run.session import Session

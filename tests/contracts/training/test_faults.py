@@ -105,7 +105,7 @@ def test_a_version_holds_wide_steps_and_long_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "start"),
     [
-        ("config.json", "a.jsonl has 3 numbers a step, more than a version can hold: its config.json would have "),
+        ("config.json", "a.jsonl has 3 numbers per step, more than a version can hold: its config.json would have "),
         ("labels.json", "a.jsonl has 2 labels of 2 characters in all, more than a version can hold: its labels.json"),
         ("metrics.json", "a.jsonl has 2 labels of 2 characters in all, more than a version can hold: its metrics.json"),
     ],

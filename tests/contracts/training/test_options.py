@@ -48,7 +48,7 @@ CASES: dict[str, tuple[Any, tuple[str, str], str, dict[str, Any], dict[str, Any]
 }
 BY_THE_PROGRAM = {"threads", "deterministic"}  # set for the whole process
 IN_FINE_TUNING = {"head_only"}  # tests/contracts/training/test_fine_tuning.py
-OF_THE_DATA = {"skip_bad_rows"}  # tests/training/data/test_faults.py
+OF_THE_DATA = {"encoding", "skip_bad_rows"}  # tests/training/data/test_encoding.py, test_faults.py
 SAME_WEIGHTS = {"eval_every"}  # evaluations change no weights
 
 

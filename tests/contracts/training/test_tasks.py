@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from app.checkpoint import directory as checkpoint
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
+from models.config import ARCHITECTURES
 from models.interface import Context
 from models.tasks import Classifier, LanguageModel, build
 from tests.training import runs
 from tests.training.served import Served
 
-ARCHITECTURES = ("rnn", "lstm", "gru", "transformer")
 SMALL = {"width": 16, "layers": 1, "max_steps": 8, "batch_size": 16}
 
 

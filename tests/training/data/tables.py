@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.training.data.detection import detect
 from app.training.data.example import Example
-from app.training.data.files import Source, detect
+from app.training.data.files import Source
 from app.training.data.layouts import Layout, find_layout
 from app.training.data.rows import read_examples
 from app.training.failures import BadData
@@ -49,6 +50,11 @@ def read(path: Path, task: str | None = None, **named: str) -> tuple[Layout, lis
 
 def detected(path: Path) -> Source:
     return detect(path, path.name)
+
+
+def remarks_of(source: Source) -> dict[str, str]:
+    """The messages of the remarks by kind."""
+    return {remark.kind: remark.message for remark in source.remarks}
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from app.training.data.cells import to_input_text, to_label, to_label_list, to_labels, to_split
+from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, write
 
@@ -44,12 +49,14 @@ def test_a_malformed_list_of_labels_is_reported(cell: str, reason: str, tmp_path
     ("name", "content", "parts"),
     [
         ("a.csv", "text,label\nx,\n", ["line 2", "'label'", "empty"]),
-        ("a.csv", "text,label,split\nx,y,dev\n", ["line 2", "'split'", "'dev'", "validation"]),
+        ("a.csv", "text,label,split\nx,y,held\n", ["line 2", "'split'", "'held'", "validation"]),
         ("a.csv", "text,value\nx,1\ny,much\n", ["line 3", "'value'", "'much' is not a number"]),
         ("a.csv", "text,value\nx,nan\n", ["line 2", "not a finite number"]),
-        ("a.jsonl", '{"text": 3, "label": "y"}\n', ["line 1", "'text'", "the number 3 where a text"]),
+        ("a.jsonl", '{"text": [3], "label": "y"}\n', ["line 1", "'text'", "a list where a text"]),
         ("a.jsonl", '{"text": "\\ud800", "label": "y"}\n', ["line 1", "'text'", "surrogate"]),
-        ("a.jsonl", '{"text": "x", "label": ["y"]}\n', ["line 1", "'label'", "multilabel"]),
+        ("a.jsonl", '{"text": "x", "label": {"y": 1}}\n', ["line 1", "'label'", "an object where a label"]),
+        ("a.jsonl", '{"text": "x", "label": null}\n', ["line 1", "'label'", "nothing where a label"]),
+        ("a.jsonl", '{"text": "x", "label": NaN}\n', ["line 1", "'label'", "nan is not a label"]),
         ("a.jsonl", '{"features": [[1, 2], [3]], "label": "y"}\n', ["line 1", "'features'", "differ in length"]),
         ("a.jsonl", '{"features": [[1, NaN]], "label": "y"}\n', ["line 1", "'features'", "step 1, feature 2"]),
         (
@@ -69,3 +76,79 @@ def test_faults_are_reported_with_their_place(
     name: str, content: str | bytes, parts: list[str], tmp_path: Path
 ) -> None:
     assert_fault(write(tmp_path, name, content), *parts)
+
+
+def test_several_labels_in_a_row_need_the_task_multilabel(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "x", "label": ["y"]}\n')
+    with pytest.raises(BadData, match=r"line 1, column 'label': a list where a label .* need the task multilabel"):
+        read(path, "classification")
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("['a', 'b']", ("a", "b")),
+        ("('b', 'a')", ("a", "b")),
+        ("[\"it's\", 'b\\'s']", ("b's", "it's")),
+        ("['a' 'b'\n 'c']", ("a", "b", "c")),  # a NumPy array
+        ("['only']", ("only",)),
+        ("['a', ]", ("a",)),
+        ("[]", ()),
+        ("[1, 2.0]", ("1", "2")),
+        ('{"choices": ["a", "b"]}', ("a", "b")),
+        ('{"choices": "a"}', ("a",)),
+        ('{"labels": []}', ()),
+        ('{"Accept": ["x"]}', ("x",)),
+        ("a|b", ("a", "b")),
+        ("a", ("a",)),
+        ("", ()),
+    ],
+)
+def test_lists_of_labels_are_read_from_texts(cell: str, labels: tuple[str, ...]) -> None:
+    assert to_labels(cell)[0] == labels
+    listed = bool(cell) and cell != "a"
+    assert to_labels(cell)[1] == listed
+    if listed and "|" not in cell:
+        assert tuple(sorted(map(to_label, to_label_list(cell) or ()))) == labels
+
+
+@pytest.mark.parametrize("cell", ["[a]", "(a)", "['a' + 'b']", "[a, 'b']", "['a'", '{"text": ["a"]}', "{a}", "['a']b"])
+def test_other_texts_are_no_lists(cell: str) -> None:
+    assert to_label_list(cell) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (2.0, "2"),
+        (-1.5, "-1.5"),
+        (Decimal("2.50"), "2.5"),
+        (Decimal("3.00"), "3"),
+        (Decimal("1E+3"), "1000"),
+        (date(2026, 1, 31), "2026-01-31"),
+        (datetime(2026, 1, 31), "2026-01-31"),
+        (datetime(2026, 1, 31, 9, 5), "2026-01-31 09:05:00"),
+    ],
+)
+def test_scalars_are_labels_as_they_are_written(value: object, label: str) -> None:
+    assert to_label(value) == label
+    assert to_input_text(value) == (label if not isinstance(value, float) else str(value))
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", math.nan])
+def test_nothing_is_an_empty_text_and_no_split(nothing: object) -> None:
+    assert to_input_text(nothing).strip() == "" and to_split(nothing) == UNASSIGNED
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (("train", "Training"), TRAIN),
+        (("dev", "EVAL", "valid", "val", "validation", "evaluation", "development"), VALIDATION),
+        (("test", " testing "), TEST),
+    ],
+)
+def test_usual_names_of_splits(names: tuple[str, ...], code: int) -> None:
+    assert {to_split(name) for name in names} == {code}

@@ -10,6 +10,7 @@ import pytest
 
 from app.training.data.example import Turn
 from app.training.failures import BadData
+from tests.training.data.scans import scan
 from tests.training.data.tables import assert_fault, read, write
 
 
@@ -34,8 +35,8 @@ def test_every_answer_is_learned_unless_its_weight_is_0(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        ([("user", "x", None)], "the last message must be the assistant's"),
-        ([("assistant", "x", 0)], "every message of the assistant has weight 0"),
+        ([("user", None, None), ("assistant", 3, None)], "message 2 needs a role and a content"),
+        ([("user", [3], None), ("assistant", "x", None)], "message 1 needs a role and a content"),
         ([("assistant", "x", 0.5)], "message 1: weight can be 0 or 1"),
         ([("assistant", "\ud800", 1)], "not valid Unicode"),
     ],
@@ -51,7 +52,8 @@ def test_malformed_conversations_are_reported(
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
-        ("a.jsonl", '{"messages": [{"role": "user", "content": "x"}]}\n', ["line 1", "assistant"]),
+        ("a.jsonl", '{"messages": []}\n', ["line 1", "must be a list"]),
+        ("a.jsonl", '{"messages": [{"content": "x"}]}\n', ["line 1", "message 1", "role"]),
         ("a.jsonl", '{"messages": [{"role": "user"}]}\n', ["line 1", "message 1", "content"]),
     ],
 )
@@ -59,3 +61,65 @@ def test_faults_are_reported_with_their_place(
     name: str, content: str | bytes, parts: list[str], tmp_path: Path
 ) -> None:
     assert_fault(write(tmp_path, name, content), *parts)
+
+
+CALL: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
+ASK, REPLY, ANSWER = (
+    {"role": "user", "content": "Rain?"},
+    {"role": "tool", "tool_call_id": "1", "content": "dry"},
+    {"role": "assistant", "content": "No."},
+)
+TURNS = (Turn("user: Rain?\ntool: dry\nassistant:", False, False), Turn(" No.", True, True))
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns", "note"),
+    [
+        ([ASK, CALL, REPLY, ANSWER], TURNS, "messages_left_out"),
+        ([ASK, {**CALL, "content": ""}, REPLY, ANSWER], TURNS, "messages_left_out"),
+        ([ASK, {"role": "assistant", "function_call": {"name": "f"}}, REPLY, ANSWER], TURNS, "messages_left_out"),
+        ([ASK, REPLY, ANSWER, ASK, CALL], TURNS, "messages_left_out"),
+        ([ASK, REPLY, ANSWER, ASK], TURNS, "messages_left_out"),
+        ([ASK, {"role": "system", "content": None}, REPLY, ANSWER], TURNS, "messages_left_out"),
+        ([{**ASK, "content": [{"type": "text", "text": "Rain?"}]}, REPLY, ANSWER], TURNS, None),
+        ([ASK, REPLY, {**ANSWER, "content": [{"type": "refusal", "refusal": "No."}]}], TURNS, None),
+        ([ASK, CALL], (), "no_answer"),
+        ([ASK], (), "no_answer"),
+        ([ASK, {**ANSWER, "weight": 0}], (), "no_answer"),
+        ([{**ASK, "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, ANSWER], (), "unreadable_parts"),
+        ([{**ASK, "content": ["Rain?", {"type": "input_audio"}]}, ANSWER], (), "unreadable_parts"),
+    ],
+)
+def test_a_conversation_is_used_as_far_as_it_goes(
+    messages: list[dict[str, Any]], turns: tuple[Turn, ...], note: str | None, tmp_path: Path
+) -> None:
+    _, (example,) = read(write(tmp_path, "a.jsonl", json.dumps({"messages": messages})))
+    assert (example.turns, example.notes) == (turns, () if note is None else (note,))
+    assert example.usable == bool(turns)
+
+
+def test_an_empty_text_is_a_message_like_any_other(tmp_path: Path) -> None:
+    messages = [{"role": "system", "content": ""}, ASK, ANSWER]
+    _, (example,) = read(write(tmp_path, "a.jsonl", json.dumps({"messages": messages})))
+    assert example.turns[0].text == "system: \nuser: Rain?\nassistant:" and example.notes == ()
+
+
+def test_what_is_left_out_is_counted_and_told(tmp_path: Path) -> None:
+    rows = [[ASK, {**ANSWER, "content": f"No {n}."}] for n in range(9)] + [
+        [ASK, CALL],
+        [ASK, CALL, REPLY, ANSWER],
+        [ASK],
+    ]
+    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
+    result, remarks = scan(path)
+    assert (len(result.splits_N), result.empty) == (10, 0)
+    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: 2 conversations are left out")
+    assert (remarks["messages_left_out"].where, remarks["messages_left_out"].count) == ("line 11", 1)
+    assert {remark.level for remark in remarks.values()} == {"warn"}
+
+
+def test_a_file_without_any_answer_says_why_it_cannot_be_used(tmp_path: Path) -> None:
+    rows = [[ASK, {"role": "bot", "content": "No."}]] * 3
+    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
+    with pytest.raises(BadData, match="has no rows that can be used: 3 conversations are left out: no message"):
+        scan(path)

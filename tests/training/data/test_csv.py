@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.data.tables import assert_fault, write
+from app.training.data.detection import detect
+from app.training.data.files import EVERYTHING, Selection
+from app.training.data.formats import READERS
+from app.training.failures import BadData
+from tests.training.data.tables import assert_fault, read, remarks_of, write
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,71 @@ def test_faults_are_reported_with_their_place(
     name: str, content: str | bytes, parts: list[str], tmp_path: Path
 ) -> None:
     assert_fault(write(tmp_path, name, content), *parts)
+
+
+def values_of(path: Path, ignored: str = "") -> tuple[list[dict[str, str]], dict[str, str]]:
+    """The values of all records, and the remarks by kind. `ignored` are columns that nobody needs, separated by |."""
+    source = detect(path, path.name)
+    selection = Selection(frozenset(ignored.split("|")))
+    return [record.values for record in READERS["csv"].records(source, selection)], remarks_of(source)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [["x,y", ",", ","], [",", "x,y"], ["x,y", "   ", ",,,,", '"",""', " , "], ["x,y", '"\n",']],
+)
+def test_rows_without_any_value_may_have_any_width(rows: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "\n".join(["text,label", *rows, "w,z", ""]))
+    assert [(example.text, example.labels) for example in read(path)[1] if example.usable] == [
+        ("x", ("y",)),
+        ("w", ("z",)),
+    ]
+    assert len(read(path)[1]) == len(rows) + 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_in_any_way_and_the_file_with_ctrl_z(end: str, tmp_path: Path) -> None:
+    for tail in ("", "\x1a", "\n\x1a", "\n\x1a\n\n", "\x1a\x00\x00"):
+        content = f'text,label\nx,y\n"two\nlines",z{tail}'.replace("\n", end)
+        rows, remarks = values_of(write(tmp_path, "a.csv", content))
+        assert rows == [{"text": "x", "label": "y"}, {"text": f"two{end}lines", "label": "z"}]
+        assert ("end_mark" in remarks, "line_ends" in remarks) == (bool(tail), end == "\r")
+
+
+def test_ctrl_z_before_the_end_is_a_character(tmp_path: Path) -> None:
+    rows, remarks = values_of(write(tmp_path, "a.csv", "text,label\nx\x1a,y\nw,z\n"))
+    assert rows[0] == {"text": "x\x1a", "label": "y"} and remarks == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "warned"),
+    [
+        ("text,label,,,\nx,y,,,\nw,z,,,\n", False),
+        ("text,label,,,\nx,y\nw,z,\n", False),
+        (",text,label\n0,x,y\n1,w,z\n", True),
+        ("text,label,\nx,y,\nw,z,a note\n", True),
+        ("\n \ntext,label\nx,y\nw,z\n", False),
+        ("text,label\nx,y,\nw,z,,,\n", False),
+    ],
+)
+def test_columns_without_a_name_are_not_read(content: str, warned: bool, tmp_path: Path) -> None:
+    rows, remarks = values_of(write(tmp_path, "a.csv", content))
+    assert rows == [{"text": "x", "label": "y"}, {"text": "w", "label": "z"}]
+    assert ("unnamed_columns" in remarks) is warned
+
+
+def test_a_repeated_column_is_refused_only_where_it_is_needed(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label,id,id\nx,y,1,2\nw,z,1,2\n")
+    layout, examples = read(path)
+    assert [example.text for example in examples] == ["x", "w"] and layout.ignored == ("id",)
+    with pytest.raises(BadData, match="line 1: the column 'id' appears 2 times; rename"):
+        read(path, text="text", label="id")
+    with pytest.raises(BadData, match="the column 'a' appears 2 times"):
+        read(write(tmp_path, "b.csv", "series,a,a,label\nx,1,2,up\nw,1,2,down\n"))
+
+
+def test_cells_that_nobody_needs_may_be_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label,note\nx,y\n")
+    assert values_of(path, ignored="note")[0] == [{"text": "x", "label": "y", "note": ""}]
+    fault = next(READERS["csv"].records(detect(path, "a.csv"), EVERYTHING)).fault
+    assert fault is not None and "line 2, column 'note'" in fault.message

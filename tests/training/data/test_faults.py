@@ -9,18 +9,15 @@ import pytest
 
 from app.training.data.faults import LISTED, BadRows, Faults
 from app.training.data.files import Source
-from app.training.data.inputs import open_files
-from app.training.data.scan import DataFiles, Scan, scan_files
+from app.training.data.scan import Scan
 from app.training.failures import BadData
-from app.wire.training_options import Columns
 from tests.training import runs
-from tests.training.data.tables import detected, write
+from tests.training.data import scans
+from tests.training.data.tables import write
 
 
 def scan(path: Path, skip_bad_rows: float = 0.0, staging: Path | None = None) -> Scan:
-    files = open_files(detected(path), None, Columns(), None)
-    assert isinstance(files, DataFiles)
-    return scan_files(files, 0.1, staging, skip_bad_rows)
+    return scans.scan(path, skip_bad_rows=skip_bad_rows, staging=staging)[0]
 
 
 def table(*bad: str) -> str:

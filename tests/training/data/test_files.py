@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import os
+import random
 from pathlib import Path
 
 import pytest
 
-from app.training.data import files
-from app.training.data import text as text_file
-from app.training.data.files import detect, lines
+from app.training.data import encoding, files
+from app.training.data.detection import detect
+from app.training.data.files import lines
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, write
 
@@ -24,11 +24,15 @@ def test_lines_are_numbered_from_1_without_the_byte_order_mark(tmp_path: Path) -
     ("name", "content", "parts"),
     [
         ("a.csv", "", ["a.csv is empty"]),
-        ("a.csv", b"text,label\nx,y\n\xffab,y\n", ["line 3", "column 1", "0xff", "offset 15", "UTF-8"]),
+        ("a.csv", b"text,label\n\xc3\xa9,y\n\xffab,y\n", ["line 3", "column 1", "0xff", "offset 16", "UTF-8"]),
         ("a.csv", b"\xef\xbb\xbft\xc3\xa9xt\xff,label\n", ["line 1", "column 5", "0xff", "offset 8", "UTF-8"]),
-        ("a.csv.gz", gzip.compress(b"text,label\n" + os.urandom(9999))[:50] + b"x" * 999, ["cannot be unpacked"]),
+        (
+            "a.csv.gz",
+            gzip.compress(random.Random(0).randbytes(99), mtime=0)[:50] + b"x" * 999,
+            ["cannot be unpacked"],
+        ),
         ("a.parquet", "text,label\nx,y\n", ["does not begin like a parquet file"]),
-        ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:-20], ["cannot be unpacked"]),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99, mtime=0)[:-20], ["cannot be unpacked"]),
     ],
 )
 def test_faults_are_reported_with_their_place(
@@ -37,12 +41,12 @@ def test_faults_are_reported_with_their_place(
     assert_fault(write(tmp_path, name, content), *parts)
 
 
-def test_invalid_utf8_is_located_in_any_block(tmp_path: Path) -> None:
+def test_invalid_utf8_is_located_in_any_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"\xef\xbb\xbf" + b"one\n" * 40_000 + b"tw\xc3\xa9\xff"
-    source = detect(write(tmp_path, "a.txt", content), "a.txt")
-    for reading in (lambda: list(text_file.pieces(source)), lambda: list(lines(source))):
+    for block in (5, 4096, encoding._BLOCK):
+        monkeypatch.setattr(encoding, "_BLOCK", block)
         with pytest.raises(BadData) as caught:
-            reading()
+            detect(write(tmp_path, "a.txt", content), "a.txt")
         place = "a.txt, line 40001, column 4: the byte 0xff at offset 160007 is not UTF-8"
         assert caught.value.message.startswith(place)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from app.training.data.example import Turn
 from app.training.failures import BadData
+from tests.training.data.scans import scan
 from tests.training.data.tables import read, write
 
 
@@ -60,6 +64,58 @@ def test_a_key_that_first_appears_late_is_reported(
     if task is not None:
         read(path, task or None)
         return
-    message = f"a.jsonl, line 121, column '{key}': no record before has the key '{key}'; give it to every record, or to"
+    message = f"a.jsonl, line 121, column '{key}': no earlier record has the key '{key}'; add it to every record, or to"
     with pytest.raises(BadData, match=message):
         read(path)
+
+
+def test_texts_are_read_as_a_csv_file_holds_them(tmp_path: Path) -> None:
+    values: list[Any] = ["x", None, 404, 2.5, True, "", math.nan]
+    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"text": value, "label": "y"}) for value in values))
+    _, examples = read(path)
+    assert [example.text for example in examples] == ["x", "", "404", "2.5", "true", "", ""]
+    assert [example.usable for example in examples] == [True, False, True, True, True, False, False]
+    assert [number for number, example in enumerate(examples) if example.notes == ("as_text",)] == [2, 3, 4]
+    _, examples = read(write(tmp_path, "b.jsonl", '{"prompt": null, "completion": 7}\n{"prompt": "x"}'))
+    assert [example.texts for example in examples] == [("", "7"), ("x", "")]
+
+
+def test_emptied_rows_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(9)) + ",\n , \n")
+    assert len(scan(path)[0].splits_N) == 9
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2]} for n in range(9)] + [{"text": None, "label": None}, {}]
+    assert scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))[0].empty == 2
+    steps = "series,height,label\n" + "".join(f"{'abc'[n % 3]},{n},{'xyx'[n % 3]}\n" for n in range(9)) + ",,\n"
+    assert len(list(read(write(tmp_path, "b.csv", steps))[1])) == 3
+
+
+def test_rows_without_a_split_are_told(tmp_path: Path) -> None:
+    rows = [f"row {n},{'ab'[n % 2]},{('dev', 'training', '', 'eval')[n // 3]}" for n in range(12)]
+    result, remarks = scan(write(tmp_path, "a.csv", "text,label,split\n" + "\n".join(rows)))
+    assert result.splits_N.tolist() == [1] * 3 + [0] * 6 + [1] * 3
+    assert (remarks["no_split"].where, remarks["no_split"].count) == ("line 8", 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([True, False], ["false", "true"]),
+        ([1, 0], ["0", "1"]),
+        ([0.5, 2.0], ["0.5", "2"]),
+        ([date(2026, 1, 2), date(2026, 1, 1)], ["2026-01-01", "2026-01-02"]),
+        ([Decimal("1.50"), Decimal("10.00")], ["1.5", "10"]),
+    ],
+)
+def test_labels_of_every_type_are_read_from_every_format(values: list[Any], labels: list[str], tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "label": values[n % 2]} for n in range(12)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    plain = [
+        row | {"label": row["label"] if isinstance(row["label"], (int, float)) else str(row["label"])} for row in rows
+    ]
+    write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, plain)))
+    write(tmp_path, "a.csv", "text,label\n" + "".join(f"row {n},{str(values[n % 2]).lower()}\n" for n in range(12)))
+    assert scan(tmp_path / "a.parquet")[0].labels == labels
+    for name in ("a.jsonl", "a.csv"):
+        read_labels = scan(tmp_path / name)[0].labels
+        assert read_labels == (labels if not isinstance(values[0], (float, Decimal)) else read_labels)
+        assert len(read_labels) == 2

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.tokenization.training import train
 from app.training.data import files
 from app.training.data import text as text_file
-from app.training.data.files import detect
+from app.training.data.detection import detect
 from tests.training import runs
 from tests.training.data.tables import write
 

@@ -1,0 +1,55 @@
+"""Reads the class names that Hugging Face's `datasets` keeps in the schema of a Parquet file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from app.training.data.files import Record, Source
+
+ClassNames = Mapping[str, tuple[str, ...]]  # the names of a column's classes, by number
+
+
+def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> ClassNames:
+    """The class names of those of the columns that hold numbers of classes, or lists of them.
+
+    `metadata` is that of the schema; its key "huggingface" describes the features. What is malformed is passed over.
+    """
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {name: names for name in features if name in columns and (names := _names(features[name]))}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
+    """The record with class names in place of numbers; -1, which stands for an unknown class, becomes null."""
+    for column, names in classes.items():
+        value = record.values.get(column)
+        numbers = value if isinstance(value, list) else [value]
+        for number in numbers:
+            if isinstance(number, int) and not -1 <= number < len(names):
+                reason = f"the class {number} is not among the {len(names)} class names of the schema"
+                return Record(record.where, {}, source.fault(reason, record.where, f"column {column!r}"))
+        named = [_named(number, names) for number in numbers]
+        record.values[column] = named if isinstance(value, list) else named[0]
+    return record
+
+
+def _named(value: Any, names: tuple[str, ...]) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return names[value] if value >= 0 else None
+    return value
+
+
+def _names(feature: Any) -> tuple[str, ...]:
+    """The names of a ClassLabel, or of a sequence of them; () for other features."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return _names(feature[0])
+    if not isinstance(feature, dict):
+        return ()
+    if feature.get("_type") == "ClassLabel":
+        names = feature.get("names")
+        return tuple(map(str, names)) if isinstance(names, list) else ()
+    return _names(feature.get("feature"))

@@ -1,0 +1,118 @@
+"""Collects what a first pass over the rows keeps of each of them."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.training.data.example import Example
+from app.training.data.layouts import Layout
+from app.training.data.notes import LEFT_OUT, MESSAGES
+from app.training.data.number_file import NumberFile
+from app.training.failures import BadData
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row is, for errors that can be raised only once all rows are read."""
+
+    layout: Layout
+    where: str
+
+    def fault(self, key: str, message: str) -> BadData:
+        """The error for the value of `key` in this row."""
+        return self.layout.fault(self.where, key, message)
+
+    def relative_to(self, layout: Layout) -> str:
+        """The place as a message about the file of `layout` names it."""
+        return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
+
+
+Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its cell is a list of them
+
+
+@dataclass(slots=True)
+class Collector:
+    """Builds a Scan row by row. Holds 33 bytes per row, whatever the length of its text."""
+
+    steps_path: Path | None  # None: the steps are only checked, not kept
+    splits: array[int] = field(default_factory=lambda: array("B"))
+    strata: array[int] = field(default_factory=lambda: array("q"))
+    hashes: array[int] = field(default_factory=lambda: array("Q"))
+    lengths: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+    numbers: dict[Stratum, int] = field(default_factory=dict)  # from a stratum to its index
+    places: list[Place] = field(default_factory=list)
+    steps: NumberFile | None = None
+    width: int = 0  # features of a step
+    empty: int = 0
+    left_out: int = 0  # rows without an input for which a note says why
+    notes: dict[tuple[str, str], tuple[Place, int]] = field(default_factory=dict)  # (file, note) -> first place, count
+
+    @property
+    def rows(self) -> int:
+        """The rows so far, also those that are left out."""
+        return len(self.splits) + self.empty + self.left_out
+
+    def add(self, layout: Layout, example: Example, split: int) -> None:
+        """Add a row; `split` is its code. Raises BadData for steps of another width than those before."""
+        for note in example.notes:
+            place, count = self.notes.get((layout.source.param, note), (Place(layout, example.where), 0))
+            self.notes[layout.source.param, note] = place, count + 1
+        if not example.usable:
+            explained = not LEFT_OUT.isdisjoint(example.notes)
+            self.left_out += explained
+            self.empty += not explained
+            return
+        if example.features_TF is not None:
+            self._add_steps(layout, example.where, example.features_TF)
+        stratum = example.target.labels, example.target.listed
+        if stratum not in self.numbers:
+            self.numbers[stratum] = len(self.places)
+            self.places.append(Place(layout, example.where))
+        self.splits.append(split)
+        self.strata.append(self.numbers[stratum])
+        self.hashes.append(hash_input(example))
+        self.values.append(example.value)
+        features_TF = example.features_TF
+        self.lengths.append(sum(map(len, example.texts)) if features_TF is None else len(features_TF))
+
+    def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float32]) -> None:
+        if not self.width:
+            self.width = steps_TF.shape[1]
+            if self.steps_path is not None:
+                self.steps = NumberFile(self.steps_path, np.float32, self.width)
+        if steps_TF.shape[1] != self.width:
+            first = self.places[0].relative_to(layout)
+            reason = f"steps of {steps_TF.shape[1]} numbers, but those of {first} have {self.width}"
+            raise layout.fault(where, "features", f"{reason}; all rows need the same number")
+        if self.steps is not None:
+            self.steps.append(steps_TF)
+
+    def remark(self) -> None:
+        """Tell each note once, with the number of its rows, among the remarks on its file."""
+        for (_, note), (place, count) in self.notes.items():
+            level, message = MESSAGES[note]
+            source = place.layout.source
+            source.remark(note, message.format(count=f"{count:,}"), place.where, count, level)
+
+    def reasons(self) -> list[str]:
+        """Why rows are left out, if notes say it."""
+        notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
+        return [MESSAGES[note][1].format(count=f"{count:,}") for note, count in notes]
+
+
+def hash_input(example: Example) -> int:
+    """A 64-bit hash of the input: rows with equal inputs have equal hashes, whatever their targets."""
+    state = hashlib.blake2b(digest_size=8)
+    if example.features_TF is not None:
+        state.update(example.features_TF.tobytes())
+    texts = example.texts
+    for text in (*texts, *[""] * (3 - len(texts))):
+        state.update(text.encode("utf-8", "surrogatepass") + b"\x00")
+    return int.from_bytes(state.digest(), "big")

@@ -1,0 +1,96 @@
+"""Detects what a data file is: its format, compression, encoding and line ends."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from app.training.data.encoding import settle_encoding
+from app.training.data.files import Source, unpacking
+from app.training.data.signatures import recognise
+from app.training.failures import BadData
+
+FORMATS = ("csv", "tsv", "jsonl", "parquet", "text")
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+}
+_DELIMITER = re.compile(r"[,;\t|]")
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_SAMPLE = 1 << 16
+_KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names by which a table is recognised
+
+
+def detect(
+    path: Path,
+    filename: str,
+    declared: str | None = None,
+    param: str = "training_file",
+    encoding: str | None = None,
+) -> Source:
+    """The file with its format: the declared one, else by the file's name, else by its content.
+
+    `encoding` is the declared encoding of a text. Raises BadData for an empty file, an unknown format, content that
+    does not match the format, and a text that cannot be decoded.
+    """
+    with path.open("rb") as file:
+        is_gzip = file.read(4).startswith(_GZIP)
+    source = Source(path, filename, declared or "", is_gzip, param)
+    with unpacking(source), source.open() as file:
+        start = file.read(_SAMPLE)
+    if not start:
+        raise source.fault("is empty")
+    if declared and declared not in FORMATS:
+        raise BadData(f"the format {declared!r} is unknown; it can be {', '.join(FORMATS)}", "format", param)
+    if kind := recognise(start, None if is_gzip else path):
+        raise source.fault(f"is {kind}")
+    format_ = declared or _by_name(filename)
+    is_parquet = start.startswith(_PARQUET)
+    if format_ is not None and is_parquet != (format_ == "parquet"):
+        verb = "begins" if is_parquet else "does not begin"
+        raise source.fault(f"{verb} like a parquet file, but its format is {format_}")
+    if is_parquet:
+        if encoding is not None:
+            raise source.fault("is parquet, which needs no encoding; leave it out", param="training.encoding")
+        return replace(source, format="parquet")
+    return _text(replace(source, format=format_ or ""), encoding)
+
+
+def _by_name(filename: str) -> str | None:
+    name = filename.lower().removesuffix(".gz")
+    return next((format_ for suffix, format_ in _SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def _text(source: Source, encoding: str | None) -> Source:
+    """The text file with its encoding and line ends, and with its format where that is not known."""
+    source = settle_encoding(source, encoding)
+    with unpacking(source), source.open_text() as file:
+        start = file.read(_SAMPLE).lstrip("\ufeff")
+    feeds, returns = start.count("\n"), start.count("\r")
+    if returns and not feeds:
+        source = replace(source, line_end="\r")
+        source.remark("line_ends", "has lines that end with CR alone, as on old Macintoshes; they are read as lines")
+    return replace(source, format=source.format or _by_content(start))
+
+
+def _by_content(start: str) -> str:
+    text = start.lstrip()
+    line = text.replace("\r", "\n").split("\n", 1)[0]
+    if text.startswith("{") or (text[:1] == "[" and text[1:].lstrip().startswith("{")):
+        return "jsonl"
+    if line.lower().startswith("sep="):
+        return "csv"
+    names = {cell.strip(' "').lower() for cell in _DELIMITER.split(line)}
+    if names & _KEYS:
+        return "tsv" if "\t" in line else "csv"
+    return "text"

@@ -1,0 +1,179 @@
+"""Settles the encoding of a text file: the declared one, UTF-8, UTF-16, or cp1252 where that is plausible."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from app.training.data.files import Source, unpacking
+from app.training.failures import BadData
+
+_BLOCK = 1 << 20
+_SAMPLE = 1 << 12
+_EXAMINED_BLOCKS = 64  # as much of a file is examined to judge whether cp1252 is plausible
+_MARKS = (  # those of UTF-32 first: that of UTF-16 is a prefix of one of them
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_ADVICE = "save the file as UTF-8, or name its encoding (training.encoding; on the command line --encoding)"
+_OTHERS = "cp1250 (Central Europe), cp1251 or koi8-r (Cyrillic), shift_jis, gb18030, big5, euc_kr or mac_roman"
+_UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_HIGH = re.compile(rb"[\x80-\xff]")
+_LETTER = re.compile(rb"[A-Za-z]")
+_IN_WORD = re.compile(r"(?<=[a-z])[^\x00-\x7f](?=[a-z])")
+_WORD = re.compile(r"[^\s,;|\"]*[^\x00-\x7f\s][^\s,;|\"]*")
+_WORD_PUNCTUATION = frozenset("’‘´·\xad–—…")  # what may stand between two lower-case letters, apart from letters
+
+
+@dataclass(slots=True)
+class _Plausibility:
+    """Counts that tell whether a text that is not UTF-8 is cp1252."""
+
+    sequences: int = 0  # well-formed UTF-8 sequences of several bytes
+    stray: int = 0  # bytes above 0x7f outside of them
+    letters: int = 0  # of ASCII, in the blocks that were examined
+    in_word: int = 0  # characters above 0x7f between two lower-case letters
+    odd: list[str] = field(default_factory=list)  # those of them that belong in no word, with their neighbours
+    words: dict[str, None] = field(default_factory=dict)  # a few that a user can judge
+
+    def add(self, block: bytes) -> None:
+        self.sequences += len(_UTF8_SEQUENCE.findall(block))
+        self.stray += len(_HIGH.findall(_UTF8_SEQUENCE.sub(b"", block)))
+        self.letters += len(_LETTER.findall(block))
+        text = block.decode("cp1252", "replace")
+        for match in _IN_WORD.finditer(text):
+            self.in_word += 1
+            if not match[0].islower() and match[0] not in _WORD_PUNCTUATION:
+                self.odd.append(text[max(0, match.start() - 3) : match.end() + 3])
+        for match in _WORD.finditer(text):
+            if len(self.words) >= 3:
+                break
+            self.words[match[0][:30]] = None
+
+    @property
+    def is_broken_utf8(self) -> bool:
+        return self.sequences >= self.stray
+
+    @property
+    def is_cp1252(self) -> bool:
+        """Western European text has few letters outside of ASCII, and those are letters in cp1252 as well."""
+        few = self.stray <= 0.3 * (self.stray + self.letters)
+        return few and len(self.odd) <= 0.05 * self.in_word
+
+
+def settle_encoding(source: Source, declared: str | None = None) -> Source:
+    """The file with its encoding. Reads all of it once.
+
+    Raises BadData with the place of the first byte that the encoding does not have, or where none is plausible.
+    """
+    with unpacking(source), source.open() as file:
+        start = file.read(_SAMPLE)
+    if declared is not None:
+        source = replace(source, encoding=declared)
+        error = _first_error(source)
+        if error is not None:
+            raise _fault(error, source, f"not {declared}, which training.encoding (--encoding) names; is it another?")
+        return source
+    encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
+    marked, encoding = encoding is not None, encoding or _unmarked(source, start)
+    source = replace(source, encoding=encoding)
+    error = _first_error(source)
+    if error is not None and encoding == "utf-8" and not marked:
+        source, error = _legacy(source, error)
+    if error is not None:
+        raise _fault(error, source, f"not {encoding.upper()}; {_ADVICE}")
+    if source.encoding.startswith(("utf-16", "utf-32")):
+        source.remark("encoding", f"is read as {source.encoding[:6].upper()}")
+    return source
+
+
+@dataclass(frozen=True, slots=True)
+class _DecodingError:
+    """The first byte that cannot be decoded, with its place."""
+
+    byte: int
+    offset: int
+    line: int
+    column: int
+
+
+def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
+    """The error for a byte that cannot be decoded: `reason` says what it is not."""
+    return source.fault(
+        f"the byte 0x{error.byte:02x} at offset {error.offset} is {reason}",
+        f"line {error.line}",
+        f"column {error.column}",
+    )
+
+
+def _unmarked(source: Source, start: bytes) -> str:
+    """UTF-16 without a byte order mark has a zero in every other byte; a text of one byte a character has none."""
+    half = max(1, len(start) // 2)
+    even, odd = start[::2].count(0) / half, start[1::2].count(0) / half
+    if odd > 0.4 and even < 0.05:
+        return "utf-16-le"
+    if even > 0.4 and odd < 0.05:
+        return "utf-16-be"
+    if even + odd > 0.2:
+        raise source.fault("is not a text: it has many zero bytes")
+    return "utf-8"
+
+
+def _first_error(source: Source) -> _DecodingError | None:
+    """The first byte that the encoding of the file does not have."""
+    decoder = codecs.getincrementaldecoder(source.encoding)()
+    line, column, size = 1, 1, 0
+    for block in _blocks(source):
+        size += len(block)
+        try:
+            text = decoder.decode(block, not block)
+        except UnicodeDecodeError as error:
+            offset = size - len(error.object) + error.start
+            before = error.object[: error.start].decode(source.encoding, "replace")
+            byte = error.object[error.start]
+        else:
+            line, column = _advance(line, column, text)
+            continue
+        line, column = _advance(line, column, before)
+        return _DecodingError(byte, offset, line, column)
+    return None
+
+
+def _advance(line: int, column: int, text: str) -> tuple[int, int]:
+    text = text.lstrip("\ufeff") if (line, column) == (1, 1) else text
+    end = text.rfind("\n")
+    return line + text.count("\n"), column + len(text) if end < 0 else len(text) - end
+
+
+def _blocks(source: Source) -> Iterator[bytes]:
+    """The content in blocks, and an empty block at the end."""
+    with unpacking(source), source.open() as file:
+        while block := file.read(_BLOCK):
+            yield block
+        yield b""
+
+
+def _legacy(source: Source, error: _DecodingError) -> tuple[Source, _DecodingError | None]:
+    """(the file as cp1252, its first error there) where that is plausible; else the file and the error as they are."""
+    plausibility = _Plausibility()
+    examined = 0
+    for block in _blocks(source):
+        if not block.isascii() and examined < _EXAMINED_BLOCKS:
+            plausibility.add(block)
+            examined += 1
+    if plausibility.is_broken_utf8:
+        return source, error
+    example = ", ".join(map(repr, plausibility.odd[:1] or plausibility.words))
+    if not plausibility.is_cp1252:
+        reason = f"not UTF-8, and read as cp1252 the text looks wrong ({example}); {_ADVICE}: perhaps {_OTHERS}"
+        raise _fault(error, source, reason)
+    source = replace(source, encoding="cp1252")
+    message = f"is not UTF-8; it is read as cp1252 (Western European), for example {example}"
+    hint = "if that looks wrong, name its encoding (training.encoding; on the command line --encoding)"
+    source.remark("encoding", f"{message}; {hint}", count=plausibility.stray, level="warn")
+    return source, _first_error(source)

@@ -1,0 +1,125 @@
+"""Reads the objects of a JSON text without one object per line: an array, or objects that span several lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from app.training.data import files
+from app.training.data.files import Source, characters
+from app.training.data.json_text import explain
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_BETWEEN = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+_READ = 1 << 16  # characters to read at once
+
+
+class JsonStream:
+    """The values of a JSON text, decoded one by one as the text is read.
+
+    `line` and `column` (from 1) are the place where the next value begins.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._blocks = characters(source)
+        self._text, self._at = "", 0
+        self.line, self.column = 1, 1
+        self._more(_READ)
+        self._pass(_SPACE)
+
+    def enter_array(self) -> bool:
+        """Step into an array; return whether there is one."""
+        if not self._text.startswith("[", self._at):
+            return False
+        self._advance(self._at + 1)
+        self._pass(_SPACE)
+        return True
+
+    def next(self) -> Any:
+        """The next value; None at the end. Raises BadData with the place of what is malformed."""
+        if self._at >= len(self._text) or self._text[self._at] == "]":
+            return None
+        wanted = _READ
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except (ValueError, RecursionError) as error:
+                # An incomplete value looks malformed: only more text, twice as much each time, can tell.
+                if isinstance(error, json.JSONDecodeError) and self._more(wanted):
+                    wanted *= 2
+                    continue
+                raise self._malformed(error) from None
+            self._advance(end)
+            self._pass(_BETWEEN)
+            return value
+
+    def check_end(self) -> None:
+        """Raise BadData unless the array ends here, and the file with it."""
+        place = f"line {self.line}", f"column {self.column}"
+        if not self._text.startswith("]", self._at):
+            raise self._source.fault("the array is not closed with ]; is the file complete?", *place)
+        self._advance(self._at + 1)
+        self._pass(_SPACE)
+        if self._at < len(self._text):
+            place = f"line {self.line}", f"column {self.column}"
+            raise self._source.fault("more text after the end of the array; a file holds one", *place)
+
+    def _pass(self, pattern: re.Pattern[str]) -> None:
+        while True:
+            match = pattern.match(self._text, self._at)
+            end = match.end() if match else self._at
+            if end < len(self._text) or not self._more(_READ):
+                self._advance(end)
+                return
+
+    def _advance(self, end: int) -> None:
+        feeds = self._text.count("\n", self._at, end)
+        if feeds:
+            self.line, self.column = self.line + feeds, end - self._text.rindex("\n", self._at, end)
+        else:
+            self.column += end - self._at
+        self._at = end
+
+    def _more(self, characters_: int) -> bool:
+        """Read on, and drop what is decoded already; return whether there was more."""
+        parts, size = [self._text[self._at :]], 0
+        for block in self._blocks:
+            parts.append(block)
+            size += len(block)
+            if size >= characters_:
+                break
+        if not size:
+            return False
+        if len(parts[0]) > files.RECORD_BYTES:
+            place = f"line {self.line}", f"column {self.column}"
+            raise self._source.fault(files.too_long(), *place)
+        self._text, self._at = "".join(parts), 0
+        return True
+
+    def _malformed(self, error: ValueError | RecursionError) -> Exception:
+        rest = self._text[self._at :]
+        if isinstance(error, json.JSONDecodeError):
+            position, reason = error.pos - self._at, f"not JSON: {error.msg}"
+        else:
+            column, reason = explain(rest, error)
+            position = column - 1
+        before = rest[:position]
+        line = self.line + before.count("\n")
+        column = len(before) - before.rindex("\n") if "\n" in before else self.column + len(before)
+        return self._source.fault(reason, f"line {line}", f"column {column}")
+
+
+def objects(source: Source) -> Iterator[tuple[int, Any]]:
+    """(line, value) of each value: of the array that the file holds, or one after the other."""
+    stream = JsonStream(source)
+    is_array = stream.enter_array()
+    line = stream.line
+    while (value := stream.next()) is not None:
+        yield line, value
+        line = stream.line
+    if is_array:
+        stream.check_end()

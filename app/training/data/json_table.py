@@ -1,0 +1,38 @@
+"""Reads a JSON file that is one object: columns of equal length, or rows below one key, as data frames are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
+    """The rows of the table that an object holds; None if it is a single record.
+
+    The layouts are those of pandas' `to_json`: columns as lists, columns as objects from row to value, and "split";
+    and rows as objects in a list below one key, such as "data".
+    """
+    values = list(table.values())
+    if isinstance(table.get("columns"), list) and isinstance(table.get("data"), list):
+        return _split(table["columns"], table["data"])
+    if _are_columns(table, list):
+        return (dict(zip(table, row, strict=True)) for row in zip(*values, strict=True))
+    if _are_columns(table, dict) and all(column.keys() == values[0].keys() for column in values):
+        return ({name: column[key] for name, column in table.items()} for key in values[0])
+    lists = [value for key, value in table.items() if isinstance(value, list) and key != "messages"]
+    if len(lists) == 1 and lists[0] and all(isinstance(row, dict) for row in lists[0]):
+        return iter(lists[0])
+    return None
+
+
+def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
+    columns: list[Any] = list(table.values())
+    # One list alone may be the messages of a conversation, or the steps of a sequence: a record, and not a column.
+    enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
+    return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)
+
+
+def _split(names: list[Any], rows: list[Any]) -> Iterator[dict[str, Any]] | None:
+    if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        return None
+    return (dict(zip(map(str, names), row, strict=True)) for row in rows)

@@ -1,0 +1,67 @@
+"""The labels of all rows of a table, while it is decided what they are."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.training.data.collector import Place
+
+LISTED = 10  # labels that one remark names
+
+
+@dataclass(slots=True)
+class LabelColumn:
+    """The distinct label cells of a table, each with its labels.
+
+    `listed`: which cells are lists of labels themselves. `rows`: how many rows have each cell. `base_labels` are those
+    of the version to fine-tune, whose spelling is kept.
+    """
+
+    task: str
+    task_inferred: bool
+    cells: list[tuple[str, ...]]
+    listed: list[bool]
+    rows: list[int]
+    places: list[Place]  # the first row of each cell
+    base_labels: frozenset[str] = frozenset()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The rows of each label."""
+        counts: Counter[str] = Counter()
+        for labels, rows in zip(self.cells, self.rows, strict=True):
+            counts.update(dict.fromkeys(labels, rows))
+        return counts
+
+    def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
+        """Remember a remark on some cells, by their indices, at the first row of the first one."""
+        indices = list(cells)
+        place = self.places[indices[0]]
+        column = place.layout.names.get("label", "label")
+        count = sum(self.rows[index] for index in indices)
+        place.layout.source.remark(kind, message, f"{place.where}, column {column!r}", count, level)
+
+    def cells_with(self, labels: Iterable[str]) -> list[int]:
+        """The indices of the cells that have any of the labels."""
+        wanted = set(labels)
+        return [index for index, cell in enumerate(self.cells) if not wanted.isdisjoint(cell)]
+
+
+def shown(label: str) -> str:
+    """A label in quotes; characters that look like others or like nothing are escaped."""
+    return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
+
+
+def listing(parts: Iterable[str]) -> str:
+    """The first parts, separated by commas, and how many more there are."""
+    texts = list(parts)
+    more = len(texts) - LISTED
+    return ", ".join(texts[:LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def with_rows(labels: Iterable[str], counts: Counter[str]) -> str:
+    """Labels with their numbers of rows."""
+    return listing(f"{shown(label)} ({counts[label]:,} row{'s' * (counts[label] != 1)})" for label in labels)

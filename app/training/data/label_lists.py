@@ -1,0 +1,95 @@
+"""Decides which label cells hold several labels, by what the whole column holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from app.training.data.cells import to_label_list
+from app.training.data.label_column import LabelColumn, listing, shown
+
+_DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
+_RECURRING = 0.8  # the share of the parts that must be labels elsewhere too
+
+
+def settle_lists(column: LabelColumn) -> None:
+    """Settle the task, if the request names none, and split texts that hold several labels where this is certain."""
+    if column.task_inferred and any(column.listed):
+        _infer_task(column)
+    if column.task == "multilabel":
+        _split_joined(column)
+    else:
+        _warn_of_lists(column)
+
+
+def _infer_task(column: LabelColumn) -> None:
+    lists = [index for index, listed in enumerate(column.listed) if listed]
+    if any(len(column.cells[index]) != 1 for index in lists):
+        column.task = "multilabel"
+        message = "the cells are lists of labels, so the task is multilabel"
+    else:
+        message = "the cells are lists of one label each, so the task is classification; set the task multilabel if a "
+        message += "text to classify may have several labels, or none"
+    column.remark("label_lists", message, lists)
+
+
+def _split_joined(column: LabelColumn) -> None:
+    for delimiter, name in _DELIMITERS.items():
+        joined = _joined(column, delimiter)
+        if not joined:
+            continue
+        example = column.cells[joined[0]][0]
+        parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
+        if not _is_separator(column, delimiter, parts):
+            message = f"labels such as {shown(example)} hold {name} and count as one label each; put | between several "
+            column.remark("delimiters", f"{message}labels of a row", joined, "warn")
+            continue
+        for index, labels in parts.items():
+            column.cells[index], column.listed[index] = tuple(sorted(set(labels))), True
+        names = " and ".join(map(shown, parts[joined[0]]))
+        message = f"labels are separated by {name}: {shown(example)} is read as {names}; write labels that hold one "
+        column.remark("separated_labels", f"{message}of them as a JSON list", joined)
+
+
+def _joined(column: LabelColumn, delimiter: str) -> list[int]:
+    """The indices of the cells that are one text with the delimiter in it."""
+    cells = enumerate(zip(column.cells, column.listed, strict=True))
+    return [index for index, (labels, listed) in cells if not listed and labels and delimiter in labels[0]]
+
+
+def _parts(text: str, delimiter: str) -> list[str]:
+    return [part.strip() for part in text.split(delimiter) if part.strip()] or [text]
+
+
+def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
+    """Whether the delimiter separates labels.
+
+    The request says that rows have several labels. So it does if nothing else in the column could separate them, or if
+    the parts are labels of other rows as well.
+    """
+    others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
+    several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
+    return (not others and not several) or _recurring(column, parts) >= _RECURRING
+
+
+def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
+    """The share of the parts that are in another cell too, as a whole label or as a part."""
+    known = {label for index, labels in enumerate(column.cells) if index not in parts for label in labels}
+    counts = Counter(part for labels in parts.values() for part in set(labels))
+    return sum(part in known or count > 1 for part, count in counts.items()) / len(counts)
+
+
+def _warn_of_lists(column: LabelColumn) -> None:
+    """Warn of labels that look like several, in a task with one label a row."""
+    several = "; several labels in a row need the task multilabel"
+    lists = [index for index, labels in enumerate(column.cells) if labels and to_label_list(labels[0]) is not None]
+    if lists:
+        texts = listing(shown(column.cells[index][0]) for index in lists[:3])
+        column.remark("list_labels", f"labels such as {texts} look like lists{several}", lists, "warn")
+    for delimiter, name in {"|": "'|'", **_DELIMITERS}.items():
+        joined = [index for index in _joined(column, delimiter) if index not in lists]
+        if not joined:
+            continue
+        parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
+        message = f"labels such as {shown(column.cells[joined[0]][0])} hold {name} and count as one label each"
+        odd = delimiter in "|\n\t" or _recurring(column, parts) >= _RECURRING
+        column.remark("delimiters", message + several, joined, "warn" if odd else "info")

@@ -1,0 +1,151 @@
+"""Settles how labels are written: joins spellings of one label, and warns of labels that look like one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from app.training.data.cells import is_blank
+from app.training.data.label_column import LISTED, LabelColumn, listing, shown, with_rows
+
+_NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
+_FRACTION = re.compile(r"([+-]?\d*)\.(\d*?)0*")
+# Zero-width spaces, soft hyphens and marks of direction. Joiners are missing: they change words of some scripts.
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
+_QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
+_MISSING = {"nan", "none", "null", "nil", "n/a", "na", "<na>", "nat", "-", "--", "?", "#n/a", "missing", "undefined"}
+_MANY_NUMBERS = 20
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels in their order: as numbers if all of them are numbers, else as texts."""
+    names = list(labels)
+    if all(map(_NUMBER.fullmatch, names)):
+        return sorted(names, key=lambda name: (Decimal(name), name))
+    return sorted(names)
+
+
+def settle_names(column: LabelColumn) -> None:
+    """Write each label in one way where this is certain, and remark on what was done and on what looks odd."""
+    spellings = _spellings(column)
+    if spellings:
+        counts = column.counts
+        changed = column.cells_with(spellings)
+        column.cells = [tuple(sorted({spellings.get(label, label) for label in labels})) for labels in column.cells]
+        pairs = listing(
+            f"{shown(old)} ({counts[old]:,} row{'s' * (counts[old] != 1)}) as {shown(new)}"
+            for old, new in sorted(spellings.items())
+        )
+        column.remark("labels_merged", f"labels that are written in several ways are read as one: {pairs}", changed)
+    counts = column.counts
+    if counts:
+        _tell_counts(column, counts)
+        for warn in (_warn_of_twins, _warn_of_missing, _warn_of_quotes, _warn_of_rare, _warn_of_numbers):
+            warn(column, counts)
+
+
+def _spellings(column: LabelColumn) -> dict[str, str]:
+    """From each label that is written anew to how it is written."""
+    labels = column.counts.keys()
+    plain = {label: _visible(label) for label in labels}
+    write = _writer(plain.values())
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        groups[write(plain[label])].append(label)
+    spellings: dict[str, str] = {}
+    for name, members in groups.items():
+        base = [label for label in members if label in column.base_labels]
+        target = base[0] if len(base) == 1 else name
+        spellings |= {label: target for label in members if label != target and label not in column.base_labels}
+    return spellings
+
+
+def _visible(label: str) -> str:
+    """The label in Unicode's composed form, without characters that cannot be seen."""
+    if label.isascii():
+        return label
+    return _INVISIBLE.sub("", unicodedata.normalize("NFC", label)).strip() or label
+
+
+def _writer(labels: Iterable[str]) -> Callable[[str], str]:
+    """How to write labels that are numbers, or true and false, if one of them is written in several ways."""
+    names = {label for label in labels if label.casefold() not in _MISSING}
+    for matches, write in ((_is_number, _short_number), (_is_truth, str.lower)):
+        if names and all(map(matches, names)) and len({write(name) for name in names}) < len(names):
+            return lambda label: write(label) if matches(label) else label
+    return lambda label: label
+
+
+def _is_number(label: str) -> bool:
+    return _NUMBER.fullmatch(label) is not None
+
+
+def _is_truth(label: str) -> bool:
+    return label.lower() in ("true", "false")
+
+
+def _short_number(number: str) -> str:
+    """A number without zeros at the end of its fraction: 1.0 is 1, and 2.50 is 2.5."""
+    match = _FRACTION.fullmatch(number)
+    return number if match is None else f"{match[1] or '0'}.{match[2]}" if match[2] else match[1]
+
+
+def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:
+    names = [label for label, _ in counts.most_common(2 * LISTED)]
+    rest = len(counts) - len(names)
+    rows = ", ".join(f"{shown(label)} {counts[label]:,}" for label in names) + (f" and {rest:,} more" if rest else "")
+    place = column.places[0]
+    number = f"{len(counts):,} label{'s' * (len(counts) != 1)}"
+    place.layout.source.remark("labels", f"has {number}, with these numbers of rows: {rows}", count=len(counts))
+
+
+def _warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in counts:
+        groups[_alike(label)].append(label)
+    twins = [with_rows(sorted(members), counts) for members in groups.values() if len(members) > 1]
+    if twins:
+        cells = column.cells_with(label for members in groups.values() if len(members) > 1 for label in members)
+        message = "labels are alike but for case, blanks, quotes or Unicode form, and count as different labels"
+        texts = "; ".join(twins[:LISTED]) + (f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else "")
+        column.remark("look_alike_labels", f"{message}: {texts}", cells, "warn")
+
+
+def _alike(label: str) -> str:
+    """What labels have in common that a reader takes for the same."""
+    text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
+    return "".join(_QUOTES.sub("", text).split()) or label
+
+
+def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
+    missing = [label for label in counts if label.casefold() in _MISSING or is_blank(label)]
+    if missing:
+        message = f"{with_rows(missing, counts)} look like missing labels, and count as labels; leave such rows out if "
+        column.remark("missing_labels", f"{message}they have none", column.cells_with(missing), "warn")
+
+
+def _warn_of_quotes(column: LabelColumn, counts: Counter[str]) -> None:
+    quoted = [name for name in counts if len(name) > 2 and _QUOTES.match(name[0]) and _QUOTES.match(name[-1])]
+    if quoted:
+        message = f"the quotes are part of these labels: {with_rows(quoted, counts)}"
+        column.remark("quoted_labels", message, column.cells_with(quoted), "warn")
+
+
+def _warn_of_rare(column: LabelColumn, counts: Counter[str]) -> None:
+    rare = [label for label, rows in counts.items() if rows == 1]
+    if rare:
+        message = f"labels with one row, which is too little to learn them: {listing(map(shown, rare))}"
+        column.remark("rare_labels", message, column.cells_with(rare), "warn")
+
+
+def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
+    if len(counts) > _MANY_NUMBERS and all(map(_is_number, counts)) and any("." in label for label in counts):
+        message = (
+            f"the {len(counts):,} labels are numbers, each of which counts as a class; to learn the number itself, "
+        )
+        message += "name the column as columns.value"
+        column.remark("numeric_labels", message, range(len(column.cells)), "warn")

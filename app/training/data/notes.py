@@ -1,0 +1,26 @@
+"""What may be noted about single rows, and the sentence that tells it once for all rows of a file."""
+
+from __future__ import annotations
+
+AS_TEXT = "as_text"
+NO_SPLIT = "no_split"
+MESSAGES_LEFT_OUT = "messages_left_out"
+NO_ANSWER = "no_answer"
+UNREADABLE_PARTS = "unreadable_parts"
+
+LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # notes that say why a row is not used
+
+MESSAGES = {  # of each note: its level, and the sentence, in which {count} is the number of rows
+    AS_TEXT: ("info", "{count} rows have a number, a date or true/false as a text, which is read as it is written"),
+    NO_SPLIT: ("info", "{count} rows name no split; they count as rows without a split column"),
+    MESSAGES_LEFT_OUT: (
+        "warn",
+        "{count} conversations have messages that cannot be learned from, such as tool calls without a text, or "
+        "messages after the last answer; these are left out, and the rest is used",
+    ),
+    NO_ANSWER: ("warn", "{count} conversations are left out: no message of the assistant has a text to learn"),
+    UNREADABLE_PARTS: (
+        "warn",
+        "{count} conversations are left out: they have images, audio or files, which cannot be read",
+    ),
+}

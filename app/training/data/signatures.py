@@ -1,0 +1,73 @@
+"""Recognises files that are no data a trainer reads by their first bytes, so that errors can say what they are."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+_SPREADSHEET = "save the sheet as CSV UTF-8 (File > Save As), and upload that"
+_UNPACK = "unpack it, and upload the data file inside"
+_SIGNATURES = (  # (first bytes, what the file is, what to do)
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an old office program, such as .xls", _SPREADSHEET),
+    (b"\x1f\x8b", "compressed by gzip twice", "unpack it once"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it, or compress it by gzip instead"),
+    (b"BZh", "compressed by bzip2", "unpack it, or compress it by gzip instead"),
+    (b"\xfd7zXZ\x00", "compressed by xz", "unpack it, or compress it by gzip instead"),
+    (b"\x04\x22\x4d\x18", "compressed by lz4", "unpack it, or compress it by gzip instead"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (b"%PDF-", "a PDF document", "upload its text, or a table"),
+    (b"{\\rtf", "an RTF document", "save it as plain text in UTF-8"),
+    (b"\x93NUMPY", "a NumPy array", "save its rows as CSV, JSONL or parquet"),
+    (b"ARROW1", "an Arrow (Feather) file", "save it as parquet"),
+    (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "save its rows as CSV, JSONL or parquet"),
+    (b"Obj\x01", "an Avro file", "save its rows as CSV, JSONL or parquet"),
+    (b"ORC", "an ORC file", "save it as parquet"),
+    (b"\x89PNG", "a picture", "upload a text or a table"),
+    (b"\xff\xd8\xff", "a picture", "upload a text or a table"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the data", "fetch the data with `git lfs pull`"),
+    (b"<!doctype html", "a web page", "download the data file itself"),
+    (b"<html", "a web page", "download the data file itself"),
+    (b"<?xml", "an XML document", "save its rows as CSV, JSONL or parquet"),
+)
+_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_ZIP_KINDS = (  # (a file inside, what the archive is, what to do)
+    ("xl/workbook.xml", "an Excel workbook (.xlsx)", _SPREADSHEET),
+    ("xl/workbook.bin", "an Excel workbook (.xlsb)", _SPREADSHEET),
+    ("word/document.xml", "a Word document (.docx)", "save it as plain text in UTF-8, or its table as CSV"),
+    ("content.xml", "an OpenDocument file, such as .ods", _SPREADSHEET),
+    ("data.pkl", "a PyTorch file", "use `ostinato import` for weights; a training needs texts or a table"),
+)
+
+
+def recognise(start: bytes, path: Path | None) -> str | None:
+    """What the file is and what to do: '<kind>; <advice>'. None for what may be data.
+
+    `start` holds its first bytes. With a `path`, it is looked for what a zip archive holds.
+    """
+    if start.startswith(_ZIP):
+        return "; ".join(_zip_kind(path))
+    head = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:20].lower()
+    for signature, kind, advice in _SIGNATURES:
+        if start.startswith(signature) or (signature.startswith(b"<") and head.startswith(signature)):
+            return f"{kind}; {advice}"
+    if start.startswith(_PICKLES):
+        return "a pickle, which is never read; save its rows as CSV, JSONL or parquet"
+    return None
+
+
+def _zip_kind(path: Path | None) -> tuple[str, str]:
+    try:
+        names = [] if path is None else zipfile.ZipFile(path).namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "a damaged zip archive", "upload it again"
+    for member, kind, advice in _ZIP_KINDS:
+        if any(name == member or name.endswith("/" + member) for name in names):
+            return kind, advice
+    files = [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    if files and all(name.endswith(".npy") for name in files):
+        return "a file of NumPy arrays (.npz)", "save its rows as CSV, JSONL or parquet"
+    listed = f" with {', '.join(map(ascii, files[:5]))}{' and others' if len(files) > 5 else ''}" if files else ""
+    return f"a zip archive{listed}", _UNPACK

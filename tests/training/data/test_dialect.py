@@ -1,0 +1,129 @@
+"""How a table is written is settled by its rows: delimiter, quoting, blanks beside quotes; decisions are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.training.data.example import Example
+from app.training.failures import BadData
+from tests.training.data.tables import read, remarks_of, write
+
+Rows = list[tuple[str, str]]
+
+
+def rows_of(examples: list[Example]) -> Rows:
+    return [(example.text, example.labels[0]) for example in examples]
+
+
+def read_rows(path: Path) -> tuple[Rows, dict[str, str]]:
+    """(text, label) of each row, and the remarks by kind."""
+    layout, examples = read(path)
+    return rows_of(examples), remarks_of(layout.source)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "delimiter"),
+    [
+        ("a.csv", "text;label\nx, y;1\nz;2\n", "a semicolon"),
+        ("a.csv", "sep=;\ntext;label\nx, y;1\nz;2\n", "sep=;"),
+        ("a.csv", '"sep=|"\r\ntext|label\r\nx, y|1\r\nz|2\r\n', "sep=|"),
+        ("a.csv", "text|label\nx, y|1\nz|2\n", "a vertical bar"),
+        ("a.csv", "text\tlabel\nx, y\t1\nz\t2\n", "a tab"),
+        ("a.csv", "text;label;note (a, b, c, d)\nx, y;1;\nz;2;\n", "a semicolon"),
+        ("a.tsv", 'text,label\n"x, y",1\nz,2\n', "a comma"),
+        ("a", "text;label\nx, y;1\nz;2\n", "a semicolon"),
+    ],
+)
+def test_the_delimiter_is_told_if_it_is_not_the_usual_one(
+    name: str, content: str, delimiter: str, tmp_path: Path
+) -> None:
+    rows, remarks = read_rows(write(tmp_path, name, content))
+    assert rows == [("x, y", "1"), ("z", "2")]
+    assert delimiter in remarks["delimiter"]
+
+
+def test_a_usual_table_has_no_remarks(tmp_path: Path) -> None:
+    content = 'text,label\n"She said ""yes"", twice",a\n"two\nlines",b\n27"" of it,a\n\'x\',b\n'
+    rows, remarks = read_rows(write(tmp_path, "a.csv", content))
+    assert rows == [('She said "yes", twice', "a"), ("two\nlines", "b"), ('27"" of it', "a"), ("'x'", "b")]
+    assert remarks == {}
+    content = content.replace(",a", "\ta").replace(",b", "\tb").replace("text,", "text\t")
+    assert read_rows(write(tmp_path, "a.tsv", content)) == (rows, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "told"), [("a.tsv", "\t", "tab-separated without"), ("a.csv", "|", "bar-separated without")]
+)
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ['"Where is it', "a", "b", 'of 27"'],  # joined to one row by the usual rules
+        ['"Where is it', "a", "b", "c"],  # never closed
+        ['"Yes" he said', "a", "b", "c"],  # text after the closing quote
+        ["a", '"x', 'b" c "d', 'y"', "e"],
+    ],
+)
+def test_quotes_are_plain_characters_where_they_enclose_no_cells(
+    name: str, delimiter: str, told: str, texts: list[str], tmp_path: Path
+) -> None:
+    content = f"text{delimiter}label\n" + "".join(f"{text}{delimiter}y\n" for text in texts)
+    rows, remarks = read_rows(write(tmp_path, name, content))
+    assert rows == [(text, "y") for text in texts]
+    assert told in remarks["quoting"]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [("two\nlines", "y"), ("x", "y")],
+        [("a\tb\nc\td", "y"), ("x", "y")],
+        [("x", "for a:\n\tif b:\n\t\tc()"), ("z", "y")],
+        [("x", "for a:\n\tb()\n\tc()\n\td()"), ("z", "y")],
+    ],
+)
+def test_quoted_cells_over_several_lines_stay_whole(cells: Rows, tmp_path: Path) -> None:
+    content = "label\ttext\n" + "".join(f'{a}\t"{b}"\n' if "\n" in b else f'"{a}"\t{b}\n' for a, b in cells)
+    rows, _ = read_rows(write(tmp_path, "a.tsv", content))
+    assert rows == [(text, label.strip()) for label, text in cells]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'text, label\n"x, y", "good"\n"z", "bad"\n',
+        '"text" , "label"\n"x, y" , "good" \n"z" , "bad"\n',
+        'text;label\n"x, y"; "good"\n"z";  "bad"\n',
+    ],
+)
+def test_blanks_beside_quotes_are_left_out(content: str, tmp_path: Path) -> None:
+    rows, remarks = read_rows(write(tmp_path, "a.csv", content))
+    assert rows == [("x, y", "good"), ("z", "bad")]
+    assert "blanks beside quoted cells" in remarks["quoting"]
+
+
+def test_a_quote_after_a_blank_stays_where_it_encloses_no_cell(tmp_path: Path) -> None:
+    rows, remarks = read_rows(write(tmp_path, "a.csv", 'label,text\na, "Wow" she said\nb, x\n'))
+    assert rows == [(' "Wow" she said', "a"), (" x", "b")]
+    assert "line 2" in remarks["quoting"] and "remove the blank" in remarks["quoting"]
+
+
+@pytest.mark.parametrize("text", [r"He said \"hi\", twice", r"C:\new, \"x\"", r"\""])
+def test_quotes_escaped_by_backslashes_are_read_as_quotes(text: str, tmp_path: Path) -> None:
+    rows, remarks = read_rows(write(tmp_path, "a.csv", f'text,label\n"{text}",y\nx,z\n'))
+    assert rows == [(text.replace('\\"', '"'), "y"), ("x", "z")]
+    assert "written as" in remarks["quoting"]
+
+
+def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
+    """Lines of a poem have a comma each as well, so nobody can tell."""
+    content = 'text,label\nz,y\n"Where is it,a\nx,b\nw,b\nof 27"",b\n'.replace('""', '"')
+    rows, remarks = read_rows(write(tmp_path, "a.csv", content))
+    assert len(rows) == 2
+    assert remarks["joined_lines"].startswith("a.csv, line 3: a quoted cell goes on over several lines")
+
+
+def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="line 3, column 'text': malformed CSV: a quote is opened here"):
+        read(write(tmp_path, "a.csv", 'text,label\nx,y\n"open,y\nx,y\n'))

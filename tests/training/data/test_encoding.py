@@ -1,0 +1,100 @@
+"""Encodings: UTF-8, byte order marks, UTF-16, cp1252 where it is plausible; else the file is refused with a place."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from app.training.data.detection import detect
+from app.training.data.files import Source, characters
+from app.training.failures import BadData
+from tests.training.data.tables import read, remarks_of, write
+
+ROWS = "text,label\n" + "".join(f"Où est le café n° {n} ?,déjà\nDon’t pay £5 – wait…,naïve\n" for n in range(20))
+CZECH = "text,label\n" + "Dobrý den, příšerně žluťoučký kůň\n".replace(", ", " ") * 20
+POLISH = "text,label\n" + "Zażółć gęślą jaźń małymi łapkami,źle\n" * 20
+RUSSIAN = "text,label\n" + "Где моя посылка,доставка\n" * 20
+JAPANESE = "text,label\n" + "荷物はどこですか,配達\n" * 20
+
+
+def texts(source: Source) -> str:
+    return "".join(characters(source))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "remark"),
+    [
+        ("utf-8", None),
+        ("utf-8-sig", None),
+        ("utf-16", "is read as UTF-16"),
+        ("utf-16-le", "is read as UTF-16"),
+        ("utf-16-be", "is read as UTF-16"),
+        ("utf-32", "is read as UTF-32"),
+        ("cp1252", "is read as cp1252"),
+    ],
+)
+def test_an_encoding_is_detected_and_told(encoding: str, remark: str | None, packed: bool, tmp_path: Path) -> None:
+    content = ROWS.encode(encoding)
+    name = "a.csv.gz" if packed else "a.csv"
+    source = detect(write(tmp_path, name, gzip.compress(content) if packed else content), name)
+    assert texts(source) == ROWS
+    messages = remarks_of(source).values()
+    assert (remark is None and not messages) or [message for message in messages if str(remark) in message]
+
+
+def test_cp1252_is_a_warning_with_words_that_a_user_can_judge(tmp_path: Path) -> None:
+    layout, examples = read(write(tmp_path, "a.csv", ROWS.encode("cp1252")))
+    assert {example.labels for example in examples} == {("déjà",), ("naïve",)}
+    [remark] = layout.source.remarks
+    assert (remark.kind, remark.level) == ("encoding", "warn")
+    assert "'Où'" in remark.message and "--encoding" in remark.message
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (CZECH, "cp1250"),
+        (POLISH, "cp1250"),
+        (POLISH, "iso8859-2"),
+        (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8-r"),
+        (JAPANESE, "shift_jis"),
+        (JAPANESE, "euc_jp"),
+        (ROWS, "mac_roman"),
+        (ROWS.replace("’", "'").replace("–", "-").replace("…", "."), "cp850"),
+    ],
+)
+def test_other_encodings_are_asked_for_and_then_used(text: str, encoding: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", text.encode(encoding))
+    with pytest.raises(BadData, match=r"line \d+, column \d+: the byte 0x.*training\.encoding"):
+        detect(path, "a.csv")
+    assert texts(detect(path, "a.csv", encoding=encoding)) == text
+
+
+def test_a_wrong_declared_encoding_is_refused_with_the_place(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", b"text,label\nx\x81,y\n")
+    with pytest.raises(BadData, match=r"line 2, column 2: the byte 0x81 at offset 12 is not cp1252"):
+        detect(path, "a.csv", encoding="cp1252")
+
+
+def test_broken_utf8_is_not_taken_for_cp1252(tmp_path: Path) -> None:
+    content = ROWS.encode() + b"caf\xe9,x\n"
+    with pytest.raises(BadData, match=r"line 42, column 4: the byte 0xe9 at offset .* is not UTF-8"):
+        detect(write(tmp_path, "a.csv", content), "a.csv")
+
+
+@pytest.mark.parametrize("content", [b"\x00\x01\x02\x00" * 900, b"\x00" * 5000])
+def test_bytes_that_are_no_text_are_refused(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="is not a text: it has many zero bytes"):
+        detect(write(tmp_path, "a.csv", content), "a.csv")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt"])
+@pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\ufeff"])
+def test_byte_order_marks_are_no_part_of_the_text(name: str, mark: str, tmp_path: Path) -> None:
+    content = '{"text": "x"}\n' if name == "a.jsonl" else "text\nx\n"
+    source = detect(write(tmp_path, name, mark + content), name)
+    assert texts(source) == content

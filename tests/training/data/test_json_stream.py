@@ -1,0 +1,105 @@
+"""JSON that is not one object a line: arrays, objects over several lines, and one object that holds all rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.training.data import files, json_stream
+from app.training.data.detection import detect
+from app.training.data.files import EVERYTHING
+from app.training.data.formats import READERS
+from app.training.failures import BadData
+from tests.training.data.tables import remarks_of, write
+
+ROWS: list[dict[str, Any]] = [
+    {"text": "a ] and a }, too", "label": "x", "n": 1},
+    {"text": 'naïve 😀 "yes"', "label": "y", "n": None},
+    {"text": "two\nlines", "label": "x", "n": 2.5},
+]
+BY_COLUMN = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+SPLIT = {"columns": list(ROWS[0]), "index": [0, 1, 2], "data": [list(row.values()) for row in ROWS]}
+PANDAS = {name: {str(index): value for index, value in enumerate(column)} for name, column in BY_COLUMN.items()}
+
+
+def values_of(path: Path) -> list[dict[str, Any]]:
+    source = detect(path, path.name)
+    assert READERS["jsonl"].header(source) == list(ROWS[0])
+    return [record.values for record in READERS["jsonl"].records(source, EVERYTHING)]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (json.dumps(ROWS), "one JSON array"),
+        (json.dumps(ROWS, indent=2), "one JSON array"),
+        ("\ufeff \n[\n" + ",\n".join(map(json.dumps, ROWS)) + "\n]\n\n", "one JSON array"),
+        ("\n".join(json.dumps(row, indent=2) for row in ROWS), "JSON objects over several lines"),
+        (json.dumps(BY_COLUMN), "one JSON object that holds all rows"),
+        (json.dumps(BY_COLUMN, indent=2), "one JSON object that holds all rows"),
+        (json.dumps(PANDAS), "one JSON object that holds all rows"),
+        (json.dumps(SPLIT), "one JSON object that holds all rows"),
+        (json.dumps({"version": "1", "data": ROWS}, indent=1), "one JSON object that holds all rows"),
+    ],
+)
+def test_every_layout_yields_the_same_rows(
+    name: str, content: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, name, content)
+    for block in (7, 1 << 16):
+        monkeypatch.setattr(files, "_BLOCK", block)
+        monkeypatch.setattr(json_stream, "_READ", block)
+        assert values_of(path) == ROWS
+    source = detect(path, name)
+    list(READERS["jsonl"].records(source, EVERYTHING))
+    assert told in remarks_of(source)["json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"messages": [{"role": "user", "content": "x"}]}\n',
+        '{"features": [[1, 2], [3, 4]], "label": "x"}\n',
+        '{"text": "x", "label": ["a", "b"]}\n',
+    ],
+)
+def test_a_single_record_stays_a_record(content: str, tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.jsonl", content), "a.jsonl")
+    assert [record.values for record in READERS["jsonl"].records(source, EVERYTHING)] == [json.loads(content)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"text": "x"},\n {"text": }]', "line 2, column 11: not JSON"),
+        ('[{"text": "x"},\n {"text": "y"}', "line 2, column 15: the array is not closed"),
+        ('[{"text": "x"}]\n\n{"text": "y"}', "line 3, column 1: more text after the end of the array"),
+        ('[{"text": "x"} {"te": "y"}] x', "line 1, column 29: more text"),
+        ('{\n "text": "x"\n}\n{\n "text": x\n}', "line 5, column 10: not JSON"),
+        ('[{"text": "x"}, {"text": ' + "[" * 99_999, "nested too deeply"),
+    ],
+)
+def test_faults_are_reported_with_their_place(content: str, message: str, tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.json", content), "a.json")
+    with pytest.raises(BadData) as caught:
+        list(READERS["jsonl"].records(source, EVERYTHING))
+    assert message in caught.value.message
+
+
+def test_an_element_that_is_no_object_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.json", '[{"text": "x"}, 7, {"text": "y"}]'), "a.json")
+    faults = [record.fault and record.fault.message for record in READERS["jsonl"].records(source, EVERYTHING)]
+    assert faults == [None, "a.json, row 2: a plain value where a JSON object is expected", None]
+
+
+def test_an_element_has_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "RECORD_BYTES", 2000)
+    monkeypatch.setattr(files, "_BLOCK", 100)
+    monkeypatch.setattr(json_stream, "_READ", 100)
+    path = write(tmp_path, "a.json", '[{"text": "x"}, {"text": "' + "x" * 9000 + '"}]')
+    with pytest.raises(BadData, match="longer than 0 MiB"):
+        list(READERS["jsonl"].records(detect(path, "a.json"), EVERYTHING))

@@ -1,0 +1,95 @@
+"""Which label cells hold several labels, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.data.scans import scan, scan_labels
+from tests.training.data.tables import write
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels", "separator"),
+    [
+        (["a, b", "a", "b", "c, a"], ["a", "b", "c"], "commas"),
+        (["billing", "delivery; urgent"], ["billing", "delivery", "urgent"], "';'"),
+        (["a,b", "c,d"], ["a", "b", "c", "d"], "commas"),
+        (["a\nb", "c"], ["a", "b", "c"], "line ends"),
+        (["a|b", "b, a", "a"], ["a", "b"], "commas"),  # both parts are labels of other rows
+        (["a; b", "a; x, y", "x, y", "b"], ["a", "b", "x, y"], "';'"),
+    ],
+)
+def test_labels_are_split_where_it_is_certain(
+    cells: list[str], labels: list[str], separator: str, tmp_path: Path
+) -> None:
+    result, remarks = scan_labels(tmp_path, cells, "multilabel")
+    assert result.labels == labels
+    remark = remarks["separated_labels"]
+    assert remark.level == "info" and f"labels are separated by {separator}" in remark.message
+    assert remark.where.startswith("line ") and "column 'label'" in remark.message
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["a|b", "Arts, Crafts", "Toys"],  # the parts are no labels of their own
+        ["a; b", "Smith, John"],  # either could separate
+    ],
+)
+def test_what_is_not_certain_is_warned_about(cells: list[str], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, cells, "multilabel")
+    assert cells[1] in result.labels and remarks["delimiters"].level == "warn"
+    assert "put | between several labels" in remarks["delimiters"].message
+
+
+def test_lists_that_are_lists_already_are_not_split(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "label": (["a, b"], ["a"], ["b", "c"])[n % 3]} for n in range(24)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    result, remarks = scan(path, "multilabel")
+    assert result.labels == ["a", "a, b", "b", "c"] and "separated_labels" not in remarks
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "labels"),
+    [
+        (["['a']", "['a', 'b']"], "multilabel", ["a", "b"]),
+        (['{"choices": ["a", "b"]}', "a"], "multilabel", ["a", "b"]),
+        (["['a']", "['b']"], "classification", ["a", "b"]),
+        (["['a']", "[]", "['b']"], "multilabel", ["a", "b"]),
+    ],
+)
+def test_lists_settle_the_task_that_the_request_leaves_open(
+    cells: list[str], task: str, labels: list[str], tmp_path: Path
+) -> None:
+    result, remarks = scan_labels(tmp_path, cells)
+    assert (result.task, result.labels) == (task, labels)
+    assert f"the task is {task}" in remarks["label_lists"].message
+
+
+def test_with_the_task_classification_lists_stay_texts_and_are_warned_about(tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, ["['a']", "['a', 'b']"], "classification")
+    assert (result.task, result.labels) == ("classification", ["['a', 'b']", "['a']"])
+    assert remarks["list_labels"].level == "warn" and "multilabel" in remarks["list_labels"].message
+
+
+@pytest.mark.parametrize(
+    ("cells", "level"),
+    [
+        (["a, b", "a", "b"], "warn"),  # the parts are labels too
+        (["Arts, Crafts & Sewing", "Toys"], "info"),
+        (["a|b", "c"], "warn"),
+        (["two\nlines", "c"], "warn"),
+    ],
+)
+def test_delimiters_in_the_labels_of_a_classification_are_told(cells: list[str], level: str, tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, cells)
+    assert result.labels == sorted(cells)
+    assert remarks["delimiters"].level == level and "need the task multilabel" in remarks["delimiters"].message
+
+
+def test_plain_labels_bring_no_remark_but_their_counts(tmp_path: Path) -> None:
+    assert scan_labels(tmp_path, ["a", "b c", "d-e", "f_g"])[1].keys() == {"labels"}
+    assert scan_labels(tmp_path, ["a|b", "c"], "multilabel")[1].keys() == {"labels"}

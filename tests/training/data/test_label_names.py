@@ -1,0 +1,116 @@
+"""How labels are written and ordered, and what looks odd about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.training.data.label_names import in_order
+from tests.training.data.scans import scan_labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "ordered"),
+    [
+        (["10", "9", "1", "0"], ["0", "1", "9", "10"]),
+        (["1.5", "-2", "10", "-10", "+3"], ["-10", "-2", "1.5", "+3", "10"]),
+        (["2", "02", "1"], ["1", "02", "2"]),
+        (["b", "10", "9"], ["10", "9", "b"]),
+        (["b", "B", "a"], ["B", "a", "b"]),
+        ([], []),
+    ],
+)
+def test_numbers_are_ordered_as_numbers(labels: list[str], ordered: list[str]) -> None:
+    assert in_order(labels) == ordered
+
+
+@pytest.mark.parametrize(
+    ("labels", "merged"),
+    [
+        (["spam", "spam\u200b", "ham"], ["ham", "spam"]),
+        (["\ufeffspam", "spam", "ham"], ["ham", "spam"]),
+        (["caf\u00e9", "cafe\u0301", "bar"], ["bar", "caf\u00e9"]),
+        (["1", "1.0", "2", "10.0"], ["1", "2", "10"]),
+        (["2.5", "2.50", "3.00"], ["2.5", "3"]),
+        (["1", "1.0", "NaN"], ["1", "NaN"]),
+        (["true", "True", "FALSE"], ["false", "true"]),
+        (["soft\u00adware", "hard"], ["hard", "software"]),
+    ],
+)
+def test_spellings_of_one_label_are_joined_and_told(labels: list[str], merged: list[str], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, labels)
+    assert result.labels == merged
+    remark = remarks["labels_merged"]
+    assert remark.level == "info" and "are read as one" in remark.message and " rows) as " in remark.message
+    assert result.splits_N.shape == (4 * len(labels),)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["1.0", "2.0", "3.5"],  # written in one way
+        ["True", "False"],
+        ["1", "1.0", "beta"],  # versions, perhaps
+        ["007", "7", "8"],
+        ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "b"],  # a joiner is a part of Persian words
+    ],
+)
+def test_labels_stay_as_they_are_written(labels: list[str], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, labels)
+    assert sorted(result.labels) == sorted(labels) and "labels_merged" not in remarks
+
+
+def test_the_spelling_of_the_base_version_is_kept(tmp_path: Path) -> None:
+    result, _ = scan_labels(tmp_path, ["1", "1.0", "2.0"], base_labels=("1.0", "2.0"))
+    assert result.labels == ["1.0", "2.0"]
+    result, _ = scan_labels(tmp_path, ["cafe\u0301", "b"], base_labels=("cafe\u0301", "b"))
+    assert result.labels == ["b", "cafe\u0301"]
+
+
+@pytest.mark.parametrize(
+    "twins",
+    [
+        ("hardware", "Hardware"),
+        ("credit card", "credit  card"),
+        ("credit card", "creditcard"),
+        ("it's", "it\u2019s"),
+        ('"spam"', "spam"),
+        ("\uff53pam", "spam"),
+        ("STRASSE", "stra\u00dfe"),
+        ("credit card", "credit\u00a0card"),
+    ],
+)
+def test_labels_that_look_alike_are_warned_about(twins: tuple[str, str], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, [*twins, "other"])
+    assert len(result.labels) == 3
+    remark = remarks["look_alike_labels"]
+    assert (remark.level, remark.count) == ("warn", 8) and remark.message.count("(4 rows)") == 2
+    assert "other" not in remark.message
+
+
+@pytest.mark.parametrize("label", ["NaN", "None", "null", "n/a", "N/A", "?", "-", "<NA>"])
+def test_labels_that_mean_nothing_are_warned_about(label: str, tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, ["a", "b", label])
+    assert label in result.labels and remarks["missing_labels"].level == "warn"
+    assert repr(label) in remarks["missing_labels"].message
+
+
+def test_quotes_rare_labels_and_numbers_are_warned_about(tmp_path: Path) -> None:
+    _, remarks = scan_labels(tmp_path, ['"quoted"', "b"])
+    assert "'\"quoted\"' (4 rows)" in remarks["quoted_labels"].message
+    _, remarks = scan_labels(tmp_path, ["a"] * 9 + ["b"] * 9 + ["c", "d"], repeat=1)
+    assert remarks["rare_labels"].level == "warn" and remarks["rare_labels"].message.endswith("'c', 'd'")
+    _, remarks = scan_labels(tmp_path, [f"{n / 4}" for n in range(21)])
+    assert remarks["numeric_labels"].level == "warn" and "columns.value" in remarks["numeric_labels"].message
+    assert "numeric_labels" not in scan_labels(tmp_path, [f"{n}" for n in range(21)])[1]
+
+
+def test_the_rows_of_each_label_are_told_in_a_bounded_list(tmp_path: Path) -> None:
+    _, remarks = scan_labels(tmp_path, ["a", "a", "b"])
+    assert remarks["labels"].message == "a.csv has 2 labels, with these numbers of rows: 'a' 8, 'b' 4"
+    _, remarks = scan_labels(tmp_path, [f"label {n}" for n in range(5000)], repeat=2)
+    assert len(remarks["labels"].message) < 600 and remarks["labels"].message.endswith("and 4,980 more")
+    _, remarks = scan_labels(tmp_path, [f"{'aA'[n % 2]}{n // 2}" for n in range(5000)], repeat=2)
+    assert all(len(remark.message) < 1000 for remark in remarks.values())
+    assert "and 2,490 more" in remarks["look_alike_labels"].message

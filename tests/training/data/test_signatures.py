@@ -1,0 +1,49 @@
+"""Files that no trainer reads are named for what they are, whatever their name says."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from app.training.data.detection import detect
+from app.training.failures import BadData
+from tests.training.data.tables import write
+
+
+def archive(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name in names:
+            file.writestr(name, "x")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx", "a"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (archive("[Content_Types].xml", "xl/workbook.xml"), r"an Excel workbook \(.xlsx\); save the sheet as CSV"),
+        (archive("word/document.xml"), r"a Word document"),
+        (archive("mimetype", "content.xml"), r"an OpenDocument file"),
+        (archive("model/data.pkl", "model/version"), r"a PyTorch file"),
+        (archive("data/train.csv", "data/test.csv"), r"a zip archive with 'data/train.csv', 'data/test.csv'; unpack"),
+        (archive("a.npy"), r"a file of NumPy arrays"),
+        (archive(), r"a zip archive; unpack"),
+        (archive("a.csv")[:30], r"a damaged zip archive"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 600, r"a document of an old office program, such as .xls"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", r"compressed by zstd; unpack it, or compress it by gzip"),
+        (b"BZh91AY", r"compressed by bzip2"),
+        (gzip.compress(gzip.compress(b"text,label\n")), r"compressed by gzip twice"),
+        (b"%PDF-1.7\n", r"a PDF document"),
+        (b"\n<!DOCTYPE html>\n<html>", r"a web page; download the data file itself"),
+        (b"\x80\x04\x95\x10\x00", r"a pickle, which is never read"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"a pointer of Git LFS"),
+    ],
+)
+def test_a_file_is_named_for_what_it_is(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=f"{name} is {message}"):
+        detect(write(tmp_path, name, content), name)
