@@ -42,7 +42,7 @@ def label_names(value: Any, source: str) -> list[str]:
     if isinstance(value, list) and value and all(isinstance(name, str | int) for name in value):
         return [str(name) for name in value]
     names = _by_index(value) if isinstance(value, dict) and value else {}
-    if not names or sorted(names) != list(range(len(names))):
+    if not names or sorted(names) != list(range(len(value))):
         raise InvalidRequest(
             f"{source}: labels must be a list of names, or an object from the index of each output, 0, 1, …, to its "
             "name or the other way round",

@@ -56,9 +56,10 @@ def convert(
     `fields` are the user's answers. Raises ImportQuestion with all questions that are still open, UnknownNetwork for a
     network that cannot be imported, and ForeignFileInvalid for a file that cannot be read without running it.
     """
-    if labels is None and (fields or {}).get("labels", NUMBERS) not in (NUMBERS, ""):
-        labels = (fields or {})["labels"].split(",")
-    answers = Answers(fields or {}, None if labels is None else len(labels))
+    answers = Answers(fields or {})
+    if labels is None and (answer := answers.get("labels")) not in (None, NUMBERS, ""):
+        labels = answer.split(",")
+    answers.labels = None if labels is None else len(labels)
     saved = read(source, answers, allow_pickle_tensors=allow_pickle_tensors)
     own_labels = find(LABELS, saved.beside) if labels is None and answers.get("labels") is None else None
     if own_labels is not None:

@@ -37,8 +37,8 @@ def describe(path: Path) -> str | None:
     for magic, kind in MAGIC.items():
         if start.startswith(magic):
             return kind
-    if start.startswith(b"PK") and (kind := _describe_zip(path)):
-        return kind
+    if start.startswith(b"PK") and (archive := _describe_zip(path)):
+        return archive
     return SUFFIXES.get(path.suffix.lower())
 
 

@@ -52,14 +52,14 @@ class Answers:
     an answer to a question that does not exist.
     """
 
-    def __init__(self, answers: Mapping[str, str], labels: int | None = None) -> None:
+    def __init__(self, answers: Mapping[str, str]) -> None:
         for field in answers:
             if field not in FIELDS:
                 hint = did_you_mean(field, FIELDS, f"; the fields are {', '.join(FIELDS)}", cutoff=0.6)
                 raise InvalidRequest(f"an import has no field {field!r}{hint}", param=field)
         self._answers = answers
         self._used: set[str] = set()
-        self.labels = labels
+        self.labels: int | None = None
         self.open: list[Question] = []
         self.assumed: list[str] = []  # one `field=value: reason` each
 

@@ -18,6 +18,10 @@ from app.wording import counted
 from models.config import ACTIVATIONS
 
 NONE = ("none",)
+POOLINGS = {
+    "mean": "mean of the steps", "max": "maximum of the steps", "first": "first step", "last_step": "last step",
+    "last": "last step of each direction",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +79,35 @@ def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answer
 
 def _add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
     """Add the input's weights and fields; returns its part of the computation."""
-    layer, function = roles.projection, "none"
-    if layer is not None:
-        text = f"which function is applied to what the input layer {layer.name!r} gives?"
+    function, after = "none", []
+    if roles.inputs:
+        names = ", ".join(repr(layer.name) for layer in roles.inputs)
+        text = f"which function is applied to what the input layer {names} gives?"
         function = answers.ask(Question("input_activation", text, ACTIVATIONS))
-    after = [] if layer is None else [layer.name, *([] if function == "none" else [function])]
+        after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
     if roles.embedding is not None:
         return [*_add_embedding(fields, weights, roles, function, answers), *after]
+    if len(roles.inputs) > 1:
+        raise _unknown("it has several input layers before its body", roles)
     answers.assume("scaling", "none", "numbers are read as they are sent: scale them as your program does", NONE)
     entry = fields.get("input_width", fields["width"])
-    if layer is None:
-        fields |= {"input": "features", "features": entry, "input_width": entry}
+    unprojected = {"input": "features", "features": entry, "input_width": entry}
+    if not roles.inputs:
+        fields |= unprojected
         return [f"steps of {counted(entry, 'number')}"]
+    [layer] = roles.inputs
     shown = [f"steps of {counted(layer.inputs, 'number')}", *after]
-    if layer.inputs == layer.outputs and function == "none":
-        # A network of ours whose features have the input width has no projection: the next layer takes it in.
-        names = [f"body.rnn.{part}_ih_l0" for part in ("weight", "bias")]
-        if names[0] not in weights:
-            raise _unknown("its input layer has as many outputs as inputs, and no function after it", roles)
-        for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
-            weight, bias = (f"{name}{suffix}" for name in names)
-            weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
-        fields |= {"input": "features", "features": entry, "input_width": entry}
+    if layer.inputs != layer.outputs or function != "none":
+        weights["input.projection.weight"], weights["input.projection.bias"] = layer.weight, layer.some_bias
+        fields |= {"input": "features", "features": layer.inputs, "input_activation": function}
         return shown
-    weights["input.projection.weight"], weights["input.projection.bias"] = layer.weight, layer.some_bias
-    fields |= {"input": "features", "features": layer.inputs, "input_activation": function}
+    # A network of ours whose features have the input width has no projection: the next layer takes it in.
+    if "body.rnn.weight_ih_l0" not in weights:
+        raise _unknown("its input layer has as many outputs as inputs, and no function after it", roles)
+    for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
+        weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
+        weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
+    fields |= unprojected
     return shown
 
 
@@ -112,14 +120,14 @@ def _add_embedding(
     shown = [f"tokens, {roles.embedding.name} {table.shape[0]}×{table.shape[1]}"]
     reason = "a text is read at its own length: a program that also reads padding gives other answers"
     answers.assume("padding", "none", reason, NONE)
-    if fields["architecture"] == "transformer" and roles.projection is None:
+    if fields["architecture"] == "transformer" and not roles.inputs:
         text = "are the embeddings multiplied by the square root of the width before the positions are added?"
         if answers.ask(Question("embedding_scale", text, ("no", "yes"), "no")) == "yes":
             # our networks do not scale embeddings, so the factor is multiplied into the table
             table = table * np.float32(math.sqrt(table.shape[1]))
             shown[0] += f", times √{table.shape[1]}"
-    if roles.projection is not None:
-        table = project(table, roles.projection, function)
+    for layer in roles.inputs:
+        table = project(table, layer, function)
     weights["input.embedding.weight"] = table
     fields |= {"input": "tokens", "vocab_size": len(table)}
     return shown
@@ -152,8 +160,9 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
 def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> str:
     """How the head gets one vector from those of all steps; returns its part of the computation."""
     if not roles.scorer:
-        fields["pooling"] = _pooling(fields["architecture"], bool(fields.get("bidirectional")), answers)
-        return f"{fields['pooling']} of the steps" if fields["pooling"] in ("mean", "max") else f"{fields['pooling']}"
+        both = bool(fields.get("bidirectional"))
+        fields["pooling"] = pooling = _pooling(fields["architecture"], both, answers)
+        return POOLINGS["last_step" if pooling == "last" and not both else pooling]
     *hidden, query = roles.scorer
     names = " and ".join(repr(layer.name) for layer in roles.scorer)
     reason = f"{names} score the steps; the softmax of the scores weighs them; scores have no function of their own"
@@ -264,5 +273,5 @@ def _shown(steps: list[str]) -> str:
 
 
 def _unknown(reason: str, roles: Roles) -> UnknownNetwork:
-    tensors = {f"{layer.name}.weight": layer.weight for layer in (*roles.scorer, *roles.head)}
+    tensors = {f"{layer.name}.weight": layer.weight for layer in (*roles.inputs, *roles.scorer, *roles.head)}
     return UnknownNetwork(reason, list(tensors), tensors)

@@ -10,7 +10,7 @@ from app.importing.pytorch.parts import Layer, UnknownNetwork
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
 
-MOST_LAYERS = 8
+MOST_LAYERS, MOST_INPUTS = 8, 3
 Chain = tuple[Layer, ...]
 
 
@@ -18,20 +18,21 @@ Chain = tuple[Layer, ...]
 class Roles:
     """The layers beside a body, each group in the order in which they are applied.
 
-    `embedding` is (vocabulary, width); `projection` turns features or embeddings into the vectors that the body reads.
+    `embedding` is (vocabulary, width); `inputs` turn features or embeddings into the vectors that the body reads.
     `scorer` gives each step one number, for attention pooling. `head` ends with the outputs.
     """
 
     head: Chain
     embedding: Layer | None = None
-    projection: Layer | None = None
+    inputs: Chain = ()
     scorer: Chain = ()
 
     @property
     def order(self) -> tuple[str, ...]:
         """The names of the layers before the body, and after it."""
-        first = [layer.name for layer in (self.embedding, self.projection) if layer is not None]
-        return (*first, "body", *(layer.name for layer in (*self.scorer, *self.head)))
+        first = self.inputs if self.embedding is None else (self.embedding, *self.inputs)
+        before, after = ([layer.name for layer in chain] for chain in (first, (*self.scorer, *self.head)))
+        return (*before, "body", *after)
 
     def __str__(self) -> str:
         return ">".join(self.order)
@@ -49,31 +50,35 @@ def find_roles(
     if not readings:
         tensors: Tensors = {f"{layer.name}.weight": layer.weight for layer in layers}
         reason = (
-            f"beside its body, which reads {sizes[0]} numbers and gives {sizes[1]}, it must have one input layer at "
-            f"most, and one head: linear layers that begin with {sizes[1]} inputs"
+            f"beside its body, which reads {sizes[0]} numbers and gives {sizes[1]}, it must have one head, which is "
+            f"linear layers that begin with {sizes[1]} inputs, and one input layer at most"
         )
         raise UnknownNetwork(reason, list(tensors), tensors)
-    if len(readings) == 1:
-        return readings[0]
-    options = tuple(str(reading) for reading in readings)
     if answers.get("layers") is None:
         named = _best(readings, _named)
-        if len(named) == 1:
-            answers.assume("layers", str(named[0]), "by their names")
-            return named[0]
         placed = _best(named, lambda reading: _in_order(reading, body, order)) if order else named
         if len(placed) == 1:
-            answers.assume("layers", str(placed[0]), "the order in which the file holds the layers")
+            _tell(placed[0], readings, named, answers, order is None or _in_order(placed[0], body, order) == 1)
             return placed[0]
-        options = tuple(str(reading) for reading in placed)
+        readings = placed
+    options = tuple(str(reading) for reading in readings)
     answer = answers.ask(Question("layers", "in which order are the layers applied?", options))
     return next(reading for reading in readings if str(reading) == answer)
 
 
+def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
+    """Note on what grounds one reading was chosen, unless nothing speaks against it."""
+    if len(readings) > 1:
+        reason = "by their names" if len(named) == 1 else "the order in which the file holds the layers"
+        answers.assume("layers", str(reading), reason)
+    elif not in_order:
+        answers.assume("layers", str(reading), "only so their shapes fit, but the file holds them in another order")
+
+
 def _readings(layers: list[Layer], reads: int, gives: int) -> Iterator[Roles]:
     """Every way to use each layer exactly once."""
-    for embedding, projection in _inputs(layers, reads):
-        rest = [layer for layer in layers if layer is not embedding and layer is not projection]
+    for embedding, inputs in _inputs(layers, reads):
+        rest = [layer for layer in layers if layer is not embedding and layer not in inputs]
         for length in range(min(3, len(rest))):
             for scorer in itertools.permutations(rest, length):
                 if scorer and not (_chained(scorer, gives) and scorer[-1].outputs == 1):
@@ -81,20 +86,19 @@ def _readings(layers: list[Layer], reads: int, gives: int) -> Iterator[Roles]:
                 others = [layer for layer in rest if layer not in scorer]
                 for head in itertools.permutations(others):
                     if head and _chained(head, gives):
-                        yield Roles(head, embedding, projection, scorer)
+                        yield Roles(head, embedding, inputs, scorer)
 
 
-def _inputs(layers: list[Layer], reads: int) -> Iterator[tuple[Layer | None, Layer | None]]:
-    """(embedding, projection) in every possible combination."""
-    yield None, None
-    for layer in layers:
-        if layer.bias is None and layer.inputs == reads:
-            yield layer, None
-        if layer.outputs == reads:
-            yield None, layer
-            for other in layers:
-                if other is not layer and other.bias is None and other.inputs == layer.inputs:
-                    yield other, layer
+def _inputs(layers: list[Layer], reads: int) -> Iterator[tuple[Layer | None, Chain]]:
+    """Every possible embedding, or none, with the layers between it and the body."""
+    tables = [layer for layer in layers if layer.bias is None]
+    for length in range(min(MOST_INPUTS, len(layers)) + 1):
+        for chain in itertools.permutations(layers, length):
+            if chain and not (_chained(chain, chain[0].inputs) and chain[-1].outputs == reads):
+                continue
+            width = chain[0].inputs if chain else reads
+            yield None, chain
+            yield from ((table, chain) for table in tables if table not in chain and table.inputs == width)
 
 
 def _chained(chain: Chain, width: int) -> bool:
@@ -110,7 +114,7 @@ def _best(readings: list[Roles], score: Callable[[Roles], int]) -> list[Roles]:
 def _named(reading: Roles) -> int:
     """How many layers have the role that their name suggests."""
     embedding = reading.embedding is not None and "emb" in reading.embedding.name.lower()
-    others = [layer for layer in (reading.projection, *reading.head) if layer is not None]
+    others = (*reading.inputs, *reading.head)
     wrong = sum("emb" in layer.name.lower() or "att" in layer.name.lower() for layer in others)
     return embedding + sum("att" in layer.name.lower() for layer in reading.scorer) - wrong
 
