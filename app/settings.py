@@ -97,7 +97,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("lowest level that is logged")] = "info"
-    url: Annotated[str, _help("for the command line: URL of the service")] = "http://127.0.0.1:8000"
+    url: Annotated[
+        str,
+        _help("for the command line: URL of the service; empty: this machine, with OSTINATO_HOST and OSTINATO_PORT"),
+    ] = ""
     api_key: Annotated[str, _help("for the command line: the secret of an API key")] = ""
 
     @property
@@ -132,6 +135,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def storage(self) -> str:
         """The blob store's URL, with the default filled in."""
         return self.storage_url or (self.data / "blobs").as_uri()
+
+    @property
+    def local_url(self) -> str:
+        """The URL at which programs on this machine reach the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def service_url(self) -> str:
+        """The URL of the service that the command line talks to."""
+        return self.url or self.local_url
 
     @property
     def keys(self) -> dict[str, str]:

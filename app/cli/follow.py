@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from app.cli.output import duration, headline, print_line, sparkline, warn
+from app.cli.wording import in_own_words
 from app.errors import OstinatoError
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ METRICS = (  # (key of an event's data, name shown)
 class Follower:
     """The state of one job as the service last reported it, and the losses so far."""
 
-    def __init__(self, client: Client, job_id: str) -> None:
+    def __init__(self, client: Client, job_id: str, printed: Sequence[str] = ()) -> None:
         self._client = client
+        self._printed = frozenset(printed)
         self._path = f"/v1/fine_tuning/jobs/{job_id}"
         self._last: str | None = None  # id of the newest event seen
         self.job: dict[str, Any] = {}
@@ -67,6 +69,10 @@ class Follower:
         if event.get("type") == "metrics" and isinstance(loss, int | float):
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
+    def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
+        """The events as lines, without those that the user need not or need not again see."""
+        return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
+
     @property
     def ended(self) -> bool:
         return self.job.get("status") in ENDED
@@ -91,9 +97,14 @@ class Follower:
             time.sleep(POLL)
 
 
-def follow(client: Client, job_id: str, *, as_json: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Show a job's events until it ends, and return the ended job. With `quiet`, nothing is printed."""
-    follower = Follower(client, job_id)
+def follow(
+    client: Client, job_id: str, *, as_json: bool = False, quiet: bool = False, printed: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Show a job's events until it ends, and return the ended job. With `quiet`, nothing is printed.
+
+    `printed` are messages that the user has seen already.
+    """
+    follower = Follower(client, job_id, printed)
     try:
         if quiet:
             for _ in follower.poll():
@@ -117,7 +128,7 @@ def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
     """Print the outcome of a job and how to try its version. Exits with status 1 unless the job succeeded."""
     if job["status"] != "succeeded":
         error = job.get("error") or {}
-        warn(f"{job['id']} {job['status']}" + (f": {error['message']}" if error.get("message") else ""))
+        warn(f"{job['id']} {job['status']}" + (f": {in_own_words(error['message'])}" if error.get("message") else ""))
         raise typer.Exit(1)
     reference = job["fine_tuned_model"]
     quality = headline((version or {}).get("metrics"))
@@ -133,7 +144,7 @@ def render(event: dict[str, Any]) -> str | None:
     data = event.get("data") or {}
     if event.get("type") != "metrics":
         level = {"warn": "warning: ", "error": "error: "}.get(event.get("level", ""), "")
-        return level + str(event.get("message", ""))
+        return level + in_own_words(str(event.get("message", "")))
     if data.get("valid_loss") is None and data.get("full_valid_loss") is None:
         return None
     return render_metrics(data)
@@ -152,7 +163,7 @@ def render_metrics(data: dict[str, Any]) -> str:
 
 def _print_lines(follower: Follower) -> None:
     for events in follower.poll():
-        for line in filter(None, map(render, events)):
+        for line in follower.lines(events):
             print(line, flush=True)
 
 
@@ -163,7 +174,7 @@ def _show_live(follower: Follower) -> None:
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         for events in follower.poll():
-            for line in filter(None, map(render, events)):
+            for line in follower.lines(events):
                 live.console.print(line, markup=False, highlight=False)
             live.update(_progress_bar(follower, console))
 

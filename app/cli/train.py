@@ -1,16 +1,19 @@
-"""`ostinato train`: uploads the data, creates a training job and follows it."""
+"""`ostinato train`: checks and uploads the data, creates a training job and follows it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.data import as_regular_files, check_data
 from app.cli.follow import conclude, follow
 from app.cli.options import collect, with_fields
 from app.cli.output import Json, connect, print_json, warn
-from app.errors import InvalidRequest, NotFound, OstinatoError
+from app.errors import NotFound, OstinatoError
+from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
 from app.wire.training_options import Columns, TrainingOptions
 from models.config import ARCHITECTURES
@@ -18,7 +21,10 @@ from models.config import ARCHITECTURES
 if TYPE_CHECKING:
     from app.client import Client
 
-Data = Annotated[Path, typer.Argument(help="Training data: CSV, TSV, JSONL, parquet or plain text; also gzipped.")]
+Data = Annotated[
+    Path,
+    typer.Argument(help="Training data: CSV, TSV, JSONL, parquet or plain text, also gzipped; or a file's id: file-…"),
+]
 
 
 def register(program: typer.Typer) -> None:
@@ -51,7 +57,7 @@ def train(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Train a model: upload a data file, create a training job, and follow it until its version is ready."""
+    """Train a model: check and upload a data file, create a training job, and follow it until its version is ready."""
     request: dict[str, Any] = {
         "model": model,
         "task": task,
@@ -63,25 +69,24 @@ def train(
     }
     request = {k: v for k, v in request.items() if v not in (None, {})}
     files = {"training_file": file} | ({"validation_file": validation_file} if validation_file else {})
-    _check(request, files)
-    with connect() as client:
-        job = client.create_job(request | {field: _upload(client, path, as_json) for field, path in files.items()})
-        if wait:
-            _follow(client, job, as_json)
-        elif as_json:
-            print_json(job)
-        else:
-            print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
+    parse(request | {field: f"file-{number}" for number, field in enumerate(files)})  # before the upload
+    ids = {field: str(path) for field, path in files.items() if _is_id(path)}
+    with as_regular_files({field: path for field, path in files.items() if field not in ids}) as paths:
+        printed = [] if ids else check_data(paths, request, as_json)
+        with connect() as client:
+            ids |= {field: _upload(client, path, as_json) for field, path in paths.items()}
+            job = client.create_job(request | ids)
+            if wait:
+                _follow(client, job, as_json, printed)
+            elif as_json:
+                print_json(job)
+            else:
+                print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
 
 
-def _check(request: dict[str, Any], files: dict[str, Path]) -> None:
-    """Raise InvalidRequest before the upload for options that the service would reject and for unreadable files."""
-    parse(request | {field: f"file-{number}" for number, field in enumerate(files)})
-    for path in files.values():
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise InvalidRequest(f"cannot read {path}: {error.strerror or error}") from None
+def _is_id(path: Path) -> bool:
+    """Whether the argument is the id of an uploaded file. A local file of that name comes first."""
+    return FILE_ID.fullmatch(str(path)) is not None and not path.exists()
 
 
 def _upload(client: Client, path: Path, quiet: bool) -> str:
@@ -91,10 +96,10 @@ def _upload(client: Client, path: Path, quiet: bool) -> str:
     return str(stored["id"])
 
 
-def _follow(client: Client, job: dict[str, Any], as_json: bool) -> None:
+def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequence[str]) -> None:
     if not as_json:
         print(f"job {job['id']}", flush=True)
-    ended = follow(client, job["id"], quiet=as_json)
+    ended = follow(client, job["id"], quiet=as_json, printed=printed)
     if as_json:
         print_json(ended)
         if ended["status"] != "succeeded":

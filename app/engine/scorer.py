@@ -225,15 +225,15 @@ def _timing(request: ScoringRequest) -> Timing:
 def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
     """Why a request cannot run, as a code and a message; None if it can."""
     if not rows:
-        return INVALID, "the request holds no sequence; one or more are needed"
+        return INVALID, "the request has no sequence; at least one is needed"
     for number, row in enumerate(rows):
         length = steps_of(row)
         if isinstance(row, list) != (config.input == "tokens"):
             return INVALID, f"this version takes {config.input}"
         if length < 1:
-            return INVALID, f"sequence {number} is empty; it needs one step or more"
+            return INVALID, f"sequence {number} is empty; it needs at least one step"
         if length > config.context_length:
-            return TOO_LONG, f"sequence {number} has {length} steps; this version takes {config.context_length} at most"
+            return TOO_LONG, f"sequence {number} has {length} steps; this version takes at most {config.context_length}"
         if text := _content_problem(row, config):
             return INVALID, f"sequence {number} {text}"
     return None

@@ -96,7 +96,7 @@ def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[st
         return INVALID, "the prompt has no tokens; at least one is needed"
     most = context_length if message.params.max_tokens == 0 else context_length - 1
     if len(prompt) > most:
-        return TOO_LONG, f"the prompt has {len(prompt)} tokens; this version takes {most} at most"
+        return TOO_LONG, f"the prompt has {len(prompt)} tokens; this version takes at most {most}"
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         return INVALID, f"the prompt holds a token id outside 0 to {vocab_size - 1}"
     text = _params_problem(message.params, vocab_size)

@@ -19,7 +19,7 @@ from app.engine.scorer import Row, Scorer, ScoringItem
 from app.wire import engine as wire
 
 MAX_BATCH_ROWS = 512
-ENDLESS = 2**31  # the context of a recurrent network, which has no limit of its own
+ENDLESS = 2**31  # the context of a recurrent network, which has no limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)

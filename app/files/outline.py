@@ -24,7 +24,7 @@ WIDE = (  # byte order marks of encodings with several bytes a character; a mark
     (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
-SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(rb'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
 EMPTY_RECORD = re.compile(rb'\s*\{(?:\s*"(?:[^"\\]|\\.)*"\s*:\s*(?:null|"(?:\s|\\[tnrf])*")\s*,?)*\s*\}\s*')
 QUOTED = re.compile(rb'"(?:[^"]|"")*"')
 UNREADABLE = (ValueError, RecursionError, csv.Error, zlib.error)
@@ -167,7 +167,7 @@ class CsvTable(Table):
             if not line.strip() or b"\x00" in line:
                 return b"\x00" not in line
             if not self._delimiter and (match := SEPARATOR_LINE.fullmatch(line)):
-                self._delimiter = match[1]
+                self._delimiter = match[1].replace(b"\\t", b"\t")
                 return True
             if not self._settle_delimiter(line):
                 return False

@@ -40,7 +40,7 @@ def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) 
 def page(
     session: Session, owner: str | None, purpose: str | None, now: float, after: FileRow | None, order: str, limit: int
 ) -> list[StoredFile]:
-    """Up to `limit + 1` files that have not expired, by age, after the file `after`. None: of any owner or purpose."""
+    """Up to `limit + 1` unexpired files, by age, after the file `after`. `owner` or `purpose` None selects all."""
     query = select(FileRow).where(FileRow.id.startswith("file-"))  # not the rows of uploads and their parts
     query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))
     if owner is not None:

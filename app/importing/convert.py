@@ -125,8 +125,8 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         labels = [str(i) for i in range(count)]
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"a {task} network with {counted(count, 'output')} needs {count} different labels; there are "
-            f"{len(labels)} labels, {len(set(labels))} of them different",
+            f"a {task} network with {counted(count, 'output')} needs {count} different labels; "
+            f"{len(labels)} labels were given, {len(set(labels))} of them different",
             param="labels",
         )
     return labels
@@ -180,7 +180,7 @@ def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str
         f"# Imported from {source.name}\n\n"
         f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
         f"- input: {config.input}\n- computation: {computation}\n"
-        "\nTrained elsewhere: its training data and its quality are unknown.\n"
+        "\nThis network was trained elsewhere; its training data and its quality are unknown.\n"
         + ("\n## Assumed\n\nThe file does not show this, so it was assumed:\n\n" if assumed else "")
         + "".join(f"- {line}\n" for line in assumed)
     )

@@ -20,7 +20,7 @@ LONGEST_RETRY = 60.0
 
 
 class Ticket:
-    """The room that one caller's requests take, and their place in the metrics. `close` gives all of it back."""
+    """The room that one caller's requests take up, and their share of the metrics. `close` gives all of it back."""
 
     __slots__ = ("_admission", "_closed", "_held", "_model", "_running", "_tokens", "_waiting")
 

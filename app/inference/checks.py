@@ -32,7 +32,7 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
     """The tokenizer of a version that generates text."""
     if version.config.task != "generation" or version.tokenizer is None:
         raise InvalidRequest(
-            f"{version.ref} does {version.config.task}; generation needs a language model",
+            f"{version.ref} is for {version.config.task}; generation needs a language model",
             code="wrong_task",
             param="model",
         )

@@ -205,7 +205,7 @@ def _check_characters(items: Sequence[Item], version: ResolvedVersion, field: st
     for i, item in enumerate(items):
         if isinstance(item, str) and len(item) > most:
             place = field if len(items) == 1 else f"{field}[{i}]"
-            raise _too_long(f"{place} has {-(-len(item) // longest)} tokens or more", version, field)
+            raise _too_long(f"{place} has at least {-(-len(item) // longest)} tokens", version, field)
 
 
 def _too_long(finding: str, version: ResolvedVersion, field: str) -> InvalidRequest:
@@ -263,12 +263,14 @@ def _steps(
     width = version.config.features
     place = field if field.endswith("]") else f"{field}[0]"  # even one sequence comes in a list
     if not isinstance(item, Steps):
-        raise InvalidRequest(f"{field}: {version.ref} reads numbers, [[[number]]], {width} in a step", param=field)
+        raise InvalidRequest(
+            f"{field}: {version.ref} reads numbers as [[[number]]], with {width} per step", param=field
+        )
     rows = cut(item.rows, field)
     for i, row in enumerate(rows):
         if len(row) != width:
             raise InvalidRequest(
-                f"the step at {place}[{i}] has {len(row)} numbers, but {version.ref} takes {width} in a step",
+                f"the step at {place}[{i}] has {len(row)} numbers, but {version.ref} takes {width} per step",
                 param=field,
             )
     try:

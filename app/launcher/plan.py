@@ -47,8 +47,7 @@ def make_plan(settings: Settings, *, demo: bool = False, without: Sequence[str] 
 
 def url_of(settings: Settings) -> str:
     """The URL at which programs on this machine reach the API."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    return settings.local_url
 
 
 def child_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-VALIDATION_SPLIT = 0.1  # the default share of rows held out for validation
+VALIDATION_SPLIT = 0.1  # the default fraction of rows held out for validation
 
 
 class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

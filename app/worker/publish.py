@@ -39,7 +39,7 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
 
     def end(session: Session) -> str:
         job, attempt = lease.job, lease.job.attempt
-        # Locks the job's row: a cancellation comes before this transaction, and is seen, or after it, and is too late.
+        # Locks the job's row: a cancellation before this transaction is seen, and one after it comes too late.
         if resources.jobs.hold(session, job.id, attempt).cancel:
             return resources.jobs.finish(session, job.id, attempt, CANCELLED)
         expected = job.request.get("publish", {}).get("expected_version", msgspec.UNSET)

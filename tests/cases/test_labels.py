@@ -10,6 +10,7 @@ import pytest
 
 from app.training.data.checking import DataReport, check_files
 from app.wire.trainer import Done
+from app.wire.training_options import Columns
 from tests.training import runs
 
 CASES = Path(__file__).parent
@@ -88,3 +89,20 @@ def test_whole_numbers_are_labels_in_the_order_of_numbers(tmp_path: Path) -> Non
     events = runs.train(runs.make(tmp_path, "c19.csv", content, training=SMALL))
     assert isinstance(events[-1], Done)
     assert json.loads((tmp_path / "checkpoint" / "labels.json").read_text()) == [str(n) for n in range(12)]
+
+
+def test_a_table_in_a_txt_file_is_recognised() -> None:
+    result, remarks = check("c14_table_named.txt")
+    assert (result.task, labels(result)) == ("classification", {"billing": 48, "delivery": 48})
+    assert "columns 'text', 'label'" in remarks["read_as_table"]["message"]
+    assert check_files(CASES / "c14_table_named.txt", task="generation").task == "generation"
+
+
+def test_columns_of_0_and_1_are_asked_about(tmp_path: Path) -> None:
+    error = check_files(CASES / "c15_one_hot.csv").error
+    assert error is not None and "columns.label 'toxic,insult'" in error.message
+    result, _ = check("c15_one_hot.csv", columns=Columns(label="toxic,insult"))
+    assert (result.task, labels(result)) == ("multilabel", {"insult": 8, "toxic": 12})
+    content = (CASES / "c15_one_hot.csv").read_bytes()
+    run = runs.make(tmp_path, "c15.csv", content, training=SMALL, columns={"label": "toxic,insult"})
+    assert isinstance(runs.train(run)[-1], Done)

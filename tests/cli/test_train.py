@@ -26,6 +26,8 @@ VERSION = {
     "metrics": {"test": {"accuracy": 0.8125, "macro_f1": 0.8}},
 }  # fmt: skip
 
+ROWS = (("good", "yes"), ("bad", "no"))
+
 
 def event(number: int, message: str = "", **data: Any) -> dict[str, Any]:
     kind = "metrics" if data else "message"
@@ -55,7 +57,7 @@ def training(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
 @pytest.fixture
 def data(tmp_path: Path) -> str:
     path = tmp_path / "reviews.csv"
-    path.write_text("text,label\ngood,yes\n")
+    path.write_text("text,label\n" + "".join(f"{word} {n},{label}\n" for n in range(5) for word, label in ROWS))
     return str(path)
 
 
@@ -73,6 +75,8 @@ def test_train_uploads_the_file_creates_a_job_and_follows_it(training: Service, 
     }
     assert sent.headers["idempotency-key"]
     assert done.out.splitlines() == [
+        "reviews.csv: 10 rows for classification (8 train, 2 validation); 5 to 6 characters, median 5",
+        "reviews.csv has 2 labels, with these numbers of rows: 'yes' 5, 'no' 5",
         "uploaded reviews.csv as file-1",
         "job ftjob-1",
         "reading reviews.csv",
@@ -135,8 +139,8 @@ def test_a_missing_file_is_reported_in_one_line(service: Service, ostinato: Run)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--epochs", "0"], "training.epochs"),
-        (["--name", "n" * 65], "publish.name"),
+        (["--epochs", "0"], "--epochs"),
+        (["--name", "n" * 65], "--name"),
         (["--learning-rate", "0.1", "--model", "lstm", "--heads", "2"], "heads"),
         (["--validation-file", "nowhere.csv"], "cannot read nowhere.csv"),
     ],

@@ -332,7 +332,7 @@ def test_the_log_names_the_request(caplog: pytest.LogCaptureFixture) -> None:
     """Its end, and each failure of a step that raised."""
     bad = next(i for i in range(b.VOCABULARY) if i not in greedy(NETWORKS["gru"], [1, 2, 3], 6))
     engine, _ = b.decoder(Faulty(NETWORKS["gru"], bad, "raises"), slots=4)
-    caplog.handler.addFilter(telemetry._Subject())
+    caplog.handler.addFilter(telemetry._AddIds())
     with caplog.at_level("INFO"):
         for id, prompt in (("good", [1, 2, 3]), ("bad", [bad]), ("empty", [])):
             message = b.generate(id, prompt, max_tokens=2)

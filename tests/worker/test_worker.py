@@ -19,7 +19,7 @@ def test_log_lines_carry_the_id_of_the_request_that_created_the_job(
 ) -> None:
     with telemetry.about("-odd:1"):
         job = queue.create(plan={"steps": 1})
-    caplog.handler.addFilter(telemetry._Subject())
+    caplog.handler.addFilter(telemetry._AddIds())
     with caplog.at_level("INFO"):
         assert Worker(resources).step()
     assert queue.get(job).status == "succeeded" and queue.get(job).request_id == "-odd:1"

@@ -1,4 +1,4 @@
-"""Hugging Face's servers (TGI, TEI): the shape of their errors. No route of theirs is served yet."""
+"""Hugging Face's servers (TGI, TEI): the shape of their errors. None of their routes is served yet."""
 
 from __future__ import annotations
 

@@ -111,11 +111,11 @@ _DOCS: dict[str, Any] = {
         several_texts={"model": "demo-sentiment-lstm", "input": ["I love this!", "Not my thing."], "top_k": 1},
         pair=Noted(
             {"model": "pairs", "input": {"text": "it rains", "text_pair": "rain is falling"}},
-            "A pair of texts, for a version trained on pairs, such as the one of docs/pairs.md",
+            "A pair of texts, for a version trained on pairs, such as the one in docs/pairs.md",
         ),
         numbers=Noted(
             {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
-            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
+            "A numeric sequence, for a version trained on numbers, such as the one in docs/numeric.md",
         ),
     ),
     "responses": replies(ClassifyReply, _EXAMPLE),

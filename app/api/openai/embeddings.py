@@ -84,7 +84,7 @@ _EXAMPLE: dict[str, Any] = {
         two_texts={"model": "demo-sentiment-lstm", "input": ["good", "bad"]},
         numbers=Noted(
             {"model": "waves", "input": [[[0.1, 0], [0.4, 0.05], [0.7, 0.1], [0.9, 0.15]]]},
-            "A numeric sequence, for a version trained on numbers, such as the one of docs/numeric.md",
+            "A numeric sequence, for a version trained on numbers, such as the one in docs/numeric.md",
         ),
     ),
     responses=replies(EmbeddingReply, _EXAMPLE),

@@ -33,7 +33,7 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }
 OPTIONAL: dict[str, tuple[Any, str]] = {
-    "limit": (20, "The most items to return"),
+    "limit": (20, "The maximum number of items to return"),
     "order": ("asc", "asc or desc"),
     "purpose": ("fine-tune", "Returns only files with this purpose"),
     "search": ("sentiment", "A part of the model's name"),

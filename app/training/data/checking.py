@@ -14,9 +14,9 @@ from app.training.data import text as text_file
 from app.training.data.detection import detect
 from app.training.data.faults import BadRows
 from app.training.data.inputs import TextFiles, open_files
-from app.training.data.report import table_report, text_report
+from app.training.data.report import table_report, text_report, warnings_of
 from app.training.data.scan import DataFiles, scan_files
-from app.training.failures import BadData
+from app.training.failures import BadData, is_data_error
 from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 
@@ -27,12 +27,18 @@ class DataReport:
     `report` has the keys of the job's `data_report` event that do not need a tokenizer: for a table `rows` and
     `lengths` (in characters, or steps) by split, `labels` (rows of each label by split), `empty`, `duplicates`,
     `leaks`, `ignored_columns`, `remarks` (each a dict with kind, message, level, where, count); for plain text
-    `characters`. With an `error` it is empty, apart from `remarks`.
+    `characters`. With an `error` it is empty, apart from `remarks`. `unit` is that of the lengths.
     """
 
     task: str | None
     report: dict[str, Any] = field(default_factory=dict)
     error: BadData | None = None
+    unit: str = "characters"
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """(kind, message) of each warning of the training that follows from the report."""
+        return warnings_of(self.report, self.task)
 
     @property
     def faults(self) -> list[BadData]:
@@ -69,13 +75,19 @@ def check_files(
         settled = files.training.task
         return _check_table(files, validation_split, skip_bad_rows)
     except BadData as error:
-        remarks = [remark.to_dict() for source in sources for remark in source.remarks]
-        return DataReport(settled, {"remarks": remarks}, error)
+        failure = error
+    except Exception as error:
+        if not is_data_error(error):
+            raise
+        failure = BadData(f"{training.name} cannot be used for training ({type(error).__name__}: {error})")
+    remarks = [remark.to_dict() for source in sources for remark in source.remarks]
+    return DataReport(settled, {"remarks": remarks}, failure)
 
 
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
     scan = scan_files(files, validation_split, None, skip_bad_rows)
-    return DataReport(scan.task, table_report(files, scan, validation_split))
+    unit = "steps" if files.training.shape in ("features", "series") else "characters"
+    return DataReport(scan.task, table_report(files, scan, validation_split), unit=unit)
 
 
 def _characters(files: TextFiles) -> dict[str, int]:

@@ -58,7 +58,11 @@ def read_target(layout: Layout, record: Record) -> Target:
     if layout.task == "regression":
         return Target(value=read(layout, record, "value", to_number))
     if layout.one_hot:
-        return Target(tuple(sorted(filter(lambda name: _is_set(layout, record, name), layout.one_hot))), listed=True)
+        labels = tuple(sorted(name for name in layout.one_hot if _is_set(layout, record, name)))
+        if layout.task == "classification" and not layout.task_inferred and len(labels) != 1:
+            message = f"{len(labels)} of the columns {', '.join(layout.one_hot)} are 1, where one label is expected"
+            raise layout.fault(record.where, "label", message)
+        return Target(labels, listed=True)
     if layout.task == "multilabel":
         labels, listed = read(layout, record, "label", to_labels)
         return Target(labels, listed=listed)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from app.training.data import files
+from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of, table_lines
 from app.training.data.files import Record, Selection, Source
 from app.training.failures import BadData
@@ -28,6 +29,9 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     needed = max((index + 1 for index, name in enumerate(names) if name and name not in selection.ignored), default=0)
     kept = {name: names.index(name) for name in names if name}
     is_plain = len(kept) == len(names)
+    commas = DecimalCommas(source)
+    numbers = [names.index(name) for name in names if name in selection.numbers]
+    numbers = numbers if dialect_of(source).delimiter == ";" else []
     unnamed = [index for index, name in enumerate(names) if not name]
     while (cells := table.next()) is not None:
         if not cells:
@@ -36,12 +40,16 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
             yield Record(where, {}, _wrong_width(source, table.start, cells, names))
-        elif is_plain:
+            continue
+        for index in numbers:
+            row[index] = commas.convert(row[index], where)
+        if is_plain:
             yield Record(where, dict(zip(names, row, strict=True)))
         else:
             table.count_unnamed(row, unnamed)
             yield Record(where, {name: row[index] for name, index in kept.items()})
     table.remark_unnamed()
+    commas.remark()
 
 
 class _Table:

@@ -76,8 +76,8 @@ def _text(source: Source, encoding: str | None) -> Source:
     source = settle_encoding(source, encoding)
     with unpacking(source), source.open_text() as file:
         start = file.read(_SAMPLE).lstrip("\ufeff")
-    feeds, returns = start.count("\n"), start.count("\r")
-    if returns and not feeds:
+    feeds, both = start.count("\n"), start.count("\r\n")
+    if start.count("\r") - both > feeds:  # not all lines: cells may hold line feeds, and stray returns occur
         source = replace(source, line_end="\r")
         source.remark("line_ends", "has lines that end with CR alone, as on old Macintoshes; they are read as lines")
     return replace(source, format=source.format or _by_content(start))

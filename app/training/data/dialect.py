@@ -20,9 +20,11 @@ from app.training.data.files import Source, lines
 
 _ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # of likely delimiters; the first is the format's own
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_BLANKS_AND_QUOTE = re.compile(' +"')
 _SAMPLE_ROWS = 200
+_FEW = 0.05  # with this share of rows of another width, a table may still be one without quoting
 _TRUSTED = "\t|"  # delimiters that texts do not hold: a line with the right number of them is a row
 _ALONE = 0.9  # with this share of rows among the joined lines, quotes are plain characters
 
@@ -93,19 +95,21 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
     """The dialect in which quotes are plain characters, if the table is written like that."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
-    if not joins_rows and (usual.is_clean or not _try(source, plain).is_clean):
+    if not joins_rows and (usual.is_clean or not _fits(usual, _try(source, plain))):
         return None
     name = _NAMES[dialect.delimiter].split()[-1]
+    reading = f"the file is read as {name}-separated without quoting"
     if joins_rows:
-        where, message = (
-            f"line {usual.first_joined}",
-            f"quotes would join {usual.joined} lines that are rows by themselves",
-        )
+        message = f"quotes would join {usual.joined} lines that are rows by themselves; {reading}"
+        source.remark("quoting", message, f"line {usual.first_joined}", usual.joined, "warn")
     else:
-        where, message = "", "has quotes that do not enclose whole cells"
-    message += f"; the file is read as {name}-separated without quoting"
-    source.remark("quoting", message, where, max(1, usual.joined))
+        source.remark("quoting", f"has quotes that do not enclose whole cells; {reading}")
     return plain
+
+
+def _fits(usual: _Trial, plain: _Trial) -> bool:
+    """Whether the rows have the width of the header; where quotes are malformed anyway, a few may have another."""
+    return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
 
 def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect:
@@ -137,7 +141,7 @@ def _delimited(source: Source) -> TableDialect:
     for number, line in lines(source):
         if match := _SEPARATOR_LINE.fullmatch(line):
             source.remark("delimiter", f"begins with sep={match[1]}; it is read with that between cells")
-            return TableDialect(match[1], number + 1)
+            return TableDialect(match[1].replace("\\t", "\t"), number + 1)
         if line.strip():
             delimiter = _delimiter(source, number, line)
             if delimiter != _ORDER[source.format][0]:
@@ -161,7 +165,10 @@ def _delimiter(source: Source, number: int, header: str) -> str:
 
 def _consistency(sample: list[str], delimiter: str) -> float:
     """The share of records with as many cells as the header."""
-    widths = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells]
+    try:
+        widths = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells]
+    except csv.Error:
+        return 0.0
     return sum(width == widths[0] for width in widths[1:]) / max(1, len(widths) - 1)
 
 
@@ -170,6 +177,7 @@ class _Trial:
     """What becomes of a table if it is read in a dialect."""
 
     failed: bool = False  # the quoting is malformed
+    rows: int = 0
     wrong: int = 0  # records with more or fewer cells than the header
     joined: int = 0  # lines of records of several lines
     alone: int = 0  # those of them that would be a row by themselves
@@ -213,6 +221,7 @@ def _try(source: Source, dialect: TableDialect) -> _Trial:
 
 def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
     """Count one record, the last line of which is `last`."""
+    trial.rows += 1
     if len(cells) != width and any(map(str.strip, chain(cells[width:], cells if len(cells) < width else ()))):
         trial.wrong += 1
     if len(record) == 1:
@@ -228,10 +237,22 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
         if rows == len(record) >= 3:
             trial.suspects += 1
             trial.first_suspect = trial.first_suspect or first
-    for cell in cells:
-        if cell[:1] == " " and cell.lstrip(" ")[:1] == '"':
-            trial.blanks += 1
-            trial.first_blanks = trial.first_blanks or last
+    if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
+        blanks = _blanks_before_quotes("".join(record), delimiter)
+        trial.blanks += blanks
+        trial.first_blanks = trial.first_blanks or last * bool(blanks)
+
+
+def _blanks_before_quotes(record: str, delimiter: str) -> int:
+    """The number of cells that are not quoted, but begin with blanks and a quote."""
+    count = at = 0
+    while at < len(record):
+        if quoted := _QUOTED.match(record, at):
+            at = quoted.end()
+        elif _BLANKS_AND_QUOTE.match(record, at):
+            count += 1
+        at = record.find(delimiter, at) + 1 or len(record)
+    return count
 
 
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:

@@ -77,7 +77,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
         source = replace(source, encoding=declared)
         error = _first_error(source)
         if error is not None:
-            raise _fault(error, source, f"not {declared}, which training.encoding (--encoding) names; is it another?")
+            raise _fault(error, source, f"not {declared}, the encoding that training.encoding (--encoding) names")
         return source
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     marked, encoding = encoding is not None, encoding or _unmarked(source, start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from app.training.data import csv, json_lines, parquet
+from app.training.data import csv, fasttext, json_lines, parquet
 from app.training.data.files import Record, Selection, Source
 
 
@@ -22,5 +22,6 @@ READERS = {
     "csv": _CSV,
     "tsv": _CSV,
     "jsonl": FormatReader(json_lines.header, json_lines.records),
+    "fasttext": FormatReader(fasttext.header, fasttext.records),
     "parquet": FormatReader(parquet.header, parquet.records),
 }

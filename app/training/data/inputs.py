@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from app.training.data.files import Source
 from app.training.data.layouts import Layout, find_layout
+from app.training.data.recognition import as_table
 from app.training.data.scan import DataFiles
 from app.wire.training_options import Columns
+
+LABELLED = ("classification", "multilabel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ def open_files(
 
     Raises BadData for files that do not fit each other or the request.
     """
+    training = as_table(training, task)
+    validation = None if validation is None else as_table(validation, task)
     if training.format == "text":
         _refuse_table_options(training, columns, task)
         if validation is not None and validation.format != "text":
@@ -56,7 +63,10 @@ def _refuse_table_options(source: Source, columns: Columns, task: str | None) ->
 def _validation_layout(source: Source, columns: Columns, training: Layout) -> Layout:
     if source.format == "text":
         raise source.fault("is plain text, but the training file is a table")
+    # The labels are in the columns that were found in the training file.
+    label = ",".join(training.one_hot) or (training.names.get("label") if training.task in LABELLED else None)
+    columns = columns if label is None else msgspec.structs.replace(columns, label=label)
     layout = replace(find_layout(source, columns, training.task), task_inferred=training.task_inferred)
-    if (layout.shape, layout.steps) != (training.shape, training.steps):
+    if (layout.shape, layout.steps, layout.one_hot) != (training.shape, training.steps, training.one_hot):
         raise source.fault(f"has other columns than {training.source.filename}")
     return layout

@@ -23,12 +23,13 @@ def settle_lists(column: LabelColumn) -> None:
 
 def _infer_task(column: LabelColumn) -> None:
     lists = [index for index, listed in enumerate(column.listed) if listed]
-    if any(len(column.cells[index]) != 1 for index in lists):
-        column.task = "multilabel"
-        message = "the cells are lists of labels, so the task is multilabel"
+    several = any(len(column.cells[index]) != 1 for index in lists)
+    column.task = "multilabel" if several else "classification"
+    if several:
+        message = "a row may have several labels, or none, so the task is multilabel"
     else:
-        message = "the cells are lists of one label each, so the task is classification; set the task multilabel if a "
-        message += "text to classify may have several labels, or none"
+        message = "every row has one label, in a list, so the task is classification; set the task multilabel if texts "
+        message += "may have several labels, or none"
     column.remark("label_lists", message, lists)
 
 

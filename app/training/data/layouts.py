@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.errors import did_you_mean, most_similar
 from app.training.data.files import Source
 from app.training.data.formats import READERS
+from app.training.data.guesses import guess_labels
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
@@ -46,21 +47,26 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     """
     present = READERS[source.format].header(source)
     names = _names(source, columns, present)
+    one_hot = _one_hot(source, columns, present)
     shape = _shape(columns, names, present)
-    absent = _absent(shape, task, names)
     if shape in ("chat", "completion"):
-        return _generation(source, shape, task, names, present, absent)
+        return _generation(source, shape, task, names, present, _absent(shape, task, names))
     inferred = task is None
+    if shape == "text" and "text" in names and not one_hot:
+        one_hot = _guess_labels(source, names, present, task)
+    absent = _absent(shape, task, names)
     if task is None and shape == "text":
         _check_spelling(source, names, present)
-    task = task or _task(columns, names)
-    _check_needs(source, shape, task, names, present)
+    task = task or ("multilabel" if one_hot else _task(columns, names))
+    if not one_hot or task == "regression":
+        _check_needs(source, shape, task, names, present)
     steps = _step_columns(source, columns, names, task, present) if shape == "series" else ()
     inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
     targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
     used = {names[key] for key in (*inputs, *targets, "split") if key in names}
-    ignored = _rest(present, {*used, *steps})
-    return Layout(source, task, shape, names, steps, ignored, task_inferred=inferred, absent=absent)
+    one_hot = one_hot if task in ("classification", "multilabel") else ()
+    ignored = _rest(present, {*used, *steps, *one_hot})
+    return Layout(source, task, shape, names, steps, ignored, one_hot, inferred, absent)
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
@@ -68,13 +74,42 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
     names = {}
     for key in columns.__struct_fields__:
         column: str | None = getattr(columns, key)
-        if key == "features" and column is not None and column not in present and "," in column:
-            continue  # the feature columns of a series, which _step_columns checks
+        if key in ("features", "label") and column is not None and column not in present and "," in column:
+            continue  # several columns, which _step_columns and _one_hot check
         if column is not None and column not in present:
             raise _missing(source, column, present, key)
         if column is not None or key in present:
             names[key] = column or key
     return names
+
+
+def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str, ...]:
+    """The columns of 0 and 1 that the request names, separated by commas, in place of one column of labels."""
+    if columns.label is None or columns.label in present or "," not in columns.label:
+        return ()
+    names = tuple(name.strip() for name in columns.label.split(",") if name.strip())
+    for name in names:
+        if name not in present:
+            raise _missing(source, name, present, "label")
+    return names
+
+
+def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
+    """Look for labels where no column has their name. Adds a column with a usual name to `names`, or returns columns
+    of 0 and 1."""
+    if task in ("generation", "regression") or "label" in names or (task is None and "value" in names):
+        return ()
+    labels = guess_labels(source, _rest(present, names.values()), present, task)
+    if not labels:
+        return ()
+    listed = ", ".join(map(repr, labels))
+    other = "" if task else "; set the task generation to learn to write the texts instead"
+    if len(labels) == 1:
+        names["label"] = labels[0]
+        source.remark("usual_name", f"has no column 'label'; {listed} is taken for the labels{other}")
+        return ()
+    source.remark("one_hot", f"has no column 'label'; the columns of 0 and 1 are taken for labels: {listed}{other}")
+    return tuple(labels)
 
 
 def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:

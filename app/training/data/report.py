@@ -14,6 +14,7 @@ from app.training.data.inputs import TextFiles
 from app.training.data.label_names import in_order
 from app.training.data.scan import DataFiles, Scan
 from app.wire.training_options import VALIDATION_SPLIT
+from app.wording import counted
 
 
 def text_report(files: TextFiles) -> dict[str, Any]:
@@ -29,6 +30,42 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
     if scan.dropped.rows:
         report["dropped"] = {"rows": scan.dropped.rows, "counts": dict(scan.dropped.counts.most_common())}
     return report | _remarks(*(layout.source for layout in files.layouts))
+
+
+def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str]]:
+    """(kind, message) of each warning that follows from a report on data files."""
+    leaks = dict(report.get("leaks") or {})
+    test_leaks = leaks.pop("test_in_validation", 0)
+    counts = {
+        "conflicting": (report.get("conflicting_labels"), "input occurs", "inputs occur", "with more than one label"),
+        "conflicting_values": (
+            report.get("conflicting_values"), "input occurs", "inputs occur", "with more than one value",
+        ),
+        "empty": (report.get("empty"), "row without a text is", "rows without a text are", "left out"),
+        "duplicates": (
+            sum((report.get("duplicates") or {}).values()),
+            "row repeats", "rows repeat", "another row of the same split",
+        ),
+        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "in the train rows too"),
+        "test_leaks": (test_leaks, "test row is", "test rows are", "in the validation rows too"),
+    }  # fmt: skip
+    warnings = [
+        (kind, f"{count:,} {one if count == 1 else many} {rest}")
+        for kind, (count, one, many, rest) in counts.items()
+        if count
+    ]
+    if dropped := report.get("dropped"):
+        kinds = "; ".join(f"{count:,} × {kind}" for kind, count in dropped["counts"].items())
+        verb = "is" if dropped["rows"] == 1 else "are"
+        warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
+    if ignored := report.get("ignored_columns"):
+        names = ", ".join(map(repr, ignored[:20]))
+        message = f"these columns are not used for {task}: {names}; `columns` in the request says what a column holds"
+        warnings.append(("ignored_columns", message))
+    if share := report.get("unused_split"):
+        message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
+        warnings.append(("unused_split", message))
+    return warnings
 
 
 def _remarks(*sources: Source | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
 def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
     """Every record. The first records settle what a key means, so a later record cannot introduce a key."""
     source = layout.source
-    numbers = frozenset({layout.names["value"]} if layout.task == "regression" else ())
+    numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
     for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers)):
         if record.fault is not None:
             on_fault(record.fault)

@@ -50,6 +50,8 @@ def recognise(start: bytes, path: Path | None) -> str | None:
     if start.startswith(_ZIP):
         return "; ".join(_zip_kind(path))
     head = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:20].lower()
+    if start[257:262] == b"ustar":
+        return f"a tar archive; {_UNPACK}"
     for signature, kind, advice in _SIGNATURES:
         if start.startswith(signature) or (signature.startswith(b"<") and head.startswith(signature)):
             return f"{kind}; {advice}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from app.training.data.report import warnings_of
 from app.training.events import Events
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
@@ -46,29 +47,12 @@ def _summary(settled: Settled) -> str:
 
 def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:
     """(kind, message) of each."""
-    leaks = dict(report.get("leaks") or {})
-    test_leaks = leaks.pop("test_in_validation", 0)
-    unit = "steps" if settled.config.input == "features" else "tokens"
-    counted = {
-        "conflicting": (report.get("conflicting_labels"), "inputs occur with more than one label"),
-        "conflicting_values": (report.get("conflicting_values"), "inputs occur with more than one value"),
-        "empty": (report.get("empty"), "rows without a text are left out"),
-        "duplicates": (sum((report.get("duplicates") or {}).values()), "rows repeat another row of their split"),
-        "leaks": (sum(leaks.values()), "held-out rows are in the train rows too"),
-        "test_leaks": (test_leaks, "test rows are in the validation rows too"),
-        "truncated": (settled.truncated, f"rows are cut to {settled.config.context_length} {unit}"),
-    }
-    warnings = [(kind, f"{count:,} {message}") for kind, (count, message) in counted.items() if count]
-    if dropped := report.get("dropped"):
-        kinds = "; ".join(f"{count:,} × {kind}" for kind, count in dropped["counts"].items())
-        warnings.append(("dropped", f"{dropped['rows']:,} rows that cannot be used are left out: {kinds}"))
-    if ignored := report.get("ignored_columns"):
-        names, task = ", ".join(map(repr, ignored[:20])), settled.config.task
-        message = f"these columns are not used for {task}: {names}; `columns` in the request says what a column holds"
-        warnings.append(("ignored_columns", message))
-    if share := report.get("unused_split"):
-        message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
-        warnings.append(("unused_split", message))
+    warnings = warnings_of(report, settled.config.task)
+    if settled.truncated:
+        unit = "steps" if settled.config.input == "features" else "tokens"
+        verb = "is" if settled.truncated == 1 else "are"
+        message = f"{counted(settled.truncated, 'row')} {verb} cut to {settled.config.context_length} {unit}"
+        warnings.append(("truncated", message))
     if settled.max_seconds:
         message = "with max_seconds, the training ends by the clock, so the same request may give different weights"
         warnings.append(("time_limit", message))

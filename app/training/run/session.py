@@ -168,7 +168,7 @@ class Session:
 
     def _note_early_stop(self, settled: Settled) -> None:
         step, best = self.progress.step, self.progress.best_step
-        message = f"stopped early at step {step}: the last {settled.patience} evaluations brought no better "
+        message = f"stopped early at step {step}: the last {settled.patience} evaluations found no better "
         self.events.note("early_stop", step, f"{message}{settled.metric} than the one at step {best}")
 
     def _check_stop(self) -> None:

@@ -65,6 +65,11 @@ def test_lines_may_end_in_any_way_and_the_file_with_ctrl_z(end: str, tmp_path: P
         assert ("end_mark" in remarks, "line_ends" in remarks) == (bool(tail), end == "\r")
 
 
+def test_cells_of_cr_lines_may_hold_line_feeds(tmp_path: Path) -> None:
+    content = 'text,label\r"two\nlines",y\rw,z\r'
+    assert values_of(write(tmp_path, "a.csv", content))[0][0] == {"text": "two\nlines", "label": "y"}
+
+
 def test_ctrl_z_before_the_end_is_a_character(tmp_path: Path) -> None:
     rows, remarks = values_of(write(tmp_path, "a.csv", "text,label\nx\x1a,y\nw,z\n"))
     assert rows[0] == {"text": "x\x1a", "label": "y"} and remarks == {}

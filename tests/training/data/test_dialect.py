@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from app.training.data.detection import detect
 from app.training.data.example import Example
+from app.training.data.files import EVERYTHING
+from app.training.data.formats import READERS
 from app.training.failures import BadData
 from tests.training.data.tables import read, remarks_of, write
 
@@ -29,6 +38,7 @@ def read_rows(path: Path) -> tuple[Rows, dict[str, str]]:
         ("a.csv", "text;label\nx, y;1\nz;2\n", "a semicolon"),
         ("a.csv", "sep=;\ntext;label\nx, y;1\nz;2\n", "sep=;"),
         ("a.csv", '"sep=|"\r\ntext|label\r\nx, y|1\r\nz|2\r\n', "sep=|"),
+        ("a.csv", "sep=\\t\ntext\tlabel\nx, y\t1\nz\t2\n", "sep=\\t"),
         ("a.csv", "text|label\nx, y|1\nz|2\n", "a vertical bar"),
         ("a.csv", "text\tlabel\nx, y\t1\nz\t2\n", "a tab"),
         ("a.csv", "text;label;note (a, b, c, d)\nx, y;1;\nz;2;\n", "a semicolon"),
@@ -72,6 +82,34 @@ def test_quotes_are_plain_characters_where_they_enclose_no_cells(
     rows, remarks = read_rows(write(tmp_path, name, content))
     assert rows == [(text, "y") for text in texts]
     assert told in remarks["quoting"]
+
+
+CELL = st.text(st.sampled_from("ab \",;'\n"), max_size=6)
+
+
+@example(rows=[(" ", ' "')], name="a.csv", quoting=csv.QUOTE_MINIMAL, delimiter=",")
+@given(
+    rows=st.lists(st.tuples(CELL, CELL), max_size=6),
+    name=st.sampled_from(["a.csv", "a.tsv"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    delimiter=st.sampled_from(",;|\t"),
+)
+def test_what_a_writer_has_quoted_is_read_by_the_usual_rules(
+    rows: list[tuple[str, str]], name: str, quoting: Literal[0, 1, 2], delimiter: str
+) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, quoting=quoting)
+    writer.writerows([("text", "label"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), name, out.getvalue())
+        records = READERS["csv"].records(detect(path, name), EVERYTHING)
+        assert [tuple(record.values.values()) for record in records] == rows
+
+
+def test_a_row_of_another_width_does_not_change_the_quoting(tmp_path: Path) -> None:
+    content = "text\tlabel\n" + "".join(f"x{n}\ty\n" for n in range(40)) + '"open\ty\nx\ty\tz\n'
+    with pytest.raises(BadData, match="line 43, column 3: 3 cells where the header has 2"):
+        read(write(tmp_path, "a.tsv", content))
 
 
 @pytest.mark.parametrize(

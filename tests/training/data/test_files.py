@@ -10,14 +10,22 @@ import pytest
 
 from app.training.data import encoding, files
 from app.training.data.detection import detect
-from app.training.data.files import lines
+from app.training.data.files import characters, lines
 from app.training.failures import BadData
-from tests.training.data.tables import assert_fault, read, write
+from tests.training.data.tables import assert_fault, read, remarks_of, write
 
 
 def test_lines_are_numbered_from_1_without_the_byte_order_mark(tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.txt", b"\xef\xbb\xbfone\r\ntwo"), "a.txt")
     assert list(lines(source)) == [(1, "one\r\n"), (2, "two")]
+
+
+def test_cr_line_ends_of_a_text_become_newlines(tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.txt", b"one\rtwo\r\x1a"), "a.txt")
+    assert "".join(characters(source)) == "one\ntwo\n"
+    assert set(remarks_of(source)) == {"line_ends", "end_mark"}
+    mixed = detect(write(tmp_path, "b.txt", b"one\rtwo\r\nthree\n"), "b.txt")
+    assert "".join(characters(mixed)) == "one\rtwo\r\nthree\n" and remarks_of(mixed) == {}
 
 
 @pytest.mark.parametrize(

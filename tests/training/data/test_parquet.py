@@ -55,6 +55,44 @@ def test_a_value_without_an_equivalent_in_python_is_located(tmp_path: Path) -> N
         read(tmp_path / "a.parquet")
 
 
+UNREADABLE = {
+    "nanoseconds": pa.array([0, 1], pa.timestamp("ns")),
+    "far future": pa.array([0, 2**60], pa.timestamp("us")),
+    "durations": pa.array([0, 1], pa.duration("ns")),
+    "times": pa.array([0, 1], pa.time64("ns")),
+    "in lists": pa.array([[0], [1]], pa.list_(pa.timestamp("ns"))),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_column_that_nobody_needs_is_not_read(kind: str, tmp_path: Path) -> None:
+    columns = {"text": ["x", "y"], "other.column": UNREADABLE[kind], "label": ["a", "b"]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    layout, examples = read(tmp_path / "a.parquet")
+    assert [(example.text, example.labels) for example in examples] == [("x", ("a",)), ("y", ("b",))]
+    assert layout.ignored == ("other.column",)
+
+
+def test_a_damaged_column_that_nobody_needs_is_not_read(tmp_path: Path) -> None:
+    noise = [f"{n * 7919 % 1009:08d}" * 40 for n in range(50)]
+    table_ = pa.table({"text": [f"x{n}" for n in range(50)], "noise": noise, "label": ["a", "b"] * 25})
+    pq.write_table(table_, tmp_path / "a.parquet", compression="none", use_dictionary=False)
+    content = (tmp_path / "a.parquet").read_bytes()
+    start = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).column(1).data_page_offset
+    write(tmp_path, "a.parquet", content[:start] + b"\xff" * 40 + content[start + 40 :])
+    assert len(read(tmp_path / "a.parquet")[1]) == 50
+    with pytest.raises(BadData, match="unreadable parquet"):
+        read(tmp_path / "a.parquet", label="noise")
+
+
+def test_a_repeated_column_is_refused_only_where_it_is_needed(tmp_path: Path) -> None:
+    columns = [pa.array(["x", "y"]), pa.array(["a", "b"]), pa.array([1, 2]), pa.array([3, 4])]
+    pq.write_table(pa.table(columns, names=["text", "label", "id", "id"]), tmp_path / "a.parquet")
+    assert len(read(tmp_path / "a.parquet")[1]) == 2
+    with pytest.raises(BadData, match="the column 'id' appears 2 times"):
+        read(tmp_path / "a.parquet", label="id")
+
+
 def test_a_compressed_file_is_unpacked_only_if_it_fits_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,10 @@ def test_texts_are_read_as_a_csv_file_holds_them(tmp_path: Path) -> None:
 def test_emptied_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(9)) + ",\n , \n")
     assert len(scan(path)[0].splits_N) == 9
-    rows = [{"text": f"row {n}", "label": "ab"[n % 2]} for n in range(9)] + [{"text": None, "label": None}, {}]
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2]} for n in range(9)] + [
+        {"text": None, "label": None, "id": 3},
+        {"id": 4},
+    ]
     assert scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))[0].empty == 2
     steps = "series,height,label\n" + "".join(f"{'abc'[n % 3]},{n},{'xyx'[n % 3]}\n" for n in range(9)) + ",,\n"
     assert len(list(read(write(tmp_path, "b.csv", steps))[1])) == 3

@@ -38,6 +38,8 @@ def archive(*names: str) -> bytes:
         (b"\x28\xb5\x2f\xfd\x04\x00", r"compressed by zstd; unpack it, or compress it by gzip"),
         (b"BZh91AY", r"compressed by bzip2"),
         (gzip.compress(gzip.compress(b"text,label\n")), r"compressed by gzip twice"),
+        (b"a.csv".ljust(257, b"\x00") + b"ustar\x00", r"a tar archive; unpack it"),
+        (gzip.compress(b"a.csv".ljust(257, b"\x00") + b"ustar\x00"), r"a tar archive; unpack it"),
         (b"%PDF-1.7\n", r"a PDF document"),
         (b"\n<!DOCTYPE html>\n<html>", r"a web page; download the data file itself"),
         (b"\x80\x04\x95\x10\x00", r"a pickle, which is never read"),

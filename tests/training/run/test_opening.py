@@ -23,7 +23,7 @@ def notes(run: Path, report: dict[str, Any], **settled: Any) -> dict[str, Note]:
 def test_clean_data_gives_no_warnings(tmp_path: Path) -> None:
     report = {"duplicates": {}, "leaks": {}, "conflicting_labels": 0}
     events = notes(tmp_path, report)
-    assert events.keys() == {"data_report", "settled"}
+    assert events.keys() == {"data_report", "labels", "settled"}
     assert events["data_report"].message.startswith("data: ") and events["data_report"].message.endswith(" rows")
     assert events["settled"].message.startswith("gru: 1 layer of 128, context ")
 

@@ -1,0 +1,120 @@
+"""Data files on this machine, before they are uploaded: pipes are read into files, and the trainer's checks run."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from app.cli.output import warn
+from app.cli.wording import in_own_words
+from app.errors import InvalidRequest
+from app.wire.training_options import VALIDATION_SPLIT, Columns
+from app.wording import counted
+
+if TYPE_CHECKING:
+    from app.training.data.checking import DataReport
+
+LABELS = "labels"  # the kind of the remark that counts the rows of each label
+
+
+@contextmanager
+def as_regular_files(paths: dict[str, Path]) -> Iterator[dict[str, Path]]:
+    """The same paths; a pipe, which can be read only once, is replaced by a temporary file with what it holds.
+
+    Raises InvalidRequest for a file that cannot be read.
+    """
+    with ExitStack() as stack:
+        yield {field: _regular(path, stack) for field, path in paths.items()}
+
+
+def _regular(path: Path, stack: ExitStack) -> Path:
+    try:
+        with path.open("rb") as stream:
+            if path.is_file():
+                return path
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ostinato-"))
+            copy = Path(folder) / path.name
+            with copy.open("wb") as file:
+                shutil.copyfileobj(stream, file)
+            return copy
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidRequest(f"cannot read {path}: {reason}") from None
+
+
+def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
+    """Check the data files as the trainer will, and print what it makes of them; returns the printed messages.
+
+    With `as_json`, only warnings are printed, to standard error. Raises InvalidRequest, after printing all faults, for
+    data that cannot be used.
+    """
+    from app.training.data.checking import check_files  # loads numpy and pyarrow
+
+    training = request.get("training", {})
+    result = check_files(
+        paths["training_file"],
+        paths.get("validation_file"),
+        task=request.get("task"),
+        columns=msgspec.convert(request.get("columns", {}), Columns),
+        validation_split=request.get("validation_split", VALIDATION_SPLIT),
+        skip_bad_rows=training.get("skip_bad_rows", 0.0),
+        encoding=training.get("encoding"),
+    )
+    messages = _messages(result)
+    if result.error is None and not as_json:
+        print(f"{paths['training_file'].name}: {_sizes(result)}")
+    for level, message in messages:
+        line = ("warning: " if level == "warn" else "") + in_own_words(message)
+        if not as_json:
+            print(line, flush=True)
+        elif level == "warn":
+            warn(line)
+    if result.error is not None:
+        raise _refusal(result)
+    return [message for _, message in messages]
+
+
+def _sizes(result: DataReport) -> str:
+    """Rows or characters, and the lengths of the inputs: "24 rows for classification (22 train, 2 validation), …"."""
+    if characters := result.report.get("characters"):
+        parts = ", ".join(f"{count:,} in the {split} file" for split, count in characters.items())
+        return f"plain text for generation, {counted(sum(characters.values()), 'character')}" + (
+            f" ({parts})" if len(characters) > 1 else ""
+        )
+    rows = result.report["rows"]
+    splits = ", ".join(f"{count:,} {split}" for split, count in rows.items())
+    lengths = result.report["lengths"].values()
+    shortest, longest = min(split["min"] for split in lengths), max(split["max"] for split in lengths)
+    median = next(iter(lengths))["median"]
+    size = counted(sum(rows.values()), "row")
+    return f"{size} for {result.task} ({splits}); {shortest:,} to {longest:,} {result.unit}, median {median:,}"
+
+
+def _messages(result: DataReport) -> list[tuple[str, str]]:
+    """(level, message) of all that was noticed, the counts of labels first."""
+    remarks = sorted(result.report.get("remarks") or [], key=lambda remark: remark["kind"] != LABELS)
+    messages = [(remark["level"], remark["message"]) for remark in remarks]
+    return messages + [("warn", message) for _, message in result.warnings]
+
+
+def _refusal(result: DataReport) -> InvalidRequest:
+    """The error for data that cannot be used. Several faults are printed first, a line each."""
+    from app.training.data.faults import BadRows
+
+    error = result.error
+    assert error is not None
+    if not isinstance(error, BadRows):
+        return InvalidRequest(error.message)
+    for line in error.listing().splitlines():
+        warn(in_own_words(line))
+    kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
+    return InvalidRequest(
+        f"{counted(error.rows, 'row')} cannot be used: {kinds}. Mend them, or leave such rows out with "
+        "--skip-bad-rows, the share of rows that may be dropped; nothing was uploaded"
+    )

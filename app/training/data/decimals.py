@@ -1,0 +1,47 @@
+"""Reads numbers with a decimal comma, as spreadsheets write them that separate cells by semicolons."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.training.data.files import Source
+
+_COMMA = re.compile(r"\s*[+-]?(?:\d+|\d{1,3}(?:[.\s\u00a0\u202f]\d{3})+)?,\d+(?:[eE][+-]?\d+)?\s*")
+_GROUPED = re.compile(r"\s*[+-]?\d{1,3}(?:\.\d{3})+\s*")
+_NOT_OF_THE_NUMBER = re.compile(r"[.\s\u00a0\u202f]")
+
+
+@dataclass(slots=True)
+class DecimalCommas:
+    """Turns decimal commas into points, and counts them for a remark."""
+
+    source: Source
+    count: int = 0
+    first: str = ""
+    example: str = ""
+    grouped: int = 0  # numbers like 1.234, in which the point may group thousands
+    first_grouped: str = ""
+
+    def convert(self, cell: str, where: str) -> str:
+        """The cell with a decimal point, if it is a number with a decimal comma; else the cell."""
+        if "," in cell and _COMMA.fullmatch(cell):
+            self.count, self.first, self.example = self.count + 1, self.first or where, self.example or cell.strip()
+            return _NOT_OF_THE_NUMBER.sub("", cell).replace(",", ".")
+        if "." in cell and _GROUPED.fullmatch(cell):
+            self.grouped, self.first_grouped = self.grouped + 1, self.first_grouped or where
+        return cell
+
+    def remark(self) -> None:
+        """Tell what was converted, and what may mean something else beside it."""
+        if not self.count:
+            return
+        point = self.convert(self.example, "")
+        message = f"{self.count:,} numbers with a decimal comma are read with it: {self.example!r} is {point}"
+        self.source.remark("decimal_commas", message, self.first, self.count)
+        if self.grouped:
+            message = (
+                f"{self.grouped:,} numbers like 1.234 are read with a decimal point, though others have a decimal "
+                "comma; if the point groups thousands, leave it out"
+            )
+            self.source.remark("decimal_points", message, self.first_grouped, self.grouped, "warn")

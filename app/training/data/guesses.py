@@ -1,0 +1,105 @@
+"""Guesses which columns of a table hold labels where none has the name: by usual names, and by what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+from typing import Any
+
+from app.training.data.cells import CellError, is_blank, to_flag
+from app.training.data.files import Selection, Source
+from app.training.data.formats import READERS
+from app.training.failures import BadData
+
+USUAL_LABELS = {
+    "label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "tag", "tags", "topic",
+    "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
+}  # fmt: skip
+_SAMPLE = 2000  # records
+_FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200  # a column with as many rows, each label 4 times, may hold labels
+_MOST_NUMBERS = 20  # more different whole numbers than this are values, or may be
+
+
+class Sample:
+    """The first values of some columns."""
+
+    def __init__(self, source: Source, columns: Collection[str], present: Collection[str]) -> None:
+        self._values: dict[str, list[Any]] = {name: [] for name in columns}
+        if not columns:
+            return
+        selection = Selection(ignored=frozenset(present) - frozenset(columns))
+        try:
+            for record in islice(READERS[source.format].records(source, selection), _SAMPLE):
+                for name, values in self._values.items():
+                    if not is_blank(value := record.values.get(name)):
+                        values.append(value)
+        except BadData:
+            pass  # the first pass over all rows reports it
+
+    def flags(self) -> list[str]:
+        """The columns that hold 0 and 1, or false and true, and nothing else."""
+        return [name for name, values in self._values.items() if {_flag(value) for value in values} == {False, True}]
+
+    def categories(self) -> list[str]:
+        """The columns with few different values, each of which comes again and again."""
+        return [name for name, values in self._values.items() if self._is_category(values)]
+
+    def numbers(self) -> list[str]:
+        """The columns that hold numbers with fractions, or many different numbers."""
+        return [name for name, values in self._values.items() if values and self._are_values(values)]
+
+    def _is_category(self, values: list[Any]) -> bool:
+        if len(values) < _FEWEST_ROWS or any(isinstance(value, (list, dict)) for value in values):
+            return False
+        return 2 <= len(set(map(str, values))) <= min(len(values) // _REPEATED, _MOST_LABELS)
+
+    def _are_values(self, values: list[Any]) -> bool:
+        try:
+            numbers = {float(value) for value in values}
+        except (TypeError, ValueError):
+            return False
+        return len(numbers) > _MOST_NUMBERS or not all(number.is_integer() for number in numbers)
+
+
+def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
+    """The columns that hold the labels of a table of texts without a label column, beyond doubt; [] if there are none.
+
+    `columns` are the candidates among the columns that are `present`. One column with a usual name holds the labels,
+    and for the task multilabel several columns of 0 and 1 do. Without a task, raises BadData where columns look like
+    labels, since the texts alone would train a language model.
+    """
+    sample = Sample(source, columns, present)
+    usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]
+    numbers = sample.numbers()
+    if len(usual) == 1 and usual[0] not in numbers:
+        return usual
+    flags = sample.flags()
+    if task == "multilabel" and not usual and len(flags) > 1:
+        return flags
+    if task is None and (usual or flags or sample.categories()):
+        raise _question(source, usual, flags, sample.categories(), numbers)
+    return []
+
+
+def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
+    """The refusal of a table in which columns look like what is to be learned, with what to say."""
+    names = list(dict.fromkeys([*usual, *flags, *categories]))
+    ways = []
+    labels = [name for name in names if name not in numbers]
+    if labels:
+        ways.append(f"to classify, name the column with the labels as columns.label, such as {labels[0]!r}")
+    if len(flags) > 1:
+        ways.append(f"for several labels a row, name columns of 0 and 1: columns.label {','.join(flags)!r}")
+    if values := [name for name in names if name in numbers]:
+        ways.append(f"to learn a number, name its column as columns.value, such as {values[0]!r}")
+    ways.append("to learn to write the texts, set the task generation")
+    listed = ", ".join(map(repr, names[:20]))
+    message = f"has texts, and what may be labels or values in other columns ({listed}), but no column is called label "
+    return source.fault(f"{message}or value: {'; '.join(ways)}", param="columns.label")
+
+
+def _flag(value: Any) -> bool | None:
+    try:
+        return to_flag(value)
+    except CellError:
+        return None

@@ -1,0 +1,97 @@
+"""Recognises tables in files that are named like plain text.
+
+A language model that is trained on a table would learn to write its rows, which is rarely what a user wants.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+from app.training.data.fasttext import PREFIX
+from app.training.data.files import Source, lines
+from app.training.data.guesses import USUAL_LABELS
+from app.training.failures import BadData
+
+_SAMPLE = 200  # lines
+_EVEN_LINES = 10  # with as many lines of the same number of cells, a text is taken for a table
+_MOST_CELLS = 0.9  # the share of the lines that must have all of the header's cells
+_DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
+_INPUTS = {"text", "prompt", "features", "series", "messages"}
+_TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
+_AS_TEXT = "set the task generation to learn its text as it stands"
+
+
+def as_table(source: Source, task: str | None) -> Source:
+    """The file with the format that its content has: a table, if it is one beyond doubt, else the text that it is.
+
+    With the task generation, a text is a text. Raises BadData for a text that looks like a table, where a user must
+    say what it is.
+    """
+    if source.format != "text" or task == "generation":
+        return source
+    sample = [line.rstrip("\r\n") for _, line in islice(lines(source), _SAMPLE)]
+    filled = [line for line in sample if line.strip()]
+    format_, evidence = _format(filled)
+    if format_:
+        source.remark("read_as_table", f"is read as {format_}, not as plain text: {evidence}; {_AS_TEXT}")
+        return replace(source, format="csv" if format_ == "a table" else format_)
+    if (doubt := _doubt(filled)) and task is None:
+        raise _question(source, doubt)
+    return source
+
+
+def _format(sample: list[str]) -> tuple[str, str]:
+    """(format, evidence) of a table, or ("", "")."""
+    if len(sample) > 1 and all(line.lstrip().startswith(PREFIX) for line in sample):
+        return "fasttext", f"its lines begin with {PREFIX}"
+    if all(map(_is_object, sample)) or (sample and sample[0].lstrip().startswith("[{")):
+        return "jsonl", "its lines are JSON objects"
+    for delimiter in _DELIMITERS:
+        names = [name.strip(' "') for name in sample[0].split(delimiter)] if sample else []
+        lower = {name.lower() for name in names}
+        is_header = len(names) > 1 and lower & _INPUTS and lower & _TARGETS and all(names)
+        if is_header and len(sample) > 1 and _share(sample[1:], delimiter, len(names)) >= _MOST_CELLS:
+            return "a table", f"its first line names the columns {', '.join(map(repr, names[:10]))}"
+    return "", ""
+
+
+def _is_object(line: str) -> bool:
+    if not line.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _share(sample: list[str], delimiter: str, width: int) -> float:
+    """The share of the lines that have at least `width` cells."""
+    return sum(line.count(delimiter) >= width - 1 for line in sample) / len(sample)
+
+
+def _doubt(sample: list[str]) -> str:
+    """Why a text may be a table: all of its lines have the same number of cells, or begin with a label."""
+    labelled = sum(line.lstrip().startswith(PREFIX) for line in sample)
+    if labelled >= _MOST_CELLS * len(sample) and labelled > 1:
+        return f"most of its lines begin with {PREFIX}"
+    if len(sample) < _EVEN_LINES:
+        return ""
+    for delimiter, name in _DELIMITERS.items():
+        [(cells, count)] = Counter(line.count(delimiter) for line in sample).most_common(1)
+        # In prose, a blank stands beside commas and semicolons; between cells there is none.
+        prose = (f"{delimiter} ", f" {delimiter}") if delimiter in ",;" else ()
+        is_prose = any(mark in line for line in sample for mark in prose)
+        if cells and count == len(sample) and not is_prose:
+            return f"each of its lines has {cells + 1} cells between {name}"
+    return ""
+
+
+def _question(source: Source, doubt: str) -> BadData:
+    return source.fault(
+        f"looks like a table: {doubt}. For a table, name the file .csv, .tsv or .jsonl, let its first line name the "
+        f"columns, such as text and label, and send it again; if it is a text to learn to write, {_AS_TEXT}",
+        param="task",
+    )

@@ -1,0 +1,117 @@
+"""Data files are checked on this machine before they are uploaded, as the trainer checks them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.service import Service
+from tests.cli.test_train import JOB
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+@pytest.fixture
+def queue(service: Service) -> Service:
+    """A service that accepts files and jobs."""
+    service.routes |= {"POST /v1/files": (200, {"id": "file-1"}), "POST /v1/fine_tuning/jobs": (200, JOB)}
+    return service
+
+
+def reviews(bad: int) -> str:
+    """A table of twenty usable rows and `bad` ones without a label."""
+    good = "".join(f"text {n},{'yes' if n % 2 else 'no'}\n" for n in range(20))
+    return "text,label\n" + good + "".join(f"row {n},\n" for n in range(bad))
+
+
+def test_all_faults_are_printed_with_their_lines_and_nothing_is_uploaded(
+    queue: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "reviews.csv").write_text(reviews(bad=3))
+    done = ostinato("train", "reviews.csv", "--no-wait")
+    assert done.status == 1 and not queue.requests
+    *faults, last = done.err.splitlines()
+    for line, fault in zip((22, 23, 24), faults, strict=True):
+        assert f"reviews.csv, line {line}, column 'label'" in fault
+    assert last.startswith("ostinato: 3 rows cannot be used") and "--skip-bad-rows" in last
+
+
+def test_the_first_hundred_faults_are_listed(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text(reviews(bad=130))
+    faults = ostinato("train", "reviews.csv").err.splitlines()
+    assert len(faults) == 102 and faults[100] == "… and 30 more"
+
+
+def test_a_share_of_bad_rows_may_be_dropped(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text(reviews(bad=3))
+    done = ostinato("train", "reviews.csv", "--no-wait", "--skip-bad-rows", "0.2")
+    assert done.status == 0, done.err
+    assert "warning: 3 rows that cannot be used are left out" in done.out
+    assert queue.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {"skip_bad_rows": 0.2}
+
+
+def test_a_missing_column_is_named_by_its_option_once(queue: Service, ostinato: Run) -> None:
+    shutil.copy(CASES / "c02_sms_export_cp1252.csv", "sms.csv")
+    done = ostinato("train", "sms.csv")
+    assert done.err.count("--text-column") == 1 and "columns." not in done.err + done.out
+    assert "is read as cp1252" in done.out and "(--encoding)" in done.out
+    done = ostinato("train", "sms.csv", "--no-wait", "--text-column", "v2", "--label-column", "v1")
+    assert done.status == 0, done.err
+
+
+def test_oddities_are_warned_about_before_the_upload(queue: Service, ostinato: Run) -> None:
+    shutil.copy(CASES / "c05_look_alike_labels.csv", "odd.csv")
+    lines = ostinato("train", "odd.csv", "--no-wait").out.splitlines()
+    before = lines[: lines.index("uploaded odd.csv as file-1")]
+    assert "has 6 labels, with these numbers of rows" in before[1]
+    assert sum(line.startswith("warning: ") for line in before) == 3
+
+
+def test_with_json_warnings_are_on_standard_error(queue: Service, ostinato: Run) -> None:
+    shutil.copy(CASES / "c05_look_alike_labels.csv", "odd.csv")
+    done = ostinato("train", "odd.csv", "--no-wait", "--json")
+    assert done.out.startswith("{") and done.err.count("warning: ") == 3
+
+
+def test_plain_text_is_counted_in_characters(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "play.txt").write_text("To be or not to be\n" * 20)
+    done = ostinato("train", "play.txt", "--no-wait")
+    assert done.out.splitlines()[0] == "play.txt: plain text for generation, 380 characters"
+
+
+def test_an_uploaded_file_can_be_named_by_its_id(queue: Service, ostinato: Run) -> None:
+    done = ostinato("train", "file-0123456789abcdef01234567", "--no-wait", "--validation-file", "file-2")
+    assert done.status == 0, done.err
+    assert not queue.sent("POST /v1/files")
+    sent = queue.sent("POST /v1/fine_tuning/jobs")[0].json
+    assert (sent["training_file"], sent["validation_file"]) == ("file-0123456789abcdef01234567", "file-2")
+
+
+def test_an_encoding_can_be_named(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_bytes(reviews(bad=0).replace("text 1,", "schön,").encode("cp1252"))
+    done = ostinato("train", "reviews.csv", "--no-wait", "--encoding", "cp1252")
+    assert done.status == 0 and queue.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {"encoding": "cp1252"}
+    assert "no-such" in ostinato("train", "reviews.csv", "--encoding", "no-such").err
+
+
+@pytest.mark.parametrize("command", ["train", "upload"])
+def test_a_pipe_is_read_once(queue: Service, ostinato: Run, tmp_path: Path, command: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(reviews(bad=0),))
+    writer.start()
+    arguments = ("train", "pipe", "--no-wait") if command == "train" else ("files", "upload", "pipe")
+    done = ostinato(*arguments)
+    writer.join()
+    assert done.status == 0, done.err
+    assert reviews(bad=0).encode() in queue.sent("POST /v1/files")[0].body
+
+
+def test_a_folder_is_refused(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for command in (("train",), ("files", "upload")):
+        assert "cannot read folder: Is a directory" in ostinato(*command, "folder").err

@@ -1,0 +1,39 @@
+"""Messages of the service in the command line's own words."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.cli.wording import in_own_words
+
+
+@pytest.mark.parametrize(
+    ("message", "own"),
+    [
+        ("name the one to learn as columns.text_pair", "name the one to learn as --text-pair-column"),
+        ("training.max_steps: must be at least 1", "--max-steps: must be at least 1"),
+        (
+            "model not found: x; GET /v1/models lists the models",
+            "model not found: x; `ostinato models` lists the models",
+        ),
+        ("there is no file 'a'; GET /v1/files lists yours", "there is no file 'a'; `ostinato files` lists yours"),
+        ("use a smaller max_grad_norm", "use a smaller --max-grad-norm"),
+        ("publish.name must have 1 to 64 characters", "--name must have 1 to 64 characters"),
+        ("leave it out (training.encoding; on the command line --encoding)", "leave it out (--encoding)"),
+    ],
+)
+def test_fields_and_routes_become_options_and_commands(message: str, own: str) -> None:
+    assert in_own_words(message) == own
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "has no column 'top_k'",
+        "cannot read ./columns.text",
+        "training.json is damaged",
+        "cannot reach http://x/v1/models",
+    ],
+)
+def test_what_the_user_wrote_is_kept(message: str) -> None:
+    assert in_own_words(message) == message

@@ -1,0 +1,98 @@
+"""Tables of texts without a label column: usual names are taken, and what looks like labels is asked about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.training.data.checking import check_files
+from app.wire.training_options import Columns
+from tests.training.data.tables import write
+
+
+def table(*columns: tuple[str, str], count: int = 40) -> str:
+    """A CSV file of texts; each other column has a name, and values separated by blanks that come in turns."""
+    lines = [",".join(["text", *(name for name, _ in columns)])]
+    for n in range(count):
+        cells = [values.split()[n % len(values.split())] for _, values in columns]
+        lines.append(",".join([f"row {n}", *cells]))
+    return "\n".join(lines)
+
+
+MANY = " ".join(f"{n}.5" for n in range(40))
+
+
+@pytest.mark.parametrize("name", ["category", "sentiment", "class", "target", "Label", "labels", "Sentiment", "intent"])
+def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table((name, "a b"), ("id", "1 2 3")))
+    result = check_files(path)
+    assert (result.task, result.error) == ("classification", None)
+    [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "usual_name"]
+    assert f"{name!r} is taken for the labels; set the task generation" in remark["message"]
+    assert result.report["ignored_columns"] == ["id"]
+    assert check_files(path, path).report["rows"] == {"train": 40, "validation": 40}
+    as_told = check_files(path, task="generation")
+    assert as_told.task == "generation" and as_told.report["ignored_columns"] == [name, "id"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "ways"),
+    [
+        ([("category", "a b"), ("sentiment", "x y")], ["columns.label, such as 'category'"]),
+        ([("toxic", "0 1 1"), ("insult", "0 1")], ["columns.label 'toxic,insult'", "columns.label, such as 'toxic'"]),
+        ([("spam", "True False")], ["columns.label, such as 'spam'"]),
+        ([("department", "sales it hr")], ["columns.label, such as 'department'"]),
+        ([("score", MANY)], ["columns.value, such as 'score'"]),
+        ([("target", MANY), ("spam", "0 1")], ["columns.value, such as 'target'", "columns.label, such as 'spam'"]),
+    ],
+)
+def test_what_looks_like_labels_is_asked_about(columns: list[tuple[str, str]], ways: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table(*columns))
+    error = check_files(path).error
+    assert error is not None and error.param == "columns.label"
+    assert [way for way in [*ways, "set the task generation"] if way not in error.message] == [], error.message
+    assert check_files(path, task="generation").error is None
+
+
+@pytest.mark.parametrize(
+    "columns", [[], [("id", " ".join(map(str, range(40))))], [("volume", MANY)], [("date", "1 1 1")]]
+)
+def test_other_columns_leave_a_text_to_write(columns: list[tuple[str, str]], tmp_path: Path) -> None:
+    assert check_files(write(tmp_path, "a.csv", table(*columns))).task == "generation"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "task", "expected"),
+    [
+        ("0 1 1", "0 1", None, "multilabel"),
+        ("0 1", "1 0", None, "classification"),
+        ("false TRUE", "1.0 0.0", "classification", "classification"),
+        ("0 1 1", "0 1", "multilabel", "multilabel"),
+    ],
+)
+def test_columns_of_0_and_1_are_labels_where_the_request_names_them(
+    first: str, second: str, task: str | None, expected: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "a.csv", table(("toxic", first), ("insult", second)))
+    result = check_files(path, path, task=task, columns=Columns(label="toxic, insult"))
+    assert (result.task, result.error) == (expected, None)
+    assert set(result.report["labels"]["train"]) == {"insult", "toxic"}
+
+
+def test_columns_of_0_and_1_are_taken_for_the_task_multilabel(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table(("id", "1 2 3"), ("toxic", "0 1 1"), ("insult", "0 1")))
+    result = check_files(path, task="multilabel")
+    assert result.report["ignored_columns"] == ["id"] and set(result.report["labels"]["train"]) == {"insult", "toxic"}
+    assert any(remark["kind"] == "one_hot" for remark in result.report["remarks"])
+
+
+def test_faults_in_columns_of_0_and_1_are_reported(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table(("toxic", "0 1 2"), ("insult", "0 1")))
+    error = check_files(path, columns=Columns(label="toxic,insult")).faults[0]
+    assert error.message == "a.csv, line 4, column 'toxic': '2' where 0 or 1 is expected"
+    path = write(tmp_path, "b.csv", table(("toxic", "0 1 1"), ("insult", "0 1")))
+    error = check_files(path, task="classification", columns=Columns(label="toxic,insult")).faults[0]
+    assert "0 of the columns toxic, insult are 1, where one label is expected" in error.message
+    missing = check_files(path, columns=Columns(label="toxic,insults")).error
+    assert missing is not None and "no column 'insults'" in missing.message and "'insult'?" in missing.message

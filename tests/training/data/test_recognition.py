@@ -1,0 +1,87 @@
+"""Tables in files that are named like plain text are recognised, or asked about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.training.data.checking import check_files
+from tests.training import runs
+from tests.training.data.tables import write
+
+
+def rows(delimiter: str, header: str = "text,label", count: int = 24) -> str:
+    """A table with the delimiter between its cells."""
+    lines = [header.replace(",", delimiter)]
+    lines += [f"row {n}, with a comma{delimiter}{'ab'[n % 2]}" for n in range(count)]
+    if delimiter == ",":
+        lines = [header, *(f'"row {n}, quoted",{"ab"[n % 2]}' for n in range(count))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rows(";"),
+        rows("\t"),
+        rows("|"),
+        rows(","),
+        rows(";", "Message;category".replace(";", ",")).replace("Message", "text"),
+        "\n".join(f"__label__{'ab'[n % 2]} row {n}" for n in range(24)),
+        "\n".join(f'{{"text": "row {n}", "label": "{"ab"[n % 2]}"}}' for n in range(24)),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.text"])
+def test_a_table_beyond_doubt_is_read_as_one_and_told(content: str, name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, name, content)
+    result = check_files(path)
+    assert (result.error, result.task) == (None, "classification")
+    assert sum(result.report["rows"].values()) == 24
+    [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "read_as_table"]
+    assert "set the task generation" in remark["message"] and remark["message"].startswith(f"{name} is read as")
+    assert check_files(path, task="generation").report["characters"]["train"] == len(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "evidence"),
+    [
+        ("\n".join(f"row {n}\t{'ab'[n % 2]}" for n in range(24)), "2 cells between tabs"),
+        ("\n".join(f"row {n};{'ab'[n % 2]};x" for n in range(24)), "3 cells between ';'"),
+        ("\n".join(f"{'ab'[n % 2]},row {n}" for n in range(24)), "2 cells between commas"),
+        ("review|stars\n" + "\n".join(f"row {n}|{n % 5}" for n in range(24)), "2 cells between '|'"),
+        ("# a comment\n" + "\n".join(f"__label__a row {n}" for n in range(24)), "begin with __label__"),
+    ],
+)
+def test_what_may_be_a_table_is_asked_about(content: str, evidence: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", content)
+    error = check_files(path).error
+    assert error is not None and error.param == "task"
+    assert error.message.startswith("a.txt looks like a table: ") and evidence in error.message
+    assert "set the task generation" in error.message
+    assert check_files(path, task="generation").error is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        runs.book(40),
+        runs.book(40)[::-1],
+        "one, two\nthree, four\n",  # too short to tell
+        "text: a label\n" + runs.book(20),
+        "\n".join(f"line {n}" + ", and more" * (n % 3) for n in range(40)),
+        "\n\n".join(f"A paragraph, with a comma; number {n}.\nIts second line" for n in range(20)),
+        "{\n" + runs.book(20),
+    ],
+)
+def test_a_text_stays_a_text(content: str, tmp_path: Path) -> None:
+    result = check_files(write(tmp_path, "a.txt", content))
+    assert (result.task, result.error) == ("generation", None) and "remarks" not in result.report
+
+
+def test_labels_of_fasttext_lines(tmp_path: Path) -> None:
+    lines = ["__label__a __label__b both, x", "__label__a  spaced ", "__label__b,__label__c comma"] * 8
+    result = check_files(write(tmp_path, "a.txt", "\n".join(lines)))
+    assert result.task == "multilabel" and set(result.report["labels"]["train"]) == {"a", "b", "c"}
+    broken = check_files(write(tmp_path, "b.txt", "\n".join([*lines, "__label__ none"])), task="multilabel")
+    assert broken.error is None
