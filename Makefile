@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: venv run test accept bench lock clean postgres
+.PHONY: venv run test accept bench lock clean postgres tools
 
 venv: .venv/installed
 
@@ -23,11 +23,11 @@ run: venv
 	$(BIN)/ostinato up --demo
 
 # ruff, mypy and the import contracts are tests too: tests/test_architecture.py
-test: .venv/installed-dev postgres
+test: .venv/installed-dev postgres tools
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # every promised figure, measured here; may take hours. ACCEPT_DATA: the folder of data sets that some checks need
-accept: .venv/installed-dev postgres
+accept: .venv/installed-dev postgres tools
 	$(BIN)/python -m benchmarks.accept $(CHECKS)
 
 bench: .venv/installed-dev
@@ -41,11 +41,27 @@ postgres:
 	  || echo "PostgreSQL could not be installed: its tests are skipped"; \
 	else echo "PostgreSQL is not here: its tests are skipped"; fi
 
+# generators of clients and schemathesis, which tests/clients runs: in an environment of their own, because they need
+# older versions of what the service uses. The tests that need a missing one say so and are skipped
+tools: build/tools/installed
+
+build/tools/installed: requirements-tools.lock tests/clients/typescript/package-lock.json
+	@mkdir -p build/tools/typescript
+	@{ $(PYTHON) -m venv build/tools && build/tools/bin/python -m pip install --quiet --requirement $<; } \
+	|| echo "schemathesis and openapi-python-client could not be installed: their tests are skipped"
+	@cp tests/clients/typescript/package.json tests/clients/typescript/package-lock.json build/tools/typescript/
+	@{ command -v npm >/dev/null && npm ci --silent --prefix build/tools/typescript; } \
+	|| echo "npm is not here, or could not install: the test of a TypeScript client is skipped"
+	@touch $@
+
 # take the newest versions that pyproject.toml allows
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --editable '.[dev]'
 	build/lock/bin/python .ci/lock.py
+	rm -rf build/lock-tools && $(PYTHON) -m venv build/lock-tools
+	build/lock-tools/bin/python -m pip install --quiet packaging $$(build/lock/bin/python .ci/lock.py list-tools)
+	build/lock-tools/bin/python .ci/lock.py tools
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

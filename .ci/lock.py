@@ -1,9 +1,12 @@
 """Write requirements.lock and requirements-dev.lock: what this environment holds of pyproject.toml's dependencies.
 
+`lock.py tools` writes requirements-tools.lock, and `lock.py list-tools` prints what it locks.
+
 Only versions, no local parts (`+cpu`) and none of torch's own platform packages, so that one lock serves a machine with
 a GPU and one without.
 """
 
+import sys
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
@@ -40,9 +43,24 @@ def write(name: str, head: str, pins: dict[str, str]) -> None:
     (ROOT / name).write_text("\n".join(lines) + "\n")
 
 
-project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-runtime = closure([Requirement(line) for line in project["dependencies"]])
-dev = closure([Requirement(line) for line in project["optional-dependencies"]["dev"]])
-write("requirements.lock", "# made by `make lock`", runtime)
-extra = {name: version for name, version in dev.items() if name not in runtime}
-write("requirements-dev.lock", "# made by `make lock`\n-r requirements.lock", extra)
+def lock_service() -> None:
+    runtime = closure([Requirement(line) for line in PROJECT["dependencies"]])
+    dev = closure([Requirement(line) for line in EXTRAS["dev"]])
+    write("requirements.lock", "# made by `make lock`", runtime)
+    extra = {name: version for name, version in dev.items() if name not in runtime}
+    write("requirements-dev.lock", "# made by `make lock`\n-r requirements.lock", extra)
+
+
+def lock_tools() -> None:
+    write("requirements-tools.lock", "# made by `make lock`", closure([Requirement(line) for line in EXTRAS["tools"]]))
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+match sys.argv[1:]:
+    case []:
+        lock_service()
+    case ["tools"]:  # in an environment that holds the tools alone
+        lock_tools()
+    case ["list-tools"]:
+        print(*EXTRAS["tools"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
 import shutil
 import tempfile
 import uuid
@@ -29,17 +31,25 @@ class Client:
     """A connection pool to one service. Every request raises ServiceError if it fails."""
 
     def __init__(self, url: str, key: str = "", transport: httpx.BaseTransport | None = None) -> None:
+        if not (key.isascii() and key.isprintable()):
+            raise ServiceError("OSTINATO_API_KEY has characters that no key has; copy it again")
         headers = {"authorization": f"Bearer {key}"} if key else {}
+        self.url = base_url(url)
+        trusting = not is_loopback(self.url)  # a proxy of the environment cannot reach this machine's own service
         try:
-            self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT, transport=transport)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise ServiceError(f"OSTINATO_URL is not a valid URL: {error}") from None
-        self.url = url.rstrip("/")
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport, trust_env=trusting
+            )
+        except (httpx.InvalidURL, ValueError, ImportError) as error:
+            raise ServiceError(
+                f"the proxy in the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be used: "
+                f"{_reason(error)}; set NO_PROXY={httpx.URL(self.url).host} to connect without it"
+            ) from None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """A client of the service that the settings name."""
-        return cls(settings.url, settings.api_key)
+        return cls(settings.service_url, settings.api_key)
 
     def close(self) -> None:
         self._http.close()
@@ -52,7 +62,7 @@ class Client:
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """Send one request and return the decoded JSON reply. `options` are those of httpx."""
-        response = self._send(self._http.build_request(method, path, **options))
+        response = self._send(self._request(method, path, **options))
         response.read()
         self._check(response)
         try:
@@ -82,9 +92,10 @@ class Client:
 
     def upload(self, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
         """Upload a local file; returns the file object."""
+        name = os.fsencode(path.name).decode("utf-8", "replace")
         try:
             with _seekable(path) as stream:
-                reply = self.call("POST", "/v1/files", data={"purpose": purpose}, files={"file": (path.name, stream)})
+                reply = self.call("POST", "/v1/files", data={"purpose": purpose}, files={"file": (name, stream)})
         except OSError as error:
             raise ServiceError(f"cannot read {path}: {error.strerror or error}") from None
         return dict(reply)
@@ -95,7 +106,7 @@ class Client:
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a server-sent stream, up to `[DONE]`. An error event is raised as ServiceError."""
-        response = self._send(self._http.build_request("POST", path, json=body), stream=True)
+        response = self._send(self._request("POST", path, json=body), stream=True)
         try:
             if response.is_error:
                 response.read()
@@ -108,7 +119,7 @@ class Client:
 
     def download(self, path: str) -> Iterator[bytes]:
         """The body of a GET request, in chunks."""
-        response = self._send(self._http.build_request("GET", path), stream=True)
+        response = self._send(self._request("GET", path), stream=True)
         try:
             if response.is_error:
                 response.read()
@@ -118,6 +129,15 @@ class Client:
             raise ServiceError(f"the reply from {self.url} was interrupted: {_reason(error)}") from None
         finally:
             response.close()
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Request:
+        try:
+            return self._http.build_request(method, path, **options)
+        except UnicodeEncodeError as error:
+            part = error.object[max(0, error.start - 20) : error.end + 20]
+            raise ServiceError(f"{part!a} is not UTF-8 text, so it cannot be sent") from None
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ServiceError(f"the request for {path!a} cannot be sent: {_reason(error)}") from None
 
     def _send(self, request: httpx.Request, stream: bool = False) -> httpx.Response:
         try:
@@ -133,6 +153,34 @@ class Client:
     def _check(self, response: httpx.Response) -> None:
         if response.is_error:
             raise _error(response)
+
+
+def base_url(url: str) -> str:
+    """The root of a service's URL: with a scheme, and without the `/v1` that OpenAI's clients need.
+
+    Raises ServiceError if it is not a URL.
+    """
+    text = url.strip()
+    text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
+    try:
+        parsed = httpx.URL(text)
+        valid = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except (httpx.InvalidURL, ValueError):
+        valid = False
+    if not valid:
+        raise ServiceError(f"OSTINATO_URL is not a valid URL: {url!a}; it must look like http://127.0.0.1:8000")
+    return text
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this machine."""
+    host = httpx.URL(url).host.lower().rstrip(".")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
 @contextmanager
@@ -159,7 +207,10 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         data = line.removeprefix("data:").strip()
         if data == "[DONE]":
             return
-        event = json.loads(data)
+        try:
+            event = json.loads(data)
+        except ValueError:
+            raise ServiceError(f"the reply has an event that is not valid JSON: {data[:80]!a}") from None
         if event.get("error"):
             raise ServiceError(_message(event["error"]))
         yield event

@@ -71,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
     max_waiting: Annotated[Positive, _help("maximum waiting requests; beyond it, requests get 429")] = 1024
     max_waiting_tokens: Annotated[Positive, _help("maximum waiting tokens; beyond it, requests get 429")] = 1_000_000
-    max_texts: Annotated[Positive, _help("maximum texts in one request")] = 1024
+    max_texts: Annotated[Positive, _help("maximum texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
     cache_bytes: Annotated[
@@ -95,9 +95,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=0), _help("seconds before the bytes of deleted objects may be collected")
     ] = 86_400.0
     default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
+    accept_token_ids: Annotated[
+        bool, _help("accept token ids on /v1/embeddings that do not say whose tokenizer made them (`token_ids_of`)")
+    ] = False
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("lowest level that is logged")] = "info"
-    url: Annotated[str, _help("for the command line: URL of the service")] = "http://127.0.0.1:8000"
+    url: Annotated[
+        str,
+        _help("for the command line: URL of the service; empty: this machine, with OSTINATO_HOST and OSTINATO_PORT"),
+    ] = ""
     api_key: Annotated[str, _help("for the command line: the secret of an API key")] = ""
 
     @property
@@ -132,6 +138,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def storage(self) -> str:
         """The blob store's URL, with the default filled in."""
         return self.storage_url or (self.data / "blobs").as_uri()
+
+    @property
+    def local_url(self) -> str:
+        """The URL at which programs on this machine reach the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def service_url(self) -> str:
+        """The URL of the service that the command line talks to."""
+        return self.url or self.local_url
 
     @property
     def keys(self) -> dict[str, str]:

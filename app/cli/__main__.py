@@ -6,14 +6,20 @@ called, so that the command line starts fast.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from app import settings
 from app.cli import doctor, export, files, imports, inference, jobs, local, models, serve, train
+from app.cli.streams import prepare_output, read_arguments
 from app.cli.wording import in_own_words, option_for
-from app.errors import OstinatoError
+from app.errors import OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
 
 INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended: 128 + 2
@@ -22,7 +28,6 @@ program = typer.Typer(
     name="ostinato",
     help="Train, register and serve sequence models: RNN, LSTM, GRU and Transformer.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -34,22 +39,89 @@ program.add_typer(files.files, name="files")
 program.add_typer(local.registry, name="registry")
 
 
+UsageError: Any = typer.BadParameter.__mro__[1]  # of the Click that typer uses, which depends on its release
+
+
+def print_version(value: bool) -> None:
+    if value:
+        print(f"ostinato {importlib.metadata.version('ostinato')}")
+        raise typer.Exit
+
+
+@program.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
-    """Run the command line. Exit status 2: the settings are invalid, so a restart would fail too; 1: other errors."""
+    """Run the command line.
+
+    Exit status 2: the arguments or the settings are invalid, so a restart would fail too; 130: Ctrl+C; 1: other errors.
+    """
+    prepare_output()
     try:
-        program()
+        arguments = read_arguments(sys.argv[1:])
+        sys.exit(program(arguments, prog_name="ostinato", standalone_mode=False))
+    except UsageError as error:
+        refuse(error)
     except SettingError as error:
         fail(error, REFUSED)
     except OstinatoError as error:
         fail(error, 1)
+    except typer.Abort:  # the user did not confirm
+        print("ostinato: nothing was done", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader closed the pipe early, as in `ostinato … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        report(error)
 
 
-def fail(error: OstinatoError, status: int) -> None:
+def refuse(error: Any) -> NoReturn:
+    """Print what is wrong with the arguments, with the nearest option where one is unknown, and exit."""
+    message = error.format_message()
+    if not message or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(error.exit_code)
+    context = error.ctx
+    option = getattr(error, "option_name", None)
+    if option and context:
+        options = [
+            name for parameter in context.command.params for name in (*parameter.opts, *parameter.secondary_opts)
+        ]
+        message = f"no such option: {option}{did_you_mean(option, options)}"
+    print(f"ostinato: {message[:1].lower()}{message[1:]}", file=sys.stderr)
+    if context:
+        print(f"`{context.command_path} --help` describes the command", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def report(error: Exception) -> NoReturn:
+    """Print an unexpected error, which is a fault of this program or of the service, and exit."""
+    if _is_debugging():
+        traceback.print_exception(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}"
+    print(f"ostinato: unexpected error at {place}: {type(error).__name__}: {error}", file=sys.stderr)
+    print("OSTINATO_LOG_LEVEL=debug shows where it came from; please report it", file=sys.stderr)
+    sys.exit(1)
+
+
+def _is_debugging() -> bool:
+    try:
+        return settings.load().log_level == "debug"
+    except SettingError:
+        return False
+
+
+def fail(error: OstinatoError, status: int) -> NoReturn:
     """Print the error in the command line's own words, with its option where the message does not name it, and exit."""
     message, option = in_own_words(error.message), option_for(error.param or "")
     where = f" (in {option})" if option and option not in message else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -10,9 +11,11 @@ import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
 from app.errors import InvalidRequest
-from app.wording import listed
+from app.wording import counted, listed
 from models.config import ARCHITECTURES
 
+UNLIMITED = 1_000_000  # the width where the output is not a terminal
+NARROWEST = 8  # characters of a column
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
 
@@ -59,9 +62,10 @@ def _quality(version: dict[str, Any], metric: str | None) -> Any:
 
 def compare(
     references: Annotated[list[str], typer.Argument(help="Two or more versions: name, name:3 or name@alias.")],
+    every: Annotated[bool, typer.Option("--all", help="Also show metrics of single labels and other details.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare versions side by side. Shows only what differs; * marks the best value of each metric."""
+    """Compare versions side by side: only what differs; the best value of each metric is marked with *."""
     if len(references) < 2:
         raise InvalidRequest("name at least two versions")
     with connect() as client:
@@ -69,8 +73,25 @@ def compare(
     if as_json:
         print_json(comparison)
         return
-    rows = [*differing_fields(comparison["versions"]), *differing_metrics(comparison)]
-    table(["", *references], rows, empty="the versions do not differ")
+    metrics = list(differing_metrics(comparison))
+    shown = [row for row in metrics if every or row[0].count(".") <= 1]
+    columns, rows = ["", *references], [*differing_fields(comparison["versions"]), *shown]
+    width = shutil.get_terminal_size((UNLIMITED, 0)).columns
+    table(*fitted(columns, rows, width), empty="the versions do not differ")
+    if hidden := len(metrics) - len(shown):
+        print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'}; see --all")
+
+
+def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:
+    """The same table with cells of versions cut so that lines have at most `width` characters, if that is possible."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    names = max((len(row[0]) for row in cells), default=0)
+    room = max(NARROWEST, (width - names) // (len(columns) - 1) - 2)
+    cut = [[row[0], *(cell if len(cell) <= room else cell[: room - 1] + "…" for cell in row[1:])] for row in cells]
+    heads = [
+        name if len(name) <= room else "…" + name[1 - room :] for name in columns[1:]
+    ]  # versions differ at the end
+    return [columns[0], *heads], cut
 
 
 def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:

@@ -18,6 +18,7 @@ from app import settings
 from app.cli.output import Json, print_json, size, table
 from app.cli.serve import DataDir
 from app.errors import OstinatoError
+from app.wording import counted
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -91,7 +92,7 @@ def check_processor() -> Finding:
         flags = ""
     bfloat16 = "amx_bf16" in flags or "avx512_bf16" in flags
     hint = ", with bfloat16 instructions: OSTINATO_DTYPE=bfloat16 is faster" if bfloat16 else ""
-    return Finding("processor", "ok", f"{settings.cores()} core(s){hint}")
+    return Finding("processor", "ok", counted(settings.cores(), "core") + hint)
 
 
 def check_memory() -> Finding:
@@ -116,7 +117,7 @@ def check_address(chosen: Settings) -> Finding:
     from app.binding import check_bind
 
     check_bind(chosen)
-    return Finding("address", "ok", f"{chosen.host}:{chosen.port}, {len(chosen.keys)} key(s)")
+    return Finding("address", "ok", f"{chosen.host}:{chosen.port}, {counted(len(chosen.keys), 'key')}")
 
 
 def check_database(chosen: Settings) -> Finding:
@@ -155,18 +156,18 @@ def check_programs(chosen: Settings) -> Finding:
         )
     restarts = sum(p.restarts for p in running)
     state = "warning" if restarts else "ok"
-    return Finding("programs", state, ", ".join(p.program for p in running) + f"; {restarts} restart(s)")
+    return Finding("programs", state, ", ".join(p.program for p in running) + f"; {counted(restarts, 'restart')}")
 
 
 def check_service(chosen: Settings) -> Finding:
     from app.client import Client
 
     try:
-        with Client(chosen.url, chosen.api_key) as client:
+        with Client.of(chosen) as client:
             client.get("/readyz")
     except OstinatoError as error:
         return Finding("service", "warning", error.message)
-    return Finding("service", "ok", f"{chosen.url} is ready")
+    return Finding("service", "ok", f"{client.url} is ready")
 
 
 CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (

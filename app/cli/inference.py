@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app import settings
-from app.cli.output import Json, clean, connect, print_json, table
+from app.cli.output import Json, clean, connect, print_json, table, warn
+from app.cli.streams import read_text
+from app.cli.tables import TABLES, InputRow, is_table, read_lines, read_rows, write_rows
 from app.errors import InvalidRequest
+from app.wire.training_options import Columns
+from app.wording import counted, listed
+
+if TYPE_CHECKING:
+    from app.client import Client
 
 Model = Annotated[
     str | None,
@@ -37,8 +46,24 @@ def classify(
         list[str] | None, typer.Argument(help="The texts.", show_default="standard input, one text per line")
     ] = None,
     model: Model = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the texts from a file, one per line.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", help="Read a table (CSV, TSV, JSONL, parquet), or texts from a file, one per line."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column with the texts.", show_default="text")] = None,
+    text_pair_column: Annotated[
+        str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Show this many labels for each text.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Multilabel: lowest probability of a label.", show_default="the version's own"),
+    ] = None,
     pair: Annotated[bool, typer.Option("--pair", help="Treat the two texts as one pair.")] = False,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Truncate texts that are too long instead of rejecting them.")
@@ -46,39 +71,82 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify texts, or predict their values with a regression model."""
-    reference = chosen_model(model)
-    inputs: list[Any] = _read_texts(texts, file)
-    if pair:
-        if len(inputs) != 2:
-            raise InvalidRequest(f"--pair needs two texts, not {len(inputs)}")
-        inputs = [{"text": inputs[0], "text_pair": inputs[1]}]
-    extra = {"top_k": top_k, "truncate_prompt_tokens": -1 if truncate else None}
-    body = {"model": reference, **{k: v for k, v in extra.items() if v is not None}}
-    with connect() as client:
-        replies = [
-            client.post("/v1/classify", {**body, "input": inputs[start : start + CHUNK]})
-            for start in range(0, len(inputs), CHUNK)
-        ]
-    if as_json:
-        print_json(_merge(replies))
+    extra = {"top_k": top_k, "threshold": threshold, "truncate_prompt_tokens": -1 if truncate else None}
+    body = {"model": chosen_model(model), **{k: v for k, v in extra.items() if v is not None}}
+    rows = _input_rows(texts, file, pair, Columns(text=text_column, text_pair=text_pair_column))
+    if output is not None:
+        _save(body, rows, output, as_json)
         return
-    items = [item for reply in replies for item in reply["data"]]
-    rows = [(*label_and_score(item, top_k), _shorten(text)) for item, text in zip(items, inputs, strict=True)]
-    table(["label", "score", "text"], rows)
+    with connect() as client:
+        results = list(_classified(client, body, rows))
+    if as_json:
+        print_json(_merge(list({id(reply): reply for *_, reply in results if reply is not None}.values())))
+        return
+    shown = [(*(label_and_score(item, top_k) if item else ("", "")), _shorten(row.input)) for row, item, _ in results]
+    table(["label", "score", "text"], shown)
 
 
-def _read_texts(texts: list[str] | None, file: Path | None) -> list[str]:
-    """The texts of the command line, else the non-empty lines of the file or of standard input."""
-    if texts:
-        return texts
-    try:
-        lines = (file.read_text(encoding="utf-8") if file else sys.stdin.read()).split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"cannot read {file or 'standard input'}: {error}") from None
-    filled = [line for line in lines if line.strip()]
-    if not filled:
+def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json: bool) -> None:
+    with connect() as client:
+        predictions = (
+            (row.columns, _prediction(item, body.get("top_k"))) for row, item, _ in _classified(client, body, rows)
+        )
+        count = write_rows(predictions, output)
+    if as_json:
+        print_json({"path": str(output), "rows": count})
+    else:
+        print(f"saved {output} ({counted(count, 'row')})")
+
+
+def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns: Columns) -> Iterator[InputRow]:
+    """The texts of the command line, else the rows of a table, else the lines of the file or of standard input."""
+    if texts and file:
+        raise InvalidRequest("give the texts as arguments or in a file, not both")
+    if file is not None and is_table(file):
+        if pair:
+            raise InvalidRequest("--pair is for two texts; for a table, name the column with --text-pair-column")
+        yield from read_rows(file, columns)
+        return
+    if columns != Columns():
+        raise InvalidRequest(f"--text-column and --text-pair-column need a --file that ends in {listed(TABLES)}")
+    lines = texts or read_lines(file)
+    if not pair:
+        yield from (InputRow(line, {"text": line}) for line in lines)
+    elif len(lines) == 2:
+        cells = {"text": lines[0], "text_pair": lines[1]}
+        yield InputRow(cells, cells)
+    else:
+        raise InvalidRequest(f"--pair needs two texts, not {len(lines)}")
+
+
+def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
+    """(row, its item, the reply that has the item). A row without a text is not sent: its item and reply are None."""
+    rows = iter(rows)
+    empty = total = 0
+    while chunk := list(itertools.islice(rows, CHUNK)):
+        inputs = [row.input for row in chunk if row.input is not None]
+        reply = client.post("/v1/classify", {**body, "input": inputs}) if inputs else {"data": []}
+        items = iter(reply["data"])
+        for row in chunk:
+            yield (row, None, None) if row.input is None else (row, next(items), reply)
+        total, empty = total + len(chunk), empty + len(chunk) - len(inputs)
+    if total == empty:
         raise InvalidRequest("there is no text to classify")
-    return filled
+    if empty:
+        warn(f"warning: {counted(empty, 'row')} without a text {'has' if empty == 1 else 'have'} no prediction")
+
+
+def _prediction(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
+    """The columns that a prediction adds to a table: label and score, or the value of a regression."""
+    if item is None:
+        return {}
+    if item.get("value") is not None:
+        return {"value": item["value"]}
+    scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
+    if item.get("labels") is None and not top_k:
+        return {"label": item["label"], "score": scores.get(item["label"], max(item.get("probs") or [0.0]))}
+    labels = list(scores) if top_k else item["labels"]
+    return {"label": labels, "score": [scores.get(label, 0.0) for label in labels]}
 
 
 def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
@@ -108,6 +176,8 @@ def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str
 
 
 def _shorten(text: Any, width: int = 70) -> str:
+    if text is None:
+        return ""
     shown = " | ".join(text.values()) if isinstance(text, dict) else str(text)
     return shown if len(shown) <= width else shown[: width - 1] + "…"
 
@@ -134,7 +204,7 @@ def generate(
 ) -> None:
     """Continue a text, and print the continuation as it is generated."""
     body: dict[str, Any] = {
-        "model": chosen_model(model), "prompt": sys.stdin.read() if prompt is None else prompt,
+        "model": chosen_model(model), "prompt": read_text() if prompt is None else prompt,
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None,
     }  # fmt: skip

@@ -29,12 +29,17 @@ def connect() -> Client:
 
 def print_json(value: object) -> None:
     """Print one JSON document, indented."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json.dumps(value, ensure_ascii=not _shows_unicode(), indent=2))
 
 
 def print_line(value: object) -> None:
     """Print one JSON document on one line and flush it, for streams of JSON lines."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json.dumps(value, ensure_ascii=not _shows_unicode()), flush=True)
+
+
+def _shows_unicode() -> bool:
+    """Whether standard output can show every character; if not, JSON escapes those beyond ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def json_for_all(context: typer.Context) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from app.errors import InvalidRequest
-from app.inference.versions import ResolvedVersion
-from app.tokenization.tokenizer import Tokenizer
+from app.inference.versions import ResolvedVersion, VersionRecord
+from app.tokenization.tokenizer import FILE, Tokenizer
 from app.wire import engine as wire
 from models.parameters import body_width
 
 
 def check_scores(version: ResolvedVersion) -> None:
-    """Check that the version gives scores, and does not generate text."""
+    """Check that the version computes scores rather than text."""
     if version.config.task == "generation":
         raise InvalidRequest(
             f"{version.ref} generates text; classification needs a version with labels",
@@ -28,8 +28,20 @@ def check_dimensions(dimensions: int, version: ResolvedVersion) -> None:
         )
 
 
+def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: str) -> None:
+    """Check that token ids of `owner` mean the same to `version`; `field` is where the request names `owner`."""
+    definition = version.files.get(FILE)
+    if definition is None or owner.files.get(FILE) != definition:
+        raise InvalidRequest(
+            f"{field} names {owner.ref}, whose tokenizer is not that of {version.ref}; send texts, or ids of "
+            f"{version.ref}",
+            code="wrong_tokenizer",
+            param=field,
+        )
+
+
 def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
-    """The tokenizer of a version that generates text."""
+    """Return the tokenizer of a version that generates text."""
     if version.config.task != "generation" or version.tokenizer is None:
         raise InvalidRequest(
             f"{version.ref} is for {version.config.task}; generation needs a language model",
@@ -46,7 +58,8 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
     if not config.recurrent and longest + max_tokens > config.context_length:
         raise InvalidRequest(
             f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} in all; ask for {max(0, config.context_length - longest)} or shorten the prompt",
+            f"{config.context_length} tokens in total; ask for {max(0, config.context_length - longest)} or shorten "
+            "the prompt",
             code="context_length_exceeded",
             param="max_tokens",
         )

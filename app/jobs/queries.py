@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut
 from app.db.tables import JobRow
-from app.jobs.records import Job
+from app.jobs.records import QUEUED, RUNNING, Job
 
 
 def get(session: Session, job_id: str) -> Job | None:
@@ -55,6 +55,14 @@ def page(
 def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
     """The ids, out of `job_ids`, of jobs that have one of these statuses."""
     return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
+
+
+def count_before(session: Session, job: Job) -> int:
+    """The number of jobs of all owners that run, or are claimed before this one; see `JobClaims.claim`."""
+    earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
+    first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
+    before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))
+    return session.scalar(select(func.count()).where(before, JobRow.id != job.id)) or 0
 
 
 def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:

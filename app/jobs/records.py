@@ -67,11 +67,12 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
+    jobs_before: int | None = None  # of a queued job: how many run or will be started before it, where that is counted
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
         """The record of a row."""
-        return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name != "lost"})
+        return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in ("lost", "jobs_before")})
 
     def seen_at(self, now: float) -> Self:
         """The job as clients see it at `now`, a time of the database's clock."""

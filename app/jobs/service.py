@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sqlalchemy import true
 from sqlalchemy.exc import IntegrityError
@@ -50,15 +51,17 @@ class Jobs:
         if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
             raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
         try:
-            return self._creation.create(request, principal, idempotency_key, retry_count)
+            job = self._creation.create(request, principal, idempotency_key, retry_count)
         except IntegrityError:
             # Another request with this key was committed after ours had looked for it. This time, ours finds its job.
-            return self._creation.create(request, principal, idempotency_key, retry_count)
+            job = self._creation.create(request, principal, idempotency_key, retry_count)
+        with self._database.read() as session:
+            return _with_jobs_before(session, job)
 
     def get(self, job_id: str, principal: str) -> Job:
-        """The job with this id. Raises NotFound (`job_not_found`)."""
+        """The job with this id; of a queued one, the jobs before it are counted. Raises NotFound (`job_not_found`)."""
         with self._database.read() as session:
-            return self._job(session, job_id, principal)
+            return _with_jobs_before(session, self._job(session, job_id, principal))
 
     def list(
         self,
@@ -142,6 +145,11 @@ class Jobs:
         # Locked before its state is read: what is checked must still be so when it is changed.
         job = self._repository.lock(session, job_id) if JOB_ID.fullmatch(job_id) else None
         return _check_visible(job, job_id, principal).seen_at(self._database.now(session))
+
+
+def _with_jobs_before(session: Session, job: Job) -> Job:
+    """The job; where it is queued, with the number of jobs before it."""
+    return replace(job, jobs_before=queries.count_before(session, job)) if job.public_status == QUEUED else job
 
 
 def _check_visible(job: Job | None, job_id: str, principal: str, param: str = "id") -> Job:

@@ -27,8 +27,12 @@ class LaunchPlan:
     demo: Command | None = None
 
 
-def make_plan(settings: Settings, *, demo: bool = False, without: Sequence[str] = ()) -> LaunchPlan:
-    """The plan for these settings, without the programs named in `without`. Raises SettingError for unknown names."""
+def make_plan(
+    settings: Settings, *, demo: bool = False, without: Sequence[str] = (), progress: bool = False
+) -> LaunchPlan:
+    """The plan for these settings, without the programs named in `without`. With `progress`, the demo reports its own.
+
+    Raises SettingError for unknown names."""
     python = (sys.executable, "-m")
     socket_path = str(settings.socket_dir / "engine-0.sock")
     commands = (
@@ -38,17 +42,17 @@ def make_plan(settings: Settings, *, demo: bool = False, without: Sequence[str] 
     )
     if unknown := set(without) - {command.name for command in commands}:
         raise SettingError(f"--without {min(unknown)}: must be engine, api or worker")
+    arguments = ("--url", url_of(settings), *(("--progress",) if progress else ()))
     return LaunchPlan(
         programs=tuple(command for command in commands if command.name not in without),
         migration=Command("migrate", (*python, "app.cli", "migrate", "--quiet"), ENGINE_GRACE),
-        demo=Command("demo", (*python, "app.demo.demo", "--url", url_of(settings)), ENGINE_GRACE) if demo else None,
+        demo=Command("demo", (*python, "app.demo.demo", *arguments), ENGINE_GRACE) if demo else None,
     )
 
 
 def url_of(settings: Settings) -> str:
     """The URL at which programs on this machine reach the API."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    return settings.local_url
 
 
 def child_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from benchmarks.machine import describe
 RESULTS = Path(__file__).parents[1] / "results"
 CHECKS = {  # name -> module with `check(record, data, folder)`
     "static": "benchmarks.accept.static",
+    "fuzz": "benchmarks.accept.fuzz",
     "readme": "benchmarks.accept.readme",
     "demo": "benchmarks.accept.demo",
     "sentiment": "benchmarks.accept.sentiment",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import parse_qs
 
+import pytest
+
 from tests.cli.conftest import Run
 from tests.cli.service import VERSION, Service, listed
 
@@ -27,6 +29,24 @@ def test_versions_are_compared_by_the_service(service: Service, ostinato: Run) -
     assert not {"task", "config.width", "test.loss"} & {line[0] for line in lines[1:]}
     assert json.loads(ostinato("models", "compare", *names, "--json").out) == reply
     assert ostinato("models", "compare", "reviews").status == 1
+
+
+def test_a_comparison_fits_the_terminal(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = [f"label {n}" for n in range(40)]
+    versions = [
+        VERSION | {"version": n, "digest": f"{n}" * 64, "config": {"labels": labels[n:], "width": n}} for n in (2, 3, 4)
+    ]
+    details = {f"test.labels.{label}.f1": [0.1, 0.2, 0.3] for label in labels}
+    figures = {"test.accuracy": [0.1, 0.2, 0.3], **details}
+    reply = {"object": "model.comparison", "versions": versions, "best": {"test.accuracy": 2}, "figures": figures}
+    service.routes["GET /v1/registry/compare"] = (200, reply)
+    names = ("a-model-with-a-long-name:2", "a-model-with-a-long-name:3", "a-model-with-a-long-name:4")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = ostinato("models", "compare", *names).out.splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) < 24
+    assert lines[-1] == "not shown: 40 details that differ; see --all"
+    assert [head[-2:] for head in lines[0].split()] == [":2", ":3", ":4"]
+    assert len(ostinato("models", "compare", "--all", *names).out.splitlines()) > 40
 
 
 def test_versions_are_searched_by_the_service(service: Service, ostinato: Run) -> None:

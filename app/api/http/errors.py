@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 from starlette.types import Scope, Send
 
 from app.api.http.dialects import Dialect, renderer_of
@@ -130,4 +131,18 @@ async def _on_http(request: Request, error: Exception) -> Response:
     reply = response(ours, request.scope)
     if error.headers:
         reply.headers.update(error.headers)
+    if error.status_code == 405:
+        reply.headers["allow"] = ", ".join(allowed_methods(request))
     return reply
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """The methods of all routes of the request's path; Starlette names those of the first one only."""
+    routers = [router for dialect in request.app.state.dialects for router in (*dialect.inference, *dialect.management)]
+    methods: set[str] = set()
+    for route in (route for router in (request.app, *routers) for route in router.routes):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)

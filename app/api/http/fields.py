@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Truncation = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+Truncation = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
 
 
 class Usage(msgspec.Struct, frozen=True):

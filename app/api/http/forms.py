@@ -48,6 +48,10 @@ class Form:
         hint = "; this field was sent without a file name" if name in self.fields else ""
         raise InvalidRequest(f"{name} is missing: send a file in the multipart field {name!r}{hint}", param=name)
 
+    def optional(self, name: str) -> str | None:
+        """The text of a field, or None where it is missing or empty: Swagger UI and other forms send empty fields."""
+        return self.fields.get(name) or None
+
     def check_names(self, allowed: Sequence[str]) -> None:
         """Raises InvalidRequest for a field whose name is not among `allowed`."""
         for name in (*self.fields, *self.files):

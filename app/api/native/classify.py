@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
@@ -18,14 +19,18 @@ from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
+from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
+from app.errors import InvalidRequest
 from app.inference.inputs import LengthPolicy, Pair
 from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.scoring import LabelScore, activate, at_least, ranked
+from app.inference.versions import ResolvedVersion
 
 router = APIRouter(tags=["classification"])
 
 Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
+LARGEST = 1_000_000  # probabilities and scores in a reply, which are some 50 MB of JSON
 INLINE = 2000  # scores; a reply with more of them is built in a thread, so that it does not block the event loop
 
 
@@ -36,7 +41,8 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the best labels; `threshold`
     is the lowest probability of a label in `labels` (by default the version's own). `truncate_prompt_tokens` cuts each
     input to that many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
-    `scores` hold the raw outputs of the network.
+    `scores` hold the raw outputs of the network. `probs` false leaves `probs` out of the reply, which is much smaller
+    for a version with many labels. A reply holds at most 1,000,000 probabilities and scores.
     """
 
     input: Sequences
@@ -45,20 +51,24 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     truncate_prompt_tokens: Truncation | None = None
     truncation_side: Literal["left", "right"] = "right"
+    probs: bool = True
     use_activation: bool = True
     add_special_tokens: bool = True
+    token_ids_of: str | None = None
     user: str | None = None
 
 
-class ClassificationItem(msgspec.Struct, frozen=True):
+class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
     """The result for one input.
 
-    `probs` is in the order of the version's labels; `scores` is sorted from the highest score to the lowest. `labels`
-    is set by multilabel versions only, `value` by regression versions only."""
+    `probs` has one probability for each of the version's labels, in the order of `labels` in the version's record
+    (`GET /v1/registry/models/{name}/versions/{version}`); it is left out if the request has `probs` false. `scores` is
+    sorted from the highest score to the lowest. `labels` is set by multilabel versions only, `value` by regression
+    versions only."""
 
     index: int
     label: str | None
-    probs: list[float]
+    probs: list[float] | UnsetType = UNSET
     num_classes: int
     scores: list[LabelScore]
     labels: list[str] | None = None
@@ -127,17 +137,33 @@ _DOCS: dict[str, Any] = {
 async def classify(request: Request) -> Response:
     body = await _body.read(request)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
+    items = await inference.items(body.input, "input")
+    await check_token_ids(request, caller, items, body.token_ids_of)
     query = InferenceQuery(
         caller.reference,
-        await inference.items(body.input, "input"),
+        items,
         caller.principal,
         caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
     )
-    scored = await attended(request, inference.classify(query))
+    scored = await attended(request, inference.classify(query, partial(_check_size, body, len(items))))
     if len(scored.rows) * len(scored.rows[0]) <= INLINE:
         return _reply(query.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
     return await asyncio.to_thread(_long_reply, body, query.reference, scored)
+
+
+def _check_size(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
+    """Refuse a request whose reply would be too large, before the engine works on it."""
+    labels = len(version.labels)
+    scores = min(body.top_k or labels, labels)
+    numbers = items * (scores + body.probs * labels)
+    if numbers > LARGEST:
+        raise InvalidRequest(
+            f"the reply would hold {numbers:,} probabilities and scores ({items} inputs, {labels} labels); it may hold "
+            f"{LARGEST:,}. Send probs: false and a top_k, or fewer inputs",
+            code="reply_too_large",
+            param="input",
+        )
 
 
 def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> Response:
@@ -157,12 +183,20 @@ def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
 def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBatch) -> ClassificationItem:
     task, labels = scored.version.config.task, scored.version.labels
     if task == "regression":
-        return ClassificationItem(index, None, [], 0, [], value=row[0])
+        nothing: list[float] | UnsetType = [] if body.probs else UNSET
+        return ClassificationItem(index=index, label=None, probs=nothing, num_classes=0, scores=[], value=row[0])
     activated = activate(row, task)
     probs = activated if body.use_activation else row
     scores = ranked(labels, probs, body.top_k)
     above = at_least(labels, activated, _threshold(body, scored)) if task == "multilabel" else None
-    return ClassificationItem(index, scores[0].label, probs, len(labels), scores, above)
+    return ClassificationItem(
+        index=index,
+        label=scores[0].label,
+        probs=probs if body.probs else UNSET,
+        num_classes=len(labels),
+        scores=scores,
+        labels=above,
+    )
 
 
 def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:

@@ -24,6 +24,8 @@ REDOC = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ost
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="/docs/favicon.png"></head>
 <body><redoc spec-url="/openapi.json" disable-google-font="true"></redoc>
 <script src="/redoc/redoc.standalone.js"></script></body></html>"""
+REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+NO_PICTURE = b"data:,"
 TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "png": "image/png"}
 
 
@@ -64,10 +66,15 @@ async def icon() -> Response:
 
 @router.get("/redoc/redoc.standalone.js", include_in_schema=False)
 async def redoc_script() -> Response:
-    return _asset("redoc.standalone.js")
+    return _asset("redoc.standalone.js", REDOC_LOGO)
 
 
-def _asset(name: str) -> Response:
-    """A file of the package fastapi-offline, which ships Swagger UI (Apache-2.0) and Redoc (MIT)."""
+def _asset(name: str, foreign: bytes = b"") -> Response:
+    """A file of the package fastapi-offline, which ships Swagger UI (Apache-2.0) and Redoc (MIT).
+
+    `foreign` is the address of a picture on another site, which is replaced by an empty one.
+    """
     body = (files("fastapi_offline") / "static" / name).read_bytes()
+    if foreign:
+        body = body.replace(foreign, NO_PICTURE)
     return Response(body, media_type=TYPES[name.rpartition(".")[2]], headers={"cache-control": "public, max-age=86400"})

@@ -14,7 +14,7 @@ from app.api.http.auth import Principal
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.native.metrics import exposition
-from app.api.openapi.describe import COMMON, replies
+from app.api.openapi.describe import COMMON, failures, replies
 from app.errors import OstinatoError
 from app.registry.records import LOCAL
 from app.wire.engine import Heartbeat
@@ -115,7 +115,13 @@ async def readyz(services: ServicesDep, principal: Principal) -> Response:
         "Returns the counters, gauges and histograms of this API process and of the engines in Prometheus' text format."
     ),
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"example": "ostinato_num_requests_running 0.0"}}}},
+    responses={
+        200: {
+            "description": "The metrics",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": "ostinato_num_requests_running 0.0"}},
+        },
+        **failures(*COMMON),
+    },
 )
 async def metrics(services: ServicesDep) -> Response:
     try:

@@ -25,13 +25,11 @@ from app.api.native.registry_objects import (
     version_object,
 )
 from app.api.openapi.describe import COMMON, LOOKUP, replies
-from app.api.openapi.parameters import MODEL, OTHER, Order
+from app.api.openapi.parameters import MOST_COMPARED, OTHER, OWN_MODEL, Order
 from app.errors import InvalidRequest
 from app.registry.search import Filter
 
 router = APIRouter(prefix="/v1/registry", tags=["registry"])
-
-MOST_COMPARED = 50
 
 
 @router.get(
@@ -132,7 +130,7 @@ def retrieve_version(services: ServicesDep, principal: Principal, name: str, ver
         "Fails with `version_in_use` while an alias points at the version. Its files are removed after a grace period."
     ),
     response_model=None,
-    responses=replies(RegistryDeleted, {"id": f"{MODEL}:1", "object": "model.version", "deleted": True}, LOOKUP),
+    responses=replies(RegistryDeleted, {"id": f"{OWN_MODEL}:1", "object": "model.version", "deleted": True}, LOOKUP),
 )
 def delete_version(services: ServicesDep, principal: Principal, name: str, version: int) -> Response:
     deleted = services.registry.delete_version(name, version, principal)

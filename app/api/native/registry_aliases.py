@@ -22,7 +22,7 @@ from app.api.native.registry_objects import (
     move_object,
 )
 from app.api.openapi.describe import LOOKUP, reads, replies
-from app.api.openapi.parameters import MODEL, Order
+from app.api.openapi.parameters import MODEL, OWN_MODEL, Order
 
 router = APIRouter(prefix="/v1/registry/models/{name}/aliases", tags=["registry"])
 
@@ -73,7 +73,7 @@ def set_alias(
     ),
     response_model=None,
     responses=replies(
-        RegistryDeleted, {"id": f"{MODEL}@champion", "object": "model.alias", "deleted": True}, (*LOOKUP, 409)
+        RegistryDeleted, {"id": f"{OWN_MODEL}@champion", "object": "model.alias", "deleted": True}, (*LOOKUP, 409)
     ),
 )
 def delete_alias(

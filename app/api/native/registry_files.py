@@ -15,6 +15,7 @@ from app.api.http.replies import JsonReply, download
 from app.api.http.services import Services, ServicesDep
 from app.api.native.registry_objects import EXAMPLE, VersionObject, parse_number, version_object
 from app.api.openapi.describe import COMMON, LOOKUP, failures, replies
+from app.api.openapi.parameters import A_NAME
 from app.errors import InvalidRequest, NotFound
 from app.registry.records import Version
 
@@ -39,6 +40,7 @@ _IMPORT: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
+                    "additionalProperties": False,
                     "required": ["file"],
                     "properties": {
                         "file": {
@@ -46,9 +48,16 @@ _IMPORT: dict[str, Any] = {
                             "format": "binary",
                             "description": "A tar or tar.gz archive of a checkpoint directory",
                         },
-                        "alias": {"type": "string", "description": "An alias to point at the new version"},
+                        "alias": {
+                            "type": "string",
+                            "pattern": f"^$|{A_NAME['pattern']}",
+                            "examples": [""],
+                            "description": "An alias to point at the new version",
+                        },
                         "expected_version": {
                             "type": "string",
+                            "pattern": "^([0-9]{1,9}|none|null)?$",
+                            "examples": [""],
                             "description": "The version that the alias must point at now, or none if it must not exist",
                         },
                     },
@@ -81,7 +90,7 @@ def import_version(
     services: ServicesDep, principal: Principal, name: str, form: Annotated[Form, Depends(read_form)]
 ) -> Response:
     form.check_names(FIELDS)
-    alias, expected = form.fields.get("alias"), form.fields.get("expected_version")
+    alias, expected = form.optional("alias"), form.optional("expected_version")
     if expected is not None and alias is None:
         raise InvalidRequest("expected_version needs alias, which is missing", param="expected_version")
     version = services.registry.import_tar(

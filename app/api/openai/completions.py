@@ -18,6 +18,7 @@ from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.http.services import services_of
 from app.api.http.sse import EventStream, frame
+from app.api.http.token_ids import check_token_ids
 from app.api.openai.completions_choices import Framer, ReplyHead, assemble, usage_of
 from app.api.openai.completions_schemas import (
     DEFAULTS,
@@ -60,7 +61,9 @@ async def create_completion(request: Request) -> Response:
     _check(body)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
     prompts = [body.prompt] if isinstance(body.prompt, str) and body.prompt else body.prompt
-    query = _query(caller, body, await inference.items(prompts, "prompt", blank=True))
+    items = await inference.items(prompts, "prompt", blank=True)
+    await check_token_ids(request, caller, items, body.token_ids_of)
+    query = _query(caller, body, items)
     generation = await attended(request, inference.generate(query))
     head = ReplyHead(f"cmpl-{uuid.uuid4().hex}", int(time.time()), caller.reference, body)
     if body.stream:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from app.api.http.fields import Truncation
 from app.wire.engine import SamplingParams
 
 DEFAULTS = SamplingParams()
@@ -16,6 +17,12 @@ TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Alternatives = Annotated[int, Meta(ge=0, le=20)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+ID_KEYS = {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8})$"}}  # a number up to 2**31 - 1
+TEXT_FORMAT = {  # the only one
+    "properties": {"type": {"type": "string", "enum": ["text"]}},
+    "required": ["type"],
+    "additionalProperties": False,
+}
 Several = Annotated[int, Meta(ge=1, le=64)]
 
 
@@ -31,10 +38,11 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to continue one or more prompts.
 
-    `prompt` is a text, token ids, or a list of either. `temperature` 0 always chooses the most likely token. `logprobs`
-    is the number of most likely tokens to report at each position. `best_of` continuations of each prompt are
-    generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` keeps that many of the last tokens of
-    a prompt; -1 keeps as many as fit into the context together with `max_tokens`.
+    `prompt` is a text, token ids, or a list of either; `token_ids_of` names the version whose tokenizer made the ids,
+    which must be that of `model`. `temperature` 0 always chooses the most likely token. `logprobs` is the number of
+    most likely tokens to report at each position. `best_of` continuations of each prompt are generated, and the `n`
+    most likely ones are returned. `truncate_prompt_tokens` keeps that many of the last tokens of a prompt; -1 keeps as
+    many as fit into the context together with `max_tokens`.
     """
 
     prompt: str | list[str | int | list[int]]
@@ -60,20 +68,21 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     presence_penalty: Penalty | None = DEFAULTS.presence_penalty
     frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
     repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
-    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    truncate_prompt_tokens: Truncation | None = None
     return_token_ids: bool = False
     add_special_tokens: bool = True
     skip_special_tokens: Literal[True] = True
     spaces_between_special_tokens: bool = True
     priority: Annotated[int, Meta(ge=0, le=0)] = 0
     cache_salt: str | None = None
+    token_ids_of: str | None = None
     user: str | None = None
     request_id: str | None = None
     # These are not supported. They are declared so that a client that sends them gets a clear error.
     suffix: None = None
-    response_format: dict[str, Any] | None = None
+    response_format: Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)] | None = None
     structured_outputs: None = None
 
 

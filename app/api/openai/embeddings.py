@@ -20,6 +20,7 @@ from app.api.http.fields import Truncation, Usage
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
+from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.inputs import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
@@ -31,10 +32,12 @@ INLINE = 4000  # numbers; a reply with more of them is encoded in a thread, so t
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to embed one or more inputs.
 
-    `input` is a text, token ids, or a list of these. For a version that reads numbers it is an array of numbers with
-    the axes batch, time and feature. `dimensions` keeps only the first numbers of each vector and scales them to unit
-    length again. With `encoding_format` base64, each vector is little-endian float32 in base64.
-    `truncate_prompt_tokens` cuts each input to that many tokens; -1 cuts it to the version's context length."""
+    `input` is a text, token ids, or a list of these. Token ids are accepted if `token_ids_of` (or the header
+    `x-token-ids-of`) names the version whose tokenizer made them, by its model reference or digest. For a version that
+    reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` keeps only the
+    first numbers of each vector and scales them to unit length again. With `encoding_format` base64, each vector is
+    little-endian float32 in base64. `truncate_prompt_tokens` cuts each input to that many tokens; -1 cuts it to the
+    version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]
     model: str | None = None
@@ -43,6 +46,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     truncate_prompt_tokens: Truncation | None = None
     truncation_side: Literal["left", "right"] = "right"
     add_special_tokens: bool = True
+    token_ids_of: str | None = None
     user: str | None = None
 
 
@@ -92,9 +96,11 @@ _EXAMPLE: dict[str, Any] = {
 async def create_embedding(request: Request) -> Response:
     body = await _body.read(request)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
+    items = await inference.items(body.input, "input")
+    await check_token_ids(request, caller, items, body.token_ids_of, needs_name=True)
     query = InferenceQuery(
         caller.reference,
-        await inference.items(body.input, "input"),
+        items,
         caller.principal,
         caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),

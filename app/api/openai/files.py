@@ -14,7 +14,7 @@ from app.api.http.forms import Form, read_form
 from app.api.http.replies import JsonReply, download
 from app.api.http.services import ServicesDep
 from app.api.openapi.describe import COMMON, LOOKUP, failures, replies
-from app.api.openapi.parameters import FILE_ID
+from app.api.openapi.parameters import FILE_ID, PURPOSE
 from app.errors import InvalidRequest, TooLarge
 from app.files.records import FORMATS, StoredFile
 from app.wire.training_options import Columns
@@ -88,6 +88,23 @@ EXAMPLE: dict[str, Any] = {
     "columns": ["body", "mood"],
     "column_roles": {"text": "body", "label": "mood"},
 }
+_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the first alternative, or the example, and sends no empty field
+    "expires_after[anchor]": {"type": "string", "enum": ["", "created_at"], "examples": [""]},
+    "expires_after[seconds]": {
+        "anyOf": [{"type": "string", "enum": [""]}, {"type": "integer", "minimum": 3600, "maximum": 2592000}],
+        "description": "The age at which the file is deleted, in seconds",
+    },
+    "format": {
+        "type": "string",
+        "enum": ["", *PACKED],
+        "examples": [""],
+        "description": "By default, the format of the file name's extension",
+    },
+    **{
+        field: {"anyOf": [{"type": "null"}, {"type": "string", "minLength": 1, "maxLength": MOST_NAME}]}
+        for field in COLUMNS.values()
+    },
+}
 _UPLOAD = {
     "requestBody": {
         "required": True,
@@ -95,18 +112,17 @@ _UPLOAD = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
+                    "additionalProperties": False,
                     "required": ["file", "purpose"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "description": "`fine-tune` for training data"},
-                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
-                        "format": {
+                        "purpose": {
                             "type": "string",
-                            "enum": list(PACKED),
-                            "description": "By default, the format of the file name's extension",
+                            "pattern": PURPOSE,
+                            "examples": ["fine-tune"],
+                            "description": "`fine-tune` for training data",
                         },
-                        **{field: {"type": "string"} for field in COLUMNS.values()},
+                        **_OPTIONAL,
                     },
                 },
                 "example": {"file": "text,label\nI love this,positive\n", "purpose": "fine-tune"},
@@ -127,7 +143,7 @@ _UPLOAD = {
 )
 def create(services: ServicesDep, principal: Principal, form: Annotated[Form, Depends(read_form)]) -> Response:
     form.check_names(FIELDS)
-    sent, expiry = form.file("file"), _expiry(form.fields)
+    sent, expiry = form.file("file"), _expiry(form)
     if "purpose" not in form.fields:
         raise InvalidRequest("purpose is missing; for a data set it is 'fine-tune'", param="purpose")
     try:
@@ -138,8 +154,8 @@ def create(services: ServicesDep, principal: Principal, form: Annotated[Form, De
             sent.pieces(),
             limit=services.settings.max_upload_bytes,
             expires_after=expiry,
-            format=_format(form.fields.get("format")),
-            roles=_roles(form.fields),
+            format=_format(form.optional("format")),
+            roles=_roles(form),
         )
     except TooLarge as error:
         raise TooLarge(f"{error.message}; {IN_PARTS}", param="file") from None
@@ -238,8 +254,9 @@ def _format(name: str | None) -> str | None:
     return name
 
 
-def _roles(fields: dict[str, str]) -> dict[str, str]:
+def _roles(form: Form) -> dict[str, str]:
     """The column of each role: {"text": "body"} from the field `columns[text]=body`."""
+    fields = form.fields
     roles = {role: fields[field] for role, field in COLUMNS.items() if field in fields}
     for role, column in roles.items():
         if not 1 <= len(column) <= MOST_NAME or "\x00" in column:
@@ -248,8 +265,8 @@ def _roles(fields: dict[str, str]) -> dict[str, str]:
     return roles
 
 
-def _expiry(fields: dict[str, str]) -> int | None:
-    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+def _expiry(form: Form) -> int | None:
+    anchor, seconds = form.optional("expires_after[anchor]"), form.optional("expires_after[seconds]")
     if anchor is None and seconds is None:
         return None
     if anchor not in (None, "created_at"):

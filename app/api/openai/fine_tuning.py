@@ -21,6 +21,7 @@ from app.api.openai.fine_tuning_objects import (
     event_object,
     job_object,
 )
+from app.api.openai.fine_tuning_schemas import write_bounds
 from app.api.openapi.describe import COMMON, LOOKUP, Noted, reads, replies
 from app.api.openapi.parameters import FILE_ID, JOB_ID
 from app.errors import InvalidRequest
@@ -30,6 +31,7 @@ from app.wording import listed
 from models.config import ARCHITECTURES
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["training"])
+write_bounds()
 
 METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _body: JsonBody[Any] = JsonBody(cast(Any, dict[str, Any]))
@@ -66,6 +68,7 @@ EXAMPLE: dict[str, Any] = {
     "validation_split": 0.1,
     "publish": {"name": "reviews", "alias": None, "expected_version": None},
     "training": {"epochs": 5},
+    "jobs_before": 0,
 }
 _EVENT = {
     "id": "ftevent-77a1b2c3d4e5f60718293a4b",

@@ -13,6 +13,7 @@ from app.api.http.auth import Principal
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openapi.describe import COMMON, LOOKUP, replies
+from app.api.openapi.parameters import OWN_MODEL
 from app.errors import InvalidRequest, NotFound
 from app.registry.catalog import Entry
 from app.registry.records import ModelReference, Version
@@ -106,7 +107,7 @@ async def retrieve_model(model: str, services: ServicesDep, principal: Principal
     summary="Delete a version",
     description="`model` is name:number. Fails with `version_in_use` while an alias points at the version.",
     response_model=None,
-    responses=replies(ModelDeleted, {"id": "demo-sentiment-lstm:1", "deleted": True, "object": "model"}, LOOKUP),
+    responses=replies(ModelDeleted, {"id": f"{OWN_MODEL}:1", "deleted": True, "object": "model"}, LOOKUP),
 )
 async def delete_model(model: str, services: ServicesDep, principal: Principal) -> Response:
     await asyncio.to_thread(_delete, services.registry, model, principal)

@@ -17,9 +17,9 @@ from app.api.http.services import ServicesDep
 from app.api.openai.files import EXAMPLE as FILE_EXAMPLE
 from app.api.openai.files import FileObject, file_object
 from app.api.openapi.describe import COMMON, LOOKUP, Noted, reads, replies
-from app.api.openapi.parameters import PART_IDS, UPLOAD_ID
+from app.api.openapi.parameters import PART_IDS, PURPOSE, UPLOAD_ID
 from app.errors import InvalidRequest
-from app.files.uploads import MOST_PARTS, Upload, Uploads
+from app.files.uploads import MOST_BYTES, MOST_PARTS, Upload, Uploads
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
 _PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in the order in which to join the parts"
@@ -29,15 +29,15 @@ class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the file expires: `seconds` after its creation."""
 
     seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
-    anchor: str = "created_at"
+    anchor: Annotated[str, Meta(extra_json_schema={"enum": ["created_at"]})] = "created_at"
 
 
 class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to begin an upload. `bytes` is the size of the whole file."""
 
-    bytes: int
+    bytes: Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": MOST_BYTES})]
     filename: Annotated[str, Meta(min_length=1, max_length=1024)]
-    purpose: str
+    purpose: Annotated[str, Meta(extra_json_schema={"pattern": PURPOSE})]
     mime_type: str | None = None
     expires_after: Expiry | None = None
 
@@ -96,6 +96,7 @@ _PART_FORM: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
+                    "additionalProperties": False,
                     "required": ["data"],
                     "properties": {"data": {"type": "string", "format": "binary"}},
                 },

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import msgspec
 
 from app.api.openapi.parameters import illustrate
+from app.api.openapi.schemas import REF, Schema, constrain, described, partial_structs, tidy
 
-REF = "#/components/schemas/{name}"
 MEANINGS = {
     400: "The request is invalid; `param` names the field",
     401: "The API key is missing or unknown",
@@ -27,7 +28,12 @@ COMMON = (400, 401, 403, 413, 415, 500)
 LOOKUP = (*COMMON, 404)  # of routes that look something up
 INFERENCE = (*LOOKUP, 429, 503, 504)
 
+NULL = "\0null"  # stands for null in examples: FastAPI leaves out every null of the document
+
 _structs: dict[str, type[msgspec.Struct]] = {}
+_requests: set[str] = set()
+_bounds: dict[str, dict[str, Schema]] = {}  # schema -> field -> keywords that the struct does not express
+_extra: dict[str, Schema] = {}  # schemas that no struct has
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -64,7 +70,8 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
         name.replace("_", " "): example._asdict() if isinstance(example, Noted) else {"value": example}
         for name, example in examples.items()
     }
-    content = {"application/json": {"schema": _ref(kind), "examples": named}}
+    _requests.add(kind.__name__)
+    content = {"application/json": {"schema": _ref(kind), "examples": _keep_nulls(named)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -72,10 +79,45 @@ def replies(
     kind: type[msgspec.Struct], example: Any, errors: tuple[int, ...] = INFERENCE, stream: str | None = None
 ) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route. `stream` is an example of its events, for a route that can stream."""
-    content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": example}}
+    content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
     if stream is not None:
-        content["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
+        content["text/event-stream"] = {"schema": _event(kind), "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
+
+
+def bound(kind: type[msgspec.Struct], **fields: Schema) -> None:
+    """Write down what a struct does not express of its fields, such as patterns that are checked elsewhere."""
+    _bounds.setdefault(kind.__name__, {}).update(fields)
+
+
+def define(name: str, schema: Schema) -> dict[str, str]:
+    """Add a schema that no struct has; returns the reference to it."""
+    _extra[name] = schema
+    return {"$ref": REF.format(name=name)}
+
+
+def _event(kind: type[msgspec.Struct]) -> Schema:
+    """One server-sent event: `data` is JSON, or `[DONE]` at the end of the stream."""
+    chunk = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(kind)}
+    data = {"anyOf": [{"type": "string", "const": "[DONE]"}, chunk]}
+    description = "One event of the stream. `data` is a chunk or an error as JSON, and `[DONE]` in the last event."
+    return {"type": "object", "description": description, "properties": {"data": data}, "required": ["data"]}
+
+
+def _keep_nulls(example: Any) -> Any:
+    if isinstance(example, dict):
+        return {key: _keep_nulls(value) for key, value in example.items()}
+    if isinstance(example, list):
+        return [_keep_nulls(value) for value in example]
+    return NULL if example is None else example
+
+
+def _restore_nulls(document: Any) -> None:
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document):
+        if value == NULL:
+            document[key] = None
+        elif isinstance(value, dict | list):
+            _restore_nulls(value)
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -83,7 +125,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": MEANINGS[status],
-            "content": {"application/json": {"schema": _ref(ErrorReply), "example": _error(status)}},
+            "content": {"application/json": {"schema": _ref(ErrorReply), "example": _keep_nulls(_error(status))}},
         }
         for status in sorted(statuses)
     }
@@ -100,20 +142,31 @@ def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) ->
     Replaces FastAPI's 422 by 400, since validation errors are answered with 400 here.
     """
     components = document.setdefault("components", {})
-    _, schemas = msgspec.json.schema_components(_structs.values(), ref_template=REF)
-    schemas |= components.get("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    components["schemas"] = dict(sorted(schemas.items()))
+    components["schemas"] = dict(sorted(_schemas(components.get("schemas", {})).items()))
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             illustrate(operation)
             replies_ = operation.get("responses", {})
             if "HTTPValidationError" in str(replies_.get("422", "")):
                 del replies_["422"]
                 for status, reply in failures(400).items():
                     replies_.setdefault(str(status), reply)
+            if method == "get" and any(p["name"] == "after" for p in operation.get("parameters", ())):
+                replies_.setdefault("404", failures(404)[404])  # `after` must be an item of the list
             if secured and path not in public:
                 operation["security"] = [{"key": []}]
+    _restore_nulls(document)
     return document
+
+
+def _schemas(others: dict[str, Schema]) -> dict[str, Schema]:
+    """The schemas of all structs, and `others` that FastAPI has found."""
+    schemas = described(_structs.values()) | copy.deepcopy(_extra) | others
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for name, fields in _bounds.items():
+        for field, keywords in fields.items():
+            constrain(schemas[name]["properties"][field], **copy.deepcopy(keywords))
+    tidy(schemas, _requests, partial_structs(_structs.values()))
+    return schemas

@@ -10,13 +10,17 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
+from app.api.openapi.schemas import Schema
 from app.wording import listed
 from models.config import ARCHITECTURES, TASKS
 
 MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
+OWN_MODEL = "reviews"  # in examples that delete something: the other examples need the demo's models
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
 UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
+MOST_COMPARED = 50
+PURPOSE = "^[a-z][a-z0-9_-]{0,39}$"
 PART_IDS = ("part-1b2c3d4e5f60718293a4b5c6", "part-3d4e5f60718293a4b5c6d7e8")
 
 Order = Annotated[str | None, Query(description="asc or desc")]
@@ -31,6 +35,10 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "job_id": (JOB_ID, "The id of a job, from `GET /v1/fine_tuning/jobs` or `POST /v1/fine_tuning/jobs`"),
     "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
+}
+DELETED: dict[str, tuple[Any, str]] = {  # of the routes that delete
+    "name": (OWN_MODEL, "The name of a model of your own"),
+    "model": (f"{OWN_MODEL}:1", "A version of a model of your own, as name:number"),
 }
 OPTIONAL: dict[str, tuple[Any, str]] = {
     "limit": (20, "The maximum number of items to return"),
@@ -54,12 +62,45 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     ),
 }
 
+# What the registry's and other rooms' checks accept, for readers of the document; FastAPI does not check it.
+REFERENCE = (
+    r"(ftckpt-[A-Za-z0-9_-]{1,33}|(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}"
+    r"(:[1-9][0-9]{0,8}|@(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}|@sha256:[0-9a-f]{64})?)"
+)
+A_NAME = {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}$"}
+A_PART = {"pattern": "^[A-Za-z0-9._-]{0,64}$"}
+BOUNDS: dict[str, Schema] = {
+    "limit": {"minimum": 1, "maximum": 1000},
+    "order": {"enum": ["asc", "desc"]},
+    "name": A_NAME,
+    "alias": A_NAME,
+    "version": {"minimum": 1, "maximum": 10**9 - 1},
+    "versions": {"pattern": f"^,*{REFERENCE}(,+{REFERENCE}){{0,{MOST_COMPARED - 1}}},*$"},
+    "metric": {"pattern": r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"},
+    "idempotency-key": {"minLength": 1, "maxLength": 255},
+    **dict.fromkeys(("query", "task", "architecture", "status", "job_id"), A_PART),
+}
+OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # of one operation: (operation id, parameter)
+    ("list_files", "limit"): {"minimum": 1, "maximum": 10_000},
+    ("delete_model", "model"): {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}:[1-9][0-9]{0,8}$"},
+    ("list_registry_models", "task"): {},
+    ("list_registry_models", "architecture"): {},
+    ("list_models", "limit"): {"minimum": 1, "maximum": 10_000},
+    ("list_model_versions", "status"): {"enum": ["pending", "ready", "failed", "deleted"]},
+    ("list_model_versions", "after"): {"pattern": "^([^\\n]*:)?[0-9]{1,9}$"},
+    ("search_versions", "model"): A_PART,
+    ("search_versions", "alias"): A_PART,
+}
+
 
 def illustrate(operation: dict[str, Any]) -> None:
     """Add an example and a description to each parameter of an operation that has none of its own."""
     for parameter in operation.get("parameters", ()):
         name, required = parameter["name"], parameter["required"]
+        _bound(parameter, operation["operationId"])
         entry = _next_page(operation) if name == "after" else (REQUIRED if required else OPTIONAL).get(name)
+        if required and operation["operationId"].startswith("delete_"):
+            entry = DELETED.get(name, entry)
         if entry is None:
             continue
         example, meaning = entry
@@ -68,6 +109,18 @@ def illustrate(operation: dict[str, Any]) -> None:
         else:
             parameter["schema"].setdefault("examples", [example])
         parameter.setdefault("description", meaning)
+
+
+def _bound(parameter: dict[str, Any], operation: str) -> None:
+    """Write the bounds of a parameter into its schema. A query has no null, so this is no alternative there."""
+    schema, name = parameter["schema"], parameter["name"]
+    alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
+    for branch in alternatives:
+        schema |= branch
+    keywords = OWN_BOUNDS.get((operation, name))
+    if keywords is None and not (parameter["in"] == "path" and name.endswith("_id")):
+        keywords = BOUNDS.get(name)
+    schema |= keywords or {}
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:

@@ -22,6 +22,7 @@ _ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # of likely delimiters; the first is 
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_BLANKS_AND_QUOTE = re.compile(' +"')
 _SAMPLE_ROWS = 200
 _FEW = 0.05  # with this share of rows of another width, a table may still be one without quoting
 _TRUSTED = "\t|"  # delimiters that texts do not hold: a line with the right number of them is a row
@@ -236,10 +237,22 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
         if rows == len(record) >= 3:
             trial.suspects += 1
             trial.first_suspect = trial.first_suspect or first
-    for cell in cells:
-        if cell[:1] == " " and cell.lstrip(" ")[:1] == '"':
-            trial.blanks += 1
-            trial.first_blanks = trial.first_blanks or last
+    if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
+        blanks = _blanks_before_quotes("".join(record), delimiter)
+        trial.blanks += blanks
+        trial.first_blanks = trial.first_blanks or last * bool(blanks)
+
+
+def _blanks_before_quotes(record: str, delimiter: str) -> int:
+    """The number of cells that are not quoted, but begin with blanks and a quote."""
+    count = at = 0
+    while at < len(record):
+        if quoted := _QUOTED.match(record, at):
+            at = quoted.end()
+        elif _BLANKS_AND_QUOTE.match(record, at):
+            count += 1
+        at = record.find(delimiter, at) + 1 or len(record)
+    return count
 
 
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:

@@ -22,6 +22,7 @@ from app.training.data.layouts import Layout
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
+from app.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _check(layout: Layout, scan: Scan) -> None:
         raise layout.source.fault("has no rows to train on: the split column holds out all of them")
     if train_N.all():
         raise layout.source.fault(
-            f"has {len(train_N)} usable row(s), too few different ones to hold any out for validation"
+            f"has {counted(len(train_N), 'usable row')}, too few different ones to hold any out for validation"
         )
     if scan.task in ("classification", "multilabel"):
         _check_labels(scan, train_N)

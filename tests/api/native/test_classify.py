@@ -262,7 +262,7 @@ def test_bad_requests(api: Api, shelf: Shelf) -> None:
         3,
         None,
         {"txt": "a"},
-        ["a"] * 1025,
+        ["a"] * 2049,
         [10**9],
         [-1],
         [[1.5]],

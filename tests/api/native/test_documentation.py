@@ -45,3 +45,9 @@ def test_schema_references_of_the_document_exist(api: Api) -> None:
     text = httpx.get(f"{api.url}/openapi.json", timeout=60).text
     names = set(httpx.get(f"{api.url}/openapi.json", timeout=60).json()["components"]["schemas"])
     assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= names
+
+
+def test_redoc_asks_no_other_site_for_a_picture(api: Api) -> None:
+    with api.client() as client:
+        script = client.get("/redoc/redoc.standalone.js").text
+    assert "cdn.redoc.ly" not in script and 'src:"data:,"' in script

@@ -26,7 +26,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"stop_token_ids": [999999]}, "stop_token_ids"),
     ({"prompt": []}, "prompt"),
     ({"prompt": ""}, "prompt"),
-    ({"prompt": ["x"] * 1025}, "prompt"),
+    ({"prompt": ["x"] * 2049}, "prompt"),
     ({"prompt": [-1]}, "prompt"),
     ({"prompt": [10**6]}, "prompt"),
     ({"prompt": [1, "x"]}, "prompt[0]"),

@@ -4,21 +4,27 @@ import base64
 import math
 import struct
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from app.api.openai import embeddings
+from app.settings import Settings
+from app.tokenization.training import train
 from app.wire import engine as wire
 from tests.api.clients import answered_beside_others, sdk
+from tests.checkpoints import make_checkpoint, publish
 from tests.fakes import FakeEngine
-from tests.serving import Api, Shelf, byte_tokenizer
+from tests.serving import LABELS, Api, Shelf, byte_tokenizer
 
 if TYPE_CHECKING:
     from tests.api.real import Real
 
 MODEL = {"model": "echo"}
+OWN_IDS = {"token_ids_of": "echo"}
 BAD: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"model": "nobody", "input": "a"}, 404, "model_not_found", "model"),
     ({"input": "a"}, 400, "model_missing", "model"),
@@ -31,11 +37,11 @@ BAD: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({**MODEL, "input": ["a", ""]}, 400, "invalid_request", "input[1]"),
     ({**MODEL, "input": [[]]}, 400, "invalid_request", "input[0]"),
     ({**MODEL, "input": ["a", [1]]}, 400, "invalid_request", "input"),
-    ({**MODEL, "input": [-1]}, 400, "invalid_request", "input"),
-    ({**MODEL, "input": [10**6]}, 400, "invalid_request", "input"),
-    ({**MODEL, "input": ["x"] * 1025}, 400, "invalid_request", "input"),
+    ({**MODEL, **OWN_IDS, "input": [-1]}, 400, "invalid_request", "input"),
+    ({**MODEL, **OWN_IDS, "input": [10**6]}, 400, "invalid_request", "input"),
+    ({**MODEL, "input": ["x"] * 2049}, 400, "invalid_request", "input"),
     ({**MODEL, "input": "x" * 65}, 400, "context_length_exceeded", "input"),
-    ({**MODEL, "input": [1] * 65}, 400, "context_length_exceeded", "input"),
+    ({**MODEL, **OWN_IDS, "input": [1] * 65}, 400, "context_length_exceeded", "input"),
     ({**MODEL, "input": "a", "truncate_prompt_tokens": 65}, 400, "invalid_request", "truncate_prompt_tokens"),
     ({**MODEL, "input": "a", "dimensions": 0}, 400, "invalid_request", "dimensions"),
     ({**MODEL, "input": "a", "dimensions": 10**6}, 400, "invalid_request", "dimensions"),
@@ -174,3 +180,65 @@ def test_vectors_of_numeric_sequences_are_those_of_the_network(real: Real, archi
         with torch.inference_mode():
             expected = network.embed(torch.from_numpy(rows)[None], torch.tensor([len(rows)]))[0].tolist()
         assert item["embedding"] == pytest.approx(expected, abs=1e-4)
+
+
+LANGCHAIN = [[15339, 1917], [2000, 1]]  # "hello world" by cl100k, as LangChain's embeddings send texts by default
+
+
+@pytest.mark.parametrize("ids", [LANGCHAIN, [15339], [[1, 2, 3]], [7]])
+def test_token_ids_need_a_name(api: Api, models: None, engine: FakeEngine, ids: Any) -> None:
+    """Ids that another tokenizer made would give a vector of another text."""
+    with api.client() as client:
+        reply = client.post("/v1/embeddings", json={**MODEL, "input": ids})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (400, "token_ids_unnamed", "input")
+    assert "check_embedding_ctx_length=False" in error["message"]
+    assert not [message for message in engine.received if isinstance(message, wire.Embed)]
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions"])
+@pytest.mark.parametrize("place", ["field", "header"])
+@pytest.mark.parametrize("name", ["echo", "echo:1", "twin", "digest", "sha256"])
+def test_token_ids_of_the_versions_own_tokenizer(api: Api, shelf: Shelf, path: str, place: str, name: str) -> None:
+    """The name is a reference to the version, or to another one with the same tokenizer, or a digest."""
+    digest = shelf.generator().digest
+    shelf.generator("twin")
+    name = {"digest": digest, "sha256": f"sha256:{digest}"}.get(name, name)
+    field = {"token_ids_of": name} if place == "field" else {}
+    headers = {} if field else {"x-token-ids-of": name}
+    value = {"prompt" if path.endswith("completions") else "input": [[70, 71]]}
+    with api.client() as client:
+        reply = client.post(path, json={**MODEL, **value, **field}, headers=headers)
+    assert reply.status_code == 200, reply.text
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions", "/v1/classify"])
+def test_token_ids_of_another_tokenizer_are_refused(api: Api, shelf: Shelf, tmp_path: Path, path: str) -> None:
+    shelf.generator()
+    shelf.classifier()
+    shelf.classifier("waves", input="features", features=2, vocab_size=0)
+    directory = tmp_path / "other"
+    make_checkpoint(directory, labels=LABELS, vocab_size=300, context_length=64)
+    train(["one two three"] * 9, kind="bpe", vocab_size=300).save(directory)
+    publish(shelf.registry, directory, "other", "local")
+    model = "mood" if path == "/v1/classify" else "echo"
+    value = {"prompt" if path.endswith("completions") else "input": [70, 71]}
+    refusals = {"other": (400, "wrong_tokenizer"), "waves": (400, "wrong_tokenizer"), "gpt-4": (404, "model_not_found")}
+    with api.client() as client:
+        for name, (status, code) in refusals.items():
+            reply = client.post(path, json={"model": model, **value, "token_ids_of": name})
+            error = reply.json()["error"]
+            assert (reply.status_code, error["code"], error["param"]) == (status, code, "token_ids_of"), reply.text
+
+
+def test_a_setting_accepts_token_ids_without_a_name(settings: Settings, engine: FakeEngine, shelf: Shelf) -> None:
+    shelf.generator()
+    with Api(msgspec.structs.replace(settings, accept_token_ids=True)) as api:
+        api.wait_ready()
+        with api.client() as client:
+            assert client.post("/v1/embeddings", json={**MODEL, "input": [[1, 2]]}).status_code == 200
+
+
+def test_as_many_inputs_as_openai_takes(api: Api, models: None) -> None:
+    with sdk(api) as client:
+        assert len(client.embeddings.create(model="echo", input=["a"] * 2048).data) == 2048

@@ -50,6 +50,7 @@ class Reader:
                 self.register_trained(name)
             else:
                 shelf.generator(name)
+        self.register_trained("reviews")  # of the examples that delete
         shelf.classifier("pairs")
         shelf.classifier("waves", input="features", features=2, vocab_size=None)
 

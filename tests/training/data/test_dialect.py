@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.training.data.detection import detect
@@ -87,6 +87,7 @@ def test_quotes_are_plain_characters_where_they_enclose_no_cells(
 CELL = st.text(st.sampled_from("ab \",;'\n"), max_size=6)
 
 
+@example(rows=[(" ", ' "')], name="a.csv", quoting=csv.QUOTE_MINIMAL, delimiter=",")
 @given(
     rows=st.lists(st.tuples(CELL, CELL), max_size=6),
     name=st.sampled_from(["a.csv", "a.tsv"]),

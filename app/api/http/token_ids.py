@@ -1,0 +1,42 @@
+"""Token ids as input: whose tokenizer made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import Request
+
+from app.api.http.caller import Caller
+from app.api.http.services import services_of
+from app.errors import InvalidRequest
+from app.inference.inputs import Item
+
+HEADER = "x-token-ids-of"
+FIELD = "token_ids_of"
+UNNAMED = (
+    "the input holds token ids, and the request does not say whose tokenizer made them: ids of another tokenizer would "
+    "give a wrong vector. Send texts (with LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)), or name the "
+    f"model that made the ids in {FIELD} or in the header {HEADER}. OSTINATO_ACCEPT_TOKEN_IDS=1 accepts all ids"
+)
+
+
+async def check_token_ids(
+    request: Request, caller: Caller, items: Sequence[Item], token_ids_of: str | None, *, needs_name: bool = False
+) -> None:
+    """Check that token ids come from the tokenizer of the version that the caller asks.
+
+    `token_ids_of` is the field of the body; the header `x-token-ids-of` stands for it where it is missing. Both name a
+    model reference or a digest. With `needs_name`, ids without a name are refused, unless the setting
+    `accept_token_ids` allows them. Items of one request are of one kind, so the first decides. Raises InvalidRequest,
+    and NotFound for a name that means no version.
+    """
+    owner = token_ids_of or request.headers.get(HEADER)
+    if not isinstance(items[0], list):
+        return
+    services = services_of(request)
+    if owner:
+        await services.inference.check_tokenizer(caller.reference, owner, caller.principal, FIELD)
+    elif needs_name and not services.settings.accept_token_ids:
+        version = await services.inference.versions.get(caller.reference, caller.principal)
+        if version.tokenizer is not None:  # a version that reads numbers refuses any ids
+            raise InvalidRequest(UNNAMED, code="token_ids_unnamed", param="input")

@@ -1,0 +1,76 @@
+"""Text from arguments, files and standard input, and output that cannot fail on a character."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import InvalidRequest
+
+BYTE_ORDER_MARK = "\ufeff"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PATH_OPTIONS = ("-o", "--output", "-f", "--file", "--data-dir")
+
+
+def prepare_output() -> None:
+    """Let output escape the characters that its encoding lacks, and go nowhere where its stream is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open until the end)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def read_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments as text. Raises InvalidRequest for one that is not UTF-8, unless it is a path.
+
+    Python keeps bytes that the locale cannot decode as lone surrogates. They may be UTF-8 all the same, as in the
+    locale C; and a file may have any name.
+    """
+    texts = []
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if not (before in _PATH_OPTIONS or os.path.lexists(argument)):
+            try:
+                argument = os.fsencode(argument).decode()
+            except UnicodeDecodeError:
+                message = f"the argument {shown(argument)} is not UTF-8 text; type it in a UTF-8 terminal"
+                raise InvalidRequest(message) from None
+        texts.append(argument)
+    return texts
+
+
+def shown(text: str) -> str:
+    r"""A text in quotes, with the bytes of an argument that are not UTF-8 escaped: 'sch\xf6n'."""
+    return "'" + os.fsencode(text).decode("utf-8", "backslashreplace") + "'"
+
+
+def read_text(path: Path | None = None) -> str:
+    """A file, or standard input, as text without its byte order mark. Raises InvalidRequest if it is not UTF-8.
+
+    UTF-16 is read where a byte order mark says that it is.
+    """
+    name = str(path or "standard input")
+    try:
+        content = _standard_input() if path is None else path.read_bytes()
+        encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8"
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidRequest(f"cannot read {name}: line {line} is not utf-8 text; convert it to UTF-8 first") from None
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
+    return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n")
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:  # it was closed
+        raise InvalidRequest("standard input is closed, and no text is given as an argument")
+    if sys.stdin.isatty():
+        print("type or paste the text, then press Ctrl+D on an empty line", file=sys.stderr)
+    if hasattr(sys.stdin, "buffer"):
+        return sys.stdin.buffer.read()
+    return sys.stdin.read().encode("utf-8", "surrogatepass")

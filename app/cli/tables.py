@@ -1,0 +1,124 @@
+"""Tables of texts to classify, read as the training reads its data, and written with the predictions beside them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.cli.export import save
+from app.cli.streams import read_text
+from app.errors import InvalidRequest
+from app.wire.training_options import Columns
+
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
+_SEPARATORS = {".tsv": "\t", ".tab": "\t"}
+_JSON = (".jsonl", ".ndjson", ".json")
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """One text, or pair of texts, and the columns of its row. `input` is None where the row has no text."""
+
+    input: Any
+    columns: dict[str, Any]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file's name says that it is a table, and not a text on each line."""
+    return path.name.lower().removesuffix(".gz").endswith(TABLES)
+
+
+def read_lines(path: Path | None) -> list[str]:
+    """The lines of a file or of standard input that are not blank. Raises InvalidRequest if there is none."""
+    lines = [line for line in read_text(path).split("\n") if line.strip()]
+    if not lines:
+        raise InvalidRequest("there is no text to classify")
+    return lines
+
+
+def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
+    """The rows of a table, which has the texts in the named columns, else in `text` and `text_pair`, or its only one.
+
+    Raises InvalidRequest with line and column for what cannot be read.
+    """
+    from app.training.data.columns import read_text as read_cell
+    from app.training.data.detection import detect
+    from app.training.data.files import EVERYTHING
+    from app.training.data.formats import READERS
+    from app.training.data.layouts import find_layout
+    from app.training.failures import BadData
+
+    try:
+        source = detect(path, path.name)
+        if source.format == "text":
+            raise InvalidRequest(f"{path.name} is plain text without columns; name it .txt to classify its lines")
+        reader = READERS[source.format]
+        header = reader.header(source)
+        if columns.text is None and len(header) == 1:
+            columns = msgspec.structs.replace(columns, text=header[0])
+        layout = find_layout(source, columns, "generation")
+        keys = [key for key in ("text", "text_pair") if key in layout.names]
+        if layout.shape != "text":
+            raise InvalidRequest(f"{path.name} has no column 'text'; name the one that holds the texts as columns.text")
+        for record in reader.records(source, EVERYTHING):
+            if record.fault is not None:
+                raise record.fault
+            cells = {key: read_cell(layout, record, key) for key in keys}
+            content: Any = cells["text"] if len(cells) == 1 else cells
+            yield InputRow(content if any(cell.strip() for cell in cells.values()) else None, record.values)
+    except BadData as error:
+        raise InvalidRequest(error.message, param=error.param) from None
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
+    """Write (columns of the row, prediction) as a table of the format that `target` names; returns the rows written.
+
+    A prediction with the name of a column is called `predicted_…`. A row without a prediction is written as it is.
+    """
+    if target.suffix.lower() not in (".csv", *_SEPARATORS, *_JSON):
+        raise InvalidRequest(f"--output {target}: must end in .csv, .tsv or .jsonl")
+    counter = itertools.count()
+    save(_encoded(rows, target.suffix.lower(), counter), target)
+    return next(counter)
+
+
+def _encoded(
+    rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], suffix: str, counter: itertools.count[int]
+) -> Iterator[bytes]:
+    waiting: list[dict[str, Any]] = []  # rows before the first prediction, which settles the columns
+    buffer = io.StringIO()
+    writer: Any = None
+    for columns, prediction in rows:
+        row = columns | {
+            (f"predicted_{name}" if name in columns else name): value for name, value in prediction.items()
+        }
+        next(counter)
+        if suffix in _JSON:
+            yield (json.dumps(row, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
+            continue
+        waiting.append(row)
+        if writer is None and prediction:
+            writer = csv.DictWriter(
+                buffer, list(row), delimiter=_SEPARATORS.get(suffix, ","), lineterminator="\n", extrasaction="ignore"
+            )
+            writer.writeheader()
+        if writer is not None:
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in waiting)
+            waiting.clear()
+            yield buffer.getvalue().encode("utf-8", "backslashreplace")
+            buffer.seek(0)
+            buffer.truncate()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | bool) else value

@@ -1,0 +1,72 @@
+"""The command line as a whole: `--version`, errors of arguments, completion, and what is unexpected."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.service import Service
+
+
+def test_the_version_is_printed(ostinato: Run) -> None:
+    assert ostinato("--version").out == f"ostinato {importlib.metadata.version('ostinato')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (("clasify", "x"), "'classify'"),
+        (("models", "lst"), "'list'"),
+        (("classify", "--modle", "m"), "'--model'"),
+        (("train", "a.csv", "--text_column", "a"), "'--text-column'"),
+        (("train", "a.csv", "--epoch", "3"), "'--epochs'"),
+        (("files", "upload", "--purpos", "x"), "'--purpose'"),
+    ],
+)
+def test_the_nearest_command_or_option_is_suggested(ostinato: Run, arguments: tuple[str, ...], suggestion: str) -> None:
+    done = ostinato(*arguments)
+    assert done.status == 2 and f"did you mean {suggestion}?" in done.err.lower()
+
+
+def test_the_port_of_the_service_is_that_of_the_command_line(
+    service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.routes["GET /v1/files"] = (200, {"data": []})
+    monkeypatch.delenv("OSTINATO_URL")
+    monkeypatch.setenv("OSTINATO_PORT", service.url.rpartition(":")[2])
+    assert ostinato("files").out == "no files yet\n"
+    monkeypatch.setenv("OSTINATO_URL", f"{service.url}/v1/")
+    assert ostinato("files").out == "no files yet\n"
+
+
+def test_an_unexpected_error_is_one_plain_message(
+    service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.routes["GET /v1/files"] = (200, {"something": "else"})
+    done = ostinato("files")
+    assert done.status == 1 and done.err.startswith("ostinato: ") and "Traceback" not in done.err
+    monkeypatch.setenv("OSTINATO_LOG_LEVEL", "debug")
+    assert "Traceback" in ostinato("files").err
+
+
+def test_a_model_that_does_not_exist_is_said_in_commands(service: Service, ostinato: Run) -> None:
+    error = {"message": "model not found: x; GET /v1/models lists the models", "param": "model"}
+    service.routes["POST /v1/classify"] = (404, {"error": error})
+    assert ostinato("classify", "-m", "x", "y").err == (
+        "ostinato: model not found: x; `ostinato models` lists the models\n"
+    )
+
+
+def test_a_declined_confirmation_changes_nothing(
+    service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    done = ostinato("models", "delete", "reviews:2")
+    assert done.status == 1 and not service.requests
+
+
+def test_shell_completion_is_offered(ostinato: Run) -> None:
+    assert "--install-completion" in ostinato("--help").out

@@ -1,0 +1,130 @@
+"""`ostinato classify --file` and `--output`: tables in, tables out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.service import Service
+from tests.cli.test_inference import classified
+
+
+@pytest.fixture
+def reading(service: Service) -> Service:
+    service.routes["POST /v1/classify"] = classified
+    return service
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_gets_the_predictions_beside_its_columns(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('id,text,label\n1,"a fine, long day",yes\n2,a dull day,no\n')
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "--output", "out.csv")
+    assert (done.status, done.out) == (0, "saved out.csv (2 rows)\n"), done.err
+    assert rows_of(tmp_path / "out.csv") == [
+        {"id": "1", "text": "a fine, long day", "label": "yes", "predicted_label": "good", "score": "0.9"},
+        {"id": "2", "text": "a dull day", "label": "no", "predicted_label": "bad", "score": "0.1"},
+    ]
+    assert reading.requests[0].json["input"] == ["a fine, long day", "a dull day"]
+
+
+def test_a_table_without_output_is_shown(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.tsv").write_text("text\tid\na fine day\t1\n")
+    done = ostinato("classify", "-m", "m", "--file", "in.tsv")
+    assert done.out.splitlines() == ["LABEL  SCORE  TEXT", "good   0.900  a fine day"]
+
+
+def write_parquet(path: Path) -> None:
+    pq.write_table(pa.table({"comment": ["a fine day", "rain"], "id": [1, 2]}), path)
+
+
+def write_cp1252(path: Path) -> None:
+    path.write_bytes("comment;id\na fine café;1\nrain;2\n".encode("cp1252"))
+
+
+def write_json(path: Path) -> None:
+    path.write_text(json.dumps([{"comment": "a fine day", "id": 1}, {"comment": "rain", "id": 2}]))
+
+
+def write_marked(path: Path) -> None:
+    path.write_text("comment,id\na fine day,1\nrain,2\n", encoding="utf-8-sig")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("in.parquet", write_parquet), ("in.csv", write_cp1252), ("in.json", write_json), ("in.csv", write_marked)],
+)
+def test_tables_are_read_as_the_training_reads_them(
+    reading: Service, ostinato: Run, tmp_path: Path, name: str, write: Any
+) -> None:
+    write(tmp_path / name)
+    done = ostinato("classify", "-m", "m", "--file", name, "-o", "out.jsonl", "--text-column", "comment")
+    assert done.status == 0, done.err
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(str(line["id"]), line["label"]) for line in lines] == [("1", "good"), ("2", "bad")]
+
+
+def test_a_missing_column_is_named_and_nothing_is_written(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("comment,id\na fine day,1\n")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
+    assert done.status == 1 and done.err.count("--text-column") == 1 and "'comment'" in done.err
+    assert not reading.requests and not (tmp_path / "out.csv").exists()
+
+
+def test_rows_without_a_text_stay_without_a_prediction(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,id\n,1\na fine day,2\n")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.tsv")
+    assert "1 row without a text has no prediction" in done.err
+    assert (tmp_path / "out.tsv").read_text() == "text\tid\tlabel\tscore\n\t1\t\t\na fine day\t2\tgood\t0.9\n"
+
+
+def test_a_large_table_is_sent_in_parts(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\n" + "".join(f"text {n}\n" for n in range(600)))
+    ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
+    assert [len(request.json["input"]) for request in reading.requests] == [256, 256, 88]
+    assert [row["text"] for row in rows_of(tmp_path / "out.csv")] == [f"text {n}" for n in range(600)]
+
+
+def test_pairs_come_from_two_columns(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("premise,claim\nit rains,it is wet\n")
+    columns = ("--text-column", "premise", "--text-pair-column", "claim")
+    assert ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv", *columns).status == 0
+    assert reading.requests[0].json["input"] == [{"text": "it rains", "text_pair": "it is wet"}]
+
+
+def test_several_labels_are_written_as_a_list(service: Service, ostinato: Run, tmp_path: Path) -> None:
+    scores = [{"label": "a", "score": 0.9}, {"label": "b", "score": 0.6}]
+    service.routes["POST /v1/classify"] = (
+        200,
+        {"data": [{"index": 0, "label": "a", "labels": ["a", "b"], "scores": scores}]},
+    )
+    done = ostinato("classify", "-m", "m", "x", "-o", "out.csv", "--threshold", "0.6")
+    assert done.status == 0, done.err
+    assert service.requests[0].json["threshold"] == 0.6
+    assert rows_of(tmp_path / "out.csv") == [{"text": "x", "label": '["a", "b"]', "score": "[0.9, 0.6]"}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output", "out.xlsx"], "--output out.xlsx"),
+        (["--text-column", "a"], "--text-column"),
+        (["--threshold", "2"], "--threshold"),
+        (["--file", "in.csv"], "not both"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(
+    reading: Service, ostinato: Run, options: list[str], message: str
+) -> None:
+    done = ostinato("classify", "-m", "m", "x", *options)
+    assert done.status and message in done.err and not reading.requests

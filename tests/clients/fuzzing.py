@@ -1,0 +1,59 @@
+"""Sends requests that schemathesis makes from the OpenAPI document to a service, and counts what it finds.
+
+`python -m tests.clients.fuzzing --examples 100` prints a JSON object with the number of cases and the findings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.clients.service import serving
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / "build" / "tools" / "bin"  # `make tools`
+KEY = "me:0123456789abcdef"
+REPLACED = "positive_data_acceptance,negative_data_rejection"  # by the checks of fuzz_hooks.py
+CASES = re.compile(r"^  (\d[\d,]*) generated", re.MULTILINE)
+
+
+@dataclass
+class Findings:
+    """The result of a run: the number of requests and the text of each finding."""
+
+    cases: int
+    findings: list[str]
+    output: str
+
+
+def fuzz(examples: int, phases: str, seed: int = 1) -> Findings:
+    """Run every check with at most `examples` random cases for each operation and phase."""
+    with tempfile.TemporaryDirectory() as scratch, serving(Path(scratch), KEY) as api:
+        command = [str(TOOLS / "schemathesis"), "run", f"{api.url}/openapi.json"]
+        command += ["--checks", "all", "--exclude-checks", REPLACED, "--continue-on-failure", "--no-color"]
+        command += ["--max-examples", str(examples), "--phases", phases, "--seed", str(seed)]
+        command += ["--generation-allow-x00", "false", "--generation-database", "none", "--warnings", "off"]
+        command += ["-H", f"Authorization: Bearer {KEY.partition(':')[2]}", "--suppress-health-check", "all"]
+        environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.clients.fuzz_hooks", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    match = CASES.search(output)
+    cases = int(match[1].replace(",", "")) if match else 0
+    findings = re.findall(r"^- (ST\d+ .*|.*finding.*)$", output, re.MULTILINE)
+    if done.returncode and not findings:
+        findings = [f"schemathesis ended with status {done.returncode}"]
+    return Findings(cases, findings, output)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful")
+    parser.add_argument("--seed", type=int, default=1)
+    print(json.dumps(asdict(fuzz(**vars(parser.parse_args())))))

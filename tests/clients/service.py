@@ -1,0 +1,46 @@
+"""A service for clients that are generated from the OpenAPI document: the API and a fake engine with the demo's models.
+
+Run by itself (`python -m tests.clients.service`) it prints its URL and serves until its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.db.database import Database
+from tests.serving import Api, Shelf, engine_of, settings_in
+
+CLASSIFIERS = ("demo-sentiment-rnn", "demo-sentiment-lstm", "demo-sentiment-transformer")
+GENERATORS = ("demo-text-lstm",)
+
+
+@contextmanager
+def serving(folder: Path, keys: str = "") -> Iterator[Api]:
+    """Serve from an empty folder until the end of the `with` block. `keys` is the setting `api_keys`."""
+    settings = settings_in(folder / "data", api_keys=keys, default_model=CLASSIFIERS[0])
+    settings.data.mkdir(parents=True)
+    database = Database(settings.database)
+    database.migrate()
+    database.close()
+    shelf = Shelf(settings, folder)
+    owner = keys.partition(":")[0] or "local"
+    for name in CLASSIFIERS:
+        shelf.classifier(name, owner=owner, alias="champion")
+    for name in GENERATORS:
+        shelf.generator(name, owner=owner, alias="champion")
+    shelf.close()
+    with engine_of(settings) as engine, Api(settings) as api:
+        engine.pid = os.getpid()  # a busy machine may silence the fake for a moment; it is not dead then
+        api.wait_ready()
+        yield api
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch, serving(Path(scratch), *sys.argv[1:]) as running:
+        print(running.url, flush=True)
+        sys.stdin.read()

@@ -1,0 +1,26 @@
+"""A short run of schemathesis over the OpenAPI document; `make accept CHECKS=fuzz` is the long one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.clients.fuzzing import TOOLS, fuzz
+
+HOOKS = Path(__file__).parent / "fuzz_hooks.py"
+
+
+@pytest.mark.e2e
+def test_generated_requests_are_answered_as_documented() -> None:
+    if not (TOOLS / "schemathesis").exists():
+        pytest.skip("schemathesis is missing: `make tools` installs it")
+    result = fuzz(examples=3, phases="examples,coverage,fuzzing")
+    assert result.findings == [], result.output
+    assert result.cases >= 1500
+
+
+def test_each_exception_has_a_reason() -> None:
+    entries = re.findall(r"    Reason\((.*)\),\n", HOOKS.read_text())
+    assert len(entries) > 20 and all(entry.count('", "') >= 2 for entry in entries)

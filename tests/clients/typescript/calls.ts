@@ -1,0 +1,84 @@
+// One call to every family of routes, with the types that openapi-typescript makes from the document.
+// Arguments: the URL of the service and an API key.
+
+import createClient from "openapi-fetch";
+import type { components, paths } from "./schema.js";
+
+declare const process: { argv: string[] };
+const [, , baseUrl = "", key = ""] = process.argv;
+const client = createClient<paths>({ baseUrl, headers: { authorization: `Bearer ${key}` } });
+
+function got<T>(reply: { data?: T; error?: unknown; response: Response }): T {
+  if (reply.data === undefined) {
+    throw new Error(`${reply.response.url}: ${reply.response.status} ${JSON.stringify(reply.error)}`);
+  }
+  return reply.data;
+}
+
+function form(body: object): FormData {
+  const data = new FormData();
+  for (const [name, value] of Object.entries(body)) data.append(name, value as string | Blob);
+  return data;
+}
+
+// classification, generation, embeddings: with the required fields only
+const classified = got(await client.POST("/v1/classify", { body: { input: "I love this!" } }));
+const first = classified.data[0];
+if (first === undefined || first.probs?.length !== 3) throw new Error("no probabilities");
+const completion = got(
+  await client.POST("/v1/completions", { body: { model: "demo-text-lstm", prompt: "Once upon", max_tokens: 4 } }),
+);
+const text: string | undefined = "choices" in completion ? completion.choices[0]?.text : undefined;
+if (!text) throw new Error("no text");
+const embedded = got(await client.POST("/v1/embeddings", { body: { model: "demo-sentiment-lstm", input: ["a"] } }));
+if (embedded.data[0]?.object !== "embedding") throw new Error("no vector");
+
+// models
+const models = got(await client.GET("/v1/models", { params: { query: { limit: 5 } } }));
+const model = models.data[0];
+if (model === undefined) throw new Error("no model");
+got(await client.GET("/v1/models/{model}", { params: { path: { model: model.id } } }));
+
+// files and uploads
+const table = new Blob(["text,label\nI love this,positive\nNo,negative\n"]);
+const file = got(
+  await client.POST("/v1/files", {
+    body: { file: "reviews.csv", purpose: "fine-tune" },
+    bodySerializer: (body) => {
+      const data = form({ purpose: body.purpose });
+      data.append("file", table, body.file);
+      return data;
+    },
+  }),
+);
+const upload = got(
+  await client.POST("/v1/uploads", { body: { bytes: 11, filename: "reviews.csv", purpose: "fine-tune" } }),
+);
+got(await client.POST("/v1/uploads/{upload_id}/cancel", { params: { path: { upload_id: upload.id } } }));
+
+// training
+const request: components["schemas"]["JobRequest"] = {
+  model: "lstm",
+  training_file: file.id,
+  training: { epochs: 1, class_weights: "balanced" },
+  method: { type: "supervised", supervised: { hyperparameters: { n_epochs: "auto" } } },
+};
+const job = got(await client.POST("/v1/fine_tuning/jobs", { body: request }));
+const events = got(
+  await client.GET("/v1/fine_tuning/jobs/{job_id}/events", { params: { path: { job_id: job.id } } }),
+);
+got(await client.POST("/v1/fine_tuning/jobs/{job_id}/cancel", { params: { path: { job_id: job.id } } }));
+
+// registry
+const path = { name: "demo-sentiment-lstm", alias: "staging" };
+got(await client.PUT("/v1/registry/models/{name}/aliases/{alias}", { params: { path }, body: { version: 1 } }));
+const version = got(
+  await client.GET("/v1/registry/models/{name}/versions/{version}", {
+    params: { path: { name: path.name, version: 1 } },
+  }),
+);
+
+// operations
+const ready = got(await client.GET("/readyz"));
+const engines = got(await client.GET("/v1/engine"));
+console.log(JSON.stringify([first.label, text, events.object, version.labels, ready.status, engines.engines.length]));

@@ -1,0 +1,67 @@
+"""The HTTP client: how it understands URLs, and proxies of the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.client import Client, ServiceError, base_url, is_loopback
+from tests.cli.service import Service
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000"),
+        ("http://host/prefix/v1/", "http://host/prefix"),
+        ("localhost:9000", "http://localhost:9000"),
+        (" https://host/ ", "https://host"),
+        ("[::1]:8000/v1", "http://[::1]:8000"),
+    ],
+)
+def test_a_url_is_understood_as_people_write_it(url: str, root: str) -> None:
+    assert base_url(url) == root
+
+
+@pytest.mark.parametrize("url", ["", "http://", "ftp://host", "http://host:port", "http://sch\udcf6n"])
+def test_what_is_not_a_url_is_refused(url: str) -> None:
+    with pytest.raises(ServiceError, match="OSTINATO_URL is not a valid URL"):
+        Client(url)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("127.8.0.1", True), ("[::1]", True), ("0.0.0.0", True), ("a.localhost", True),
+     ("10.0.0.1", False), ("localhost.example.org", False), ("[2001:db8::1]", False)],
+)  # fmt: skip
+def test_loopback_addresses_are_known(host: str, local: bool) -> None:
+    assert is_loopback(f"http://{host}:8000") is local
+
+
+PROXIES = [
+    {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"},
+    {"ALL_PROXY": "socks5://127.0.0.1:9", "all_proxy": "socks5://127.0.0.1:9"},
+    {"http_proxy": "not a proxy"},
+    {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "[::bad"},
+]
+
+
+@pytest.mark.parametrize("environment", PROXIES)
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with Service({"GET /version": (200, {"version": "1"})}) as service, Client(service.url) as client:
+        assert client.get("/version") == {"version": "1"}
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "not a proxy", "gopher://127.0.0.1"])
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    for name in ("ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises(ServiceError, match=r"proxy|reach"):
+        Client("http://ostinato.invalid").get("/version")
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
+def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
+    with pytest.raises(ServiceError, match="OSTINATO_API_KEY"):
+        Client("http://127.0.0.1", key)
