@@ -48,7 +48,7 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
         # its small outputs keep the logits small. After a Transformer's last norm, logits are sqrt(width) times as
         # large as the entries of the embedding.
         return 0.1 if config.recurrent else 0.25 / math.sqrt(config.width)
-    if name.startswith("head.") or name.startswith("pooling."):
+    if name in ("head.weight", "pooling.query.weight"):
         return 0.02 if config.recurrent else 0.1 / math.sqrt(parameter.shape[-1])
     if name == "body.positions.weight":
         return 0.25 / math.sqrt(config.width)

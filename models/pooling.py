@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.activations import ACTIVATIONS
 from models.config import ModelConfig
 
 
@@ -16,14 +17,18 @@ class Pooling(nn.Module):
     `last_step`: both directions at the last real step (as in `out[:, -1]`).
     `first`: step 0, where some encoders have a special token.
     `mean`, `max`: over the steps, for each dimension.
-    `attention`: a weighted mean; the weights are the softmax of the scores of one learned query.
+    `attention`: a weighted mean; the weights are the softmax over the steps of the scores of one learned query, which
+    reads each step's vector or, with `pooling_width`, a hidden layer over it (Yang et al. 2016, section 2.2).
     """
 
     def __init__(self, config: ModelConfig, width: int) -> None:
         super().__init__()
         self.kind = config.pooling
         self.halves = config.bidirectional and config.recurrent and self.kind == "last"
-        self.query = nn.Linear(width, 1, bias=False) if self.kind == "attention" else None
+        attends = self.kind == "attention"
+        self.hidden = nn.Linear(width, config.pooling_width) if attends and config.pooling_width else None
+        self.activation = ACTIVATIONS[config.pooling_activation]
+        self.query = nn.Linear(config.pooling_width or width, 1, bias=False) if attends else None
 
     def forward(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         """pooled_BD."""
@@ -38,7 +43,8 @@ class Pooling(nn.Module):
         padding_BT1 = _padding(hidden_BTD, lengths_B.clamp(min=1))
         if self.query is None:
             return hidden_BTD.masked_fill(padding_BT1, float("-inf")).amax(1)
-        weights_BT1: Tensor = self.query(hidden_BTD).masked_fill(padding_BT1, float("-inf")).softmax(1)
+        read_BTA = hidden_BTD if self.hidden is None else self.activation(self.hidden(hidden_BTD))
+        weights_BT1: Tensor = self.query(read_BTA).masked_fill(padding_BT1, float("-inf")).softmax(1)
         return (weights_BT1 * hidden_BTD).sum(1)
 
     def _last(self, hidden_BTD: Tensor, last_B: Tensor) -> Tensor:

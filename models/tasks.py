@@ -6,6 +6,7 @@ Training losses are in `app/training/loop/objective.py`. The names and shapes of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from models import catalog, pooling
+from models.activations import ACTIVATIONS
 from models.config import ModelConfig
 from models.initialisation import initialise
 from models.interface import Body, Context
@@ -31,6 +33,7 @@ class Input(nn.Module):
         tokens = config.input == "tokens"
         self.embedding = nn.Embedding(config.vocab_size, config.vector_width) if tokens else None
         self.projection = nn.Linear(config.features, config.vector_width) if config.projected else None
+        self.activation = ACTIVATIONS[config.input_activation]
         # A Transformer applies its first dropout itself, after it has added the positions.
         self.dropout = nn.Dropout(config.dropout if config.recurrent else 0.0)
 
@@ -38,7 +41,7 @@ class Input(nn.Module):
         if self.embedding is not None:
             steps = self.embedding(steps)
         elif self.projection is not None:
-            steps = self.projection(steps)
+            steps = self.activation(self.projection(steps))
         vectors_BTD: Tensor = self.dropout(steps)
         return vectors_BTD
 
@@ -52,11 +55,16 @@ class Network(nn.Module):
         self.input = Input(config)
         body = catalog.body_class(catalog.body_name(config))(config)
         self.body: Body = body
+        normed = config.output_norm != "none"
+        self.norm = nn.LayerNorm(self.body.width, eps=config.norm_eps) if normed else None
         self.dropout = nn.Dropout(config.dropout)
 
     def hidden(self, inputs: Tensor, context: Context) -> Tensor:
         """hidden_BTD, one vector for each step, from ids_BT or x_BTF. Vectors at padding are unspecified."""
-        return self.body.forward(self.input(inputs), context)
+        hidden_BTD = self.body.forward(self.input(inputs), context)
+        if self.norm is not None and self.config.output_norm == "steps":
+            hidden_BTD = self.norm(hidden_BTD)
+        return hidden_BTD
 
     def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
         """An embedding of each row, (B, D): the mean of its hidden vectors, scaled to length 1."""
@@ -124,12 +132,22 @@ class Classifier(Network):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.pooling = pooling.Pooling(config, self.body.width)
-        self.head = nn.Linear(self.body.width, config.classes, bias=config.head_bias)
+        self.output_activation = ACTIVATIONS[config.output_activation]
+        widths = (self.body.width, *config.head_widths)
+        self.head_layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
+        self.head_activation = ACTIVATIONS[config.head_activation]
+        self.head = nn.Linear(widths[-1], config.classes, bias=config.head_bias)
 
     def forward(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
         """logits_BC from ids_BT or x_BTF; for regression, value_B1."""
         hidden_BTD = self.hidden(inputs, Context(lengths_B))
-        logits_BC: Tensor = self.head(self.dropout(self.pooling(hidden_BTD, lengths_B)))
+        vector_BD = self.pooling(hidden_BTD, lengths_B)
+        if self.norm is not None and self.config.output_norm == "pooled":
+            vector_BD = self.norm(vector_BD)
+        vector_BD = self.dropout(self.output_activation(vector_BD))
+        for layer in self.head_layers:
+            vector_BD = self.dropout(self.head_activation(layer(vector_BD)))
+        logits_BC: Tensor = self.head(vector_BD)
         return logits_BC
 
 

@@ -21,6 +21,7 @@ CEILINGS = {  # limits, so that a small config.json cannot make a loader allocat
     "width": 2**16,
     "input_width": 2**16,
     "inner": 2**20,
+    "pooling_width": 2**16,
     "context_length": 2**20,
 }
 
@@ -42,6 +43,8 @@ def parse_config(raw: dict[str, Any]) -> ModelConfig:
     for name, ceiling in CEILINGS.items():
         if not 0 <= getattr(config, name) <= ceiling:
             raise CheckpointInvalid(f"config.json: {name} must be from 0 to {ceiling}")
+    if max(config.head_widths, default=0) > CEILINGS["width"]:
+        raise CheckpointInvalid(f"config.json: head_widths must be at most {CEILINGS['width']}")
     _check_normalization(raw.get("normalization"), config)
     _check_target(raw.get("target"), config)
     threshold = raw.get("threshold")

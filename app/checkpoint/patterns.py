@@ -24,9 +24,16 @@ def _cased(ending: str, digits: str, marks: str) -> str:
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+{marks}|{_SPACES}"
 
 
+# How Python's `re` splits texts into words: its \w is a letter, a number or an underscore.
+WORDS = {
+    "words": r"[\p{L}\p{N}_]+",  # \w+
+    "words_and_punctuation": r"[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]+",  # \w+|[^\w\s]+
+    "words_and_marks": r"[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]",  # \w+|[^\w\s]
+}
 SAFE = frozenset(
     (
         r"[\s\S]",  # one character
+        *WORDS.values(),
         r"\s+",  # CLIP
         " {2,}",  # SentencePiece
         r"\p{N}",  # StarCoder

@@ -15,7 +15,7 @@ from typing import Any, Self
 import tokenizers
 
 from app.errors import CheckpointInvalid, InvalidRequest
-from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, token_bytes
+from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, longest_token, token_bytes, unknown_words
 
 FILE = "tokenizer.json"
 SLICE = 2**15  # characters of a long text that are encoded while other threads wait for the GIL: some milliseconds
@@ -54,6 +54,7 @@ class Tokenizer:
         self._vocabulary = self._native.get_vocab(with_added_tokens=True)
         self._specials = find_specials(parsed, self._vocabulary, configs)
         self.kind = kind_of(parsed)
+        self._unknown_words = unknown_words(parsed, self._vocabulary)
         self.token_bytes = token_bytes(parsed, self._vocabulary)
         self.vocab_size = max(self._vocabulary.values(), default=-1) + 1
         self.eos_id = self._specials.eos
@@ -64,7 +65,7 @@ class Tokenizer:
         self.special_ids = sorted(self._specials.forbidden)
         self._exact = self.token_bytes is not None and not parsed.get("post_processor")
         self.quick = self._exact and _plain(parsed)
-        self.longest = _longest(parsed, self.token_bytes, self._specials.hidden) if self.quick else None
+        self.longest = longest_token(parsed, self.token_bytes, self._specials.hidden) if self.quick else None
         self.template = bool(parsed.get("post_processor")) and self._native.num_special_tokens_to_add(True) > 0
 
     @classmethod
@@ -113,7 +114,7 @@ class Tokenizer:
         `side` is the end that is cut off; of a pair, the longer text is cut first. Raises InvalidRequest if the
         template leaves no room for text.
         """
-        parts = self._guarded(lambda: self._native.encode_batch_fast(list(texts), add_special_tokens=False), texts)
+        parts = self._encodings(texts, special=False)
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)
         if room < len(texts):
             raise InvalidRequest(
@@ -190,12 +191,26 @@ class Tokenizer:
             raise _surrogate(error) from None
 
     def _encode_native(self, inputs: Sequence[str] | Sequence[tuple[str, str]], special: bool) -> list[list[int]]:
-        encodings = self._guarded(
-            lambda: self._native.encode_batch_fast(list(inputs), add_special_tokens=special), inputs
-        )
+        encodings = self._encodings(inputs, special)
         if self._exact:
             return [encoding.ids for encoding in encodings]
         return [self._without_specials(encoding.ids, encoding.special_tokens_mask) for encoding in encodings]
+
+    def _encodings(self, inputs: Sequence[str] | Sequence[tuple[str, str]], special: bool) -> list[Any]:
+        def encode() -> list[Any]:
+            if self._unknown_words != "skip":
+                return self._native.encode_batch_fast(list(inputs), add_special_tokens=special)
+            words = [tuple(map(self._words, item)) if isinstance(item, tuple) else self._words(item) for item in inputs]
+            return self._native.encode_batch_fast(words, is_pretokenized=True, add_special_tokens=special)
+
+        return self._guarded(encode, inputs)  # type: ignore[no-any-return]
+
+    def _words(self, text: str, known: bool = True) -> list[str]:
+        """The words of a text that have a token, or those that have none."""
+        normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
+        text = text if normalizer is None else normalizer.normalize_str(text)
+        words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
+        return [word for word in words if (word in self._vocabulary) == known]
 
     def _guarded(self, encode: Callable[[], Any], inputs: Sequence[str] | Sequence[tuple[str, str]]) -> Any:
         """Call `encode`, and raise its errors about the text as InvalidRequest."""
@@ -205,6 +220,11 @@ class Tokenizer:
             cause = _find_surrogate(inputs)
             raise _surrogate(cause) if cause else error from None
         except BaseException as error:
+            if self._unknown_words == "refuse" and isinstance(error, Exception):
+                texts = chain.from_iterable((item,) if isinstance(item, str) else item for item in inputs)
+                word = next(chain.from_iterable(self._words(text, known=False) for text in texts), "")
+                message = f"{word[:60]!r} is not in this version's vocabulary, which has no token for unknown words"
+                raise InvalidRequest(message, code="invalid_text") from None
             if not _panicked(error):
                 raise
             raise InvalidRequest("this version's tokenizer cannot read the text", code="invalid_text") from None
@@ -241,14 +261,6 @@ def _plain(definition: Mapping[str, Any]) -> bool:
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
-
-
-def _longest(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """The length in bytes of the longest token of a text; None if some bytes of a text may end up in no token."""
-    shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
-    if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
-        return None
-    return max(map(len, shown))
 
 
 def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:

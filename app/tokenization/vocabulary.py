@@ -15,6 +15,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "sep": (SEP, "[SEP]", "</s>", "<|sep|>"),
     "unk": ("<unk>", "[UNK]", "<|unk|>"),
 }
+SKIPPED = "<skip>"  # the unknown token of word-level tokenizers that leave out words without a token
 UNKNOWN = "\N{REPLACEMENT CHARACTER}".encode()
 BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -75,6 +76,18 @@ def find_specials(
     return Specials(pad=ids["pad"], eos=ids["eos"], sep=ids["sep"], unk=ids["unk"], hidden=hidden)
 
 
+def unknown_words(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> str | None:
+    """What a word-level tokenizer does with words that have no token: "replace", "skip" or "refuse".
+
+    None for other tokenizers.
+    """
+    model = definition.get("model") or {}
+    if model.get("type") != "WordLevel":
+        return None
+    token = model.get("unk_token")
+    return "replace" if token in vocabulary else "skip" if token == SKIPPED else "refuse"
+
+
 def _find(role: str, vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]) -> int | None:
     ids = set(vocabulary.values())
     for config in configs:
@@ -111,3 +124,11 @@ def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
     for token, id_ in vocabulary.items():
         table[id_] = convert(token)
     return table
+
+
+def longest_token(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
+    """The length in bytes of the longest token of a text; None if some bytes of a text may end up in no token."""
+    shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
+    if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
+        return None
+    return max(map(len, shown))
