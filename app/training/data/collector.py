@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.tokenization.scripts import count_unspaced
 from app.training.data.example import Example
 from app.training.data.layouts import Layout
 from app.training.data.notes import LEFT_OUT, MESSAGES, sentence
@@ -45,6 +46,7 @@ class Collector:
     strata: array[int] = field(default_factory=lambda: array("q"))
     hashes: array[int] = field(default_factory=lambda: array("Q"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
+    unspaced: array[int] = field(default_factory=lambda: array("I"))
     values: array[float] = field(default_factory=lambda: array("d"))
     numbers: dict[Stratum, int] = field(default_factory=dict)  # from a stratum to its index
     places: list[Place] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Collector:
         self.values.append(example.value)
         features_TF = example.features_TF
         self.lengths.append(sum(map(len, example.texts)) if features_TF is None else len(features_TF))
+        self.unspaced.append(sum(map(count_unspaced, example.texts)))
 
     def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float32]) -> None:
         if not self.width:
