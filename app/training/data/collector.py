@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.tokenization.scripts import count_unspaced
 from app.training.data.example import Example
 from app.training.data.layouts import Layout
-from app.training.data.notes import LEFT_OUT, MESSAGES
+from app.training.data.notes import LEFT_OUT, MESSAGES, sentence
 from app.training.data.number_file import NumberFile
 from app.training.failures import BadData
 
@@ -100,14 +100,12 @@ class Collector:
     def remark(self) -> None:
         """Tell each note once, with the number of its rows, among the remarks on its file."""
         for (_, note), (place, count) in self.notes.items():
-            level, message = MESSAGES[note]
-            source = place.layout.source
-            source.remark(note, message.format(count=f"{count:,}"), place.where, count, level)
+            place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
         """Why rows are left out, if notes say it."""
         notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
-        return [MESSAGES[note][1].format(count=f"{count:,}") for note, count in notes]
+        return [sentence(note, count) for note, count in notes]
 
 
 def hash_input(example: Example) -> int:

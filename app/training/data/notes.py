@@ -24,3 +24,19 @@ MESSAGES = {  # of each note: its level, and the sentence, in which {count} is t
         "{count} conversations are left out: they have images, audio or files, which cannot be read",
     ),
 }
+
+_OF_ONE = {  # the same of a single row
+    AS_TEXT: "1 row has a number, a date or true/false as a text, which is read as it is written",
+    NO_SPLIT: "1 row names no split; it counts as a row without a split column",
+    MESSAGES_LEFT_OUT: (
+        "1 conversation has messages that cannot be learned from, such as tool calls without a text, or messages after "
+        "the last answer; these are left out, and the rest is used"
+    ),
+    NO_ANSWER: "1 conversation is left out: no message of the assistant has a text to learn",
+    UNREADABLE_PARTS: "1 conversation is left out: it has images, audio or files, which cannot be read",
+}
+
+
+def sentence(note: str, count: int) -> str:
+    """What a note says about `count` rows."""
+    return _OF_ONE[note] if count == 1 else MESSAGES[note][1].format(count=f"{count:,}")
