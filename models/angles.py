@@ -15,8 +15,8 @@ Table = tuple[Tensor, Tensor]
 class Angles:
     """Sines and cosines of the angles position / 10000^(2 k / width), k < width / 2.
 
-    They are the sinusoidal positions of Vaswani et al. 2017 (section 3.5), which are added to vectors of `width`
-    numbers, and the rotations of RoPE (Su et al. 2021, section 3.2.2), with the width of a head. The tables grow with
+    They are the sinusoidal positions of Vaswani et al., 2017 (section 3.5), which are added to vectors of `width`
+    numbers, and the rotations of RoPE (Su et al., 2021, section 3.2.2), with the width of a head. The tables grow with
     the positions that are used: `context_length` is a number in a configuration file and must not cost memory by
     itself.
 

@@ -16,7 +16,7 @@ class Pooling(nn.Module):
     step 0 for the backward direction (as in torch's `h_n`). `last_step`: both directions at the last real step (as in
     `out[:, -1]`). `first`: step 0, at which some encoders have a special token. `mean`, `max`: over the steps, for each
     dimension. `attention`: a weighted mean; the weights are the softmax over the steps of the scores of one learned
-    query, which reads each step's vector or, with `pooling_width`, a hidden layer over it (Yang et al. 2016, section
+    query, which reads each step's vector or, with `pooling_width`, a hidden layer over it (Yang et al., 2016, section
     2.2).
     """
 

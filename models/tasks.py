@@ -117,7 +117,7 @@ class LanguageModel(Network, KernelLayer):
 
 
 class VocabularyHead(nn.Module):
-    """The parameters of a language model's head; with tied embeddings (Press and Wolf 2017) it has no matrix."""
+    """The parameters of a language model's head; with tied embeddings (Press and Wolf, 2017) it has no matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ class Outline:
             self.rows, self.columns = self._table.rows, self._table.columns
 
     def _take(self, chunk: bytes) -> bool:
-        """Count the rows of a chunk; return whether to continue."""
+        """Count the rows of a chunk. Returns False to stop counting."""
         try:
             return all(self._take_lines(self._transcoder.take(plain)) for plain in self._decompress(chunk))
         except UNREADABLE:

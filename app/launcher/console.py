@@ -1,4 +1,4 @@
-"""What `ostinato up` prints: every line of its programs, or, at a terminal, only what its user needs."""
+"""The output of `ostinato up`: all log lines of its programs or, at a terminal, only warnings and progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TextIO
 
 import msgspec
 
-NAME_WIDTH = 7  # of the program's name before each log line
+NAME_WIDTH = 7  # width of the program's name before each log line
 PROGRESS = "progress: "  # begins the lines in which the demo reports its trainings, as JSON of [name, state, share]
 BAR = 24  # characters
 # the lines of app.telemetry.TextLines
@@ -19,7 +19,7 @@ _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
 
 
 class Console:
-    """The launcher's output. It is never the reason that the launcher ends: a closed pipe is ignored."""
+    """The launcher's output. A closed pipe is ignored, so that it does not end the launcher."""
 
     def __init__(self, out: TextIO, *, json: bool = False) -> None:
         self._out = out
@@ -34,7 +34,7 @@ class Console:
         self._write(f"{line}\n")
 
     def ready(self, url: str, demo: bool) -> None:
-        """Tell where the service is, now that it answers."""
+        """Print the address of the service once it is ready."""
         self.line("up", f"ready at {url}   (API reference: {url}/docs)")
 
     def _write(self, text: str) -> None:

@@ -26,7 +26,7 @@ HIGHER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "micro_f1", "macro_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which versions to select, and in which order.
+    """Selects versions and determines their order.
 
     `query` is a part of a model's name, and `metric` a path such as `test.macro_f1`. With a `metric`, versions that do
     not have it are left out and the others are ordered by it; otherwise versions are ordered by age. `order` None means

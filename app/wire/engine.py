@@ -156,9 +156,9 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
-    """`Scored` with its lists still encoded, as the API reads a large message.
+    """A large `Scored` message as the API reads it, with its lists still encoded.
 
-    msgspec holds the GIL for the whole of a call, so a thread decodes the lists one by one.
+    msgspec holds the GIL during a whole call, so a thread decodes the lists one by one.
     """
 
     id: str
@@ -166,7 +166,7 @@ class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
     timing: Timing
 
     def rows(self) -> list[list[float]]:
-        """The decoded lists. Slow."""
+        """Decode the lists. Slow."""
         return [_decode_row(row) for row in self.scores]
 
 
