@@ -201,8 +201,8 @@ class ModelConfig:
     def inner_width(self) -> int:
         """The width of the MLP: `inner`, or by default 4 times `width`.
 
-        A gate adds a third matrix. With `swiglu` the default is therefore 8/3 times `width`, which gives as many
-        weights in all (Shazeer 2020, section 2), rounded up to a multiple of 64.
+        With `swiglu`, the gate adds a third matrix. The default is therefore 8/3 times `width`, rounded up to a
+        multiple of 64, which keeps the number of weights about the same (Shazeer 2020, section 2).
         """
         if self.inner:
             return self.inner
@@ -210,7 +210,7 @@ class ModelConfig:
 
     @property
     def position_limit(self) -> int | None:
-        """The largest number of positions of a sequence; None: unlimited, as for every recurrent network."""
+        """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
         return None if self.recurrent else self.context_length
 
     def to_dict(self) -> dict[str, Any]:

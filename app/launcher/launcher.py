@@ -63,11 +63,12 @@ class Launcher:
         self._keepers: list[Keeper] = []
         self._signals = 0
         self._status = 0
-        self._list_failed = False  # the last attempt to write programs.json failed
+        self._list_failed = False  # whether the last attempt to write programs.json failed
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Start everything, wait for a signal or a rejected setting, stop everything; returns the exit status."""
+        """Start all programs, wait for a signal or a rejected setting, then stop all programs. Returns the exit
+        status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
@@ -103,7 +104,7 @@ class Launcher:
             self._stop.set()
 
     async def _stop_all(self, keeping: list[asyncio.Task[None]]) -> None:
-        """Stop the programs that accept work before the engine that does it, so that open requests are answered."""
+        """Stop the programs that accept work before the engine, so that open requests are still answered."""
         for names in ({"api", "worker"}, {"engine"}):
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
         for outcome in await asyncio.gather(*keeping, return_exceptions=True):
@@ -118,7 +119,7 @@ class Launcher:
                 keeper.kill()
 
     async def _migrate(self) -> bool:
-        """Bring the database's tables up to date; False if that failed or the launcher was stopped meanwhile."""
+        """Migrate the database. Returns False if this failed or the launcher was stopped meanwhile."""
         try:
             child = Child(self._plan.migration, self._environment, self._print)
         except (OSError, SubprocessError) as error:
@@ -174,9 +175,9 @@ class Launcher:
             await asyncio.sleep(LIST_EVERY)
 
     def _write_list(self, running: list[programs.Program]) -> bool:
-        """Write programs.json; False if that failed.
+        """Write programs.json. Returns False if this failed.
 
-        A full disk must not stop the service, so the failure is logged once and the write is retried.
+        A full disk must not stop the service, so a failure is logged once and the write is retried.
         """
         try:
             programs.write(self._settings.run_dir, running)
@@ -196,7 +197,7 @@ class Launcher:
 
 
 async def is_ready(port: int, url: str) -> bool:
-    """Whether /readyz answers 200. Speaks HTTP by hand, so that the launcher loads no HTTP library."""
+    """Whether /readyz answers 200. Uses a plain socket, so that the launcher imports no HTTP library."""
     host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2.0)

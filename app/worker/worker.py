@@ -83,7 +83,7 @@ class Worker:
             log.exception("%s: attempt %d ended by an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
-            log.info("%s: attempt %d over: %s", job.id, job.attempt, outcome)
+            log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _claim(self) -> Job | None:
         resources, settings = self._resources, self._resources.settings
