@@ -124,7 +124,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
                 faults.add(error)
     except BadData as error:  # no row after this one can be read
         faults.add(error)
-        raise faults.failure(collector.rows + faults.rows) from None
+        raise faults.failure(collector.rows + faults.rows, skippable=False) from None
     total = collector.rows + faults.rows
     if faults.rows > skip_bad_rows * total:
         raise faults.failure(total)
