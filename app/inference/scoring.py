@@ -1,4 +1,4 @@
-"""The raw outputs of a classification head as probabilities and ranked labels."""
+"""Converts the raw outputs of a classification head to probabilities and ranked labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-FEW = 8  # a heap is faster than sorting if at most one score in this many is wanted
+FEW = 8  # a heap is faster than sorting if at most one in this many scores is requested
 
 
 class LabelScore(msgspec.Struct, frozen=True, gc=False):
@@ -30,7 +30,8 @@ def sigmoid(logits: Sequence[float]) -> list[float]:
 
 
 def activate(logits: Sequence[float], task: str) -> list[float]:
-    """Probabilities: over all labels together for classification, of each label separately for multilabel."""
+    """Convert logits to probabilities: a distribution over all labels for classification, or one probability for each
+    label for multilabel."""
     return sigmoid(logits) if task == "multilabel" else softmax(logits)
 
 
