@@ -1,7 +1,8 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
 Exit code 0: the last event is Done, Stopped or TrainFailed. 1: an unexpected error, after the event Broke, or
-TrainFailed if it occurred again. 75: the lease ended. Any other code is a lost attempt.
+TrainFailed if it occurred again. 74: the disk is full or does not work. 75: the lease ended. Any other code is a lost
+attempt.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from app import telemetry
+from app import disk_errors, telemetry
 from app.settings import quick_imports, share_the_machine
 from app.training.run import lease
+
+if TYPE_CHECKING:
+    from app.training.run.session import Session
 
 log = logging.getLogger("app.training")
 NICENESS = 10  # engines and APIs on the same machine take precedence
@@ -69,9 +74,19 @@ def train(options: argparse.Namespace) -> int:
         session.attempt()
     except Exception as error:
         log.exception("an unexpected error ended the training")
-        session.break_off(error)
-        return 1
+        return _break_off(session, error)
     return 0
+
+
+def _break_off(session: Session, error: Exception) -> int:
+    """Report an unexpected error; return the exit code. On a disk that is full the report may fail too, so the exit
+    code says by itself that the disk is the cause."""
+    try:
+        session.break_off(error)
+    except OSError as second:
+        log.exception("the error could not be reported")
+        return disk_errors.EXIT_CODE if disk_errors.awaited(second) else 1
+    return disk_errors.EXIT_CODE if disk_errors.awaited(error) else 1
 
 
 def _lower_priority() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app import disk_errors
 from app.errors import OstinatoError
 
 
@@ -61,7 +62,8 @@ def is_data_error(error: Exception) -> bool:
     That is every error that the trainer does not raise on purpose, apart from those of the machine (I/O, memory).
     """
     deliberate_or_io = (TrainingFailure, StopRequested, OstinatoError, OSError)
-    return not isinstance(error, deliberate_or_io) and not is_memory_error(error)
+    of_the_machine = is_memory_error(error) or disk_errors.awaited(error) is not None
+    return not isinstance(error, deliberate_or_io) and not of_the_machine
 
 
 def is_memory_error(error: BaseException) -> bool:

@@ -111,9 +111,13 @@ class TrainFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Broke(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event after an unexpected exception, whose class is `kind`; another attempt may succeed."""
+    """The trainer's final event after an unexpected exception, whose class is `kind`; another attempt may succeed.
+
+    `errno` is the number of the operating system's error behind it, 0 if there is none.
+    """
 
     kind: str
+    errno: int = 0
 
 
 TrainEvent = Phase | Note | Metrics | CheckpointSaved | Done | Stopped | TrainFailed | Broke

@@ -12,6 +12,7 @@ The lease, in its own thread, guards all of this.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -21,6 +22,7 @@ from collections.abc import Callable
 import msgspec
 from sqlalchemy.orm import Session
 
+from app import disk_errors
 from app.errors import OstinatoError
 from app.jobs.records import Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
@@ -38,6 +40,7 @@ POLL_SECONDS = 0.1  # between two reads of the trainer's events
 STRAY_SECONDS = 1.0  # that the trainer of an earlier attempt has to exit by itself
 EXIT_SECONDS = 10.0  # that a trainer has to exit after its last event
 UNAVAILABLE_SECONDS = 5.0  # until a job is claimed again after its store was unavailable
+DISK_SECONDS = 15.0  # before a job is claimed again that found the disk full
 LOST = "lost"  # not a status of a job: this worker no longer holds the job
 
 LastEvent = Done | Stopped | TrainFailed | Broke
@@ -72,14 +75,17 @@ class Attempt:
         except Interrupted:
             return self._give_back()
         except OstinatoError as error:
+            if disk_errors.awaited(error):
+                return self._wait_for_disk(error)
             if error.retryable:
                 return self._retry(error.message, lost=False)
-            failed = TrainFailed(error.code, error.message, error.param)
-            return publish.fail(self._resources, self._lease, self._run, failed)
+            return self._fail(TrainFailed(error.code, error.message, error.param))
         except RunBusy as error:  # not counted as a loss: the worker of the earlier trainer may be frozen
             return self._retry(str(error), lost=False)
         except OSError as error:
             log.exception("%s: the attempt failed", self._job.id)
+            if disk_errors.awaited(error):
+                return self._wait_for_disk(error)
             return self._retry(transcript.describe_error(error))
 
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------
@@ -87,6 +93,7 @@ class Attempt:
     def _train(self) -> tuple[int, LastEvent | None]:
         """Run the trainer to its end; return its exit code and its last event."""
         with contextlib.ExitStack() as stack:
+            self._run.create()
             lock = self._lock()
             stack.callback(os.close, lock)  # when the block ends; from then on only the trainer holds the lock
             self._fill()
@@ -197,18 +204,45 @@ class Attempt:
         if self._checkpoints.pending and isinstance(last, Done | TrainFailed):
             # Do not end the job: it would never be claimed again, and these checkpoints could be removed with its run
             # directory.
-            return self._retry("the blob store cannot take the checkpoints", lost=False)
+            return self._wait_for_store()
         match last:
             case Done():
                 return publish.publish(self._resources, self._lease, self._run, last)
             case TrainFailed():
-                return publish.fail(self._resources, self._lease, self._run, last)
+                return self._fail(last)
             case Stopped():
                 return self._give_back()
         if self._to_stop():  # the trainer was killed because it did not stop in time
             return self._give_back()
+        if (error := _disk_failure(code, last)) is not None:
+            return self._wait_for_disk(error)
         how = f"an error: {last.kind}" if isinstance(last, Broke) else transcript.describe_exit(code)
         return self._retry(f"the trainer ended unexpectedly ({how})")
+
+    def _fail(self, failed: TrainFailed) -> str:
+        try:
+            return publish.fail(self._resources, self._lease, self._run, failed)
+        except (OstinatoError, OSError) as error:
+            if disk_errors.awaited(error):  # its best checkpoint is still to be stored
+                return self._wait_for_disk(error)
+            raise
+
+    def _wait_for_store(self) -> str:
+        error = self._checkpoints.error
+        if error is not None and disk_errors.awaited(error):
+            return self._wait_for_disk(error)
+        return self._retry("the blob store cannot take the checkpoints", lost=False)
+
+    def _wait_for_disk(self, error: Exception) -> str:
+        """Queue the job again until the disk can be written. Not counted as a loss, however long that takes."""
+        cause = disk_errors.awaited(error)
+        assert cause is not None
+        log.warning("%s: attempt %d waits for the disk: %s", self._job.id, self._job.attempt, cause)
+        what = transcript.describe_error(cause)
+        message = f"{what[0].upper()}{what[1:]}: the job waits, and goes on when that is over"
+        # By the step from which it goes on, so that it is told once, however many attempts find the disk full.
+        event = NewEvent(kind="job.waiting", step=self._run.step, level="warn", message=message)
+        return self._requeue(event, DISK_SECONDS, lost=False)
 
     def _give_back(self) -> str:
         """Give the job back after an intended stop: it is cancelled, paused, or queued for another worker."""
@@ -223,14 +257,26 @@ class Attempt:
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:
             failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, and no more follow")
-            return publish.fail(resources, self._lease, self._run, failed)
+            return self._fail(failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next one starts in {wait:g} s")
         event = NewEvent(kind="job.lost", step=job.attempt, level="warn", message=message)
+        return self._requeue(event, wait, lost=lost)
+
+    def _requeue(self, event: NewEvent, wait: float, *, lost: bool) -> str:
+        jobs, job = self._resources.jobs, self._job
 
         def end(session: Session) -> str:
             # Use one transaction, so that the event is logged only if this attempt still holds the job.
-            resources.jobs.log(session, job.id, [event])
-            return resources.jobs.requeue(session, job.id, job.attempt, lost=lost, delay=wait)
+            jobs.log(session, job.id, [event])
+            return jobs.requeue(session, job.id, job.attempt, lost=lost, delay=wait)
 
         return self._lease.end(end)
+
+
+def _disk_failure(code: int, last: LastEvent | None) -> OSError | None:
+    """The error of the disk that ended a trainer, if one did."""
+    if isinstance(last, Broke) and last.errno in disk_errors.AWAITED:
+        return OSError(last.errno, last.kind)
+    # Without an event: not even that could be written.
+    return OSError(errno.ENOSPC, "exit code") if code == disk_errors.EXIT_CODE else None

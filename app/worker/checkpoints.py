@@ -8,6 +8,7 @@ import time
 import msgspec
 from sqlalchemy.orm import Session
 
+from app import disk_errors
 from app.checkpoint import directory as checkpoint
 from app.db.paging import new_id
 from app.errors import OstinatoError
@@ -33,6 +34,7 @@ class Checkpoints:
         self._resources, self._lease, self._run = resources, lease, run
         self._stored: set[int] = set()  # steps
         self._pending: dict[int, CheckpointSaved] = {}  # by step
+        self.error: Exception | None = None  # why the last checkpoint could not be stored
         self._retry_at, self._failures = 0.0, 0  # the time of the next retry, and the number of consecutive failures
 
     @property
@@ -54,7 +56,9 @@ class Checkpoints:
                 store(self._resources, self._lease, self._run, saved)
             except (OstinatoError, OSError) as error:
                 log.warning("%s: cannot store the checkpoint of step %d: %s", self._lease.job.id, saved.step, error)
-                if not (isinstance(error, OstinatoError) and error.retryable):
+                self.error = error
+                temporary = isinstance(error, OstinatoError) and error.retryable
+                if not (temporary or disk_errors.awaited(error)):
                     return transcript.lost_checkpoint(saved.step)
                 self._pending[saved.step] = saved
                 return None

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
+from app import disk_errors
 from app.checkpoint import directory as checkpoint
 from app.errors import OstinatoError
 from app.jobs.records import CANCELLED, FAILED, SUCCEEDED, JobProgress, NewEvent
@@ -73,14 +74,14 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
     """End the job as failed, after storing the best checkpoint if there is one; return the job's status.
 
-    Raises LeaseLost, and retryable errors, so that no checkpoint is lost while the blob store is unavailable.
+    Raises LeaseLost, and retryable errors and those of a full disk, so that no checkpoint is lost meanwhile.
     """
     if failed.checkpoint is not None and failed.step not in checkpoints.stored_steps(lease):
         try:
             saved = CheckpointSaved(failed.step, failed.checkpoint, failed.metrics)
             checkpoints.store(resources, lease, run, saved)
         except (OstinatoError, OSError) as error:
-            if isinstance(error, OstinatoError) and error.retryable:
+            if disk_errors.awaited(error) or (isinstance(error, OstinatoError) and error.retryable):
                 raise
             log.warning("%s: cannot store the last checkpoint: %s", lease.job.id, error)
     fields = {"code": failed.code, "message": clean(failed.message), "param": failed.param}

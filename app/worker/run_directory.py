@@ -40,6 +40,9 @@ class RunDirectory:
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id
+
+    def create(self) -> None:
+        """Create the directory, unless it exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.path / "events").mkdir(exist_ok=True)
 
@@ -97,6 +100,12 @@ class RunDirectory:
         if checkpoint.digest(checkpoint.manifest(partial)) != digest:
             raise CheckpointInvalid("the copy of the model to fine-tune differs from the original; check the disk")
         partial.rename(base)  # `base` is always a complete copy
+
+    @property
+    def step(self) -> int:
+        """The step from which the next attempt goes on; 0 without a resume point."""
+        names = (path.name.removeprefix("step-") for path in (self.path / "resume").glob("step-*"))
+        return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def settled(self) -> dict[str, Any] | None:
         """Return the hyper-parameters that the trainer has chosen, or None if it has not written them yet."""

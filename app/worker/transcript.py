@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
+from app import disk_errors
 from app.jobs.records import CHECKPOINT, JobProgress, NewEvent
 from app.wire.trainer import CheckpointSaved, Metrics, Note, Phase, TrainEvent
 
@@ -67,8 +68,10 @@ def lost_checkpoint(step: int) -> NewEvent:
 
 def describe_error(error: OSError) -> str:
     """Describe an error on the worker's machine, without paths, because clients see the text."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in disk_errors.FULL:
         return "the disk of the worker's machine is full"
+    if error.errno == errno.EIO:
+        return "the disk of the worker's machine does not work (EIO)"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "the worker has no permission to use a file of the run"
     return f"a file or a program of the run failed ({errno.errorcode.get(error.errno or 0, type(error).__name__)})"

@@ -6,6 +6,7 @@ The "weights" are a hash chain over the steps, so that an attempt that resumed w
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from app import disk_errors
 from app.checkpoint.directory import write_json
 from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Phase, Stopped, TrainEvent, TrainFailed
 from tests.checkpoints import make_checkpoint, write_weights
@@ -92,6 +94,10 @@ class FakeTrainer:
         if self.step == self.plan.get("break_at"):
             self.emit(Broke("ZeroDivisionError"))
             raise SystemExit(1)
+        if self.step == self.plan.get("full_at") and self.attempt <= self.plan["full_for"]:
+            if self.plan["full_event"]:
+                self.emit(Broke("SafetensorError", errno.ENOSPC))
+            raise SystemExit(disk_errors.EXIT_CODE)
         if self.step == self.plan.get("die_at") and self.attempt <= self.plan.get("deaths", 1):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.step == self.plan.get("diverge_at"):

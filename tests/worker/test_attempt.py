@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.registry.service import Registry
-from app.storage.blobs import BlobStore
+from app.storage.blobs import BlobStore, StorageUnavailable
 from app.worker import attempt
 from app.worker.resources import Resources
 from app.worker.run_directory import RunBusy, RunDirectory
+from app.worker.trainer import Trainer
+from app.worker.trainer_list import TrainerList
 from app.worker.worker import Worker
 from tests.checkpoints import make_checkpoint, publish
 from tests.jobs.fixtures import Queue, until
@@ -118,13 +121,19 @@ def test_an_unavailable_store_is_not_counted_as_a_loss(
 @pytest.mark.parametrize(
     ("error", "losses", "message"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/data/runs/x"), 1, "the disk of the worker's machine is"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data/runs/x"),
+            0,
+            "The disk of the worker's machine is full: the job waits, and goes on when that is over",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/data/runs/x"), 0, "The disk of the worker's machine is full"),
         (
             OSError(errno.EACCES, "Permission denied", "/data/runs/x"),
             1,
             "the worker has no permission to use a file of the run",
         ),
-        (OSError(errno.EIO, "Input/output error", "/data/runs/x"), 1, "a file or a program of the run failed (EIO)"),
+        (OSError(errno.EIO, "Input/output error", "/data/runs/x"), 0, "does not work (EIO): the job waits"),
+        (OSError(errno.EMFILE, "Too many open files"), 1, "a file or a program of the run failed (EMFILE)"),
         (
             RunBusy("an earlier trainer of the job is still running"),
             0,
@@ -135,7 +144,7 @@ def test_an_unavailable_store_is_not_counted_as_a_loss(
 def test_a_fault_of_the_machine_is_logged_without_its_paths(
     error: Exception, losses: int, message: str, queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An earlier trainer that still runs is not counted as a loss: its worker may be frozen."""
+    """An earlier trainer that still runs is not counted as a loss: its worker may be frozen. Nor is a full disk."""
 
     def fail(*_: object) -> None:
         raise error
@@ -148,3 +157,80 @@ def test_a_fault_of_the_machine_is_logged_without_its_paths(
     messages = [event.message for event in queue.events(job)]
     assert message in messages[-1]
     assert "/" not in "".join(messages)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "DISK_SECONDS", 0.0)
+
+
+def waits(queue: Queue, job: Any) -> list[tuple[int, str]]:
+    """The events that say that the job waits: step and level."""
+    return [(event.step, event.level) for event in queue.events(job) if event.kind == "job.waiting"]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("event", [True, False])
+def test_a_trainer_whose_disk_is_full_is_waited_for_and_that_is_told_once(
+    queue: Queue, resources: Resources, event: bool
+) -> None:
+    """Six attempts, twice the limit of lost ones, find the disk full. Without room, even the event is missing."""
+    job = queue.create(plan={"steps": 10, "full_at": 4, "full_for": 6, "full_event": event})
+    for _ in range(6):
+        assert Worker(resources).step()
+        assert (queue.get(job).status, queue.get(job).losses) == ("queued", 0)
+    assert waits(queue, job) == [(0, "warn")]
+    assert not [event for event in queue.events(job) if event.kind == "job.lost"]
+    assert Worker(resources).step()
+    done = queue.get(job)
+    assert (done.status, done.attempt, done.losses) == ("succeeded", 7, 0)
+    assert queue.steps(job) == list(range(1, 11))
+
+
+def full(*_: object, **__: object) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device", "/data/x")
+
+
+def store_is_full(*_: object, **__: object) -> Any:
+    raise StorageUnavailable("the disk is full", retry_after=60.0) from OSError(errno.ENOSPC, "full")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("place", "name", "error"),
+    [
+        (RunDirectory, "create", full),
+        (RunDirectory, "fill", full),
+        (BlobStore, "fetch", store_is_full),
+        (BlobStore, "put_file", full),
+        (BlobStore, "put_file", store_is_full),
+        (Trainer, "__init__", full),
+        (TrainerList, "listed", full),
+    ],
+)
+def test_whatever_the_worker_cannot_write_is_waited_for(
+    place: Any, name: str, error: Any, queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queue.create(plan={"steps": 5, "checkpoint_every": 2})
+    with monkeypatch.context() as broken:
+        broken.setattr(place, name, error)
+        for _ in range(4):
+            assert Worker(resources).step()
+            assert (queue.get(job).status, queue.get(job).losses) == ("queued", 0)
+    assert waits(queue, job) == [(0, "warn")]
+    assert Worker(resources).step()
+    assert (queue.get(job).status, queue.get(job).losses) == ("succeeded", 0)
+    assert not [event for event in queue.events(job) if event.kind == "checkpoint.lost"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_failed_job_keeps_its_best_checkpoint_until_the_disk_has_room(
+    queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queue.create(plan={"steps": 8, "diverge_at": 6, "best_step": 4})
+    with monkeypatch.context() as broken:
+        broken.setattr(BlobStore, "put_file", full)
+        assert Worker(resources).step()
+        assert queue.get(job).status == "queued"
+    assert Worker(resources).step()
+    assert (queue.get(job).status, (queue.get(job).error or {})["code"]) == ("failed", "diverged")

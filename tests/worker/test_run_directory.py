@@ -15,6 +15,7 @@ from app.worker.run_directory import RunBusy, RunDirectory
 
 def test_events_of_earlier_attempts_are_read_in_order_without_torn_lines(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path, "ftjob-1")
+    run.create()
     for attempt in (10, 2, 9):
         line = msgspec.json.encode(Phase(str(attempt)))
         run.events(attempt).write_bytes(line + b"\n" + line[:5])
@@ -23,6 +24,7 @@ def test_events_of_earlier_attempts_are_read_in_order_without_torn_lines(tmp_pat
 
 def test_a_trainer_can_name_only_paths_inside_its_run(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path, "ftjob-1")
+    run.create()
     (run.path / "link").symlink_to("/etc")
     assert run.inside("checkpoints/step-3") == run.path.resolve() / "checkpoints/step-3"
     for path in ("../ftjob-2", "/etc/passwd", "link/passwd"):
@@ -32,6 +34,7 @@ def test_a_trainer_can_name_only_paths_inside_its_run(tmp_path: Path) -> None:
 
 def test_the_lock_lasts_until_its_last_descriptor_is_closed(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path, "ftjob-1")
+    run.create()
     descriptor = run.lock(0.0, lambda: None)
     shared = os.dup(descriptor)  # as a child process inherits it
     os.close(descriptor)

@@ -31,6 +31,7 @@ def test_processes_are_watched_without_proc_and_waitid(tmp_path: Path, monkeypat
     monkeypatch.setattr(trainer_list, "PROCESSES", tmp_path / "no-proc")
     monkeypatch.delattr(os, "waitid")
     run = RunDirectory(tmp_path / "runs", "ftjob-1")
+    run.create()
     program = (sys.executable, "-c", "import sys; sys.stdin.read()")
     trainer = Trainer(program, run.path, events=run.events(1), log=run.log, lease_seconds=9.0, about=("", "ftjob-1"))
     trainers = TrainerList(tmp_path / "trainers")

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from app import disk_errors
 from app.checkpoint import directory as checkpoint
 from app.training.failures import TrainingFailure
 
@@ -111,7 +112,9 @@ def load(
             tensors = load_file(place / _TENSORS, device=device)
         except _Damage as damage:
             damaged.append(DamagedPoint(place, str(damage)))
-        except SafetensorError:  # of a point that was written without a checksum
+        except SafetensorError as error:  # of a point that was written without a checksum
+            if (cause := disk_errors.os_error(error)) is not None and cause.errno not in _UNREADABLE:
+                raise
             damaged.append(DamagedPoint(place, f"{_TENSORS} is not a safetensors file"))
         else:
             _check_digests(content, digests)

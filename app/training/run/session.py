@@ -8,6 +8,7 @@ Each stage leaves its result complete or not at all, so that a later attempt con
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from app import disk_errors
 from app.checkpoint import directory as checkpoint
 from app.errors import OstinatoError
 from app.training import base
@@ -61,14 +63,23 @@ class Session:
         kind, path = type(error).__name__, self.run / "broken.json"
         record = {"kind": kind, "resumed": resume.newest(self.run / "resume")}
         again = path.exists() and json.loads(path.read_text()) == record
-        event: TrainEvent = Broke(kind)
-        if again and not isinstance(error, OSError):  # what a machine lacks now it may have later
+        cause = disk_errors.os_error(error)
+        event: TrainEvent = Broke(kind, 0 if cause is None else cause.errno or 0)
+        if disk_errors.awaited(error):
+            self._discard_partial()  # on a full disk, it is in the way of everything else; and nothing is recorded
+        elif again and not isinstance(error, OSError) and cause is None:  # what a machine lacks now it may have later
             message = f"the training fails at the same step each time because of an internal error ({kind}); "
             event = self._failed("internal_error", f"{message}its log has the details", None)
         else:
             checkpoint.write_json(path, record)
         self.events.emit(event)
         return event
+
+    def _discard_partial(self) -> None:
+        """Delete what the failed attempt has left half written."""
+        partial = [self.run / ".preparing", self.run / ".checkpoint.tmp", self.run / "resume" / ".tmp"]
+        for path in (*partial, *(self.run / "checkpoints").glob(".*.tmp")):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _attempt(self) -> TrainEvent:
         done = self.run / "done.json"
