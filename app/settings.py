@@ -29,6 +29,7 @@ SOCKET_PATH_LIMIT = 78
 # How URLs may begin. This is checked before any program starts; the rest of a URL only by whoever opens it.
 _DATABASES = re.compile(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://.*")
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
+_ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 _STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://server"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -98,6 +99,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     accept_token_ids: Annotated[
         bool, _help("accept token ids on /v1/embeddings that do not say whose tokenizer made them (`token_ids_of`)")
     ] = False
+    allowed_origins: Annotated[
+        str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
+    ] = ""
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("lowest level that is logged")] = "info"
     url: Annotated[
@@ -155,6 +159,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The API keys: secret -> name of its holder. Raises SettingError if they are malformed."""
         return {secret: name for name, secret in _key_pairs(self.api_keys)}
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The web pages' origins that may call the API. Raises SettingError if they are malformed."""
+        origins = tuple(filter(None, (origin.strip() for origin in self.allowed_origins.split(","))))
+        for origin in origins:
+            if origin == "*" and not self.api_keys:
+                raise SettingError(f"{PREFIX}ALLOWED_ORIGINS may be * only with {PREFIX}API_KEYS; name the origins")
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise SettingError(
+                    f"{PREFIX}ALLOWED_ORIGINS: {origin!r} is not an origin; it must look like https://my.site or "
+                    "http://localhost:3000, without a path"
+                )
+        return origins
+
 
 def _key_pairs(text: str) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
@@ -189,6 +207,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
         if _choices(name):
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
+    _ = settings.origins
     _ = settings.keys  # so that malformed keys prevent the start instead of failing the first request
     _check_database(settings.database_url)
     _check_storage(settings.storage_url)
