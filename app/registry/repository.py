@@ -193,7 +193,8 @@ def select_registered(session: Session, digests: Collection[str]) -> set[str]:
 
 
 def find_references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
-    """Map each of the `digests` that a ready version or a job's checkpoint of `owner` has to a reference to it.
+    """Map digests to references. Includes those of `digests` for which `owner` has a ready version or a job's
+    checkpoint.
 
     A version takes precedence over a checkpoint, and a newer version over an older one.
     """

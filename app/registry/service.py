@@ -231,7 +231,8 @@ class Registry:
             return repository.select_registered(session, digests)
 
     def references(self, digests: Collection[str], owner: str) -> dict[str, str]:
-        """Map each of the `digests` that a version or a job's checkpoint of `owner` has to a reference to it."""
+        """Map digests to references. Includes those of `digests` for which `owner` has a version or a job's
+        checkpoint."""
         with self.database.read() as session:
             return repository.find_references(session, digests, owner)
 

@@ -222,7 +222,7 @@ class Attempt:
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:
-            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, and no more follow")
+            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, which is the limit")
             return publish.fail(resources, self._lease, self._run, failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next one starts in {wait:g} s")
