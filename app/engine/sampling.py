@@ -28,7 +28,7 @@ from app.wire.engine import SamplingParams, TokenLogprob
 
 COLDEST = 1e-30  # the lowest temperature used: float32 can divide by it, and the result is the same as greedy
 NOT_FINITE = -1  # takes the place of a token id
-NEAR = 128  # how many of the most probable tokens are examined before all are sorted
+NEAR = 128  # the number of most probable tokens that are examined before all tokens are sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def _mass(share: float) -> float:
 
 
 def _renormalised(sorted_RV: Tensor, keep_RV: Tensor) -> Tensor:
-    """probs_RV of the kept tokens, with a sum of 1; 0 for the others."""
+    """Return probs_RV: the probabilities of the kept tokens, with a sum of 1, and 0 for all others."""
     return torch.softmax(sorted_RV.masked_fill(~keep_RV, -math.inf), -1)
 
 
@@ -213,7 +213,7 @@ def _mass_before(probs_RV: Tensor) -> Tensor:
 
 
 def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
-    """keep_RV: locally typical sampling (Meister et al., 2023, section 4).
+    """Return keep_RV by locally typical sampling (Meister et al., 2023, section 4).
 
     Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until the sum of their
     probabilities reaches the row's share.
