@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from app.errors import InvalidRequest, most_similar
+from app import access
+from app.access import PREFIX as PREFIX
+from app.access import SettingError as SettingError
+from app.errors import most_similar
 
-PREFIX = "OSTINATO_"
 REFUSED = 2  # exit status of a program that rejects its settings or arguments, so that a restart would fail too
 # bytes of a socket's folder: the path of a UNIX socket may have 103 (Linux: 107), and the file's name takes up to 25
 SOCKET_PATH_LIMIT = 78
@@ -29,19 +31,12 @@ SOCKET_PATH_LIMIT = 78
 # How URLs may begin. This is checked before any program starts; the rest of a URL only by whoever opens it.
 _DATABASES = re.compile(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://.*")
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
-_ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 _STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://server"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
-
-
-class SettingError(InvalidRequest):
-    """A setting is unknown, or its value is not valid."""
-
-    code = "invalid_setting"
 
 
 def _help(text: str) -> Meta:
@@ -157,35 +152,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def keys(self) -> dict[str, str]:
         """The API keys: secret -> name of its holder. Raises SettingError if they are malformed."""
-        return {secret: name for name, secret in _key_pairs(self.api_keys)}
+        return {secret: name for name, secret in access.key_pairs(self.api_keys)}
 
     @property
     def origins(self) -> tuple[str, ...]:
         """The web pages' origins that may call the API. Raises SettingError if they are malformed."""
-        origins = tuple(filter(None, (origin.strip() for origin in self.allowed_origins.split(","))))
-        for origin in origins:
-            if origin == "*" and not self.api_keys:
-                raise SettingError(f"{PREFIX}ALLOWED_ORIGINS may be * only with {PREFIX}API_KEYS; name the origins")
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise SettingError(
-                    f"{PREFIX}ALLOWED_ORIGINS: {origin!r} is not an origin; it must look like https://my.site or "
-                    "http://localhost:3000, without a path"
-                )
-        return origins
-
-
-def _key_pairs(text: str) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        name, separator, secret = part.partition(":")
-        if not (separator and name and len(secret) >= 8):
-            raise SettingError(f"{PREFIX}API_KEYS must be name:secret pairs with secrets of at least 8 characters")
-        if name == "local":  # the principal of services without keys, to whom everything is visible
-            raise SettingError(f"{PREFIX}API_KEYS: the name 'local' is reserved; choose another name")
-        if any(secret == earlier for _, earlier in pairs):
-            raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own")
-        pairs.append((name, secret))
-    return pairs
+        return access.origins(self.allowed_origins, bool(self.api_keys))
 
 
 def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:

@@ -1,4 +1,4 @@
-"""Log lines and metrics, in one form for every program. API processes serve the metrics at `/metrics`."""
+"""Logging and metrics for all programs. API processes serve the metrics at `/metrics`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _registered(metric: M, labels: tuple[str, ...]) -> M:
 http_requests = _counter("http_requests", "HTTP responses", "method", "route", "status")
 num_requests_running = _gauge(
     "num_requests_running",
-    "Requests that are running: generations from their first token on, others from when they are sent to an engine",
+    "Requests that are running: generations since their first token, others since they were sent to an engine",
     "model_name",
 )
 num_requests_waiting = _gauge("num_requests_waiting", "Admitted requests that are not running yet", "model_name")
@@ -60,11 +60,11 @@ time_to_first_token = _histogram(
 inter_token_latency = _histogram("inter_token_latency_seconds", "Time between two tokens of a sequence", "model_name")
 request_queue_time = _histogram("request_queue_time_seconds", "Time spent in the engine's queue", "model_name")
 request_prefill_time = _histogram(
-    "request_prefill_time_seconds", "From the start in the engine to the first token", "model_name"
+    "request_prefill_time_seconds", "From the start of processing in the engine to the first token", "model_name"
 )
 request_decode_time = _histogram("request_decode_time_seconds", "From the first token to the last one", "model_name")
 request_inference_time = _histogram(
-    "request_inference_time_seconds", "From the start in the engine to the end", "model_name"
+    "request_inference_time_seconds", "From the start of processing in the engine to the end", "model_name"
 )
 request_prompt_tokens = _histogram("request_prompt_tokens", "Prompt tokens of a request", "model_name", buckets=SIZES)
 prompt_tokens = _counter("prompt_tokens", "Prompt tokens processed", "model_name")
@@ -79,12 +79,13 @@ quarantined = _counter("quarantined", "Requests put into quarantine because they
 
 
 class ModelSeries:
-    """The models that have metric series. Drops the series of unused models, which would accumulate otherwise.
+    """Tracks the models that have metric series, and drops the series of unused models, which would otherwise
+    accumulate.
 
-    A model keeps its series while it has open requests. Otherwise they are dropped `seconds` after the last request or
-    load and after the last engine has unloaded it, which leaves Prometheus time to read the last figures. Beyond `most`
-    models, the least recently used ones are dropped at once. A counter that comes back starts from zero, as after a
-    restart of the process. Thread-safe.
+    The series of a model are kept while it has open requests. Otherwise they are dropped `seconds` after the last
+    request or load and after the last engine has unloaded the model, so that Prometheus has time to read the last
+    values. If there are more than `most` models, the least recently used ones are dropped at once. The counters of a
+    model that is used again start from zero, as after a restart of the process. Thread-safe.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class ModelSeries:
         return len(self._used)
 
     def use(self, model: str) -> None:
-        """Note that a value of the model is about to be recorded."""
+        """Record a use of the model. Call this before recording a value for the model."""
         with self._lock:
             self._touch(model)
             if (excess := len(self._used) - self._most) > 0:
@@ -112,13 +113,13 @@ class ModelSeries:
                     self._drop(name)
 
     def begin(self, model: str) -> None:
-        """Note that a request for the model starts. Its series are kept until `end`."""
+        """Record that a request for the model starts. The model's series are kept until `end`."""
         with self._lock:
             self._open[model] += 1
         self.use(model)
 
     def end(self, model: str) -> None:
-        """Note that a request for the model has ended."""
+        """Record that a request for the model has ended."""
         with self._lock:
             self._touch(model)
             self._open[model] -= 1
@@ -168,7 +169,8 @@ class _AddIds(logging.Filter):
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as one line. Control characters in a message are escaped, so no message can forge a line."""
+    """Formats a record as one line. Control characters in a message are escaped, so that a message cannot contain a
+    forged log line."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))

@@ -12,6 +12,7 @@ from typing import Any, Self
 RECURRENT = ("rnn", "lstm", "gru")
 ARCHITECTURES = (*RECURRENT, "transformer")
 TASKS = ("classification", "multilabel", "regression", "generation")
+ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # with PyTorch's defaults
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "architecture": ARCHITECTURES,
     "task": TASKS,
@@ -21,9 +22,20 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "positions": ("rotary", "learned", "sinusoidal"),
     "activation": ("swiglu", "gelu", "relu"),
     "pooling": ("last", "last_step", "first", "mean", "max", "attention"),
+    "input_activation": ACTIVATIONS,
+    "output_norm": ("none", "steps", "pooled"),
+    "output_activation": ACTIVATIONS,
+    "pooling_activation": ACTIVATIONS,
+    "head_activation": ACTIVATIONS,
 }
 POSITIVE = ("layers", "width", "heads", "context_length")
-COUNTS = ("vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id")
+COUNTS = ("vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width")
+MOST_HEAD_LAYERS = 16
+# Written only if they differ from their defaults, so that the bytes of other configurations do not change.
+OPTIONAL = (
+    "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
+    "head_activation",
+)  # fmt: skip
 
 
 class ConfigError(ValueError):
@@ -40,9 +52,16 @@ class ModelConfig:
 
     `features` is the number of values of a numeric step. `classes` is the number of labels: 1 for regression, 0 for
     generation. `input_width` is the width of the input vectors of a recurrent network, 0 for `width`; if it equals
-    `features`, numeric steps are read without a projection. `kv_heads` is the number of key-value heads, 0 for `heads`.
-    `inner` is the width of the Transformer's MLP, 0 for a default (see `inner_width`). Networks do not read `pad_id`,
-    because they identify padding by length; it is kept for other programs.
+    `features`, numeric steps are read without a projection, unless there is an `input_activation`. `kv_heads` is the
+    number of key-value heads, 0 for `heads`. `inner` is the width of the Transformer's MLP, 0 for a default (see
+    `inner_width`). Networks do not read `pad_id`, because they identify padding by length; it is kept for other
+    programs.
+
+    The last group describes parts of imported networks. `input_activation` is applied after the projection of numeric
+    steps. `output_norm` is a LayerNorm of the body's vectors: of every step, or of the pooled vector.
+    `output_activation` is applied to the pooled vector after it. `pooling_width` is the width of the hidden layer that
+    scores steps for attention pooling, 0 for none. `head_widths` are the widths of the head's layers before its last
+    one.
     """
 
     architecture: str
@@ -75,6 +94,14 @@ class ModelConfig:
     tie_embeddings: bool = True
     head_bias: bool = True
     pad_id: int = 0
+    # parts of imported networks
+    input_activation: str = "none"
+    output_norm: str = "none"
+    output_activation: str = "none"
+    pooling_width: int = 0
+    pooling_activation: str = "tanh"
+    head_widths: tuple[int, ...] = ()
+    head_activation: str = "relu"
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -93,6 +120,8 @@ class ModelConfig:
         for name in COUNTS:
             if getattr(self, name) < 0:
                 raise ConfigError(name, "must be 0 or more")
+        if len(self.head_widths) > MOST_HEAD_LAYERS or min(self.head_widths, default=1) < 1:
+            raise ConfigError("head_widths", f"must be at most {MOST_HEAD_LAYERS} numbers, each 1 or more")
         if not 0.0 < self.norm_eps < 1.0:
             raise ConfigError("norm_eps", "must be between 0 and 1")
         if not 0.0 <= self.dropout < 1.0:
@@ -102,6 +131,8 @@ class ModelConfig:
         needed = "vocab_size" if self.input == "tokens" else "features"
         if getattr(self, needed) < 1:
             raise ConfigError(needed, f"must be 1 or more if input is {self.input!r}")
+        if self.input_activation != "none" and self.input == "tokens":
+            raise ConfigError("input_activation", "must be none unless input is 'features'")
 
     def _check_task(self) -> None:
         if self.task == "generation":
@@ -111,15 +142,29 @@ class ModelConfig:
                 raise ConfigError("bidirectional", "must be false for generation, which reads from left to right only")
             if self.recurrent and self.tie_embeddings and self.vector_width != self.width:
                 raise ConfigError("tie_embeddings", "must be false if input_width differs from width")
-        elif self.classes < 1:
+            self._check_vocabulary_head()
+            return
+        if self.classes < 1:
             raise ConfigError("classes", f"must be 1 or more for {self.task}")
-        elif self.task == "regression" and self.classes != 1:
+        if self.task == "regression" and self.classes != 1:
             raise ConfigError("classes", "must be 1 for regression")
-        elif self.pooling == "first" and self.recurrent and not self.bidirectional:
+        self._check_pooling()
+
+    def _check_pooling(self) -> None:
+        if self.pooling == "first" and self.recurrent and not self.bidirectional:
             raise ConfigError(
                 "pooling",
                 "can be first only if bidirectional is true: otherwise the first step has read no other step",
             )
+        if self.pooling_width and self.pooling != "attention":
+            raise ConfigError("pooling_width", "must be 0 unless pooling is attention")
+
+    def _check_vocabulary_head(self) -> None:
+        if self.output_norm == "pooled":
+            raise ConfigError("output_norm", "must be steps or none for generation, which pools nothing")
+        for name, empty in (("output_activation", "none"), ("pooling_width", 0), ("head_widths", ())):
+            if getattr(self, name) != empty:
+                raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for generation")
 
     def _check_attention(self) -> None:
         if self.vector_width != self.width:
@@ -146,19 +191,19 @@ class ModelConfig:
     @property
     def projected(self) -> bool:
         """Whether numeric steps go through a linear projection before the body reads them."""
-        return self.input == "features" and self.input_width != self.features
+        return self.input == "features" and (self.input_width != self.features or self.input_activation != "none")
 
     @property
     def groups(self) -> int:
-        """The number of key-value heads (Ainslie et al. 2023)."""
+        """The number of key-value heads (Ainslie et al., 2023)."""
         return self.kv_heads or self.heads
 
     @property
     def inner_width(self) -> int:
         """The width of the MLP: `inner`, or by default 4 times `width`.
 
-        A gate adds a third matrix. With `swiglu` the default is therefore 8/3 times `width`, which gives as many
-        weights in all (Shazeer 2020, section 2), rounded up to a multiple of 64.
+        With `swiglu`, the gate adds a third matrix. The default is therefore 8/3 times `width`, rounded up to a
+        multiple of 64, which keeps the number of weights about the same (Shazeer, 2020, section 2).
         """
         if self.inner:
             return self.inner
@@ -166,12 +211,19 @@ class ModelConfig:
 
     @property
     def position_limit(self) -> int | None:
-        """The largest number of positions of a sequence; None: unlimited, as for every recurrent network."""
+        """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
         return None if self.recurrent else self.context_length
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON can hold it; `from_dict` reads it back."""
-        return asdict(self)
+        """Return the fields as JSON values, without the fields in `OPTIONAL` that have their defaults.
+
+        `from_dict` reads them back.
+        """
+        values = asdict(self)
+        for field in fields(self):
+            if field.name in OPTIONAL and values[field.name] == field.default:
+                del values[field.name]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -183,6 +235,9 @@ class ModelConfig:
         kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
         chosen = {name: values[name] for name in types if name in values}
         for name, value in chosen.items():
+            if name == "head_widths":
+                chosen[name] = _widths(value)
+                continue
             allowed = kinds[str(types[name])]
             # In Python a bool is an int; in a configuration it is not.
             if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
@@ -191,3 +246,10 @@ class ModelConfig:
             if name not in chosen:
                 raise ConfigError(name, "is missing")
         return cls(**chosen)
+
+
+def _widths(value: object) -> tuple[int, ...]:
+    """Return the value of `head_widths`, which is a list in JSON."""
+    if not isinstance(value, list | tuple) or any(type(width) is not int for width in value):
+        raise ConfigError("head_widths", "must be a list of integers")
+    return tuple(value)

@@ -5,6 +5,7 @@ do not change. Matrices are (out, in), as in torch.
 
     input.embedding.weight       (V, I)   I = vector_width: input_width, or width. Tokens
     input.projection.weight, .bias        (I, F), (I). Numeric steps, unless input_width equals features
+                                          and input_activation is "none"
     body.rnn.*                            rnn, lstm, gru: as in torch.nn.RNN, LSTM, GRU: weight_ih_l0, weight_hh_l0,
                                           bias_ih_l0, bias_hh_l0, …_l1; with `_reverse` for the second direction
     body.positions.weight        (context_length, D)   learned positions
@@ -14,8 +15,11 @@ do not change. Matrices are (out, in), as in torch.
     body.blocks.N.mlp.down.weight        (D, inner)
     body.blocks.N.norm_attention.weight, norm_mlp.weight   (D); norm "layer": and .bias
     body.norm.weight                     (D) with final_norm; norm "layer": and .bias
-    pooling.query.weight         (1, W)   W = the body's width. Pooling "attention"
-    head.weight, head.bias       (C, W), (C); generation: (V, D) unless tied, (V); the bias with head_bias
+    norm.weight, norm.bias       (W), (W)   W = the body's width. output_norm "steps" or "pooled"
+    pooling.hidden.weight, .bias          (A, W), (A)   A = pooling_width, unless it is 0
+    pooling.query.weight         (1, A) or (1, W)   Pooling "attention"
+    head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])   X = the width before: W for the first
+    head.weight, head.bias       (C, X), (C); generation: (V, D) unless tied, (V); the bias with head_bias
 
 With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.
 
@@ -34,21 +38,21 @@ from collections.abc import Iterator
 from models.config import ModelConfig
 
 Shape = tuple[int, ...]
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # matrices of `width` rows in each weight of a recurrent layer
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # the number of matrices with `width` rows in each weight of a recurrent layer
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
-    """The shape of every parameter, by name."""
+    """Return the shape of every parameter, by name."""
     return dict(itertools.chain(_input(config), _body(config), _head(config)))
 
 
 def count(config: ModelConfig) -> int:
-    """The number of parameters: of single numbers, not of tensors."""
+    """Return the number of parameters, counted as single numbers and not as tensors."""
     return sum(math.prod(shape) for shape in shapes(config).values())
 
 
 def body_width(config: ModelConfig) -> int:
-    """The width of the body's hidden vectors: twice `width` for a bidirectional recurrent network."""
+    """Return the width of the body's hidden vectors: twice `width` for a bidirectional recurrent network."""
     return config.width * (2 if config.recurrent and config.bidirectional else 1)
 
 
@@ -108,12 +112,21 @@ def _norm(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _head(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    width = body_width(config)
+    if config.output_norm != "none":
+        yield "norm.weight", (width,)
+        yield "norm.bias", (width,)
     if config.task == "generation":
-        outputs, tied, width = config.vocab_size, config.tie_embeddings, config.width
+        outputs, tied = config.vocab_size, config.tie_embeddings
     else:
-        outputs, tied, width = config.classes, False, body_width(config)
+        outputs, tied = config.classes, False
         if config.pooling == "attention":
-            yield "pooling.query.weight", (1, width)
+            if config.pooling_width:
+                yield from _linear("pooling.hidden", (config.pooling_width, width), True)
+            yield "pooling.query.weight", (1, config.pooling_width or width)
+        for number, wider in enumerate(config.head_widths):
+            yield from _linear(f"head_layers.{number}", (wider, width), True)
+            width = wider
     if not tied:
         yield "head.weight", (outputs, width)
     if config.head_bias:

@@ -13,7 +13,7 @@ FORMAT_VERSION = 1
 OWN_KEYS = {f.name for f in fields(ModelConfig)}
 EXTRA_KEYS = {"format_version", "labels", "normalization", "threshold", "target", "chat_template"}
 CHAT_TEMPLATE_LIMIT = 2**16  # characters
-CEILINGS = {  # so that a small config.json cannot make a loader allocate terabytes
+CEILINGS = {  # limits, so that a small config.json cannot make a loader allocate terabytes
     "vocab_size": 2**24,
     "features": 2**20,
     "classes": 2**20,
@@ -21,12 +21,13 @@ CEILINGS = {  # so that a small config.json cannot make a loader allocate teraby
     "width": 2**16,
     "input_width": 2**16,
     "inner": 2**20,
+    "pooling_width": 2**16,
     "context_length": 2**20,
 }
 
 
 def parse_config(raw: dict[str, Any]) -> ModelConfig:
-    """Check a parsed config.json, and return the part that describes the network.
+    """Check a parsed config.json, and return the configuration of the network.
 
     Raises CheckpointInvalid, whose message names the wrong field.
     """
@@ -42,6 +43,8 @@ def parse_config(raw: dict[str, Any]) -> ModelConfig:
     for name, ceiling in CEILINGS.items():
         if not 0 <= getattr(config, name) <= ceiling:
             raise CheckpointInvalid(f"config.json: {name} must be from 0 to {ceiling}")
+    if max(config.head_widths, default=0) > CEILINGS["width"]:
+        raise CheckpointInvalid(f"config.json: head_widths must be at most {CEILINGS['width']}")
     _check_normalization(raw.get("normalization"), config)
     _check_target(raw.get("target"), config)
     threshold = raw.get("threshold")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from app import settings
 from app.cli import doctor, export, files, imports, inference, jobs, local, models, serve, train
 from app.cli.streams import prepare_output, read_arguments
 from app.cli.wording import in_own_words, option_for
@@ -104,13 +105,20 @@ def refuse(error: Any) -> NoReturn:
 
 def report(error: Exception) -> NoReturn:
     """Print an unexpected error, which is a fault of this program or of the service, and exit."""
-    if os.environ.get("OSTINATO_LOG_LEVEL") == "debug":
+    if _is_debugging():
         traceback.print_exception(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}"
     print(f"ostinato: unexpected error at {place}: {type(error).__name__}: {error}", file=sys.stderr)
     print("OSTINATO_LOG_LEVEL=debug shows where it came from; please report it", file=sys.stderr)
     sys.exit(1)
+
+
+def _is_debugging() -> bool:
+    try:
+        return settings.load().log_level == "debug"
+    except SettingError:
+        return False
 
 
 def fail(error: OstinatoError, status: int) -> NoReturn:

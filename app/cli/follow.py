@@ -15,6 +15,7 @@ import typer
 from app.cli.output import duration, headline, print_line, sparkline, warn
 from app.cli.wording import in_own_words
 from app.errors import OstinatoError
+from app.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -72,6 +73,14 @@ class Follower:
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
         """The events as lines, without those that the user need not or need not again see."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
+
+    @property
+    def waiting(self) -> str:
+        """How many jobs are before this one while it waits; empty if none is, or if it does not wait."""
+        before = self.job.get("jobs_before")
+        if self.job.get("status") != "queued" or not before:
+            return ""
+        return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} before this one"
 
     @property
     def ended(self) -> bool:
@@ -162,7 +171,11 @@ def render_metrics(data: dict[str, Any]) -> str:
 
 
 def _print_lines(follower: Follower) -> None:
+    waiting = ""
     for events in follower.poll():
+        if follower.waiting not in ("", waiting):
+            print(follower.waiting, flush=True)
+        waiting = follower.waiting
         for line in follower.lines(events):
             print(line, flush=True)
 
@@ -191,7 +204,7 @@ def _progress_bar(follower: Follower, console: Console) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     loss = f"loss {follower.losses[-1]:.3f}" if follower.losses else ""
     cells = (
-        Text(str(job.get("phase") or job.get("status") or ""), style="bold"),
+        Text(follower.waiting or str(job.get("phase") or job.get("status") or ""), style="bold"),
         ProgressBar(total=1.0, completed=done, width=max(10, min(40, console.width - 70))),
         Text(f"{done:4.0%}"),
         Text(loss),

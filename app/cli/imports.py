@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import sys
 import tarfile
 import tempfile
 import zlib
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import Json, connect, print_json, warn
+from app.cli.import_probe import answer_probe, show_probe
+from app.cli.import_weights import WeightsOptions, convert_weights, read_pair
+from app.cli.output import Json, clean, connect, print_json, warn
 from app.cli.references import ROOT
 from app.errors import InvalidRequest
 
@@ -29,121 +30,101 @@ GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of a gzip file
 TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar
 
 
+Source = Annotated[Path, typer.Argument(help="A checkpoint directory, a tar of one, or weights (.safetensors, .pt).")]
+Labels = Annotated[
+    str | None, typer.Option(help="Weights only: the labels in the head's order, as a,b,c or as a file.")
+]
+Vocabulary = Annotated[Path | None, typer.Option(help="Weights only: a tokenizer.json, or the tokens, one per line.")]
+Task = Annotated[str | None, typer.Option(help="Weights only: classification, multilabel, regression or generation.")]
+Heads = Annotated[
+    int | None, typer.Option(help="Weights only: number of attention heads, which the shapes do not show.")
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--set", help="Weights only: the answer to a question, as field=value.")
+]
+ProbeInput = Annotated[
+    str | None,
+    typer.Option(help="Weights only: the input to compare with your program, a text or a JSON list of steps."),
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle-tensors", help="Read the tensors of a .pt file; code in the file is never run.")
+]
+
+
 def register(program: typer.Typer) -> None:
     program.command("import")(import_version)
 
 
 def import_version(
-    source: Annotated[
-        Path, typer.Argument(help="A checkpoint directory, a tar of one, or weights (.safetensors, .pt).")
-    ],
+    source: Source,
     name: Annotated[str, typer.Option(help="The model to add a version to.")],
-    labels: Annotated[
-        str | None, typer.Option(help="Weights only: the labels in the head's order, as a,b,c or as a file.")
-    ] = None,
-    vocabulary: Annotated[
-        Path | None, typer.Option(help="Weights only: a tokenizer.json, or the tokens, one per line.")
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Weights only: classification, multilabel, regression or generation.")
-    ] = None,
-    heads: Annotated[
-        int | None, typer.Option(help="Weights only: number of attention heads, which the shapes do not show.")
-    ] = None,
-    options: Annotated[
-        list[str] | None, typer.Option("--set", help="Weights only: a configuration field, as field=value.")
-    ] = None,
-    allow_pickle_tensors: Annotated[
-        bool,
-        typer.Option("--allow-pickle-tensors", help="Read the tensors of a .pt file; code in the file is never run."),
-    ] = False,
+    labels: Labels = None,
+    vocabulary: Vocabulary = None,
+    task: Task = None,
+    heads: Heads = None,
+    options: Options = None,
+    probe: ProbeInput = None,
+    allow_pickle_tensors: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
     """Register a checkpoint directory, or plain PyTorch weights, as a new version."""
+    from app.importing.formats import describe
     from app.importing.pytorch.state_dict import WEIGHTS
 
-    weights = source.suffix in WEIGHTS and not source.is_dir()
+    if kind := describe(source):
+        raise InvalidRequest(f"{source} is {kind}")
+    if source.suffix in WEIGHTS and not source.is_dir():
+        fields = dict(read_pair(option) for option in options or [])
+        fields |= {key: str(value) for key, value in (("heads", heads), ("task", task)) if value is not None}
+        _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)
+        return
     weights_options = {
         "--labels": labels, "--vocabulary": vocabulary, "--task": task, "--heads": heads, "--set": options,
-        "--allow-pickle-tensors": allow_pickle_tensors or None,
+        "--probe": probe, "--allow-pickle-tensors": allow_pickle_tensors or None,
     }  # fmt: skip
-    if not weights and (useless := [flag for flag, value in weights_options.items() if value is not None]):
+    if useless := [flag for flag, value in weights_options.items() if value is not None]:
         raise InvalidRequest(f"{', '.join(useless)}: only for weights; a checkpoint directory contains these already")
+    with (
+        tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder,
+        connect() as client,
+        _archive(source, Path(folder)) as archive,
+    ):
+        _report(_upload(client, name, archive), name, as_json)
+
+
+def _import_weights(options: WeightsOptions, given: str | None, as_json: bool) -> None:
+    """Convert weights, register them, and show what the new version answers to a probe."""
+    from app.client import ServiceError
+    from app.importing.probe import make_probe
+
     with tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder:
-        checkpoint = source
-        if weights:
-            checkpoint = Path(folder) / "checkpoint"
-            fields = dict(_pair(option) for option in options or [])
-            fields |= {name: str(value) for name, value in (("heads", heads), ("task", task)) if value is not None}
-            for line in _convert(source, checkpoint, labels, vocabulary, fields, allow_pickle_tensors):
-                warn(f"assumed {line}")
-        with connect() as client, _archive(checkpoint, Path(folder)) as archive:
-            version = _upload(client, name, archive)
+        checkpoint = Path(folder) / "checkpoint"
+        converted = convert_weights(options, checkpoint)
+        for line in converted.assumed:
+            warn(f"assumed {clean(line)}")
+        warn(f"computes {clean(converted.computation)}")
+        config = converted.checkpoint.config
+        probe = make_probe(checkpoint, config, given)
+        with connect() as client:
+            with _archive(checkpoint, Path(folder)) as archive:
+                version = _upload(client, options.name, archive)
+            reference = f"{options.name}:{version['version']}"
+            try:
+                answer = answer_probe(client, reference, config.task, converted.checkpoint.labels, probe)
+            except ServiceError as error:
+                warn(f"{reference} is registered, but did not answer a probe: {error.message}")
+                _report(version, options.name, as_json)
+                return
+    _report(version | {"probe": {"input": probe.input, "answer": answer}}, options.name, as_json)
+    if not as_json:
+        show_probe(probe, answer)
+
+
+def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
     if as_json:
         print_json(version)
     else:
         print(f"{name}:{version['version']} is registered: {version['task']}, {version['architecture']}")
-
-
-def _convert(
-    source: Path,
-    target: Path,
-    labels: str | None,
-    vocabulary: Path | None,
-    fields: dict[str, str],
-    allow_pickle: bool,
-) -> tuple[str, ...]:
-    """Convert weights to a checkpoint directory; returns the assumptions that were made.
-
-    At a terminal, questions that the weights leave open are asked; elsewhere they are raised as ImportQuestion.
-    """
-    from app.importing.convert import convert
-    from app.importing.questions import ImportQuestion
-
-    if source.suffix != ".safetensors" and not allow_pickle:
-        raise InvalidRequest(
-            f"{source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
-            "--allow-pickle-tensors to read its tensors without running anything"
-        )
-    while True:
-        try:
-            return convert(
-                source,
-                target,
-                labels=_read_labels(labels),
-                vocabulary=vocabulary,
-                fields=fields,
-                allow_pickle_tensors=allow_pickle,
-            ).assumed
-        except ImportQuestion as error:
-            if not sys.stdin.isatty():
-                raise
-            for question in error.questions:
-                answer = typer.prompt(str(question), default=question.usual)
-                if question.field == "vocabulary":
-                    vocabulary = Path(answer)
-                else:
-                    fields = {**fields, question.field: answer}
-
-
-def _pair(option: str) -> tuple[str, str]:
-    name, separator, value = option.partition("=")
-    if not separator:
-        raise InvalidRequest(f"--set {option}: must have the form field=value")
-    return name, value
-
-
-def _read_labels(labels: str | None) -> list[str] | None:
-    """The labels of a file with one on each line, or of a comma-separated list."""
-    if labels is None:
-        return None
-    try:
-        parts = Path(labels).read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError:
-        raise InvalidRequest(f"--labels {labels}: the file is not UTF-8") from None
-    except (OSError, ValueError):  # there is no such file, or the text cannot be a file name
-        parts = labels.split(",")
-    return [label.strip() for label in parts if label.strip()]
 
 
 @contextlib.contextmanager

@@ -61,7 +61,8 @@ def show(job_id: JobId, as_json: Json = False) -> None:
     options = job.get("hyperparameters") or {}
     seconds = (job.get("finished_at") or 0) - job["created_at"] if job.get("finished_at") else None
     fields([
-        ("job", job["id"]), ("status", status_of(job)), ("progress", f"{float(job.get('progress') or 0):.0%}"),
+        ("job", job["id"]), ("status", status_of(job)), ("jobs before it", job.get("jobs_before")),
+        ("progress", f"{float(job.get('progress') or 0):.0%}"),
         ("task", job.get("task")), ("model", job["model"]), ("version", job.get("fine_tuned_model")),
         ("error", error.get("message")), ("file", job["training_file"]), ("validation", job.get("validation_file")),
         ("seed", job.get("seed")), ("attempt", job.get("attempt")), ("tokens", job.get("trained_tokens")),

@@ -36,12 +36,15 @@ def up(
         bool, typer.Option("--demo", help="If the registry is empty, train six small models to try.")
     ] = False,
     without: Annotated[list[str] | None, typer.Option(help="Do not start this program: engine, api or worker.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="At a terminal: print every log line, also of requests.")
+    ] = False,
 ) -> None:
     """Start the whole service on this machine: API, engine and worker."""
     from app.launcher import launcher
 
     chosen = settings.load(host=host, port=port, data_dir=data_dir)
-    raise typer.Exit(launcher.start_up(chosen, demo=demo, without=without or []))
+    raise typer.Exit(launcher.start_up(chosen, demo=demo, without=without or [], verbose=verbose))
 
 
 def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:

@@ -7,19 +7,28 @@ are not queued again, and a registry that has a model is left alone.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import sys
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from app import settings
-from app.client import Client
+from app.client import Client, ServiceError
 from app.demo.trainings import TRAININGS
 from app.errors import OstinatoError
+from app.launcher.console import PROGRESS
+from app.wording import counted
 
 DATA = Path(__file__).parent / "data"
 MARK = "demo"  # metadata key of the jobs that this program creates
 JOBS = "/v1/fine_tuning/jobs"
+PRIORITY = -10  # below that of jobs that people create, which are therefore started first
+ENDED = ("succeeded", "failed", "cancelled")
+POLL = 1.0  # seconds between two looks at the jobs
+TRIAL = 'ostinato classify --model demo-sentiment-lstm "a wonderful film"'
 
 
 def main() -> int:
@@ -27,21 +36,51 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--data-dir")
+    parser.add_argument("--progress", action="store_true", help="report the progress of the trainings until they end")
     arguments = parser.parse_args()
     chosen = settings.load(data_dir=arguments.data_dir)
     key = next(iter(chosen.keys), chosen.api_key)
     try:
         with Client(arguments.url, key) as client:
             queued = queue(client)
+            announce(queued)
+            if arguments.progress:
+                watch(client)
     except OstinatoError as error:
         print(error.message, file=sys.stderr)
         return 1
+    return 0
+
+
+def announce(queued: list[str]) -> None:
     if queued:
-        print(f"training {len(queued)} small models: {', '.join(queued)}")
+        print(f"training {counted(len(queued), 'small model')}: {', '.join(queued)}")
         print("they will be ready in a few minutes; watch them with: ostinato jobs")
     else:
         print("the registry is already in use; no demo training was queued")
-    return 0
+
+
+def watch(client: Client) -> None:
+    """Print the progress of the demo's unfinished jobs, for the launcher, until they end."""
+    jobs = {job["id"]: job for job in client.pages(JOBS) if (job.get("metadata") or {}).get(MARK)}
+    jobs = {id_: job for id_, job in reversed(jobs.items()) if job["status"] not in ENDED}  # oldest first
+    before = None
+    while jobs:
+        report = [
+            (job["metadata"][MARK], str(job["status"]), float(job.get("progress") or 0.0)) for job in jobs.values()
+        ]
+        if report != before:
+            print(PROGRESS + json.dumps(report), flush=True)
+        before = report
+        unfinished = [id_ for id_, job in jobs.items() if job["status"] not in ENDED]
+        if not unfinished:
+            if any(job["status"] == "succeeded" for job in jobs.values()):
+                print(f"the demo's models are ready; try: {TRIAL}", flush=True)
+            return
+        time.sleep(POLL)
+        for id_ in unfinished:
+            with contextlib.suppress(ServiceError):  # the API may restart, or the job be gone
+                jobs[id_] = client.get(f"{JOBS}/{id_}")
 
 
 def queue(client: Client) -> list[str]:
@@ -74,6 +113,7 @@ def request(name: str, architecture: str, file_id: str, training: dict[str, Any]
         "seed": 1,
         "publish": {"name": name},
         "metadata": {MARK: name},
+        "priority": PRIORITY,
         "training": training,
     }
 

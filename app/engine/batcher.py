@@ -1,7 +1,7 @@
-"""Which rows form the next batch. Imports no torch.
+"""Chooses the rows of the next batch. Imports no torch.
 
-The rows of a batch are padded to its longest, so a batch has rows of similar length. Every batch includes the row that
-has waited longest, so no row starves. A batch never waits for more rows to come.
+All rows of a batch are padded to the length of its longest row, so rows of similar length are batched together. Every
+batch includes the row that has waited longest, so no row starves. A batch never waits for more rows to arrive.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from typing import Generic, TypeVar
 
 Payload = TypeVar("Payload")
 
-# The fixed cost of a call (reading the weights, starting kernels) is about that of this many additional rows. Measured
-# with 64 clients and texts of 5 to 150 tokens, on 4 x 256 Transformers and 2 x 256 LSTMs: 2 to 4 is best for both.
+# The fixed cost of a call (reading the weights, starting kernels) is about the cost of this many additional rows.
+# Measured with 64 clients and texts of 5 to 150 tokens, on 4 x 256 Transformers and 2 x 256 LSTMs: 2 to 4 is best for
+# both.
 ROWS_OF_A_CALL = 3
-# Rows up to this much longer than the oldest may join its batch: by a factor, and by a number of steps.
+# A row can join the batch of the oldest row if it has at most STRETCH times as many steps, plus STRETCH_STEPS.
 STRETCH, STRETCH_STEPS = 1.1, 8
 
 
 class Batcher(Generic[Payload]):
     """Waiting rows, sorted by length.
 
-    `max_tokens` bounds rows x longest row (a longer row runs alone); `max_rows` bounds the rows.
+    `max_tokens` limits the padded size of a batch, rows x longest row; a longer row runs alone. `max_rows` limits the
+    number of rows.
     """
 
     def __init__(self, max_tokens: int, max_rows: int = 512) -> None:
@@ -42,7 +44,7 @@ class Batcher(Generic[Payload]):
         self._by_arrival.append((length, self._arrivals))
 
     def discard(self, unwanted: Callable[[Payload], bool]) -> None:
-        """Drop rows. Visits every waiting row, so drop many at once."""
+        """Drop the rows for which `unwanted` is true. Visits every waiting row, so drop many rows in one call."""
         self._by_length = [entry for entry in self._by_length if not unwanted(entry[2])]
 
     def next_batch(self) -> list[Payload]:
@@ -56,7 +58,8 @@ class Batcher(Generic[Payload]):
         return batch
 
     def _oldest(self) -> int:
-        """The index, by length, of the row that came first. Drops the arrivals of rows that are gone on the way."""
+        """Return the index, by length, of the row that has waited longest. Also drops the arrivals of rows that are
+        gone."""
         while True:
             key = self._by_arrival[0]
             index = bisect_left(self._by_length, key)
@@ -65,11 +68,11 @@ class Batcher(Generic[Payload]):
             self._by_arrival.popleft()
 
     def _window(self, oldest: int) -> tuple[int, int]:
-        """The range of rows, by length, to run with the oldest.
+        """Choose the range of rows, by length, to run with the oldest row.
 
-        It first takes in longer rows, as the stretch and the budget allow. Then it takes in shorter rows, as long as
-        each of them raises the real tokens per unit of work, where a batch's work is its padded size plus the cost of
-        the call.
+        Longer rows are added first, as far as STRETCH and `max_tokens` allow. Then shorter rows are added, as long as
+        each of them raises the ratio of real tokens to work, where the work of a batch is its padded size plus the
+        fixed cost of the call.
         """
         entries = self._by_length
         end = bisect_right(entries, (int(entries[oldest][0] * STRETCH) + STRETCH_STEPS + 1,))

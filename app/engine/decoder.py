@@ -1,4 +1,4 @@
-"""Continuous batching: the sequences of one loaded version, in steps that they join and leave at any time.
+"""Continuous batching: generates the sequences of one loaded version in steps, between which sequences join and leave.
 
 The steps are the same for every architecture: an LSTM and a Transformer differ only in their state.
 """
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class Decoder:
-    """Sends each sequence's Tokens as they come, and then exactly one Finished or Failed.
+    """Sends Tokens for each sequence as they are generated, and then exactly one Finished or Failed.
 
-    A sequence leaves in two moves. It is closed when its final message is sent, which may be in the middle of a call.
-    Its slot is given back by `_leave`, and only between calls: then another sequence moves into the slot, and the rows
-    of a call under way are named by their slots.
+    A sequence leaves in two steps. First it is closed: its final message is sent, possibly in the middle of a call.
+    Then `_leave` frees its slot. This happens only between calls, because another sequence moves into the free slot,
+    and the rows of a call are identified by their slots.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Decoder:
 
     @property
     def running(self) -> int:
-        """Sequences that hold a slot."""
+        """The number of sequences that hold a slot."""
         return len(self.scheduler.running)
 
     @property
     def waiting(self) -> int:
-        """Sequences that wait for a slot."""
+        """The number of sequences that wait for a slot."""
         return len(self.scheduler.waiting)
 
     @property
@@ -82,14 +82,14 @@ class Decoder:
             self._leave(sequence)
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request and free every slot, even of a closed sequence that an error kept from leaving."""
+        """Fail every open request and free every slot, including those of closed sequences that failed to leave."""
         self.scheduler.clear()
         self.open.fail_all(code, message)
 
     # --- a step -------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Decode one token of each sequence whose prompt is read, then read a bounded amount of prompt."""
+        """Decode one token of each sequence whose prompt has been read, then read a limited number of prompt tokens."""
         for sequence in self.open.expire():
             self._leave(sequence)
         admitted = self.scheduler.admit()
@@ -103,12 +103,13 @@ class Decoder:
         for chunk in (chunks := self.scheduler.chunks()):
             self._read(chunk)
         self.counters.observe("iteration_tokens", decoded + sum(sum(chunk.lengths) for chunk in chunks))
-        # Not before all chunks are read: a leaving sequence moves another into its slot, and chunks are named by slots.
+        # Only after all chunks are read: when a sequence leaves, another one moves into its slot, and chunks refer to
+        # slots.
         for sequence in [s for chunk in chunks for s in chunk.sequences if s.closed]:
             self._leave(sequence)
 
     def _decode(self) -> int:
-        """Run the decode call; returns how many sequences it had."""
+        """Run the decode call and return the number of sequences in it."""
         rows = self.scheduler.decoding()
         running = [s for s in rows if s is not None]
         if not running:
@@ -126,7 +127,7 @@ class Decoder:
         return len(running)
 
     def _read(self, chunk: Chunk) -> None:
-        """Run one prefill call; sequences whose prompt ends in it get their first token."""
+        """Run one prefill call. Sequences whose prompt is then complete get their first token."""
         pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
         try:
             hidden_BTD = self.runner.read(chunk.start, pieces)
@@ -154,7 +155,8 @@ class Decoder:
     # --- tokens and ends ----------------------------------------------------------------------------------------
 
     def _begin(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """The first token of sequences whose prompt is read. With max_tokens 0 they end without one."""
+        """Sample the first token of sequences whose prompt has been read. With max_tokens 0, end them without a
+        token."""
         for sequence in rows:
             if sequence.limit == 0:
                 if sequence.prompt_logprobs:
@@ -189,7 +191,7 @@ class Decoder:
     def _end(
         self, sequence: Sequence, reason: str, stop_id: int | None = None, stop_logprob: float | None = None
     ) -> None:
-        """Close a sequence with Finished; `_leave` gives its slot back once no call is in progress."""
+        """Close a sequence with Finished. `_leave` frees its slot once no call is in progress."""
         self.open.close(sequence)
         self.counters.add(f"finished_{reason}")
         timing = _timing(sequence)
@@ -198,19 +200,19 @@ class Decoder:
         self.reply(sequence.peer, Finished(sequence.id, reason, timing, stop_id, 0, stop_logprob))
 
     def _leave(self, sequence: Sequence) -> None:
-        """Take a closed sequence out of the schedule, and move the last sequence's state into its slot."""
+        """Remove a closed sequence from the schedule, and copy the state of the last sequence into its slot."""
         move = self.scheduler.remove(sequence)
         if move is None:
             return
         try:
             self.runner.copy(*move)
         except Exception as error:
-            # The sequence that moved now has another one's state, and the rest of the state may be broken as well.
+            # The moved sequence now has the state of another sequence, and the rest of the state may be broken as well.
             logger.exception("the state of a slot could not be copied")
             self.fail_all(*describe(error))
 
     def _fail_call(self, rows: Iterable[Sequence], error: Exception) -> None:
-        """A call failed, so the state of its rows is undefined: fail these sequences. The others continue."""
+        """Fail the sequences of a failed call, because their state is undefined. All other sequences continue."""
         logger.error("a generation step failed: %s: %s", type(error).__name__, error, exc_info=error)
         for sequence in rows:
             if not sequence.closed:

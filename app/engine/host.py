@@ -1,4 +1,4 @@
-"""The versions of one engine process: hands messages to them, and runs their steps. Independent of the socket."""
+"""Passes messages to the loaded versions of one engine process, and runs their steps. Independent of the socket."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
 
 logger = logging.getLogger(__name__)
-LEAST_STEPS = 64  # of a batch that is shared between lanes: handing a piece over costs about fifty microseconds
+LEAST_STEPS = 64  # a batch with fewer is not split between lanes: each piece costs about fifty microseconds more
 
 
 class EngineHost:
-    """Takes messages in with `receive`, and works with `step` while it is `ready`. Answers leave through `reply`."""
+    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true. Answers go to
+    `reply`."""
 
     def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
         self.limits, self.reply, self.lanes = limits, reply, lanes
@@ -92,7 +93,7 @@ class EngineHost:
             part.fail_all(code, message)
 
     def collect_loads(self) -> None:
-        """Take over what the loader has loaded, and answer the peers that asked for it."""
+        """Start to serve the versions that the loader has loaded, and answer the peers that asked for them."""
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
@@ -104,7 +105,7 @@ class EngineHost:
                 self._turns.discard(part)
 
     def _active(self) -> Iterator[Scorer | Decoder]:
-        """The parts with open requests."""
+        """Iterate over the parts with open requests."""
         return chain(self._scorers, self._decoders)
 
     # --- state --------------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class EngineHost:
 
     @property
     def ready(self) -> bool:
-        """Whether `step` has something to do. If not, wait for a message or for a lane."""
+        """Whether `step` has work to do. If not, the caller waits for a message or for a lane to finish."""
         lanes = self.lanes
         if lanes is None:
             return self.busy
@@ -124,12 +125,12 @@ class EngineHost:
 
     @property
     def busy_since(self) -> float | None:
-        """When the oldest running work began (monotonic). Safe to read from another thread."""
+        """The monotonic time at which the oldest running work began, if any. Safe to read from another thread."""
         started = self._step_started
         return started if started is not None or self.lanes is None else self.lanes.since
 
     def statuses(self) -> list[wire.VersionStatus]:
-        """Safe to call from another thread."""
+        """The status of each loaded version. Safe to call from another thread."""
         return [version.status() for version in list(self.versions.values())]
 
     # --- steps --------------------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ class EngineHost:
     def step(self) -> None:
         """Run scoring batches, up to one in each lane, then one step of each decoder that has requests.
 
-        A decoder computes with all cores, so the lanes are emptied first.
+        A decoder computes with all cores, so it waits until the lanes are empty.
         """
         self._step_started = time.monotonic()
         with torch.inference_mode():
@@ -152,7 +153,7 @@ class EngineHost:
         self.loading.unload_idle()
 
     def _score(self, once: bool) -> None:
-        """Give turns to scorers while a lane is free; only one with `once`, or if its batch ran in this thread."""
+        """Run scorers while a lane is free. Run only one if `once` is set or its batch ran in this thread."""
         lanes = self.lanes
         if lanes:
             lanes.collect()
@@ -164,8 +165,8 @@ class EngineHost:
     def _run_batch(self, scorer: Scorer) -> None:
         """Run the next batch of a scorer: whole or in pieces in the lanes, or in this thread with every core.
 
-        Lanes are worth their price if they all have work: while others run, if more rows wait, or if this batch is
-        large enough to be shared.
+        Lanes are faster only if all of them have work: if some are running already, if more rows are waiting, or if
+        this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
         if not batch:
@@ -184,7 +185,8 @@ class EngineHost:
         self._guard(scorer, partial(scorer.finish, piece, outcome))
 
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
-        """Parts handle the errors of a request themselves. Any other is a bug: fail the requests, not the process."""
+        """Run `work`. An error that a part does not handle itself is a bug: it fails the part's requests, not the
+        process."""
         try:
             work()
         except Exception as error:

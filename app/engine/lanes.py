@@ -1,8 +1,8 @@
-"""Threads that compute side by side, with one core each.
+"""Threads that compute batches in parallel, with one core each.
 
-Two threads that share each matrix product wait for each other at each product, and longer if the API or clients need a
-core too. Two threads with a batch each never wait. A batch that is alone still gets every core: it runs in the
-caller's own thread.
+Two threads that share every matrix product wait for each other at every product, and longer if the API or clients need
+a core too. Two threads with separate batches never wait for each other. A single batch still uses all cores: it runs in
+the caller's own thread.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """`count` threads, one set for each process. Call all methods from one thread.
+    """A set of `count` threads; a process can have only one set. Call all methods from one thread.
 
-    `wake` is called, in any thread, when a result waits for `collect`.
+    `wake` is called, from any thread, when a result is ready for `collect`.
     """
 
     def __init__(self, count: int, wake: Callable[[], None] = lambda: None) -> None:
@@ -39,17 +39,17 @@ class Lanes:
 
     @property
     def finished(self) -> bool:
-        """Whether a result waits for `collect`."""
+        """Whether a result is ready for `collect`."""
         return not self._finished.empty()
 
     @property
     def since(self) -> float | None:
-        """When the oldest work that still runs began (monotonic). Safe to read from another thread."""
+        """The monotonic time at which the oldest running work began, if any. Safe to read from another thread."""
         return min(list(self._since.values()), default=None)
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` passes its result to `then`."""
-        torch.set_num_threads(1)  # the matrix library obeys the last call, from whichever thread it came
+        torch.set_num_threads(1)  # the matrix library uses the number of the last call, whichever thread made it
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()
@@ -64,30 +64,30 @@ class Lanes:
         self._threads.submit(run)
 
     def collect(self, *, wait: bool = False) -> None:
-        """Hand over the results so far; with `wait`, those of all running work."""
+        """Pass on the results that are ready. With `wait`, wait for all running work first."""
         while self.running and (wait or self.finished):
             self.collect_one()
 
     def collect_one(self) -> None:
-        """Wait for the next result and hand it over."""
+        """Wait for the next result and pass it on."""
         then = self._finished.get()
         self.running -= 1
         then()
 
     def widen(self) -> None:
-        """Let the caller's thread compute with every core from now on. No lane may be running."""
+        """Let the caller's thread compute with all cores from now on. No lane may be running."""
         assert not self.running
         torch.set_num_threads(self.count)
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:
-    """Split rows into up to `count` runs, none empty, with about equally many steps each."""
+    """Split rows into at most `count` non-empty runs with about the same number of steps."""
     total = sum(steps)
     pieces: list[Sequence[Row]] = []
     start = 0
     for stop, done in enumerate(accumulate(steps), 1):
         following = steps[stop] if stop < len(steps) else 0
-        # Cut before the row whose middle lies behind the next equal share.
+        # Cut before the row whose middle is beyond the next equal share of the steps.
         if len(pieces) + 1 < count and following and done + following / 2 > total * (len(pieces) + 1) / count:
             pieces.append(rows[start:stop])
             start = stop

@@ -1,4 +1,4 @@
-"""The bounds of one engine: tokens and slots of a step, and memory for weights."""
+"""The limits of one engine: tokens and slots of a step, and memory for weights."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepLimits:
-    """The bounds of a step, and of the weights in memory.
+    """The limits of a step, and of the memory for weights.
 
-    `max_batch_tokens`: tokens of a scoring batch, padding included. `max_slots`: sequences that decode side by side,
-    for each version. `prefill_tokens`: prompt tokens read between two decode steps. `invariant`: compute with fixed
-    shapes, so that a reply does not depend on the other requests, to the last bit. `memory`: bytes of weights.
+    `max_batch_tokens`: the maximum number of tokens in a scoring batch, including padding. `max_slots`: the maximum
+    number of sequences that decode together, for each version. `prefill_tokens`: the maximum number of prompt tokens
+    read between two decode steps. `invariant`: compute with fixed shapes, so that other requests cannot change a single
+    bit of a reply. `memory`: the maximum size of all weights, in bytes.
     """
 
     max_batch_tokens: int

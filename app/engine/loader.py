@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 class LoadedNetwork:
     """A loaded checkpoint, in evaluation mode and without gradients.
 
-    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's values, which is
-    undone in answers. `nbytes` is the size of the weights in every form in which they are held.
+    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's values; answers
+    are converted back. `nbytes` is the size of the weights in memory, including copies in a kernel's own layout.
     """
 
     digest: str
@@ -87,7 +87,7 @@ def _verify(directory: Path, message: Load) -> None:
     for path, entry in manifest.items():
         if entry.sha256 != message.files[path]:
             raise CheckpointInvalid(f"{path} of {message.name} differs from the file that was registered (SHA-256)")
-    # The digest covers the manifest: it shows that the message itself names the files of this version.
+    # The digest is computed from the manifest, so it proves that the message lists the files of this version.
     if checkpoint.digest(manifest) != message.digest:
         raise CheckpointInvalid(f"the files of {message.name} do not have the digest {message.digest}")
 
@@ -107,7 +107,7 @@ def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """How loading ended: a network, or the error to answer `message` with; `seconds` is how long it took."""
+    """The result of loading: a network, or the error to answer `message` with. `seconds` is the time it took."""
 
     message: Load
     result: LoadedNetwork | OstinatoError
@@ -115,7 +115,7 @@ class LoadOutcome:
 
 
 class Loader:
-    """Loads one version after the other in a daemon thread.
+    """Loads one version after another in a daemon thread.
 
     `wake` is called, in that thread, when `collect` has something to return.
     """
@@ -149,7 +149,7 @@ class Loader:
             return load(message, self.device, self.dtype)
         except OstinatoError as error:
             return error
-        except Exception as error:  # whatever it is, the engine goes on serving its other versions
+        except Exception as error:  # any error: the engine must keep serving its other versions
             if is_out_of_memory(error):
                 return Unavailable(f"not enough memory to load {message.name}", code="out_of_memory")
             logger.exception("loading %s failed", message.name)

@@ -1,4 +1,4 @@
-"""Which versions are loaded: loads and unloads them within the memory limit."""
+"""Loads and unloads versions within the memory limit."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 class Loading:
     """The loaded `versions` by digest, and those that are being loaded or wait to be unloaded.
 
-    `assemble` puts a loaded network to work. `retire` is called with each version that is unloaded, which must be
-    dropped everywhere: its memory is free only when nothing refers to it.
+    `assemble` makes a LoadedVersion from a loaded network. `retire` is called with each version that is unloaded. It
+    must drop every reference to the version, whose memory is freed only then.
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class Loading:
         self._leaving: set[str] = set()  # unloaded as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Answer with Loaded at once if the version is loaded; else start to load it, unless memory is short."""
+        """Load a version, or answer at once: with Loaded if it is loaded already, with LoadFailed if memory is
+        short."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:
@@ -54,13 +55,13 @@ class Loading:
             self.loader.submit(message)
 
     def collect(self) -> None:
-        """Take over what the loader has loaded, and answer the peers that asked for it."""
+        """Start to serve the versions that the loader has loaded, and answer the peers that asked for them."""
         for outcome in self.loader.collect():
             peers = self._askers.pop(outcome.message.digest, [])
             answer = self._conclude(outcome)
             for peer in peers:
                 self.reply(peer, answer)
-        self.unload_idle()  # a version may have been given up while it was loading
+        self.unload_idle()  # an Unload may have arrived while the version was loading
 
     def _conclude(self, outcome: LoadOutcome) -> wire.Loaded | wire.LoadFailed:
         result, digest = outcome.result, outcome.message.digest
@@ -88,7 +89,7 @@ class Loading:
         self.unload_idle()
 
     def unload_idle(self) -> None:
-        """Unload the versions that were asked to leave and are idle now."""
+        """Unload the versions for which an Unload has arrived and that are idle now."""
         if not self._leaving:
             return
         for digest in [d for d in self._leaving if d not in self._askers and (d not in self.versions or self._idle(d))]:

@@ -1,4 +1,4 @@
-"""How much memory the loaded versions take, and which of them are evicted for another. Imports no torch."""
+"""Tracks the memory of loaded versions, and chooses which ones to evict for another one. Imports no torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Memory:
     """
 
     def __init__(self, limit: int) -> None:
-        """`limit`: bytes of weights."""
+        """`limit` is the maximum size of all weights, in bytes."""
         self.limit = limit
         self.required: frozenset[str] = frozenset()
         self._entries: dict[str, _Entry] = {}
@@ -39,14 +39,14 @@ class Memory:
 
     @property
     def names(self) -> list[str]:
-        """For the log only: replies must not contain them, since they belong to all owners."""
+        """The names of the versions. For the log only: they belong to all owners, so replies must not contain them."""
         return sorted(entry.name for entry in self._entries.values())
 
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
         """Reserve memory for one more version. Returns the digests to unload for it.
 
-        Versions without an alias are evicted first, the least recently used first among them. Raises Unavailable
-        (`out_of_memory`), and changes nothing, if busy or required versions leave too little room.
+        Versions without an alias are evicted before versions with one, and the least recently used first. Raises
+        Unavailable (`out_of_memory`), and changes nothing, if busy or required versions leave too little room.
         """
         missing, evicted = self.bytes + message.bytes - self.limit, list[str]()
         for digest in sorted(self._entries, key=lambda d: (self._entries[d].aliased, self._entries[d].last_use)):
@@ -67,7 +67,7 @@ class Memory:
         return f"{sizes}, {_mib(self.bytes)} of which hold versions that are busy or required"
 
     def loaded(self, digest: str, nbytes: int) -> None:
-        """Replace the announced size of a version by its actual size."""
+        """Replace the announced size of a version with its actual size."""
         self._entries[digest].bytes = nbytes
 
     def used(self, digest: str) -> None:

@@ -1,6 +1,6 @@
-"""The engine process: two sockets, the loop between them and the host, and a thread for heartbeats.
+"""The engine process: two sockets, the loop that connects them to the host, and a heartbeat thread.
 
-The loop takes messages in and runs a step. It blocks on the socket while no step is ready.
+Each iteration of the loop receives messages and runs a step. The loop blocks on the socket while there is no work.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from app.wire import socket_folder
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-SEND_QUEUE = 100_000  # messages queued for one peer; if the queue is full, the request to be answered is given up
-SETTLE_MS = 20  # between two checks whether a peer with a full queue has room again
+SEND_QUEUE = 100_000  # maximum messages queued for one peer; a request is given up if its answer finds the queue full
+SETTLE_MS = 20  # between two attempts to send to peers with a full queue
 SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
-BURST = 1024  # messages received between two steps, at most
+BURST = 1024  # the maximum number of messages received between two steps
 LARGEST_MESSAGE = 2**28
 LINGER_MS = 500
 
@@ -92,7 +92,7 @@ class EngineProcess:
         os.set_blocking(self._waker, False)
         self._context = zmq.Context()
         self._gone: set[bytes] = set()
-        self._owed: dict[bytes, dict[str, wire.FromEngine]] = {}  # final messages for full queues, by peer and subject
+        self._owed: dict[bytes, dict[str, wire.FromEngine]] = {}  # final messages to send, by peer and subject
         self._given_up: list[tuple[bytes, str]] = []  # (peer, id) of requests whose answer found the queue full
         self._ending = threading.Event()
         # In invariant mode there are no lanes: the last bits of a result depend on the number of threads.
@@ -119,7 +119,7 @@ class EngineProcess:
                 path.unlink(missing_ok=True)
 
     def _bind(self, kind: int, path: Path) -> zmq.Socket[bytes]:
-        """A socket that only the user of this process may connect to."""
+        """Create a socket that only the user of this process can connect to."""
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.setsockopt(zmq.SNDHWM, SEND_QUEUE if kind == zmq.ROUTER else 8)
@@ -190,9 +190,10 @@ class EngineProcess:
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        """Keep a message that finds its peer's queue full, until there is room.
+        """Keep a message whose peer's queue is full until there is room.
 
-        The answer to a load is kept as it is. A request is given up: it will be aborted, and Failed is kept for it.
+        The answer to a load is kept unchanged. A request is given up: it is aborted later, and Failed is kept as its
+        answer.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):
@@ -222,7 +223,7 @@ class EngineProcess:
         self.host.forget(gone.__contains__)
 
     def _wake(self) -> None:
-        """End the wait of the loop, from any thread or signal handler. A full pipe wakes it as well."""
+        """Wake the loop, from any thread or signal handler. If the pipe is full, the loop is about to wake anyway."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b"\0")
 

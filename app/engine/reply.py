@@ -1,4 +1,4 @@
-"""What scorers, decoders and the host share: how an answer is sent, failures, and counters. Imports no torch."""
+"""Shared by scorers, decoders and the host: sending answers, describing failures, and counters. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Counters(dict[str, float]):
         self[name] = self.get(name, 0.0) + amount
 
     def observe(self, name: str, amount: int) -> None:
-        """Add to a histogram: to its sum, and to the bucket of the next power of two."""
+        """Add an amount to a histogram: to its sum, and to the bucket of the next power of two."""
         self.add(f"{name}_sum", amount)
         self.add(f"{name}_le_{1 << max(0, amount - 1).bit_length()}")
 
@@ -43,7 +43,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def describe(error: Exception) -> tuple[str, str]:
-    """The code and message of an unexpected error for a reply. Names its type only, since its text may hold paths."""
+    """Return the code and message that report an unexpected error. Only its type is named: its text may contain
+    paths."""
     if is_out_of_memory(error):
         return "out_of_memory", "not enough memory was left for this request"
     return "engine_failed", f"the network could not run this request ({type(error).__name__})"

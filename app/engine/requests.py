@@ -14,7 +14,8 @@ NEVER = float("inf")
 
 
 class OpenRequest(Protocol):
-    """What the bookkeeping needs of a request. `closed`: its final message is sent, or nobody waits for one."""
+    """The attributes of a request that `OpenRequests` reads. `closed`: its final message has been sent, or its peer is
+    gone."""
 
     peer: bytes
     id: str
@@ -27,29 +28,29 @@ R = TypeVar("R", bound=OpenRequest)
 
 
 class OpenRequests(Generic[R]):
-    """The requests that still owe their final message.
+    """The requests whose final message has not been sent yet.
 
-    A request that is closed here may still hold rows in a queue, or a slot. The methods that close requests return
-    them, or are called with one, so that the owner frees these afterwards, for all of them at once.
+    A closed request may still hold rows in a queue, or a slot. `expire` and `forget` return the requests that they have
+    closed, so that the owner can free the rows and slots of all of them in one pass.
     """
 
     def __init__(self, reply: Reply, counters: Counters) -> None:
         self.reply, self.counters = reply, counters
         self._requests: dict[tuple[bytes, str], R] = {}
-        self._next_deadline = NEVER  # a lower bound: a request that closes does not raise it
+        self._next_deadline = NEVER  # a lower bound: it is not raised when a request closes
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def values(self) -> list[R]:
-        """A copy, safe to take in another thread."""
+        """A copy of the open requests. Safe to call from another thread."""
         return list(self._requests.values())
 
     def get(self, peer: bytes, id: str) -> R | None:
         return self._requests.get((peer, id))
 
     def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
-        """Fail a message that has a problem (code, text) or the id of an open request; returns whether it did."""
+        """Fail a message if it has a `problem` (code, text) or the id of an open request. Returns whether it did."""
         if problem is None and (peer, message.id) in self._requests:
             problem = INVALID, "a request with this id is already open"
         if problem is None:
@@ -63,7 +64,7 @@ class OpenRequests(Generic[R]):
             self._next_deadline = min(self._next_deadline, request.deadline)
 
     def close(self, request: R) -> None:
-        """Take out a request; the caller sends its final message."""
+        """Remove a request. The caller sends its final message."""
         request.closed = True
         del self._requests[request.peer, request.id]
 
@@ -73,7 +74,7 @@ class OpenRequests(Generic[R]):
         fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)
 
     def expire(self) -> list[R]:
-        """Fail the requests whose deadline has passed. Scans the open requests only when one may have passed."""
+        """Fail the requests whose deadline has passed. Scans the open requests only when a deadline may have passed."""
         now = time.time()
         if now < self._next_deadline:
             return []
@@ -93,7 +94,8 @@ class OpenRequests(Generic[R]):
         return orphans
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. All are closed before the first message, so a failing send leaves none open."""
+        """Fail every open request. All are closed before the first message is sent, so an error in sending leaves none
+        open."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.closed = True

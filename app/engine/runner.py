@@ -15,12 +15,12 @@ from app.wire.engine import FeatureSequence, TokenLogprob
 from models.interface import Context
 from models.state import State
 
-LOGPROB_ROWS = 128  # positions of a prompt whose logits (rows, V) are held at once
+LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are computed at once
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Mean and standard deviation of the columns of numeric input, or of a regression's value, as trained."""
+    """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target."""
 
     mean: list[float]
     std: list[float]
@@ -43,16 +43,16 @@ class Runner:
         self.state.copy(source, target)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
-        """hidden_BTD of feeding the ids rows[i] to slot `start` + i; an empty row leaves its slot unchanged."""
+        """Feed the ids rows[i] to slot `start` + i, and return hidden_BTD. An empty row leaves its slot unchanged."""
         ids_BT, lengths_B = pad(rows, self.device)
         hidden_BTD: Tensor = self.network(ids_BT, Context(lengths_B, self.state.narrow(start, len(rows))))
         return hidden_BTD
 
     def decode(self, rows: Sequence[Sequence[int]], alone: bool) -> Tensor:
-        """logits_BV of feeding one id, or none, to each slot from 0 on.
+        """Feed one id, or none, to each slot from 0 on, and return logits_BV.
 
-        `alone`: each row in a call of its own, so that the other rows cannot change a single bit of its logits. The
-        kernels of a matrix product, and with them its rounding, depend on the number of rows.
+        With `alone`, each row is computed in a separate call, so that other rows cannot change a single bit of its
+        logits. The kernels of a matrix product, and with them its rounding, depend on the number of rows.
         """
         if not alone:
             logits_BV: Tensor = self.network.logits(self.read(0, rows)[:, 0])
@@ -63,7 +63,7 @@ class Runner:
         return torch.cat([next(filled) if row else parts[0].new_zeros(1, width) for row in rows])
 
     def logits_after(self, hidden_BTD: Tensor, ends: Sequence[tuple[int, int]]) -> Tensor:
-        """logits_NV at the places (row, step) of `ends`."""
+        """Return logits_NV at the positions (row, step) in `ends`."""
         rows, steps = zip(*ends, strict=True)
         hidden_ND = hidden_BTD[torch.tensor(rows, device=self.device), torch.tensor(steps, device=self.device)]
         logits_NV: Tensor = self.network.logits(hidden_ND)
@@ -83,7 +83,8 @@ class Runner:
 
 
 def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """ids_BT on the device, padded on the right with 0; lengths_B on the CPU (None if all rows are equally long)."""
+    """Return ids_BT, padded on the right with 0, on the device, and lengths_B on the CPU (None if all lengths are
+    equal)."""
     lengths = [len(row) for row in rows]
     steps = max(lengths)
     if min(lengths) == steps:
@@ -95,7 +96,7 @@ def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Te
 
 
 def stack(rows: Sequence[FeatureSequence], scaling: Scaling | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x_BTF on the device, normalised and then padded on the right with 0, and lengths_B on the CPU."""
+    """Return x_BTF, normalised and then padded on the right with 0, on the device, and lengths_B on the CPU."""
     lengths = [row.steps for row in rows]
     x_BTF = np.zeros((len(rows), max(lengths), rows[0].features), dtype=np.float32)
     for i, row in enumerate(rows):

@@ -1,15 +1,15 @@
 """Sampling: chooses the next token of each row of a step from its logits.
 
-The logits of a row are changed in this order, and by the options of that row only:
+The logits of a row are transformed in this order, by the options of that row only:
 
-1. repetition penalty, over prompt and output (CTRL: Keskar et al. 2019, section 4.1); frequency and presence penalty,
+1. repetition penalty, over prompt and output (CTRL: Keskar et al., 2019, section 4.1); frequency and presence penalty,
    over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded before `min_tokens`;
-2. temperature, top-k (Fan et al. 2018), top-p (nucleus sampling: Holtzman et al. 2020, section 3.1), min-p (Nguyen et
-   al. 2024), typical-p (Meister et al. 2023). Each works on what the ones before have kept.
+2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen
+   et al., 2024), typical-p (Meister et al., 2023). Each of them works on the tokens that are left by those before it.
 
 A token is drawn by inverting the cumulative distribution at one uniform number, which is a function of (seed, choice,
 position) only. A request with a seed therefore repeats its output whatever other requests are in the batch, and a row
-needs one random number and not one for each token of the vocabulary.
+needs only one random number, not one for each token of the vocabulary.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from torch import Tensor
 from app.engine.sequence import Sequence
 from app.wire.engine import SamplingParams, TokenLogprob
 
-COLDEST = 1e-30  # lower temperatures are raised to this: float32 can divide by it, and it is as good as greedy
-NOT_FINITE = -1  # in place of an id
-NEAR = 128  # how many of the most probable tokens are examined before all are sorted
+COLDEST = 1e-30  # the lowest temperature used: float32 can divide by it, and the result is the same as greedy
+NOT_FINITE = -1  # takes the place of a token id
+NEAR = 128  # the number of most probable tokens that are examined before all tokens are sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Sampled:
 def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
     """Choose the next id of each row from logits_BV."""
     if all(row.plain for row in rows):
-        # The common case, greedy without penalties: `max` also finds NaN, so that one pass over the logits is enough.
+        # The common case, greedy without penalties: `max` also propagates NaN, so one pass over the logits is enough.
         best_B, ids_B = logits_BV.max(-1)
         ids = ids_B.tolist()
         finite = map(math.isfinite, best_B.tolist())
@@ -57,7 +57,7 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
     if random:
         index_R = torch.tensor(random, device=raw_BV.device)
         ids_B[index_R] = _draw(scores_BV[index_R], [rows[i] for i in random])
-    # Both are checked: penalties can hide an infinite logit, and a bias can make one.
+    # Check the logits before and after the changes: penalties can hide an infinite logit, and a bias can create one.
     usable = (torch.isfinite(best_B) & torch.isfinite(raw_BV.amax(-1))).tolist()
     ids = [i if ok else NOT_FINITE for i, ok in zip(ids_B.tolist(), usable, strict=True)]
     return Sampled(ids, _logprobs(raw_BV, ids, rows))
@@ -66,8 +66,8 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 def uniform(seed: int, choice: int, position: int) -> float:
     """A pseudo-random number in [0, 1): the same for the same arguments, on every machine and in every version.
 
-    A hash and not torch's generator, whose numbers depend on the device and on how many were drawn before. The upper
-    53 bits are as many as a float can hold.
+    Computed from a hash, because the numbers of torch's generator depend on the device and on how many were drawn
+    before. Uses the upper 53 bits of the hash, since a float has a 53-bit significand.
     """
     words = struct.pack("<3Q", seed % 2**64, choice % 2**64, position)
     bits = int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little")
@@ -78,7 +78,7 @@ def uniform(seed: int, choice: int, position: int) -> float:
 
 
 def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
-    """scores_BV: the logits after step 1 of the module's list. A copy: log-probabilities are reported of raw_BV."""
+    """Return scores_BV, a copy of the logits after step 1 of the module's list. Reports need the unchanged raw_BV."""
     if not any(row.edited for row in rows):
         return raw_BV
     scores_BV = raw_BV.clone()
@@ -89,7 +89,7 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 to a row, in place. Only tokens that options name or that have occurred are touched, not all V."""
+    """Apply step 1 to a row, in place. Changes only the tokens that options name or that have occurred, not all V."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
@@ -120,10 +120,10 @@ def _column(values: list[float], like: Tensor, dtype: torch.dtype = torch.float3
 
 
 def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
-    """ids_R: one draw for each row.
+    """Draw one id for each row, and return ids_R.
 
-    The cumulative distribution runs over tokens in the order of their ids, and not of their probabilities, so that no
-    row needs a full sort. Excluded tokens have a width of 0.
+    The cumulative distribution is over tokens in the order of their ids, not of their probabilities, so that no row
+    needs a full sort. Excluded tokens have probability 0.
     """
     temperature_R1 = _column([max(row.params.temperature, COLDEST) for row in rows], scores_RV)
     scores_RV = (scores_RV - scores_RV.amax(-1, keepdim=True)) / temperature_R1
@@ -133,23 +133,23 @@ def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
     elif filtered:
         index_F = torch.tensor(filtered, device=scores_RV.device)
         scores_RV[index_F] = _filter(scores_RV[index_F], [rows[i] for i in filtered])
-    # Sums in float64: over a large vocabulary the rounding of float32 would give rare tokens a wrong share, or none.
+    # Sum in float64: over a large vocabulary, rounding to float32 would give rare tokens a wrong probability, or none.
     mass_RV = torch.softmax(scores_RV, -1).cumsum(-1, dtype=torch.float64)
     total_R1 = mass_RV[:, -1:].contiguous()
     noise = [uniform(row.params.seed, row.choice, len(row.output)) for row in rows]
     point_R1 = _column(noise, mass_RV, torch.float64) * total_R1
-    # The last sum is not exactly 1, so the point is scaled by it. It must stay below it even if the product is rounded
-    # up: the search would otherwise end behind the last token.
+    # The last sum is not exactly 1, so the uniform number is scaled by it. The product must stay below the last sum
+    # even if it is rounded up; otherwise the search would end after the last token.
     point_R1 = torch.minimum(point_R1, torch.nextafter(total_R1, torch.zeros_like(total_R1)))
     return torch.searchsorted(mass_RV, point_R1, right=True)[:, 0]
 
 
 def _filter(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
-    """Set to minus infinity what top-k, top-p, min-p or typical-p excludes.
+    """Set the scores of tokens that top-k, top-p, min-p or typical-p excludes to minus infinity.
 
-    The first three keep a prefix of the tokens by probability. Usually it is short: the `NEAR` most probable tokens are
-    examined first, and only the rows in which more might be kept are sorted in full. Which way a row takes depends on
-    that row only, so that the other rows of a batch cannot change its result.
+    The first three keep only the most probable tokens, and usually few of them. So the `NEAR` most probable tokens are
+    examined first, and only rows in which more might be kept are sorted in full. Whether a row is sorted in full
+    depends on that row only, so the other rows of a batch cannot change its result.
     """
     options = [row.params for row in rows]
     near_RN, order_RN = scores_RV.topk(min(NEAR, scores_RV.shape[1]))
@@ -164,22 +164,22 @@ def _filter(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -> tuple[Tensor, Tensor]:
-    """keep_RN, which of the N most probable tokens are kept, and more_R, whether tokens beyond them might be too.
+    """Return keep_RN, which of the N most probable tokens are kept, and more_R, whether further tokens might be kept.
 
-    `sorted_RN`: the scores of these tokens, in falling order; the highest is 0.
+    `sorted_RN` holds the scores of these tokens in descending order; the highest is 0.
     """
     vocabulary = scores_RV.shape[1]
     top_k_R1 = _column([p.top_k if 0 < p.top_k < vocabulary else vocabulary for p in options], scores_RV)
     keep_RN = torch.arange(sorted_RN.shape[1], device=scores_RV.device) < top_k_R1
     ranked_RN = sorted_RN.masked_fill(~keep_RN, -math.inf)
-    # The total probability that top-p takes its share of: that of the k tokens, or without top-k that of all tokens,
-    # which includes those beyond the N examined here.
+    # Top-p keeps a share of this total probability: that of the k tokens, or without top-k that of all tokens,
+    # including those beyond the N examined here.
     total_R1 = torch.where(
         top_k_R1 < vocabulary, ranked_RN.logsumexp(-1, keepdim=True), scores_RV.logsumexp(-1, keepdim=True)
     )
     if any(p.top_p < 1 for p in options):
         top_p_R1 = _column([_mass(p.top_p) for p in options], scores_RV, torch.float64)
-        # The tokens before this one do not reach the share yet: the token that crosses it is kept.
+        # Keep a token if those before it do not reach the share yet: the token that crosses the share is kept.
         keep_RN &= _mass_before((ranked_RN - total_R1).exp()) < top_p_R1
     if any(p.min_p > 0 for p in options):
         min_p_R1 = _column([p.min_p for p in options], scores_RV)
@@ -189,31 +189,34 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
     # k tokens, and the result for this row is not valid.
     more_R = keep_RN[:, -1] | ((top_k_R1 > sorted_RN.shape[1]) & (top_k_R1 < vocabulary))[:, 0]
     if any(p.typical_p < 1 for p in options):
-        # Typical-p chooses among the tokens that the others keep. Unless more_R is set, all of these are here.
+        # Typical-p chooses among the tokens that the other filters keep. Unless more_R is set, all of them are among
+        # the N.
         keep_RN &= _keep_typical(_renormalised(sorted_RN, keep_RN), [_mass(p.typical_p) for p in options])
     return keep_RN, more_R
 
 
 def _mass(share: float) -> float:
-    """A share to compare sums with; 1 must keep every token, even if the sum is rounded to more than 1."""
+    """Return the share to compare sums with. A share of 1 keeps every token, even if the sum is rounded to more than
+    1."""
     return share if share < 1 else 2.0
 
 
 def _renormalised(sorted_RV: Tensor, keep_RV: Tensor) -> Tensor:
-    """probs_RV of the kept tokens, with a sum of 1; 0 for the others."""
+    """Return probs_RV: the probabilities of the kept tokens, with a sum of 1, and 0 for all others."""
     return torch.softmax(sorted_RV.masked_fill(~keep_RV, -math.inf), -1)
 
 
 def _mass_before(probs_RV: Tensor) -> Tensor:
-    """The sum of the probabilities of all tokens before each, in the order given."""
+    """For each token, the sum of the probabilities of the tokens before it, in the given order."""
     mass_RV = probs_RV.cumsum(-1, dtype=torch.float64)
     return mass_RV - probs_RV
 
 
 def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
-    """keep_RV: locally typical sampling (Meister et al. 2023, section 4).
+    """Return keep_RV by locally typical sampling (Meister et al., 2023, section 4).
 
-    Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until they reach a share.
+    Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until the sum of their
+    probabilities reaches the row's share.
     """
     surprise_RV = -probs_RV.log()
     # Without `where`, excluded tokens would contribute 0 times infinity, which is NaN.
@@ -229,7 +232,8 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 
 
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
-    """The report of each row that asks for one. All are computed at once, with the largest number of alternatives."""
+    """The log-probabilities of each row that asks for them. Computed for all rows at once, with the largest number of
+    alternatives."""
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]
     if index:

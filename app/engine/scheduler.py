@@ -1,7 +1,7 @@
-"""Which sequences run in the next step, and which prompt tokens are read. Imports no torch.
+"""Chooses the sequences that run in the next step, and the prompt tokens that it reads. Imports no torch.
 
 A step decodes one token of each running sequence in one call. Then it reads prompts in chunks, up to a budget, so that
-a long prompt delays the others' next token by a bounded time.
+a long prompt delays the next token of other sequences by a bounded time.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Chunk:
 
     @property
     def cost(self) -> int:
-        """Tokens of the call, padding included."""
+        """The number of tokens in the call, including padding."""
         return len(self.lengths) * max(self.lengths)
 
 
 class Scheduler:
-    """First come, first served.
+    """Schedules sequences first come, first served.
 
-    With `alone`, each row is a call of its own and prompts are cut at fixed places, so that the shapes of a sequence's
-    calls do not depend on its neighbours.
+    With `alone`, each row is computed in a separate call and prompts are cut at fixed places, so that the shapes of a
+    sequence's calls do not depend on its neighbours.
     """
 
     def __init__(self, max_slots: int, prefill_tokens: int, alone: bool = False) -> None:
-        # An ordered dictionary, since any waiting sequence may leave: an abort takes constant time.
+        # An ordered dictionary, because any waiting sequence may be aborted, which takes constant time here.
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.slots = Slots(max_slots)
         self.prefill_tokens = prefill_tokens
@@ -52,7 +52,7 @@ class Scheduler:
         self.waiting[sequence] = None
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Take out a sequence, waiting or running; one that is out already changes nothing.
+        """Remove a waiting or running sequence. Has no effect if it has been removed already.
 
         Returns (source, target) if the state of slot `source` must be copied to slot `target`.
         """
@@ -62,7 +62,7 @@ class Scheduler:
         return None
 
     def clear(self) -> None:
-        """Take out all sequences; no state is worth copying then."""
+        """Remove all sequences. No state needs to be copied then."""
         self.waiting.clear()
         self.slots.clear()
 
@@ -83,7 +83,7 @@ class Scheduler:
         return rows
 
     def chunks(self) -> list[Chunk]:
-        """Prompt chunks for this step, oldest sequence first; together `prefill_tokens` at most, padding included."""
+        """The prompt chunks of this step, oldest sequence first: at most `prefill_tokens` tokens, including padding."""
         pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: s.order)
         taken: set[Sequence] = set()
         chunks: list[Chunk] = []
@@ -105,11 +105,11 @@ class Scheduler:
         return Chunk(sequence.slot, (sequence,), (min(sequence.remaining, self.prefill_tokens),))
 
     def _grow(self, first: Sequence, taken: set[Sequence], budget: int) -> Chunk:
-        """A chunk around `first`: neighbouring slots join while the budget holds and at least half of it is real.
+        """Build a chunk around `first`. Neighbouring slots join while the budget allows and padding is at most half.
 
-        `real` counts the tokens without padding. It is a running sum: raising `steps` for a new row lengthens no
-        earlier one. A row is cut only at the budget's share of a row; that share shrinks with each row, so once a row
-        is cut, `steps` is at least as large and stays as it is.
+        `real` counts the tokens without padding. A running sum is enough, because raising `steps` for a new row does
+        not lengthen an earlier one: a row is cut only to the budget divided by the number of rows. This share shrinks
+        with each row, so once a row has been cut, `steps` is at least the share and does not rise any more.
         """
         owners = self.slots.owners
         left = right = first.slot

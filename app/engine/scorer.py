@@ -1,4 +1,4 @@
-"""Scores and vectors for whole sequences: the waiting requests of one loaded version, in batches.
+"""Computes the scores or vectors of whole sequences, by batching the waiting requests of one loaded version.
 
 One message may hold several sequences. It is answered once, with the results in the order of the sequences.
 """
@@ -28,7 +28,7 @@ Network = Callable[[Sequence[Row]], Tensor]  # rows of one batch -> scores_BC
 
 @dataclass(slots=True, eq=False)
 class ScoringRequest:
-    """A message under way. `results` fills up row by row; `remaining` counts the rows without one."""
+    """A request in progress. `results` is filled row by row; `remaining` counts the rows without a result."""
 
     peer: bytes
     id: str
@@ -37,7 +37,7 @@ class ScoringRequest:
     results: list[list[float]]
     remaining: int
     request_id: str  # of the HTTP request, for the log
-    started: float = 0.0  # when its first row came into a batch (monotonic)
+    started: float = 0.0  # when its first row entered a batch (monotonic)
     closed: bool = False
 
 
@@ -66,7 +66,8 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """Requests with a row that is or was in a batch. Safe to call from another thread, like `waiting`."""
+        """The number of requests with a row that is or was in a batch. Safe to call from another thread, like
+        `waiting`."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
@@ -138,7 +139,7 @@ class Scorer:
         return bool(batch)
 
     def take(self) -> list[ScoringItem]:
-        """The next batch, shortest rows first, for `attempt` and `finish`; empty if no row waits."""
+        """Take out the next batch, shortest rows first, for `attempt` and `finish`. Empty if no row waits."""
         if self.open.expire():
             self._stale = True
         self._discard_stale()
@@ -148,7 +149,7 @@ class Scorer:
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """The scores of each row, or the error. Changes no state, so that any thread may call it."""
+        """Compute the scores of each row, or return the error. Changes no state, so any thread may call it."""
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
             return scores
@@ -156,7 +157,7 @@ class Scorer:
             return error
 
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
-        """Hand out what `attempt` returned, and answer the requests that are complete."""
+        """Store the result of `attempt`, and answer the requests that are complete."""
         if isinstance(outcome, Exception):
             self._isolate(batch, outcome)
             return
@@ -165,7 +166,7 @@ class Scorer:
             self._accept(item, result)
 
     def _isolate(self, batch: Sequence[ScoringItem], error: Exception) -> None:
-        """A row of this batch broke the call: run each row by itself, so that only its own request fails."""
+        """Run each row of a failed batch by itself, so that only the requests of faulty rows fail."""
         if len(batch) > 1:
             for item in batch:
                 if not item.request.closed:
@@ -223,7 +224,7 @@ def _timing(request: ScoringRequest) -> Timing:
 
 
 def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
-    """Why a request cannot run, as a code and a message; None if it can."""
+    """Return the code and message of the reason why a request cannot run, or None if it can."""
     if not rows:
         return INVALID, "the request has no sequence; at least one is needed"
     for number, row in enumerate(rows):

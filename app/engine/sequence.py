@@ -11,14 +11,16 @@ from app.wire.engine import Generate, SamplingParams, TokenLogprob
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """The request of one continuation, and how far it has come.
+    """A request for one continuation, and its progress.
 
-    `limit`: the most tokens of output (max_tokens, cut to the context). `order` counts arrivals. `computed`: prompt
-    tokens that the state has read. `slot` is set by the scheduler while the sequence runs, and -1 otherwise.
+    `limit` is the maximum number of output tokens (`max_tokens`, cut to the context), `order` the number of the
+    arrival, and `computed` the number of prompt tokens that have been read. `slot` is set by the scheduler while the
+    sequence runs, and is -1 otherwise.
 
-    Derived from `params`, since they are read at each step: `random` (sampled, not greedy), `edited` (the logits are
-    changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, unedited, without a report).
-    `seen` (tokens of prompt and output) and `counts` (of the output) are kept only for penalties that need them.
+    These fields are derived from `params` once, because every step reads them: `random` (sampled, not greedy), `edited`
+    (the logits are changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, unedited, without
+    a report). `seen` (tokens of prompt and output) and `counts` (of the output) are kept only for penalties that need
+    them.
     """
 
     peer: bytes
@@ -31,8 +33,8 @@ class Sequence:
     stop_ids: frozenset[int]
     order: int = 0
     arrived: float = 0.0
-    admitted: float = 0.0  # when it got a slot
-    began: float = 0.0  # when the first token came
+    admitted: float = 0.0  # when it was given a slot
+    began: float = 0.0  # when its first token was sampled
     slot: int = -1
     computed: int = 0
     output: list[int] = field(default_factory=list)
@@ -61,7 +63,7 @@ class Sequence:
 
     @property
     def remaining(self) -> int:
-        """Prompt tokens that the state has not read."""
+        """The number of prompt tokens that have not been read yet."""
         return len(self.prompt) - self.computed
 
     def append(self, token: int) -> str | None:
@@ -77,7 +79,7 @@ class Sequence:
 
 
 def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | None) -> Sequence:
-    """The sequence for a message that `problem` accepts."""
+    """Create the sequence for a message. `problem` must have returned None for it."""
     params = message.params
     ends = set(params.stop_token_ids)
     if eos_id is not None and not params.ignore_eos:
@@ -90,7 +92,7 @@ def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | Non
 
 
 def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[str, str] | None:
-    """Why a request cannot run, as a code and a message; None if it can."""
+    """Return the code and message of the reason why a request cannot run, or None if it can."""
     prompt = message.prompt
     if not prompt:
         return INVALID, "the prompt has no tokens; at least one is needed"

@@ -1,4 +1,4 @@
-"""Which running sequence holds which slot (row of the state). The slots in use are a dense prefix. Imports no torch."""
+"""Assigns slots (rows of the state) to running sequences. The slots in use are a dense prefix. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.engine.sequence import Sequence
 class Slots:
     """`owners[i]` holds slot i. Slots 0 to len(owners) - 1 are in use and the rest are free, without holes.
 
-    So a decode step works on a view of the state's first rows, and copies nothing.
+    A decode step therefore works on a view of the state's first rows, without copying.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -26,7 +26,8 @@ class Slots:
         self.owners.append(sequence)
 
     def free(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Give a slot back. The last sequence moves into it: returns (source, target) of the copy, None if no copy."""
+        """Free a slot. The last sequence moves into it: returns (source, target) of the copy, or None if none is
+        needed."""
         target = sequence.slot
         assert self.owners[target] is sequence
         last = self.owners.pop()

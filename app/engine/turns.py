@@ -1,6 +1,6 @@
-"""Which parts have work, and whose turn it is. Imports no torch.
+"""Tracks which parts have work, and which one runs next. Imports no torch.
 
-Both structures hold the parts that have work and look at no other, so idle versions cost a step nothing.
+Both classes hold only the parts that have work, so idle versions do not slow down a step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Q = TypeVar("Q", bound=Queued)
 
 
 class Active(Generic[B]):
-    """The parts with open requests, in the order in which they got the first. Call `add` after each new request.
+    """The parts with open requests, in the order in which they became active. Call `add` after each new request.
 
     An idle part is dropped at the next iteration, so iterating costs no time for idle parts.
     """
@@ -71,7 +71,7 @@ class Turns(Generic[Q]):
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Q]] = []
         self._in_heap: set[Q] = set()
-        self._last_turn: dict[Q, int] = {}  # of every part that ever had one, until `discard`
+        self._last_turn: dict[Q, int] = {}  # of every part that has had a turn, until `discard`
         self._turn = 0
         self._arrivals = itertools.count()  # unique, so that parts are never compared
 
@@ -81,7 +81,7 @@ class Turns(Generic[Q]):
             heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))
 
     def discard(self, part: Q) -> None:
-        """Forget a part that will not come back. Takes time linear in the parts with work."""
+        """Remove a part for good. Takes time linear in the parts with work."""
         self._last_turn.pop(part, None)
         if part in self._in_heap:
             self._in_heap.remove(part)
@@ -95,7 +95,7 @@ class Turns(Generic[Q]):
         return bool(self._heap)
 
     def take(self) -> Q | None:
-        """The part whose turn it is, if any has queued rows. It goes behind all others."""
+        """Return the part whose turn it is, or None if no part has queued rows. It then moves behind all others."""
         if not self:
             return None
         self._turn += 1

@@ -1,4 +1,4 @@
-"""A loaded version at work: its scorers or decoder, assembled around its network."""
+"""Assembles a loaded version from its network and the scorers or decoder that answer requests."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ENDLESS = 2**31  # the context of a recurrent network, which has no limit
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedVersion:
-    """A loaded version at work. `parts`: the type of a request -> the scorer or decoder that answers it.
+    """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version embeds; beyond that it either scores or generates.
+    Every version can embed. In addition, it either scores or generates.
     """
 
     loaded: LoadedNetwork
@@ -43,7 +43,7 @@ class LoadedVersion:
         return any(part.busy for part in self.parts.values())
 
     def status(self) -> wire.VersionStatus:
-        """Safe to call from another thread."""
+        """The status for the heartbeat. Safe to call from another thread."""
         loaded, decoder = self.loaded, self.decoder
         running, state = (decoder.running, decoder.runner.state) if decoder else (0, None)
         return wire.VersionStatus(
@@ -56,7 +56,7 @@ class LoadedVersion:
 
 
 def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: Counters) -> LoadedVersion:
-    """Put a loaded network to work."""
+    """Make a LoadedVersion from a loaded network."""
     config = loaded.config
 
     def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
@@ -76,7 +76,8 @@ def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: 
 
 
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """The network's raw outputs; for a regression, the value in the units of its training data."""
+    """Return the function that computes raw outputs. For a regression, the outputs are in the units of the training
+    data."""
     network, target = loaded.network, loaded.target
 
     def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
-    """The network as a function of rows, which must be all tokens or all numeric."""
+    """Return the network as a function of rows, which must be all tokens or all numeric."""
 
     def run(rows: Sequence[Row]) -> Tensor:
         tokens = [row for row in rows if isinstance(row, list)]

@@ -17,12 +17,14 @@ from safetensors.numpy import save
 from app.checkpoint.configuration import FORMAT_VERSION
 from app.checkpoint.directory import LABELLED, Checkpoint, validate, write_bytes, write_json
 from app.errors import InvalidRequest
+from app.importing.beside import LABELS, VOCABULARIES, find, label_names, report_unused
 from app.importing.pytorch.infer import infer
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.state_dict import read
-from app.importing.pytorch.tensors import Tensors
+from app.importing.pytorch.tensors import Tensors, check_finite
 from app.importing.questions import Answers, Question
-from app.importing.vocabulary import tokenizer_of
+from app.importing.splitting import ask_before_vocabulary
+from app.importing.vocabulary import tokenizer_from, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from app.wording import counted
 from models.config import ConfigError, ModelConfig
@@ -33,10 +35,11 @@ NUMBERS = "numbers"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The checkpoint, and the assumptions made for it, one `field=value: reason` each."""
+    """The checkpoint, the assumptions made for it, one `field=value: reason` each, and its computation in one line."""
 
     checkpoint: Checkpoint
     assumed: tuple[str, ...]
+    computation: str
 
 
 def convert(
@@ -54,62 +57,101 @@ def convert(
     network that cannot be imported, and ForeignFileInvalid for a file that cannot be read without running it.
     """
     answers = Answers(fields or {})
-    network = infer(read(source, allow_pickle_tensors=allow_pickle_tensors), answers)
+    if labels is None and (answer := answers.get("labels")) not in (None, NUMBERS, ""):
+        labels = answer.split(",")
+    answers.labels = None if labels is None else len(labels)
+    saved = read(source, answers, allow_pickle_tensors=allow_pickle_tensors)
+    own_labels = find(LABELS, saved.beside) if labels is None and answers.get("labels") is None else None
+    if own_labels is not None:
+        labels = label_names(own_labels[1], own_labels[0])
+        answers.labels = len(labels)
+    network = infer(saved.tensors, answers, saved.order)
+    check_finite(saved.tensors)
+    if network.fields["task"] not in LABELLED and own_labels is not None:
+        own_labels = labels = None
     names = _labels(network, labels, answers)
-    tokenizer = _tokenizer(network, vocabulary, answers)
+    own_words = find(VOCABULARIES, saved.beside) if vocabulary is None and "vocab_size" in network.fields else None
+    tokenizer = _tokenizer(network, vocabulary, own_words, answers)
+    for field, entry in (("labels", own_labels), ("vocabulary", own_words)):
+        if entry is not None:
+            answers.assumed.append(f"{field}={entry[0]}: the file's own entry of this name")
+    report_unused(saved.beside, [entry[0] for entry in (own_labels, own_words) if entry is not None], answers)
     answers.settle()
     config = _config(network)
     if tokenizer is not None:
         config = replace(config, pad_id=tokenizer.pad_id)
     _check_shapes(network.tensors, config)
+    return _write(source, target, network, config, names, tokenizer, answers.assumed)
+
+
+def _write(
+    source: Path,
+    target: Path,
+    network: InferredNetwork,
+    config: ModelConfig,
+    labels: list[str] | None,
+    tokenizer: Tokenizer | None,
+    assumed: list[str],
+) -> Converted:
     target.mkdir(parents=True)
     write_bytes(target / "model.safetensors", save(network.tensors))
     write_json(target / "config.json", {"format_version": FORMAT_VERSION, **config.to_dict()})
-    if names is not None:
-        write_json(target / "labels.json", names)
+    if labels is not None:
+        write_json(target / "labels.json", labels)
     if tokenizer is not None:
         tokenizer.save(target)
     origin = {"file": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    write_json(target / "training.json", {"imported": {**origin, "assumed": answers.assumed}})
-    write_bytes(target / "README.md", _card(source, config, answers.assumed).encode())
-    return Converted(validate(target), tuple(answers.assumed))
+    facts = {**origin, "assumed": assumed, "computation": network.computation}
+    write_json(target / "training.json", {"imported": facts})
+    write_bytes(target / "README.md", _card(source, config, network.computation, assumed).encode())
+    return Converted(validate(target), tuple(assumed), network.computation)
 
 
 def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers) -> list[str] | None:
     """The names of the head's outputs; None for tasks without labels."""
     task = network.fields["task"]
+    open_task = any(question.field == "task" for question in answers.open)
     if task not in LABELLED:
         if labels:
             raise InvalidRequest(f"a network for {task} has no labels", param="labels")
+        if open_task:
+            answers.ask(Question("labels", "the names of its labels (--labels a,b), unless the task has none"))
         return None
     count = network.fields["classes"]
     if labels is None:
         text = f"the names of the {count} outputs, in their order (--labels a,b,c), or {NUMBERS!r} for 0, 1, 2, …"
         answer = answers.ask(Question("labels", text))
-        labels = [str(i) for i in range(count)] if answer in (NUMBERS, "") else answer.split(",")
+        assert answer in (NUMBERS, "")  # `convert` has split any other
+        labels = [str(i) for i in range(count)]
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"the head has {count} outputs, which need {count} different labels; {len(labels)} labels were given, "
-            f"{len(set(labels))} of them different",
+            f"a {task} network with {counted(count, 'output')} needs {count} different labels; "
+            f"{len(labels)} labels were given, {len(set(labels))} of them different",
             param="labels",
         )
     return labels
 
 
-def _tokenizer(network: InferredNetwork, vocabulary: Path | None, answers: Answers) -> Tokenizer | None:
+def _tokenizer(
+    network: InferredNetwork, vocabulary: Path | None, own: tuple[str, Any] | None, answers: Answers
+) -> Tokenizer | None:
     """The tokenizer of a network that reads tokens; None for one that reads numeric features."""
     if network.fields["input"] != "tokens":
         if vocabulary is not None:
             raise InvalidRequest("this network reads numbers, so it has no vocabulary", param="vocabulary")
         return None
-    if vocabulary is None:
-        text = (
-            "the file with its tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
-            "each line, or a tokenizer.json"
-        )
-        answers.open.append(Question("vocabulary", text))
-        return None
-    return tokenizer_of(vocabulary, network.fields["vocab_size"], answers)
+    rows = network.fields["vocab_size"]
+    if vocabulary is not None:
+        return tokenizer_of(vocabulary, rows, answers)
+    if own is not None:
+        return tokenizer_from(own[1], own[0], rows, answers)
+    text = (
+        "the file with its tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
+        "each line, or a tokenizer.json"
+    )
+    answers.open.append(Question("vocabulary", text))
+    ask_before_vocabulary(answers)
+    return None
 
 
 def _config(network: InferredNetwork) -> ModelConfig:
@@ -131,13 +173,13 @@ def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
         raise InvalidRequest("the tensors do not fit one network:\n" + "\n".join(wrong[:30]), code="unknown_network")
 
 
-def _card(source: Path, config: ModelConfig, assumed: list[str]) -> str:
+def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str]) -> str:
     """The checkpoint's README.md."""
     kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
     return (
         f"# Imported from {source.name}\n\n"
         f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
-        f"- input: {config.input}\n"
+        f"- input: {config.input}\n- computation: {computation}\n"
         "\nThis network was trained elsewhere; its training data and its quality are unknown.\n"
         + ("\n## Assumed\n\nThe file does not show this, so it was assumed:\n\n" if assumed else "")
         + "".join(f"- {line}\n" for line in assumed)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from app.errors import InvalidRequest, did_you_mean
 
 FIELDS = (
-    "activation", "context_length", "embedding", "embedding_scale", "head", "heads", "labels", "lowercase",
-    "nonlinearity", "norm_eps", "norm_first", "pooling", "positions", "split", "task", "template", "unknown",
+    "activation", "around", "context_length", "embedding_scale", "final_activation", "first_id", "head_activation",
+    "heads", "input_activation", "labels", "layers", "lowercase", "mask", "nonlinearity", "norm", "norm_eps",
+    "norm_first", "output_activation", "padding", "pooling", "pooling_activation", "positions", "scaling", "split",
+    "task", "template", "unknown", "weights",
 )  # fmt: skip
 
 
@@ -46,7 +48,8 @@ class ImportQuestion(InvalidRequest):
 class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
-    Raises InvalidRequest for an answer to a question that does not exist.
+    `labels` is the number of labels that the user or the file names; None if neither does. Raises InvalidRequest for
+    an answer to a question that does not exist.
     """
 
     def __init__(self, answers: Mapping[str, str]) -> None:
@@ -55,6 +58,8 @@ class Answers:
                 hint = did_you_mean(field, FIELDS, f"; the fields are {', '.join(FIELDS)}", cutoff=0.6)
                 raise InvalidRequest(f"an import has no field {field!r}{hint}", param=field)
         self._answers = answers
+        self._used: set[str] = set()
+        self.labels: int | None = None
         self.open: list[Question] = []
         self.assumed: list[str] = []  # one `field=value: reason` each
 
@@ -64,23 +69,25 @@ class Answers:
         If there is none, the question stays open and a possible answer is returned, so that the import can go on and
         collect the remaining questions.
         """
-        answer = self._answers.get(question.field)
+        answer = self.get(question.field)
         if answer is None:
             self.open.append(question)
             return question.usual or (question.options[0] if question.options else "")
         if question.options and answer not in question.options:
             raise InvalidRequest(
-                f"{question.field}={answer}: must be one of {', '.join(question.options)}", param=question.field
+                f"{question.field}={answer}: must be one of {', '.join(question.options)} ({question.text})",
+                param=question.field,
             )
         return answer
 
     def get(self, field: str) -> str | None:
         """The user's answer, or None."""
+        self._used.add(field)
         return self._answers.get(field)
 
     def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
         """The user's answer. If there is none, `value` is assumed and recorded with the reason."""
-        if self._answers.get(field) is not None:
+        if self.get(field) is not None:
             return self.ask(Question(field, reason, options))
         self.assumed.append(f"{field}={value}: {reason}")
         return value
@@ -94,6 +101,12 @@ class Answers:
             raise InvalidRequest(f"{field}={answer}: must be a number", param=field) from None
 
     def settle(self) -> None:
-        """Raise ImportQuestion if a question is open."""
+        """Raise ImportQuestion if a question is open, and InvalidRequest for an answer that nothing depends on."""
         if self.open:
             raise ImportQuestion(self.open)
+        if unused := [field for field in self._answers if field not in self._used]:
+            raise InvalidRequest(
+                f"{', '.join(unused)}: nothing in this network depends on this answer; leave it out, or check that the "
+                "file is the one that you mean",
+                param=unused[0],
+            )

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import models, processors
 
 from app.errors import InvalidRequest
 from app.importing.questions import Answers, Question
+from app.importing.splitting import add_splitting
 from app.tokenization.tokenizer import Tokenizer
-from app.tokenization.vocabulary import NAMES
+from app.tokenization.vocabulary import NAMES, SKIPPED
 
-SPECIAL = {name for names in NAMES.values() for name in names}  # special tokens, in all their usual spellings
+UNKNOWN = (*NAMES["unk"], "<UNK>", "UNK", "unk", "<oov>", "<OOV>", "[OOV]", "<unknown>")
+# Tokens that programs put around texts.
+AROUND = (
+    "<s>", "</s>", "<bos>", "<eos>", "<sos>", "<BOS>", "<EOS>", "<SOS>", "[BOS]", "[EOS]", "[CLS]", "[SEP]", "<cls>",
+    "<sep>", "<start>", "<end>", "<START>", "<END>",
+)  # fmt: skip
+SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}  # in all their usual spellings
+GAP = "…"  # stands for the text in an answer to `around`
 
 
 class VocabularyInvalid(InvalidRequest):
@@ -28,79 +37,136 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
 
     Raises VocabularyInvalid if the file is not a vocabulary or has ids beyond the embedding.
     """
-    vocabulary = _read(path)
-    size = vocabulary.vocab_size if isinstance(vocabulary, Tokenizer) else max(vocabulary.values()) + 1
+    value = _read(path)
+    if isinstance(value, Tokenizer):
+        _check_size(value.vocab_size, rows, path.name, answers)
+        return value
+    return tokenizer_from(value, path.name, rows, answers)
+
+
+def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Tokenizer:
+    """The tokenizer of a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
+    words = _numbered(value, source)
+    if isinstance(value, list) and len(words) < rows:
+        first = _first_id(words, source, rows, answers)
+        words = {word: number + first for word, number in words.items()}
+    else:
+        _check_size(max(words.values()) + 1, rows, source, answers)
+    return _word_level(words, rows, answers)
+
+
+def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
     if size > rows:
         raise VocabularyInvalid(
-            f"{path.name} has ids up to {size - 1}, but the embedding has only {rows} rows (ids up to {rows - 1})"
+            f"{source} has ids up to {size - 1}, but the embedding has only {rows} rows (ids up to {rows - 1})"
         )
-    return vocabulary if isinstance(vocabulary, Tokenizer) else _word_level(vocabulary, answers)
+    if size < rows:
+        answers.assumed.append(f"unused_rows={rows - size}: the last rows of the embedding have no word in {source}")
 
 
-def _read(path: Path) -> Tokenizer | dict[str, int]:
+def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers) -> int:
+    """The id of the first word of a list that is shorter than the embedding."""
+    most = rows - len(words)
+    text = (
+        f"{source} lists {len(words)} words, and the embedding has {rows} rows: which id has the first word, "
+        f"{next(iter(words))!r}? 0 to {most}"
+    )
+    answer = answers.ask(Question("first_id", text)) or "0"
+    if not answer.isdecimal() or int(answer) > most:
+        raise VocabularyInvalid(f"first_id={answer}: must be a number from 0 to {most}", param="first_id")
+    return int(answer)
+
+
+def _read(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
     if path.suffix != ".json":
-        return _numbered(text.removesuffix("\n").split("\n"), path)
+        return text.removesuffix("\n").split("\n")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise VocabularyInvalid(f"{path.name} is not valid JSON: {error}") from None
     if isinstance(value, dict) and isinstance(value.get("model"), dict):
         return Tokenizer.load(path)
-    return _numbered(value, path)
+    return value
 
 
-def _numbered(value: Any, path: Path) -> dict[str, int]:
+def _numbered(value: Any, source: str) -> dict[str, int]:
     """{word: id}, from a list of words, {word: id} or {id: word}."""
     if isinstance(value, dict) and value and all(isinstance(word, str) for word in value.values()):
-        value = {word: int(number) if number.isdecimal() else -1 for number, word in value.items()}
+        value = {word: int(number) if str(number).isdecimal() else -1 for number, word in value.items()}
     elif isinstance(value, list):
         if len(set(map(str, value))) != len(value):
-            raise VocabularyInvalid(f"{path.name} contains a word twice")
+            raise VocabularyInvalid(f"{source} contains a word twice")
         value = {word: number for number, word in enumerate(value)}
     words = value if isinstance(value, dict) else {}
     typed = all(isinstance(w, str) and isinstance(n, int) and not isinstance(n, bool) for w, n in words.items())
     if not any(words) or not typed or min(words.values()) < 0 or len(set(words.values())) != len(words):
         raise VocabularyInvalid(
-            f"{path.name} must be a JSON list of words, a JSON dictionary of words and their ids, a text file with one "
+            f"{source} must be a JSON list of words, a JSON dictionary of words and their ids, a text file with one "
             "word on each line, or a tokenizer.json"
         )
     return words
 
 
-def _word_level(words: dict[str, int], answers: Answers) -> Tokenizer:
+def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer:
     """A tokenizer that maps whole words, or single characters, to their ids."""
-    unknown = next((name for name in NAMES["unk"] if name in words), None)
-    if unknown is None:
-        text = "which word of the vocabulary replaces words that are not in it?"
-        unknown = answers.ask(Question("unknown", text))
-        if answers.get("unknown") is not None and unknown not in words:
-            raise VocabularyInvalid(f"unknown={unknown}: this word is not in the vocabulary")
-    native = tokenizers.Tokenizer(models.WordLevel(words, unk_token=unknown))
     ordinary = [word for word in words if word not in SPECIAL]
-    if _splits_characters(ordinary, answers):
-        native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
-        native.decoder = decoders.Fuse()
-    else:
-        native.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    if _lowercases(ordinary, answers):
-        native.normalizer = normalizers.Lowercase()
+    unknown = _unknown(words, rows, answers)
+    native = tokenizers.Tokenizer(models.WordLevel(words, unk_token=unknown))
+    add_splitting(native, ordinary, answers)
+    if around := [word for word in AROUND if word in words]:
+        _add_template(native, words, around, answers)
     return Tokenizer(native.to_str())
 
 
-def _splits_characters(words: list[str], answers: Answers) -> bool:
-    options = ("whitespace", "characters")
-    if any(len(word) > 1 for word in words):
-        return answers.assume("split", "whitespace", "the vocabulary has whole words", options) == "characters"
-    question = Question("split", "is the text split at whitespace, or into characters?", options)
-    return answers.ask(question) == "characters"
+def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
+    """The token of words that are not in the vocabulary, which is added to `words` if it is a row without a word."""
+    answer, named = answers.get("unknown"), next((name for name in UNKNOWN if name in words), None)
+    if answer is None and named is not None:
+        return answers.assume("unknown", named, "by its name, it replaces words that are not in the vocabulary")
+    if answer is None:
+        text = (
+            "what replaces a word that is not in the vocabulary: a word of it, or an id? skip: it is left out; none: "
+            "texts with such words are refused"
+        )
+        answers.ask(Question("unknown", text))
+        return UNKNOWN[0]
+    if answer in words:
+        return answer
+    if answer in ("none", "skip"):
+        return SKIPPED if answer == "skip" else UNKNOWN[0] if UNKNOWN[0] not in words else "<none>"
+    if not answer.isdecimal() or int(answer) >= rows:
+        raise VocabularyInvalid(
+            f"unknown={answer}: this word is not in the vocabulary; it must be a word of it, an id below {rows}, none "
+            "or skip",
+            param="unknown",
+        )
+    by_id = {number: word for word, number in words.items()}
+    token = by_id.get(int(answer)) or next(name for name in UNKNOWN if name not in words)
+    words[token] = int(answer)
+    return token
 
 
-def _lowercases(words: list[str], answers: Answers) -> bool:
-    """Capital letters show that texts are not lowercased; a vocabulary without them leaves it open."""
-    if any(word != word.lower() for word in words):
-        return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
-    return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"
+def _add_template(native: tokenizers.Tokenizer, words: Mapping[str, int], around: list[str], answers: Answers) -> None:
+    text = (
+        f"the vocabulary has {', '.join(around)}: which tokens does the program put around each text? none, or for "
+        f"example '{around[0]} {GAP}' or '{around[0]} {GAP} {around[-1]}', where {GAP} (or ...) is the text"
+    )
+    answer = answers.ask(Question("around", text)).replace("...", GAP) or "none"
+    if answer == "none":
+        return
+    before, gap, after = answer.partition(GAP)
+    tokens = [*before.split(), *after.split()]
+    if not gap or not tokens or any(token not in words for token in tokens):
+        raise VocabularyInvalid(
+            f"around={answer}: must be none, or tokens of the vocabulary before and after a {GAP} for the text",
+            param="around",
+        )
+    native.post_processor = processors.TemplateProcessing(
+        single=[*before.split(), "$A", *after.split()],
+        pair=[*before.split(), "$A", "$B", *after.split()],
+        special_tokens=[(token, words[token]) for token in set(tokens)],
+    )

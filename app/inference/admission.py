@@ -1,4 +1,4 @@
-"""Admission control: bounds the requests and tokens that wait in one API process.
+"""Admission control: limits the requests and tokens that wait in one API process.
 
 It counts requests to engines: one for a classification or an embedding, whatever the number of its texts, and one for
 each continuation of each prompt of a generation. `num_requests_waiting` and `num_requests_running` count the same
@@ -20,13 +20,13 @@ LONGEST_RETRY = 60.0
 
 
 class Ticket:
-    """The room that one caller's requests take up, and their share of the metrics. `close` gives all of it back."""
+    """The capacity that one caller's requests occupy, and their part of the gauges. `close` releases all of it."""
 
     __slots__ = ("_admission", "_closed", "_held", "_model", "_running", "_tokens", "_waiting")
 
     def __init__(self, admission: Admission, model: str, requests: int, tokens: int) -> None:
         self._admission, self._model = admission, model
-        self._held, self._tokens = requests, tokens  # the room taken in `admission`
+        self._held, self._tokens = requests, tokens  # the capacity taken from `admission`
         self._waiting, self._running = requests, 0  # as shown by the gauges
         self._closed = False
         model_series.begin(model)  # until `close`, so that the gauges are not dropped meanwhile
@@ -39,12 +39,12 @@ class Ticket:
         self.close()
 
     def weigh(self, tokens: int) -> None:
-        """Take room for the tokens, once they are counted. Raises as `Admission.admit` does."""
+        """Take capacity for the tokens, once they are counted. Raises the same errors as `Admission.admit`."""
         self._admission.take(0, tokens)
         self._tokens += tokens
 
     def started(self) -> None:
-        """One request has left the engine's queue: it gives its room back, and runs."""
+        """Record that one request has left the engine's queue: release its capacity and count it as running."""
         if self._held:
             share = self._tokens // self._held
             self._admission.release(1, share)
@@ -52,7 +52,8 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """All requests are at an engine. They run, but keep their room: nothing reports when they leave its queue."""
+        """Record that all requests are at an engine. They count as running but keep their capacity, because nothing
+        reports when they leave the engine's queue."""
         self._run(self._waiting)
 
     def _run(self, count: int) -> None:
@@ -61,7 +62,7 @@ class Ticket:
         num_requests_running.labels(self._model).inc(count)
 
     def close(self) -> None:
-        """Give back what is still held. May be called again."""
+        """Release the capacity that is still held. May be called again."""
         if self._closed:
             return
         self._closed = True
@@ -73,7 +74,7 @@ class Ticket:
 
 
 class Admission:
-    """The bounds, and how much of them is in use. A request that has been admitted is never dropped."""
+    """The limits, and how much of them is in use. A request that has been admitted is never dropped."""
 
     def __init__(self, max_requests: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_requests, self.max_tokens = max_requests, max_tokens
@@ -83,15 +84,15 @@ class Admission:
         self._at = clock()
 
     def admit(self, model: str, requests: int, tokens: int = 0) -> Ticket:
-        """Take room for some requests of one caller.
+        """Take capacity for the requests of one caller.
 
-        Raises Overloaded (429) if too much is waiting, and InvalidRequest for more than the bounds ever allow.
+        Raises Overloaded (429) if too much is waiting, and InvalidRequest if the requests alone exceed the limits.
         """
         self.take(requests, tokens)
         return Ticket(self, model, requests, tokens)
 
     def take(self, requests: int, tokens: int) -> None:
-        """Take room, or raise as `admit` does without taking any."""
+        """Take capacity, or raise the same errors as `admit` without taking any."""
         if requests > self.max_requests:
             raise _too_large(requests, self.max_requests, "continuations (prompts times n)")
         if tokens > self.max_tokens:

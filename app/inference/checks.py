@@ -1,4 +1,4 @@
-"""Whether a version can answer a query. Each check raises InvalidRequest."""
+"""Checks whether a version can answer a query. Each check raises InvalidRequest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.parameters import body_width
 
 
 def check_scores(version: ResolvedVersion) -> None:
-    """Check that the version gives scores, and does not generate text."""
+    """Check that the version computes scores rather than text."""
     if version.config.task == "generation":
         raise InvalidRequest(
             f"{version.ref} generates text; classification needs a version with labels",
@@ -29,7 +29,7 @@ def check_dimensions(dimensions: int, version: ResolvedVersion) -> None:
 
 
 def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: str) -> None:
-    """Check that token ids of `owner` mean the same to `version`; `field` is where the request names `owner`."""
+    """Check that `owner` and `version` have the same tokenizer; `field` is the request field that names `owner`."""
     definition = version.files.get(FILE)
     if definition is None or owner.files.get(FILE) != definition:
         raise InvalidRequest(
@@ -41,7 +41,7 @@ def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: st
 
 
 def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
-    """The tokenizer of a version that generates text."""
+    """Return the tokenizer of a version that generates text."""
     if version.config.task != "generation" or version.tokenizer is None:
         raise InvalidRequest(
             f"{version.ref} is for {version.config.task}; generation needs a language model",
@@ -58,7 +58,8 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
     if not config.recurrent and longest + max_tokens > config.context_length:
         raise InvalidRequest(
             f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} in all; ask for {max(0, config.context_length - longest)} or shorten the prompt",
+            f"{config.context_length} tokens in total; ask for {max(0, config.context_length - longest)} or shorten "
+            "the prompt",
             code="context_length_exceeded",
             param="max_tokens",
         )

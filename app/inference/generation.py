@@ -1,4 +1,4 @@
-"""A generation request in progress: the engine's tokens become pieces of text, for each choice."""
+"""A generation request in progress. Turns the engine's tokens into pieces of text for each choice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OVERDUE = -1  # the tag under which the timer reports the deadline
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The new text and tokens of one choice; the last piece of a choice has a `finish_reason` (stop | length).
+    """New text and tokens of one choice. The last piece of a choice has a `finish_reason` (stop | length).
 
     `stop_reason` is the stop string or the stop token id that ended the choice, and None for an end-of-text token.
     """
@@ -56,13 +56,13 @@ class Choice:
         self.cached_tokens = 0
         self.timing: wire.Timing | None = None
         self.finish_reason: str | None = None
-        self.stop_logprob: float | None = None  # of the token that ended the choice, if log-probabilities are asked for
+        self.stop_logprob: float | None = None  # of the token that ended the choice, if log-probabilities are requested
         self._began = 0.0
         self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens)
         self._include_stop = stops.include
 
     def take(self, message: wire.Tokens) -> Piece:
-        """The piece for some new tokens; it is the last one if they complete a stop string."""
+        """Return the piece for new tokens. It is the last piece if they complete a stop string."""
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
         delta = self._stream.push(message.ids)
@@ -83,7 +83,7 @@ class Choice:
         )
 
     def finish(self, message: wire.Finished) -> Piece:
-        """The last piece of the choice. Raises EngineFailed if the engine has aborted it by itself."""
+        """Return the last piece of the choice. Raises EngineFailed if the engine has aborted the choice by itself."""
         if message.reason not in ("stop", "length"):
             raise failures.failure("aborted", "the engine aborted this request")
         self.timing, self.cached_tokens = message.timing, message.cached_tokens
@@ -99,7 +99,7 @@ class Choice:
 
 @dataclass(slots=True)
 class GenerationRequest:
-    """A generation that the engine has started: nothing can refuse it any more.
+    """A generation that the engine has started. It can no longer be refused.
 
     Read `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
     """
@@ -128,14 +128,14 @@ class GenerationRequest:
 
     @property
     def timing(self) -> wire.Timing:
-        """The longest time in the queue and the longest time in the network among the choices."""
+        """The longest queue time and the longest network time of all choices."""
         timings = [choice.timing for choice in self.choices if choice.timing]
         return wire.Timing(
             max((t.queue_ms for t in timings), default=0.0), max((t.inference_ms for t in timings), default=0.0)
         )
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """The pieces of all choices, as they arrive. Raises the engine's failure, or DeadlineExceeded."""
+        """Yield the pieces of all choices, as they arrive. Raises the engine's failure, or DeadlineExceeded."""
         open_choices = len(self.choices)
         try:
             while open_choices:
@@ -169,5 +169,5 @@ class GenerationRequest:
         return piece
 
     async def close(self) -> None:
-        """Abort what is still open and release all resources. May be called again."""
+        """Abort the choices that are still open and release all resources. May be called again."""
         await self.resources.aclose()

@@ -17,7 +17,7 @@ from app.wire import engine as wire
 
 
 class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Two texts as one input; without `text_pair`, a single text."""
+    """A pair of texts as one input, or a single text if `text_pair` is missing."""
 
     text: str
     text_pair: str | None = None
@@ -39,11 +39,11 @@ SHAPES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthPolicy:
-    """How input that is too long is treated.
+    """Determines how input that is too long is treated.
 
-    `truncate` None refuses it, -1 cuts it to the version's context length, n cuts it to n tokens; `side` is the end
-    that is cut off. `continuation` is the number of tokens to be generated; where they share the context with the
-    prompt, -1 leaves room for them. `special` adds the tokenizer's template around each text; it is never cut.
+    `truncate`: None refuses the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
+    end that is cut off. `continuation` is the number of tokens to generate; if they share the context with the prompt,
+    -1 leaves room for them. `special` adds the tokenizer's template, which is never cut, around each text.
     """
 
     truncate: int | None = None
@@ -66,17 +66,18 @@ class TokenizedInput:
 
 
 def entries_of(value: Any, most: int) -> int:
-    """An estimate of the work of parsing a value: its list entries, looking into `most` items at most."""
+    """Estimate the work of parsing a value as the number of its list entries. Counts the entries of at most `most`
+    items."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))
 
 
 def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Item]:
-    """The items of a request's input, which may have any of `SHAPES`.
+    """Parse a request's input, which may have any of `SHAPES`, into items.
 
-    `blank` allows texts that are empty or white space only. Raises InvalidRequest, which names the
-    invalid item.
+    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest, which names the invalid
+    item.
     """
     if isinstance(value, str | Pair):
         return [_item(value, field, blank)]
@@ -127,7 +128,7 @@ def _pair(text: str, text_pair: str | None, field: str) -> Item:
 
 
 def size_of(items: Sequence[Item]) -> int:
-    """An estimate of the work of preparing the items: their characters, ids or numbers."""
+    """Estimate the work of preparing the items as the number of their characters, ids or numbers."""
     size = 0
     for item in items:
         if isinstance(item, str):
@@ -144,7 +145,8 @@ def size_of(items: Sequence[Item]) -> int:
 def prepare(
     items: Sequence[Item], version: ResolvedVersion, policy: LengthPolicy, field: str = "input"
 ) -> TokenizedInput:
-    """The items as token ids or float32 steps, cut or refused by `policy`. Slow for long texts.
+    """Convert the items to token ids or float32 steps; `policy` decides about input that is too long. Slow for long
+    texts.
 
     `field` is the request field that errors name. Raises InvalidRequest.
     """
@@ -202,7 +204,7 @@ def _cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Calla
 
 
 def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
-    """The number of tokens that `truncate` cuts to."""
+    """The number of tokens to which `truncate` cuts."""
     if policy.truncate is not None and policy.truncate >= 0:
         return policy.truncate
     shared = 0 if version.config.recurrent else policy.continuation
@@ -210,7 +212,7 @@ def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
 
 
 def _check_characters(items: Sequence[Item], version: ResolvedVersion, field: str) -> None:
-    """Refuse a text that is too long even if each of its tokens were the longest one, without tokenizing it."""
+    """Refuse, without tokenizing it, a text that would be too long even if all its tokens had the maximum length."""
     longest = None if version.tokenizer is None else version.tokenizer.longest
     if longest is None:
         return
@@ -256,7 +258,7 @@ def _encode(items: Sequence[Item], version: ResolvedVersion, policy: LengthPolic
 
 
 def _within(size: int, side: str, item: Item, tokenizer: Tokenizer) -> list[int]:
-    """Cut an item that is too long, inside the tokenizer's template. Token ids have none, and stay as they are."""
+    """Cut a text that is too long, but not the tokenizer's template around it. Token ids are left unchanged."""
     if isinstance(item, str):
         return tokenizer.encode_within(size, side, item)
     if isinstance(item, Pair):
@@ -274,7 +276,7 @@ def _steps(
     item: Item, version: ResolvedVersion, cut: Callable[[list[Any], str], list[Any]], field: str
 ) -> wire.FeatureSequence:
     width = version.config.features
-    place = field if field.endswith("]") else f"{field}[0]"  # even one sequence comes in a list
+    place = field if field.endswith("]") else f"{field}[0]"  # even a single sequence is inside a list
     if not isinstance(item, Steps):
         raise InvalidRequest(
             f"{field}: {version.ref} reads numbers as [[[number]]], with {width} per step", param=field

@@ -1,4 +1,4 @@
-"""What a caller asks of `Inference`, and what a scoring query returns."""
+"""The queries that callers pass to `Inference`, and the result of a scoring query."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class GenerationQuery(InferenceQuery):
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """One row of numbers for each item, either the raw outputs of the head or a unit vector; and the items' lengths."""
+    """One row of numbers for each item (the raw outputs of the head, or a unit vector), and the lengths of the
+    items."""
 
     version: ResolvedVersion
     rows: list[list[float]]

@@ -1,4 +1,4 @@
-"""A thread pool that parses and tokenizes long input. The amount of waiting input is bounded."""
+"""A thread pool that parses and tokenizes long input. The amount of waiting input is limited."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ THREADS = 2
 
 
 class Readers:
-    """A thread pool that refuses work beyond `room`: the total size, in characters, ids or numbers, of all input that
-    is being read or waits for a thread."""
+    """A thread pool that refuses work beyond `room`, the maximum total size of all input that is being read or waits
+    for a thread, in characters, ids or numbers."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.held = 0
-        self._lock = threading.Lock()  # threads give room back, even when the caller has given up waiting
+        self._lock = threading.Lock()  # threads release room, even if the caller no longer waits
         self._threads = ThreadPoolExecutor(THREADS, "tokenize")
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
-        """The result of `work`. Raises Overloaded if there is no room; a single input of any size is always taken."""
+        """Run `work` in a thread and return its result. Raises Overloaded if there is no room; one input of any size
+        always fits."""
         with self._lock:
             if self.held and self.held + size > self.room:
                 rejected.labels("long_inputs").inc()

@@ -1,7 +1,7 @@
-"""Whether this process can answer requests: checks the database, the engines and every required version.
+"""Decides whether this process can answer requests: checks the database, the engines and every required version.
 
 The checks run twice a second, so a report is always at hand. They also tell the engines which versions to keep, unload
-versions that have been deleted, and drop what this process has stored about them.
+versions that have been deleted, and drop the data of deleted versions from this process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.registry.records import LOCAL, Alias
 from app.telemetry import model_series
 from app.wire import engine as wire
 
-OTHERS = "other required versions"  # the check that sums up versions the principal may not see
+OTHERS = "other required versions"  # the check that summarises the versions that the principal may not see
 PERIOD = 0.5
 STALE = 2.0  # seconds without an answer after which the database counts as down
 LONGEST_REST = 60.0  # seconds until a version whose warm-up crashed an engine is tried again
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReadinessReport:
-    """`checks` maps each check to `ok` or to what is wrong."""
+    """`checks` maps the name of each check to `ok` or to a description of the problem."""
 
     ready: bool
     checks: dict[str, str]
@@ -72,7 +72,7 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The state of the last checks. Names the versions that `principal` may see, and only counts all others."""
+        """The result of the last checks. Names the versions that `principal` may see, and only counts all others."""
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database does not answer",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
@@ -138,16 +138,16 @@ class Readiness:
         self._required = required
 
     def _forget(self) -> None:
-        """Drop what is stored about versions that are not loaded or not required any more."""
+        """Drop the data of versions that are no longer loaded or no longer required."""
         clients = self._inference.pool.clients.values()
-        # Silent engines count: a version stays warm on an engine whose heartbeats are only late.
+        # Silent engines are included: a version stays warm on an engine whose heartbeats are merely late.
         self._warm = {(d, i) for d, i in self._warm if any(c.instance == i and c.holds(d) for c in clients)}
         digests = {digest for digest, _ in self._required.values()}
         self._rests = {digest: rest for digest, rest in self._rests.items() if digest in digests}
 
     def _warm_up(self, name: str, record: VersionRecord) -> None:
-        """Start a task that loads the version and runs it once. In its own task, since it can take minutes: the checks
-        must go on meanwhile."""
+        """Start a task that loads the version and runs it once. It can take minutes, and the checks must continue
+        meanwhile."""
         if self._is_warm(record.digest) or not self._inference.pool.living:
             return
         if self._rests.get(record.digest, (0.0, 0.0))[1] > time.monotonic():
@@ -181,7 +181,7 @@ class Readiness:
 
 
 async def _try_out(inference: Inference, version: ResolvedVersion) -> None:
-    """Run the smallest possible request."""
+    """Run the smallest possible request on the version."""
     config = version.config
     item: Item = [min(3, config.vocab_size - 1)] if config.input == "tokens" else Steps([[0.0] * config.features])
     seconds = inference.settings.load_timeout

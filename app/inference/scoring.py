@@ -1,4 +1,4 @@
-"""The raw outputs of a classification head as probabilities and ranked labels."""
+"""Converts the raw outputs of a classification head to probabilities and ranked labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-FEW = 8  # a heap is faster than sorting if at most one score in this many is wanted
+FEW = 8  # a heap is faster than sorting if at most one in this many scores is requested
 
 
 class LabelScore(msgspec.Struct, frozen=True, gc=False):
@@ -30,12 +30,13 @@ def sigmoid(logits: Sequence[float]) -> list[float]:
 
 
 def activate(logits: Sequence[float], task: str) -> list[float]:
-    """Probabilities: over all labels together for classification, of each label separately for multilabel."""
+    """Convert logits to probabilities: a distribution over all labels for classification, or one probability for each
+    label for multilabel."""
     return sigmoid(logits) if task == "multilabel" else softmax(logits)
 
 
 def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = None) -> list[LabelScore]:
-    """The labels by descending score; equal scores keep the order of the labels."""
+    """Return the labels by descending score. Labels with equal scores keep their order."""
     if top_k is not None and FEW * top_k < len(scores):
         order = heapq.nlargest(top_k, range(len(scores)), scores.__getitem__)
     else:
@@ -44,5 +45,5 @@ def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = N
 
 
 def at_least(labels: Sequence[str], scores: Sequence[float], threshold: float) -> list[str]:
-    """The labels whose score is `threshold` or more, in their order."""
+    """Return the labels whose score is `threshold` or more, in their original order."""
     return [label for label, score in zip(labels, scores, strict=True) if score >= threshold]

@@ -38,7 +38,7 @@ from app.wire import engine as wire
 # Input of at most this many characters, ids or numbers is parsed and tokenized on the event loop. Longer input goes to
 # a thread, and so does all input for tokenizers that were not trained here, since their speed is unknown.
 INLINE = 4000
-LONG_INPUTS = 4  # the long input being read may be as large as this many of the largest allowed bodies
+LONG_INPUTS = 4  # the maximum total size of long input being read, as a multiple of the largest allowed body
 T = TypeVar("T")
 Resolve = Callable[[str, str], Version]
 LATE = "the request was not answered within its time limit"
@@ -67,7 +67,7 @@ class Inference:
 
     def _lost(self, open_work: list[Work]) -> None:
         suspects = [work for work in open_work if not work.trusted]
-        # A trusted request may itself have crashed the engine, so none of those beside it can be convicted.
+        # A trusted request may itself have crashed the engine, so none of the others can be convicted.
         self.quarantine.crashed(
             [(work.requests, work.answers) for work in suspects], convict=len(suspects) == len(open_work)
         )
@@ -132,7 +132,7 @@ class Inference:
         ticket.weigh(tokens)
         measures = Measures(version.ref, tokens)
         try:
-            for last in (False, True):  # a version that the engine has unloaded meanwhile is loaded once more
+            for last in (False, True):  # if the engine has unloaded the version meanwhile, load it once more
                 client, work = await self._engine(version), Work((request,), trusted)
                 async with dispatch(client, work, self.quarantine):
                     ticket.sent()
@@ -150,7 +150,8 @@ class Inference:
         return client if client is not None else await self.load(version)
 
     async def load(self, version: ResolvedVersion) -> EngineClient:
-        """An engine that has the version loaded; loads it if none has. Raises Unavailable (`loading`) after a while."""
+        """Return an engine that has the version loaded. Loads the version if none has. Raises Unavailable (`loading`)
+        at the version's `wait_until`."""
         return await self.pool.engine_for(
             version.digest, lambda: self.versions.load_message(version), version.wait_until
         )
@@ -164,9 +165,9 @@ class Inference:
         return await self._readers.run(entries, work)
 
     async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
-        """Check that token ids of `owner`, a model reference or a digest, are ids of the version's own tokenizer.
+        """Check that token ids of `owner`, a model reference or a digest, are ids of the version's tokenizer.
 
-        `field` is where the request names `owner`. Raises InvalidRequest, and NotFound where `owner` means no version.
+        `field` is the request field that names `owner`. Raises InvalidRequest, or NotFound if `owner` means no version.
         """
         version = await self.versions.find(reference, principal)
         if owner.removeprefix("sha256:") == version.digest:
@@ -202,7 +203,7 @@ class Inference:
         async with _deadline(query.seconds), AsyncExitStack() as stack:
             version = await self.versions.get(query.reference, query.principal)
             tokenizer = checks.tokenizer_of(version)
-            # Admitted before the prompts are read, so that an overloaded service does no work for what it refuses.
+            # Admit before reading the prompts, so that an overloaded service does no work for requests that it refuses.
             ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
             policy = replace(query.length_policy, continuation=query.params.max_tokens)
             prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
@@ -224,9 +225,10 @@ class Inference:
     async def _started(
         self, version: ResolvedVersion, requests: tuple[wire.Generate, ...], trusted: bool, stack: AsyncExitStack
     ) -> tuple[EngineClient, Work]:
-        """Send the requests and wait for the first answer; `stack` will abort what is still open when it closes.
+        """Send the requests and wait for the first answer. When `stack` closes, it aborts the requests that are still
+        open.
 
-        A version that the engine has unloaded meanwhile is loaded once more.
+        If the engine has unloaded the version meanwhile, it is loaded once more.
         """
         for last in (False, True):
             client, work = await self._engine(version), Work(requests, trusted)

@@ -1,4 +1,4 @@
-"""Work that several callers wait for at once: done by one task, with an exception of its own for each waiter."""
+"""Work that several callers wait for at once, done by one task. Each caller gets its own exception object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StillRunning(Exception):
 
 
 class SharedTasks(Generic[K, T]):
-    """At most one task for each key. The task goes on when its waiters give up."""
+    """Runs at most one task for each key. A task continues if its callers stop waiting."""
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[T]] = {}
@@ -31,15 +31,16 @@ class SharedTasks(Generic[K, T]):
         return key in self._tasks
 
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, T]], patience: float | None = None) -> T:
-        """The result of the task for `key`, which is started if there is none.
+        """Return the result of the task for `key`. Starts the task if there is none.
 
-        Raises what the task raised, as a new exception for each caller, and StillRunning after `patience` seconds.
+        Raises a copy of the task's exception in each caller, or StillRunning after `patience` seconds.
         """
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.get_running_loop().create_task(work())
             task.add_done_callback(lambda done: self._end(key, done))
-        # Not `await task`: that would cancel the task with its waiter, and raise one exception object to all of them.
+        # Do not `await task`: this would cancel the task with its caller, and raise the same exception object in all
+        # callers.
         await asyncio.wait({task}, timeout=patience)
         if not task.done():
             raise StillRunning
@@ -54,7 +55,7 @@ class SharedTasks(Generic[K, T]):
     def _end(self, key: K, task: asyncio.Task[T]) -> None:
         self._tasks.pop(key, None)
         if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio does not report it where every waiter has given up
+            task.exception()  # retrieved, so that asyncio does not report it if no caller waits any more
 
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended."""
@@ -65,7 +66,7 @@ class SharedTasks(Generic[K, T]):
 
 
 def duplicate(error: E) -> E:
-    """A copy with the same class, arguments and attributes, but without traceback and context.
+    """Copy an exception: the same class, arguments and attributes, but no traceback or context.
 
     An exception object that is raised in several tasks collects the traceback and the context of each of them.
     """

@@ -1,4 +1,4 @@
-"""Resolves model references to versions: the registry record, the files other than the weights, and the load message.
+"""Resolves model references to versions, and provides their records, their files except the weights, and load messages.
 
 A resolved reference is cached for less than half a second, so every process sees a moved alias within one second.
 """
@@ -24,7 +24,7 @@ from app.wire import engine as wire
 from models.config import ModelConfig
 
 TTL = 0.4  # seconds for which a resolved reference is cached
-REFERENCES, ASSETS = 4096, 64  # the most of each in their caches
+REFERENCES, ASSETS = 4096, 64  # the maximum number of each in its cache
 WEIGHTS = "model.safetensors"
 
 
@@ -55,7 +55,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """What a version needs in the API process: everything but the weights. Depends on the digest only."""
+    """The parts of a version that the API process needs: everything but the weights. They depend on the digest only."""
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -98,8 +98,8 @@ class ResolvedVersion:
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
 
-    Both block, so they run in threads. Fetching files can take minutes, so it has threads of its own, and a request
-    waits at most `patience` seconds for it.
+    Both block, so they run in threads. Fetching files can take minutes, so it uses separate threads, and a request
+    waits for it at most `patience` seconds.
     """
 
     def __init__(
@@ -132,7 +132,8 @@ class Versions:
             self._assets.pop(digest, None)
 
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """The version that a reference means now. Raises NotFound if there is none that the principal may see."""
+        """Return the version that a reference means now. Raises NotFound if there is none that the principal may
+        see."""
         key = (reference, principal)
         entry = self._records.get(key)
         if entry is not None and entry[0] > time.monotonic():
@@ -140,7 +141,8 @@ class Versions:
         return await self._lookups.run(key, lambda: self._look_up(key))
 
     async def get(self, reference: str, principal: str) -> ResolvedVersion:
-        """The version with its assets. Raises NotFound, or Unavailable (`loading`) if fetching its files takes long."""
+        """Return the version with its assets. Raises NotFound, or Unavailable (`loading`) if fetching its files takes
+        too long."""
         wait_until = time.monotonic() + self._patience
         record = await self.find(reference, principal)
         assets = self._assets.get(record.digest)
@@ -151,7 +153,7 @@ class Versions:
         return ResolvedVersion(record, assets, wait_until)
 
     async def load_message(self, version: ResolvedVersion) -> wire.Load:
-        """The message that makes an engine load the version. Fetches the version's files first."""
+        """Return the message that makes an engine load the version. Fetches the version's files first."""
         record = version.record
         loop = asyncio.get_running_loop()
         directory = await loop.run_in_executor(self._files, self._cache.checkpoint, record.digest, record.files)
@@ -161,11 +163,11 @@ class Versions:
         return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases))
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
-        asked = time.monotonic()  # before the query: the answer may be outdated by the time it arrives
+        asked = time.monotonic()  # read before the query: the answer may be outdated when it arrives
         record = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
         self._records[key] = (asked + self._ttl, record)
         self._records.move_to_end(key)
-        # The oldest entries come first, so the expired ones do.
+        # The oldest entries come first, so the expired entries are at the start.
         while self._records and (len(self._records) > REFERENCES or self._oldest_expiry() <= asked):
             self._records.popitem(last=False)
         return record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -15,46 +14,62 @@ import msgspec
 
 from app.binding import check_bind
 from app.launcher import programs
+from app.launcher.console import Console, Terminal
 from app.launcher.plan import LaunchPlan, child_environment, make_plan, url_of
 from app.launcher.preparation import find_port, lock, prepare_folders
-from app.launcher.supervision import Child, Keeper, describe_error, describe_exit
+from app.launcher.supervision import Child, Command, Keeper, describe_error, describe_exit
 from app.settings import REFUSED, Settings
 
 LIST_EVERY = 0.2  # seconds between two updates of programs.json
-NAME_WIDTH = 7  # of the program's name before each log line
 
 
-def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] = ()) -> int:
+def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] = (), verbose: bool = False) -> int:
     """Run the service until it is stopped, and return the exit status.
 
-    Raises StartRefused, NotPrivate or SettingError if it cannot be started.
+    At a terminal, only warnings are printed, unless `verbose` is set. Raises StartRefused, NotPrivate or SettingError
+    if it cannot be started.
     """
     check_bind(settings)
     settings = msgspec.structs.replace(settings, port=find_port(settings))
     prepare_folders(settings)
     with lock(settings.run_dir):
-        plan = make_plan(settings, demo=demo, without=without)
-        return asyncio.run(Launcher(settings, plan, child_environment(settings, os.environ)).run())
+        environment = child_environment(settings, os.environ)
+        console = choose_console(settings, environment, verbose)
+        plan = make_plan(settings, demo=demo, without=without, progress=isinstance(console, Terminal))
+        return asyncio.run(Launcher(settings, plan, environment, console).run())
+
+
+def choose_console(
+    settings: Settings, environment: Mapping[str, str], verbose: bool = False, out: TextIO | None = None
+) -> Console:
+    """Choose the console for standard output: a quiet one at a terminal, unless logs are JSON or all lines are
+    requested."""
+    out = out or sys.stdout
+    if verbose or settings.log_format == "json" or settings.log_level == "debug" or not out.isatty():
+        return Console(out, json=settings.log_format == "json")
+    moving = environment.get("TERM", "dumb") != "dumb"
+    return Terminal(out, colour=moving and not environment.get("NO_COLOR"), moving=moving)
 
 
 class Launcher:
     """The running service: one keeper for each program of the plan, and the list of running programs."""
 
     def __init__(
-        self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], out: TextIO = sys.stdout
+        self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], console: Console | None = None
     ) -> None:
         self._settings = settings
         self._plan = plan
         self._environment = environment
-        self._out = out
+        self._console = console or choose_console(settings, environment)
         self._keepers: list[Keeper] = []
         self._signals = 0
         self._status = 0
-        self._list_failed = False  # the last attempt to write programs.json failed
+        self._list_failed = False  # whether the last attempt to write programs.json failed
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Start everything, wait for a signal or a rejected setting, stop everything; returns the exit status."""
+        """Start all programs, wait for a signal or a rejected setting, then stop all programs. Returns the exit
+        status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
@@ -90,7 +105,7 @@ class Launcher:
             self._stop.set()
 
     async def _stop_all(self, keeping: list[asyncio.Task[None]]) -> None:
-        """Stop the programs that accept work before the engine that does it, so that open requests are answered."""
+        """Stop the programs that accept work before the engine, so that open requests are still answered."""
         for names in ({"api", "worker"}, {"engine"}):
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
         for outcome in await asyncio.gather(*keeping, return_exceptions=True):
@@ -105,7 +120,7 @@ class Launcher:
                 keeper.kill()
 
     async def _migrate(self) -> bool:
-        """Bring the database's tables up to date; False if that failed or the launcher was stopped meanwhile."""
+        """Migrate the database. Returns False if this failed or the launcher was stopped meanwhile."""
         try:
             child = Child(self._plan.migration, self._environment, self._print)
         except (OSError, SubprocessError) as error:
@@ -131,15 +146,24 @@ class Launcher:
         url = url_of(self._settings)
         while not await is_ready(self._settings.port, url):  # noqa: ASYNC110  (another process becomes ready)
             await asyncio.sleep(0.1)
-        self._log(f"ready at {url}   (API reference: {url}/docs)")
+        self._console.ready(url, self._plan.demo is not None)
         if self._plan.demo:
             try:
-                code = await Child(self._plan.demo, self._environment, self._print).wait()
+                code = await self._run_demo(self._plan.demo)
                 fault = describe_exit(code) if code else ""
             except (OSError, SubprocessError) as error:
                 fault = describe_error(error)
             if fault:
                 self._log(f"the demo could not be queued ({fault}); the service continues without it")
+
+    async def _run_demo(self, command: Command) -> int:
+        """Run the demo to its end, or kill it if the launcher stops earlier."""
+        child = Child(command, self._environment, self._print)
+        try:
+            return await child.wait()
+        except asyncio.CancelledError:
+            child.kill()
+            raise
 
     async def _keep_list(self) -> None:
         """Rewrite programs.json whenever the set of running programs changes."""
@@ -152,9 +176,9 @@ class Launcher:
             await asyncio.sleep(LIST_EVERY)
 
     def _write_list(self, running: list[programs.Program]) -> bool:
-        """Write programs.json; False if that failed.
+        """Write programs.json. Returns False if this failed.
 
-        A full disk must not stop the service, so the failure is logged once and the write is retried.
+        A full disk must not stop the service, so a failure is logged once and the write is retried.
         """
         try:
             programs.write(self._settings.run_dir, running)
@@ -170,17 +194,11 @@ class Launcher:
         self._print("up", line)
 
     def _print(self, program: str, line: str) -> None:
-        """Print one line of a program. With JSON logs, a line that is not a JSON object is wrapped in one."""
-        if self._settings.log_format == "json":
-            line = line if line.startswith("{") else msgspec.json.encode({"program": program, "message": line}).decode()
-        else:
-            line = f"{program:<{NAME_WIDTH}} | {line}"
-        with contextlib.suppress(BrokenPipeError):
-            print(line, file=self._out, flush=True)
+        self._console.line(program, line)
 
 
 async def is_ready(port: int, url: str) -> bool:
-    """Whether /readyz answers 200. Speaks HTTP by hand, so that the launcher loads no HTTP library."""
+    """Whether /readyz answers 200. Uses a plain socket, so that the launcher imports no HTTP library."""
     host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2.0)

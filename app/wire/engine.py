@@ -11,12 +11,13 @@ _decode_row = msgspec.msgpack.Decoder(list[float]).decode
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the next token is chosen. Defaults leave the model's distribution as it is; `temperature` 0 is greedy.
+    """The sampling parameters of a generation. The defaults do not change the model's distribution; `temperature` 0 is
+    greedy.
 
     Penalties and bias apply to the raw logits first; then temperature, top-k, top-p, min-p and typical-p follow, in
     this order. `logprobs` and `prompt_logprobs` are the number of alternatives to report beside each token (None: no
-    report); reported log-probabilities are those of the raw logits. `stop_token_ids` end the sequence. Stop strings
-    are handled in the API process, since the engine sees no text.
+    report); reported log-probabilities are computed from the raw logits. `stop_token_ids` end the sequence. Stop
+    strings are handled in the API process, since the engine sees no text.
     """
 
     max_tokens: int = 16
@@ -47,8 +48,8 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     directory: str
     files: dict[str, str]  # path -> SHA-256, checked before anything is read
     name: str  # the version's reference, for logs and metrics
-    bytes: int = 0  # the size of the weights file, about what the weights take in memory
-    aliased: bool = False  # whether an alias points at it; such versions are unloaded last to make room
+    bytes: int = 0  # the size of the weights file, which is about the memory that the weights need
+    aliased: bool = False  # whether an alias points at the version; such versions are the last to be unloaded
 
 
 class Unload(msgspec.Struct, tag=True, frozen=True):
@@ -58,7 +59,7 @@ class Unload(msgspec.Struct, tag=True, frozen=True):
 
 
 class Keep(msgspec.Struct, tag=True, frozen=True):
-    """The versions that must not be unloaded to make room. Replaces the list of the last Keep."""
+    """The versions that must not be unloaded to make room. Replaces the list of the previous Keep message."""
 
     digests: list[str]
 
@@ -86,7 +87,7 @@ class Score(msgspec.Struct, tag="Classify", frozen=True):
 class Generate(msgspec.Struct, tag=True, frozen=True):
     """Generate one continuation of one prompt; answered by any number of Tokens, then Finished or Failed.
 
-    `choice` is the index among the continuations of the prompt; each draws different random numbers.
+    `choice` is the index of this continuation among those of the prompt; each uses different random numbers.
     """
 
     id: str
@@ -115,7 +116,7 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
-    """Abort a request; if it is still open, it is answered by Finished with the reason `abort`."""
+    """Abort a request. If it is still open, the answer to it is Finished with the reason `abort`."""
 
     id: str
 
@@ -131,7 +132,7 @@ class Loaded(msgspec.Struct, tag=True, frozen=True):
 
 
 class LoadFailed(msgspec.Struct, tag=True, frozen=True):
-    """A version could not be loaded; `code` as in `app.errors`."""
+    """A version could not be loaded. `code` is an error code of `app.errors`."""
 
     digest: str
     code: str
@@ -139,7 +140,7 @@ class LoadFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True, array_like=True):
-    """Milliseconds in the queue, in the network, and in the network until the first token."""
+    """Three times in milliseconds: in the queue, in the network, and in the network until the first token."""
 
     queue_ms: float = 0.0
     inference_ms: float = 0.0
@@ -155,9 +156,9 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
-    """`Scored` with its lists still encoded, as the API reads a large message.
+    """A large `Scored` message as the API reads it, with its lists still encoded.
 
-    msgspec holds the GIL for the whole of a call, so a thread decodes the lists one by one.
+    msgspec holds the GIL during a whole call, so a thread decodes the lists one by one.
     """
 
     id: str
@@ -165,12 +166,13 @@ class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
     timing: Timing
 
     def rows(self) -> list[list[float]]:
-        """The decoded lists. Slow."""
+        """Decode the lists. Slow."""
         return [_decode_row(row) for row in self.scores]
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """The log-probability of the token at one position, its rank (1 is the likeliest), and the best alternatives."""
+    """The log-probability of the token at one position, its rank (1 is the most probable), and the most probable
+    alternatives."""
 
     id: int
     logprob: float | None
@@ -192,8 +194,8 @@ class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The only final message of a generation; the reason is `stop` (end token or stop id), `length` or `abort`.
 
-    `stop_id` is the token that ended it, which is not among the tokens sent before. Its `stop_logprob` is set if the
-    request asks for log-probabilities.
+    `stop_id` is the token that ended the generation. It is not sent in Tokens. `stop_logprob` is its log-probability,
+    which is set if the request asks for log-probabilities.
     """
 
     id: str
@@ -205,7 +207,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """The only final message of a request that could not be answered; `code` as in `app.errors`."""
+    """The only final message of a request that could not be answered. `code` is an error code of `app.errors`."""
 
     id: str
     code: str
@@ -213,7 +215,8 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 class VersionStatus(msgspec.Struct, frozen=True):
-    """The state of one loaded version. `cache_bytes` are allocated; `cache_used` of them hold running sequences."""
+    """The state of one loaded version. `cache_bytes` is the memory allocated for sequences; running sequences use
+    `cache_used` bytes of it."""
 
     digest: str
     name: str
@@ -244,4 +247,4 @@ class Heartbeat(msgspec.Struct, tag=True, frozen=True):
 
 ToEngine = Load | Unload | Keep | Score | Generate | Embed | Abort
 FromEngine = Loaded | LoadFailed | Scored | Tokens | Finished | Failed
-LargeFromEngine = Loaded | LoadFailed | PackedScored | Tokens | Finished | Failed  # how large messages are read
+LargeFromEngine = Loaded | LoadFailed | PackedScored | Tokens | Finished | Failed  # types for large messages

@@ -1,6 +1,6 @@
 """The folder of the engines' sockets, which must be private: any process that binds a socket in it counts as an engine.
 
-It may be inside the folder for temporary files, where another user can create it first.
+The folder may be inside the system's temporary folder, where another user can create it first.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class DataFile(msgspec.Struct, frozen=True):
     path: str
     filename: str
     sha256: str
-    format: str | None = None  # None: detected from the file's name and first bytes
+    format: str | None = None  # None: detect it from the file's name and first bytes
 
 
 class TrainSpec(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class Note(msgspec.Struct, tag=True, frozen=True):
 class Metrics(msgspec.Struct, tag=True, frozen=True):
     """Figures at a step: train_loss, valid_loss, …, lr.
 
-    `final` figures are those of the kept checkpoint over all held-out data.
+    If `final`, the figures are those of the kept checkpoint over all held-out data.
     """
 
     step: int
@@ -89,7 +89,7 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     metrics: dict[str, Any]
     trained_tokens: int
     results: str  # the metrics CSV
-    step: int = 0  # of the checkpoint
+    step: int = 0  # the step of the checkpoint
 
 
 class Stopped(msgspec.Struct, tag=True, frozen=True):
@@ -99,7 +99,8 @@ class Stopped(msgspec.Struct, tag=True, frozen=True):
 
 
 class TrainFailed(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event on failure. `checkpoint` is the best one so far, if any, and `step` is its step."""
+    """The trainer's final event on failure. `checkpoint` is the best checkpoint so far, if any, and `step` is its
+    step."""
 
     code: str  # invalid_training_file, invalid_hyperparameter, diverged, out_of_memory, …
     message: str

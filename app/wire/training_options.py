@@ -53,5 +53,5 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     precision: str | None = None  # float32 | bfloat16
     threads: int | None = None
     deterministic: bool | None = None
-    encoding: str | None = None  # of the data files, where they are texts; None: detected
-    skip_bad_rows: float | None = None  # the share of the rows that may be dropped because they cannot be used
+    encoding: str | None = None  # of data files that are text; None: detected
+    skip_bad_rows: float | None = None  # the maximum fraction of rows that may be dropped because they cannot be used

@@ -1,7 +1,7 @@
 """Validation of training options: ranges, choices, and which options apply to which kind of training.
 
 The job API checks a request with these tables before it creates a job. The trainer checks again once it has read the
-data. An option that would have no effect is refused, like one that cannot work.
+data. An option that would have no effect is refused, like an invalid one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Range:
     below: bool = False
 
     def complaint(self, value: float) -> str | None:
-        """Why `value` is not in the range, or None if it is."""
+        """Explain why `value` is not in the range. Returns None if it is."""
         over = value > self.low or (value == self.low and not self.above)
         under = value < self.high or (value == self.high and not self.below)
         if over and under:  # NaN is neither, so it is refused
@@ -83,7 +83,8 @@ CLASS_WEIGHT = Range(0, 1e9, above=True)
 
 @dataclass(frozen=True, slots=True)
 class TrainingKind:
-    """What kind of training the options are for; None where this is not decided yet. `tuned` means fine-tuning."""
+    """The kind of training that the options are for. A field is None if it is not decided yet. `tuned` means
+    fine-tuning."""
 
     architecture: str | None = None
     task: str | None = None
@@ -95,7 +96,7 @@ class TrainingKind:
 class Restriction:
     """The option `field` does not apply to a training for which `excludes` holds.
 
-    With `allow_off`, false and 0 are accepted all the same, since they ask for nothing.
+    With `allow_off`, the values false and 0 are accepted nevertheless, because they turn the option off.
     """
 
     field: str
@@ -175,7 +176,7 @@ def _check_values(options: TrainingOptions) -> None:
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
-    """Check that the options keep the shape of the checkpoint to fine-tune; `base` is its config.json.
+    """Check that the options do not change the shape of the checkpoint to fine-tune; `base` is its config.json.
 
     Raises OptionError for an option that asks for another shape.
     """
@@ -193,7 +194,8 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
 
 
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
-    """The heads and width of a new Transformer: as the options say, else as close to the arguments as possible.
+    """Return the heads and width of a new Transformer: those of the options, or else values as close to the arguments
+    as possible.
 
     The heads are a multiple of `kv_heads`, and the width is a multiple of twice the heads.
     """
@@ -218,7 +220,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 
 
 def _is_encoding(name: str) -> bool:
-    """Whether Python knows the name as a text encoding; not those that encode for other reasons, such as idna."""
+    """Whether the name is a text encoding of Python. Codecs for other purposes, such as idna, do not count."""
     try:
         codec = codecs.lookup(name)
         codecs.getincrementaldecoder(name)
@@ -229,7 +231,7 @@ def _is_encoding(name: str) -> bool:
 
 
 def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:
-    """Check the shape of a new network by building its ModelConfig; what is undecided gets a valid default."""
+    """Check the shape of a new network by building its ModelConfig, with valid defaults for undecided fields."""
     heads, width = heads_and_width(options, 4, 128)
     if options.heads is None and options.kv_heads and width % (2 * heads):
         raise OptionError("kv_heads", f"needs a width that is a multiple of {2 * options.kv_heads}; {width} is not")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.imports import _read_labels
+from app.cli.import_weights import read_labels
 from app.errors import InvalidRequest
 from app.importing.pytorch.state_dict import PICKLES
-from tests.cli.conftest import Run
+from tests.cli.conftest import ROUTE, Run
 from tests.cli.service import Service, archive
 
 
@@ -100,7 +100,7 @@ def test_plain_weights_are_converted_before_the_upload(registry: Service, ostina
     several = ["--labels", "a,b", "--task", "multilabel", *answers[2:]]
     done = ostinato("import", "m.safetensors", "--name", "reviews", *several)
     assert done.status == 0 and "assumed task" not in done.err
-    assert b'"task": "multilabel"' in registry.requests[-1].body
+    assert b'"task": "multilabel"' in registry.sent(f"POST {ROUTE}")[-1].body
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_labels_come_from_a_list_or_a_file(tmp_path: Path, labels: str, content:
         (tmp_path / labels).write_bytes(content)
     if content == b"caf\xe9":
         with pytest.raises(InvalidRequest, match=f"{labels}: the file is not UTF-8"):
-            _read_labels(str(tmp_path / labels))
+            read_labels(str(tmp_path / labels))
     else:
         place = labels if content is None else str(tmp_path / labels)
-        assert _read_labels(place) == (labels.split(",") if content is None else ["a", "b\u2028b"])
+        assert read_labels(place) == (labels.split(",") if content is None else ["a", "b\u2028b"])
 
 
 @pytest.mark.parametrize(

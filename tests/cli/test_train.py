@@ -123,6 +123,16 @@ def test_follow_shows_each_event_once_and_can_print_json(training: Service, osti
     assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["ftevent-1", "ftevent-2", "ftevent-3"]
 
 
+def test_a_waiting_job_says_how_many_are_before_it(training: Service, ostinato: Run) -> None:
+    waiting = [(200, {**JOB, "status": "queued", "jobs_before": before}) for before in (2, 2, 1, 0)]
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [*waiting, (200, DONE)]
+    lines = ostinato("jobs", "follow", "ftjob-1").out.splitlines()
+    assert [line for line in lines if line.startswith("waiting")] == [
+        "waiting: 2 jobs are before this one",
+        "waiting: 1 job is before this one",
+    ]
+
+
 def test_an_unreachable_service_is_retried(training: Service, ostinato: Run) -> None:
     away = [(status, {"error": "restarting"}) for status in (500, 502, 503, 504)]
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [(200, JOB), *away, (200, DONE)]

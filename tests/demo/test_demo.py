@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from typing import Any
+
+import pytest
 
 from app.client import Client
 from app.demo import demo
@@ -39,6 +42,7 @@ def test_all_six_are_queued_if_the_registry_is_empty(service: Service) -> None:
     assert queued(with_contents(service, [], [])) == NAMES
     bodies = [r.json for r in service.sent("POST /v1/fine_tuning/jobs")]
     assert [b["publish"]["name"] for b in bodies] == NAMES
+    assert {b["priority"] for b in bodies} == {demo.PRIORITY} and demo.PRIORITY < 0  # a user's jobs come first
     assert [b["model"] for b in bodies] == ["rnn", "lstm", "transformer"] * 2
     assert len(service.sent("POST /v1/files")) == 2
 
@@ -52,6 +56,29 @@ def test_existing_jobs_are_not_queued_again(service: Service) -> None:
 def test_a_registry_in_use_is_left_alone(service: Service) -> None:
     assert queued(with_contents(service, [{"name": "mine"}], [])) == []
     assert not service.sent("POST /v1/fine_tuning/jobs")
+
+
+def test_progress_is_reported_until_every_job_has_ended(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job(number: int, status: str, progress: float) -> dict[str, Any]:
+        return {"id": f"j{number}", "status": status, "progress": progress, "metadata": {"demo": f"m{number}"}}
+
+    monkeypatch.setattr(demo, "POLL", 0.0)
+    others = [{"id": "x", "status": "running", "metadata": None}, job(3, "succeeded", 1.0)]
+    service.routes |= {
+        "GET /v1/fine_tuning/jobs": listed(job(2, "queued", 0.0), job(1, "running", 0.5), *others),
+        "GET /v1/fine_tuning/jobs/j1": [(503, {"error": "restarting"}), (200, job(1, "succeeded", 1.0))],
+        "GET /v1/fine_tuning/jobs/j2": [(200, job(2, "queued", 0.0)), (200, job(2, "failed", 0.1))],
+    }
+    with Client(service.url) as client:
+        demo.watch(client)
+    *reports, end = capsys.readouterr().out.splitlines()
+    assert [json.loads(line.removeprefix("progress: ")) for line in reports] == [
+        [["m1", "running", 0.5], ["m2", "queued", 0.0]],
+        [["m1", "succeeded", 1.0], ["m2", "failed", 0.1]],
+    ]
+    assert end.endswith(demo.TRIAL)
 
 
 def test_the_data_matches_its_notice() -> None:

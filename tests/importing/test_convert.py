@@ -170,7 +170,7 @@ def test_poolings(pooling: str, tokens: bool, tmp_path: Path, vocabulary: Path) 
 def test_other_recurrent_shapes(tmp_path: Path) -> None:
     """ReLU, no biases, an input layer, one output."""
     theirs = Recurrent("rnn", nonlinearity="relu", bias=False, first=4, classes=1, pooling="mean")
-    fields = {"nonlinearity": "relu", "pooling": "mean", "task": "regression"}
+    fields = {"nonlinearity": "relu", "pooling": "mean", "task": "regression", "input_activation": "none"}
     result = convert(save(theirs, tmp_path, "x.safetensors"), tmp_path / "out", fields=fields).checkpoint
     assert (result.config.task, result.config.features, result.config.input_width) == ("regression", 4, 6)
     assert_equal(imported(tmp_path / "out"), theirs, [torch.randn(n, 4) for n in LENGTHS])  # type: ignore[arg-type]
@@ -230,7 +230,7 @@ def test_all_questions_are_asked_at_once(tmp_path: Path) -> None:
         convert(source, tmp_path / "out")
     questions = {question.field: question for question in caught.value.questions}
     assert set(questions) == {
-        "heads", "activation", "norm_first", "embedding_scale", "pooling", "labels", "vocabulary",
+        "heads", "activation", "norm_first", "embedding_scale", "pooling", "labels", "vocabulary", "split", "lowercase",
     }  # fmt: skip
     assert questions["heads"].options == ("1", "2", "4", "8", "16")
     assert questions["activation"].usual == "relu"
@@ -250,13 +250,14 @@ def test_assumptions_are_returned_and_written_down(tmp_path: Path, vocabulary: P
     }  # fmt: skip
     done = convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
     assert _assumed_fields(done.assumed) == [
-        "biases=0", "positions=pos.weight", "norm_eps=1e-05", "task=classification", "split=whitespace",
+        "biases=0", "positions=pos.weight", "norm_eps=1e-05", "padding=none",
+        "task=classification", "mask=none", "output_activation=none", "unknown=<unk>", "split=whitespace",
     ]  # fmt: skip
     assert any("BCEWithLogitsLoss" in line for line in done.assumed)
     card = (tmp_path / "out" / "README.md").read_text()
     assert all(f"- {line}\n" in card for line in done.assumed)
     assert json.loads((tmp_path / "out" / "training.json").read_text())["imported"]["assumed"] == list(done.assumed)
-    answers = fields | {"positions": "pos.weight", "norm_eps": "1e-5", "task": "classification", "split": "whitespace"}
+    answers = fields | dict(line.partition(":")[0].split("=", 1) for line in done.assumed[1:])
     again = convert(source, tmp_path / "again", vocabulary=vocabulary, fields=answers)
     assert _assumed_fields(again.assumed) == ["biases=0"]
     with pytest.raises(InvalidRequest, match=r"pos\.weight"):  # nowhere to put the table
@@ -265,7 +266,7 @@ def test_assumptions_are_returned_and_written_down(tmp_path: Path, vocabulary: P
 
 def test_several_outputs_may_be_independent_labels(tmp_path: Path) -> None:
     source, labels = save(Recurrent("gru"), tmp_path, "x.safetensors"), ["a", "b", "c"]
-    fields = {"pooling": "last", "context_length": "99"}
+    fields = {"pooling": "last", "context_length": "99", "scaling": "none", "output_activation": "none"}
     assumed = convert(source, tmp_path / "one", labels=labels, fields=fields)
     assert (assumed.checkpoint.config.task, _assumed_fields(assumed.assumed)) == (
         "classification",
@@ -311,10 +312,17 @@ def test_an_encoder_that_has_lost_its_first_layer_is_refused(tmp_path: Path, voc
         convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
 
 
-def test_an_input_layer_that_keeps_the_width_is_refused(tmp_path: Path) -> None:
-    source = save(Recurrent("gru", first=6), tmp_path, "x.safetensors")
-    with pytest.raises(UnknownNetwork, match=r"as many outputs as inputs \(6\)[^\n]*\n  embed.weight \(6, 6\)"):
-        convert(source, tmp_path / "out", labels=["a", "b", "c"], fields={"pooling": "last"})
+def test_an_input_layer_that_keeps_the_width_of_an_encoder_is_refused(tmp_path: Path) -> None:
+    """The layer after it adds the positions, so that it cannot take this one in."""
+    parts = nn.ModuleDict(
+        {"embed": nn.Linear(16, 16), "encoder": nn.TransformerEncoderLayer(16, 4), "out": nn.Linear(16, 3)}
+    )
+    fields = {
+        "heads": "4", "activation": "relu", "norm_first": "no", "pooling": "mean", "positions": "none",
+        "input_activation": "none", "layers": "embed>body>out",
+    }  # fmt: skip
+    with pytest.raises(UnknownNetwork, match=r"as many outputs as inputs[^\n]*\n  embed.weight \(16, 16\)"):
+        convert(save(parts, tmp_path, "x.safetensors"), tmp_path / "out", labels=["a", "b", "c"], fields=fields)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +360,7 @@ class TwoHeads(Recurrent):
 class Normed(Recurrent):
     def __init__(self) -> None:
         super().__init__("gru")
-        self.norm = nn.LayerNorm(10)
+        self.norm = nn.RMSNorm(10)
 
 
 class OwnFirstToken(Encoder):

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.errors import InvalidRequest
 from app.importing.questions import Answers
-from app.importing.vocabulary import VocabularyInvalid, tokenizer_of
+from app.importing.vocabulary import VocabularyInvalid, tokenizer_from, tokenizer_of
+from app.tokenization.tokenizer import Tokenizer
+from app.tokenization.training import train
+
+PLAIN = {"split": "whitespace", "lowercase": "no"}
+WORDS = ["the", "film", "was", "good"]
+
+
+def tokenizer(value: Any, rows: int, **answers: str) -> Tokenizer:
+    given = Answers(PLAIN | answers)
+    made = tokenizer_from(value, "words", rows, given)
+    given.settle()
+    return made
 
 
 def test_a_vocabulary_of_characters(tmp_path: Path) -> None:
@@ -21,8 +35,103 @@ def test_a_vocabulary_of_characters(tmp_path: Path) -> None:
 
 def test_one_word_on_each_line(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.txt"
-    path.write_bytes("<unk>\r\na\u2028b\r\nc\r\n".encode())
-    assert tokenizer_of(path, 3, Answers({"split": "characters", "lowercase": "no"})).vocab_size == 3
+    path.write_bytes("\ufeff<unk>\r\na\u2028b\r\nc\r\n".encode())
+    made = tokenizer_of(path, 3, Answers({"split": "characters", "lowercase": "no"}))
+    assert made.vocab_size == 3
     path.write_bytes(b"")
     with pytest.raises(VocabularyInvalid, match="one word on each line"):
         tokenizer_of(path, 3, Answers({}))
+
+
+@pytest.mark.parametrize(("first", "ids"), [("0", [0, 1, 3]), ("1", [1, 2, 4]), ("2", [2, 3, 5])])
+def test_a_list_shorter_than_the_embedding_needs_the_id_of_its_first_word(first: str, ids: list[int]) -> None:
+    """Programs keep rows of their own for padding and unknown words."""
+    answers = Answers(PLAIN | {"unknown": "skip"})
+    tokenizer_from(WORDS, "words", 6, answers)
+    assert [question.field for question in answers.open] == ["first_id"]
+    assert "which id has the first word, 'the'? 0 to 2" in str(answers.open[0])
+    assert tokenizer(WORDS, 6, unknown="skip", first_id=first).encode("the film good") == ids
+
+
+@pytest.mark.parametrize("first", ["3", "-1", "the", "1.5"])
+def test_an_impossible_first_id_is_refused(first: str) -> None:
+    with pytest.raises(VocabularyInvalid, match="from 0 to 2"):
+        tokenizer(WORDS, 6, unknown="skip", first_id=first)
+
+
+def test_a_list_as_long_as_the_embedding_has_no_first_id() -> None:
+    with pytest.raises(InvalidRequest, match="first_id: nothing in this network"):
+        tokenizer(WORDS, 4, unknown="skip", first_id="0")
+
+
+def test_rows_without_words_are_noted(tmp_path: Path) -> None:
+    answers = Answers(PLAIN | {"unknown": "0"})
+    made = tokenizer_from({word: number for number, word in enumerate(WORDS, 1)}, "words", 8, answers)
+    assert answers.assumed[0] == "unused_rows=3: the last rows of the embedding have no word in words"
+    assert made.encode("the bad film") == [1, 0, 2]
+    train([], "byte").save(tmp_path / "tokenizer.json")
+    answers = Answers({})
+    tokenizer_of(tmp_path / "tokenizer.json", 300, answers)
+    assert answers.assumed == ["unused_rows=41: the last rows of the embedding have no word in tokenizer.json"]
+    with pytest.raises(VocabularyInvalid, match="only 200 rows"):
+        tokenizer_of(tmp_path / "tokenizer.json", 200, Answers({}))
+
+
+@pytest.mark.parametrize(
+    ("unknown", "ids"),
+    [("the", [0, 0, 3]), ("2", [0, 2, 3]), ("4", [0, 4, 3]), ("skip", [0, 3]), ("none", None)],
+)
+def test_words_that_are_not_in_the_vocabulary(unknown: str, ids: list[int] | None) -> None:
+    made = tokenizer(dict(zip(WORDS, range(4), strict=True)), 5, unknown=unknown)
+    again = Tokenizer(made._definition)
+    for each in (made, again):
+        if ids is None:
+            with pytest.raises(InvalidRequest, match="'awful' is not in this version's vocabulary"):
+                each.encode("the awful good")
+            assert each.encode("the good") == [0, 3]
+        else:
+            assert each.encode("the awful good") == ids
+            assert each.encode_within(9, "right", "the awful good") == ids
+    assert made.encode_within(1, "right", "the good") == [0]
+
+
+@pytest.mark.parametrize("name", ["<unk>", "<UNK>", "[UNK]", "UNK", "<oov>", "<OOV>"])
+def test_the_unknown_word_is_found_by_its_name_and_noted(name: str) -> None:
+    answers = Answers(PLAIN)
+    made = tokenizer_from([*WORDS, name], "words", 5, answers)
+    answers.settle()
+    assert made.encode("the dull film") == [0, 4, 1]
+    assert any(line.startswith(f"unknown={name}: by its name") for line in answers.assumed)
+
+
+@pytest.mark.parametrize("unknown", ["dull", "9", "-1"])
+def test_an_unknown_word_that_does_not_exist_is_refused(unknown: str) -> None:
+    with pytest.raises(VocabularyInvalid, match=f"unknown={unknown}: .* none or skip"):
+        tokenizer(WORDS, 4, unknown=unknown)
+
+
+@pytest.mark.parametrize(
+    ("around", "ids"),
+    [("none", [4, 5]), ("<sos> …", [1, 4, 5]), ("<sos> ... <eos>", [1, 4, 5, 2]), ("… <eos> <eos>", [4, 5, 2, 2])],
+)
+def test_tokens_around_each_text(around: str, ids: list[int]) -> None:
+    words = ["<pad>", "<sos>", "<eos>", "<unk>", "a", "b"]
+    answers = Answers(PLAIN)
+    tokenizer_from(words, "words", 6, answers)
+    assert [question.field for question in answers.open] == ["around"]
+    made = tokenizer(words, 6, around=around)
+    assert made.encode("a b") == ids
+    unknown = made.encode("a <eos> b")  # the name of a special token in a text is an unknown word
+    assert [i for i in unknown if i > 2] == [4, 3, 5] and unknown.count(2) == ids.count(2)
+
+
+@pytest.mark.parametrize("around", ["<sos>", "<bos> …", "…", "yes"])
+def test_an_impossible_frame_is_refused(around: str) -> None:
+    with pytest.raises(VocabularyInvalid, match=f"around={around}"):
+        tokenizer(["<sos>", "<unk>", "a"], 3, around=around)
+
+
+def test_skipping_works_with_tokens_around_and_pairs() -> None:
+    made = tokenizer(["<sos>", "<eos>", "a", "b"], 4, around="<sos> … <eos>", unknown="skip")
+    assert made.encode("a x b") == [0, 2, 3, 1]
+    assert made.encode_pair("a x", "y b") == [0, 2, 3, 1]

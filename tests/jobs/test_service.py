@@ -44,6 +44,16 @@ def test_a_job_of_another_owner_is_not_found(queue: Queue) -> None:
     assert queue.jobs.get(job.id, "local").id == job.id
 
 
+def test_a_queued_job_says_how_many_are_before_it(queue: Queue) -> None:
+    running, demo = queue.create(), queue.create(priority=-10)
+    claim(queue)
+    first, second = queue.create(owner="bob"), queue.create()
+    before = {job.id: queue.jobs.get(job.id, "local").jobs_before for job in (running, first, second, demo)}
+    assert list(before.values()) == [None, 1, 2, 3]
+    queue.jobs.cancel(first.id, "bob")
+    assert queue.jobs.get(second.id, "alice").jobs_before == 1
+
+
 def test_a_queued_job_is_cancelled_at_once(queue: Queue) -> None:
     job = queue.create()
     assert queue.jobs.cancel(job.id, "alice").status == "cancelled"

@@ -31,11 +31,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+PARTS: dict[str, dict[str, Any]] = {  # which only networks with one output vector have
+    "deep": {
+        "head_widths": (6, 4), "head_activation": "gelu", "output_norm": "pooled", "output_activation": "relu",
+        "input_activation": "relu",
+    },
+    "scored": {
+        "pooling": "attention", "pooling_width": 5, "output_norm": "steps", "input_activation": "tanh",
+        "head_widths": (7,),
+    },
+}  # fmt: skip
 LENGTHS = (11, 1, 7, 4)
 
 
 def generators() -> dict[str, ModelConfig]:
-    return {name: ModelConfig(task="generation", vocab_size=23, **SMALL | v) for name, v in VARIANTS.items()}
+    variants = VARIANTS | {"gru-normed": {"architecture": "gru", "output_norm": "steps"}}
+    return {name: ModelConfig(task="generation", vocab_size=23, **SMALL | v) for name, v in variants.items()}
 
 
 def classifiers() -> dict[str, ModelConfig]:
@@ -58,6 +69,8 @@ def classifiers() -> dict[str, ModelConfig]:
         options = SMALL | inputs["features"] | {"architecture": architecture}
         configs[f"{architecture}-multilabel"] = ModelConfig(task="multilabel", classes=4, **options)
         configs[f"{architecture}-regression"] = ModelConfig(task="regression", classes=1, **options)
+        for name, parts in PARTS.items():
+            configs[f"{architecture}-{name}"] = ModelConfig(task="classification", classes=3, **options | parts)
         if architecture in RECURRENT:  # without a projection
             configs[f"{architecture}-bare"] = ModelConfig(task="classification", classes=3, **options, input_width=5)
     return configs

@@ -68,6 +68,7 @@ EXAMPLE: dict[str, Any] = {
     "validation_split": 0.1,
     "publish": {"name": "reviews", "alias": None, "expected_version": None},
     "training": {"epochs": 5},
+    "jobs_before": 0,
 }
 _EVENT = {
     "id": "ftevent-77a1b2c3d4e5f60718293a4b",

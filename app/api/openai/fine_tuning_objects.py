@@ -31,7 +31,8 @@ class JobObject(msgspec.Struct, frozen=True):
 
     `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
     `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` holds the requested settings and,
-    once training has begun, those that were chosen automatically. `progress` grows from 0 to 1.
+    once training has begun, those that were chosen automatically. `progress` grows from 0 to 1. `jobs_before` is the
+    number of jobs that run or will be started before a queued one; it is counted when a job is created or retrieved.
     """
 
     id: str
@@ -65,6 +66,7 @@ class JobObject(msgspec.Struct, frozen=True):
     validation_split: float
     publish: dict[str, Any]
     training: dict[str, Any]
+    jobs_before: int | None
 
 
 class EventObject(msgspec.Struct, frozen=True):
@@ -156,6 +158,7 @@ def job_object(job: Job) -> JobObject:
             "expected_version": job.publish_expected_version,
         },
         training=dict(job.request.get("training") or {}),
+        jobs_before=job.jobs_before,
     )
 
 

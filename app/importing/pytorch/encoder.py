@@ -8,11 +8,13 @@ import re
 import numpy as np
 
 from app.importing.pytorch.network import InferredNetwork, assemble, fill_biases
-from app.importing.pytorch.parts import UnknownNetwork, find_ends, one_prefix
+from app.importing.pytorch.parts import UnknownNetwork, one_prefix, split_layers
+from app.importing.pytorch.roles import find_roles
 from app.importing.pytorch.tensors import Array, Tensors
 from app.importing.questions import Answers, Question
 
-LAYER = re.compile(r"(?<![^.])\d+\.self_attn\.in_proj_weight$")
+MARKER = re.compile(r"(?<![^.])self_attn\.in_proj_weight$")  # one in each layer
+LAYER = re.compile(r"(?<![^.])\d+\.self_attn\.in_proj_weight$")  # in a stack of layers
 NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
     "self_attn.in_proj_": "attention.qkv.",
     "self_attn.out_proj.": "attention.out.",
@@ -23,28 +25,29 @@ NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
 }
 
 
-def infer_encoder(tensors: Tensors, answers: Answers) -> InferredNetwork:
-    """The network with one Transformer encoder among `tensors`. Raises UnknownNetwork."""
-    prefix = one_prefix(LAYER, tensors, "stacks of encoder layers; only one is supported")
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.(.+)")
+def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -> InferredNetwork:
+    """The network with one Transformer encoder, or one layer of it, among `tensors`. Raises UnknownNetwork."""
+    prefix, pattern = _stack(tensors)
     body = {name: match for name in tensors if (match := pattern.fullmatch(name))}
     parts = {theirs + kind: ours + kind for theirs, ours in NAMES.items() for kind in ("weight", "bias")}
     if unknown := [name for name, match in body.items() if match[2] not in parts]:
         raise UnknownNetwork("its layers have parts that nn.TransformerEncoderLayer does not have", unknown, tensors)
-    weights = {f"body.blocks.{match[1]}.{parts[match[2]]}": tensors[name] for name, match in body.items()}
+    weights = {f"body.blocks.{match[1] or 0}.{parts[match[2]]}": tensors[name] for name, match in body.items()}
     rest = {name: t for name, t in tensors.items() if name not in body}
     final_norm = prefix.removesuffix("layers.") + "norm."
-    weights |= {f"body.norm.{p}": rest.pop(final_norm + p) for p in ("weight", "bias") if final_norm + p in rest}
+    if prefix.endswith(".layers."):  # of an nn.TransformerEncoder; a list of layers has no norm of its own
+        weights |= {f"body.norm.{p}": rest.pop(final_norm + p) for p in ("weight", "bias") if final_norm + p in rest}
     fill_biases(weights, "body.blocks.", "the encoder's layers", answers)
     fill_biases(weights, "body.norm.", "the encoder's final norm", answers)
     _drop_template(rest, answers)
-    width = next(tensors[name].shape[-1] for name in body if name.endswith("self_attn.in_proj_weight"))
+    marker = next(name for name in body if name.endswith("self_attn.in_proj_weight"))
+    width = tensors[marker].shape[-1]
     weights["body.positions.weight"] = positions = _take_positions(rest, width, answers)
     fields = {
         "architecture": "transformer",
-        "layers": 1 + max(int(match[1]) for match in body.values()),
+        "layers": 1 + max(int(match[1] or 0) for match in body.values()),
         "width": width,
-        "inner": tensors.get(f"{prefix}0.linear1.weight", np.zeros((0, 0), np.float32)).shape[0],
+        "inner": weights.get("body.blocks.0.mlp.up.weight", np.zeros((0, 0), np.float32)).shape[0],
         "norm": "layer",
         "bias": True,
         "positions": "learned",
@@ -60,7 +63,18 @@ def infer_encoder(tensors: Tensors, answers: Answers) -> InferredNetwork:
         )
         == "yes",
     }
-    return assemble(fields, weights, find_ends(rest, width, width, answers), answers)
+    linear, norms = split_layers(rest)
+    roles = find_roles(linear, (width, width), marker, answers, order)
+    return assemble(fields, weights, roles, norms, answers)
+
+
+def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
+    """The prefix of the encoder's layers, and a pattern of their tensors: (number or nothing), (name in the layer)."""
+    if any(LAYER.search(name) for name in tensors):
+        prefix = one_prefix(LAYER, tensors, "stacks of encoder layers; only one is supported")
+        return prefix, re.compile(re.escape(prefix) + r"(\d+)\.(.+)")
+    prefix = one_prefix(MARKER, tensors, "encoder layers under different names; one stack or one layer is supported")
+    return prefix, re.compile(re.escape(prefix) + f"()((?:{'|'.join(map(re.escape, NAMES))}).+)")
 
 
 def _heads(width: int, answers: Answers) -> int:
@@ -85,10 +99,10 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
 def _take_positions(rest: Tensors, width: int, answers: Answers) -> Array:
     """The table of positions (steps, width), removed from `rest`: learned, sinusoidal, or zeros if there is none."""
     tables = [name for name, t in rest.items() if _is_table(t, width)]
-    named = [name for name in tables if rest[name].ndim == 3 or re.search(r"pos|(^|\.)pe(\.|$)", name.lower())]
+    unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
+    named = [name for name in unbiased if rest[name].ndim == 3 or re.search(r"pos|(^|\.)pe(\.|$)", name.lower())]
     if len(named) > 1:
         raise UnknownNetwork("it has several tables of positions", named, rest)
-    unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
     options = (*unbiased, "sinusoidal", "none")
     if named:
         answer = answers.assume("positions", named[0], "it has the name and the shape of a table of positions", options)

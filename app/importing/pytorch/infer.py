@@ -1,24 +1,32 @@
 """Infers our configuration and our names from the names and shapes of a state dict.
 
-Supports `torch.nn.RNN`, `LSTM`, `GRU` and `TransformerEncoder` with the layers that tutorials put around them.
+Supports `torch.nn.RNN`, `LSTM`, `GRU` (and one cell of them) and `TransformerEncoder` (and one layer of it) with the
+layers that tutorials put around them.
 """
 
 from __future__ import annotations
 
-from app.importing.pytorch.encoder import LAYER, infer_encoder
+from app.importing.pytorch.encoder import MARKER, infer_encoder
 from app.importing.pytorch.network import InferredNetwork
-from app.importing.pytorch.parts import UnknownNetwork
+from app.importing.pytorch.parts import UnknownNetwork, refuse_foreign
 from app.importing.pytorch.recurrent import PARAMETER, infer_recurrent
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers
 
 
-def infer(tensors: Tensors, answers: Answers) -> InferredNetwork:
-    """The network that `tensors` belong to. Whatever the shapes do not determine comes from `answers`. Raises
-    UnknownNetwork.
+def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) -> InferredNetwork:
+    """The network that `tensors` belong to. What shapes do not show is asked of `answers`.
+
+    `order` are the names of the tensors if the file holds them in the order in which the program defines them.
+    Raises UnknownNetwork.
     """
-    if any(PARAMETER.search(name) for name in tensors):
-        return infer_recurrent(tensors, answers)
-    if any(LAYER.search(name) for name in tensors):
-        return infer_encoder(tensors, answers)
+    recurrent = any(PARAMETER.search(name) for name in tensors)
+    encoder = any(MARKER.search(name) for name in tensors)
+    if recurrent and encoder:
+        raise UnknownNetwork("it has a recurrent network and a Transformer", [*tensors], tensors)
+    if recurrent:
+        return infer_recurrent(tensors, answers, order)
+    if encoder:
+        return infer_encoder(tensors, answers, order)
+    refuse_foreign(tensors)
     raise UnknownNetwork("it has no nn.RNN, nn.LSTM, nn.GRU or nn.TransformerEncoder", [*tensors], tensors)

@@ -8,31 +8,59 @@ from typing import Any
 
 import numpy as np
 
-from app.importing.pytorch.parts import Ends, UnknownNetwork
+from app.errors import InvalidRequest
+from app.importing.pytorch.folding import merge, project
+from app.importing.pytorch.parts import Norm, UnknownNetwork
+from app.importing.pytorch.roles import Roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
+from app.wording import counted
+from models.config import ACTIVATIONS
+
+NONE = ("none",)
+POOLINGS = {
+    "mean": "mean of the steps", "max": "maximum of the steps", "first": "first step", "last_step": "last step",
+    "last": "last step of each direction",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class InferredNetwork:
-    """The fields of a `ModelConfig`, and the weights under our names."""
+    """The fields of a `ModelConfig`, the weights under our names, and the computation in one line."""
 
     fields: dict[str, Any]
     tensors: Tensors
+    computation: str
 
 
-def assemble(fields: dict[str, Any], weights: Tensors, ends: Ends, answers: Answers) -> InferredNetwork:
+def assemble(
+    fields: dict[str, Any], weights: Tensors, roles: Roles, norms: list[Norm], answers: Answers
+) -> InferredNetwork:
     """Complete a body's fields and weights with its head, its input and its task."""
-    weights["head.weight"] = ends.head
-    if ends.head_bias is not None:
-        weights["head.bias"] = ends.head_bias
-    fields |= {"head_bias": ends.head_bias is not None, "tie_embeddings": False, "dropout": 0.0}
-    fields |= _add_input(fields, weights, ends, answers)
-    fields["task"] = task = _task(len(ends.head), fields.get("vocab_size", 0), answers)
-    if task != "generation":
-        fields["classes"] = len(ends.head)
-        fields["pooling"] = _pooling(fields["architecture"], bool(fields.get("bidirectional")), answers)
-    return InferredNetwork(fields, weights)
+    *hidden, last = roles.head
+    weights["head.weight"] = last.weight
+    if last.bias is not None:
+        weights["head.bias"] = last.bias
+    fields |= {"head_bias": last.bias is not None, "tie_embeddings": False, "dropout": 0.0}
+    first = _add_input(fields, weights, roles, answers)
+    fields["task"] = task = _task(last.outputs, fields.get("vocab_size", 0), answers)
+    steps = [*first, _body(fields), *_add_norm(fields, weights, norms, answers)]
+    if task == "generation":
+        if hidden or roles.scorer:
+            raise _unknown("a language model must end with one linear layer", roles)
+        return InferredNetwork(fields, weights, _shown([*steps, last.name, "softmax: the next token"]))
+    fields["classes"] = last.outputs
+    pooled = _add_pooling(fields, weights, roles, answers)
+    steps.insert(len(steps) - (fields.get("output_norm") == "pooled"), pooled)
+    if fields["architecture"] == "transformer":
+        answers.assume("mask", "none", "every step attends to all steps of its text: there is no causal mask", NONE)
+    fields["output_activation"] = function = answers.assume(
+        "output_activation", "none", f"no function is applied before {roles.head[0].name!r}", ACTIVATIONS
+    )
+    steps += [] if function == "none" else [function]
+    steps += _add_head(fields, weights, roles, answers)
+    steps.append(_add_outputs(fields, weights, answers))
+    return InferredNetwork(fields, weights, _shown(steps))
 
 
 def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answers) -> None:
@@ -49,46 +77,167 @@ def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answer
     answers.assumed.append(f"biases=0: the file has none for {description} (bias=False)")
 
 
-def _add_input(fields: dict[str, Any], weights: Tensors, ends: Ends, answers: Answers) -> dict[str, Any]:
-    """Add the input's weights; returns its fields."""
-    if ends.embedding is not None:
-        table = ends.embedding
-        if fields["architecture"] == "transformer":
-            text = "are the embeddings multiplied by the square root of the width before the positions are added?"
-            if answers.ask(Question("embedding_scale", text, ("no", "yes"), "no")) == "yes":
-                # our networks do not scale embeddings, so the factor is multiplied into the table
-                table = table * np.float32(math.sqrt(fields["width"]))
-        weights["input.embedding.weight"] = table
-        return {"input": "tokens", "vocab_size": len(table)}
-    if ends.projection is None:
-        entry = fields.get("input_width", fields["width"])
-        return {"input": "features", "features": entry, "input_width": entry}
-    rows, features = ends.projection.shape
-    if rows == features:
-        # a network of ours whose features have the input width has no projection
-        reason = (
-            f"its input layer has as many outputs as inputs ({rows}), and such networks are built without an input "
-            "layer here; multiply this layer into the next one, or give it another width"
-        )
-        name = f"{ends.projection_name}.weight"
-        raise UnknownNetwork(reason, [name], {name: ends.projection})
-    weights["input.projection.weight"] = ends.projection
-    weights["input.projection.bias"] = ends.projection_bias if ends.projection_bias is not None else np.zeros(rows, "f")
-    return {"input": "features", "features": features}
+def _add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
+    """Add the input's weights and fields; returns its part of the computation."""
+    function, after = "none", []
+    if roles.inputs:
+        names = ", ".join(repr(layer.name) for layer in roles.inputs)
+        text = f"which function is applied to what the input layer {names} gives?"
+        function = answers.ask(Question("input_activation", text, ACTIVATIONS))
+        after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
+    if roles.embedding is not None:
+        return [*_add_embedding(fields, weights, roles, function, answers), *after]
+    if len(roles.inputs) > 1:
+        raise _unknown("it has several input layers before its body", roles)
+    answers.assume("scaling", "none", "numbers are read as they are sent: scale them as your program does", NONE)
+    entry = fields.get("input_width", fields["width"])
+    unprojected = {"input": "features", "features": entry, "input_width": entry}
+    if not roles.inputs:
+        fields |= unprojected
+        return [f"steps of {counted(entry, 'number')}"]
+    [layer] = roles.inputs
+    shown = [f"steps of {counted(layer.inputs, 'number')}", *after]
+    if layer.inputs != layer.outputs or function != "none":
+        weights["input.projection.weight"], weights["input.projection.bias"] = layer.weight, layer.some_bias
+        fields |= {"input": "features", "features": layer.inputs, "input_activation": function}
+        return shown
+    # A network of ours whose features have the input width has no projection: the next layer takes it in.
+    if "body.rnn.weight_ih_l0" not in weights:
+        raise _unknown("its input layer has as many outputs as inputs, and no function after it", roles)
+    for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
+        weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
+        weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
+    fields |= unprojected
+    return shown
+
+
+def _add_embedding(
+    fields: dict[str, Any], weights: Tensors, roles: Roles, function: str, answers: Answers
+) -> list[str]:
+    """Add an embedding, with the layer after it computed once for each of its rows."""
+    assert roles.embedding is not None
+    table = roles.embedding.weight
+    shown = [f"tokens, {roles.embedding.name} {table.shape[0]}×{table.shape[1]}"]
+    reason = "a text is read at its own length: a program that also reads padding gives other answers"
+    answers.assume("padding", "none", reason, NONE)
+    if fields["architecture"] == "transformer" and not roles.inputs:
+        text = "are the embeddings multiplied by the square root of the width before the positions are added?"
+        if answers.ask(Question("embedding_scale", text, ("no", "yes"), "no")) == "yes":
+            # our networks do not scale embeddings, so the factor is multiplied into the table
+            table = table * np.float32(math.sqrt(table.shape[1]))
+            shown[0] += f", times √{table.shape[1]}"
+    for layer in roles.inputs:
+        table = project(table, layer, function)
+    weights["input.embedding.weight"] = table
+    fields |= {"input": "tokens", "vocab_size": len(table)}
+    return shown
+
+
+def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answers: Answers) -> list[str]:
+    """Add a norm of its own after the body; returns its part of the computation."""
+    if not norms:
+        return []
+    width = len(norms[0].weight)
+    gives = fields["width"] * (2 if fields.get("bidirectional") else 1)
+    if len(norms) > 1 or width != gives:
+        tensors = {f"{norm.name}.weight": norm.weight for norm in norms}
+        reason = f"beside its body, it may have one norm, over the {gives} numbers that the body gives"
+        raise UnknownNetwork(reason, list(tensors), tensors)
+    [norm] = norms
+    text = (
+        f"is the norm {norm.name!r} applied to the body's output at every step (steps), or to the one vector that the "
+        "head reads (pooled)? Anywhere else, it cannot be imported"
+    )
+    task = fields["task"]
+    place = answers.ask(Question("norm", text, ("steps",) if task == "generation" else ("steps", "pooled")))
+    weights |= {"norm.weight": norm.weight, "norm.bias": norm.bias}
+    fields["output_norm"] = place
+    if "norm_eps" not in fields:
+        fields["norm_eps"] = answers.number("norm_eps", 1e-5, "PyTorch's default eps of nn.LayerNorm")
+    return [norm.name]
+
+
+def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> str:
+    """How the head gets one vector from those of all steps; returns its part of the computation."""
+    if not roles.scorer:
+        both = bool(fields.get("bidirectional"))
+        fields["pooling"] = pooling = _pooling(fields["architecture"], both, answers)
+        return POOLINGS["last_step" if pooling == "last" and not both else pooling]
+    *hidden, query = roles.scorer
+    names = " and ".join(repr(layer.name) for layer in roles.scorer)
+    reason = f"{names} score the steps; the softmax of the scores weighs them; scores have no function of their own"
+    fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
+    weights["pooling.query.weight"] = query.weight  # its bias is the same for every step: the softmax cancels it
+    if not hidden:
+        return f"attention by {query.name}"
+    text = f"which function is applied between {names}?"
+    fields["pooling_activation"] = function = answers.ask(Question("pooling_activation", text, ACTIVATIONS))
+    fields["pooling_width"] = hidden[0].outputs
+    weights |= {"pooling.hidden.weight": hidden[0].weight, "pooling.hidden.bias": hidden[0].some_bias}
+    return f"attention by {hidden[0].name}, {function}, {query.name}"
+
+
+def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
+    *hidden, last = roles.head
+    if not hidden:
+        return [last.name]
+    names = ", ".join(repr(layer.name) for layer in hidden)
+    text = f"which function is applied after each head layer but the last ({names})?"
+    function = answers.ask(Question("head_activation", text, ACTIVATIONS))
+    fields |= {"head_widths": tuple(layer.outputs for layer in hidden), "head_activation": function}
+    for number, layer in enumerate(hidden):
+        weights |= {f"head_layers.{number}.weight": layer.weight, f"head_layers.{number}.bias": layer.some_bias}
+    return [*(f"{layer.name}, {function}" for layer in hidden), last.name]
+
+
+def _add_outputs(fields: dict[str, Any], weights: Tensors, answers: Answers) -> str:
+    """The end of the computation. One logit for two classes becomes two outputs."""
+    task = fields["task"]
+    if task == "regression":
+        answers.assume("final_activation", "none", "the last layer's output is the value", NONE)
+        return "a value"
+    if task == "multilabel":
+        return "sigmoid of each output"
+    if fields["classes"] > 1:
+        return "softmax"
+    # softmax((0, z)) is (1 - sigmoid(z), sigmoid(z))
+    weights["head.weight"] = np.concatenate((np.zeros_like(weights["head.weight"]), weights["head.weight"]))
+    bias = weights.get("head.bias", np.zeros(1, np.float32))
+    weights["head.bias"] = np.concatenate((np.zeros(1, np.float32), bias))
+    fields |= {"classes": 2, "head_bias": True}
+    return "sigmoid: the probability of the second label"
 
 
 def _task(outputs: int, vocabulary: int, answers: Answers) -> str:
     if outputs == 1:
-        text = "there is one output: is it a value, or the logit of one label?"
-        return answers.ask(Question("task", text, ("regression", "multilabel")))
+        return _task_of_one_output(answers)
     if outputs == vocabulary:
         text = "there are as many outputs as tokens: do they predict the next token, or a class?"
         return answers.ask(Question("task", text, ("generation", "classification", "multilabel")))
+    if answers.get("task") == "regression":
+        raise InvalidRequest(
+            f"task=regression: the network gives {outputs} values, and a regression version has one; a network with "
+            "several outputs must be one of classification, multilabel",
+            param="task",
+        )
     reason = (
         f"exactly one of its {outputs} outputs is right (softmax); if each output is an independent yes or no "
         "(BCEWithLogitsLoss), the task is multilabel"
     )
     return answers.assume("task", "classification", reason, ("classification", "multilabel"))
+
+
+def _task_of_one_output(answers: Answers) -> str:
+    tasks = ("regression", "classification", "multilabel")
+    if answers.labels in (1, 2):
+        task = ("multilabel", "classification")[answers.labels - 1]
+        reason = f"its one output is the logit of {'the label' if task == 'multilabel' else 'the second label'}"
+        return answers.assume("task", task, reason, tasks)
+    text = (
+        "there is one output: is it a value (regression), the logit of the second of two labels (classification), or "
+        "the logit of one label that holds or not (multilabel)?"
+    )
+    return answers.ask(Question("task", text, tasks))
 
 
 def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
@@ -107,3 +256,22 @@ def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
         "last_step), or the mean or maximum over all steps?"
     )
     return answers.ask(Question("pooling", text, ("last", "last_step", "mean", "max")))
+
+
+def _body(fields: dict[str, Any]) -> str:
+    sizes = f"{counted(fields['layers'], 'layer')} of {fields['width']}"
+    if fields["architecture"] == "transformer":
+        causal = ", causal" if fields["task"] == "generation" else ""
+        return f"Transformer encoder ({sizes}, {counted(fields['heads'], 'head')}{causal})"
+    kind = fields["architecture"].upper()
+    both = "both directions, " if fields["bidirectional"] else ""
+    return f"{kind} ({both}{sizes}, from a state of zeros)"
+
+
+def _shown(steps: list[str]) -> str:
+    return " → ".join(steps)
+
+
+def _unknown(reason: str, roles: Roles) -> UnknownNetwork:
+    tensors = {f"{layer.name}.weight": layer.weight for layer in (*roles.inputs, *roles.scorer, *roles.head)}
+    return UnknownNetwork(reason, list(tensors), tensors)

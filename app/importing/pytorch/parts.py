@@ -1,31 +1,53 @@
-"""Sorts the tensors of a state dict into the parts of a network. Tensors of an unknown part are refused by name."""
+"""Sorts the tensors around a body into layers and norms. Tensors of an unknown part are refused by name."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from app.errors import InvalidRequest
 from app.importing.pytorch.tensors import Array, Tensors
-from app.importing.questions import Answers, Question
 
 MOST_NAMES = 30
+FOREIGN = (  # what the name of a tensor says about its part, the most telling first
+    (r"multihead_attn\.", "nn.TransformerDecoder layers, which read a second sequence"),
+    (r"running_(mean|var)$|num_batches_tracked$", "batch normalisation (nn.BatchNorm)"),
+    (r"weight_hr_l\d", "an nn.LSTM with proj_size"),
+    (r"in_proj_weight$|[qkv]_proj_weight$", "an nn.MultiheadAttention outside of an encoder layer"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The layers before and after the body.
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A matrix (outputs, inputs) with its bias; or an embedding, (rows, width) without one."""
 
-    The input is an `embedding` (vocabulary, width), a `projection` (width, features), or neither if the body reads
-    numeric features directly. The `head` is (outputs, width of the body's output).
-    """
+    name: str
+    weight: Array
+    bias: Array | None = None
 
-    head: Array
-    head_bias: Array | None
-    embedding: Array | None = None
-    projection: Array | None = None
-    projection_bias: Array | None = None
-    projection_name: str = ""
+    @property
+    def outputs(self) -> int:
+        return len(self.weight)
+
+    @property
+    def inputs(self) -> int:
+        return int(self.weight.shape[1])
+
+    @property
+    def some_bias(self) -> Array:
+        """The bias, or zeros."""
+        return np.zeros(self.outputs, np.float32) if self.bias is None else self.bias
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """A LayerNorm's weight and bias, both (width)."""
+
+    name: str
+    weight: Array
+    bias: Array
 
 
 class UnknownNetwork(InvalidRequest):
@@ -48,54 +70,37 @@ def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> 
     return prefixes[0]
 
 
-def linear_layers(tensors: Tensors) -> dict[str, tuple[Array, Array | None]]:
-    """Matrices with their biases, by the name of the layer. Raises UnknownNetwork if any tensor is left over."""
-    layers: dict[str, tuple[Array, Array | None]] = {}
-    used = set()
-    for name, tensor in tensors.items():
-        if name.endswith("weight") and tensor.ndim == 2:
-            layer = name.removesuffix("weight")
-            bias = tensors.get(layer + "bias")
-            if bias is None or bias.shape == (tensor.shape[0],):
-                layers[layer.rstrip(".")] = (tensor, bias)
-                used |= {name, layer + "bias"}
-    unknown = [name for name in tensors if name not in used]
-    if unknown:
-        raise UnknownNetwork("these tensors do not belong to a part that can be imported", unknown, tensors)
-    return layers
+def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
+    """Linear layers and embeddings, and norms, in the order of the file.
 
-
-def find_ends(tensors: Tensors, input_width: int, output_width: int, answers: Answers) -> Ends:
-    """The head, which reads the body's `output_width` numbers, and the input layer that gives it `input_width` numbers.
-
-    Raises UnknownNetwork if there are more layers than these, or no head.
+    Raises UnknownNetwork if any tensor is left over.
     """
-    layers = linear_layers(tensors)
-    inputs = {name for name, layer in layers.items() if _may_be_input(layer, input_width)}
-    heads = [name for name, (weight, _) in layers.items() if weight.shape[1] == output_width]
-    if len(layers) == 2:  # the other layer must be the input
-        heads = [name for name in heads if inputs - {name}]
-    if len(layers) > 2 or not heads:
-        reason = "it must have exactly one linear head, at most one input layer, and nothing else besides its body"
-        raise UnknownNetwork(reason, list(tensors), tensors)
-    head = heads[0] if len(heads) == 1 else _choose_head(heads, answers)
-    weight, bias = layers.pop(head)
-    for name, (input_weight, input_bias) in layers.items():
-        if input_bias is None and input_weight.shape[1] == input_width:
-            return Ends(weight, bias, embedding=input_weight)
-        return Ends(weight, bias, projection=input_weight, projection_bias=input_bias, projection_name=name)
-    return Ends(weight, bias)
+    refuse_foreign(tensors)
+    layers, norms, used = [], [], set()
+    for name, tensor in tensors.items():
+        if not name.endswith("weight") or tensor.ndim not in (1, 2):
+            continue
+        layer = name.removesuffix("weight")
+        bias = tensors.get(layer + "bias")
+        if bias is not None and bias.shape != tensor.shape[:1]:
+            continue
+        if tensor.ndim == 2:
+            layers.append(Layer(layer.rstrip("."), tensor, bias))
+        elif bias is not None:
+            norms.append(Norm(layer.rstrip("."), tensor, bias))
+        else:
+            continue
+        used |= {name, layer + "bias"}
+    if unknown := [name for name in tensors if name not in used]:
+        raise UnknownNetwork("these tensors do not belong to a part that can be imported", unknown, tensors)
+    return layers, norms
 
 
-def _may_be_input(layer: tuple[Array, Array | None], input_width: int) -> bool:
-    """An embedding has `input_width` columns and no bias; a projection has `input_width` rows and a bias."""
-    weight, bias = layer
-    return (bias is None and weight.shape[1] == input_width) or (bias is not None and weight.shape[0] == input_width)
-
-
-def _choose_head(heads: list[str], answers: Answers) -> str:
-    embeddings = [name for name in heads if "emb" in name.lower()]
-    if len(embeddings) == 1 and len(heads) == 2:
-        other = next(name for name in heads if name not in embeddings)
-        return answers.assume("head", other, f"{embeddings[0]!r} is the embedding, by its name", tuple(heads))
-    return answers.ask(Question("head", "which of these layers is the last one?", tuple(heads)))
+def refuse_foreign(tensors: Tensors) -> None:
+    """Raise UnknownNetwork, with its kind, for a part of a kind that cannot be imported."""
+    for pattern, kind in FOREIGN:
+        if names := [name for name in tensors if re.search(pattern, name)]:
+            raise UnknownNetwork(f"it has {kind}", names, tensors)
+    convolutions = [name for name, t in tensors.items() if name.endswith("weight") and t.ndim > 2]
+    if convolutions:
+        raise UnknownNetwork("it has convolutions (nn.Conv)", convolutions, tensors)

@@ -6,7 +6,8 @@ Nothing in a file is ever run, and there is no second way to read a file that wo
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import safetensors
 
 from app.importing.pytorch import pickled
 from app.importing.pytorch.stored import Storage, StoredTensor
-from app.importing.pytorch.tensors import TYPES, ForeignFileInvalid, Tensors, flat, itemsize, view
+from app.importing.pytorch.tensors import TYPES, ForeignFileInvalid, Tensors, flat, itemsize, to_float32, view
+from app.importing.questions import Answers, Question
 
-WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys under which training scripts save the state dict
+# The keys under which training scripts save the state dict, the most usual first.
+WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "network", "weights")
+OPTIMIZERS = ("optim", "sched", "scaler")  # what the keys of tensors that are not weights begin with
 PREFIXES = ("_orig_mod.", "module.")  # which torch.compile and DataParallel add to every name
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 WEIGHTS = (".safetensors", *PICKLES)
@@ -24,15 +28,28 @@ PICKLE_LIMIT = 64 * 2**20  # bytes
 ADVICE = "save it with torch.save(model.state_dict(), …) of PyTorch 1.6 or later, or as safetensors"
 
 
-def read(path: Path, *, allow_pickle_tensors: bool = False) -> Tensors:
-    """The tensors of a file by name, as float32. A `.pt` file is read only with `allow_pickle_tensors`.
+@dataclass(frozen=True, slots=True)
+class SavedWeights:
+    """The weights in a file, as float32.
 
-    Raises ForeignFileInvalid for a file that does not contain just tensors.
+    `beside` is what the file's dictionary holds beside them. `order` are the names in the order of definition, if the
+    format keeps it.
+    """
+
+    tensors: Tensors
+    beside: Mapping[str, Any]
+    order: list[str] | None
+
+
+def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) -> SavedWeights:
+    """The weights in a file. A `.pt` file is read only with `allow_pickle_tensors`.
+
+    Raises ForeignFileInvalid for a file that contains anything but plain data.
     """
     if not path.is_file():
         raise ForeignFileInvalid(f"{path} does not exist or is not a file")
     if path.suffix == ".safetensors":
-        return _plain_names(_read_safetensors(path))
+        return SavedWeights(_plain_names(_read_safetensors(path)), {}, None)
     if path.suffix not in PICKLES:
         raise ForeignFileInvalid(f"{path.name}: weights must be in a .safetensors or .pt file")
     if not allow_pickle_tensors:
@@ -40,7 +57,9 @@ def read(path: Path, *, allow_pickle_tensors: bool = False) -> Tensors:
             f"{path.name} is a pickle, a format that can contain code; save the weights as safetensors, or add "
             "--allow-pickle-tensors to read its tensors without running anything"
         )
-    return _plain_names(_read_archive(path))
+    tensors, beside = _read_archive(path, answers)
+    tensors = _plain_names(tensors)
+    return SavedWeights(tensors, beside, list(tensors))
 
 
 def _read_safetensors(path: Path) -> Tensors:
@@ -53,14 +72,14 @@ def _read_safetensors(path: Path) -> Tensors:
         if entry["dtype"] not in TYPES:
             raise ForeignFileInvalid(f"{name}: the number type {entry['dtype']} is not supported")
         numbers, shape = flat(bytes(entry["data"]), entry["dtype"]), tuple(entry["shape"])
-        tensors[name] = numbers.reshape(shape).astype("float32")
+        tensors[name] = to_float32(numbers.reshape(shape))
     return tensors
 
 
-def _read_archive(path: Path) -> Tensors:
+def _read_archive(path: Path, answers: Answers) -> tuple[Tensors, dict[str, Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Archive(archive).tensors()
+            return _Archive(archive).weights(answers)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise ForeignFileInvalid(f"{path.name} is not a PyTorch archive ({error}); {ADVICE}") from None
 
@@ -82,11 +101,10 @@ class _Archive:
             raise ForeignFileInvalid("the file was written on a big-endian machine, which is not supported")
         self._storages: dict[str, Any] = {}
 
-    def tensors(self) -> Tensors:
-        return {name: self._tensor(name, stored) for name, stored in _state_dict(pickled.read(self._pickle()))}
-
-    def _pickle(self) -> bytes:
-        return self._bytes("data.pkl", PICKLE_LIMIT)
+    def weights(self, answers: Answers) -> tuple[Tensors, dict[str, Any]]:
+        """The tensors of the state dict, and what is saved beside it."""
+        stored, beside = _find_state_dict(pickled.read(self._bytes("data.pkl", PICKLE_LIMIT)), answers)
+        return {name: self._tensor(name, tensor) for name, tensor in stored.items()}, beside
 
     def _bytes(self, name: str, limit: int) -> bytes:
         try:
@@ -114,17 +132,37 @@ class _Archive:
         return flat(data, storage.dtype)
 
 
-def _state_dict(value: Any) -> Iterator[tuple[str, StoredTensor]]:
+def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
     """The tensors of a state dict, which a training script may have saved under a key of a larger dictionary."""
     if not isinstance(value, dict):
         raise ForeignFileInvalid(f"the file does not contain a dictionary of tensors; {ADVICE}")
-    inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), value)
-    if not inner:
+    if not value:
         raise ForeignFileInvalid(f"the file's dictionary is empty; {ADVICE}")
-    others = [str(name) for name, item in inner.items() if not isinstance(item, StoredTensor)]
-    if others:
+    if all(isinstance(item, StoredTensor) for item in value.values()):
+        return {str(name): item for name, item in value.items()}, {}
+    found = dict(_state_dicts(value))
+    if not found:
+        inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), value)
+        others = [str(name) for name, item in inner.items() if not isinstance(item, StoredTensor)]
         raise ForeignFileInvalid(f"these entries are not tensors: {', '.join(others[:20])}; {ADVICE}")
-    yield from ((str(name), item) for name, item in inner.items())
+    key = next(iter(found))
+    if len(found) > 1:
+        usual = next((name for name in WRAPPERS if name in found), key)
+        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(found)))
+    beside = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
+    return found[key], beside
+
+
+def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:
+    """Dictionaries of tensors, matrices among them, by the keys that lead to them; at most two keys deep."""
+    for key, item in value.items():
+        if not isinstance(item, dict) or not item or str(key).lower().startswith(OPTIMIZERS):
+            continue
+        tensors = [inner for inner in item.values() if isinstance(inner, StoredTensor)]
+        if len(tensors) == len(item) and any(len(tensor.shape) > 1 for tensor in tensors):
+            yield f"{path}{key}", {str(name): tensor for name, tensor in item.items()}
+        elif not path:
+            yield from _state_dicts(item, f"{key}/")
 
 
 def _plain_names(tensors: Tensors) -> Tensors:

@@ -34,6 +34,20 @@ class ForeignFileInvalid(InvalidRequest):
     code = "invalid_foreign_file"
 
 
+def check_finite(tensors: Tensors) -> None:
+    """Raise ForeignFileInvalid, with the tensors concerned, if a number is NaN or infinite."""
+    bad = [
+        f"  {name} {tuple(tensor.shape)}: {int(np.isnan(tensor).sum())} NaN, {int(np.isinf(tensor).sum())} infinite"
+        for name, tensor in tensors.items()
+        if not np.isfinite(tensor).all()
+    ]
+    if bad:
+        raise ForeignFileInvalid(
+            "these weights are not finite numbers, so the network cannot give an answer; the training that saved them "
+            "may have diverged:\n" + "\n".join(bad[:30])
+        )
+
+
 def itemsize(dtype: str) -> int:
     """The size of a number, in bytes."""
     return np.dtype(TYPES[dtype]).itemsize
@@ -43,6 +57,12 @@ def flat(data: bytes, dtype: str) -> NDArray[Any]:
     """Bytes as a flat array of numbers. bfloat16 becomes float32: it is the upper half of one."""
     numbers = np.frombuffer(data, dtype=TYPES[dtype])
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
+
+
+def to_float32(numbers: NDArray[Any]) -> Array:
+    """A copy in float32; a float64 beyond its range becomes infinite, which `check_finite` refuses."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array(numbers, dtype=np.float32, order="C")
 
 
 def view(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], name: str) -> Array:
@@ -60,4 +80,4 @@ def view(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tu
         return np.zeros(shape, dtype=np.float32)
     steps = tuple(step * numbers.itemsize if n > 1 else 0 for n, step in zip(shape, strides, strict=True))
     strided = np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
-    return np.array(strided, dtype=np.float32, order="C")
+    return to_float32(strided)

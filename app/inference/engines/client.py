@@ -1,4 +1,4 @@
-"""One engine process as an API process sees it: requests and loads out, answers and heartbeats in."""
+"""The connection of an API process to one engine: sends requests and loads, receives answers and heartbeats."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from app.inference.engines.liveness import Liveness
 from app.inference.engines.socket import EngineSocket
 from app.inference.engines.work import Work
 from app.wire import engine as wire
+from app.wording import counted
 
 TICK = 0.1  # seconds between two checks of the heartbeats
-LATE_TICK = 0.5  # seconds between two checks; after more, this event loop was blocked and may have caused the silence
+LATE_TICK = 0.5  # if more seconds pass between two checks, this event loop was blocked and may have caused the silence
 LOAD_LIMIT = 600.0  # seconds to wait for an engine's answer to a load
 SEND_QUEUE = 100_000
-LARGE = 2**20  # bytes of a message from which on its scores are decoded in a thread and not on the event loop
+LARGE = 2**20  # bytes; the scores of a message of at least this size are decoded in a thread
 
+STOPPING = "the service is stopping; try again"
 LOST = "the engine stopped while this request was open; it is being restarted: try again"
 
 log = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ class EngineClient:
         if self._watcher:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
-        self._lose("the service is stopping; try again")
+        self._lose(STOPPING)
         if self._heartbeats:
             self._heartbeats.close()
 
@@ -80,7 +82,7 @@ class EngineClient:
 
     @property
     def silent(self) -> bool:
-        """Whether heartbeats are overdue although the process exists, as on a busy machine."""
+        """Whether heartbeats are overdue although the process exists, which happens on a busy machine."""
         return self._requests is not None and self.liveness.silent
 
     @property
@@ -104,17 +106,17 @@ class EngineClient:
     async def load(self, message: wire.Load) -> wire.Loaded | wire.LoadFailed:
         """Load a version; callers that ask for the same version at once share one load.
 
-        Raises Unavailable if the engine is not there or does not answer within `LOAD_LIMIT`.
+        Raises Unavailable if the engine is not running or does not answer within `LOAD_LIMIT`.
         """
         future = self._loads.get(message.digest)
         if future is None:
-            self._send(message)  # before the future exists: if sending fails, nothing waits for an answer
+            self._send(message)  # before the future is created: if sending fails, no future waits for an answer
             future = self._loads[message.digest] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(LOAD_LIMIT):
                 return await asyncio.shield(future)
         except TimeoutError:
-            self._loads.pop(message.digest, None)  # a later request may ask again: an engine loads nothing twice
+            self._loads.pop(message.digest, None)  # a later request may ask again: an engine loads no version twice
             raise Unavailable(
                 "the engine has not finished loading the version; try again", code="loading", retry_after=5.0
             ) from None
@@ -183,7 +185,7 @@ class EngineClient:
         if not isinstance(message, wire.Tokens):
             del self._open[message.id]
             work.open.discard(message.id)
-        # Delivered before anything else can go wrong: a final answer comes once, and its caller waits for it.
+        # Deliver first, before anything else can fail: a final answer is sent only once, and its caller waits for it.
         work.inbox.put(tag, message)
         if isinstance(message, wire.Failed):
             work.failed = True
@@ -217,7 +219,7 @@ class EngineClient:
             self._connect_requests()
 
     def _connect_requests(self) -> None:
-        """Open a fresh socket, so that nothing queued for a dead engine reaches its successor."""
+        """Open a new socket, so that messages queued for a dead engine do not reach its successor."""
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.SNDHWM, SEND_QUEUE)
         socket.setsockopt(zmq.RCVHWM, SEND_QUEUE)
@@ -250,12 +252,12 @@ class EngineClient:
         if self._requests is None or not self.liveness.overdue:
             return
         if self._heartbeats:
-            self._heartbeats.drain()  # one may have come in that this loop had no time to read
+            self._heartbeats.drain()  # one may have arrived that this loop had no time to read
         if self.liveness.dead():
             self._lose(LOST)
 
     def _lose(self, message: str) -> None:
-        """The engine is dead: close its socket, and end every open request and load with a failure."""
+        """Handle the death of the engine: close its socket, and end every open request and load with a failure."""
         was_alive = self._requests is not None
         if self._requests is not None:
             self._requests.close()
@@ -272,6 +274,8 @@ class EngineClient:
             if not future.done():
                 future.set_result(wire.LoadFailed(digest, "engine_lost", message))
         if was_alive:
-            log.warning("engine %s is lost, with %d requests open", self.path.name, len(lost))
+            # do not warn about an engine without open requests while this program stops
+            level = logging.INFO if message == STOPPING and not lost else logging.WARNING
+            log.log(level, "engine %s is lost, with %s open", self.path.name, counted(len(lost), "request"))
             # Last, so that a failing callback leaves no request open; waiters run only after this method returns.
             self._on_lost(list({id(work): work for work, _ in lost.values()}.values()))

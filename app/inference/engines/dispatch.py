@@ -1,4 +1,4 @@
-"""Sending a request to an engine through its gate, apart from others if it is suspected of having crashed one."""
+"""Sends requests to an engine through its gate. Suspects, which may have crashed an engine, are sent separately."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from app.inference.engines.work import Work
 
 @asynccontextmanager
 async def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> AsyncIterator[None]:
-    """Send `work`; on exit, abort what is still open.
+    """Send `work`. On exit, abort the requests that are still open.
 
-    Raises InvalidRequest for work in quarantine, Unavailable if the engine is gone or a suspect's turn does not come.
+    Raises InvalidRequest for convicted work, and Unavailable if the engine is gone or a suspect waits too long for its
+    turn.
     """
     if work.trusted or quarantine.suspicion(work.requests) is None:
         async with _among_others(client, work):
             yield
         return
     async with client.gate.turn() as trial:
-        # Asked again: while this one waited for its turn, an equal request may have been cleared or convicted.
+        # Look it up again: while this suspect waited for its turn, an equal request may have been cleared or convicted.
         suspect = quarantine.suspicion(work.requests)
         if suspect is None:
             trial.end()

@@ -1,11 +1,11 @@
-"""The failure codes of engines as exceptions."""
+"""Converts the failure codes of engines to exceptions."""
 
 from __future__ import annotations
 
 from app.errors import CheckpointInvalid, DeadlineExceeded, EngineFailed, InvalidRequest, OstinatoError, Unavailable
 from app.wire import engine as wire
 
-NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version to make room since it last reported it
+NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version since it last reported it as loaded
 
 CLASSES: dict[str, type[OstinatoError]] = {
     "engine_lost": Unavailable,
@@ -20,7 +20,7 @@ CLASSES: dict[str, type[OstinatoError]] = {
 
 
 def failure(code: str, message: str) -> OstinatoError:
-    """The exception for a failure code. An unknown code is an EngineFailed, which is not worth retrying."""
+    """Return the exception for a failure code: EngineFailed, which should not be retried, for an unknown code."""
     kind = CLASSES.get(code, EngineFailed)
     if code == CheckpointInvalid.code:
         kind = EngineFailed  # not the client's fault: the stored checkpoint is invalid

@@ -1,7 +1,7 @@
-"""The gate of one engine: lets many requests in at once, but suspects one at a time.
+"""The gate of one engine: admits many ordinary requests at once, but only one suspect at a time.
 
-A suspect takes its turn, during which the gate is closed to others for a while. The next suspect gets its turn when
-this trial has ended.
+The trial of a suspect is its turn at the gate. For the first part of a trial, the gate is closed to all other requests.
+The next suspect gets its turn when the trial has ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TURN_PATIENCE = 30.0  # seconds that a suspect waits for its turn
 
 
 class Gate:
-    """Counts the requests inside, and keeps suspects apart from them and from each other.
+    """Counts the requests inside the gate, and separates suspects from them and from each other.
 
     An ordinary request calls `enter` and `leave`. A suspect enters `turn` and, within it, `Trial.alone`.
     """
@@ -31,12 +31,12 @@ class Gate:
         self._empty.set()
 
     async def enter(self) -> None:
-        """Go in, or wait until the gate opens."""
+        """Enter the gate, or wait until it opens."""
         if self._closed:
             place = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
-                await place  # `open` counts this request as inside, so no suspect can slip in before it wakes up
+                await place  # `open` counts this request as inside, so no suspect can enter before this task wakes up
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
                     self.leave()
@@ -61,8 +61,8 @@ class Gate:
                 await self._turn.acquire()
         except TimeoutError:
             raise Unavailable(
-                "this request was open when the engine failed, so it has to wait for its turn, and others are before "
-                "it; try again later",
+                "this request was open when the engine failed, so it has to wait until other such requests have been "
+                "tried; try again later",
                 code="held_back",
                 retry_after=5.0,
             ) from None
@@ -73,13 +73,13 @@ class Gate:
             trial.end()
 
     async def close(self, patience: float) -> None:
-        """Let no more requests in, and wait up to `patience` seconds until those inside have left."""
+        """Close the gate, and wait up to `patience` seconds until the requests inside have left."""
         self._closed = True
         try:
             async with asyncio.timeout(patience):
                 await self._empty.wait()
         except TimeoutError:
-            pass  # they keep running beside the suspect: waiting for their end would block all newcomers
+            pass  # the others run beside the suspect: waiting until they end would block all new requests
 
     def open(self) -> None:
         self._closed = False
@@ -102,10 +102,10 @@ class Trial:
 
     @asynccontextmanager
     async def alone(self, seconds: float, exclusive: bool) -> AsyncIterator[None]:
-        """Go in, and keep newcomers out for `seconds`; if `exclusive`, keep other suspects out until the trial ends.
+        """Enter, and keep new requests out for `seconds`. If `exclusive`, keep other suspects out until the trial ends.
 
-        An exclusive trial first waits up to `seconds` for the requests inside to leave. Any other trial does not wait,
-        and ends after `seconds`, so that a crowd of suspects goes on side by side.
+        An exclusive trial first waits up to `seconds` for the requests inside to leave. Any other trial does not wait
+        and ends after `seconds`, so that a large group of suspects soon runs in parallel.
         """
         self._closed = True
         await self._gate.close(seconds if exclusive else 0.0)

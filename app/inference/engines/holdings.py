@@ -1,39 +1,39 @@
-"""Which versions an engine has loaded, from its messages and its heartbeats."""
+"""Tracks the versions that an engine has loaded, from its messages and its heartbeats."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 
-SETTLING = 1.0  # seconds for which a heartbeat may be older than what a message said about a version
+SETTLING = 1.0  # the maximum seconds by which a heartbeat may be older than a message that arrived before it
 
 
 class Holdings:
     """The digests of the versions that one engine has loaded.
 
-    Messages and heartbeats arrive over two sockets, in no defined order. So a heartbeat overrules what a message said
-    about a version only if the message is older than `SETTLING`.
+    Messages and heartbeats arrive over two sockets, in no defined order. So a heartbeat overrides a message about a
+    version only if the message is more than `SETTLING` seconds old.
     """
 
     def __init__(self) -> None:
         self._loaded: dict[str, float] = {}  # digest -> when this process learnt that it is loaded
-        self._unloaded: dict[str, float] = {}  # digest -> when this process learnt that it no longer is
+        self._unloaded: dict[str, float] = {}  # digest -> when this process learnt that it is not loaded any more
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._loaded
 
     def add(self, digest: str) -> None:
-        """A message says that the version is loaded."""
+        """Record a message that the version is loaded."""
         self._loaded[digest] = time.monotonic()
         self._unloaded.pop(digest, None)
 
     def discard(self, digest: str) -> None:
-        """A message says that the version is not loaded any more."""
+        """Record a message that the version is no longer loaded."""
         self._loaded.pop(digest, None)
         self._unloaded[digest] = time.monotonic()
 
     def update(self, digests: Iterable[str]) -> None:
-        """A heartbeat lists the loaded versions."""
+        """Record a heartbeat, which lists the loaded versions."""
         now = time.monotonic()
         self._unloaded = {d: t for d, t in self._unloaded.items() if now - t < SETTLING}
         present = set(digests) - self._unloaded.keys()
@@ -42,6 +42,6 @@ class Holdings:
             self._loaded.setdefault(digest, now - SETTLING)
 
     def clear(self) -> None:
-        """The engine is gone."""
+        """Forget all versions, because the engine is gone."""
         self._loaded.clear()
         self._unloaded.clear()

@@ -1,4 +1,4 @@
-"""Whether an engine is alive, from its heartbeats and its process."""
+"""Decides whether an engine is alive, from its heartbeats and its process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ FROZEN_LIMIT = 10.0  # seconds of silence after which an engine counts as dead e
 
 
 class Liveness:
-    """The newest heartbeat of an engine, and how long ago it came.
+    """The newest heartbeat of an engine, and its age.
 
     An engine without heartbeats is `silent` at first: a busy machine can delay them. It is dead once its process has
-    ended, or after `FROZEN_LIMIT`. `decided` is set unless the engine is silent, so a waiter learns which it is.
+    ended, or after `FROZEN_LIMIT`. The event `decided` is set unless the engine is silent, so a task can wait until the
+    engine is known to be alive or dead.
     """
 
     def __init__(self) -> None:
@@ -52,5 +53,6 @@ class Liveness:
         return silence > FROZEN_LIMIT or not self._process_exists()
 
     def _process_exists(self) -> bool:
-        """The sockets are local, so the process id in the heartbeat is one of this machine."""
+        """Whether the engine's process exists. Its id is in the heartbeat and valid here, because the sockets are
+        local."""
         return self.heartbeat is not None and programs.alive(self.heartbeat.pid)

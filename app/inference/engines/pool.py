@@ -1,7 +1,7 @@
 """All engines of this machine: finds them by their sockets, and loads versions into them.
 
 A version is loaded by the first request for it. A failed load is remembered for a few seconds, so that further requests
-fail at once and do not queue up behind loads that fail again.
+fail at once instead of waiting for a load that fails again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from app.wire import socket_folder
 SOCKET_NAME = re.compile(r"engine-\d+\.sock")
 SCAN_SECONDS = 0.25
 FAILURE_MEMORY = 5.0  # seconds for which a failed load is remembered
-FAILURES = 256  # the most failed loads that are remembered
+FAILURES = 256  # the maximum number of failed loads that are remembered
 LOADS_AT_ONCE = 64
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class EnginePool:
                     client.start()
 
     def _safe(self) -> bool:
-        """Whether no other user can have put a socket into the folder. Logs the reason once if one can."""
+        """Whether only this user can put sockets into the folder. If not, the reason is logged once."""
         try:
             socket_folder.check(self.socket_dir)
         except socket_folder.NotPrivate as error:
@@ -100,15 +100,15 @@ class EnginePool:
         return [client for client in self.clients.values() if client.alive]
 
     def holder(self, digest: str) -> EngineClient | None:
-        """The least busy living engine that has this version loaded."""
+        """The least busy living engine that has this version loaded, if any."""
         holders = [client for client in self.clients.values() if client.alive and client.holds(digest)]
         return min(holders, key=lambda c: c.open_requests) if holders else None
 
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
-        """An engine with the version loaded; loads it if none has.
+        """Return an engine that has the version loaded. Loads the version if none has.
 
         `prepare` makes the Load message, and fetches the version's files for it. Raises the error of the load, or
-        Unavailable: `loading` at the monotonic time `until`, `engine_lost` if no engine is alive.
+        Unavailable: `loading` if the monotonic time `until` passes first, `engine_lost` if no engine is alive.
         """
         await self._heard(until)
         client = self.holder(digest)
@@ -144,7 +144,7 @@ class EnginePool:
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
-        """If engines are silent and none is alive, wait until one is heard again or all are known to be dead."""
+        """If no engine is alive but some are silent, wait until one sends a heartbeat or all are known to be dead."""
         while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
             left = until - time.monotonic()
             waits = [asyncio.ensure_future(client.liveness.decided.wait()) for client in silent]
@@ -174,14 +174,14 @@ class EnginePool:
             raise
 
     async def _load_once(self, prepare: Callable[[], Awaitable[wire.Load]]) -> None:
-        self._emptiest()  # raises if there is none: then no files need to be fetched
+        self._emptiest()  # raises if no engine is alive: then no files need to be fetched
         message = await prepare()
         await self._heard(time.monotonic() + FROZEN_LIMIT)
-        # Chosen again: fetching files can take minutes, in which engines come and go.
+        # Choose the engine again: fetching files can take minutes, during which engines start and end.
         answer = await self._emptiest().load(message)
         if isinstance(answer, wire.LoadFailed):
             log.error("%s could not be loaded: %s: %s", message.name, answer.code, answer.message)
-            # Without the version's name: another owner, with equal files, may be waiting for the same load.
+            # Do not name the version: another owner, with equal files, may be waiting for the same load.
             raise failure(answer.code, f"the version could not be loaded: {answer.message}")
         model_series.use(message.name)
         model_load_seconds.labels(message.name).observe(answer.seconds)

@@ -1,20 +1,20 @@
-"""Which requests may have crashed an engine, by their fingerprints.
+"""Tracks the requests that may have crashed an engine, by their fingerprints.
 
-Every request that was open when an engine died is a suspect until it ends, or until it has made more progress than it
-had made at the crash: a request that crashes engines does so at the same place each time. Suspects are tried one after
-the other, at first apart from all other requests (see `dispatch`). If an engine dies with exactly one suspect open,
+Every request that was open when an engine died is a suspect until it ends, or until it has made more progress than
+before the crash: a request that crashes engines does so at the same point each time. Suspects are tried one after
+another, at first separately from all other requests (see `dispatch`). If an engine dies with exactly one suspect open,
 that suspect is convicted and refused for an hour; with several suspects open, none is convicted. A conviction is undone
-when a request that was open beside the convicted one is convicted later.
+if another request that was open at the same crash is convicted later.
 
-If there are few suspects, a trial is exclusive: the next one starts when the suspect is cleared. The suspects of a
-crowd go on side by side after a short turn each, since most crashes are not caused by a request. But once one of them
-was open at two crashes, all trials are exclusive. So a request that crashes engines is convicted at its second crash,
-or at its third if it is one of a crowd (with several engines and a crowd at large, later by one crash for each further
-engine). Until then a suspect waits while those before it get as far as they were, which takes about as long as they had
-been open.
+If there are at most `FEW` suspects, a trial is exclusive: the next one starts when the suspect is cleared. In a larger
+group, each suspect has a short turn and then runs beside the others, since most crashes are not caused by a request.
+After a second crash at which the same suspect was open, all trials are exclusive. So a request that crashes engines is
+convicted at its second crash, or at its third in a larger group (with several engines, one crash later for each further
+engine while the group runs in parallel). A suspect waits until those before it have made as much progress as before the
+crash, which takes about as long as they had been open.
 
-The records belong to one process. Where several API processes share an engine, each counts the crashes at which its own
-requests were open, so a request is refused everywhere once every process has convicted it.
+Each process has its own records. If several API processes share an engine, each counts only the crashes at which its
+own requests were open, so a request is refused everywhere only once every process has convicted it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ from app.inference.engines.work import Request
 from app.telemetry import quarantined
 from app.wire import engine as wire
 
-MEMORY = 4096  # the most suspicions, and the most convictions, on record; the oldest are dropped first
+MEMORY = 4096  # the maximum number of suspicions, and of convictions; the oldest are dropped first
 SUSPICION_SECONDS = 600.0
-CONVICTION_SECONDS = 3600.0  # also how long a repeated suspicion lasts, since its turn in a crowd may come late
-ALONE_SECONDS = 2.0  # how long a suspect has the engine to itself at first; doubled after each further crash
+CONVICTION_SECONDS = (
+    3600.0  # also how long a repeated suspicion lasts, since a suspect in a large group may wait long for its turn
+)
+ALONE_SECONDS = 2.0  # how long a suspect first has the engine to itself; doubled after each further crash
 DOUBLINGS = 3
-FEW = 4  # a larger group of suspects shares the time that this many would get, which bounds the delay for all others
+FEW = 4  # a larger group shares the time that this many suspects would get, which limits the delay of all others
 
 
 def fingerprint(requests: Sequence[Request]) -> bytes:
-    """A hash of the work asked for. Ids, deadlines, principals, choices and seeds do not count."""
+    """A hash of the requested work. Ids, deadlines, principals, choices and seeds are left out."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
         work: tuple[object, ...]
@@ -58,9 +60,9 @@ def fingerprint(requests: Sequence[Request]) -> bytes:
 class Suspicion:
     """The record of a suspect.
 
-    `crashes` counts those at which it was open; `company` is the number of suspects of the last one. `answers` is its
-    progress, in messages, when the engine died. With `exclusive`, other suspects wait until this one is cleared, so
-    that a crash identifies it.
+    `crashes` is the number of crashes at which it was open; `company` is the number of suspects of the last crash.
+    `answers` is its progress, in messages, when the engine died. If `exclusive`, other suspects wait until this one is
+    cleared, so that a crash identifies it.
     """
 
     crashes: int
@@ -71,13 +73,13 @@ class Suspicion:
 
     @property
     def alone_seconds(self) -> float:
-        """How long the suspect has the engine to itself."""
+        """The number of seconds for which the suspect has the engine to itself."""
         return ALONE_SECONDS * float(2 ** min(self.crashes - 1, DOUBLINGS)) * min(1.0, FEW / self.company)
 
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """The record of a request that is refused. `beside` holds the fingerprints of what else was open at the crash."""
+    """The record of a request that is refused. `beside` holds the fingerprints of the other suspects of the crash."""
 
     until: float
     suspicion: Suspicion
@@ -94,10 +96,10 @@ class Quarantine:
         self._next_expiry = math.inf  # no suspicion ends before this time
 
     def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
-        """An engine died with this work open; each entry is its requests and the number of answers so far.
+        """Record that an engine died. Each entry of `open_work` is the requests of open work and the number of answers
+        to it.
 
-        With `convict` False, other work was open that may be the cause, so nothing is convicted. Equal work counts
-        once.
+        With `convict` False, nothing is convicted, because other open work may be the cause. Equal work counts once.
         """
         now = self._clock()
         self._expire(now)
@@ -126,13 +128,15 @@ class Quarantine:
         self._next_expiry = min(self._next_expiry, suspicion.until)
 
     def _expire(self, now: float) -> None:
-        """Drop suspicions that have ended. As long as there is one, every request pays for a fingerprint."""
+        """Drop suspicions that have ended. While any suspicion is left, a fingerprint must be computed for every
+        request."""
         if now >= self._next_expiry:
             self._suspects = OrderedDict((mark, s) for mark, s in self._suspects.items() if s.until > now)
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """The suspicion that a crash confirms; None if the work had made more progress than at the crash before."""
+        """The suspicion that a crash confirms, or None if the work had made more progress than before the last
+        crash."""
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
 
@@ -156,7 +160,7 @@ class Quarantine:
                 "the engine failed at least twice while it answered this request; the request is refused for an hour",
                 code="request_quarantined",
             )
-        if conviction is not None:  # its hour is over: it may be tried once more, as a suspect
+        if conviction is not None:  # its hour is over: the work may be tried once more, as a suspect
             del self._convicted[mark]
             self._suspect(mark, Suspicion(1, 1, conviction.suspicion.answers, now + SUSPICION_SECONDS, True))
         suspicion = self._suspects.get(mark)
@@ -165,9 +169,10 @@ class Quarantine:
         return mark, suspicion if suspicion.exclusive else replace(suspicion, exclusive=self._repeated())
 
     def _repeated(self) -> bool:
-        """Whether any suspect was open at two crashes; then no other suspect may be at large beside it."""
+        """Whether any suspect was open at two crashes. Then no other suspect may run beside it."""
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """The suspect has ended, or has made more progress than at the crash, and the engine is still alive."""
+        """Clear a suspect that has ended, or has made more progress than before the crash, without a crash of the
+        engine."""
         self._suspects.pop(mark, None)

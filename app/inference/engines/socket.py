@@ -1,7 +1,7 @@
-"""A ZeroMQ socket on the event loop: bytes in, bytes out.
+"""A ZeroMQ socket that sends and receives bytes on the event loop.
 
-The socket's file descriptor is edge-triggered, and its edge may be consumed by a send. So the queue is checked again
-after every use. This costs a fraction of what `zmq.asyncio` costs.
+The socket's file descriptor is edge-triggered, and a send may consume its edge. So the queue is checked again after
+every use. This is several times cheaper than `zmq.asyncio`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class EngineSocket:
     """Sends messages, and calls `deliver` on the event loop with each message received.
 
-    An exception of `deliver` is logged and concerns that message alone.
+    An exception of `deliver` is logged and affects only the message that caused it.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], deliver: Callable[[bytes], None]) -> None:
@@ -47,10 +47,11 @@ class EngineSocket:
         self._loop.call_soon(self.drain)
 
     def drain(self) -> None:
-        """Receive and deliver what has arrived, at most `BURST` messages; the rest follows on the event loop."""
+        """Receive and deliver at most `BURST` of the messages that have arrived. A callback of the event loop handles
+        the rest."""
         self._scheduled = False
         for _ in range(BURST):
-            if self._closed:  # by `deliver`
+            if self._closed:  # `deliver` may close the socket
                 return
             try:
                 payload = self._socket.recv(zmq.NOBLOCK)
@@ -59,7 +60,8 @@ class EngineSocket:
             try:
                 self._deliver(payload)
             except Exception:
-                # The descriptor reports no further event for what is queued already, so the loop must not end here.
+                # The descriptor reports no further event for messages that are queued already, so the loop must not end
+                # here.
                 log.exception("a message from an engine could not be delivered")
         if not self._closed:
             self._schedule()

@@ -13,7 +13,7 @@ Request = wire.Score | wire.Generate | wire.Embed
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """What one caller sends to one engine; the answers to request i arrive in `inbox` under tag i.
+    """The requests that one caller sends to one engine. The answers to request i arrive in `inbox` with tag i.
 
     `open` holds the ids of the requests without a final answer. `answers` counts messages other than failures, as a
     measure of progress. `trusted` marks requests of the service itself, which are never suspected of having crashed an

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def model(
         # A recurrent network has no positions, so its context may grow; that of a Transformer may not.
         context = max(before.context_length, context) if before.recurrent else before.context_length
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
-    return _built(before.to_dict() | changes)
+    return _built(asdict(before) | changes)
 
 
 def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stream) -> int:
@@ -84,6 +85,9 @@ def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseChe
         # A head that is trained alone needs its own matrix, and so does one whose width is not the embedding's.
         tied = before.tie_embeddings and before.vector_width == before.width
         changes["tie_embeddings"] = tied and not options.head_only
+        changes |= {"head_widths": (), "output_activation": "none", "pooling_width": 0}
+        if before.output_norm == "pooled":
+            changes["output_norm"] = "none"
     elif before.task == "generation":
         changes["pooling"] = options.pooling or recipe.pooling
     if options.dropout is not None:

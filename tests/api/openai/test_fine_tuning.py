@@ -22,6 +22,7 @@ EVERY_FIELD = {
     "organization_id", "result_files", "seed", "status", "trained_tokens", "training_file", "validation_file",
     "estimated_finish", "integrations", "metadata", "method", "task", "phase", "progress", "attempt", "priority",
     "started_at", "columns", "validation_split", "publish", "training", "suffix", "user_provided_suffix",
+    "jobs_before",
 }  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def test_create_and_retrieve(client: openai.OpenAI, file_id: str) -> None:
     assert fields["publish"] == {"name": "my-reviews", "alias": "champion", "expected_version": None}
     assert (fields["task"], fields["phase"], fields["progress"]) == ("classification", "waiting", 0.0)
     assert fields["columns"] == {"text": "body"} and isinstance(fields["created_at"], int)
+    assert fields["jobs_before"] == 0
     assert client.fine_tuning.jobs.retrieve(job.id).to_dict() == fields
 
 

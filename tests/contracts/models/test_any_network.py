@@ -26,12 +26,17 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         values[name] = draw(st.booleans())
     recurrent = values["architecture"] != "transformer"
     if values["task"] == "generation":
-        values |= {"input": "tokens", "bidirectional": False, "classes": 0}
+        values |= {"input": "tokens", "bidirectional": False, "classes": 0, "output_activation": "none"}
+        values["output_norm"] = "none" if values["output_norm"] == "pooled" else values["output_norm"]
     else:
         values["classes"] = 1 if values["task"] == "regression" else draw(st.integers(1, 4))
         values["bidirectional"] |= values["pooling"] == "first"
+        values["pooling_width"] = draw(st.sampled_from((0, 3))) if values["pooling"] == "attention" else 0
+        values["head_widths"] = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
     if recurrent and not (values["task"] == "generation" and values["tie_embeddings"]):
         values["input_width"] = draw(st.sampled_from((0, 3, 5)))
+    if values["input"] == "tokens":
+        values["input_activation"] = "none"
     values |= {"layers": draw(st.integers(1, 3)), "inner": draw(st.sampled_from((0, 6))), "context_length": 12}
     size = {"vocab_size": draw(st.integers(2, 30))} if values["input"] == "tokens" else {"features": 3}
     return ModelConfig(**values, **size, dropout=draw(st.sampled_from((0.0, 0.2))))

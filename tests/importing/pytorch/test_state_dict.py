@@ -22,6 +22,7 @@ from torch import nn
 from app.importing.pytorch import pickled
 from app.importing.pytorch.state_dict import read
 from app.importing.pytorch.tensors import ForeignFileInvalid
+from app.importing.questions import Answers
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
@@ -30,7 +31,7 @@ DTYPES = [
 
 
 def read_pt(path: Path) -> dict[str, Any]:
-    return read(path, allow_pickle_tensors=True)
+    return read(path, Answers({}), allow_pickle_tensors=True).tensors
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -50,7 +51,7 @@ def test_tensors_are_read_as_torch_reads_them(dtype: torch.dtype, protocol: int,
 def test_safetensors(dtype: torch.dtype, tmp_path: Path) -> None:
     tensor = (torch.randn(4, 6) * 3).to(dtype)
     safetensors.torch.save_file({"x": tensor}, tmp_path / "x.safetensors", metadata={"made": "elsewhere"})
-    np.testing.assert_array_equal(read(tmp_path / "x.safetensors")["x"], tensor.float().numpy())
+    np.testing.assert_array_equal(read(tmp_path / "x.safetensors", Answers({})).tensors["x"], tensor.float().numpy())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_sec_01_a_pickle_is_not_run(tmp_path: Path) -> None:
         read_pt(tmp_path / "y.pt")
     assert not canary.exists()
     with pytest.raises(ForeignFileInvalid, match="--allow-pickle-tensors"):
-        read(tmp_path / "y.pt")
+        read(tmp_path / "y.pt", Answers({}))
 
 
 GADGETS = {

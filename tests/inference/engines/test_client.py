@@ -253,6 +253,17 @@ def test_an_old_heartbeat_does_not_bring_a_version_back(tmp_path: Path, monkeypa
     asyncio.run(scenario())
 
 
+def test_a_clean_stop_is_not_worth_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        with FakeEngine(tmp_path / "e.sock") as engine:
+            async with client_of(engine.path) as client:
+                await until(lambda: client.alive)
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(scenario())
+    assert [record.levelname for record in caplog.records if "is lost" in record.message] == ["INFO"]
+
+
 def test_a_failing_callback_leaves_no_answer_undelivered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise RuntimeError("this callback fails")

@@ -1,0 +1,53 @@
+"""Asks a version that was just imported for one answer, so that the user can compare it with the original program."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from app.cli.output import clean
+
+if TYPE_CHECKING:
+    from app.client import Client
+    from app.importing.probe import Probe
+
+PATIENCE, PAUSE = 60.0, 0.5  # seconds to wait for an engine that loads the version, and between two requests
+SHOWN = 10  # answers
+
+
+def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
+    """The version's answer: the probability of each label or of the likeliest next tokens, or {"value": number}.
+
+    Raises ServiceError if there is none.
+    """
+    if task == "generation":
+        body = {"model": version, "prompt": probe.input, "max_tokens": 1, "temperature": 0, "logprobs": 5}
+        choice = _patiently(client, "/v1/completions", body)["choices"][0]
+        return {token: math.exp(value) for token, value in choice["logprobs"]["top_logprobs"][0].items()}
+    item = _patiently(client, "/v1/classify", {"model": version, "input": [probe.input]})["data"][0]
+    if item.get("value") is not None:
+        return {"value": item["value"]}
+    return dict(zip(labels, item["probs"], strict=True))
+
+
+def show_probe(probe: Probe, answer: dict[str, float]) -> None:
+    """Print a probe and its answer."""
+    print(f"your program must give the same for {clean(probe.description)}; else an answer or assumption is wrong:")
+    best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
+    for label, value in best[:SHOWN]:
+        print(f"  {clean(str(label))}  {value:.6f}")
+
+
+def _patiently(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The reply, after as many requests as an engine needs that still loads the version."""
+    from app.client import ServiceError
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return dict(client.post(path, body))
+        except ServiceError as error:
+            if error.status != 503 or time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE)

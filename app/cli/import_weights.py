@@ -1,0 +1,140 @@
+"""The dialogue of `ostinato import` about plain weights: questions, answers, and the command that repeats them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from app.cli.output import warn
+from app.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from app.importing.convert import Converted
+    from app.importing.questions import ImportQuestion
+
+OWN_OPTIONS = ("task", "heads")  # fields with an option of their own; the others are given with --set
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsOptions:
+    """What the user says about weights: the options of the command line. `fields` are those of `--set`."""
+
+    source: Path
+    name: str
+    labels: str | None = None
+    vocabulary: Path | None = None
+    allow_pickle: bool = False
+    fields: dict[str, str] = field(default_factory=dict)
+
+    def command(self) -> str:
+        """The command line with these options, as a shell reads it."""
+        parts = ["ostinato", "import", str(self.source), "--name", self.name]
+        parts += ["--allow-pickle-tensors"] if self.allow_pickle else []
+        parts += ["--labels", self.labels] if self.labels is not None else []
+        parts += ["--vocabulary", str(self.vocabulary)] if self.vocabulary is not None else []
+        for name, value in self.fields.items():
+            parts += [f"--{name}", value] if name in OWN_OPTIONS else ["--set", f"{name}={value}"]
+        return shlex.join(parts)
+
+    def with_answer(self, name: str, answer: str) -> WeightsOptions:
+        """These options with the answer to one question."""
+        if name == "vocabulary":
+            return replace(self, vocabulary=Path(answer))
+        if name == "labels" and answer != "numbers":
+            return replace(self, labels=answer)
+        return replace(self, fields={**self.fields, name: answer})
+
+
+def convert_weights(options: WeightsOptions, target: Path) -> Converted:
+    """Convert weights to the checkpoint directory `target`.
+
+    At a terminal, questions that the weights leave open are asked; elsewhere they are raised as ImportQuestion, with a
+    command to complete.
+    """
+    from app.importing.convert import convert
+    from app.importing.questions import ImportQuestion
+
+    if options.source.suffix != ".safetensors" and not options.allow_pickle:
+        raise InvalidRequest(
+            f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
+            f"--allow-pickle-tensors to read its tensors without running anything:\n"
+            f"  {replace(options, allow_pickle=True).command()}"
+        )
+    asked = False
+    while True:
+        try:
+            converted = convert(
+                options.source,
+                target,
+                labels=read_labels(options.labels),
+                vocabulary=options.vocabulary,
+                fields=options.fields,
+                allow_pickle_tensors=options.allow_pickle,
+            )
+        except ImportQuestion as error:
+            if not sys.stdin.isatty():
+                raise _with_command(error, options) from None
+            options, asked = _ask(error, options), True
+            continue
+        if asked:
+            warn(f"to repeat this import: {options.command()}")
+        return converted
+
+
+def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
+    for question in error.questions:
+        answer = str(typer.prompt(str(question), default=question.usual))
+        while question.options and answer not in question.options:
+            warn(f"{answer!r} is not one of {', '.join(question.options)}")
+            answer = str(typer.prompt(question.field, default=question.usual))
+        options = options.with_answer(question.field, answer)
+    return options
+
+
+def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuestion:
+    """The same questions, ending with a command in which `...` stands for each missing answer."""
+    for question in error.questions:
+        options = options.with_answer(question.field, question.usual or "...")
+    error.message += f"\nThe command, with PyTorch's defaults; replace each ... by your answer:\n  {options.command()}"
+    return error
+
+
+def read_pair(option: str) -> tuple[str, str]:
+    """The field and value of `--set field=value`."""
+    name, separator, value = option.partition("=")
+    if not separator:
+        raise InvalidRequest(f"--set {option}: must have the form field=value")
+    return name, value
+
+
+def read_labels(labels: str | None) -> list[str] | None:
+    """The labels of a JSON file, of a file with one on each line, or of a comma-separated list."""
+    if labels is None:
+        return None
+    try:
+        text = Path(labels).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"--labels {labels}: the file is not UTF-8") from None
+    except (OSError, ValueError):  # there is no such file, or the text cannot be a file name
+        parts = labels.split(",")
+    else:
+        if text.lstrip().startswith(("{", "[")):
+            return _json_labels(labels, text)
+        parts = text.split("\n")
+    return [label.strip() for label in parts if label.strip()]
+
+
+def _json_labels(name: str, text: str) -> list[str]:
+    from app.importing.beside import label_names
+
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"--labels {name}: the file is not valid JSON: {error}") from None
+    return label_names(value, f"--labels {name}")

@@ -1,0 +1,67 @@
+"""Files of other programs that are not weights that can be imported, named for what they are."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+ADVICE = "save plain weights in the program that wrote it: torch.save(model.state_dict(), 'model.pt')"
+KERAS = "a Keras model; its layers count their gates differently from PyTorch's, so it cannot be imported"
+TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
+SUFFIXES = {
+    ".keras": KERAS, ".h5": KERAS, ".hdf5": KERAS,
+    ".onnx": "an ONNX graph, which cannot be imported",
+    ".tflite": "a TensorFlow Lite model, which cannot be imported",
+    ".pb": "a TensorFlow graph, which cannot be imported",
+    ".gguf": "a GGUF file, which cannot be imported",
+    ".npz": f"NumPy arrays without a network; {ADVICE}",
+    ".npy": f"NumPy arrays without a network; {ADVICE}",
+    ".joblib": "a joblib file, usually a scikit-learn model, which cannot be imported",
+    ".ts": TORCHSCRIPT, ".jit": TORCHSCRIPT, ".ptl": TORCHSCRIPT, ".torchscript": TORCHSCRIPT,
+}  # fmt: skip
+MAGIC = {
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes them; it cannot be imported",
+    b"GGUF": SUFFIXES[".gguf"],
+}
+
+
+def describe(path: Path) -> str | None:
+    """What a file or directory is that cannot be imported; None if it may be weights or a checkpoint."""
+    if path.is_dir():
+        return _describe_directory(path)
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(16)
+    for magic, kind in MAGIC.items():
+        if start.startswith(magic):
+            return kind
+    if start.startswith(b"PK") and (archive := _describe_zip(path)):
+        return archive
+    return SUFFIXES.get(path.suffix.lower())
+
+
+def _describe_zip(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError):
+        return None
+    if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in names):
+        return TORCHSCRIPT
+    if "model.weights.h5" in names:
+        return KERAS
+    return "a TorchServe archive; unpack it and import the weights in it" if "MAR-INF/MANIFEST.json" in names else None
+
+
+def _describe_directory(path: Path) -> str | None:
+    if (path / "saved_model.pb").is_file():
+        return "a TensorFlow SavedModel, which cannot be imported"
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if isinstance(config, dict) and "model_type" in config and "format_version" not in config:
+        return f"a Hugging Face model ({str(config['model_type'])[:40]}), which cannot be imported"
+    return None

@@ -1,0 +1,57 @@
+"""An input to compare an imported version with the program that it comes from. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from app.errors import InvalidRequest
+from app.tokenization.tokenizer import Tokenizer
+from models.config import ModelConfig
+
+STEPS = 5  # words of a text, or steps of a numeric sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One input for the service, and how the user's program makes the same input."""
+
+    input: Any
+    description: str
+
+
+def make_probe(folder: Path, config: ModelConfig, given: str | None = None) -> Probe:
+    """The input that the user gives, or a short one that the checkpoint directory `folder` can read.
+
+    `given` is a text, or for a network that reads numbers the JSON of one sequence or a file that holds it.
+    """
+    if config.input == "tokens":
+        return _text(Tokenizer.load(folder), given)
+    if given is None:
+        count, shape = STEPS * config.features, f"1, {STEPS}, {config.features}"
+        values = [[(step * config.features + i) % 10 / 10 for i in range(config.features)] for step in range(STEPS)]
+        return Probe(values, f"torch.arange({count}).reshape({shape}) % 10 / 10")
+    return _numbers(given, config.features)
+
+
+def _text(tokenizer: Tokenizer, given: str | None) -> Probe:
+    text = given
+    if text is None:
+        ids = (i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids)
+        words = [i for i in ids if tokenizer.token_text(i).isalpha()]
+        text = tokenizer.decode(islice(words, STEPS)) or "a"
+    return Probe(text, f"the text {text!r} (token ids {tokenizer.encode(text)})")
+
+
+def _numbers(given: str, features: int) -> Probe:
+    try:
+        text = given if given.lstrip().startswith("[") else Path(given).read_text(encoding="utf-8")
+        value = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"--probe: must be a JSON list of steps, or a file that holds one: {error}") from None
+    if not isinstance(value, list) or not all(isinstance(step, list) and len(step) == features for step in value):
+        raise InvalidRequest(f"--probe: must be a list of steps, each a list of {features} numbers: [[…], …]")
+    return Probe(value, "your probe")

@@ -1,0 +1,127 @@
+"""What each layer beside a body is for: input, attention pooling or head. Several readings are told apart or asked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from app.importing.pytorch.parts import Layer, UnknownNetwork
+from app.importing.pytorch.tensors import Tensors
+from app.importing.questions import Answers, Question
+
+MOST_LAYERS, MOST_INPUTS = 8, 3
+Chain = tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Roles:
+    """The layers beside a body, each group in the order in which they are applied.
+
+    `embedding` is (vocabulary, width); `inputs` turn features or embeddings into the vectors that the body reads.
+    `scorer` gives each step one number, for attention pooling. `head` ends with the outputs.
+    """
+
+    head: Chain
+    embedding: Layer | None = None
+    inputs: Chain = ()
+    scorer: Chain = ()
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names of the layers before the body, and after it."""
+        first = self.inputs if self.embedding is None else (self.embedding, *self.inputs)
+        before, after = ([layer.name for layer in chain] for chain in (first, (*self.scorer, *self.head)))
+        return (*before, "body", *after)
+
+    def __str__(self) -> str:
+        return ">".join(self.order)
+
+
+def find_roles(
+    layers: list[Layer], sizes: tuple[int, int], body: str, answers: Answers, order: list[str] | None
+) -> Roles:
+    """The roles of all `layers` around a body that reads and gives vectors of `sizes`.
+
+    `body` is the name of one of the body's tensors, and `order` are the names of the file's tensors if they are in the
+    order in which the program defines its layers. Raises UnknownNetwork if there is no head, or a layer without a role.
+    """
+    readings = list(_readings(layers, *sizes)) if len(layers) <= MOST_LAYERS else []
+    if not readings:
+        tensors: Tensors = {f"{layer.name}.weight": layer.weight for layer in layers}
+        reason = (
+            f"beside its body, which reads {sizes[0]} numbers and gives {sizes[1]}, it must have one head, which is "
+            f"linear layers that begin with {sizes[1]} inputs, and one input layer at most"
+        )
+        raise UnknownNetwork(reason, list(tensors), tensors)
+    if answers.get("layers") is None:
+        named = _best(readings, _named)
+        placed = _best(named, lambda reading: _in_order(reading, body, order)) if order else named
+        if len(placed) == 1:
+            _tell(placed[0], readings, named, answers, order is None or _in_order(placed[0], body, order) == 1)
+            return placed[0]
+        readings = placed
+    options = tuple(str(reading) for reading in readings)
+    answer = answers.ask(Question("layers", "in which order are the layers applied?", options))
+    return next(reading for reading in readings if str(reading) == answer)
+
+
+def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
+    """Note on what grounds one reading was chosen, unless nothing speaks against it."""
+    if len(readings) > 1:
+        reason = "by their names" if len(named) == 1 else "the order in which the file holds the layers"
+        answers.assume("layers", str(reading), reason)
+    elif not in_order:
+        answers.assume("layers", str(reading), "only so their shapes fit, but the file holds them in another order")
+
+
+def _readings(layers: list[Layer], reads: int, gives: int) -> Iterator[Roles]:
+    """Every way to use each layer exactly once."""
+    for embedding, inputs in _inputs(layers, reads):
+        rest = [layer for layer in layers if layer is not embedding and layer not in inputs]
+        for length in range(min(3, len(rest))):
+            for scorer in itertools.permutations(rest, length):
+                if scorer and not (_chained(scorer, gives) and scorer[-1].outputs == 1):
+                    continue
+                others = [layer for layer in rest if layer not in scorer]
+                for head in itertools.permutations(others):
+                    if head and _chained(head, gives):
+                        yield Roles(head, embedding, inputs, scorer)
+
+
+def _inputs(layers: list[Layer], reads: int) -> Iterator[tuple[Layer | None, Chain]]:
+    """Every possible embedding, or none, with the layers between it and the body."""
+    tables = [layer for layer in layers if layer.bias is None]
+    for length in range(min(MOST_INPUTS, len(layers)) + 1):
+        for chain in itertools.permutations(layers, length):
+            if chain and not (_chained(chain, chain[0].inputs) and chain[-1].outputs == reads):
+                continue
+            width = chain[0].inputs if chain else reads
+            yield None, chain
+            yield from ((table, chain) for table in tables if table not in chain and table.inputs == width)
+
+
+def _chained(chain: Chain, width: int) -> bool:
+    """Whether each layer reads what the one before gives, the first one `width` numbers."""
+    return chain[0].inputs == width and all(a.outputs == b.inputs for a, b in itertools.pairwise(chain))
+
+
+def _best(readings: list[Roles], score: Callable[[Roles], int]) -> list[Roles]:
+    most = max(map(score, readings))
+    return [reading for reading in readings if score(reading) == most]
+
+
+def _named(reading: Roles) -> int:
+    """How many layers have the role that their name suggests."""
+    embedding = reading.embedding is not None and "emb" in reading.embedding.name.lower()
+    others = (*reading.inputs, *reading.head)
+    wrong = sum("emb" in layer.name.lower() or "att" in layer.name.lower() for layer in others)
+    return embedding + sum("att" in layer.name.lower() for layer in reading.scorer) - wrong
+
+
+def _in_order(reading: Roles, body: str, order: list[str] | None) -> int:
+    """1 if the layers are applied in the order of the file, 0 otherwise."""
+    names = order or []
+    tensors = [(body,) if part == "body" else (f"{part}.weight", f"{part}weight") for part in reading.order]
+    places = [next(i for i, name in enumerate(names) if name in pair) for pair in tensors]
+    return int(places == sorted(places))

@@ -1,0 +1,62 @@
+"""How programs turn a text into words, as normalizers and splits of the tokenizers library."""
+
+from __future__ import annotations
+
+import tokenizers
+from tokenizers import decoders, normalizers, pre_tokenizers
+
+from app.checkpoint.patterns import WORDS
+from app.importing.questions import Answers, Question
+
+SPLITS = ("whitespace", "characters", "basic_english", *WORDS)
+MEANINGS = (
+    "whitespace: text.split(); characters: each one; basic_english: torchtext's; words: \\w+ of Python's re; "
+    "words_and_punctuation: \\w+|[^\\w\\s]+, as NLTK's wordpunct_tokenize; words_and_marks: \\w+|[^\\w\\s]"
+)
+# torchtext.data.utils.get_tokenizer("basic_english"), in the order of its replacements.
+BASIC_ENGLISH = (
+    ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
+    ("?", " ? "), (";", " "), (":", " "),
+)  # fmt: skip
+
+
+def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answers) -> None:
+    """Let `native` split texts as the program does, by the look of its vocabulary and the user's answers."""
+    split = _split(words, answers)
+    if split == "characters":
+        native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+        native.decoder = decoders.Fuse()
+    elif split in WORDS:
+        # Inverted: what the expression does not match separates words, and is removed.
+        native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(WORDS[split]), "removed", invert=True)
+    else:
+        native.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if split == "basic_english":
+        if answers.get("lowercase") is not None:
+            answers.ask(Question("lowercase", "basic_english lowercases texts", ("yes",)))
+        replacements = [normalizers.Replace(old, new) for old, new in BASIC_ENGLISH]
+        native.normalizer = normalizers.Sequence([normalizers.Lowercase(), *replacements])
+    elif _lowercases(words, answers):
+        native.normalizer = normalizers.Lowercase()
+
+
+def ask_before_vocabulary(answers: Answers) -> None:
+    """Ask, while there is no vocabulary yet, what a list of words will need."""
+    answers.ask(Question("split", f"for a list of words: how is a text split? {MEANINGS}", SPLITS))
+    answers.ask(Question("lowercase", "for a list of words: is the text lowercased first?", ("yes", "no")))
+
+
+def _split(words: list[str], answers: Answers) -> str:
+    if not any(len(word) > 1 for word in words):
+        return answers.ask(Question("split", "is the text split at whitespace, or into characters?", SPLITS))
+    if any(len(word) == 1 and not word.isalnum() for word in words):
+        text = f"the vocabulary has punctuation: how is a text split? {MEANINGS}"
+        return answers.ask(Question("split", text, SPLITS))
+    return answers.assume("split", "whitespace", "the vocabulary has whole words", SPLITS)
+
+
+def _lowercases(words: list[str], answers: Answers) -> bool:
+    """Capital letters show that texts are not lowercased; a vocabulary without them leaves it open."""
+    if any(word != word.lower() for word in words):
+        return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
+    return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"

@@ -1,0 +1,20 @@
+"""Elementwise activation functions, by their names in a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {  # the keys are `config.ACTIVATIONS`
+    "none": lambda x: x,
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,  # the exact one, with erf
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+    "elu": functional.elu,
+    "leaky_relu": functional.leaky_relu,
+}

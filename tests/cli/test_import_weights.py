@@ -1,0 +1,142 @@
+"""The dialogue about weights: one round of questions, ending with the command to paste."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from app.cli.import_weights import WeightsOptions
+from tests.cli.conftest import ROUTE, Run
+from tests.cli.service import Service
+
+WORDS = ["<unk>", "Good", "bad"]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A classifier of words, beside its vocabulary."""
+    torch.manual_seed(0)
+    parts = {"emb": nn.Embedding(3, 4), "rnn": nn.RNN(4, 6), "fc1": nn.Linear(6, 5), "fc2": nn.Linear(5, 2)}
+    torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "my model.pt")
+    (tmp_path / "words.json").write_text(json.dumps(WORDS))
+    return tmp_path / "my model.pt"
+
+
+def answering(registry: Service) -> Service:
+    """The service, whose new version has a favourite."""
+    registry.routes["POST /v1/classify"] = [
+        (503, {"error": {"message": "the version is being loaded", "code": "loading"}}),
+        (200, {"data": [{"index": 0, "label": "no", "probs": [0.75, 0.25], "num_classes": 2}]}),
+    ]
+    return registry
+
+
+def test_the_questions_end_with_a_command_to_complete(registry: Service, ostinato: Run, weights: Path) -> None:
+    done = ostinato("import", weights.name, "--name", "reviews", "--labels", "no,yes")
+    consent = done.err.splitlines()[-1].strip()
+    assert consent == "ostinato import 'my model.pt' --name reviews --allow-pickle-tensors --labels no,yes"
+    done = ostinato(*shlex.split(consent)[1:])
+    assert done.status == 1 and not registry.requests
+    command = done.err.splitlines()[-1].strip()
+    for option in ("--vocabulary ...", "pooling=...", "head_activation=...", "nonlinearity=tanh"):
+        assert option in command
+    filled = command.replace("--vocabulary ...", "--vocabulary words.json").replace("pooling=...", "pooling=last")
+    filled = filled.replace("head_activation=...", "head_activation=relu").replace("split=...", "split=whitespace")
+    done = ostinato(*shlex.split(filled.replace("lowercase=...", "lowercase=no"))[1:])
+    assert done.status == 0, done.err
+    assert len(registry.sent(f"POST {ROUTE}")) == 1
+
+
+def test_the_import_shows_what_the_version_answers(registry: Service, ostinato: Run, weights: Path) -> None:
+    answering(registry)
+    answers = ["pooling=last", "head_activation=relu", "nonlinearity=tanh", "split=whitespace", "lowercase=no"]
+    options = [word for answer in answers for word in ("--set", answer)]
+    arguments = [
+        "import", weights.name, "--name", "reviews", "--labels", "no,yes", "--allow-pickle-tensors", "--vocabulary",
+        "words.json", *options,
+    ]  # fmt: skip
+    done = ostinato(*arguments)
+    assert done.out.splitlines() == [
+        "reviews:4 is registered: classification, lstm",
+        "your program must give the same for the text 'Good bad' (token ids [1, 2]); else an answer or assumption is "
+        "wrong:",
+        "  no  0.750000",
+        "  yes  0.250000",
+    ]
+    assert "computes tokens, emb 3×4 → RNN" in done.err and "→ fc1, relu → fc2 → softmax" in done.err
+    assert [request.json for request in registry.sent("POST /v1/classify")] == [
+        {"model": "reviews:4", "input": ["Good bad"]}
+    ] * 2
+    shown = json.loads(ostinato(*arguments, "--json", "--probe", "bad").out)
+    assert shown["probe"] == {"input": "bad", "answer": {"no": 0.75, "yes": 0.25}}
+
+
+def test_a_version_that_gives_no_answer_is_registered_all_the_same(
+    registry: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    parts = {"gru": nn.GRU(2, 3), "fc": nn.Linear(3, 2)}
+    torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "m.pt")
+    options = ["--allow-pickle-tensors", "--labels", "a,b", "--set", "pooling=mean"]
+    done = ostinato("import", "m.pt", "--name", "reviews", *options)
+    assert done.status == 0 and "reviews:4 is registered, but did not answer a probe: no route" in done.err
+
+
+def test_a_probe_that_cannot_be_read_is_refused_before_the_upload(
+    registry: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    parts = {"gru": nn.GRU(2, 3), "fc": nn.Linear(3, 2)}
+    torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "m.pt")
+    options = ["--allow-pickle-tensors", "--labels", "a,b", "--set", "pooling=mean", "--probe", "[[1]]"]
+    done = ostinato("import", "m.pt", "--name", "reviews", *options)
+    assert done.status == 1 and "each a list of 2 numbers" in done.err and not registry.requests
+
+
+def test_foreign_files_are_named_before_the_upload(registry: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    done = ostinato("import", "model.h5", "--name", "reviews")
+    assert done.status == 1 and "model.h5 is an HDF5 file, as Keras writes them" in done.err
+    assert not registry.requests
+
+
+def test_answers_become_options() -> None:
+    options = WeightsOptions(Path("m.pt"), "m").with_answer("labels", "a,b").with_answer("heads", "2")
+    options = options.with_answer("vocabulary", "v.txt").with_answer("around", "<s> …")
+    assert (
+        options.command()
+        == "ostinato import m.pt --name m --labels a,b --vocabulary v.txt --heads 2 --set 'around=<s> …'"
+    )
+    assert WeightsOptions(Path("m.pt"), "m").with_answer("labels", "numbers").command().endswith("--set labels=numbers")
+
+
+def test_at_a_terminal_the_questions_are_asked(registry: Service, weights: Path) -> None:
+    """Every answer is checked, and the command that repeats the import is shown."""
+    answering(registry)
+    terminal, inside = pty.openpty()
+    arguments = ["import", weights.name, "--name", "reviews", "--labels", "no,yes", "--allow-pickle-tensors"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "dumb"}
+    program = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", *arguments], stdin=inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=weights.parent, env=environment, text=True,
+    )  # fmt: skip
+    # nonlinearity (PyTorch's default), pooling (wrong, then right), head_activation, vocabulary, split, lowercase
+    os.write(terminal, b"\nmiddle\nlast\nrelu\nwords.json\nwhitespace\nno\n")
+    out, err = program.communicate(timeout=120)
+    os.close(terminal)
+    os.close(inside)
+    assert program.returncode == 0, err
+    assert "reviews:4 is registered" in out and "'middle' is not one of" in out + err
+    [command] = [line for line in err.splitlines() if line.startswith("to repeat this import: ")]
+    assert command.endswith(
+        "ostinato import 'my model.pt' --name reviews --allow-pickle-tensors --labels no,yes --vocabulary words.json "
+        "--set nonlinearity=tanh --set pooling=last --set head_activation=relu --set split=whitespace "
+        "--set lowercase=no"
+    )

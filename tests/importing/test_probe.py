@@ -1,0 +1,56 @@
+"""Inputs to compare a version with its program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.errors import InvalidRequest
+from app.importing.probe import make_probe
+from app.importing.questions import Answers
+from app.importing.vocabulary import tokenizer_from
+from app.tokenization.training import train
+from models.config import ModelConfig
+
+NUMBERS = ModelConfig(architecture="lstm", task="regression", input="features", features=3, classes=1)
+TEXT = ModelConfig(architecture="lstm", task="classification", vocab_size=300, classes=2)
+
+
+def test_numbers_are_made_as_the_description_says(tmp_path: Path) -> None:
+    probe = make_probe(tmp_path, NUMBERS)
+    assert probe.description == "torch.arange(15).reshape(1, 5, 3) % 10 / 10"
+    torch.testing.assert_close(torch.tensor([probe.input]), torch.arange(15).reshape(1, 5, 3) % 10 / 10)
+
+
+@pytest.mark.parametrize("given", ["[[1, 2, 3]]", "file.json"])
+def test_numbers_of_the_user(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.json").write_text("[[1, 2, 3]]")
+    assert make_probe(tmp_path, NUMBERS, given).input == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("given", ["[[1, 2]]", "[1, 2, 3]", "[", "nowhere.json", "7"])
+def test_other_shapes_are_refused(given: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="--probe"):
+        make_probe(tmp_path, NUMBERS, given)
+
+
+def test_a_text_has_words_of_the_vocabulary(tmp_path: Path) -> None:
+    words = ["<pad>", "<unk>", "7", "the", "film", "was", "good", "and", "long"]
+    answers = Answers({"split": "whitespace", "lowercase": "no"})
+    tokenizer_from(words, "words", len(words), answers).save(tmp_path)
+    probe = make_probe(tmp_path, TEXT)
+    assert probe.input == "the film was good and"
+    assert probe.description == "the text 'the film was good and' (token ids [3, 4, 5, 6, 7])"
+    assert make_probe(tmp_path, TEXT, "long film").description.endswith("(token ids [8, 4])")
+
+
+def test_a_text_for_characters_and_bytes(tmp_path: Path) -> None:
+    answers = Answers({"split": "characters", "lowercase": "no"})
+    tokenizer_from(list(" abc"), "words", 4, Answers(dict(answers._answers) | {"unknown": "skip"})).save(tmp_path)
+    assert make_probe(tmp_path, TEXT).input == "abc"
+    train([], "byte").save(tmp_path)
+    assert json.dumps(make_probe(tmp_path, TEXT).input)

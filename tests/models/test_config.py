@@ -1,0 +1,56 @@
+"""Configurations as JSON: fields of imported networks are written only where they differ from their defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.config import OPTIONAL, ConfigError, ModelConfig
+
+PLAIN: dict[str, Any] = {"architecture": "lstm", "task": "classification", "vocab_size": 9, "classes": 2}
+NUMBERS: dict[str, Any] = {**PLAIN, "input": "features", "features": 3}
+
+
+def test_configurations_without_such_parts_keep_their_fields() -> None:
+    values = ModelConfig(**PLAIN).to_dict()
+    assert not set(OPTIONAL) & set(values) and len(values) == 27
+    assert ModelConfig.from_dict(values) == ModelConfig(**PLAIN)
+
+
+def test_parts_are_written_and_read() -> None:
+    config = ModelConfig(
+        **NUMBERS, input_activation="relu", output_norm="pooled", output_activation="tanh", pooling="attention",
+        pooling_width=4, pooling_activation="relu", head_widths=(8, 4), head_activation="gelu",
+    )  # fmt: skip
+    values = config.to_dict()
+    assert set(OPTIONAL) <= set(values) and values["head_widths"] == [8, 4]
+    assert ModelConfig.from_dict(values) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        (PLAIN | {"input_activation": "relu"}, "input_activation"),
+        (NUMBERS | {"input_activation": "swish"}, "input_activation"),
+        (PLAIN | {"pooling_width": 3}, "pooling_width"),
+        (PLAIN | {"head_widths": [4, 0]}, "head_widths"),
+        (PLAIN | {"head_widths": [4, True]}, "head_widths"),
+        (PLAIN | {"head_widths": 4}, "head_widths"),
+        (PLAIN | {"head_widths": [4] * 17}, "head_widths"),
+        (PLAIN | {"output_norm": "layer"}, "output_norm"),
+        (PLAIN | {"task": "generation", "output_norm": "pooled"}, "output_norm"),
+        (PLAIN | {"task": "generation", "head_widths": [4]}, "head_widths"),
+        (PLAIN | {"task": "generation", "output_activation": "relu"}, "output_activation"),
+    ],
+)
+def test_parts_that_a_network_cannot_have(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ModelConfig.from_dict(values)
+    assert caught.value.field == field
+
+
+def test_a_function_after_the_input_needs_a_projection_of_any_width() -> None:
+    square = NUMBERS | {"input_width": 3}
+    assert not ModelConfig(**square).projected
+    assert ModelConfig(**square, input_activation="relu").projected
