@@ -90,7 +90,5 @@ def _warn_of_lists(column: LabelColumn) -> None:
         joined = [index for index in _joined(column, delimiter) if index not in lists]
         if not joined:
             continue
-        parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
         message = f"labels such as {shown(column.cells[joined[0]][0])} hold {name} and count as one label each"
-        odd = delimiter in "|\n\t" or _recurring(column, parts) >= _RECURRING
-        column.remark("delimiters", message + several, joined, "warn" if odd else "info")
+        column.remark("delimiters", message + several, joined, "warn")
