@@ -15,8 +15,8 @@ Table = tuple[Tensor, Tensor]
 class Angles:
     """Sines and cosines of the angles position / 10000^(2 k / width), k < width / 2.
 
-    They are the sinusoidal positions of Vaswani et al. 2017 (section 3.5), which are added to vectors of `width`
-    numbers, and the rotations of RoPE (Su et al. 2021, section 3.2.2), with the width of a head. The tables grow with
+    They are the sinusoidal positions of Vaswani et al., 2017 (section 3.5), which are added to vectors of `width`
+    numbers, and the rotations of RoPE (Su et al., 2021, section 3.2.2), with the width of a head. The tables grow with
     the positions that are used: `context_length` is a number in a configuration file and must not cost memory by
     itself.
 
@@ -26,7 +26,8 @@ class Angles:
 
     def __init__(self, width: int) -> None:
         self._width = width
-        # Neither parameters nor buffers: those are allocated without values, loaded and converted with the weights.
+        # The tables are neither parameters nor buffers, because those are allocated without values, loaded and
+        # converted.
         self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
 
     def up_to(self, reach: int, like: Tensor) -> Table:

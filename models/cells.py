@@ -17,7 +17,7 @@ from models.recurrent import Cell, Recurrent
 
 
 class RNN(Recurrent):
-    """The simple recurrent network (Elman 1990): h = f(W x + b + U h' + c), where f is the hyperbolic tangent or
+    """The simple recurrent network (Elman, 1990): h = f(W x + b + U h' + c), where f is the hyperbolic tangent or
     ReLU."""
 
     def _network(self, config: ModelConfig) -> nn.RNNBase:
@@ -48,7 +48,7 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997, section 4), with the forget gate of Gers et al. 2000.
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997, section 4), with the forget gate of Gers et al., 2000.
 
     i, f, o = sigmoid(…), g = tanh(…), each of W x + b + U h' + c;  cell = f * cell' + i * g;  h = o * tanh(cell)
     """
@@ -73,7 +73,7 @@ class LSTM(Recurrent):
         def step(x_BD: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
             hidden_BD, cell_BD = state
             gates_B4D = recall(hidden_BD, read(x_BD))
-            # The input and forget gates are neighbours: one call computes both.
+            # The input and forget gates are adjacent, so one call computes both.
             input_BD, forget_BD = torch.sigmoid(gates_B4D[:, : 2 * width]).chunk(2, 1)
             candidate_BD = torch.tanh(gates_B4D[:, 2 * width : 3 * width])
             new_BD = torch.addcmul(forget_BD * cell_BD, input_BD, candidate_BD)
@@ -87,7 +87,7 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """The gated recurrent unit (Cho et al. 2014, section 2.3), in the variant of cuDNN and PyTorch.
+    """The gated recurrent unit (Cho et al., 2014, section 2.3), in the variant of cuDNN and PyTorch.
 
     r, z = sigmoid(W x + b + U h' + c);  n = tanh(W x + b + r * (U h' + c));  h = (1 - z) * n + z * h'
 

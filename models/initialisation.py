@@ -53,16 +53,16 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
     if name == "body.positions.weight":
         return 0.25 / math.sqrt(config.width)
     spread = 1.0 / math.sqrt(parameter.shape[-1])
-    # The residual stream is a sum of 2 L outputs; scaled like this its variance does not depend on L (GPT-2: Radford et
-    # al. 2019, section 2.3).
+    # The residual stream is a sum of 2 L outputs. With this scale, its variance does not depend on L (GPT-2: Radford et
+    # al., 2019, section 2.3).
     return spread / math.sqrt(2.0 * config.layers) if name.endswith(RESIDUAL) else spread
 
 
 def _recurrent(name: str, parameter: Tensor, config: ModelConfig, generator: Generator | None) -> None:
     """Draw the parameters of a recurrent layer, separately for each gate.
 
-    Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices are uniform (Glorot and Bengio 2010), biases
-    are 0. The forget gate of an LSTM has a bias of 1, so that it begins by remembering (Jozefowicz et al. 2015).
+    Recurrent matrices are orthogonal (Saxe et al., 2014), input matrices are uniform (Glorot and Bengio, 2010), biases
+    are 0. The forget gate of an LSTM has a bias of 1, so that it begins by remembering (Jozefowicz et al., 2015).
     """
     width = config.width
     if name.startswith("weight_hh"):

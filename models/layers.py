@@ -34,12 +34,13 @@ class Places:
 class AttentionPlan:
     """The data that all attention layers of one call share.
 
-    `mask`: added to the scores, (B or 1, 1, T, P), or None. `causal`: each step attends to itself and to earlier steps.
-    `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
-    `places`: where the new keys and values are stored in the cache; None: no cache, the call attends to its own steps
-    only. `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends
-    to itself only. A span (rows, steps) describes that many consecutive rows of that many steps. None: no
-    concatenation.
+    - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
+    - `causal`: each step attends to itself and to earlier steps.
+    - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
+    - `places`: where the new keys and values are stored in the cache. None: no cache, and the call attends to its own
+      steps only.
+    - `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends to
+      itself only. A span (rows, steps) describes that many consecutive rows of that many steps. None: no concatenation.
     """
 
     mask: Tensor | None = None
@@ -51,13 +52,13 @@ class AttentionPlan:
 
 
 def norm(config: ModelConfig) -> nn.Module:
-    """RMSNorm (Zhang and Sennrich 2019, section 4) or LayerNorm (Ba et al. 2016, section 3) over the width."""
+    """RMSNorm (Zhang and Sennrich, 2019, section 4) or LayerNorm (Ba et al., 2016, section 3) over the width."""
     kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
     return kind(config.width, eps=config.norm_eps)
 
 
 def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Apply rotary positions (Su et al. 2021, section 3.2.2) to every head.
+    """Apply rotary positions (Su et al., 2021, section 3.2.2) to every head.
 
     Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, instead of its neighbour as in the paper,
     because the halves are contiguous. The first half of `sine` (…, T, 1, K) is negative, so that a rotation takes three
@@ -68,10 +69,10 @@ def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 class Attention(KernelLayer):
-    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2).
+    """Scaled dot-product attention (Vaswani et al., 2017, section 3.2).
 
     With fewer key-value heads (`groups`) than heads, several heads share keys and values: grouped-query attention
-    (Ainslie et al. 2023, section 2.2).
+    (Ainslie et al., 2023, section 2.2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -154,7 +155,7 @@ def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, 
 
 
 class MLP(KernelLayer):
-    """Two linear maps with an activation between them (Vaswani et al. 2017, section 3.3).
+    """Two linear maps with an activation between them (Vaswani et al., 2017, section 3.3).
 
     With `swiglu`, the first map has two halves, and the second half is multiplied by the activated first half (Shazeer
     2020, section 2).
@@ -184,7 +185,7 @@ class MLP(KernelLayer):
 class Block(nn.Module):
     """Attention and MLP, each with a residual connection.
 
-    With `norm_first`, the inputs of both are normalised (pre-norm: Xiong et al. 2020). Otherwise the sums are
+    With `norm_first`, the inputs of both are normalised (pre-norm: Xiong et al., 2020). Otherwise the sums are
     normalised (post-norm), as in the original Transformer.
     """
 

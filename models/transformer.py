@@ -60,7 +60,7 @@ class Transformer(nn.Module):
             return summed_BTD
         if self.config.positions == "sinusoidal":
             sine, cosine = self._angles.up_to(reach, x_BTD)
-            # Interleaved: even dimensions are sines, odd ones cosines (Vaswani et al. 2017, section 3.5).
+            # Interleaved: even dimensions are sines, odd ones cosines (Vaswani et al., 2017, section 3.5).
             return x_BTD + torch.stack((sine[positions], cosine[positions]), -1).flatten(-2)
         return x_BTD
 

@@ -109,7 +109,7 @@ def read(directory: Path) -> Checkpoint:
     tokenizer = (directory / "tokenizer.json").exists()
     if tokenizer != (config.input == "tokens"):
         raise CheckpointInvalid(
-            f"a checkpoint has a tokenizer.json if its input is tokens, and only then; its input is {config.input}"
+            f"a checkpoint must have a tokenizer.json if and only if its input is tokens; its input is {config.input}"
         )
     if tokenizer:
         patterns.check(_load_object(directory / "tokenizer.json", required=True))

@@ -64,8 +64,8 @@ def check(definition: Mapping[str, Any]) -> None:
         if pattern not in SAFE:
             shown = ascii(pattern if len(pattern) <= 100 else f"{pattern[:100]}…")
             raise CheckpointInvalid(
-                f"tokenizer.json has the regular expression {shown}, which is not one of those known to be safe (of "
-                "GPT-2, Llama, Qwen, Mistral, DeepSeek and similar tokenizers); use one of these, or none",
+                f"tokenizer.json has the regular expression {shown}, which may be unsafe; only those of GPT-2, Llama, "
+                "Qwen, Mistral, DeepSeek and similar tokenizers are allowed",
                 param="tokenizer.json",
             )
 

@@ -150,6 +150,8 @@ def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
         number = int(match[1])
         return f"text {numbers[number]}" if number < len(numbers) else match[0]
 
+    if message.startswith("input ") and len(numbers) == 1:
+        message = message.replace("input", "input[0]", 1)
     return INPUT.sub(place, message)
 
 
@@ -216,6 +218,9 @@ def generate(
     repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 reduce repetition.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text. May be given several times.")] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Truncate a prompt that is too long instead of rejecting it.")
+    ] = False,
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt too.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -224,6 +229,7 @@ def generate(
         "model": chosen_model(model), "prompt": read_text() if prompt is None else prompt,
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None,
+        "truncate_prompt_tokens": -1 if truncate else None,
     }  # fmt: skip
     body = {name: value for name, value in body.items() if value is not None}
     with connect() as client:

@@ -1,4 +1,4 @@
-"""Ids of rows, and pages of lists."""
+"""Creates the ids of rows, and pages of lists."""
 
 from __future__ import annotations
 

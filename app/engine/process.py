@@ -31,7 +31,7 @@ from app.wire import socket_folder
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-SEND_QUEUE = 100_000  # messages queued for one peer; if the queue is full, the request to be answered is given up
+SEND_QUEUE = 100_000  # maximum messages queued for one peer; a request is given up if its answer finds the queue full
 SETTLE_MS = 20  # between two attempts to send to peers with a full queue
 SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
 BURST = 1024  # the maximum number of messages received between two steps

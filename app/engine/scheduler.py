@@ -35,7 +35,7 @@ class Scheduler:
     """
 
     def __init__(self, max_slots: int, prefill_tokens: int, alone: bool = False) -> None:
-        # An ordered dictionary, since any waiting sequence may leave: an abort takes constant time.
+        # An ordered dictionary, because any waiting sequence may be aborted, which takes constant time here.
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.slots = Slots(max_slots)
         self.prefill_tokens = prefill_tokens

@@ -170,7 +170,7 @@ class JobClaims:
     def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
         """End or pause the lost jobs that must not be claimed again."""
         settled = or_(JobRow.cancel_requested, JobRow.pause_requested, JobRow.losses + 1 >= max_attempts)
-        # The lock keeps a lost worker that comes back from renewing its lease before the change below.
+        # The lock prevents a lost worker that comes back from renewing its lease before the change below.
         rows = select(JobRow).where(_expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:

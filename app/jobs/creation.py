@@ -98,7 +98,7 @@ class JobCreation:
             message = f"{error.message}; to train from scratch, use {', '.join(ARCHITECTURES)}"
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
-        # Until this transaction ends, the lock keeps the garbage collection from deleting the base's blobs. After that,
+        # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. After that,
         # the job's row refers to them.
         self._registry.hold_files(session, base.files)
         return base

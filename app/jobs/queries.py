@@ -58,7 +58,7 @@ def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str
 
 
 def count_before(session: Session, job: Job) -> int:
-    """The number of jobs of all owners that run, or are claimed before this one; see `JobClaims.claim`."""
+    """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`)."""
     earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))

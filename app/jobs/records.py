@@ -67,7 +67,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
-    jobs_before: int | None = None  # of a queued job: how many run or will be started before it, where that is counted
+    jobs_before: int | None = None  # for a queued job, if counted: how many jobs run or will be started before it
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
@@ -95,13 +95,14 @@ class Job:
 
     @property
     def public_phase(self) -> str:
-        """The phase to show: "waiting" for a job whose worker was lost, unless it is about to be stopped."""
+        """The phase as clients see it: "waiting" for a job whose worker was lost, unless the job is about to be
+        stopped."""
         return WAITING if self.lost and self.phase != STOPPING else self.phase
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What clients have requested of a running job since it was claimed."""
+    """Requests of clients since a running job was claimed."""
 
     cancel: bool
     pause: bool

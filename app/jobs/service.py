@@ -60,7 +60,7 @@ class Jobs:
             return _with_jobs_before(session, job)
 
     def get(self, job_id: str, principal: str) -> Job:
-        """The job with this id; of a queued one, the jobs before it are counted. Raises NotFound (`job_not_found`)."""
+        """Return the job with this id. If it is queued, `jobs_before` is set. Raises NotFound (`job_not_found`)."""
         with self._database.read() as session:
             return _with_jobs_before(session, self._job(session, job_id, principal))
 
@@ -149,7 +149,7 @@ class Jobs:
 
 
 def _with_jobs_before(session: Session, job: Job) -> Job:
-    """The job; where it is queued, with the number of jobs before it."""
+    """Return the job; if it is queued, with the number of jobs before it."""
     return replace(job, jobs_before=queries.count_before(session, job)) if job.public_status == QUEUED else job
 
 

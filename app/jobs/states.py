@@ -46,7 +46,8 @@ class JobStates:
         return status
 
     def obey(self, session: Session, job_id: str, flags: Flags) -> str:
-        """Cancel or pause the job, as requested. Returns the new status. A cancellation overrides a pause."""
+        """Cancel or pause the job, as requested by clients, and return the new status. A cancellation overrides a
+        pause."""
         if flags.cancel:
             return self.end(session, job_id, CANCELLED)
         self.update(session, job_id, status=PAUSED, phase=WAITING, **NO_LEASE, **NO_REQUESTS)

@@ -30,7 +30,8 @@ class LaunchPlan:
 def make_plan(
     settings: Settings, *, demo: bool = False, without: Sequence[str] = (), progress: bool = False
 ) -> LaunchPlan:
-    """The plan for these settings, without the programs named in `without`. With `progress`, the demo reports its own.
+    """Make the plan for these settings, without the programs named in `without`. With `progress`, the demo prints its
+    progress.
 
     Raises SettingError for unknown names."""
     python = (sys.executable, "-m")

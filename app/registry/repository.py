@@ -69,7 +69,7 @@ def list_models(
     order: str,
     limit: int,
 ) -> list[Model]:
-    """Up to `limit + 1` models whose names contain `query`, by name.
+    """Load up to `limit + 1` models whose names contain `query`, by name.
 
     `newest` maps columns to the values that they must have in a model's newest ready version.
     """
@@ -142,7 +142,8 @@ def find_newest(session: Session, name: str, digest: str | None = None) -> Versi
 def list_versions(
     session: Session, name: str, status: str | None, after: int | None, order: str, limit: int
 ) -> list[Version]:
-    """Up to `limit + 1` versions of a model, by number. `status` None selects all that are not deleted."""
+    """Load up to `limit + 1` versions of a model, by number. `status` None selects all versions that are not
+    deleted."""
     query = select(VersionRow).where(VersionRow.model == name)
     query = query.where(VersionRow.status == status if status else VersionRow.status != DELETED)
     if after is not None:
@@ -192,7 +193,8 @@ def select_registered(session: Session, digests: Collection[str]) -> set[str]:
 
 
 def find_references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
-    """Map each of the `digests` that a ready version or a job's checkpoint of `owner` has to a reference to it.
+    """Map digests to references. Includes those of `digests` for which `owner` has a ready version or a job's
+    checkpoint.
 
     A version takes precedence over a checkpoint, and a newer version over an older one.
     """
@@ -271,7 +273,7 @@ def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
 
 
 def list_moves(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
-    """Up to `limit + 1` moves of an alias, by id."""
+    """Load up to `limit + 1` moves of an alias, by id."""
     query = select(AliasMoveRow).where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)
     if after is not None:
         query = query.where(AliasMoveRow.id > after if order == "asc" else AliasMoveRow.id < after)

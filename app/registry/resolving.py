@@ -71,7 +71,7 @@ def _find(session: Session, reference: ModelReference) -> VersionRow | None:
 
 
 def _explain(reference: ModelReference, version: VersionRow | None) -> str:
-    """Why a reference to a visible model has no ready version."""
+    """Explain why a reference to a visible model has no ready version."""
     if version is not None:
         return f"version {version.version} is {version.status}"
     if reference.alias is not None:

@@ -89,13 +89,13 @@ class Registry:
             return resolving.resolve(session_, reference, principal)
 
     def get(self, name: str, number: int, principal: str) -> Version:
-        """One version, whatever its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
+        """Return one version, whatever its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
         with self.database.read() as session:
             get_model(session, name, principal)
             return repository.load_version(session, get_version(session, name, number))
 
     def model(self, name: str, principal: str) -> Model:
-        """One model. Raises NotFound (`model_not_found`)."""
+        """Return one model. Raises NotFound (`model_not_found`)."""
         with self.database.read() as session:
             return repository.load_model(session, get_model(session, name, principal).name)
 
@@ -125,7 +125,8 @@ class Registry:
             return cut(repository.list_models(session, principal, query, newest, after, order, limit), limit)
 
     def catalog(self, principal: str, *, after: str | None = None, limit: int = CATALOG_LIMIT) -> Page[Entry]:
-        """Every model and every ready version as a short entry. `after` is the last id of the previous page."""
+        """Return a page of short entries of all models and ready versions. `after` is the last id of the previous
+        page."""
         check_page(limit, "asc", CATALOG_LIMIT)
         with self.database.read() as session:
             return catalog.load_page(session, principal, after, limit)
@@ -140,7 +141,7 @@ class Registry:
         limit: int = 100,
         order: str = "desc",
     ) -> Page[Version]:
-        """Versions of a model by number; deleted ones only if `status` is "deleted"."""
+        """Return versions of a model by number. Deleted versions are included only if `status` is "deleted"."""
         check_page(limit, order, PAGE_LIMIT)
         if status is not None and status not in STATUSES:
             raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}, not {show(status)}", param="status")
@@ -230,7 +231,8 @@ class Registry:
             return repository.select_registered(session, digests)
 
     def references(self, digests: Collection[str], owner: str) -> dict[str, str]:
-        """Map each of the `digests` that a version or a job's checkpoint of `owner` has to a reference to it."""
+        """Map digests to references. Includes those of `digests` for which `owner` has a version or a job's
+        checkpoint."""
         with self.database.read() as session:
             return repository.find_references(session, digests, owner)
 

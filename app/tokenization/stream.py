@@ -120,7 +120,7 @@ class Offsets:
 
 
 class _Stop:
-    """One stop string as a matching automaton (Knuth, Morris and Pratt 1977).
+    """One stop string as a matching automaton (Knuth, Morris and Pratt, 1977).
 
     `matched` is the length of the longest suffix of the text that is a prefix of the stop string.
     """

@@ -242,8 +242,8 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Ids by character, filled on first use. Holds the characters of the vocabulary and, since the texts of clients
-    must not grow it without bound, at most `REMEMBERED` others."""
+    """Ids by character, filled on first use. Holds the characters of the vocabulary and at most `REMEMBERED` others, so
+    that the texts of clients cannot fill the memory."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def byte_characters() -> list[str]:
-    """Return the printable character that represents each byte in byte-level BPE (Radford et al. 2019, GPT-2)."""
+    """Return the printable character that represents each byte in byte-level BPE (Radford et al., 2019, GPT-2)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = iter(range(0x100, 0x200))
     kept = set(printable)
@@ -78,9 +78,9 @@ def find_specials(
 
 
 def unknown_words(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> str | None:
-    """What a word-level tokenizer does with words that have no token: "replace", "skip" or "refuse".
+    """Return how a word-level tokenizer treats words that have no token: "replace", "skip" or "refuse".
 
-    None for other tokenizers.
+    Returns None for other tokenizers.
     """
     model = definition.get("model") or {}
     if model.get("type") != "WordLevel":
@@ -128,7 +128,8 @@ def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
 
 
 def longest_token(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """The length in bytes of the longest token of a text; None if some bytes of a text may end up in no token."""
+    """Return the length in bytes of the longest token of a text, or None if some bytes of a text may belong to no
+    token."""
     shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
     if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
         return None

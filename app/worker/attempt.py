@@ -58,7 +58,7 @@ class Attempt:
         self._settled = bool(job.settled)
 
     def run(self) -> str:
-        """Run the attempt; return the job's new status, or "lost". Raises only for a defect of this program."""
+        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a defect."""
         with self._lease:
             try:
                 return self._try()
@@ -211,7 +211,7 @@ class Attempt:
         return self._retry(f"the trainer ended unexpectedly ({how})")
 
     def _give_back(self) -> str:
-        """Give the job back after an intended stop: it is cancelled, paused, or queued for another worker."""
+        """Give the job back after an intended stop. The job is then cancelled, paused, or queued for another worker."""
         jobs, job = self._resources.jobs, self._job
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
@@ -222,7 +222,7 @@ class Attempt:
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:
-            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, and no more follow")
+            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, which is the limit")
             return publish.fail(resources, self._lease, self._run, failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next one starts in {wait:g} s")

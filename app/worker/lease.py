@@ -65,7 +65,7 @@ class Lease:
             trainer.kill()
 
     def check(self) -> None:
-        """Raise LeaseLost unless the attempt may go on."""
+        """Raise LeaseLost unless the attempt may continue."""
         # Check the clock as well as the flag: if this process was frozen, the lease may have expired before its thread
         # ran.
         if self.lost or time.monotonic() - self._renewed > self.seconds:

@@ -80,7 +80,7 @@ class Worker:
         except Exception:
             # A defect of this program. The lease expires and later claims count the loss, so the job is tried again,
             # but not for ever.
-            log.exception("%s: attempt %d ended by an unexpected error", job.id, job.attempt)
+            log.exception("%s: attempt %d ended with an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)

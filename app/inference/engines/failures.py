@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.errors import CheckpointInvalid, DeadlineExceeded, EngineFailed, InvalidRequest, OstinatoError, Unavailable
 from app.wire import engine as wire
 
-NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version to make room since it last reported it
+NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version since it last reported it as loaded
 
 CLASSES: dict[str, type[OstinatoError]] = {
     "engine_lost": Unavailable,
