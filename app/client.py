@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
+from urllib.parse import quote
 
 import httpx
 
 from app.errors import OstinatoError
 from app.settings import Settings
 
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # what users type may hold others, such as ? and #, which would end the path
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
@@ -131,8 +133,10 @@ class Client:
             response.close()
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Request:
+        if {".", ".."} & set(path.split("/")):
+            raise ServiceError(f"{path.rpartition('/v1/')[2]!a} names nothing: a name cannot be . or ..")
         try:
-            return self._http.build_request(method, path, **options)
+            return self._http.build_request(method, quote(path, safe=PATH_CHARACTERS), **options)
         except UnicodeEncodeError as error:
             part = error.object[max(0, error.start - 20) : error.end + 20]
             raise ServiceError(f"{part!a} is not UTF-8 text, so it cannot be sent") from None

@@ -169,7 +169,8 @@ class _AddIds(logging.Filter):
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as one line. Control characters in a message are escaped, so no message can forge a line."""
+    """Formats a record as one line. Control characters in a message are escaped, so that a message cannot contain a
+    forged log line."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))

@@ -1,4 +1,5 @@
-"""The class of every body, by name. Classes are import paths, so that none is imported before it is used.
+"""Maps the name of every body to its class. Classes are given as import paths, so that none is imported before it is
+used.
 
 Imports no torch. To add a body, write its class, and add a line here and its name to `config.CHOICES`.
 """
@@ -21,10 +22,10 @@ BODIES: Mapping[str, str] = {
 
 
 def body_name(config: ModelConfig) -> str:
-    """The name of a configuration's body.
+    """Return the name of a configuration's body.
 
-    A Transformer has two: a decoder for generation, an encoder for the other tasks. Every other architecture has one
-    body, of the same name.
+    A Transformer has two bodies: a decoder for generation and an encoder for all other tasks. Every other architecture
+    has one body with the architecture's name.
     """
     if config.architecture == "transformer":
         return "decoder" if config.task == "generation" else "encoder"

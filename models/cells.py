@@ -1,7 +1,7 @@
-"""RNN, LSTM and GRU: the formula of one step of each, and torch's kernels for whole sequences.
+"""RNN, LSTM and GRU: the formula for one step, and torch's kernels for whole sequences.
 
-Matrices hold their gates one below the other, in the order of `torch.nn` (LSTM: input, forget, cell, output; GRU:
-reset, update, new).
+The rows of a matrix are grouped by gate, in the order of `torch.nn` (LSTM: input, forget, cell, output; GRU: reset,
+update, new).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from models.recurrent import Cell, Recurrent
 
 
 class RNN(Recurrent):
-    """The simple recurrent network (Elman 1990): h = f(W x + b + U h' + c), with f the hyperbolic tangent or ReLU."""
+    """The simple recurrent network (Elman, 1990): h = f(W x + b + U h' + c), where f is the hyperbolic tangent or
+    ReLU."""
 
     def _network(self, config: ModelConfig) -> nn.RNNBase:
         return nn.RNN(*_sizes(config), nonlinearity=config.nonlinearity, **_options(config))
@@ -47,7 +48,7 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997, section 4), with the forget gate of Gers et al. 2000.
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997, section 4), with the forget gate of Gers et al., 2000.
 
     i, f, o = sigmoid(…), g = tanh(…), each of W x + b + U h' + c;  cell = f * cell' + i * g;  h = o * tanh(cell)
     """
@@ -86,11 +87,12 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """The gated recurrent unit (Cho et al. 2014, section 2.3), in the variant of cuDNN and PyTorch.
+    """The gated recurrent unit (Cho et al., 2014, section 2.3), in the variant of cuDNN and PyTorch.
 
     r, z = sigmoid(W x + b + U h' + c);  n = tanh(W x + b + r * (U h' + c));  h = (1 - z) * n + z * h'
 
-    The reset gate r is applied after the recurrent product and its bias; in the paper it is applied to h' before.
+    The reset gate r is applied after the recurrent product and its bias. In the paper, it is applied to h' before the
+    product.
     """
 
     def _network(self, config: ModelConfig) -> nn.RNNBase:
@@ -101,7 +103,7 @@ class GRU(Recurrent):
 
     def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:
         weight_ih, weight_hh, bias_ih, bias_hh = weights
-        # The reset gate multiplies the recurrent part alone, so the two products and their biases stay apart.
+        # The reset gate multiplies only the recurrent part, so the two products and their biases are kept separate.
         read, recall = kernels.linear(weight_ih, bias_ih), kernels.linear(weight_hh, bias_hh)
         width = self.hidden
 
@@ -125,5 +127,5 @@ def _sizes(config: ModelConfig) -> tuple[int, int, int]:
 
 
 def _options(config: ModelConfig) -> dict[str, object]:
-    dropout = config.dropout if config.layers > 1 else 0.0  # applied between layers; torch warns if there is one only
+    dropout = config.dropout if config.layers > 1 else 0.0  # between layers; torch warns if there is one only
     return {"batch_first": True, "bidirectional": config.bidirectional, "dropout": dropout}

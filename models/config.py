@@ -31,7 +31,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 POSITIVE = ("layers", "width", "heads", "context_length")
 COUNTS = ("vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width")
 MOST_HEAD_LAYERS = 16
-# Written only if they differ from their defaults, so that configurations without them keep their bytes.
+# Written only if they differ from their defaults, so that the bytes of other configurations do not change.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
     "head_activation",
@@ -57,10 +57,11 @@ class ModelConfig:
     `inner_width`). Networks do not read `pad_id`, because they identify padding by length; it is kept for other
     programs.
 
-    The last group describes parts that networks of other programs have. `input_activation` follows the projection of
-    numeric steps. `output_norm` is a LayerNorm over the body's vectors, of every step or of the pooled one;
-    `output_activation` follows it, on the pooled vector. `pooling_width` is the width of the hidden layer that scores
-    steps for attention pooling, 0 for none. `head_widths` are the widths of the head's layers before its last one.
+    The last group describes parts of imported networks. `input_activation` is applied after the projection of numeric
+    steps. `output_norm` is a LayerNorm of the body's vectors: of every step, or of the pooled vector.
+    `output_activation` is applied to the pooled vector after it. `pooling_width` is the width of the hidden layer that
+    scores steps for attention pooling, 0 for none. `head_widths` are the widths of the head's layers before its last
+    one.
     """
 
     architecture: str
@@ -194,15 +195,15 @@ class ModelConfig:
 
     @property
     def groups(self) -> int:
-        """The number of key-value heads (Ainslie et al. 2023)."""
+        """The number of key-value heads (Ainslie et al., 2023)."""
         return self.kv_heads or self.heads
 
     @property
     def inner_width(self) -> int:
         """The width of the MLP: `inner`, or by default 4 times `width`.
 
-        A gate adds a third matrix. With `swiglu` the default is therefore 8/3 times `width`, which gives as many
-        weights in all (Shazeer 2020, section 2), rounded up to a multiple of 64.
+        With `swiglu`, the gate adds a third matrix. The default is therefore 8/3 times `width`, rounded up to a
+        multiple of 64, which keeps the number of weights about the same (Shazeer, 2020, section 2).
         """
         if self.inner:
             return self.inner
@@ -210,11 +211,11 @@ class ModelConfig:
 
     @property
     def position_limit(self) -> int | None:
-        """The largest number of positions of a sequence; None: unlimited, as for every recurrent network."""
+        """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
         return None if self.recurrent else self.context_length
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them, without those of `OPTIONAL` that have their defaults.
+        """Return the fields as JSON values, without the fields in `OPTIONAL` that have their defaults.
 
         `from_dict` reads them back.
         """
@@ -248,7 +249,7 @@ class ModelConfig:
 
 
 def _widths(value: object) -> tuple[int, ...]:
-    """The value of `head_widths`, which JSON holds as a list."""
+    """Return the value of `head_widths`, which is a list in JSON."""
     if not isinstance(value, list | tuple) or any(type(width) is not int for width in value):
         raise ConfigError("head_widths", "must be a list of integers")
     return tuple(value)

@@ -1,6 +1,6 @@
 """The initial weights of a new network.
 
-The loss of a new network is about ln(classes), and its hidden vectors neither vanish nor grow with depth.
+With these weights, the first loss is about ln(classes), and hidden vectors neither vanish nor grow with depth.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ RESIDUAL = ("attention.out.weight", "mlp.down.weight")
 def initialise(network: nn.Module, config: ModelConfig, generator: Generator | None = None) -> None:
     """Draw every parameter, in place, from `generator` or torch's global random state.
 
-    Parameters are drawn in the order of their names, so that a seed gives the same weights whatever the order in which
-    modules are constructed.
+    Parameters are drawn in the order of their names, so that a seed gives the same weights regardless of the order in
+    which modules are constructed.
     """
     with torch.no_grad():
         for name, parameter in sorted(network.named_parameters()):
@@ -42,11 +42,11 @@ def _draw(name: str, parameter: Tensor, config: ModelConfig, generator: Generato
 
 
 def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
-    """The standard deviation of a matrix."""
+    """Return the standard deviation of a matrix."""
     if name == "input.embedding.weight":
-        # The same matrix gives the logits where embeddings are tied. A recurrent network reads it without a norm, and
-        # its small outputs keep the logits small. After a Transformer's last norm, logits are sqrt(width) times as
-        # large as the entries of the embedding.
+        # If embeddings are tied, the same matrix computes the logits. A recurrent network reads the embedding without a
+        # norm, and its small outputs keep the logits small. After a Transformer's last norm, logits are sqrt(width)
+        # times as large as the entries of the embedding.
         return 0.1 if config.recurrent else 0.25 / math.sqrt(config.width)
     if name in ("head.weight", "pooling.query.weight"):
         return 0.02 if config.recurrent else 0.1 / math.sqrt(parameter.shape[-1])
@@ -54,15 +54,15 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
         return 0.25 / math.sqrt(config.width)
     spread = 1.0 / math.sqrt(parameter.shape[-1])
     # The residual stream is a sum of 2 L outputs; scaled like this its variance does not depend on L (GPT-2: Radford et
-    # al. 2019, section 2.3).
+    # al., 2019, section 2.3).
     return spread / math.sqrt(2.0 * config.layers) if name.endswith(RESIDUAL) else spread
 
 
 def _recurrent(name: str, parameter: Tensor, config: ModelConfig, generator: Generator | None) -> None:
-    """Parameters of a recurrent layer, drawn separately for each gate.
+    """Draw the parameters of a recurrent layer, separately for each gate.
 
-    Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices are uniform (Glorot and Bengio 2010), biases
-    are 0. The forget gate of an LSTM has a bias of 1, so that it begins by remembering (Jozefowicz et al. 2015).
+    Recurrent matrices are orthogonal (Saxe et al., 2014), input matrices are uniform (Glorot and Bengio, 2010), biases
+    are 0. The forget gate of an LSTM has a bias of 1, so that it begins by remembering (Jozefowicz et al., 2015).
     """
     width = config.width
     if name.startswith("weight_hh"):
@@ -73,6 +73,6 @@ def _recurrent(name: str, parameter: Tensor, config: ModelConfig, generator: Gen
             nn.init.xavier_uniform_(gate, generator=generator)
     else:
         parameter.zero_()
-        # torch has two biases for each gate, which are added: only one of them is set to 1.
+        # torch adds two biases for each gate, so only one of them is set to 1.
         if config.architecture == "lstm" and name.startswith("bias_ih"):
             parameter[width : 2 * width] = 1.0

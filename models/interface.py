@@ -1,4 +1,4 @@
-"""The contract of a body: input vectors and, where a sequence is continued, a state in; hidden vectors out.
+"""The contract of a body: it maps input vectors to hidden vectors, and can continue a sequence from a state.
 
 Tensor names end in their shape, one letter for each dimension:
 B batch · T time · D width · F features of a numeric step · V vocabulary · C classes · L layers · S slots · H heads
@@ -18,19 +18,20 @@ from models.state import State
 
 @dataclass(slots=True)
 class Context:
-    """What a call of a body needs besides its input.
+    """The arguments of a call of a body, apart from its input.
 
-    `lengths_B`: how many of the T steps of each row are real (int64; None: all). Padding is on the right. With a state,
-    keep it on the CPU: its values decide what is computed, and reading them from an accelerator would wait for it.
-    `state`: what each row continues from; it is changed in place. Row b of the input belongs to slot b of the state
-    (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
+    - `lengths_B`: how many of the T steps of each row are real (int64; None: all). Padding is on the right. With a
+      state, keep this tensor on the CPU: its values decide what is computed, and reading them from an accelerator would
+      block.
+    - `state`: the state from which each row continues; it is changed in place. Row b of the input belongs to slot b of
+      the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
     """
 
     lengths_B: Tensor | None = None
     state: State | None = None
 
     def steps(self, x_BTD: Tensor) -> list[int]:
-        """How many steps of each row are real, as Python integers."""
+        """Return how many steps of each row are real, as Python integers."""
         if self.lengths_B is None:
             return [x_BTD.shape[1]] * x_BTD.shape[0]
         steps: list[int] = self.lengths_B.tolist()
@@ -40,17 +41,17 @@ class Context:
 class Body(Protocol):
     """Maps input vectors to hidden vectors.
 
-    A causal body reads from left to right and can continue from a state. Any other reads in both directions, has no
-    state and serves every task but generation.
+    A causal body reads from left to right and can continue from a state. Any other body reads in both directions, has
+    no state and can be used for every task except generation.
     """
 
     width: int  # of the hidden vectors (twice `config.width` for a bidirectional recurrent body)
     causal: bool
 
     def new_state(self, slots: int) -> State:
-        """A state for `slots` sequences, none of which has begun; TypeError if the body is not causal."""
+        """Create a state for `slots` sequences, none of which has begun. Raises TypeError if the body is not causal."""
         ...
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """hidden_BTD. Vectors at padding are unspecified, but finite."""
+        """Return hidden_BTD. Vectors at padding are unspecified, but finite."""
         ...

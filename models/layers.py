@@ -14,14 +14,14 @@ from models.kernels.port import KernelLayer, Kernels, Product
 
 Cache = tuple[Tensor, ...]  # keys_SGPK, values_SGPK: P positions
 
-_ACTIVATIONS = {"swiglu": "silu", "gelu": "gelu", "relu": "relu"}  # of the MLP, as kernels name them
+_ACTIVATIONS = {"swiglu": "silu", "gelu": "gelu", "relu": "relu"}  # MLP activation -> its name in kernels
 
 
 @dataclass(slots=True)
 class Places:
-    """Where a call writes its new keys and values: entry n is step `step_N[n]` of row `row_N[n]`, at `position_N[n]`.
+    """The cache entries that a call writes: entry n is step `step_N[n]` of row `row_N[n]`, at position `position_N[n]`.
 
-    `step_N` None: the single step of every row. `reach`: how many positions of the cache are read.
+    If `step_N` is None, every row has a single step. `reach` is the number of cache positions that the call reads.
     """
 
     row_N: Tensor
@@ -32,13 +32,15 @@ class Places:
 
 @dataclass(slots=True)
 class AttentionPlan:
-    """What the attention layers of one call share.
+    """The data that all attention layers of one call share.
 
-    `mask`: added to the scores, (B or 1, 1, T, P), or None. `causal`: each step attends to itself and to earlier steps.
-    `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
-    `places`: where the new keys and values are stored in the cache; None: no cache, a call attends to its own steps.
-    `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends to
-    itself only. A span (rows, steps) stands for that many consecutive rows of that many steps. None: no concatenation.
+    - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
+    - `causal`: each step attends to itself and to earlier steps.
+    - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
+    - `places`: where the new keys and values are stored in the cache. None: no cache, and the call attends to its own
+      steps only.
+    - `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends to
+      itself only. A span (rows, steps) describes that many consecutive rows of that many steps. None: no concatenation.
     """
 
     mask: Tensor | None = None
@@ -50,27 +52,27 @@ class AttentionPlan:
 
 
 def norm(config: ModelConfig) -> nn.Module:
-    """RMSNorm (Zhang and Sennrich 2019, section 4) or LayerNorm (Ba et al. 2016, section 3) over the width."""
+    """RMSNorm (Zhang and Sennrich, 2019, section 4) or LayerNorm (Ba et al., 2016, section 3) over the width."""
     kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
     return kind(config.width, eps=config.norm_eps)
 
 
 def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Apply rotary positions (Su et al. 2021, section 3.2.2) to every head.
+    """Apply rotary positions (Su et al., 2021, section 3.2.2) to every head.
 
-    Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, and not with its neighbour as in the
-    paper: the halves are contiguous. The first half of `sine` (…, T, 1, K) is negative, so that a rotation is three
-    operations and not seven.
+    Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, instead of its neighbour as in the paper,
+    because the halves are contiguous. The first half of `sine` (…, T, 1, K) is negative, so that a rotation takes three
+    operations instead of seven.
     """
     first, second = x_BTHK.chunk(2, -1)
     return torch.addcmul(x_BTHK * cosine, torch.cat((second, first), -1), sine)
 
 
 class Attention(KernelLayer):
-    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2).
+    """Scaled dot-product attention (Vaswani et al., 2017, section 3.2).
 
     With fewer key-value heads (`groups`) than heads, several heads share keys and values: grouped-query attention
-    (Ainslie et al. 2023, section 2.2).
+    (Ainslie et al., 2023, section 2.2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -82,11 +84,12 @@ class Attention(KernelLayer):
         self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
-        """output_BTD; with a cache, the call writes its keys and values to it and attends to everything in it."""
+        """Return output_BTD. With a cache, the new keys and values are written to it, and the call attends to all of
+        it."""
         project, output = self._bound or self._products(reference)
         rows, steps, width = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)
-        # Queries and keys are neighbours in qkv, so one rotation serves both.
+        # Queries and keys are adjacent in qkv, so one call rotates both.
         rotated_BTHK, values_BTGK = torch.split(qkv_BTHK, [self.heads + self.groups, self.groups], 2)
         if plan.cosine is not None and plan.sine is not None:
             rotated_BTHK = rotated(rotated_BTHK, plan.cosine, plan.sine)
@@ -110,20 +113,20 @@ class Attention(KernelLayer):
 def _update(cache_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
     """Write the new steps to the cache, in place; return the part of the cache that this call reads."""
     new_NGK = new_BTGK[:, 0] if places.step_N is None else new_BTGK[places.row_N, places.step_N]
-    # One indexed write for all rows, however far each has come; steps of padding have no entry and are not written.
+    # One indexed write for all rows, whatever their positions. Padding has no entry in `places` and is not written.
     cache_BGPK[places.row_N, :, places.position_N] = new_NGK.detach().to(cache_BGPK.dtype)
     return cache_BGPK[:, :, : places.reach]
 
 
 def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan) -> Tensor:
-    """mixed_BTHK. Computed in the dtype of the cache: on a CPU float32 (see `TransformerDecoder.new_state`)."""
+    """Return mixed_BTHK, computed in the dtype of the cache: float32 on a CPU (see `TransformerDecoder.new_state`)."""
     if plan.spans is not None:
         return _attend_spans(queries_BTHK, keys_BGPK, values_BGPK, plan.spans)
     rows, steps, heads, head_width = queries_BTHK.shape
     groups, attention = keys_BGPK.shape[1], functional.scaled_dot_product_attention
     if steps == 1:
-        # A decode step: the heads of a group become that many queries of one head, so that keys and values are read
-        # once for a group and never repeated in memory.
+        # In a decode step, the heads of a group are treated as queries of one head, so that keys and values are read
+        # once per group and not repeated in memory.
         grouped = queries_BTHK.reshape(rows, groups, heads // groups, head_width).to(keys_BGPK.dtype)
         mixed = attention(grouped, keys_BGPK, values_BGPK, plan.mask)
         return mixed.view(rows, 1, heads, head_width).to(queries_BTHK.dtype)
@@ -133,7 +136,7 @@ def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: 
 
 
 def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, spans: list[tuple[int, int]]) -> Tensor:
-    """Attention of concatenated rows: one call for each span, without a mask and without work for padding."""
+    """Compute attention for concatenated rows: one call for each span, without a mask and without work for padding."""
     mixed_1NHK, start = torch.empty_like(queries_1NHK), 0
     heads, groups, head_width = queries_1NHK.shape[2], keys_1GNK.shape[1], queries_1NHK.shape[3]
     for rows, steps in spans:
@@ -152,9 +155,10 @@ def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, 
 
 
 class MLP(KernelLayer):
-    """Two linear maps with an activation between them (Vaswani et al. 2017, section 3.3).
+    """Two linear maps with an activation between them (Vaswani et al., 2017, section 3.3).
 
-    With `swiglu` the first map has two halves, and the activated first half gates the second (Shazeer 2020, section 2).
+    With `swiglu`, the first map has two halves, and the second half is multiplied by the activated first half (Shazeer
+    2020, section 2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -181,8 +185,8 @@ class MLP(KernelLayer):
 class Block(nn.Module):
     """Attention and MLP, each with a residual connection.
 
-    `norm_first`: their input is normalised (pre-norm: Xiong et al. 2020); otherwise the sum is (post-norm), as in
-    the original Transformer.
+    With `norm_first`, the inputs of both are normalised (pre-norm: Xiong et al., 2020). Otherwise the sums are
+    normalised (post-norm), as in the original Transformer.
     """
 
     def __init__(self, config: ModelConfig) -> None:

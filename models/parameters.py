@@ -38,21 +38,21 @@ from collections.abc import Iterator
 from models.config import ModelConfig
 
 Shape = tuple[int, ...]
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # matrices of `width` rows in each weight of a recurrent layer
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # the number of matrices with `width` rows in each weight of a recurrent layer
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
-    """The shape of every parameter, by name."""
+    """Return the shape of every parameter, by name."""
     return dict(itertools.chain(_input(config), _body(config), _head(config)))
 
 
 def count(config: ModelConfig) -> int:
-    """The number of parameters: of single numbers, not of tensors."""
+    """Return the number of parameters, counted as single numbers and not as tensors."""
     return sum(math.prod(shape) for shape in shapes(config).values())
 
 
 def body_width(config: ModelConfig) -> int:
-    """The width of the body's hidden vectors: twice `width` for a bidirectional recurrent network."""
+    """Return the width of the body's hidden vectors: twice `width` for a bidirectional recurrent network."""
     return config.width * (2 if config.recurrent and config.bidirectional else 1)
 
 

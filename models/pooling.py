@@ -1,4 +1,4 @@
-"""Pooling: one vector for each sequence from the hidden vectors of its steps."""
+"""Pooling: computes one vector for each sequence from the hidden vectors of its steps."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from models.config import ModelConfig
 
 
 class Pooling(nn.Module):
-    """Pools over the real steps of each row; the result for a row without any is finite but unspecified.
+    """Pools over the real steps of each row. The result for a row without real steps is finite but unspecified.
 
-    `last`: the last real step. For a bidirectional recurrent network, the last step that each direction has read,
-    which is step 0 for the backward direction (as in torch's `h_n`).
-    `last_step`: both directions at the last real step (as in `out[:, -1]`).
-    `first`: step 0, where some encoders have a special token.
-    `mean`, `max`: over the steps, for each dimension.
-    `attention`: a weighted mean; the weights are the softmax over the steps of the scores of one learned query, which
-    reads each step's vector or, with `pooling_width`, a hidden layer over it (Yang et al. 2016, section 2.2).
+    - `last`: the last real step. For a bidirectional recurrent network, the step that each direction reads last, which
+      is step 0 for the backward direction (as in torch's `h_n`).
+    - `last_step`: both directions at the last real step (as in `out[:, -1]`).
+    - `first`: step 0, at which some encoders have a special token.
+    - `mean`, `max`: over the steps, for each dimension.
+    - `attention`: a weighted mean. The weights are a softmax over the scores of the steps. A learned query scores each
+      step's vector or, with `pooling_width`, a hidden layer over it (Yang et al., 2016, section 2.2).
     """
 
     def __init__(self, config: ModelConfig, width: int) -> None:
@@ -39,7 +39,7 @@ class Pooling(nn.Module):
             return hidden_BTD[:, 0]
         if self.kind == "mean":
             return mean(hidden_BTD, lengths_B)
-        # At least one step is left in, since the maximum and the softmax of nothing are not finite.
+        # Keep at least one step, because the maximum and the softmax over no steps are not finite.
         padding_BT1 = _padding(hidden_BTD, lengths_B.clamp(min=1))
         if self.query is None:
             return hidden_BTD.masked_fill(padding_BT1, float("-inf")).amax(1)
@@ -56,12 +56,12 @@ class Pooling(nn.Module):
 
 
 def mean(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """The mean over the real steps of each row, (B, D); zeros for a row without any."""
+    """Return the mean over the real steps of each row, (B, D). The mean of a row without real steps is 0."""
     lengths_B = lengths_B.to(hidden_BTD.device)
     summed_BD = hidden_BTD.masked_fill(_padding(hidden_BTD, lengths_B), 0.0).sum(1)
     return summed_BD / lengths_B.clamp(min=1)[:, None]
 
 
 def _padding(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """padding_BT1: True at steps that are not real."""
+    """Return padding_BT1, which is True at steps that are not real."""
     return (torch.arange(hidden_BTD.shape[1], device=lengths_B.device) >= lengths_B[:, None])[:, :, None]

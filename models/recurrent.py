@@ -1,9 +1,9 @@
-"""What RNN, LSTM and GRU have in common: whole sequences, single steps and chunks, in one direction or two.
+"""The common base of RNN, LSTM and GRU: computes whole sequences, single steps and chunks, in one or two directions.
 
 Parameters are those of `torch.nn.RNN`, `LSTM` and `GRU`, under the same names, so that weights trained with PyTorch
 load unchanged. Whole sequences go through torch's fused kernels over right-padded batches; a PackedSequence is 5 to
-100 times slower on a CPU (pytorch#149194). Single steps go through a cell: the fused kernels are slow at them, because
-they rearrange their weights at every call.
+100 times slower on a CPU (pytorch#149194). Single steps go through a cell, because the fused kernels rearrange their
+weights at every call, which is slow for one step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state)
 
 
 class Recurrent(KernelLayer):
-    """The base of the recurrent bodies. `tensors` is how many vectors a layer remembers (an LSTM: hidden and cell)."""
+    """The base of the recurrent bodies. `tensors` is the number of vectors in the state of a layer (two for an LSTM:
+    hidden and cell)."""
 
     tensors: ClassVar[int] = 1
     rnn: nn.RNNBase
@@ -42,24 +43,24 @@ class Recurrent(KernelLayer):
         raise NotImplementedError
 
     def _run(self, x_BTD: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Every layer over every step: hidden_BTD and the new state, from a state of tensors (L, B, D)."""
+        """Compute every layer over every step. Returns hidden_BTD and the new state; states are tensors (L, B, D)."""
         hidden_BTD, last_LBD = self.rnn(x_BTD, state[0])
         return hidden_BTD, [last_LBD]
 
     def _torch_cell(self, weights: Sequence[Tensor]) -> Cell:
-        """One step of one layer with torch's own cell, which on a GPU is one kernel after the two products."""
+        """Return one step of one layer as torch's own cell, which on a GPU is one kernel after the two products."""
         raise NotImplementedError
 
     def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:
-        """One step of one layer by its formula, with the products of `kernels`."""
+        """Return one step of one layer, computed by its formula with the products of `kernels`."""
         raise NotImplementedError
 
     def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """One layer in one direction over every step, from a state of zeros."""
+        """Compute one layer in one direction over every step, from a state of zeros."""
         raise NotImplementedError
 
     def bind(self, kernels: Kernels) -> int:
-        # Whole sequences keep torch's fused kernels, and with them the parameters: these weights are held twice.
+        # Whole sequences still use torch's fused kernels, which need the parameters, so these weights are held twice.
         self._bound = [self._cell(kernels, self.rnn.all_weights[layer]) for layer in range(self.layers)]
         return sum(weight.nbytes for weight in self.parameters())
 
@@ -71,7 +72,7 @@ class Recurrent(KernelLayer):
         return State.new(shapes, slots, dtype=weight.dtype, device=weight.device)
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """hidden_BTD. With a state the call is for inference: no gradient flows back through the state."""
+        """Return hidden_BTD. With a state, the call is for inference: no gradient flows back through the state."""
         if context.state is not None:
             steps = context.steps(x_BTD)
             advance = self._step if x_BTD.shape[1] == 1 else self._chunk
@@ -80,13 +81,14 @@ class Recurrent(KernelLayer):
             return hidden_BTD
         with _supported_precision(x_BTD):
             if self.causal or context.lengths_B is None:
-                # Padding is on the right: a causal body reads it after all real steps, which it cannot change.
+                # Padding is on the right: a causal body reads it after all real steps, so it cannot change their
+                # results.
                 hidden: Tensor = self.rnn(x_BTD)[0]
                 return hidden
             return self._both_ways(x_BTD, context.lengths_B.to(x_BTD.device))
 
     def _step(self, x_B1D: Tensor, steps: list[int], state: State) -> Tensor:
-        """One step of every row; the state of a row without a step stays as it is, bit for bit."""
+        """Compute one step of every row. The state of a row without a step is not changed by a single bit."""
         x_BD = x_B1D[:, 0]
         keep_B1 = None if all(steps) else torch.tensor(steps, dtype=torch.bool, device=x_BD.device)[:, None]
         cells = self._bound or [self._torch_cell(weights) for weights in self.rnn.all_weights]
@@ -94,13 +96,13 @@ class Recurrent(KernelLayer):
             new = cell(x_BD, tensors)
             x_BD = new[0]
             for old_BD, new_BD in zip(tensors, new, strict=True):
-                # Rows without a step are computed as well and their result is dropped. `where` drops a NaN too, which
-                # a product with a mask would not.
+                # Rows without a step are computed as well, and their results are dropped. `where` also drops a NaN; a
+                # product with a mask would not.
                 old_BD.copy_((new_BD if keep_B1 is None else torch.where(keep_B1, new_BD, old_BD)).detach())
         return x_BD[:, None]
 
     def _chunk(self, x_BTD: Tensor, steps: list[int], state: State) -> Tensor:
-        """Several steps of rows with unequal numbers of steps.
+        """Compute several steps of rows with different numbers of steps.
 
         The fused kernels return the state after the last column only. The chunk is therefore cut at every column where
         a row ends, so that the state of each row is the one after its own last real step.
@@ -116,10 +118,10 @@ class Recurrent(KernelLayer):
         return hidden_BTD
 
     def _both_ways(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """Two directions over rows of unequal length.
+        """Compute both directions over rows of different lengths.
 
-        torch's bidirectional networks would begin the backward direction in the padding. Here each row is reversed
-        within its own length, read forwards, and reversed again.
+        With padded rows, torch's bidirectional networks would begin the backward direction in the padding. Here each
+        row is reversed within its own length, read forwards, and reversed again.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):
@@ -134,8 +136,8 @@ class Recurrent(KernelLayer):
 def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
     """Turn autocast off where it would fail.
 
-    Under autocast torch asks oneDNN for bfloat16 recurrences even on processors without them, and fails. There the
-    recurrence stays in float32, which is faster than emulated bfloat16.
+    Under autocast, torch requests bfloat16 recurrences from oneDNN even on processors that do not support them, and
+    fails. On these processors, the recurrence stays in float32, which is faster than emulated bfloat16.
     """
     cast = x_BTD.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if cast and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -144,10 +146,10 @@ def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
 
 
 def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int, Rows]]:
-    """Pieces (start, stop, rows) of a chunk: `rows` are those with real steps from `start` to `stop`, and at least one
-    of them ends at `stop`.
+    """Yield the pieces (start, stop, rows) of a chunk. `rows` are the rows with real steps from `start` to `stop`; at
+    least one of them ends at `stop`.
 
-    For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There are as many pieces as different lengths.
+    For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There is one piece for each different length.
     """
     start = 0
     for stop in sorted({count for count in steps if count}):
@@ -157,14 +159,15 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """index_BT: reverses every row within its own length and leaves padding in place; it is its own inverse."""
+    """Return index_BT, which reverses every row within its own length and leaves padding in place. It is its own
+    inverse."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)
 
 
 def _reordered(x_BTD: Tensor, index_BT: Tensor) -> Tensor:
-    """x[b, index_BT[b, t]] at (b, t)."""
+    """Return a tensor with x[b, index_BT[b, t]] at (b, t)."""
     rows, steps, width = x_BTD.shape
     flat_N = (index_BT + torch.arange(rows, device=x_BTD.device)[:, None] * steps).flatten()
     return x_BTD.reshape(rows * steps, width).index_select(0, flat_N).view(rows, steps, width)

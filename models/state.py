@@ -2,8 +2,8 @@
 
 A body declares the tensors that each layer needs for one slot. *Fixed* tensors (the vectors of an LSTM) are
 overwritten at every step. *Growing* tensors (keys and values) have one entry for each position. Beyond a slot's
-position, a growing tensor is always zero: attention multiplies masked entries by 0, and 0 times a NaN that a former
-sequence left behind would be NaN.
+position, a growing tensor is always zero: attention multiplies masked entries by 0, and 0 times a NaN left by an
+earlier sequence would be NaN.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ class StateFull(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A copy of what one slot remembers. Growing tensors are cut at `position`."""
+    """A copy of the state of one slot. Growing tensors are cut at `position`."""
 
     layers: Layers
     position: int
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its tensors."""
+        """The size of the tensors in bytes."""
         return sum(tensor.nbytes for layer in self.layers for tensor in layer)
 
 
 @dataclass(slots=True)
 class _Storage:
-    """The tensors, shared by a state and all views of it. `rows` slots and `capacity` positions are allocated."""
+    """The tensors shared by a state and all its views. `rows` slots and `capacity` positions are allocated."""
 
     shapes: tuple[tuple[Shape, ...], ...]
     slots: int
@@ -54,10 +54,10 @@ class _Storage:
     views: dict[tuple[int, int], Layers] = field(default_factory=dict)
 
     def reserve(self, rows: int, positions: int) -> None:
-        """Allocate at least `rows` slots and `positions` positions; StateFull beyond the limit.
+        """Allocate at least `rows` slots and `positions` positions. Raises StateFull beyond the limit.
 
-        Sizes are doubled. The total cost of copying is then proportional to the final size, so that a token costs
-        constant time on average, and memory follows use.
+        Sizes are doubled, so that the total cost of copying is proportional to the final size, a token costs constant
+        time on average, and memory grows with use.
         """
         if rows <= self.rows and positions <= self.capacity:
             return
@@ -66,16 +66,17 @@ class _Storage:
         self.rows = min(_doubled(self.rows or FIRST_SLOTS, rows), self.slots)
         capacity = _doubled(self.capacity or FIRST_POSITIONS, positions)
         self.capacity = capacity if self.limit is None else min(capacity, self.limit)
-        # Inference mode is switched off: a tensor made in it could not be written to outside of it later.
+        # Switch off inference mode: a tensor created in it could not be written to outside of it.
         with torch.inference_mode(False), torch.no_grad():
             for layer, shapes in enumerate(self.shapes):
                 old = self.layers[layer] or (None,) * len(shapes)
-                # One layer at a time, so that no more than one layer is held twice at once.
+                # Copy one layer at a time, so that at most one layer is in memory twice.
                 self.layers[layer] = tuple(self._grown(s, t) for s, t in zip(shapes, old, strict=True))
         self.views.clear()  # they are views of the old tensors
 
     def view(self, start: int, slots: int) -> Layers:
-        """The tensors of a range of slots. Views are cached: decode steps ask for the same range again and again."""
+        """Return the tensors of a range of slots. Views are cached, because decode steps ask for the same range
+        repeatedly."""
         if (start, slots) not in self.views:
             self.reserve(start + slots, 0)
             with torch.inference_mode(False), torch.no_grad():
@@ -85,7 +86,7 @@ class _Storage:
         return self.views[start, slots]
 
     def _grown(self, shape: Shape, old: Tensor | None) -> Tensor:
-        """A larger tensor that begins with `old` and is zero elsewhere."""
+        """Return a larger tensor that begins with `old` and is zero elsewhere."""
         sizes = [self.capacity if size == POSITIONS else size for size in shape]
         new = torch.zeros([self.rows, *sizes], dtype=self.dtype, device=self.device)
         if old is not None:
@@ -102,9 +103,9 @@ def _doubled(size: int, needed: int) -> int:
 class State:
     """The memory of `slots` running sequences.
 
-    `layers[l]` are the tensors of layer l; their dimension 0 is the slot. `positions[b]` is how many steps slot b has
-    read. `limit` is the largest number of positions (None: unlimited, as for a recurrent network). A view (`narrow`)
-    shares tensors and positions with the state it was taken from, and numbers its slots from 0.
+    `layers[l]` are the tensors of layer l; their dimension 0 is the slot. `positions[b]` is the number of steps that
+    slot b has read. `limit` is the maximum number of positions (None: unlimited, as for a recurrent network). A view
+    (`narrow`) shares tensors and positions with the state it was taken from, and numbers its slots from 0.
     """
 
     def __init__(self, storage: _Storage, start: int, slots: int) -> None:
@@ -120,7 +121,7 @@ class State:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> State:
-        """A state whose layer l has a tensor (slots, *shape) for every shape in `shapes[l]`.
+        """Create a state whose layer l has a tensor (slots, *shape) for every shape in `shapes[l]`.
 
         Nothing is allocated before the first use, and then only for the slots and positions that are used.
         """
@@ -137,12 +138,12 @@ class State:
 
     @property
     def positions(self) -> list[int]:
-        """How many steps each slot has read (a copy)."""
+        """The number of steps that each slot has read, as a copy."""
         return self._storage.positions[self._start : self._start + self.slots]
 
     @property
     def capacity(self) -> int:
-        """How many positions are allocated for each slot."""
+        """The number of positions that are allocated for each slot."""
         return self._storage.capacity
 
     @property
@@ -155,12 +156,12 @@ class State:
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated for the slots of this view."""
+        """The number of bytes allocated for the slots of this view."""
         rows = max(0, min(self._storage.rows - self._start, self.slots))
         return sum(t.nbytes * rows // t.shape[0] for layer in self._storage.layers for t in layer)
 
     def narrow(self, start: int, rows: int) -> State:
-        """A view of `rows` slots from `start` on. Raises IndexError outside of the state."""
+        """Return a view of `rows` slots from `start` on. Raises IndexError if they are not all in the state."""
         if not 0 <= start <= start + rows <= self.slots:
             raise IndexError(f"slots {start} to {start + rows - 1} are not in a state of {self.slots} slots")
         return State(self._storage, self._start + start, rows)
@@ -191,12 +192,12 @@ class State:
             self.reset([source])
 
     def snapshot(self, slot: int) -> Snapshot:
-        """A copy of what a slot remembers, which later changes of the state do not affect."""
+        """Copy the state of a slot. Later changes of the state do not affect the copy."""
         layers = tuple(tuple(part.clone() for part in layer) for layer in self._read(slot))
         return Snapshot(layers, self._storage.positions[self._index(slot)])
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
-        """Overwrite a slot with a snapshot, of this slot or another."""
+        """Overwrite a slot with a snapshot of this slot or another one."""
         self._write(slot, snapshot.layers, snapshot.position)
 
     def _index(self, slot: int) -> int:
@@ -205,7 +206,7 @@ class State:
         return self._start + slot
 
     def _parts(self, slot: int, start: int, stop: int) -> Layers:
-        """The tensors of one slot, as views; growing ones cut to the positions from `start` to `stop`."""
+        """Return views of the tensors of one slot. Growing tensors are cut to the positions from `start` to `stop`."""
         shapes = self._storage.shapes
         return tuple(
             tuple(_cut(tensor[slot], shape, start, stop) for tensor, shape in zip(tensors, layer, strict=True))
@@ -218,7 +219,7 @@ class State:
         return self._parts(index, 0, self._storage.positions[index])
 
     def _write(self, slot: int, layers: Sequence[Sequence[Tensor]] | None, position: int) -> None:
-        """Overwrite a slot with `layers` (None: empty it), and zero what it held beyond its new position."""
+        """Overwrite a slot with `layers` (None: empty the slot), and set everything beyond its new position to zero."""
         index, positions = self._index(slot), self._storage.positions
         if layers is not None or index < self._storage.rows:
             self._storage.reserve(index + 1, position)

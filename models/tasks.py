@@ -34,7 +34,7 @@ class Input(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.vector_width) if tokens else None
         self.projection = nn.Linear(config.features, config.vector_width) if config.projected else None
         self.activation = ACTIVATIONS[config.input_activation]
-        # A Transformer applies its first dropout itself, after it has added the positions.
+        # A Transformer applies the first dropout itself, after adding the positions.
         self.dropout = nn.Dropout(config.dropout if config.recurrent else 0.0)
 
     def forward(self, steps: Tensor) -> Tensor:
@@ -60,14 +60,14 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def hidden(self, inputs: Tensor, context: Context) -> Tensor:
-        """hidden_BTD, one vector for each step, from ids_BT or x_BTF. Vectors at padding are unspecified."""
+        """Return hidden_BTD, one vector for each step, from ids_BT or x_BTF. Vectors at padding are unspecified."""
         hidden_BTD = self.body.forward(self.input(inputs), context)
         if self.norm is not None and self.config.output_norm == "steps":
             hidden_BTD = self.norm(hidden_BTD)
         return hidden_BTD
 
     def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        """An embedding of each row, (B, D): the mean of its hidden vectors, scaled to length 1."""
+        """Return an embedding of each row, (B, D): the mean of its hidden vectors, scaled to length 1."""
         hidden_BTD = self.hidden(inputs, Context(lengths_B))
         return functional.normalize(pooling.mean(hidden_BTD, lengths_B), dim=1)
 
@@ -76,7 +76,7 @@ class LanguageModel(Network, KernelLayer):
     """Predicts the next token.
 
     `forward` returns hidden vectors and `logits` maps them to the vocabulary, so that logits are computed only for the
-    steps that need them: in a long prompt, for the last one.
+    steps that need them, such as the last step of a long prompt.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -87,11 +87,11 @@ class LanguageModel(Network, KernelLayer):
         self._bound: Product | None = None
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
-        """hidden_BTD. With `context.state`, each row continues from its state, which is advanced in place."""
+        """Return hidden_BTD. With `context.state`, each row continues from its state, which is advanced in place."""
         return self.hidden(ids_BT, context)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log-probabilities (…, V) from hidden vectors (…, D)."""
+        """Return unnormalised log-probabilities (…, V) from hidden vectors (…, D)."""
         head = self._bound or self._product(reference)
         return head(hidden)
 
@@ -104,7 +104,7 @@ class LanguageModel(Network, KernelLayer):
 
     def bind(self, kernels: Kernels) -> int:
         self._bound = self._product(kernels)
-        # A tied embedding stays for the lookup of ids, which needs its plain layout.
+        # Keep a tied embedding: the lookup of ids needs it in its plain layout.
         twice = self._embedding_VD.nbytes if self.head.weight is None else 0
         self.head.weight = self.head.bias = None
         return twice
@@ -117,7 +117,7 @@ class LanguageModel(Network, KernelLayer):
 
 
 class VocabularyHead(nn.Module):
-    """The parameters of a language model's head; with tied embeddings (Press and Wolf 2017) it has no matrix."""
+    """The parameters of a language model's head; with tied embeddings (Press and Wolf, 2017) it has no matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class VocabularyHead(nn.Module):
 
 
 class Classifier(Network):
-    """Maps a sequence to one vector of scores: for classes, for independent labels, or a single regression value."""
+    """Maps a sequence to one vector: scores for classes or for independent labels, or a single regression value."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -139,7 +139,7 @@ class Classifier(Network):
         self.head = nn.Linear(widths[-1], config.classes, bias=config.head_bias)
 
     def forward(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        """logits_BC from ids_BT or x_BTF; for regression, value_B1."""
+        """Return logits_BC from ids_BT or x_BTF; for regression, value_B1."""
         hidden_BTD = self.hidden(inputs, Context(lengths_B))
         vector_BD = self.pooling(hidden_BTD, lengths_B)
         if self.norm is not None and self.config.output_norm == "pooled":
@@ -152,9 +152,9 @@ class Classifier(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Modules constructed in this mode leave their parameters as allocated; `initialise` or a file fills them once.
+    """Modules constructed in this mode do not initialise their parameters; `initialise` or a file sets them later.
 
-    The "meta" device would do the same, but imports half of torch's compiler: 1.7 seconds and 75 MB, measured.
+    The "meta" device would do the same, but imports half of torch's compiler, which takes 1.7 seconds and 75 MB.
     """
 
     def __torch_function__(
@@ -168,10 +168,10 @@ class _Uninitialised(TorchFunctionMode):
 def build(
     config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True
 ) -> LanguageModel | Classifier:
-    """The network of a configuration, on the CPU in float32, in training mode.
+    """Build the network of a configuration, on the CPU in float32, in training mode.
 
-    Its weights are drawn from `generator`, or from torch's global random state. With `initialised` False they are left
-    undefined, for callers that load them.
+    The weights are drawn from `generator`, or from torch's global random state. With `initialised` False, they are left
+    undefined, for callers that load weights.
     """
     with _Uninitialised():
         network = LanguageModel(config) if config.task == "generation" else Classifier(config)

@@ -17,7 +17,7 @@ from models.state import POSITIONS, State, StateFull
 
 
 class Transformer(nn.Module):
-    """The base of both: positions, blocks and the final norm."""
+    """The base of encoder and decoder: positions, blocks and the final norm."""
 
     causal: ClassVar[bool]
 
@@ -35,7 +35,7 @@ class Transformer(nn.Module):
         raise TypeError("an encoder has no state: it reads whole sequences only")
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """hidden_BTD. With a state the call is for inference: no gradient flows back through the state."""
+        """Return hidden_BTD. With a state, the call is for inference: no gradient flows back through the state."""
         plan, positions, reach = self._plan(x_BTD, context)
         caches = (None,) * len(self.blocks) if context.state is None else context.state.layers
         hidden_BTD = self._blocks(self._with_positions(x_BTD, positions, reach), plan, caches)
@@ -50,8 +50,8 @@ class Transformer(nn.Module):
         return x_BTD if self.norm is None else self.norm(x_BTD)
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
-        """Which steps attend to which; the position of each step, (T,), or (B, T) where it differs between rows; and a
-        bound that all positions are below."""
+        """Return the attention plan; the position of each step, (T,), or (B, T) if positions differ between rows; and
+        an upper bound (exclusive) of all positions."""
         raise NotImplementedError
 
     def _with_positions(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Tensor:
@@ -60,12 +60,12 @@ class Transformer(nn.Module):
             return summed_BTD
         if self.config.positions == "sinusoidal":
             sine, cosine = self._angles.up_to(reach, x_BTD)
-            # Interleaved: even dimensions are sines, odd ones cosines (Vaswani et al. 2017, section 3.5).
+            # Interleaved: even dimensions are sines, odd ones cosines (Vaswani et al., 2017, section 3.5).
             return x_BTD + torch.stack((sine[positions], cosine[positions]), -1).flatten(-2)
         return x_BTD
 
     def _rotations(self, x_BTD: Tensor, positions: Tensor, reach: int) -> tuple[Tensor | None, Tensor | None]:
-        """`cosine` and `sine` (…, T, 1, K) of an `AttentionPlan`, in the form that `layers.rotated` expects."""
+        """Return `cosine` and `sine` (…, T, 1, K) of an `AttentionPlan`, in the form that `layers.rotated` expects."""
         if self.config.positions != "rotary":
             return None, None
         sine, cosine = (table[positions].unsqueeze(-2) for table in self._angles.up_to(reach, x_BTD))
@@ -82,7 +82,7 @@ ROW_COST = 2**16
 
 
 class TransformerEncoder(Transformer):
-    """Every step attends to every real step of its row."""
+    """An encoder in which every step attends to every real step of its row."""
 
     causal = False
 
@@ -90,16 +90,17 @@ class TransformerEncoder(Transformer):
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
-            # Padding costs products of `width` squared multiplications each; without it, every row is a call.
+            # Each step of padding costs products with `width` squared multiplications. Without padding, each row costs
+            # a call.
             if padding * self.width**2 > ROW_COST * len(steps):
                 return self._without_padding(x_BTD, steps)
         return super().forward(x_BTD, context)
 
     def _without_padding(self, x_BTD: Tensor, steps: list[int]) -> Tensor:
-        """The same for inference, with the real steps of all rows concatenated to a single row of N steps."""
+        """Compute `forward` for inference, with the real steps of all rows concatenated to a single row of N steps."""
         rows, longest, width = x_BTD.shape
         self._check_length(longest)
-        # Neighbouring rows of equal length share a call of attention.
+        # Consecutive rows of equal length share one call of attention.
         spans = [(len(list(same)), count) for count, same in itertools.groupby(steps) if count]
         time_T = torch.arange(longest, device=x_BTD.device)
         real_BT = time_T < torch.tensor(steps, device=x_BTD.device)[:, None]
@@ -120,13 +121,13 @@ class TransformerEncoder(Transformer):
         time_T = torch.arange(steps, device=x_BTD.device)
         mask = None
         if context.lengths_B is not None:
-            # An empty row attends to its first step of padding: the softmax over no step would be NaN.
+            # An empty row attends to its first step of padding, because a softmax over no steps would be NaN.
             mask = _bias(time_T < context.lengths_B.to(x_BTD.device).clamp(min=1)[:, None], x_BTD.dtype)[:, None, None]
         return AttentionPlan(mask, False, *self._rotations(x_BTD, time_T, steps)), time_T, steps
 
 
 class TransformerDecoder(Transformer):
-    """Every step attends to itself and to earlier steps of its row; keys and values are kept in the state."""
+    """A decoder in which every step attends to itself and earlier steps of its row. The state holds keys and values."""
 
     causal = True
 
@@ -148,32 +149,33 @@ class TransformerDecoder(Transformer):
         return self._plan_with(context.state, context.steps(x_BTD), x_BTD)
 
     def _plan_with(self, state: State, counts: list[int], x_BTD: Tensor) -> tuple[AttentionPlan, Tensor, int]:
-        """The plan of a call in which row b continues from slot b of `state` with counts[b] real steps."""
+        """Return the plan of a call in which row b continues from slot b of `state` with counts[b] real steps."""
         starts, steps, device = state.positions, x_BTD.shape[1], x_BTD.device
         reach = max(1, *(start + count for start, count in zip(starts, counts, strict=True)))
         state.reserve(reach)  # raises `StateFull` before anything is written
         start_B = torch.tensor(starts, device=device)
         positions_BT = start_B[:, None] + torch.arange(steps, device=device)
         seen_BTP = torch.arange(reach, device=device) <= positions_BT[:, :, None]
-        # A single step of rows that are all at the same position sees everything that is read: no mask is needed.
+        # If all rows are at the same position and have a single step, it attends to all positions read: no mask is
+        # needed.
         equal = steps == 1 and min(starts) == max(starts)
         mask = None if equal else _bias(seen_BTP, state.dtype)[:, None]
         places = _places(counts, steps, start_B, reach)
-        # Positions of padding can lie beyond the last one for which there are angles or embeddings.
+        # Positions of padding can exceed the last position for which there are angles or embeddings.
         positions_BT = positions_BT.clamp(max=reach - 1)
         return AttentionPlan(mask, False, *self._rotations(x_BTD, positions_BT, reach), places), positions_BT, reach
 
 
 def _bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask to add to attention scores: 0 where `seen`, minus infinity elsewhere."""
+    """Return a mask to add to attention scores: 0 where `seen` is true, minus infinity elsewhere."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
 def _places(counts: list[int], steps: int, start_B: Tensor, reach: int) -> Places:
-    """Where to store the real steps of a call: row b has counts[b] of them, from position start_B[b] on."""
+    """Return where to store the real steps of a call: row b has counts[b] real steps, from position start_B[b] on."""
     device = start_B.device
     if steps == 1 and all(counts):
-        # The usual decode step: every row has its one step, so the new keys are a slice and need no gather.
+        # The usual decode step: every row has one real step, so the new keys are a slice and need no gather.
         return Places(torch.arange(len(counts), device=device), None, start_B, reach)
     real = [(row, step) for row, count in enumerate(counts) for step in range(count)]
     row_N, step_N = torch.tensor(real, dtype=torch.int64, device=device).view(-1, 2).unbind(1)

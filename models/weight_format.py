@@ -1,4 +1,4 @@
-"""Which tensors `model.safetensors` holds for a configuration: their names, shapes and dtypes. Imports no torch."""
+"""The tensors that `model.safetensors` holds for a configuration: their names, shapes and dtypes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME_SHOWN = 80  # characters of an unexpected tensor's name in a message: the n
 
 
 class WeightsMismatch(ValueError):
-    """Stored tensors that are not the weights of a configuration; `tensor` is the name of the first that differs."""
+    """The stored tensors are not the weights of a configuration. `tensor` is the name of the first one that differs."""
 
     def __init__(self, tensor: str, message: str) -> None:
         super().__init__(message)
@@ -24,8 +24,8 @@ class WeightsMismatch(ValueError):
 class WeightFormat:
     """How the weights of a network are stored.
 
-    `shapes` gives the name and shape of every tensor for a configuration. `dtypes` are the dtypes, in the notation of
-    safetensors, that any of them can have; loading converts them to the dtype of the engine.
+    `shapes` returns the name and shape of every tensor for a configuration. `dtypes` are the allowed dtypes, in the
+    notation of safetensors; loading converts tensors to the engine's dtype.
     """
 
     dtypes: frozenset[str]

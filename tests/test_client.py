@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 
 from app.client import Client, ServiceError, base_url, is_loopback
@@ -65,3 +67,19 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, p
 def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
     with pytest.raises(ServiceError, match="OSTINATO_API_KEY"):
         Client("http://127.0.0.1", key)
+
+
+@pytest.mark.parametrize("name", ["a?limit=1", "a#b", "a b", "50%", "a\tb", "ü"])
+def test_a_name_stays_a_part_of_the_path(name: str) -> None:
+    with Service() as service, Client(service.url) as client:
+        with pytest.raises(ServiceError):
+            client.get(f"/v1/models/{name}")
+        (request,) = service.requests
+        assert unquote(request.path) == f"/v1/models/{name}" and not request.query
+
+
+def test_a_name_cannot_lead_to_another_route() -> None:
+    with Service() as service, Client(service.url) as client:
+        with pytest.raises(ServiceError, match="names nothing"):
+            client.call("DELETE", "/v1/files/../models/reviews")
+        assert not service.requests

@@ -13,7 +13,7 @@ FORMAT_VERSION = 1
 OWN_KEYS = {f.name for f in fields(ModelConfig)}
 EXTRA_KEYS = {"format_version", "labels", "normalization", "threshold", "target", "chat_template"}
 CHAT_TEMPLATE_LIMIT = 2**16  # characters
-CEILINGS = {  # so that a small config.json cannot make a loader allocate terabytes
+CEILINGS = {  # limits, so that a small config.json cannot make a loader allocate terabytes
     "vocab_size": 2**24,
     "features": 2**20,
     "classes": 2**20,
@@ -27,7 +27,7 @@ CEILINGS = {  # so that a small config.json cannot make a loader allocate teraby
 
 
 def parse_config(raw: dict[str, Any]) -> ModelConfig:
-    """Check a parsed config.json, and return the part that describes the network.
+    """Check a parsed config.json, and return the configuration of the network.
 
     Raises CheckpointInvalid, whose message names the wrong field.
     """

@@ -1,6 +1,7 @@
-"""The format of checkpoint directories: which files they hold, what is valid in each, and the digest of them all.
+"""The format of checkpoint directories: their files, the rules for the content of each file, and the digest of a
+directory.
 
-Every file is treated as hostile. Nothing in a directory is executed. Imports no torch.
+Every file is treated as untrusted. Nothing in a directory is executed. Imports no torch.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ Manifest = dict[str, FileEntry]  # path -> file
 class Checkpoint:
     """The content of a directory apart from the weights.
 
-    `raw_config` is the whole of config.json, `parameters` the number of weights, and `tokenizer` whether there is a
-    tokenizer.json.
+    `raw_config` is the complete config.json, `parameters` is the number of weights, and `tokenizer` says whether there
+    is a tokenizer.json.
     """
 
     config: ModelConfig
@@ -66,14 +67,14 @@ class Checkpoint:
 
 
 def allowed(path: str) -> int | None:
-    """The largest size in bytes of a checkpoint's file at this path; None if a checkpoint may not hold such a file."""
+    """Return the maximum size in bytes of a checkpoint's file at this path, or None if such a file is not allowed."""
     return PLOT_LIMIT if PLOT.fullmatch(path) else LIMITS.get(path)
 
 
 def manifest(directory: Path) -> Manifest:
-    """The hash and size of every file, ordered by path.
+    """Return the hash and size of every file, ordered by path.
 
-    Raises CheckpointInvalid for anything that is not a plain file of a checkpoint, and if a required file is missing.
+    Raises CheckpointInvalid if there is anything but plain files of a checkpoint, or if a required file is missing.
     """
     files = {}
     for name, path in _walk(directory):
@@ -99,16 +100,16 @@ def digest(files: Mapping[str, FileEntry]) -> str:
 
 
 def read(directory: Path) -> Checkpoint:
-    """Read and check all files but the weights, of which only the header is read.
+    """Read and check all files. Of the weights, only the header is read.
 
-    Raises CheckpointInvalid, whose message says what is wrong in which file.
+    Raises CheckpointInvalid, whose message names the file and the problem.
     """
     raw = _load_object(directory / "config.json", required=True)
     config = parse_config(raw)
     tokenizer = (directory / "tokenizer.json").exists()
     if tokenizer != (config.input == "tokens"):
         raise CheckpointInvalid(
-            f"a checkpoint has a tokenizer.json if its input is tokens, and only then; its input is {config.input}"
+            f"a checkpoint must have a tokenizer.json if and only if its input is tokens; its input is {config.input}"
         )
     if tokenizer:
         patterns.check(_load_object(directory / "tokenizer.json", required=True))
@@ -122,13 +123,13 @@ def read(directory: Path) -> Checkpoint:
 
 
 def validate(directory: Path) -> Checkpoint:
-    """Check a whole directory: names and sizes as `manifest` does, contents as `read` does."""
+    """Check a whole directory: names and sizes as in `manifest`, contents as in `read`."""
     manifest(directory)
     return read(directory)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Replace a file atomically: even after a power cut, it has its old or its new content.
+    """Write JSON to a file atomically: even after a power failure, the file has its old or its new content.
 
     Equal values give equal bytes. Raises ValueError for NaN and infinity.
     """
@@ -141,7 +142,7 @@ def encode(value: object) -> bytes:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically, as `write_json` does."""
+    """Write bytes to a file atomically, as `write_json` does."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
@@ -152,7 +153,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make sure that files created and renamed in a directory survive a power cut."""
+    """Make sure that files created and renamed in a directory survive a power failure."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -190,7 +191,7 @@ def _expected() -> str:
 
 
 def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
-    """The path of each file within the directory, and the file. Links are refused, not followed."""
+    """Yield each file and its path within the directory. Links are refused, not followed."""
     for entry in sorted(os.scandir(directory), key=lambda e: e.name):
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISREG(mode):
@@ -205,7 +206,7 @@ def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _load_object(path: Path, *, required: bool = False) -> dict[str, Any]:
-    """The JSON object in a file; empty if the file is missing and not `required`."""
+    """Load the JSON object in a file. Returns an empty dict if the file is missing and not `required`."""
     if not required and not path.exists():
         return {}
     if path.exists() and path.stat().st_size > LIMITS[path.name]:

@@ -1,7 +1,7 @@
 """The regular expressions that a tokenizer.json may hold: exactly those of public tokenizers.
 
-The tokenizers library matches with backtracking, so that a hostile expression can take hours on a short text. Each
-expression in this list takes time in proportion to the text.
+The tokenizers library matches with backtracking, so a malicious expression can take hours on a short text. The time of
+each expression in this list is proportional to the length of the text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CAPITALS, _LETTERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\
 
 
 def _cased(ending: str, digits: str, marks: str) -> str:
-    """An expression of the o200k family, which also splits words before a capital letter."""
+    """Return an expression of the o200k family, which also splits words before a capital letter."""
     words = f"{_PREFIX}{_CAPITALS}*{_LETTERS}+{ending}|{_PREFIX}{_CAPITALS}+{_LETTERS}*{ending}"
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+{marks}|{_SPACES}"
 
@@ -64,14 +64,15 @@ def check(definition: Mapping[str, Any]) -> None:
         if pattern not in SAFE:
             shown = ascii(pattern if len(pattern) <= 100 else f"{pattern[:100]}…")
             raise CheckpointInvalid(
-                f"tokenizer.json has the regular expression {shown}, which is not one of those known to be safe (of "
-                "GPT-2, Llama, Qwen, Mistral, DeepSeek and similar tokenizers); use one of these, or none",
+                f"tokenizer.json has the regular expression {shown}, which may be unsafe; only those of GPT-2, Llama, "
+                "Qwen, Mistral, DeepSeek and similar tokenizers are allowed",
                 param="tokenizer.json",
             )
 
 
 def _find_patterns(values: list[Any]) -> Iterator[str]:
-    """All regular expressions in nested JSON. Uses a stack instead of recursion: the JSON may be deeply nested."""
+    """Yield all regular expressions in nested JSON. Uses a stack instead of recursion, because the JSON may be deeply
+    nested."""
     stack = list(values)
     while stack:
         value = stack.pop()

@@ -1,4 +1,4 @@
-"""Reads and checks the header of a safetensors file, without trusting it and without reading the weights.
+"""Reads and checks the header of an untrusted safetensors file, without reading the weights.
 
 The format: 8 bytes of header length (little-endian), a JSON header, the tensors' bytes without gaps or overlaps
 (https://github.com/huggingface/safetensors#format).
@@ -22,7 +22,7 @@ SIZES |= {"I64": 8, "U64": 8, "F64": 8}  # bytes of a number of each dtype
 HEADER_LIMIT = 16 * 2**20  # bytes
 DIMENSIONS_LIMIT = 8
 ELEMENTS_LIMIT = 2**48
-PLAIN_METADATA = {"format": "pt"}  # common writers add it; other metadata would give equal weights different hashes
+PLAIN_METADATA = {"format": "pt"}  # added by common writers; other metadata would give equal weights different hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class TensorEntry:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a file by name. Raises CheckpointInvalid unless they cover every byte after the header, once."""
+    """Read the tensors of a file, by name. Raises CheckpointInvalid unless they cover every byte after the header
+    exactly once."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -112,12 +113,12 @@ def _parse_entry(name: str, value: object) -> TensorEntry:
 
 
 def _are_sizes(values: object) -> bool:
-    """Whether this is a list of integers that are not negative. `type(v) is int` excludes True and False."""
+    """Whether `values` is a list of non-negative integers. `type(v) is int` excludes True and False."""
     return isinstance(values, list) and all(type(v) is int and 0 <= v <= 2**63 for v in values)
 
 
 def _check_layout(entries: Iterable[tuple[str, TensorEntry]], data_bytes: int) -> None:
-    """Check that the tensors follow each other without gaps or overlaps and fill the file."""
+    """Check that the tensors fill the file without gaps or overlaps."""
     position = 0
     for name, entry in sorted(entries, key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != position:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.streams import read_text
 from app.cli.tables import TABLES, InputRow, is_table, read_lines, read_rows, write_rows
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, OstinatoError
 from app.wire.training_options import Columns
 from app.wording import counted, listed
 
@@ -25,6 +26,7 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
 ]
+INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service names a text of one request
 CHUNK = 256  # texts in one request, where many are read from a file
 
 
@@ -125,7 +127,11 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
     empty = total = 0
     while chunk := list(itertools.islice(rows, CHUNK)):
         inputs = [row.input for row in chunk if row.input is not None]
-        reply = client.post("/v1/classify", {**body, "input": inputs}) if inputs else {"data": []}
+        try:
+            reply = client.post("/v1/classify", {**body, "input": inputs}) if inputs else {"data": []}
+        except OstinatoError as error:
+            error.message = _with_places(error.message, chunk, total)
+            raise
         items = iter(reply["data"])
         for row in chunk:
             yield (row, None, None) if row.input is None else (row, next(items), reply)
@@ -134,6 +140,19 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
         raise InvalidRequest("there is no text to classify")
     if empty:
         warn(f"warning: {counted(empty, 'row')} without a text {'has' if empty == 1 else 'have'} no prediction")
+
+
+def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
+    """A message about a request, with the places of its texts among all rows; `before` is the number of rows sent."""
+    numbers = [number for number, row in enumerate(chunk, before + 1) if row.input is not None]
+
+    def place(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return f"text {numbers[number]}" if number < len(numbers) else match[0]
+
+    if message.startswith("input ") and len(numbers) == 1:
+        message = message.replace("input", "input[0]", 1)
+    return INPUT.sub(place, message)
 
 
 def _prediction(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
@@ -199,6 +218,9 @@ def generate(
     repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 reduce repetition.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text. May be given several times.")] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Truncate a prompt that is too long instead of rejecting it.")
+    ] = False,
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt too.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -207,6 +229,7 @@ def generate(
         "model": chosen_model(model), "prompt": read_text() if prompt is None else prompt,
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None,
+        "truncate_prompt_tokens": -1 if truncate else None,
     }  # fmt: skip
     body = {name: value for name, value in body.items() if value is not None}
     with connect() as client:

@@ -17,6 +17,7 @@ _PHRASES = {  # whole phrases for users of HTTP, and how the command line says t
     "training.encoding; on the command line --encoding": "--encoding",
     "training.encoding (--encoding)": "--encoding",
     "`columns` in the request says what": "--text-column, --label-column and so on say what",
+    "send truncate_prompt_tokens (-1 cuts to that length)": "use --truncate, which cuts to that length",
     "set the task (task)": "set the task (--task)",
 }
 _FIELDS = {

@@ -1,4 +1,5 @@
-"""Access to the database: transactions, its clock, its migrations. Hides how SQLite and PostgreSQL differ."""
+"""Access to the database: transactions, its clock, its migrations. Hides the differences between SQLite and
+PostgreSQL."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from app.settings import PREFIX, SettingError
 
 SETTING = f"{PREFIX}DATABASE_URL"
 BUSY_SECONDS = 30.0
-IDLE_SECONDS = 15.0  # after this, PostgreSQL ends the transaction of a frozen program, and frees its locks
+IDLE_SECONDS = 15.0  # after this time, PostgreSQL ends the transaction of a frozen program and releases its locks
 CLOSE_SECONDS = 1.0
 MIGRATION_LOCK = 0x0571_4A70  # an arbitrary number that must never change
 NOW = {
@@ -33,7 +34,7 @@ NOW = {
     "postgresql": "extract(epoch from clock_timestamp())::double precision",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
-ENDED_AS_IDLE = "25P03"  # PostgreSQL: see IDLE_SECONDS; other internal errors are defects of this program
+ENDED_AS_IDLE = "25P03"  # PostgreSQL's code for IDLE_SECONDS; other internal errors are defects of this program
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL: no such table, no such column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite
 NO_ANSWER = "the database does not answer; try again in a moment"
@@ -53,7 +54,7 @@ class DatabaseOutdated(DatabaseUnavailable):
 
 
 def url_of(text_: str) -> URL:
-    """Parse the setting of the database's URL. `postgres://…` and `postgresql://…` get the driver psycopg 3.
+    """Parse the setting for the database's URL. `postgres://…` and `postgresql://…` use the driver psycopg 3.
 
     Raises SettingError.
     """
@@ -73,8 +74,8 @@ def url_of(text_: str) -> URL:
 class Database:
     """A database and its pool of connections; one instance per process. All methods are thread-safe.
 
-    If the database does not answer, every method raises DatabaseUnavailable; if it lacks tables or columns of this
-    release, DatabaseOutdated.
+    Every method raises DatabaseUnavailable if the database does not answer, and DatabaseOutdated if it lacks tables or
+    columns of this release.
     """
 
     def __init__(self, url: str | URL) -> None:
@@ -94,7 +95,7 @@ class Database:
         On SQLite, it holds the database's only write lock from the start.
         """
         with _translated_errors(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            session.connection()  # without this, the transaction would begin, and lock, at its first statement
+            session.connection()  # without this, the transaction would begin, and take its lock, at its first statement
             yield session
 
     @contextmanager
@@ -104,14 +105,15 @@ class Database:
             yield session
 
     def now(self, session: Session) -> float:
-        """Seconds since the epoch by the database's clock, which all processes share.
+        """Return the seconds since the epoch by the database's clock, which all processes share.
 
-        It advances during a transaction.
+        The time advances during a transaction.
         """
         return float(session.scalar(select(literal_column(NOW[self.dialect]))) or 0.0)
 
     def migrate(self) -> None:
-        """Create or upgrade the tables. Several processes may call this at once: one works and the others wait."""
+        """Create or upgrade the tables. If several processes call this at once, one does the work and the others
+        wait."""
         config = _alembic()
         with _translated_errors(), self.engine.begin() as connection:
             if self.dialect == "postgresql":
@@ -143,7 +145,8 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Why the database does not answer, in one line. For operators only: it may contain addresses and user names."""
+    """Describe in one line why the database does not answer. For operators only: it may contain addresses and user
+    names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 
@@ -173,7 +176,7 @@ def _translated_errors() -> Iterator[None]:
 
 
 def _postgresql(url: URL) -> Engine:
-    text_is_utf8 = {"client_encoding": "utf8"}  # whatever encoding the database was created with
+    text_is_utf8 = {"client_encoding": "utf8"}  # regardless of the encoding of the database
     engine = create_engine(
         url, connect_args=text_is_utf8, pool_size=5, max_overflow=15, pool_timeout=BUSY_SECONDS, pool_pre_ping=True
     )
@@ -201,16 +204,16 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # keeps the driver from opening transactions: `_begin` does
+    connection.isolation_level = None  # the driver must not open transactions, because `_begin` does
     _enter_wal(connection)
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")  # a job that was reported as ended has ended after a power cut too
+    connection.execute("PRAGMA synchronous = FULL")  # a job reported as ended stays ended after a power failure
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging, by which readers do not wait for writers.
+    """Switch to write-ahead logging, with which readers do not wait for writers.
 
-    The switch ignores the busy timeout, and all programs that start with a new file try it, so it is repeated.
+    The switch ignores the busy timeout, and several programs may try it on a new file at once, so it is retried.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""Who may see a row, and how rows come to refer to blobs safely: shared by all services that own rows."""
+"""Rules shared by all services that own rows: who may see a row, and how to refer to blobs safely."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ BLOB_LOCK = 0x0571_B10B  # an arbitrary number that must never change
 
 
 def visible(owner: str, principal: str) -> bool:
-    """Whether `principal` may see what `owner` has created. If not, services answer as if it did not exist."""
+    """Whether `principal` may see a row that `owner` has created. If not, services answer as if the row did not
+    exist."""
     return principal in (owner, LOCAL)
 
 
 def hold_blobs(session: Session, *, alone: bool = False) -> None:
     """Lock the references to blobs until the transaction ends.
 
-    Transactions that add references share the lock; the garbage collection takes it `alone`. On SQLite, writing
-    transactions run one at a time anyway.
+    Transactions that add references share the lock; garbage collection takes it exclusively (`alone`). On SQLite,
+    writing transactions run one at a time anyway.
     """
     if session.get_bind().dialect.name == "postgresql":
         kind = "" if alone else "_shared"
@@ -32,8 +33,8 @@ def hold_blobs(session: Session, *, alone: bool = False) -> None:
 def claim_blobs(session: Session, hashes: Iterable[str], exists: Callable[[str], bool]) -> None:
     """Keep these blobs from being collected until the caller's transaction has added a row that refers to them.
 
-    Every transaction that adds such a row must call this. Raises Unavailable if a blob has been collected already; then
-    the client must upload it again.
+    Every transaction that adds such a row must call this. Raises Unavailable if a blob has been collected already; the
+    client must then upload it again.
     """
     hold_blobs(session)  # before the check: no blob can be collected between the two
     if not all(exists(sha256) for sha256 in set(hashes)):

@@ -122,7 +122,7 @@ class JobRow(TableBase):
     phase: Mapped[str] = mapped_column(String(20))
     priority: Mapped[int] = mapped_column(default=0)
     attempt: Mapped[int] = mapped_column(default=0)  # the fence: incremented by each claim
-    losses: Mapped[int] = mapped_column(default=0)  # attempts that ended by a fault: a lost worker or trainer
+    losses: Mapped[int] = mapped_column(default=0)  # attempts that ended with a fault: a lost worker or trainer
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[float | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)

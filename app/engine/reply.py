@@ -43,7 +43,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def describe(error: Exception) -> tuple[str, str]:
-    """The code and message of an unexpected error for a reply. Names its type only, since its text may hold paths."""
+    """Return the code and message that report an unexpected error. Only its type is named: its text may contain
+    paths."""
     if is_out_of_memory(error):
         return "out_of_memory", "not enough memory was left for this request"
     return "engine_failed", f"the network could not run this request ({type(error).__name__})"

@@ -2,10 +2,10 @@
 
 The logits of a row are transformed in this order, by the options of that row only:
 
-1. repetition penalty, over prompt and output (CTRL: Keskar et al. 2019, section 4.1); frequency and presence penalty,
+1. repetition penalty, over prompt and output (CTRL: Keskar et al., 2019, section 4.1); frequency and presence penalty,
    over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded before `min_tokens`;
-2. temperature, top-k (Fan et al. 2018), top-p (nucleus sampling: Holtzman et al. 2020, section 3.1), min-p (Nguyen et
-   al. 2024), typical-p (Meister et al. 2023). Each of them works on the tokens that are left by those before it.
+2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen
+   et al., 2024), typical-p (Meister et al., 2023). Each of them works on the tokens that are left by those before it.
 
 A token is drawn by inverting the cumulative distribution at one uniform number, which is a function of (seed, choice,
 position) only. A request with a seed therefore repeats its output whatever other requests are in the batch, and a row
@@ -213,7 +213,7 @@ def _mass_before(probs_RV: Tensor) -> Tensor:
 
 
 def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
-    """keep_RV: locally typical sampling (Meister et al. 2023, section 4).
+    """keep_RV: locally typical sampling (Meister et al., 2023, section 4).
 
     Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until the sum of their
     probabilities reaches the row's share.

@@ -224,7 +224,7 @@ def _timing(request: ScoringRequest) -> Timing:
 
 
 def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
-    """Why a request cannot run, as a code and a message; None if it can."""
+    """Return the code and message of the reason why a request cannot run, or None if it can."""
     if not rows:
         return INVALID, "the request has no sequence; at least one is needed"
     for number, row in enumerate(rows):

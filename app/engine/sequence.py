@@ -92,7 +92,7 @@ def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | Non
 
 
 def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[str, str] | None:
-    """Why a request cannot run, as a code and a message; None if it can."""
+    """Return the code and message of the reason why a request cannot run, or None if it can."""
     prompt = message.prompt
     if not prompt:
         return INVALID, "the prompt has no tokens; at least one is needed"

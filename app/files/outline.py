@@ -1,8 +1,9 @@
 """Counts the rows and reads the column names of a table while it is uploaded.
 
-Reads CSV, TSV and JSONL, compressed by gzip or not. A parquet file has both in a footer, which only the trainer reads.
-Nothing is reported for a file that is malformed, too large to count on the way, or written in a way that only a second
-look can settle: whatever is reported is what the trainer reads. The job that uses the file reports errors.
+Reads CSV, TSV and JSONL, with or without gzip. Parquet files have rows and columns in a footer, which only the trainer
+reads. Whatever is reported here is what the trainer reads; so nothing is reported for a file that is malformed, too
+large to count during the upload, or ambiguous without reading it a second time. Errors are reported by the job that
+uses the file.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 
-MAX_BYTES = 64 * 2**20  # uncompressed: as much as is counted within a second or two
+MAX_BYTES = 64 * 2**20  # uncompressed; can be counted within a second or two
 MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
 GZIP = 31  # zlib's `wbits` for the gzip format
 BOM, QUOTE, NEWLINE, RETURN, END_MARK = b"\xef\xbb\xbf", b'"', b"\n", b"\r", b"\x1a"
-WIDE = (  # byte order marks of encodings with several bytes a character; a mark of UTF-16 begins one of UTF-32
+WIDE = (  # byte order marks of UTF-32 and UTF-16; UTF-32 comes first, because its mark begins with a mark of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
@@ -31,7 +32,7 @@ UNREADABLE = (ValueError, RecursionError, csv.Error, zlib.error)
 
 
 class Outline:
-    """The `rows` and `columns` of a table, available once `pass_through` is exhausted; None: unknown."""
+    """The `rows` and `columns` of a table, available once `pass_through` is exhausted. None means unknown."""
 
     def __init__(self, format: str | None) -> None:
         kind = (format or "").removesuffix(".gz")
@@ -44,7 +45,7 @@ class Outline:
         self._has_lines = False
 
     def pass_through(self, stream: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the chunks of the stream unchanged, and count what is in them."""
+        """Yield the chunks of the stream unchanged, and count the rows in them."""
         counting = True
         for chunk in stream:
             counting = counting and self._take(chunk)
@@ -53,7 +54,7 @@ class Outline:
             self.rows, self.columns = self._table.rows, self._table.columns
 
     def _take(self, chunk: bytes) -> bool:
-        """Count a chunk; return whether to go on."""
+        """Count the rows of a chunk. Returns False to stop counting."""
         try:
             return all(self._take_lines(self._transcoder.take(plain)) for plain in self._decompress(chunk))
         except UNREADABLE:
@@ -69,14 +70,16 @@ class Outline:
             return False
 
     def _last(self) -> list[bytes]:
-        """The last line, without the Ctrl-Z of DOS; or all lines of an old Macintosh, which end with CR."""
+        """Return the last line without a Ctrl-Z (DOS), or all lines of a file in which lines end with CR (classic Mac
+        OS)."""
         rest = self._rest
         if END_MARK in rest and not rest[rest.index(END_MARK) :].strip(b"\x1a\x00 \t\r\n"):
             rest = rest[: rest.index(END_MARK)]
         return [rest] if self._has_lines else rest.split(RETURN)
 
     def _decompress(self, chunk: bytes) -> Iterator[bytes]:
-        """Decompress in slices: a few bytes can expand to gigabytes, and `_take_lines` stops the loop before that."""
+        """Decompress in slices, because a few bytes can expand to gigabytes: the caller stops as soon as the limit is
+        exceeded."""
         if self._decompressor is None:
             yield chunk
             return
@@ -94,14 +97,15 @@ class Outline:
 
 
 class Transcoder:
-    """Turns UTF-16 and UTF-32, told by their byte order marks, into UTF-8; passes other bytes unchanged."""
+    """Converts UTF-16 and UTF-32, recognised by their byte order marks, to UTF-8. Other bytes are not changed."""
 
     def __init__(self) -> None:
         self._start: bytes | None = b""
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def take(self, chunk: bytes, final: bool = False) -> bytes:
-        """The UTF-8 of the next bytes; the first few are held back until a mark can be told."""
+        """Return the next bytes as UTF-8. The first few bytes are held back until a byte order mark can be
+        recognised."""
         if self._start is not None:
             self._start += chunk
             if len(self._start) < 4 and not final:
@@ -114,16 +118,16 @@ class Transcoder:
         return chunk if self._decoder is None else self._decoder.decode(chunk, final).encode()
 
     def end(self) -> bytes:
-        """What is left. Raises ValueError if a character is incomplete."""
+        """Return the remaining bytes. Raises ValueError if a character is incomplete."""
         return self.take(b"", final=True)
 
 
 class Table:
-    """A file of an unknown format, or one without rows: nothing is counted. The formats are subclasses."""
+    """A file of an unknown format, or one without rows: nothing is counted. Each known format is a subclass."""
 
     rows: int | None = None
     columns: list[str] | None = None
-    open = False  # in the middle of a record
+    open = False  # whether the last line ended in the middle of a record
 
     def take(self, line: bytes) -> bool:
         """Count the next line; return whether to go on."""
@@ -142,7 +146,7 @@ class JsonLinesTable(Table):
             if not isinstance(first, dict):
                 return False
             self.rows, self.columns = 0, _bounded(first)
-            # One object may hold all rows, as lists; only if other lines follow it is a record.
+            # One object may hold all rows, as lists. It is a record only if other lines follow.
             self.open = bool(first) and all(isinstance(value, list | dict) for value in first.values())
         else:
             self.open = False
@@ -158,7 +162,7 @@ class CsvTable(Table):
     def __init__(self) -> None:
         self._header: list[bytes] = []
         self._delimiter = b""
-        self._continues = False  # the record has begun on a line before
+        self._continues = False  # whether the record began on an earlier line
 
     def take(self, line: bytes) -> bool:
         """Count the next line; return whether to go on."""
@@ -194,14 +198,14 @@ class CsvTable(Table):
         return True
 
     def _has_text(self, line: bytes) -> bool:
-        """Whether any cell of a line of blanks and quotes has a quote in it."""
+        """Whether a line of blanks and quotes has a cell that is not blank."""
         return any(cell.strip() for cells in self._parse(line) for cell in cells)
 
     def _parse(self, record: bytes) -> Iterator[list[str]]:
         return csv.reader([record.decode()], delimiter=self._delimiter.decode(), strict=True)
 
     def _settle_delimiter(self, line: bytes) -> bool:
-        """Choose the delimiter by the header; return False where only the rows can tell."""
+        """Choose the delimiter from the header; return False if only the rows can determine it."""
         if self._delimiter:
             return True
         plain = QUOTED.sub(b"", line)
@@ -217,7 +221,7 @@ class CsvTable(Table):
 
 
 class TsvTable(CsvTable):
-    """TSV: CSV with tabs."""
+    """TSV: CSV with tabs as delimiters."""
 
     delimiters = (b"\t", b",", b";", b"|")
 
@@ -226,7 +230,7 @@ TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": Jso
 
 
 def _bounded(columns: Iterable[str]) -> list[str] | None:
-    """Column names that can be stored and shown; None if they are too many or too long, or not valid text."""
+    """Return the column names as a list, or None if they are too many, too long or not valid text."""
     names = list(itertools.islice(columns, MAX_COLUMNS + 1))
     text = "".join(names)
     valid = "\x00" not in text and text.encode("utf-8", "replace").decode() == text
@@ -236,8 +240,8 @@ def _bounded(columns: Iterable[str]) -> list[str] | None:
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
     """Whether a quoted cell is still open at the end of a line. A cell is quoted only if it begins with a quote.
 
-    `quoted` says whether one was open at the start of the line. Raises ValueError for quotes that do not enclose a
-    whole cell, and blanks before a quote: the trainer may read these otherwise.
+    `quoted` says whether a quoted cell was open at the start of the line. Raises ValueError for quotes that do not
+    enclose a whole cell, and for blanks before a quote, because the trainer may read them differently.
     """
     at = 0
     while True:

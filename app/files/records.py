@@ -1,4 +1,4 @@
-"""What an uploaded file is: an immutable record, and the rules for names and formats."""
+"""The immutable record of an uploaded file, and the rules for names and formats."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ NAME_BYTES = 255
 class StoredFile:
     """An uploaded file.
 
-    `format` is csv, tsv, jsonl, parquet or text, with ".gz" if compressed; None: unknown. `rows` and `columns` describe
-    a table; None: unknown. `roles` maps roles ("text", "label" …) to the columns that the client has named for them.
+    `format` is csv, tsv, jsonl, parquet or text, with ".gz" if compressed, or None if unknown. `rows` and `columns`
+    describe a table, and are None if unknown. `roles` maps roles ("text", "label" …) to the columns that the client has
+    named for them.
     """
 
     id: str
@@ -54,7 +55,7 @@ def clean_name(filename: str) -> str:
 
 
 def format_of(filename: str) -> str | None:
-    """The format that a file name's extension stands for; None: unknown."""
+    """Return the format for a file name's extension, or None if it is unknown."""
     name = filename.lower()
     compressed = name.endswith(".gz")
     format_ = FORMATS.get(name.removesuffix(".gz").rpartition(".")[2])

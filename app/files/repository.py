@@ -1,4 +1,4 @@
-"""The SQL of uploaded files. Works in the caller's session; the services make the decisions."""
+"""The SQL for uploaded files. Uses the caller's session; the services make the decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.files.records import StoredFile
 
 
 def record(row: FileRow) -> StoredFile:
-    """The record of a row."""
+    """Convert a row to a record."""
     return StoredFile(
         id=row.id,
         owner=row.owner,
@@ -30,7 +30,8 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """The row with this id. `lock` locks it for a change; `share` only keeps others from changing or deleting it."""
+    """Return the row with this id, if any. `lock` locks it for a change; `share` only prevents others from changing
+    it."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)
@@ -40,7 +41,7 @@ def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) 
 def page(
     session: Session, owner: str | None, purpose: str | None, now: float, after: FileRow | None, order: str, limit: int
 ) -> list[StoredFile]:
-    """Up to `limit + 1` unexpired files, by age, after the file `after`. `owner` or `purpose` None selects all."""
+    """Load up to `limit + 1` unexpired files, by age, after the file `after`. None selects all owners or purposes."""
     query = select(FileRow).where(FileRow.id.startswith("file-"))  # not the rows of uploads and their parts
     query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))
     if owner is not None:
@@ -55,16 +56,17 @@ def page(
 
 
 def jobs_using(session: Session, id_: str) -> list[str]:
-    """The ids of the jobs that use the file and have not ended."""
+    """Return the ids of the jobs that use the file and have not ended."""
     uses = or_(JobRow.training_file == id_, JobRow.validation_file == id_)
     return list(session.scalars(select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).order_by(JobRow.id)))
 
 
 def expired(session: Session, now: float) -> list[FileRow]:
-    """The expired rows that no unended job uses, locked. Skips those that another transaction has locked."""
+    """Lock and return the expired rows that are not used by a job that has not ended. Skips rows that others have
+    locked."""
     uses = or_(JobRow.training_file == FileRow.id, JobRow.validation_file == FileRow.id)
     used = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).exists()
-    # A lock by another transaction means that a job is just being created with the file (or that it is being deleted).
+    # If another transaction has locked the row, a job is being created with the file, or the file is being deleted.
     query = select(FileRow).where(FileRow.expires_at <= now, ~used).with_for_update(skip_locked=True)
     return list(session.scalars(query))
 

@@ -1,6 +1,6 @@
 """Uploaded data sets and result files: stored as blobs, with a row each.
 
-The content is not checked here; the trainer of the job that uses a file does so.
+The content is not checked here, but by the trainer of the job that uses the file.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
 
 
 class Files:
-    """The files of every principal; one instance per process. All methods are thread-safe.
+    """The files of all principals; one instance per process. All methods are thread-safe.
 
-    A file of another owner, or one that has expired, raises NotFound (`file_not_found`), like one that does not exist.
+    A file of another owner and an expired file raise NotFound (`file_not_found`), like a file that does not exist.
     """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
@@ -51,8 +51,8 @@ class Files:
     ) -> StoredFile:
         """Store an upload of at most `limit` bytes; it expires after `expires_after` seconds.
 
-        Without a `format`, the name's extension decides. The rows and columns of a table are counted as it passes.
-        Raises InvalidRequest with `param` set, and TooLarge.
+        Without a `format`, the name's extension decides. The rows and columns of a table are counted during the upload.
+        Raises InvalidRequest with `param` set, or TooLarge.
         """
         check_purpose(purpose)
         if expires_after is not None and not LEAST_EXPIRY <= expires_after <= MOST_EXPIRY:
@@ -84,7 +84,7 @@ class Files:
     ) -> StoredFile:
         """Add the row of a file whose blob is in the store, in the caller's transaction.
 
-        Raises Unavailable if the garbage collection has removed the blob.
+        Raises Unavailable if garbage collection has removed the blob.
         """
         claim_blobs(session, [sha256], self.blobs.exists)
         now, name = self.database.now(session), clean_name(filename)
@@ -114,9 +114,9 @@ class Files:
             return repository.record(self._row(session_, id_, principal))
 
     def hold(self, session: Session, id_: str, principal: str) -> StoredFile:
-        """Like `get`, and keep the file from being deleted until the transaction ends.
+        """Return the file like `get`, and prevent its deletion until the transaction ends.
 
-        For a transaction that adds a row which refers to the file.
+        Call this in a transaction that adds a row which refers to the file.
         """
         return repository.record(self._row(session, id_, principal, share=True))
 
@@ -129,7 +129,7 @@ class Files:
         limit: int = PAGE_LIMIT,
         order: str = "desc",
     ) -> Page[StoredFile]:
-        """The principal's files by age, the newest first unless `order` is "asc", after the file with id `after`."""
+        """Return the principal's files by age, newest first unless `order` is "asc", after the file with id `after`."""
         check_page(limit, order, PAGE_LIMIT)
         if purpose is not None and not PURPOSE.fullmatch(purpose):
             return Page([], False)
@@ -139,12 +139,12 @@ class Files:
             return cut(repository.page(session, owner, purpose, now, last, order, limit), limit)
 
     def content(self, id_: str, principal: str) -> tuple[StoredFile, Iterator[bytes]]:
-        """The record and the content, in chunks that are checked against the hash as they pass."""
+        """Return the record and the content. The content is read in chunks and checked against the hash."""
         file = self.get(id_, principal)
         return file, self.blobs.open(file.sha256)
 
     def fetch(self, file: StoredFile, path: Path) -> None:
-        """Copy the content to `path`, which appears complete and verified or not at all."""
+        """Copy the content to `path`. The file appears only when it is complete and verified."""
         self.blobs.fetch(file.sha256, path)
 
     def delete(self, id_: str, principal: str) -> None:
@@ -157,7 +157,8 @@ class Files:
             session.delete(row)
 
     def delete_expired(self) -> int:
-        """Delete the expired files, uploads and parts that no unended job uses; return their number."""
+        """Delete the expired files, uploads and parts, except those used by jobs that have not ended. Return their
+        number."""
         with self.database.transaction() as session:
             rows = repository.expired(session, self.database.now(session))
             for row in rows:

@@ -1,7 +1,8 @@
 """Large files uploaded in parts, after OpenAI's uploads: begin, add parts, complete or cancel.
 
-An upload and its parts are rows of the table of files, with ids of their own kinds. So the same rules keep, expire and
-collect their blobs, and no list of files shows them. What the upload is to become is JSON in its `status_details`.
+An upload and its parts are rows of the table of files with different kinds of ids. So the same rules protect, expire
+and collect their blobs, and lists of files do not show them. The file that an upload will become is described as JSON
+in its `status_details`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ MOST_PARTS = 1000
 
 
 class UploadPlan(msgspec.Struct, frozen=True):
-    """What an upload is to become; `file` is the id of the file that it has become. Stored as JSON."""
+    """The description of the file that an upload will become, stored as JSON. `file` is the id of that file once it
+    exists."""
 
     purpose: str
     bytes: int
@@ -64,9 +66,9 @@ class UploadPart:
 
 
 class Uploads:
-    """The uploads of every principal. All methods are thread-safe.
+    """The uploads of all principals. All methods are thread-safe.
 
-    An upload of another owner raises NotFound (`upload_not_found`), like one that does not exist.
+    An upload of another owner raises NotFound (`upload_not_found`), like an upload that does not exist.
     """
 
     def __init__(self, files: Files) -> None:
@@ -85,7 +87,8 @@ class Uploads:
             return self._upload(session, row)
 
     def add_part(self, upload_id: str, principal: str, stream: Iterable[bytes], limit: int) -> UploadPart:
-        """Add a part of at most `limit` bytes. Equal bytes are the same part, so that a client can repeat a request.
+        """Add a part of at most `limit` bytes. Adding equal bytes again returns the same part, so that a client can
+        repeat a request.
 
         Raises TooLarge, and InvalidRequest if the upload has ended or the part is beyond the announced size.
         """
@@ -93,7 +96,7 @@ class Uploads:
             self._open(session, upload_id, principal)
         sha256, size = self._blobs.put_stream(stream, limit)
         with self._database.transaction() as session:
-            # Locked, so that of two equal parts at the same time only one is added, and the sizes below stay true.
+            # Lock the upload, so that only one of two equal parts is added and the sizes below cannot change meanwhile.
             upload = self._open(session, upload_id, principal, lock=True)
             row = session.scalar(select(FileRow).where(*_of_upload(upload_id), FileRow.sha256 == sha256))
             if row is None:
@@ -102,7 +105,7 @@ class Uploads:
             return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Join the parts, in the order of `part_ids`, into a file. With `md5`, verify the hash of the whole.
+        """Join the parts, in the order of `part_ids`, into a file. With `md5`, verify the hash of the file.
 
         Raises InvalidRequest.
         """
@@ -111,7 +114,7 @@ class Uploads:
             plan, parts = _plan(row), _parts(session, upload_id, part_ids)
         total = sum(part.bytes for part in parts)
         if total != plan.bytes:
-            raise InvalidRequest(f"the parts have {total} bytes in all; {plan.bytes} were announced", param="part_ids")
+            raise InvalidRequest(f"the parts have {total} bytes, but {plan.bytes} were announced", param="part_ids")
         hasher = hashlib.md5(usedforsecurity=False)
         outline = Outline(format_of(row.filename))
         sha256, size = self._blobs.put_stream(outline.pass_through(self._join(parts, hasher.update)), plan.bytes)
@@ -119,7 +122,7 @@ class Uploads:
             message = f"the joined parts have the MD5 {hasher.hexdigest()}, which is not the md5 of the request"
             raise InvalidRequest(message, param="md5")
         with self._database.transaction() as session:
-            # Opened again: joining took a while, and the upload may have been ended or have expired meanwhile.
+            # Read the upload again: joining took a while, and the upload may have ended or expired meanwhile.
             row = self._open(session, upload_id, principal, lock=True)
             file = self._files.record(
                 session, row.owner, row.filename, plan.purpose, sha256, size, expires_after=plan.expires_after,
@@ -156,7 +159,7 @@ class Uploads:
         return row
 
     def _open(self, session: Session, upload_id: str, principal: str, *, lock: bool = False) -> FileRow:
-        """The row of a pending upload; `lock` keeps others from ending it until the transaction ends."""
+        """Return the row of a pending upload. With `lock`, others cannot end the upload until the transaction ends."""
         query = select(FileRow).where(FileRow.id == upload_id)
         query = query.with_for_update() if lock else query
         row = session.scalar(query) if UPLOAD_ID.fullmatch(upload_id) else None
@@ -187,12 +190,13 @@ class Uploads:
 
 
 def _of_upload(upload_id: str) -> tuple[ColumnElement[bool], ...]:
-    """The condition on the parts of an upload: they carry its id in place of a file name."""
+    """Return the condition for the parts of an upload: their file name is the id of the upload."""
     return FileRow.purpose == PART, FileRow.filename == upload_id
 
 
 def _check_room(session: Session, upload: FileRow, size: int) -> None:
-    # Summed by the database: an upload has up to a thousand parts, and each addition would load all before it.
+    # Let the database compute the sum: an upload has up to a thousand parts, and each new part would load all earlier
+    # ones.
     totals = select(func.count(), func.coalesce(func.sum(FileRow.bytes), 0)).where(*_of_upload(upload.id))
     count, used = session.execute(totals.where(FileRow.owner == upload.owner)).one()
     announced, total = _plan(upload).bytes, size + int(used)
@@ -204,7 +208,7 @@ def _check_room(session: Session, upload: FileRow, size: int) -> None:
 
 
 def _parts(session: Session, upload_id: str, part_ids: Sequence[str]) -> list[StoredFile]:
-    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # others may hold what no database accepts
+    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # others may have invalid characters
     rows = session.scalars(select(FileRow).where(*_of_upload(upload_id), FileRow.id.in_(ids)))
     parts = {row.id: record(row) for row in rows}
     for part_id in part_ids:

@@ -1,4 +1,4 @@
-"""Whether a version can answer a query. Each check raises InvalidRequest."""
+"""Checks whether a version can answer a query. Each check raises InvalidRequest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_dimensions(dimensions: int, version: ResolvedVersion) -> None:
 
 
 def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: str) -> None:
-    """Check that token ids of `owner` mean the same to `version`; `field` is where the request names `owner`."""
+    """Check that `owner` and `version` have the same tokenizer; `field` is the request field that names `owner`."""
     definition = version.files.get(FILE)
     if definition is None or owner.files.get(FILE) != definition:
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""A generation request in progress: the engine's tokens become pieces of text, for each choice."""
+"""A generation request in progress. Turns the engine's tokens into pieces of text for each choice."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from app.wire import engine as wire
 
 
 class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Two texts as one input; without `text_pair`, a single text."""
+    """A pair of texts as one input, or a single text if `text_pair` is missing."""
 
     text: str
     text_pair: str | None = None
@@ -39,7 +39,7 @@ SHAPES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthPolicy:
-    """How to treat input that is too long.
+    """Determines how input that is too long is treated.
 
     `truncate`: None refuses the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
     end that is cut off. `continuation` is the number of tokens to generate; if they share the context with the prompt,

@@ -164,9 +164,9 @@ class Inference:
         return await self._readers.run(entries, work)
 
     async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
-        """Check that token ids of `owner`, a model reference or a digest, are ids of the version's own tokenizer.
+        """Check that token ids of `owner`, a model reference or a digest, are ids of the version's tokenizer.
 
-        `field` is where the request names `owner`. Raises InvalidRequest, and NotFound where `owner` means no version.
+        `field` is the request field that names `owner`. Raises InvalidRequest, or NotFound if `owner` means no version.
         """
         version = await self.versions.find(reference, principal)
         if owner.removeprefix("sha256:") == version.digest:

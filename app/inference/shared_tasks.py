@@ -33,7 +33,7 @@ class SharedTasks(Generic[K, T]):
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, T]], patience: float | None = None) -> T:
         """Return the result of the task for `key`. Starts the task if there is none.
 
-        Raises what the task raised, as a new exception for each caller, and StillRunning after `patience` seconds.
+        Raises a copy of the task's exception in each caller, or StillRunning after `patience` seconds.
         """
         task = self._tasks.get(key)
         if task is None:

@@ -1,11 +1,11 @@
-"""The SQL of what workers do with jobs: claim one, hold it by a lease, report on it, end it or give it back.
+"""The SQL for what workers do with jobs: claim a job, hold it by a lease, report on it, and end it or give it back.
 
-Two ideas make this safe without any worker knowing of another:
+Two ideas make this safe although workers do not know about each other:
 
-- A lease expires by the database's clock, and an expired lease makes the job claimable again. No worker's own clock
-  matters, and a worker that is killed needs no cleanup.
-- Each claim increments the job's `attempt`, and each later write of a worker names the attempt that it belongs to. A
-  worker that was frozen while another claimed its job raises `Fenced` at its next write and changes nothing.
+- A lease expires by the database's clock, and an expired lease makes the job claimable again. The workers' own clocks
+do not matter, and nothing has to be cleaned up after a killed worker.
+- Each claim increments the job's `attempt`, and each later write of a worker names the attempt that it belongs to. If a
+worker was frozen while another one claimed its job, its next write raises `Fenced` and changes nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from app.jobs.states import NO_LEASE, JobStates
 
 
 class JobClaims:
-    """Works in the caller's session, so that the end of a job can share a transaction with the registry."""
+    """The workers' changes of jobs. Uses the caller's session, so that the end of a job can share a transaction with
+    the registry."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._states = JobStates(database)
 
     def claimable(self, session: Session) -> bool:
-        """Whether a claim would find a job. Only reads, so that idle workers take no write lock."""
+        """Whether any job can be claimed. Only reads, so that idle workers take no write lock."""
         return session.scalar(select(JobRow.id).where(_claimable(self._database.now(session))).limit(1)) is not None
 
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
@@ -51,10 +52,11 @@ class JobClaims:
         it or it was lost `max_attempts` times: then it is cancelled, paused or failed here.
         """
         now = self._database.now(session)
-        # First, or the claim below could start a job that a client has cancelled, or try a hopeless one once more.
+        # Do this first; otherwise the claim below could start a job that a client has cancelled, or one that was lost
+        # too often.
         self._settle_lost(session, now, max_attempts)
-        # One statement selects and updates. SKIP LOCKED keeps PostgreSQL's workers from waiting for the row that
-        # another one is claiming, only to find that it is gone. On SQLite, writing transactions run one at a time.
+        # One statement selects and updates. With SKIP LOCKED, workers on PostgreSQL do not wait for a row that another
+        # worker is claiming. On SQLite, writing transactions run one at a time.
         next_id = (
             select(JobRow.id)
             .where(_claimable(now))
@@ -63,7 +65,7 @@ class JobClaims:
             .with_for_update(skip_locked=True)
             .scalar_subquery()
         )
-        lost = case((JobRow.status == RUNNING, 1), else_=0)  # the worker that held a running job is lost
+        lost = case((JobRow.status == RUNNING, 1), else_=0)  # if the job was running, the worker that held it is lost
         row = session.scalar(
             update(JobRow)
             .where(JobRow.id == next_id)
@@ -87,15 +89,16 @@ class JobClaims:
         return job
 
     def flags(self, session: Session, job_id: str, attempt: int) -> Flags | None:
-        """What clients have requested; None: the attempt no longer holds the job."""
+        """Return what clients have requested, or None if the attempt no longer holds the job."""
         query = select(JobRow.cancel_requested, JobRow.pause_requested).where(_held_by(job_id, attempt))
         row = session.execute(query).one_or_none()
         return Flags(*row) if row else None
 
     def renew(self, session: Session, job_id: str, attempt: int, lease_seconds: float) -> Flags | None:
-        """Extend the lease to `lease_seconds` from now and return the flags.
+        """Extend the lease to `lease_seconds` from now, and return the flags.
 
-        None: the attempt no longer holds the job. An expired lease can be renewed until the job is claimed again.
+        Returns None if the attempt no longer holds the job. An expired lease can be renewed until the job is claimed
+        again.
         """
         try:
             self._write(session, job_id, attempt, lease_until=self._database.now(session) + lease_seconds)
@@ -106,11 +109,11 @@ class JobClaims:
     def hold(self, session: Session, job_id: str, attempt: int) -> Flags:
         """Lock the row until the transaction ends. Raises Fenced if the attempt no longer holds the job.
 
-        With the lock, the flags that this returns stay true, and no claim can come between the check and the writes of
-        this transaction.
+        While the lock is held, the returned flags cannot change, and no claim can come between the check and the writes
+        of this transaction.
         """
         session.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
-        flags = self.flags(session, job_id, attempt)  # read after the lock: what it says can no longer change
+        flags = self.flags(session, job_id, attempt)  # read after locking: the flags can no longer change
         if flags is None:
             raise Fenced(f"{job_id}, attempt {attempt}")
         return flags
@@ -121,7 +124,7 @@ class JobClaims:
         """Write the attempt's progress and append its events. Raises Fenced."""
         flags = self.hold(session, job_id, attempt)
         values: dict[str, Any] = {
-            # Once a stop was requested, the phase stays "stopping", whatever the trainer still reports.
+            # Once a stop has been requested, the phase stays "stopping", whatever the trainer reports.
             "phase": None if flags.cancel or flags.pause else progress.phase,
             "progress": progress.progress,
             "trained_tokens": progress.trained_tokens,
@@ -137,7 +140,7 @@ class JobClaims:
     def finish(self, session: Session, job_id: str, attempt: int, status: str, **values: Any) -> str:
         """End the job as succeeded, failed or cancelled; `values` are further columns. Raises Fenced.
 
-        Returns the new status: a job that was to be cancelled ends as cancelled and not as failed.
+        Returns the new status: a job that is to be cancelled ends as cancelled instead of failed.
         """
         flags = self.hold(session, job_id, attempt)
         if flags.cancel and status == FAILED:
@@ -147,8 +150,8 @@ class JobClaims:
     def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
         """Give the job back, to be claimed again after `delay` seconds. Raises Fenced.
 
-        With `lost`, the attempt counts against the limit of attempts. Returns the new status: a job that was to be
-        cancelled or paused is cancelled or paused instead.
+        With `lost`, the attempt counts against the limit of attempts. Returns the new status: a job that is to be
+        cancelled or paused is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
         if flags.cancel or flags.pause:
@@ -161,7 +164,7 @@ class JobClaims:
         return QUEUED
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log. Not fenced: call it in a transaction that is."""
+        """Append events to the job's log. This is not fenced, so call it in a transaction that is."""
         self._states.log(session, job_id, events)
 
     def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
@@ -178,14 +181,14 @@ class JobClaims:
             self._states.end(session, row.id, FAILED, error=error, losses=JobRow.losses + 1)
 
     def _write(self, session: Session, job_id: str, attempt: int, **values: Any) -> None:
-        # The fence is part of the UPDATE's condition, so that no claim can come between the check and the write.
+        # The fence is part of the UPDATE's condition, so no claim can come between the check and the write.
         statement = update(JobRow).where(_held_by(job_id, attempt)).values(**values).returning(JobRow.id)
         if session.scalar(statement.execution_options(synchronize_session=False)) is None:
             raise Fenced(f"{job_id}, attempt {attempt}")
 
 
 def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
-    # The status too: a job that was paused or cancelled after its lease had expired keeps its attempt number.
+    # Compare the status too: a job that was paused or cancelled after its lease had expired keeps its attempt number.
     return and_(JobRow.id == job_id, JobRow.attempt == attempt, JobRow.status == RUNNING)
 
 

@@ -1,4 +1,4 @@
-"""Creates a job: resolves what its request refers to, and queues it."""
+"""Creates jobs: resolves the references in a request, and queues the job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.wire.trainer import DataFile, TrainSpec
 from app.wire.training_options import Columns
 from models.config import ARCHITECTURES
 
-RETRY_SECONDS = 600.0  # for so long, a client's retry of a creation returns the job that it has created before
+RETRY_SECONDS = 600.0  # for this long, a client's retry of a creation returns the job that was created before
 NAME_CHARACTERS = 64
 
 
@@ -40,7 +40,7 @@ class JobCreation:
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
         """Queue the job, or return the one that an earlier attempt of this request has created.
 
-        Raises InvalidRequest and NotFound with `param` set, and IntegrityError if a request with the same key is
+        Raises InvalidRequest or NotFound with `param` set, and IntegrityError if a request with the same key is
         committed at the same time.
         """
         with self._database.transaction() as session:
@@ -50,7 +50,7 @@ class JobCreation:
             base = None if request.from_scratch else self._base(session, request, principal)
             job_id = new_id("ftjob")
             name = self._publish_name(session, request, base, principal, job_id)
-            # Chosen here and not by the trainer: every attempt of the job must use the same seed.
+            # Chosen here rather than by the trainer, because every attempt of the job must use the same seed.
             seed = secrets.randbelow(limits.MAX_SEED + 1) if request.seed is None else request.seed
             spec = self._spec(session, request, principal, seed)
             expected = request.publish.expected_version
@@ -142,7 +142,7 @@ class JobCreation:
         )
 
     def _hold_file(self, session: Session, param: str, file_id: str, principal: str) -> StoredFile:
-        # Locked until the job's row refers to it: a deletion in between would leave a job without its data.
+        # Lock the file until the job's row refers to it: a deletion in between would leave the job without its data.
         try:
             return self._files.hold(session, file_id, principal)
         except NotFound as error:
@@ -156,7 +156,8 @@ def _data_file(path: str, file: StoredFile) -> DataFile:
 
 
 def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
-    """Refuse column roles of the validation file that the job does not use: both files are read the same way."""
+    """Refuse column roles of the validation file that the job would not use, because both files are read with the same
+    roles."""
     for role, column in validation.roles.items():
         if columns.get(role) != column:
             message = (
@@ -167,7 +168,8 @@ def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
 
 
 def _stored_request(request: JobRequest, spec: TrainSpec, base: Version | None) -> dict[str, Any]:
-    """The row's `request`: the request, the trainer's spec, and the files of the model to fine-tune."""
+    """Return the value of the column `request`: the request, the trainer's spec, and the files of the model to
+    fine-tune."""
     stored: dict[str, Any] = msgspec.to_builtins(request)
     stored["spec"] = msgspec.to_builtins(spec)
     stored["columns"] = msgspec.to_builtins(spec.columns)

@@ -1,7 +1,7 @@
-"""What each field of a training request may hold.
+"""The rules for each field of a training request.
 
-All checks need no file and no lookup, so that a client learns of an error at once and not from a failed job. The
-trainer applies the same rules to `training`; they are in `app.wire.training_rules`.
+No check needs a file or a lookup, so a client learns of an error at once instead of from a failed job. The rules for
+`training` are in `app.wire.training_rules`; the trainer applies them too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
 
 
 def check(request: JobRequest) -> None:
-    """Check all that can be checked without a lookup. Raises InvalidRequest with `param` set."""
+    """Check everything that needs no lookup. Raises InvalidRequest with `param` set."""
     _check_scalars(request)
     _check_file_ids(request)
     _check_metadata(request.metadata or {})

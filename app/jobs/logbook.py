@@ -1,6 +1,6 @@
-"""The SQL of a job's events and checkpoints. Rows are added and never changed.
+"""The SQL for the events and checkpoints of jobs. Rows are added and never changed.
 
-Events are unique by (job, kind, step) and checkpoints by (job, step). A later attempt that repeats one adds nothing.
+Events are unique by (job, kind, step) and checkpoints by (job, step). If a later attempt repeats one, no row is added.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.jobs.records import CHECKPOINT, JobCheckpoint, JobEvent, NewEvent
 
 
 def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float) -> None:
-    """Append events to a job's log. Those that the log has already are dropped."""
+    """Append events to a job's log. Drops those that the log has already."""
     rows = [
         {
             "id": new_id("ftevent"),
@@ -50,12 +50,12 @@ def _insert(session: Session, table: type[TableBase], rows: list[dict[str, Any]]
 
 
 def event_position(session: Session, job_id: str, id_: str) -> int | None:
-    """The position of an event in a job's log; None: the log has no such event."""
+    """Return the position of an event in a job's log, or None if the log has no such event."""
     return session.scalar(select(JobEventRow.seq).where(JobEventRow.id == id_, JobEventRow.job_id == job_id))
 
 
 def events(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobEvent]:
-    """The events before a position, the newest first."""
+    """Load the events before a position, newest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id)
     if before is not None:
         query = query.where(JobEventRow.seq < before)
@@ -64,21 +64,22 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
 
 
 def stored_steps(session: Session, job_id: str) -> set[int]:
-    """The steps of all checkpoints of a job that were ever added, including those that were deleted since."""
+    """Return the steps of all checkpoints ever added to a job, including those that have been deleted."""
     rows = select(JobCheckpointRow.step).where(JobCheckpointRow.job_id == job_id)
-    # A deleted checkpoint is still in the log; one whose attempt was killed before it was logged has its row only.
+    # A deleted checkpoint is still in the log. A checkpoint whose attempt was killed before the log was written has
+    # only a row.
     events = select(JobEventRow.step).where(JobEventRow.job_id == job_id, JobEventRow.kind == CHECKPOINT)
     return {*session.scalars(rows), *session.scalars(events)}
 
 
 def checkpoint_step(session: Session, job_id: str, id_: str) -> int | None:
-    """The step of a checkpoint; None: the job has no such checkpoint."""
+    """Return the step of a checkpoint, or None if the job has no such checkpoint."""
     query = select(JobCheckpointRow.step).where(JobCheckpointRow.id == id_, JobCheckpointRow.job_id == job_id)
     return session.scalar(query)
 
 
 def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobCheckpoint]:
-    """The checkpoints before a step, the latest step first."""
+    """Load the checkpoints before a step, latest step first."""
     query = select(JobCheckpointRow).where(JobCheckpointRow.job_id == job_id)
     if before is not None:
         query = query.where(JobCheckpointRow.step < before)
@@ -89,10 +90,10 @@ def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -
 def forget_checkpoints(session: Session, keep: int, before: float) -> int:
     """Delete the checkpoints created at or before `before`, except the `keep` latest steps of each job.
 
-    A trainer saves a checkpoint when the model has improved, so the latest ones are the best. Returns the number of
-    deleted rows.
+    A trainer saves a checkpoint when the model has improved, so the latest checkpoints are the best. Returns the number
+    of deleted rows.
     """
-    # Ranks all checkpoints in one pass; a subquery that counts the later ones of each row would be quadratic in a job.
+    # Rank all checkpoints in one pass. A subquery that counts the later checkpoints for each row would be quadratic.
     place = func.row_number().over(partition_by=JobCheckpointRow.job_id, order_by=JobCheckpointRow.step.desc())
     ranked = select(JobCheckpointRow.id, place.label("place")).subquery()
     spare = select(ranked.c.id).where(ranked.c.place > keep)

@@ -18,7 +18,7 @@ from app.jobs import limits
 from app.jobs.request import JobRequest, Publish
 from app.wire.training_options import Columns, TrainingOptions
 
-OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> ours; all other names are the same
+OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> the name here; all other names are the same
 OPTIONS = TrainingOptions.__struct_fields__
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # in JSON; after an escaped backslash, "u0000" is plain text
 FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> its fields
@@ -41,7 +41,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
     _check_names(body)
     fields = {name: value for name, value in body.items() if value is not None}
     _check_supported(fields)
-    fields.pop("resources", None)  # empty, or `_check_supported` would have refused it
+    fields.pop("resources", None)  # it is empty, or `_check_supported` would have refused it
     if "validation_split" in fields and "validation_file" in fields:
         message = "validation_split has no effect with a validation_file, whose rows are held out; leave it out"
         raise InvalidRequest(message, param="validation_split")
@@ -55,7 +55,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def _check_text(body: Mapping[str, Any]) -> None:
-    """Refuse what a database cannot store: lone surrogates, NUL characters, NaN and infinity."""
+    """Refuse values that a database cannot store: lone surrogates, NUL characters, NaN and infinity."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -86,7 +86,7 @@ def _value_at(body: Mapping[str, Any], path: str) -> Any:
 
 
 def _check_supported(fields: Mapping[str, Any]) -> None:
-    """Refuse what OpenAI offers and this service does not. Empty values ask for nothing and pass."""
+    """Refuse options of OpenAI's API that this service does not support. Empty values are accepted."""
     kind = _value_at(fields, "method.type")
     if kind not in (None, "supervised"):
         message = f"method {kind!r} is not supported; use 'supervised'"
@@ -102,13 +102,13 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 
 
 def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the training options of the three objects that may carry them.
+    """Merge the training options from the three objects that may hold them.
 
     The value "auto" means the same as leaving the option out. Raises InvalidRequest if two objects give different
     values for an option.
     """
     merged: dict[str, Any] = {}
-    sources: dict[str, str] = {}  # option -> the path that its value came from
+    sources: dict[str, str] = {}  # option -> the path from which its value was taken
     for path in ("training", "method.supervised.hyperparameters", "hyperparameters"):
         options = _value_at(fields, path)
         if options is not None and not isinstance(options, Mapping):

@@ -1,4 +1,4 @@
-"""Reads of job rows: by id, by idempotency key, in pages."""
+"""Queries for jobs: by id, by idempotency key, and in pages."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from app.jobs.records import QUEUED, RUNNING, Job
 
 
 def get(session: Session, job_id: str) -> Job | None:
-    """The job with this id."""
+    """Load the job with this id, if any."""
     row = session.get(JobRow, job_id)
     return Job.of(row) if row else None
 
 
 def get_by_key(session: Session, owner: str, key: str) -> Job | None:
-    """The job that the owner created with this idempotency key."""
+    """Load the job that the owner created with this idempotency key, if any."""
     row = session.scalar(select(JobRow).where(JobRow.owner == owner, JobRow.idempotency_key == key))
     return Job.of(row) if row else None
 
 
 def newest_with_body(session: Session, owner: str, body_sha256: str, since: float) -> Job | None:
-    """The newest job that the owner created with an equal request at `since` or later."""
+    """Load the newest job, if any, that the owner created with an equal request at `since` or later."""
     equal = (JobRow.owner == owner, JobRow.body_sha256 == body_sha256, JobRow.created_at >= since)
     row = session.scalar(select(JobRow).where(*equal).order_by(JobRow.created_at.desc()).limit(1))
     return Job.of(row) if row else None
@@ -39,7 +39,7 @@ def page(
     metadata: Mapping[str, str] | None,
     without_metadata: bool,
 ) -> Page[Job]:
-    """The jobs that fulfil `owned` and have all of the `metadata` pairs, the newest first, after the job `after`."""
+    """Load the jobs that satisfy `owned` and have all of the `metadata` pairs, newest first, after the job `after`."""
     query = select(JobRow).where(owned)
     if after:
         last = select(JobRow.created_at).where(JobRow.id == after).scalar_subquery()
@@ -53,12 +53,12 @@ def page(
 
 
 def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
-    """The ids, out of `job_ids`, of jobs that have one of these statuses."""
+    """Return those of `job_ids` whose jobs have one of these statuses."""
     return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
 
 
 def count_before(session: Session, job: Job) -> int:
-    """The number of jobs of all owners that run, or are claimed before this one; see `JobClaims.claim`."""
+    """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`)."""
     earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))
@@ -66,7 +66,7 @@ def count_before(session: Session, job: Job) -> int:
 
 
 def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:
-    # Expands the object to rows and compares keys as values: a JSON path cannot express every key.
+    # Expand the object to rows and compare keys as values, because a JSON path cannot express every key.
     each = func.json_each_text if session.get_bind().dialect.name == "postgresql" else func.json_each
     pairs = each(JobRow.meta).table_valued("key", "value")
     return select(1).select_from(pairs).where(pairs.c.key == key, pairs.c.value == value).correlate(JobRow).exists()

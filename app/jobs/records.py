@@ -1,4 +1,4 @@
-"""What a job is: immutable records, and the names of its statuses and phases."""
+"""Immutable records of jobs, their events and checkpoints, and the names of statuses and phases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ENDED = tables.ENDED
 
-# Phases are finer than statuses. While a job runs, they come from the trainer (`app.wire.trainer.Phase`).
+# Phases are more detailed than statuses. While a job runs, the trainer reports them (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
 
 CHECKPOINT = "checkpoint"  # the kind of the event of a stored checkpoint
@@ -25,11 +25,11 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One row of `jobs` at the time of the read. Times are seconds since the epoch by the database's clock.
+    """A row of `jobs` as it was when it was read. Times are seconds since the epoch by the database's clock.
 
-    `request` holds the checked fields of `JobRequest`, and under "spec" the `TrainSpec` of every attempt. `attempt` is
-    the fence: each claim increments it. `losses` counts the attempts that a fault has ended. `lost` is set by `seen_at`
-    if the lease had expired at that time, so that the job waits for its next claim.
+    `request` holds the checked fields of `JobRequest` and, under "spec", the `TrainSpec` that all attempts use.
+    `attempt` is the fence: each claim increments it. `losses` is the number of attempts that ended with a fault. `lost`
+    is set by `seen_at` if the lease had expired at that time and the job waits for its next claim.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
-    jobs_before: int | None = None  # of a queued job: how many run or will be started before it, where that is counted
+    jobs_before: int | None = None  # for a queued job, if counted: how many jobs run or will be started before it
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
@@ -75,7 +75,7 @@ class Job:
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in ("lost", "jobs_before")})
 
     def seen_at(self, now: float) -> Self:
-        """The job as clients see it at `now`, a time of the database's clock."""
+        """Return the job as clients see it at `now`, a time of the database's clock."""
         return replace(self, lost=self.status == RUNNING and (self.lease_until or 0.0) < now)
 
     @property
@@ -85,9 +85,9 @@ class Job:
 
     @property
     def public_status(self) -> str:
-        """The status in OpenAI's terms, where validating the files is a status of its own.
+        """The status in OpenAI's terms, in which the validation of files is a separate status.
 
-        A job whose worker was lost shows as queued, even before another worker has noticed the loss.
+        A job whose worker was lost is shown as queued, even before another worker has noticed the loss.
         """
         if self.lost:
             return QUEUED
@@ -101,7 +101,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What clients have requested of a running job since it was claimed."""
+    """Requests of clients since a running job was claimed."""
 
     cancel: bool
     pause: bool

@@ -1,6 +1,6 @@
-"""The SQL of what clients do with jobs: create, cancel, pause and resume.
+"""The SQL for what clients do with jobs: create, cancel, pause and resume.
 
-`JobClaims` has the workers' side. Together they make every change of a job's state.
+`JobClaims` is the workers' counterpart. All changes of a job's state are made by these two classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.jobs.states import JobStates
 
 
 class JobRepository:
-    """Works in the caller's session. Who may do what is checked by `Jobs`."""
+    """The clients' changes of jobs. Uses the caller's session. `Jobs` checks permissions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -58,6 +58,6 @@ class JobRepository:
         self._states.resume(session, job.id)
 
     def _held(self, session: Session, job: Job) -> bool:
-        # A running job whose lease has expired has no worker that would obey a flag. If such a worker comes back, its
-        # writes are fenced: the job has then left the status "running" or has a later attempt.
+        # A running job whose lease has expired has no worker that would obey a flag. If the worker comes back, its
+        # writes are fenced, because the job is no longer "running" or has a later attempt.
         return job.status == RUNNING and (job.lease_until or 0.0) >= self._database.now(session)

@@ -13,10 +13,10 @@ from models.config import ARCHITECTURES
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model name and the alias that the trained version gets.
+    """The model name and the alias for the trained version.
 
-    With `expected_version`, the alias moves only if it points to that version; null: only if the alias does not exist.
-    Without it, the alias moves in any case.
+    With `expected_version`, the alias moves only if it points to that version or, for null, if it does not exist.
+    Without `expected_version`, the alias moves in any case.
     """
 
     name: str | None = None
@@ -25,7 +25,7 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A checked request. `training` merges the options of every place in which a client may send them."""
+    """A checked request. `training` holds the options from all places in which a client may send them."""
 
     model: str
     training_file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]

@@ -29,9 +29,9 @@ EVENT_ID = re.compile(r"ftevent-[A-Za-z0-9_-]{1,32}")
 
 
 class Jobs:
-    """The jobs of every principal; one instance per process. All methods are thread-safe.
+    """The jobs of all principals; one instance per process. All methods are thread-safe.
 
-    A job of another owner raises NotFound (`job_not_found`), like one that does not exist.
+    A job of another owner raises NotFound (`job_not_found`), like a job that does not exist.
     """
 
     def __init__(self, database: Database, registry: Registry, files: Files) -> None:
@@ -44,22 +44,23 @@ class Jobs:
     ) -> Job:
         """Queue a training. The data is not read yet.
 
-        A request with the `idempotency_key` of an earlier one returns that job. So does, for ten minutes, an equal
-        request that the client itself marks as a retry (`retry_count` above 0).
-        Raises InvalidRequest and NotFound with `param` set.
+        If an earlier request had the same `idempotency_key`, its job is returned. The same applies for ten minutes to
+        an equal request that the client marks as a retry (`retry_count` above 0). Raises InvalidRequest and NotFound
+        with `param` set.
         """
         if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
             raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
         try:
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         except IntegrityError:
-            # Another request with this key was committed after ours had looked for it. This time, ours finds its job.
+            # Another request with this key was committed after this one had searched for the key. The second try finds
+            # its job.
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         with self._database.read() as session:
             return _with_jobs_before(session, job)
 
     def get(self, job_id: str, principal: str) -> Job:
-        """The job with this id; of a queued one, the jobs before it are counted. Raises NotFound (`job_not_found`)."""
+        """Return the job with this id. If it is queued, `jobs_before` is set. Raises NotFound (`job_not_found`)."""
         with self._database.read() as session:
             return _with_jobs_before(session, self._job(session, job_id, principal))
 
@@ -72,7 +73,7 @@ class Jobs:
         metadata: Mapping[str, str] | None = None,
         without_metadata: bool = False,
     ) -> Page[Job]:
-        """The principal's jobs that have all `metadata` pairs, the newest first, after the job with id `after`."""
+        """Return the principal's jobs that have all `metadata` pairs, newest first, after the job with id `after`."""
         check_page(limit, "desc", PAGE_LIMIT)
         if any("\x00" in text for pair in (metadata or {}).items() for text in pair):
             raise InvalidRequest("metadata cannot contain NUL characters", param="metadata")
@@ -85,7 +86,7 @@ class Jobs:
             return Page([job.seen_at(now) for job in page.items], page.has_more)
 
     def events(self, job_id: str, principal: str, *, after: str | None = None, limit: int = 20) -> Page[JobEvent]:
-        """The events of a job, the newest first, after the event with id `after`."""
+        """Return the events of a job, newest first, after the event with id `after`."""
         check_page(limit, "desc", PAGE_LIMIT)
         with self._database.read() as session:
             self._job(session, job_id, principal)
@@ -96,7 +97,7 @@ class Jobs:
     def checkpoints(
         self, job_id: str, principal: str, *, after: str | None = None, limit: int = 10
     ) -> Page[JobCheckpoint]:
-        """The checkpoints of a job, the latest step first, after the checkpoint with id `after`."""
+        """Return the checkpoints of a job, latest step first, after the checkpoint with id `after`."""
         check_page(limit, "desc", PAGE_LIMIT)
         with self._database.read() as session:
             self._job(session, job_id, principal)
@@ -105,7 +106,7 @@ class Jobs:
             return logbook.checkpoints(session, job_id, step, limit)
 
     def cancel(self, job_id: str, principal: str) -> Job:
-        """Cancel a job for good. While its trainer still stops, a second request changes nothing.
+        """Cancel a job for good. A second request has no effect while the trainer is still stopping.
 
         Raises InvalidRequest (`invalid_job_state`) if the job has ended.
         """
@@ -142,13 +143,13 @@ class Jobs:
         return _check_visible(job, job_id, principal, param).seen_at(self._database.now(session))
 
     def _locked(self, session: Session, job_id: str, principal: str) -> Job:
-        # Locked before its state is read: what is checked must still be so when it is changed.
+        # Lock the row before reading its state, so that the state cannot change between check and write.
         job = self._repository.lock(session, job_id) if JOB_ID.fullmatch(job_id) else None
         return _check_visible(job, job_id, principal).seen_at(self._database.now(session))
 
 
 def _with_jobs_before(session: Session, job: Job) -> Job:
-    """The job; where it is queued, with the number of jobs before it."""
+    """Return the job; if it is queued, with the number of jobs before it."""
     return replace(job, jobs_before=queries.count_before(session, job)) if job.public_status == QUEUED else job
 
 

@@ -1,4 +1,4 @@
-"""The changes of a job's state that clients' requests and workers' attempts share."""
+"""Changes of a job's state that are used by both clients' requests and workers' attempts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class JobStates:
         error = values.get("error")
         if error:
             message = f"{message}: {error['message']}"
-        # Events are unique by (kind, step), so that the log never shows a second end.
+        # Events are unique by (kind, step), so the log never has a second end.
         self.log(session, job_id, [NewEvent(kind="job.ended", step=0, level=level, message=message)])
         return status
 
@@ -68,7 +68,7 @@ class JobStates:
         session.execute(statement.execution_options(synchronize_session=False))
 
     def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
-        # A job can be paused and resumed many times, so the step is the time in milliseconds, which keeps the events
-        # distinct. None is logged twice, because each shares a transaction with the change that it reports.
+        # A job can be paused and resumed many times, so the step is the time in milliseconds, which makes the events
+        # distinct. No event is logged twice, because each is in the same transaction as the change that it reports.
         step = int(self._database.now(session) * 1000)
         self.log(session, job_id, [NewEvent(kind=kind, step=step, message=message)])

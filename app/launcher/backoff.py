@@ -1,4 +1,4 @@
-"""How long to wait before a crashed program is restarted. Pure arithmetic: no clock and no process."""
+"""Computes how long to wait before a crashed program is restarted. Uses no clock and no processes."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ LIST_EVERY = 0.2  # seconds between two updates of programs.json
 def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] = (), verbose: bool = False) -> int:
     """Run the service until it is stopped, and return the exit status.
 
-    At a terminal only warnings are printed, unless `verbose` is set.
-    Raises StartRefused, NotPrivate or SettingError if it cannot be started.
+    At a terminal, only warnings are printed, unless `verbose` is set. Raises StartRefused, NotPrivate or SettingError
+    if it cannot be started.
     """
     check_bind(settings)
     settings = msgspec.structs.replace(settings, port=find_port(settings))
@@ -42,7 +42,8 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
 def choose_console(
     settings: Settings, environment: Mapping[str, str], verbose: bool = False, out: TextIO | None = None
 ) -> Console:
-    """The console for standard output: a quiet one at a terminal, unless logs are JSON or all lines are asked for."""
+    """Choose the console for standard output: a quiet one at a terminal, unless logs are JSON or all lines are
+    requested."""
     out = out or sys.stdout
     if verbose or settings.log_format == "json" or settings.log_level == "debug" or not out.isatty():
         return Console(out, json=settings.log_format == "json")
@@ -63,11 +64,12 @@ class Launcher:
         self._keepers: list[Keeper] = []
         self._signals = 0
         self._status = 0
-        self._list_failed = False  # the last attempt to write programs.json failed
+        self._list_failed = False  # whether the last attempt to write programs.json failed
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Start everything, wait for a signal or a rejected setting, stop everything; returns the exit status."""
+        """Start all programs, wait for a signal or a rejected setting, then stop all programs. Returns the exit
+        status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
@@ -103,7 +105,7 @@ class Launcher:
             self._stop.set()
 
     async def _stop_all(self, keeping: list[asyncio.Task[None]]) -> None:
-        """Stop the programs that accept work before the engine that does it, so that open requests are answered."""
+        """Stop the programs that accept work before the engine, so that open requests are still answered."""
         for names in ({"api", "worker"}, {"engine"}):
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
         for outcome in await asyncio.gather(*keeping, return_exceptions=True):
@@ -118,7 +120,7 @@ class Launcher:
                 keeper.kill()
 
     async def _migrate(self) -> bool:
-        """Bring the database's tables up to date; False if that failed or the launcher was stopped meanwhile."""
+        """Migrate the database. Returns False if this failed or the launcher was stopped meanwhile."""
         try:
             child = Child(self._plan.migration, self._environment, self._print)
         except (OSError, SubprocessError) as error:
@@ -155,7 +157,7 @@ class Launcher:
                 self._log(f"the demo could not be queued ({fault}); the service continues without it")
 
     async def _run_demo(self, command: Command) -> int:
-        """Run the demo to its end; it is killed if the launcher stops before."""
+        """Run the demo to its end, or kill it if the launcher stops earlier."""
         child = Child(command, self._environment, self._print)
         try:
             return await child.wait()
@@ -174,9 +176,9 @@ class Launcher:
             await asyncio.sleep(LIST_EVERY)
 
     def _write_list(self, running: list[programs.Program]) -> bool:
-        """Write programs.json; False if that failed.
+        """Write programs.json. Returns False if this failed.
 
-        A full disk must not stop the service, so the failure is logged once and the write is retried.
+        A full disk must not stop the service, so a failure is logged once and the write is retried.
         """
         try:
             programs.write(self._settings.run_dir, running)
@@ -196,7 +198,7 @@ class Launcher:
 
 
 async def is_ready(port: int, url: str) -> bool:
-    """Whether /readyz answers 200. Speaks HTTP by hand, so that the launcher loads no HTTP library."""
+    """Whether /readyz answers 200. Uses a plain socket, so that the launcher imports no HTTP library."""
     host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2.0)

@@ -1,4 +1,4 @@
-"""Which programs `ostinato up` runs, with their arguments and environment."""
+"""The programs that `ostinato up` runs, with their arguments and environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.settings import PREFIX, SettingError, Settings
 
 API_GRACE = 15.0  # seconds for open requests to finish
 ENGINE_GRACE = 5.0
-WORKER_EXTRA = 5.0  # seconds beyond the time that the worker gives its trainers to save
+WORKER_EXTRA = 5.0  # seconds after the time that the worker gives its trainers to save
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class LaunchPlan:
 def make_plan(
     settings: Settings, *, demo: bool = False, without: Sequence[str] = (), progress: bool = False
 ) -> LaunchPlan:
-    """The plan for these settings, without the programs named in `without`. With `progress`, the demo reports its own.
+    """Make the plan for these settings, without the programs named in `without`. With `progress`, the demo prints its
+    progress.
 
     Raises SettingError for unknown names."""
     python = (sys.executable, "-m")
@@ -56,6 +57,7 @@ def url_of(settings: Settings) -> str:
 
 
 def child_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` with the settings that the command line may have overridden, so that children see them too."""
+    """Return `environment` with the settings that the command line may have overridden, so that child processes use
+    them."""
     overrides = {"HOST": settings.host, "PORT": str(settings.port), "DATA_DIR": str(settings.data)}
     return {**environment, **{PREFIX + name: value for name, value in overrides.items()}}

@@ -1,4 +1,4 @@
-"""What `ostinato up` needs before it starts a program: a free port, its folders, and the lock on the data folder."""
+"""Prepares `ostinato up`: finds a free port, creates the folders and locks the data folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StartRefused(OstinatoError):
 
 
 def find_port(settings: Settings) -> int:
-    """The API's port: the configured one, or a free one where port 0 is configured.
+    """Return the API's port: the configured port or, if that is 0, a free one.
 
     Raises StartRefused if the port is taken.
     """
@@ -40,7 +40,8 @@ def find_port(settings: Settings) -> int:
 
 
 def prepare_folders(settings: Settings) -> None:
-    """Create the data, run and socket folders. Raises StartRefused if that fails, NotPrivate for an unsafe folder."""
+    """Create the data, run and socket folders. Raises StartRefused if this fails, and NotPrivate for an unsafe
+    folder."""
     try:
         for folder in (settings.data, settings.run_dir, settings.run_dir / "trainers"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,9 +54,10 @@ def prepare_folders(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
-    """Hold the data folder's lock: one launcher for each data folder. Raises StartRefused if it is held already.
+    """Hold the lock of the data folder, which allows one launcher per folder. Raises StartRefused if it is held
+    already.
 
-    The lock is an `flock`, which the system releases when its holder dies, so no stale lock can remain.
+    The lock is an `flock`, which the system releases when its holder ends, so no stale lock can remain.
     """
     with (run_dir / "lock").open("a+") as file:
         try:

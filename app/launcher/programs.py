@@ -1,7 +1,7 @@
 """The list of running programs, `<data>/run/programs.json`, which the launcher writes.
 
-Trainers are children of the worker, which lists each of them in `<data>/run/trainers/<job>.json`. An entry there counts
-only if its process is alive and is a trainer.
+Trainers are children of the worker, which lists each of them in `<data>/run/trainers/<job>.json`. An entry in this list
+is valid only if its process is running and is a trainer.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ Output = Callable[[str, str], None]  # receives (program, line)
 
 @dataclass(frozen=True)
 class Command:
-    """A command line and the name it is shown under. `grace`: seconds between SIGTERM and SIGKILL."""
+    """A command line and the name to show for it. `grace` is the number of seconds between SIGTERM and SIGKILL."""
 
     name: str
     argv: tuple[str, ...]
@@ -49,7 +49,7 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 
 def describe_exit(code: int) -> str:
-    """An exit status in words; negative codes are signals, as in `subprocess`."""
+    """Describe an exit status in words. Negative codes are signals, as in `subprocess`."""
     if code >= 0:
         return f"exit status {code}"
     try:
@@ -59,7 +59,7 @@ def describe_exit(code: int) -> str:
 
 
 def describe_error(error: Exception) -> str:
-    """Why a program could not be started, in words."""
+    """Describe in words why a program could not be started."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
@@ -151,8 +151,9 @@ class Keeper:
     async def run(self) -> bool:
         """Keep the command running until `stop`. Returns False if its first run rejects the settings (status 2).
 
-        The settings cannot change while the launcher runs. A program that accepted them once and rejects them after a
-        restart therefore misses something else, such as a device that is briefly away, and is restarted again.
+        The settings cannot change while the launcher runs. If a program has accepted them once and rejects them after a
+        restart, the cause is therefore something else, such as a device that is briefly unavailable, and the program is
+        restarted again.
         """
         crashes = 0
         while not self._stopping.is_set():
@@ -171,10 +172,10 @@ class Keeper:
         return True
 
     async def _run_once(self) -> tuple[str, int | None]:
-        """Run the command to its end; returns the outcome in words, and the exit status.
+        """Run the command to its end. Returns the outcome in words, and the exit status.
 
-        The status is None if the command could not be started. That is retried too: a machine that is out of processes
-        or memory now may have some later.
+        The status is None if the command could not be started. The start is retried too: a machine may be out of
+        processes or memory only for a while.
         """
         try:
             child = self._child = Child(self.command, self._environment, self._output)

@@ -1,6 +1,7 @@
 """Moves, removes and lists aliases, and writes their history.
 
-The caller has checked that the principal may see the model, and holds the lock on its row where it changes an alias.
+The caller has checked that the principal may see the model. To change an alias, it also holds the lock on the model's
+row.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def move(
     expected: Expected = UNSET,
     required: bool | None = None,
 ) -> Alias:
-    """Point `alias` to a ready version, and create it if it does not exist. `required` None leaves that mark unchanged.
+    """Point `alias` to a ready version; create the alias if it does not exist. `required` None does not change that
+    flag.
 
     Raises NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the
     alias does not point to the `expected` version.

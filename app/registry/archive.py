@@ -1,7 +1,7 @@
 """Reads and writes tar archives of checkpoint directories.
 
 The reader accepts only plain files with names that a checkpoint may have. It does not use Python's `tarfile`, which
-follows more of the format (links, sparse files) and sizes its buffers by what a header claims.
+supports more of the format (links, sparse files) and allocates buffers of the size that a header claims.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class _Member:
 
 
 class _Input:
-    """Reads exact numbers of bytes from a stream of pieces, decompressed if it is gzip, and at most `limit` in all."""
+    """Reads exact numbers of bytes from a stream of pieces. Decompresses gzip, and reads at most `limit` bytes in
+    total."""
 
     def __init__(self, stream: Iterable[bytes], limit: int) -> None:
         self._pieces = _decompress(iter(stream))
@@ -64,7 +65,7 @@ class _Input:
         return data
 
     def read_exactly(self, size: int) -> Iterator[bytes]:
-        """Pieces of `size` bytes in all. Raises ArchiveInvalid if the stream ends before."""
+        """Yield pieces with a total of `size` bytes. Raises ArchiveInvalid if the stream ends early."""
         while size:
             piece = self.read(min(size, CHUNK))
             if not piece:
@@ -74,9 +75,10 @@ class _Input:
 
 
 def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
-    """Write the files of a tar or tar.gz archive into an empty private directory. `limit` is in unpacked bytes.
+    """Write the files of a tar or tar.gz archive into an empty private directory. `limit` is the maximum unpacked size
+    in bytes.
 
-    Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, TooLarge beyond the limit.
+    Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, and TooLarge beyond the limit.
     """
     source, names = _Input(stream, limit), set[str]()
     for member in _read_members(source):
@@ -102,7 +104,8 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
-    """The members, with extended headers applied. The caller reads the bytes of each before it takes the next."""
+    """Yield the members, with extended headers applied. The caller must read all bytes of a member before it takes the
+    next."""
     extended: dict[str, str] = {}
     for _ in range(MEMBERS_LIMIT):
         block = b"".join(source.read_exactly(BLOCK))
@@ -124,7 +127,7 @@ def _read_members(source: _Input) -> Iterator[_Member]:
 
 
 def _check_member(member: _Member) -> str | None:
-    """The path of a member in the checkpoint; None for a directory, which is created with its files."""
+    """Return the path of a member in the checkpoint, or None for a directory, which is created with its files."""
     name, shown = member.name.removeprefix("./"), ascii(member.name[:100])
     if member.kind == b"5":
         if member.size or name.rstrip("/") not in ("", ".", "plots"):
@@ -165,7 +168,7 @@ def _parse_text(field: bytes) -> str:
 
 
 def _parse_extension(kind: bytes, data: bytes) -> dict[str, str]:
-    """The `path` and `size` in an extended header: a GNU long name (kind L) or pax records (x or g)."""
+    """Parse the `path` and `size` in an extended header: a GNU long name (kind L) or pax records (x or g)."""
     if kind == b"L":
         return {"path": _parse_text(data)}
     values = {}
@@ -179,7 +182,7 @@ def _parse_extension(kind: bytes, data: bytes) -> dict[str, str]:
         values[_parse_text(key)] = _parse_text(value)
     if any(key.startswith("GNU.sparse") for key in values):
         raise ArchiveInvalid("the archive has a sparse file; make it without -S")
-    # A global header (kind g) is checked like the others, but what it says of all members is ignored.
+    # A global header (kind g) is checked like the others, but the values that it sets for all members are ignored.
     return {} if kind == b"g" else {key: values[key] for key in ("path", "size") if key in values}
 
 
@@ -204,9 +207,9 @@ def _drain(source: _Input) -> None:
 
 
 def _decompress(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces, decompressed if they begin like gzip, into pieces of at most `CHUNK` bytes.
+    """Yield the pieces unchanged or, if they begin like gzip, decompressed into pieces of at most `CHUNK` bytes.
 
-    The output of each step is bounded, so a small archive cannot fill the memory.
+    The output of each step is limited, so a small archive cannot fill the memory.
     """
     first = b""
     while len(first) < 2 and (piece := next(pieces, None)) is not None:
@@ -241,7 +244,8 @@ class Export:
 
 
 def export(files: Manifest, blobs: BlobStore) -> Export:
-    """A tar archive of the stored files. Raises BlobMissing at once, not in the middle, if a file is missing."""
+    """Return a tar archive of the stored files. If a file is missing, BlobMissing is raised at once, not in the
+    middle."""
     for entry in files.values():
         blobs.open(entry.sha256)
     blocks = sum(1 + -(-entry.size // tarfile.BLOCKSIZE) for entry in files.values()) + 2
@@ -255,7 +259,7 @@ def _write_members(files: Manifest, blobs: BlobStore) -> Iterator[bytes]:
         for piece in blobs.open(files[name].sha256):
             size += len(piece)
             yield piece
-        if size != files[name].size:  # the header has announced another size, so the archive is broken
+        if size != files[name].size:  # the header that was sent has another size, so the archive is invalid
             raise OstinatoError(f"stored bytes are damaged: {name} has {size} bytes, not {files[name].size}")
         yield bytes(-size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

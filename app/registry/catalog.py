@@ -1,6 +1,6 @@
-"""The catalog for `GET /v1/models`: each model by its bare name, and each ready version as name:number.
+"""Loads the catalog for `GET /v1/models`: each model by its bare name, and each ready version as name:number.
 
-Reads only the columns that it shows, and makes the same few queries for any number of models.
+Reads only the columns that are shown, with the same few queries for any number of models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLUMNS = ("model", "version", "owner", "task", "architecture", "digest", "param
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """`id` is a model reference, and `version` the number of the version that it means now."""
+    """An entry of the catalog. `id` is a model reference; `version` is the number of the version that it means now."""
 
     id: str
     model: str
@@ -39,7 +39,7 @@ class Entry:
 
 
 def load_page(session: Session, principal: str, after: str | None, limit: int) -> Page[Entry]:
-    """A page of entries, by name: the bare name, then the versions of the model, newest first.
+    """Load a page of entries in the order of names: for each model, the bare name, then its versions, newest first.
 
     `after` is the id of an entry. Raises NotFound (`model_not_found`) if there is no such entry.
     """
@@ -76,7 +76,7 @@ def _load_champions(session: Session, names: Iterable[str]) -> Sequence[Any]:
 
 
 def _parse_after(session: Session, after: str, principal: str) -> ModelReference:
-    """The reference that `after` holds: the bare name of a visible model, or one of its versions."""
+    """Parse `after`, which must be the bare name of a visible model or a reference to one of its versions."""
     try:
         reference = ModelReference.parse(after)
     except InvalidRequest:

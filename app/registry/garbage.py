@@ -1,13 +1,13 @@
-"""Garbage collection of blobs, and the check that every referenced blob is stored and sound.
+"""Garbage collection of blobs, and the check that every referenced blob is stored and undamaged.
 
-A blob that no row refers to may belong to a publication that has stored its files and not yet inserted its row. Two
-rules protect it:
+A blob that no row refers to may belong to a publication that has stored its files but not inserted its row yet. Two
+rules protect such a blob:
 
-- A collection spares unreferenced blobs that were put within the last hour, and putting a blob again renews its time.
+- A collection keeps unreferenced blobs that were put within the last hour. Putting a blob again renews its time.
 - A publisher checks in its transaction that its blobs exist (`claim_blobs`), and a collection deletes in a transaction
   that excludes those of publishers (`hold_blobs`).
 
-So either the collection spares the blobs, or the publisher fails because they are gone.
+So either the collection keeps the blobs, or the publisher fails because they are gone.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from app.db.tables import ENDED, AliasRow, FileRow, JobCheckpointRow, JobRow, Ve
 from app.registry import repository
 from app.storage.blobs import Blob, BlobCorrupt, BlobMissing, BlobStore
 
-UPLOAD_SECONDS = 3600.0  # for so long after it was put, an unreferenced blob may belong to a publication under way
+UPLOAD_SECONDS = 3600.0  # an unreferenced blob put within this time may belong to a publication in progress
 LEFTOVER_SECONDS = 86_400.0  # age at which a partial upload belongs to a killed program
 BATCH = 200  # blobs deleted in one transaction, during which publishers wait
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection removed, or would remove if it is a dry run."""
+    """The result of a collection: what it has removed or, in a dry run, would remove."""
 
     dry_run: bool
     blobs: int
@@ -42,7 +42,7 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of those that need it.
+    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users.
 
     Orphans, which nothing refers to, are not an error: the next collection removes them when they are old enough.
     """
@@ -61,7 +61,7 @@ class Report:
 
 
 def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_run: bool) -> Collected:
-    """Delete the blobs that nothing refers to and that are old enough; with `dry_run`, only count them."""
+    """Delete the unreferenced blobs that are old enough; with `dry_run`, only count them."""
     with database.read() as session:
         garbage = _Garbage(session, database.now(session), grace_seconds)
     total, candidates = 0, []
@@ -77,7 +77,8 @@ def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_r
 
 
 def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
-    """Check that the store has every blob that the tables refer to, in the right size; `deep` checks hashes as well."""
+    """Check that the store has every blob that the tables refer to, with the right size. `deep` also checks the
+    hashes."""
     with database.read() as session:
         references = load_references(session, None)
         dangling = _find_dangling(session)
@@ -93,7 +94,7 @@ def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
 
 
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
-    """SHA-256 of each referenced blob -> the names of its users, each with the size that the blob must have.
+    """Map the SHA-256 of each referenced blob to the names of its users, each with the size that the blob must have.
 
     Versions deleted after `deleted_since` still count (None: no deleted version does), and so do the versions that
     unfinished jobs start from.
@@ -113,8 +114,9 @@ class _Garbage:
     def __init__(self, session: Session, now: float, grace_seconds: float) -> None:
         self._now, self._grace = now, grace_seconds
         self._referenced = set(load_references(session, now - grace_seconds))
-        # A blob of a deleted version is not a new upload, so it needs no hour beyond the grace time. Versions deleted
-        # earlier are not read: their blobs are older than an hour, or were put again and may be a new upload.
+        # A blob of a deleted version is not a new upload, so it needs no further hour after the grace time. Versions
+        # that were deleted earlier are not read: their blobs are older than an hour, or were put again and may be a new
+        # upload.
         deleted = select(VersionRow.files).where(
             VersionRow.status == repository.DELETED, VersionRow.deleted_at > now - UPLOAD_SECONDS
         )
@@ -127,7 +129,8 @@ class _Garbage:
 
 
 def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, Any]]]:
-    """The name and the manifest of each version, job's checkpoint, and base of an unfinished job."""
+    """Load the name and the manifest of each version, of each job's checkpoint, and of the base of each unfinished
+    job."""
     conditions = [VersionRow.status != repository.DELETED]
     if deleted_since is not None:
         conditions.append(VersionRow.deleted_at > deleted_since)
@@ -140,10 +143,10 @@ def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple
 
 
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:
-    """Delete those of a batch that are still garbage.
+    """Delete the blobs of a batch that are still garbage.
 
-    Rows and blobs are read again, because a publication may have put a blob again or referred to it since the first
-    look. While the lock is held, no publication can add a reference.
+    Rows and blobs are read again, because a publication may have put a blob again or referred to it since they were
+    first read. While the lock is held, no publication can add a reference.
     """
     removed = []
     with database.transaction() as session:
@@ -158,7 +161,7 @@ def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_secon
 
 
 def _find_dangling(session: Session) -> list[str]:
-    """The aliases that do not point to a ready version."""
+    """Find the aliases that do not point to a ready version."""
     ready = select(VersionRow.id).where(
         VersionRow.model == AliasRow.model,
         VersionRow.version == AliasRow.version,

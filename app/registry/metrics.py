@@ -1,4 +1,4 @@
-"""The metrics of a checkpoint, as JSON columns can hold them."""
+"""Reads the metrics of a checkpoint in a form that JSON columns can store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEPTH = 32
 
 
 def read_metrics(directory: Path) -> dict[str, Any]:
-    """The content of `metrics.json` in a checkpoint directory; empty if there is no such file.
+    """Read `metrics.json` in a checkpoint directory. Returns an empty dict if there is no such file.
 
     Raises CheckpointInvalid if the file does not hold a JSON object.
     """
@@ -25,9 +25,9 @@ def read_metrics(directory: Path) -> dict[str, Any]:
 
 
 def finite(value: Any, depth: int = 0) -> Any:
-    """A copy of `value` with None in place of NaN and infinity, which JSON does not have.
+    """Copy `value` with None in place of NaN and infinity, which JSON does not have.
 
-    Raises CheckpointInvalid beyond `DEPTH` levels of nesting.
+    Raises CheckpointInvalid if `value` is nested more than `DEPTH` levels deep.
     """
     if depth > DEPTH:
         raise CheckpointInvalid(f"metrics are nested more than {DEPTH} levels deep")

@@ -38,9 +38,8 @@ class Publication:
 
 
 def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
-    """Check a checkpoint directory and store its files.
-
-    Raises CheckpointInvalid, or Conflict if a file changes while it is read.
+    """Check a checkpoint directory and store its files. Raises CheckpointInvalid, or Conflict if a file changes
+    meanwhile.
     """
     files = manifest(directory)
     read(directory)
@@ -53,7 +52,7 @@ def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
 def hold_files(session: Session, blobs: BlobStore, files: Manifest) -> None:
     """Protect stored files from garbage collection until the transaction ends.
 
-    Raises Unavailable if one of them has been collected already.
+    Raises Unavailable if one of the files has been collected already.
     """
     claim_blobs(session, (entry.sha256 for entry in files.values()), blobs.exists)
 
@@ -67,7 +66,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
     repository.add_model(session, name, publication.owner, now)
     number = repository.take_number(session, name)
     model = repository.find_model(session, name, lock=True)
-    # The model may have existed before, with another owner. The error rolls the new number back.
+    # The model may have existed before, with another owner. The error then rolls back the new number.
     if model is None or not visible(model.owner, publication.owner):
         raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
     labels = {"labels": checkpoint.labels} if checkpoint.labels else {}
@@ -111,7 +110,8 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """A private folder under `root`, removed at the end. Also removes what killed programs left in `root`."""
+    """Create a private folder under `root`, and remove it at the end. Also remove the folders that killed programs have
+    left in `root`."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in root.iterdir():
         with suppress(FileNotFoundError):  # another process removes it

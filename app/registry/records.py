@@ -28,8 +28,8 @@ __all__ = [
 CHAMPION = "champion"
 CHECKPOINT = "ftckpt-"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-PART = re.compile(r"[a-z0-9._-]{0,64}")  # a substring of a name, as a query may hold it
-NUMBER_LIMIT = 10**9  # version numbers are less
+PART = re.compile(r"[a-z0-9._-]{0,64}")  # a substring of a name, allowed in a query
+NUMBER_LIMIT = 10**9  # all version numbers are below this
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 CHECKPOINT_ID = re.compile(r"ftckpt-[A-Za-z0-9_-]{1,33}")
@@ -49,7 +49,7 @@ def check_name(name: str, param: str = "name") -> str:
 
 
 def show(text: str) -> str:
-    """A caller's text, safe to print: quoted, escaped and at most about 100 characters."""
+    """Make a caller's text safe to print: quoted, escaped and cut to about 100 characters."""
     return ascii(text if len(text) <= 100 else text[:100] + "…")
 
 
@@ -57,7 +57,7 @@ def show(text: str) -> str:
 class ModelReference:
     """A parsed model reference. At most one of `version`, `alias`, `digest` and `checkpoint` is set.
 
-    With none of them, it means the champion, or the newest ready version if the model has no champion.
+    If none of them is set, the reference means the champion, or the newest ready version if the model has no champion.
     """
 
     name: str
@@ -101,8 +101,9 @@ def _split(text: str) -> tuple[str, str, str]:
 class Version:
     """A version of a model: an immutable checkpoint. Only its status and its aliases change.
 
-    A checkpoint of a job has this form too, with version 0 and its own id as the model. `config` is config.json with
-    the labels added; `parameters` is the number of weights; `status` is pending, ready, failed or deleted.
+    A checkpoint of a job is also represented by this class, with version 0 and its own id as the model. `config` is
+    config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready, failed or
+    deleted.
     """
 
     model: str

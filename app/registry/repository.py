@@ -1,4 +1,4 @@
-"""The SQL queries of the registry. They return rows, or records made of them, and never commit."""
+"""The SQL queries of the registry. They return rows, or records made from rows, and never commit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ AliasNames = dict[tuple[str, int], list[str]]  # (model, version) -> the aliases
 
 
 def parse_manifest(files: dict[str, Any]) -> Manifest:
-    """The manifest that a JSON column holds."""
+    """Parse the manifest in a JSON column."""
     return {path: FileEntry(entry["sha256"], entry["size"]) for path, entry in files.items()}
 
 
 def dump_manifest(files: Manifest) -> dict[str, Any]:
-    """A manifest as a JSON column holds it."""
+    """Convert a manifest to the value of a JSON column."""
     return {path: asdict(entry) for path, entry in files.items()}
 
 
@@ -33,14 +33,14 @@ def dump_manifest(files: Manifest) -> dict[str, Any]:
 
 
 def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
-    """The row of a model. With `lock`, it is read again and locked until the transaction ends."""
+    """Return the row of a model, if any. With `lock`, the row is read again and locked until the transaction ends."""
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 
 def add_model(session: Session, name: str, owner: str, now: float) -> None:
     """Insert the model unless it exists.
 
-    If two transactions insert the same name, the second one waits until the first has ended, and then finds the row.
+    If two transactions insert the same name, the second one waits until the first has ended, and then the row exists.
     """
     session.execute(
         text(
@@ -69,7 +69,7 @@ def list_models(
     order: str,
     limit: int,
 ) -> list[Model]:
-    """Up to `limit + 1` models whose names contain `query`, by name.
+    """Load up to `limit + 1` models whose names contain `query`, by name.
 
     `newest` maps columns to the values that they must have in a model's newest ready version.
     """
@@ -91,7 +91,7 @@ def load_model(session: Session, name: str) -> Model:
 
 
 def _select_with_newest() -> Select[ModelRow, VersionRow]:
-    """Models, each with its newest ready version, or with None if it has none."""
+    """Select models, each with its newest ready version or None."""
     other = aliased(VersionRow)
     number = select(func.max(other.version)).where(other.model == ModelRow.name, other.status == READY)
     here = and_(VersionRow.model == ModelRow.name, VersionRow.version == number.scalar_subquery())
@@ -142,7 +142,8 @@ def find_newest(session: Session, name: str, digest: str | None = None) -> Versi
 def list_versions(
     session: Session, name: str, status: str | None, after: int | None, order: str, limit: int
 ) -> list[Version]:
-    """Up to `limit + 1` versions of a model, by number. `status` None selects all that are not deleted."""
+    """Load up to `limit + 1` versions of a model, by number. `status` None selects all versions that are not
+    deleted."""
     query = select(VersionRow).where(VersionRow.model == name)
     query = query.where(VersionRow.status == status if status else VersionRow.status != DELETED)
     if after is not None:
@@ -185,14 +186,15 @@ def make_version(row: VersionRow, by_version: AliasNames) -> Version:
 
 
 def select_registered(session: Session, digests: Collection[str]) -> set[str]:
-    """Those of `digests` that a ready version or a job's checkpoint has."""
+    """Return the digests, out of `digests`, that a ready version or a job's checkpoint has."""
     ready = select(VersionRow.digest).where(VersionRow.status == READY, VersionRow.digest.in_(digests))
     checkpoints = select(JobCheckpointRow.digest).where(JobCheckpointRow.digest.in_(digests))
     return {*session.scalars(ready), *session.scalars(checkpoints)}
 
 
 def find_references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
-    """Digest -> a reference to it, for those of `digests` that `owner` has a ready version or a job's checkpoint of.
+    """Map digests to references. Includes those of `digests` for which `owner` has a ready version or a job's
+    checkpoint.
 
     A version takes precedence over a checkpoint, and a newer version over an older one.
     """
@@ -209,7 +211,7 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
 
 
 def load_checkpoint(session: Session, id_: str) -> Version | None:
-    """A checkpoint of a job as a version 0, whose model is the id of the checkpoint."""
+    """Load a checkpoint of a job as a version with the number 0, whose model is the id of the checkpoint."""
     row = session.get(JobCheckpointRow, id_)
     if row is None:
         return None
@@ -241,7 +243,8 @@ def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
 
 
 def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
-    """Group once for all records of a page: searching the aliases for each version would take quadratic time."""
+    """Group the names of aliases by the version they point to. Searching all aliases for each version would be
+    quadratic."""
     names: AliasNames = {}
     for alias in aliases:
         names.setdefault((alias.model, alias.version), []).append(alias.alias)
@@ -256,7 +259,7 @@ def make_alias(row: AliasRow) -> Alias:
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """The aliases of all models and owners; with `required`, only those that readiness waits for."""
+    """Load the aliases of all models and owners; with `required`, only those that readiness waits for."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)
@@ -270,7 +273,7 @@ def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
 
 
 def list_moves(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
-    """Up to `limit + 1` moves of an alias, by id."""
+    """Load up to `limit + 1` moves of an alias, by id."""
     query = select(AliasMoveRow).where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)
     if after is not None:
         query = query.where(AliasMoveRow.id > after if order == "asc" else AliasMoveRow.id < after)

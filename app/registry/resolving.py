@@ -1,4 +1,4 @@
-"""Resolving model references to versions, and finding the models and versions that a principal may see."""
+"""Resolves model references to versions, and finds the models and versions that a principal may see."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from app.registry.records import CHAMPION, NAME, NUMBER_LIMIT, ModelReference, V
 
 
 def resolve(session: Session, text: str, principal: str) -> Version:
-    """The ready version that a reference means now.
-
-    Raises NotFound (`model_not_found`) if there is none or it belongs to another principal.
+    """Return the ready version that a reference means now. Raises NotFound (`model_not_found`) if there is none or it
+    belongs to another principal.
     """
     try:
         reference = ModelReference.parse(text)
@@ -53,14 +52,14 @@ def get_version(session: Session, name: str, number: int, *, lock: bool = False,
 
 
 def model_not_found(reference: str, reason: str, param: str = "model") -> NotFound:
-    """The error for a reference; `reason` may begin with the reference already."""
+    """Make the error for a reference. `reason` may begin with the reference."""
     text = reason if reason.startswith(show(reference)) else f"{show(reference)}: {reason}"
     message = f"model not found: {text}; GET /v1/models lists the models"
     return NotFound(message, code="model_not_found", param=param)
 
 
 def _find(session: Session, reference: ModelReference) -> VersionRow | None:
-    """The version by number, digest or alias; for a bare name, the champion, else the newest version."""
+    """Find the version by number, digest or alias; for a bare name, the champion or else the newest version."""
     if reference.version is not None:
         return repository.find_version(session, reference.name, reference.version)
     if reference.digest is not None:
@@ -72,7 +71,7 @@ def _find(session: Session, reference: ModelReference) -> VersionRow | None:
 
 
 def _explain(reference: ModelReference, version: VersionRow | None) -> str:
-    """Why a reference to a visible model has no ready version."""
+    """Explain why a reference to a visible model has no ready version."""
     if version is not None:
         return f"version {version.version} is {version.status}"
     if reference.alias is not None:

@@ -1,6 +1,6 @@
 """Searches versions by their properties and metrics, and compares the metrics of some versions.
 
-Metrics are compared in Python and not in SQL, because SQLite and PostgreSQL have different operators for JSON.
+Metrics are compared in Python rather than SQL, because SQLite and PostgreSQL have different operators for JSON.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ HIGHER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "micro_f1", "macro_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which versions to select, and in which order.
+    """Selects versions and determines their order.
 
-    `query` is a part of a model's name, and `metric` a path such as `test.macro_f1`. With a `metric`, versions without
-    that number are left out and the others are ordered by it; otherwise versions are ordered by age. `order` None means
-    the best or the newest first.
+    `query` is a part of a model's name, and `metric` a path such as `test.macro_f1`. With a `metric`, versions that do
+    not have it are left out and the others are ordered by it; otherwise versions are ordered by age. `order` None means
+    best first or newest first.
     """
 
     query: str | None = None
@@ -57,7 +57,8 @@ class Filter:
 
     @property
     def descending(self) -> bool:
-        """Whether the largest rank comes first: the order that was requested, or else the best or the newest first."""
+        """Whether the largest rank comes first. Without a requested order, the best or the newest version comes
+        first."""
         if self.order is not None:
             return self.order == "desc"
         return self.metric is None or not lower_is_better(self.metric)
@@ -67,8 +68,9 @@ class Filter:
 class Comparison:
     """The metrics of some versions.
 
-    `figures` maps the path of each metric to one value per version, None if the version does not have it. `best` maps
-    it to the index of the best version, for metrics with a better direction that at least two versions have.
+    `figures` maps the path of each metric to one value per version, or None if the version does not have the metric.
+    `best` maps a path to the index of the best version, if at least two versions have the metric and it is known
+    whether higher or lower is better.
     """
 
     versions: list[Version]
@@ -77,7 +79,8 @@ class Comparison:
 
 
 class _SortKey(NamedTuple):
-    """The position of a version in the result: `rank` is its age or its metric, the name decides ties."""
+    """The sort key of a version in the result. `rank` is its age or its metric; the name decides between equal
+    ranks."""
 
     rank: float
     model: str
@@ -104,7 +107,7 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
 def select_versions(session: Session, principal: str, filter_: Filter, after: str | None, limit: int) -> Page[Version]:
     """A page of matching versions, beginning after the one whose `ref` is `after`.
 
-    Reads the sort keys of all matching versions, but the whole records only of those on the page. Raises NotFound
+    Reads the sort keys of all matching versions, but complete records only for those on the page. Raises NotFound
     (`version_not_found`) if `after` does not match.
     """
     matches = sorted(_load_keys(session, principal, filter_), reverse=filter_.descending)
@@ -141,7 +144,7 @@ def _best(path: str, row: Sequence[float | None]) -> int:
 
 
 def _leaves(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The dotted path and the value of each number in nested metrics."""
+    """Yield the dotted path and the value of each number in nested metrics."""
     for key, value in metrics.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")

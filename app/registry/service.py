@@ -1,6 +1,6 @@
 """The registry: publishes checkpoints as immutable versions, resolves references, and manages aliases.
 
-Opens the transactions and checks who may see what. A model of another principal is treated as if it did not exist.
+Opens the transactions and checks permissions. A model of another principal is treated as if it did not exist.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ class Registry:
     """All operations on models, versions and aliases. One object per process; its methods are thread-safe."""
 
     def __init__(self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0) -> None:
-        """`scratch` is the folder in which imported archives are unpacked; it is created when it is needed.
+        """`scratch` is the folder in which imported archives are unpacked; it is created when needed.
 
-        `grace_seconds` is how long the files of deleted versions, and unreferenced files, are kept at least.
+        `grace_seconds` is the minimum time for which the files of deleted versions, and unreferenced files, are kept.
         """
         self.database, self.blobs, self.scratch, self.grace_seconds = database, blobs, scratch, grace_seconds
 
     # --- publishing ---------------------------------------------------------------------------------------------
 
     def upload_files(self, directory: Path) -> Manifest:
-        """Check a checkpoint directory and store its files. Comes before the transaction that publishes them."""
+        """Check a checkpoint directory and store its files. Call this before the transaction that publishes them."""
         return publishing.upload_files(self.blobs, directory)
 
     def hold_files(self, session: Session, files: Manifest) -> None:
         """Protect stored files from garbage collection until the caller's transaction ends.
 
-        Raises Unavailable if one of them has been collected already.
+        Raises Unavailable if one of the files has been collected already.
         """
         publishing.hold_files(session, self.blobs, files)
 
@@ -69,8 +69,8 @@ class Registry:
     ) -> Version:
         """Register uploaded files as the next version of `name`, and move `alias` to it, in the caller's transaction.
 
-        Raises InvalidRequest (`model_name_taken`) if another principal owns the name, Conflict (`alias_conflict`) if
-        the alias does not point to `expected_version`.
+        Raises InvalidRequest (`model_name_taken`) if another principal owns the name, and Conflict (`alias_conflict`)
+        if the alias does not point to `expected_version`.
         """
         check_name(name)
         self.hold_files(session, files)
@@ -89,13 +89,13 @@ class Registry:
             return resolving.resolve(session_, reference, principal)
 
     def get(self, name: str, number: int, principal: str) -> Version:
-        """One version, whatever its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
+        """Return one version, whatever its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
         with self.database.read() as session:
             get_model(session, name, principal)
             return repository.load_version(session, get_version(session, name, number))
 
     def model(self, name: str, principal: str) -> Model:
-        """One model. Raises NotFound (`model_not_found`)."""
+        """Return one model. Raises NotFound (`model_not_found`)."""
         with self.database.read() as session:
             return repository.load_model(session, get_model(session, name, principal).name)
 
@@ -112,20 +112,21 @@ class Registry:
     ) -> Page[Model]:
         """Models by name. `after` is the last name of the previous page, and `query` a substring of the names.
 
-        `task` and `architecture` select by the newest ready version.
+        `task` and `architecture` filter by the newest ready version of each model.
         """
         check_page(limit, order, PAGE_LIMIT)
         query = query.lower() if query else query
         newest = {name: text for name, text in (("task", task), ("architecture", architecture)) if text is not None}
         if not all(PART.fullmatch(text) for text in (query or "", *newest.values())):
-            return Page([], False)  # no value can contain these characters
+            return Page([], False)  # no name can contain these characters
         with self.database.read() as session:
             if after is not None:
                 get_model(session, after, principal, param="after")
             return cut(repository.list_models(session, principal, query, newest, after, order, limit), limit)
 
     def catalog(self, principal: str, *, after: str | None = None, limit: int = CATALOG_LIMIT) -> Page[Entry]:
-        """Every model and every ready version as a short entry. `after` is the last id of the previous page."""
+        """Return a page of short entries of all models and ready versions. `after` is the last id of the previous
+        page."""
         check_page(limit, "asc", CATALOG_LIMIT)
         with self.database.read() as session:
             return catalog.load_page(session, principal, after, limit)
@@ -140,7 +141,7 @@ class Registry:
         limit: int = 100,
         order: str = "desc",
     ) -> Page[Version]:
-        """Versions of a model by number; deleted ones only if `status` is "deleted"."""
+        """Return versions of a model by number. Deleted versions are included only if `status` is "deleted"."""
         check_page(limit, order, PAGE_LIMIT)
         if status is not None and status not in STATUSES:
             raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}, not {show(status)}", param="status")
@@ -173,9 +174,9 @@ class Registry:
         expected_version: Expected = UNSET,
         required: bool | None = None,
     ) -> Alias:
-        """Point `alias` to a ready version, if it now points to `expected_version` (None: if it does not exist).
+        """Point `alias` to a ready version, if it points to `expected_version` (None: if it does not exist).
 
-        `required` None leaves that mark unchanged. Raises Conflict (`alias_conflict`).
+        With `required` None, the `required` flag does not change. Raises Conflict (`alias_conflict`).
         """
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
@@ -215,7 +216,7 @@ class Registry:
             return aliases.load_history(session, name, alias, after, order, limit)
 
     def required_aliases(self) -> Sequence[Alias]:
-        """The aliases of all owners that readiness waits for."""
+        """The aliases, of all owners, that readiness waits for."""
         with self.database.read() as session:
             return repository.load_all_aliases(session, required=True)
 
@@ -225,12 +226,13 @@ class Registry:
             return repository.load_all_aliases(session)
 
     def registered(self, digests: Collection[str]) -> set[str]:
-        """Those of `digests` that a ready version or a job's checkpoint has."""
+        """The digests, out of `digests`, that a ready version or a job's checkpoint has."""
         with self.database.read() as session:
             return repository.select_registered(session, digests)
 
     def references(self, digests: Collection[str], owner: str) -> dict[str, str]:
-        """Digest -> a reference to it, for those of `digests` that `owner` has a version or a job's checkpoint of."""
+        """Map digests to references. Includes those of `digests` for which `owner` has a version or a job's
+        checkpoint."""
         with self.database.read() as session:
             return repository.find_references(session, digests, owner)
 
@@ -281,7 +283,7 @@ class Registry:
     # --- upkeep -------------------------------------------------------------------------------------------------
 
     def collect_garbage(self, dry_run: bool = False) -> garbage.Collected:
-        """Delete files that nothing refers to after the grace time. Can run while versions are published."""
+        """Delete unreferenced files after the grace time. Safe to run while versions are published."""
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True) -> garbage.Report:

@@ -1,4 +1,4 @@
-"""The blob store: immutable bytes under the key of their SHA-256, in a local folder or in a bucket."""
+"""The blob store: immutable bytes, stored under their SHA-256 in a local folder or in a bucket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.settings import PREFIX, SettingError
 
 CHUNK = 2**20
 ONE_PUT = 16 * 2**20  # larger objects are uploaded in parts, which cannot be conditional
-RENEWAL_SECONDS = 3600.0  # an older blob that is put again is uploaded again, so that it counts as a new upload
+RENEWAL_SECONDS = 3600.0  # if an older blob is put again, it is uploaded again, so that it counts as a new upload
 CLIENT: Any = {
     "timeout": "600s",  # of one request, which may carry a large object
     "allow_http": True,  # the operator may choose an http:// endpoint
@@ -104,7 +104,7 @@ class BlobStore:
         return sha256, size
 
     def open(self, sha256: str) -> Iterator[bytes]:
-        """The bytes in pieces. Raises BlobMissing at once, and BlobCorrupt at the end if their hash is wrong."""
+        """Read a blob in pieces. Raises BlobMissing at once, and BlobCorrupt at the end if the hash is wrong."""
         with _translate_errors(sha256):
             response = obstore.get(self._store, _key(sha256))
         return _verify(response.stream(min_chunk_size=CHUNK), sha256)
@@ -124,7 +124,7 @@ class BlobStore:
                 Path(file.name).replace(path)
 
     def stat(self, sha256: str) -> Blob | None:
-        """The size and time of a blob, without its bytes; None if it does not exist."""
+        """Return the size and time of a blob, without reading its bytes, or None if it does not exist."""
         try:
             meta = obstore.head(self._store, _key(sha256))
         except (AbsentError, FileNotFoundError):
@@ -142,7 +142,7 @@ class BlobStore:
             obstore.delete(self._store, _key(sha256))
 
     def list(self) -> Iterator[Blob]:
-        """All blobs, in any order. Partial uploads are not among them."""
+        """Yield all blobs, in any order, without partial uploads."""
         try:
             for batch in obstore.list(self._store, prefix="sha256"):
                 for meta in batch:
@@ -175,9 +175,9 @@ class BlobStore:
             self._upload(path, sha256, conditional=existing is None)
 
     def _rename(self, path: Path, descriptor: int, target: Path) -> None:
-        """Move the file to its name after its bytes are on the disk, and sync the folders.
+        """Move a file to its final name once its bytes are on the disk, and sync the folders.
 
-        Replaces an older copy, which is equal or damaged; so putting a blob again repairs it.
+        Replaces any older copy, which is equal or damaged, so that putting a blob again repairs it.
         """
         os.fsync(descriptor)
         target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -194,7 +194,7 @@ class BlobStore:
 
 
 def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
-    """The folder of the store, None for a bucket or memory, and the store. Raises SettingError."""
+    """Open a store. Returns its folder (None for a bucket or memory) and the store. Raises SettingError."""
     parts = urlsplit(url)
     if parts.scheme == "memory":
         return None, MemoryStore()
@@ -239,7 +239,7 @@ def _verify(stream: Iterable[bytes], sha256: str) -> Iterator[bytes]:
 
 @contextmanager
 def _temporary_file(folder: Path | None) -> Iterator[IO[bytes]]:
-    """A private file (mode 0600), removed at the end unless it has been moved."""
+    """Create a private file (mode 0600), and remove it at the end unless it has been moved."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix="ostinato-", delete=False) as file:
         try:
             yield file
@@ -249,7 +249,7 @@ def _temporary_file(folder: Path | None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _translate_errors(sha256: str) -> Iterator[None]:
-    """Raise BlobMissing or StorageUnavailable for errors of the store and of the disk."""
+    """Convert errors of the store and of the disk to BlobMissing or StorageUnavailable."""
     try:
         yield
     except (AbsentError, FileNotFoundError):

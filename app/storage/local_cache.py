@@ -1,6 +1,6 @@
 """A cache of checkpoint directories on this machine, for programs that need file paths.
 
-A directory is complete or absent, and its files are checked against their hashes.
+A directory is either complete or absent, and its files are checked against their hashes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobStore
 
 LEFTOVER_SECONDS = 86_400.0  # age at which a partial download belongs to a killed program
-IN_USE_SECONDS = 600.0  # for so long after a request, a program may still read the directory
-Signature = tuple[tuple[str, int, int, int], ...]  # of each file: path, inode, size, change time in ns
+IN_USE_SECONDS = 600.0  # for this long after a request, a program may still be reading the directory
+Signature = tuple[tuple[str, int, int, int], ...]  # for each file: path, inode, size, change time in ns
 
 
 class LocalCache:
-    """Checkpoint directories under `root`, at most `limit` bytes of them. One object per process; processes share
-    `root`.
+    """Checkpoint directories under `root` with a total of at most `limit` bytes. One object per process; processes
+    share `root`.
 
     When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
-    in `locks/`: its modification time is that of the last request, its content the size of the checkpoint in bytes.
+    in `locks/`. Its modification time is the time of the last request, and its content is the size of the checkpoint in
+    bytes.
     """
 
     def __init__(self, root: Path, blobs: BlobStore, limit: int = 2**63) -> None:
@@ -44,7 +45,7 @@ class LocalCache:
                     shutil.rmtree(leftover, ignore_errors=True)
 
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path:
-        """The directory of the checkpoint `digest_`, fetched from the blob store if it is not cached.
+        """Return the directory of the checkpoint `digest_`. Fetches it from the blob store if it is not cached.
 
         A cached file whose bytes have changed is detected and fetched again. Raises CheckpointInvalid if `files` is not
         the manifest of that digest, BlobMissing or BlobCorrupt if the store cannot deliver a file.
@@ -81,20 +82,22 @@ class LocalCache:
                 excess -= sizes[path.name]
 
     def _forget(self, digest_: str) -> None:
-        """Remove a directory and what this process remembers of it. The caller holds its lock."""
+        """Remove a directory and its signature. The caller holds its lock."""
         shutil.rmtree(self._root / digest_, ignore_errors=True)
         with self._lock:
             self._signatures.pop(digest_, None)
 
     def _size(self, lock: Path) -> int:
-        """The bytes of a checkpoint, as noted in its lock file; measured if an earlier version made the file."""
+        """Return the size of a checkpoint in bytes, from its lock file. Measures it if an earlier release has made the
+        lock file."""
         with suppress(FileNotFoundError):  # another process removes the checkpoint
             text = lock.read_bytes()
             return int(text) if text.isdigit() else _measure(self._root / lock.name)
         return 0
 
     def _is_complete(self, digest_: str, target: Path) -> bool:
-        """Whether `target` holds exactly the files of `digest_`. They are hashed unless their signature is known."""
+        """Whether `target` holds exactly the files of `digest_`. The files are hashed unless their signature is
+        known."""
         try:
             signature = _signature(target)
             with self._lock:
@@ -109,7 +112,8 @@ class LocalCache:
         return True
 
     def _fill(self, target: Path, files: Mapping[str, FileEntry]) -> None:
-        """Fetch into a folder beside the target, then rename it: a killed program leaves no half directory."""
+        """Fetch the files into a folder beside the target, then rename it, so that a killed program leaves no partial
+        directory."""
         partial = Path(tempfile.mkdtemp(dir=self._root / "partial"))
         try:
             for path, entry in files.items():
@@ -124,10 +128,10 @@ class LocalCache:
 
     @contextmanager
     def _locked(self, digest_: str, *, wait: bool = True) -> Iterator[int]:
-        """Hold the lock of one checkpoint, across threads and processes; yields the lock file's descriptor.
+        """Hold the lock of one checkpoint, across threads and processes. Yields the lock file's descriptor.
 
-        The kernel releases the lock of a killed process. The lock file of a checkpoint that is not there at the end is
-        removed, so that the files do not pile up. Raises BlockingIOError if the lock is taken and `wait` is False.
+        The kernel releases the lock of a killed process. Removes the lock file if the checkpoint does not exist at the
+        end, so that lock files do not accumulate. Raises BlockingIOError if the lock is taken and `wait` is False.
         """
         path = self._root / "locks" / digest_
         descriptor = _lock_file(path, wait)
@@ -146,7 +150,8 @@ def _lock_file(path: Path, wait: bool) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):
-                # A lock on a removed file excludes no other process: it would create and lock a new file of that name.
+                # A lock on a removed file is useless, because another process would create and lock a new file with the
+                # same name.
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
                     return descriptor
         except BaseException:
@@ -156,7 +161,7 @@ def _lock_file(path: Path, wait: bool) -> int:
 
 
 def _write_size(lock: int, size: int) -> None:
-    """Note the size and, by the modification time, this request."""
+    """Write the size of the checkpoint. This also sets the modification time, which records the request."""
     os.pwrite(lock, b"%020d" % size, 0)
     os.utime(lock)
 

@@ -1,7 +1,7 @@
 """The text format of conversations, shared by all models that are trained on `messages`.
 
     role: content⏎        every message except the assistant's
-    assistant: content    an answer, which starts with the space and is followed by the end token
+    assistant: content    an answer, which begins with the space and is followed by the end token
 
 A prompt therefore ends with `assistant:`, and a line break separates an answer from the next message.
 """
@@ -23,9 +23,9 @@ _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "ref
 
 
 def content_text(content: str | Sequence[Any]) -> str | None:
-    """The text of a message's content, whose parts of text are joined by line breaks.
+    """Return the text of a message's content. Several text parts are joined by line breaks.
 
-    None if a part is not a text, such as an image.
+    Returns None if a part is not text, for example an image.
     """
     if isinstance(content, str):
         return content
@@ -40,7 +40,7 @@ def content_text(content: str | Sequence[Any]) -> str | None:
 
 
 def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(prompt, answer) for each message of the assistant, in order.
+    """Return (prompt, answer) for each message of the assistant, in order.
 
     Each prompt holds the text since the previous answer. Messages after the last answer are left out.
     """

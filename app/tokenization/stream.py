@@ -1,7 +1,7 @@
 """Streaming detokenization: token ids arrive a few at a time and become pieces of text.
 
-Text is released as soon as it is final: never half a character, and never the beginning of a possible stop string. The
-cost of a push depends on its new tokens only, not on the length of the text so far.
+Text is released as soon as it is final, but never part of a character or the beginning of a possible stop string. The
+cost of a push depends only on its new tokens, not on the length of the text so far.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from app.tokenization.tokenizer import Tokenizer
 
-WINDOW = 16  # the most tokens held back without text; a character has at most four bytes
+WINDOW = 16  # the maximum number of tokens held back without text; a character has at most four bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class TextStream:
         self._finished = False
 
     def push(self, ids: Iterable[int]) -> Delta:
-        """Take new ids, and return the text that is now final."""
+        """Add new ids, and return the text that is final now."""
         if self._finished:
             return Delta("")
         if not self._unstoppable:
@@ -57,9 +57,9 @@ class TextStream:
         return Delta(before.text + after.text, after.finished_by_stop)
 
     def flush(self) -> str:
-        """Return the rest of the text, at the end of the ids.
+        """Return the rest of the text. Call this after the last ids.
 
-        An incomplete character becomes U+FFFD, and the beginning of a stop string is text.
+        An incomplete character becomes U+FFFD, and the beginning of a stop string is released as text.
         """
         if self._finished:
             return ""
@@ -72,7 +72,7 @@ class TextStream:
             return Delta(new)
         text = self._held + new
         for end, character in enumerate(new, start=len(self._held) + 1):
-            # All stops advance with each character, also those that are not complete, to keep their state.
+            # Advance all stops with each character, even after one is complete, to keep the state of each.
             complete = [stop for stop in self._stops if stop.advance(character)]
             if complete and not self._unstoppable:
                 return self._finish(text, end, max((stop.text for stop in complete), key=len))
@@ -86,7 +86,7 @@ class TextStream:
 
 
 class Offsets:
-    """Computes the offset of each token's text, in characters. Tokens of one character have the same offset."""
+    """Computes the offset of each token's text, in characters. All tokens of one character have the same offset."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -104,13 +104,14 @@ class Offsets:
             return self._count
         self._count += len(self._utf8.decode(piece[:1]))
         pending, _ = self._utf8.getstate()
-        # The token's first byte either is in an incomplete character, which is not counted yet, or has completed one.
+        # The token's first byte is part of an incomplete character, which is not counted yet, or has completed a
+        # character.
         start = self._count if pending else self._count - 1
         self._count += len(self._utf8.decode(piece[1:]))
         return start
 
     def end(self) -> None:
-        """End this text, even in the middle of a character, and begin another one."""
+        """End the current text, even in the middle of a character, and begin a new one."""
         rest = self._utf8.decode(b"", final=True) if self._window is None else self._window.flush()
         self._count += len(rest)
         self._utf8.reset()
@@ -119,7 +120,7 @@ class Offsets:
 
 
 class _Stop:
-    """One stop string as a matching automaton (Knuth, Morris and Pratt 1977).
+    """One stop string as a matching automaton (Knuth, Morris and Pratt, 1977).
 
     `matched` is the length of the longest suffix of the text that is a prefix of the stop string.
     """
@@ -127,12 +128,12 @@ class _Stop:
     def __init__(self, text: str) -> None:
         self.text = text
         self.matched = 0
-        self._shorter = [0] * len(text)  # for the prefix of length i + 1, the longest shorter prefix that is its suffix
+        self._shorter = [0] * len(text)  # at i: length of the longest proper border of text[: i + 1]
         for i in range(1, len(text)):
             self._shorter[i] = self._next(self._shorter[i - 1], text[i])
 
     def advance(self, character: str) -> bool:
-        """Take the next character of the text; return whether it completes the stop string."""
+        """Add the next character of the text; return whether it completes the stop string."""
         self.matched = self._next(self.matched, character)
         complete = self.matched == len(self.text)
         if complete:
@@ -152,7 +153,7 @@ class _Decoder(Protocol):
 
 
 class _Utf8:
-    """For tokenizers whose tokens are bytes: releases a character with its last byte."""
+    """Detokenizer for tokenizers whose tokens are bytes. Releases a character when its last byte arrives."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -166,7 +167,8 @@ class _Utf8:
 
 
 class _Window:
-    """For imported tokenizers, in which a token's text may depend on the token before it, as with word pieces.
+    """Detokenizer for imported tokenizers, in which the text of a token may depend on the previous one, as with word
+    pieces.
 
     Decodes the last released tokens again together with the new ones; the new text is the difference.
     """
@@ -174,7 +176,7 @@ class _Window:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._hidden = tokenizer.hidden_ids
-        self._before: list[int] = []  # already released, kept since the text of the next tokens depends on them
+        self._before: list[int] = []  # already released, but kept because the text of the next tokens depends on them
         self._new: list[int] = []
 
     def push(self, ids: Iterable[int]) -> str:

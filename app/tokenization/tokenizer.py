@@ -1,4 +1,4 @@
-"""Text to token ids and back, with tokenizer.json files of this service or of other programs.
+"""Converts text to token ids and back, with tokenizer.json files of this service or of other programs.
 
 The text of a user never becomes the id of a special token: `<eos>` in a text is five characters.
 """
@@ -19,7 +19,7 @@ from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, longest
 
 FILE = "tokenizer.json"
 SLICE = 2**15  # characters of a long text that are encoded while other threads wait for the GIL: some milliseconds
-REMEMBERED = 2**14  # the most characters without a token whose ids are cached: more than any language uses
+REMEMBERED = 2**14  # the maximum number of characters without a token whose ids are cached; more than any language uses
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 
 
@@ -29,9 +29,9 @@ class Tokenizer:
     - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
     - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by length, never by id.
     - `quick`: whether every short text takes microseconds, as with all tokenizers trained here.
-    - `longest`: the most characters that one token can stand for; None if unknown.
-    - `blank_id`: replaces a token that must not be seen: the unknown token, else padding, else None.
-    - `special_ids`: ids that no text becomes. `hidden_ids`: ids that decode to nothing.
+    - `longest`: the maximum number of characters that one token can represent; None if unknown.
+    - `blank_id`: the id that replaces a token that must not be seen: the unknown token, else padding, else None.
+    - `special_ids`: ids that no text is encoded to. `hidden_ids`: ids that decode to nothing.
     - `template`: whether the tokenizer adds tokens around each text.
     """
 
@@ -91,7 +91,7 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
-        """The ids of each text. Raises InvalidRequest (`invalid_text`) for a text that is not valid Unicode.
+        """Encode each text. Raises InvalidRequest (`invalid_text`) for a text that is not valid Unicode.
 
         `special` adds the tokenizer's template, if it has one, around each text.
         """
@@ -100,7 +100,8 @@ class Tokenizer:
         return self._encode_native(texts, special)
 
     def encode_pair(self, text: str, text_pair: str, special: bool = True) -> list[int]:
-        """Two texts as one sequence, in the tokenizer's template if it has one, else with a separator between them."""
+        """Encode two texts as one sequence, in the tokenizer's template if it has one, else with a separator between
+        them."""
         if self.template:
             return self._encode_native([(text, text_pair)], special)[0]
         if self.sep_id is None:
@@ -109,9 +110,9 @@ class Tokenizer:
         return [*first, self.sep_id, *second]
 
     def encode_within(self, size: int, side: str, *texts: str) -> list[int]:
-        """A text or a pair, cut so that it has at most `size` tokens including the whole template.
+        """Encode a text or a pair, cut to at most `size` tokens including the whole template.
 
-        `side` is the end that is cut off; of a pair, the longer text is cut first. Raises InvalidRequest if the
+        `side` is the end that is cut off. In a pair, the longer text is cut first. Raises InvalidRequest if the
         template leaves no room for text.
         """
         parts = self._encodings(texts, special=False)
@@ -128,19 +129,19 @@ class Tokenizer:
         return self._without_specials(whole.ids, whole.special_tokens_mask)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids, without special tokens; invalid UTF-8 and unknown ids become U+FFFD."""
+        """Decode ids to text, without special tokens. Invalid UTF-8 and unknown ids become U+FFFD."""
         if self.token_bytes is None:
             return str(self._native.decode(list(ids), skip_special_tokens=True))
         return self.join(ids).decode("utf-8", "replace")
 
     def join(self, ids: Iterable[int]) -> bytes:
-        """The bytes of some ids. Only for tokenizers with `token_bytes`."""
+        """Return the bytes of some ids. Only for tokenizers with `token_bytes`."""
         shown = self._shown_bytes
         size = len(shown)
         return b"".join([shown[i] if 0 <= i < size else UNKNOWN for i in ids])
 
     def token_text(self, id_: int) -> str:
-        """One token as text: special tokens by name, part of a character as U+FFFD."""
+        """Return one token as text. A special token is shown by its name, part of a character as U+FFFD."""
         name = self._native.id_to_token(id_) if 0 <= id_ < self.vocab_size else None
         if name is None:
             return UNKNOWN.decode()
@@ -149,7 +150,7 @@ class Tokenizer:
         return self.token_bytes[id_].decode("utf-8", "replace")
 
     def token_name(self, id_: int) -> str:
-        """One token as text, but part of a character as its bytes: `bytes:\\xe4\\xb8`."""
+        """Return one token as text, but part of a character as its bytes: `bytes:\\xe4\\xb8`."""
         if self.token_bytes is not None and 0 <= id_ < self.vocab_size and id_ not in self._specials.hidden:
             piece = self.token_bytes[id_]
             try:
@@ -166,14 +167,14 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """Character to ids, for kinds that encode each character separately; much faster than the library."""
+        """Map characters to ids, for kinds that encode each character separately. Much faster than the library."""
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None
         hidden = self._specials.hidden
         ids = {piece: i for i, piece in enumerate(self.token_bytes) if i not in hidden}
         single = [ids.get(bytes([byte])) for byte in range(256)]
-        if self.kind == "char":  # bytes have tokens of their own, beside those of the ASCII characters
+        if self.kind == "char":  # bytes have separate tokens, in addition to those of the ASCII characters
             single = [self._vocabulary.get(f"<0x{byte:02X}>") for byte in range(256)]
         if None in single:
             return None
@@ -206,7 +207,7 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _words(self, text: str, known: bool = True) -> list[str]:
-        """The words of a text that have a token, or those that have none."""
+        """Return the words of a text that have a token or, with `known` False, those that have none."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
@@ -230,7 +231,7 @@ class Tokenizer:
             raise InvalidRequest("this version's tokenizer cannot read the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
-        """Replace special tokens that come from the text itself: word-level tokenizers look up any word."""
+        """Replace special tokens that come from the text itself, because word-level tokenizers look up every word."""
         forbidden = self._specials.forbidden
         if forbidden.isdisjoint(ids):
             return ids
@@ -257,7 +258,8 @@ class _Characters(dict[str, tuple[int, ...]]):
 
 
 def _plain(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer only does byte-pair encoding, after the split that all byte-level tokenizers share."""
+    """Whether the tokenizer does nothing but byte-pair encoding after the split that all byte-level tokenizers
+    share."""
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
@@ -274,7 +276,7 @@ def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
 
 
 def _panicked(error: BaseException) -> bool:
-    """Whether the library's Rust code panicked. The class of this error derives from BaseException and cannot be
+    """Whether the library's Rust code has panicked. The class of this error derives from BaseException and cannot be
     imported."""
     return type(error).__name__ == "PanicException"
 

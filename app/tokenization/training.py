@@ -1,6 +1,6 @@
-"""Training tokenizers. Equal texts in equal order give the same tokenizer, byte for byte.
+"""Trains tokenizers. The same texts in the same order give the same tokenizer, byte for byte.
 
-The texts are streamed: read once, and not kept in memory.
+The texts are streamed: they are read once and not kept in memory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def train(texts: Iterable[str], kind: str = "bpe", vocab_size: int = 8192) -> To
     """Train a tokenizer of at most `vocab_size` tokens. Every kind encodes every Unicode text without loss.
 
     - bpe: byte-level byte-pair encoding.
-    - char: the most frequent characters, and all others as bytes.
-    - byte: bytes only; `texts` is not read.
+    - char: one token for each of the most frequent characters; all others are encoded as bytes.
+    - byte: one token for each byte; `texts` is not read.
 
-    Raises InvalidRequest for an unknown kind, a vocabulary without room for all bytes, and a text that is not valid
+    Raises InvalidRequest for an unknown kind, a vocabulary without room for all bytes, or a text that is not valid
     Unicode.
     """
     if kind not in KINDS:

@@ -1,4 +1,4 @@
-"""The kind, the special tokens and the bytes of each token of a tokenizer, read from its parsed tokenizer.json."""
+"""Reads the kind, the special tokens and the bytes of each token from a parsed tokenizer.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def byte_characters() -> list[str]:
-    """The printable character that stands for each byte in byte-level BPE (Radford et al. 2019, GPT-2)."""
+    """Return the printable character that represents each byte in byte-level BPE (Radford et al., 2019, GPT-2)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = iter(range(0x100, 0x200))
     kept = set(printable)
@@ -40,13 +40,14 @@ class Specials:
 
     @property
     def forbidden(self) -> frozenset[int]:
-        """The ids that no text of a user may become."""
+        """The ids that a user's text must not be encoded to."""
         named = {i for i in (self.pad, self.eos, self.sep) if i is not None}
         return (self.hidden | named) - {self.unk}
 
 
 def kind_of(definition: Mapping[str, Any]) -> str:
-    """bpe, char or byte for tokenizers trained here and others that work alike; else the type of the model."""
+    """Return bpe, char or byte for tokenizers trained here and equivalent ones, else the type of the tokenizer's
+    model."""
     model = definition.get("model") or {}
     decoder = definition.get("decoder") or {}
     type_ = str(model.get("type") or "bpe").lower()
@@ -59,7 +60,7 @@ def kind_of(definition: Mapping[str, Any]) -> str:
 
 
 def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
-    """Whether decoding joins the tokens, which are plain text or `<0xHH>` for a byte."""
+    """Whether the decoder only joins the tokens, each of which is plain text or `<0xHH>` for a byte."""
     parts = [part.get("type") for part in decoder.get("decoders", [])]
     return decoder.get("type") == "Sequence" and parts == ["ByteFallback", "Fuse"]
 
@@ -67,7 +68,7 @@ def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
 def find_specials(
     definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
 ) -> Specials:
-    """The special tokens: those that a configuration names, else those with a common name."""
+    """Find the special tokens: those that a configuration names, else those with a common name."""
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
     unk = (definition.get("model") or {}).get("unk_token")
     ids = {role: _find(role, vocabulary, configs) for role in NAMES}
@@ -77,9 +78,9 @@ def find_specials(
 
 
 def unknown_words(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> str | None:
-    """What a word-level tokenizer does with words that have no token: "replace", "skip" or "refuse".
+    """Return how a word-level tokenizer treats words that have no token: "replace", "skip" or "refuse".
 
-    None for other tokenizers.
+    Returns None for other tokenizers.
     """
     model = definition.get("model") or {}
     if model.get("type") != "WordLevel":
@@ -103,7 +104,7 @@ def _find(role: str, vocabulary: Mapping[str, int], configs: tuple[Mapping[str, 
 
 
 def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> list[bytes] | None:
-    """The bytes of each token, by id; None for tokenizers whose decoding does more than join the tokens."""
+    """Return the bytes of each token, by id, or None for tokenizers whose decoder does more than join the tokens."""
     decoder = definition.get("decoder") or {}
     if decoder.get("type") == "ByteLevel":
         by_character = {character: byte for byte, character in enumerate(byte_characters())}
@@ -127,7 +128,8 @@ def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
 
 
 def longest_token(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """The length in bytes of the longest token of a text; None if some bytes of a text may end up in no token."""
+    """Return the length in bytes of the longest token of a text, or None if some bytes of a text may belong to no
+    token."""
     shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
     if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
         return None

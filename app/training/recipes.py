@@ -37,9 +37,16 @@ class Recipe:
     window: int = 128  # tokens of a text that a training step reads in a row
 
 
-def tokenizer(task: str, characters: int, options: TrainingOptions) -> tuple[str, int]:
-    """(kind, vocabulary size) of a new tokenizer. The vocabulary grows with the text, so that tokens stay frequent."""
-    kind = options.tokenizer or "bpe"
+UNSPACED = 0.3  # with this share of characters in scripts without spaces, tokens are characters
+
+
+def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOptions) -> tuple[str, int]:
+    """(kind, vocabulary size) of a new tokenizer. The vocabulary grows with the text, so that tokens stay frequent.
+
+    `unspaced` of the `characters` belong to scripts without spaces between words. Byte-pair encoding takes a whole
+    clause of those for a word, and learns clauses by heart that no other text has.
+    """
+    kind = options.tokenizer or ("char" if unspaced >= UNSPACED * max(1, characters) else "bpe")
     if options.vocab_size is not None:
         return kind, options.vocab_size
     if kind == "char":

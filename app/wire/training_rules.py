@@ -37,7 +37,7 @@ class Range:
     below: bool = False
 
     def complaint(self, value: float) -> str | None:
-        """Why `value` is not in the range, or None if it is."""
+        """Explain why `value` is not in the range. Returns None if it is."""
         over = value > self.low or (value == self.low and not self.above)
         under = value < self.high or (value == self.high and not self.below)
         if over and under:  # NaN is neither, so it is refused

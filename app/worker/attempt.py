@@ -4,7 +4,7 @@
 2. Fetch the data files and the base model.
 3. Record the events of earlier trainers that their workers may not have recorded.
 4. Start the trainer and record its events as they come.
-5. Turn the trainer's end into the job's next state.
+5. Derive the job's next state from the end of the trainer.
 
 The lease, in its own thread, guards all of this.
 """
@@ -35,10 +35,10 @@ from app.worker.trainer import Trainer, environment
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1  # between two reads of the trainer's events
-STRAY_SECONDS = 1.0  # for the trainer of an earlier attempt to exit by itself
-EXIT_SECONDS = 10.0  # for a trainer to exit after its last event
-UNAVAILABLE_SECONDS = 5.0  # before a job is claimed again that needed an unavailable store
-LOST = "lost"  # not a status of the job: this worker no longer holds it
+STRAY_SECONDS = 1.0  # that the trainer of an earlier attempt has to exit by itself
+EXIT_SECONDS = 10.0  # that a trainer has to exit after its last event
+UNAVAILABLE_SECONDS = 5.0  # until a job is claimed again after its store was unavailable
+LOST = "lost"  # not a status of a job: this worker no longer holds the job
 
 LastEvent = Done | Stopped | TrainFailed | Broke
 
@@ -76,7 +76,7 @@ class Attempt:
                 return self._retry(error.message, lost=False)
             failed = TrainFailed(error.code, error.message, error.param)
             return publish.fail(self._resources, self._lease, self._run, failed)
-        except RunBusy as error:  # not counted as a loss: the earlier trainer's worker may be frozen
+        except RunBusy as error:  # not counted as a loss: the worker of the earlier trainer may be frozen
             return self._retry(str(error), lost=False)
         except OSError as error:
             log.exception("%s: the attempt failed", self._job.id)
@@ -88,7 +88,7 @@ class Attempt:
         """Run the trainer to its end; return its exit code and its last event."""
         with contextlib.ExitStack() as stack:
             lock = self._lock()
-            stack.callback(os.close, lock)  # on leaving the block, so that then the trainer alone holds the lock
+            stack.callback(os.close, lock)  # when the block ends; from then on only the trainer holds the lock
             self._fill()
             self._checkpoints.load()
             for events in self._run.earlier_events(self._job.attempt):
@@ -106,7 +106,8 @@ class Attempt:
     def _lock(self) -> int:
         """Lock the run directory: two trainers must not write to it.
 
-        The trainer of an earlier attempt usually exits by itself, because nobody renews its lease. Otherwise kill it.
+        The trainer of an earlier attempt usually exits by itself, because its lease is not renewed. Otherwise it is
+        killed.
         """
         try:
             return self._run.lock(STRAY_SECONDS, self._check)
@@ -150,11 +151,12 @@ class Attempt:
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Asked before the file is read: an event written after the read would be missed if the trainer then ended.
+            # Check this before reading the file: otherwise an event written between the read and the trainer's end
+            # would be missed.
             running = trainer.running()
             while events := file.read():
                 last = self._record(events, live=True) or last
-            # When the trainer has ended, this is the last chance; a cancelled job needs no more checkpoints.
+            # Once the trainer has ended, this is the last try. A cancelled job needs no more checkpoints.
             self._report(JobProgress(), self._checkpoints.retry_pending(now=not running and not self._lease.cancel))
             if not running:
                 return last
@@ -169,9 +171,10 @@ class Attempt:
             time.sleep(POLL_SECONDS)
 
     def _record(self, events: list[TrainEvent], *, live: bool) -> LastEvent | None:
-        """Add events to the job's log, each once; return the last event if the trainer has written it.
+        """Add events to the job's log, each only once. Return the last event if the trainer has written it.
 
-        Events of earlier attempts (not `live`) change no progress, and their last one does not end this attempt.
+        Events of earlier attempts (not `live`) do not change the progress, and their last event does not end this
+        attempt.
         """
         log_events = [log_event for event in events if (log_event := self._to_log_event(event)) is not None]
         settled = None if self._settled else self._run.settled()
@@ -192,7 +195,8 @@ class Attempt:
 
     def _conclude(self, code: int, last: LastEvent | None) -> str:
         if self._checkpoints.pending and isinstance(last, Done | TrainFailed):
-            # An ended job is never claimed again, and its run directory may be removed with these checkpoints.
+            # Do not end the job: it would never be claimed again, and these checkpoints could be removed with its run
+            # directory.
             return self._retry("the blob store cannot take the checkpoints", lost=False)
         match last:
             case Done():
@@ -201,7 +205,7 @@ class Attempt:
                 return publish.fail(self._resources, self._lease, self._run, last)
             case Stopped():
                 return self._give_back()
-        if self._to_stop():  # it was killed, because it did not stop in time
+        if self._to_stop():  # the trainer was killed because it did not stop in time
             return self._give_back()
         how = f"an error: {last.kind}" if isinstance(last, Broke) else transcript.describe_exit(code)
         return self._retry(f"the trainer ended unexpectedly ({how})")
@@ -212,20 +216,20 @@ class Attempt:
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
     def _retry(self, why: str, *, lost: bool = True) -> str:
-        """Queue the job again after a fault, to go on from the newest resume point.
+        """Queue the job again after a fault. It continues from the newest resume point.
 
         With `lost`, the attempt counts against the limit of attempts, and the last one fails the job.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:
-            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, and no more follow")
+            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, which is the limit")
             return publish.fail(resources, self._lease, self._run, failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next one starts in {wait:g} s")
         event = NewEvent(kind="job.lost", step=job.attempt, level="warn", message=message)
 
         def end(session: Session) -> str:
-            # In one transaction, so that the event is logged only if this attempt still holds the job.
+            # Use one transaction, so that the event is logged only if this attempt still holds the job.
             resources.jobs.log(session, job.id, [event])
             return resources.jobs.requeue(session, job.id, job.attempt, lost=lost, delay=wait)
 

@@ -1,4 +1,4 @@
-"""Stores the checkpoints that a trainer saves, and makes them loadable by ids of their own."""
+"""Stores the checkpoints that a trainer saves, and gives each an id by which it can be loaded."""
 
 from __future__ import annotations
 
@@ -24,31 +24,30 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one attempt. Those that the blob store cannot accept now stay pending and are retried.
+    """The checkpoints of one attempt. If the blob store cannot accept a checkpoint, it stays pending and is retried.
 
-    A training does not wait for the store: it goes on while the store is unavailable.
+    A training does not wait for the store: it continues while the store is unavailable.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
         self._resources, self._lease, self._run = resources, lease, run
         self._stored: set[int] = set()  # steps
         self._pending: dict[int, CheckpointSaved] = {}  # by step
-        self._retry_at, self._failures = 0.0, 0  # the time of the next retry; the retries in a row that have failed
+        self._retry_at, self._failures = 0.0, 0  # the time of the next retry, and the number of consecutive failures
 
     @property
     def pending(self) -> bool:
-        """Whether the store has yet to take a checkpoint."""
+        """Whether any checkpoint is not stored yet."""
         return bool(self._pending)
 
     def load(self) -> None:
-        """Read which checkpoints earlier attempts have stored. Raises LeaseLost."""
+        """Load the steps of the checkpoints that earlier attempts have stored. Raises LeaseLost."""
         self._stored = stored_steps(self._lease)
 
     def store(self, saved: CheckpointSaved) -> NewEvent | None:
-        """Store a checkpoint, unless that has been done before.
+        """Store a checkpoint, unless it is stored already.
 
-        Returns the event for the job's log; None while the checkpoint is pending, which is not an event yet.
-        Raises LeaseLost.
+        Returns the event for the job's log, or None if the checkpoint is still pending. Raises LeaseLost.
         """
         if saved.step not in self._stored:
             try:
@@ -63,7 +62,8 @@ class Checkpoints:
         return transcript.to_event(saved)
 
     def retry_pending(self, *, now: bool = False) -> list[NewEvent]:
-        """Try the pending checkpoints again, `now` or once their delay is over; return the events for the log."""
+        """Try the pending checkpoints again if their delay is over, or in any case with `now`. Return the events for
+        the log."""
         if not self._pending or not (now or time.monotonic() >= self._retry_at):
             return []
         pending, self._pending = self._pending, {}
@@ -82,8 +82,8 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
 
     def add(session: Session) -> None:
         resources.jobs.hold(session, job.id, job.attempt)
-        # The blobs were uploaded before this transaction: the garbage collection must not take them before the row is
-        # there that refers to them.
+        # The blobs were uploaded before this transaction. Garbage collection must not delete them before a row refers
+        # to them.
         resources.registry.hold_files(session, files)
         row = JobCheckpoint(
             id=new_id("ftckpt"),

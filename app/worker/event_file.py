@@ -22,12 +22,12 @@ class EventFile:
         self._decoder: msgspec.json.Decoder[TrainEvent] = msgspec.json.Decoder(TrainEvent)
 
     def read(self) -> list[TrainEvent]:
-        """The next events, about a mebibyte of them at most; empty if there are no new ones."""
+        """Read the next events, at most about one mebibyte. Returns an empty list if there are no new events."""
         events: list[TrainEvent] = []
         size = READ_BYTES
         while not events:
             chunk = self._chunk(size)
-            lines, newline, _ = chunk.rpartition(b"\n")  # what follows the last newline is still being written
+            lines, newline, _ = chunk.rpartition(b"\n")  # the part after the last newline is still being written
             if newline:
                 self._offset += len(lines) + 1
                 events = [event for line in lines.split(b"\n") if (event := self._decode(line)) is not None]

@@ -1,4 +1,4 @@
-"""The lease of one attempt on its job, renewed by a thread of its own.
+"""The lease of one attempt on its job, renewed by a separate thread.
 
 The thread renews the lease in the database, passes each renewal on to the trainer, and reads what clients request. It
 kills the trainer when the lease is lost or the job is to be cancelled, even if the worker's main thread is blocked.
@@ -24,13 +24,13 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.4  # between two reads of the flags: a cancelled trainer must be gone within two seconds
-RENEWALS = 4  # within the time of one lease
-TRAINER_SHARE = 0.75  # of the lease: the trainer exits by itself before another worker can claim the job
+RENEWALS = 4  # number of renewals within the time of one lease
+TRAINER_SHARE = 0.75  # fraction of the lease after which the trainer exits, before another worker can claim the job
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between two attempts while the database is unavailable
 
 
 class LeaseLost(Exception):
-    """Another attempt holds the job, or may hold it: this one must write nothing and start nothing."""
+    """Another attempt holds the job, or may hold it. This attempt must not write or start anything."""
 
 
 class Lease:
@@ -44,8 +44,8 @@ class Lease:
         self._trainer: Trainer | None = None
         self._renewed = time.monotonic()
         self._over = threading.Event()
-        self._ending = threading.Lock()  # held while the attempt gives up the job, and while the thread looks at it
-        in_context = copy_context().run  # the thread's log lines carry the ids of the request and the job too
+        self._ending = threading.Lock()  # held while the attempt gives up the job or the thread reads it
+        in_context = copy_context().run  # so that the thread's log lines have the ids of the request and the job too
         self._thread = threading.Thread(target=in_context, args=(self._keep,), name=f"lease-{job.id}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -60,13 +60,14 @@ class Lease:
         """Kill this trainer as soon as the lease is lost or the job is to be cancelled."""
         self._trainer = trainer
         trainer.renew()
-        # The thread may have lost the lease, and have returned, before it could see this trainer.
+        # The thread may have lost the lease and returned before this trainer was set.
         if self.lost or self.cancel:
             trainer.kill()
 
     def check(self) -> None:
-        """Raise LeaseLost unless the attempt may go on."""
-        # The clock as well as the flag: if this process was frozen, the lease may have expired before its thread ran.
+        """Raise LeaseLost unless the attempt may continue."""
+        # Check the clock as well as the flag: if this process was frozen, the lease may have expired before its thread
+        # ran.
         if self.lost or time.monotonic() - self._renewed > self.seconds:
             self._lose("it expired")
             raise LeaseLost
@@ -74,8 +75,8 @@ class Lease:
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction. While the database is unavailable, try again until the lease expires.
 
-        `work` must be fenced, and it may run twice: a commit that was not confirmed may have taken place.
-        Raises LeaseLost.
+        `work` must be fenced, and it may run twice: a commit may have succeeded without being confirmed. Raises
+        LeaseLost.
         """
         wait = FIRST_WAIT
         while True:
@@ -93,7 +94,8 @@ class Lease:
 
     def end(self, work: Callable[[Session], T]) -> T:
         """Run the attempt's last transaction, which gives up the job."""
-        # Without the lock, the thread could find the job given up before `_over` is set, and report a lost lease.
+        # Without the lock, the thread could see that the job has been given up before `_over` is set, and report a lost
+        # lease.
         with self._ending:
             result = self.write(work)
             self._over.set()
@@ -106,9 +108,9 @@ class Lease:
                     if not self._over.is_set():
                         self._look()
             except DatabaseUnavailable:
-                pass  # the lease may last until the database is back
+                pass  # the database may be back before the lease expires
             except Exception:
-                # This thread must survive any error: it is what ends the trainer when the lease expires.
+                # This thread must survive any error, because it ends the trainer when the lease expires.
                 log.exception("%s: the lease could not be renewed", self.job.id)
             if time.monotonic() - self._renewed > self.seconds and not self._over.is_set():
                 self._lose("it expired")
@@ -123,15 +125,17 @@ class Lease:
         if flags is None:
             return self._lose("another attempt holds the job, or it has ended")
         if renew:
-            # Counted from before the request, so that the lease never seems to last longer here than in the database.
+            # The lease is counted from before the request, so that it never seems to last longer here than in the
+            # database.
             self._renewed = before
-            # A trainer counts its share of the lease from when it receives a renewal. If this one took long, because
-            # this process was frozen or the database slow, the trainer could outlive the lease. It gets the next one.
+            # A trainer counts its share of the lease from when it receives a renewal. If this renewal took long,
+            # because this process was frozen or the database was slow, the trainer could outlive the lease, so it is
+            # not passed on. The trainer receives the next one.
             if self._trainer and time.monotonic() - before < (1 - TRAINER_SHARE) * self.seconds:
                 self._trainer.renew()
         self.pause = flags.pause
         self.cancel = flags.cancel
-        # Killed rather than asked to stop: a cancelled training needs no resume point.
+        # Kill the trainer rather than asking it to stop: a cancelled training needs no resume point.
         if flags.cancel and self._trainer:
             self._trainer.kill()
 

@@ -1,7 +1,7 @@
 """Ends a job with its result: registers the version of a finished training, or records why it failed.
 
-Blobs are uploaded first; then one transaction writes every row that refers to them. A crash in between leaves blobs
-that nothing refers to, which the garbage collection removes, and the next attempt's trainer reports its end again.
+Blobs are uploaded first; then one transaction writes every row that refers to them. A crash in between leaves
+unreferenced blobs, which garbage collection removes; the trainer of the next attempt then reports its result again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
 
     def end(session: Session) -> str:
         job, attempt = lease.job, lease.job.attempt
-        # Locks the job's row: a cancellation before this transaction is seen, and one after it comes too late.
+        # Lock the job's row: an earlier cancellation is seen here, and a later one has no effect.
         if resources.jobs.hold(session, job.id, attempt).cancel:
             return resources.jobs.finish(session, job.id, attempt, CANCELLED)
         expected = job.request.get("publish", {}).get("expected_version", msgspec.UNSET)
@@ -73,7 +73,7 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
     """End the job as failed, after storing the best checkpoint if there is one; return the job's status.
 
-    Raises retryable errors, so that no checkpoint is lost while the blob store is unavailable, and LeaseLost.
+    Raises LeaseLost, and retryable errors, so that no checkpoint is lost while the blob store is unavailable.
     """
     if failed.checkpoint is not None and failed.step not in checkpoints.stored_steps(lease):
         try:
@@ -98,7 +98,7 @@ def _published_event(reference: str) -> NewEvent:
 
 
 def _flatten(metrics: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a version's metrics, as `<split>_<metric>`."""
+    """Return the numbers in a version's metrics under the names `<split>_<metric>`."""
     splits = {name: split for name, split in metrics.items() if isinstance(split, dict)}
     return {
         f"{name}_{metric}": float(value)

@@ -1,4 +1,4 @@
-"""What a worker works with: settings, database, stores, and the trainer's command and environment."""
+"""The resources of a worker: settings, database, stores, and the trainer's command and environment."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TRAINER = (sys.executable, "-m", "app.training")
 
 @dataclass(frozen=True)
 class Resources:
-    """Made once per process.
+    """The resources of a worker, created once per process.
 
-    `trainer` is the command that starts a trainer, to which the run directory and further options are appended. `env`
-    is the environment of which the trainer inherits a part (`trainer.environment`).
+    `trainer` is the command that starts a trainer; the run directory and further options are appended to it. `env` is
+    the environment from which the trainer inherits some variables (`trainer.environment`).
     """
 
     settings: Settings
@@ -40,7 +40,7 @@ class Resources:
 
     @classmethod
     def of(cls, settings: Settings, env: Mapping[str, str], trainer: Sequence[str] = TRAINER) -> Self:
-        """The resources that the settings describe. Raises SettingError."""
+        """Create the resources that the settings describe. Raises SettingError."""
         database, blobs = Database(settings.database), BlobStore(settings.storage)
         return cls(
             settings=settings,
@@ -66,7 +66,7 @@ class Resources:
 
 
 def _options(settings: Settings) -> tuple[str, ...]:
-    """The trainer's options that are the same for every job on this machine."""
+    """Return the trainer's options that are the same for every job on this machine."""
     every = f"{settings.resume_every_seconds:g}"
     logs = "--log-format", settings.log_format, "--log-level", settings.log_level
     return "--resume-every", every, "--threads", str(settings.threads), "--device", settings.device, *logs

@@ -1,7 +1,7 @@
 """Deletes rows that have expired: files, uploads, and all but the best checkpoints of each job.
 
-Each worker does so between two jobs. Deleting twice does no harm, so the workers need not coordinate. The blobs that no
-row refers to any more are removed by the garbage collection (`ostinato registry gc`).
+Each worker does this between two jobs. Deleting twice does no harm, so workers do not need to coordinate. Blobs that
+are no longer referenced are removed by garbage collection (`ostinato registry gc`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ EVERY_SECONDS = 3600.0
 
 
 class Retention:
-    """One per worker. Not thread-safe."""
+    """Deletes expired rows. One object per worker. Not thread-safe."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._due = time.monotonic()
 
     def run_if_due(self) -> None:
-        """Run once an hour. Raises DatabaseUnavailable, and is then still due."""
+        """Call `run` if the last run was an hour ago or longer. If it raises DatabaseUnavailable, it stays due."""
         if time.monotonic() < self._due:
             return
         self.run()
         self._due = time.monotonic() + EVERY_SECONDS
 
     def run(self) -> None:
-        """Delete what has expired. Raises DatabaseUnavailable."""
+        """Delete all expired rows. Raises DatabaseUnavailable."""
         files = self._resources.files.delete_expired()
         checkpoints = self._forget_checkpoints()
         if files or checkpoints:

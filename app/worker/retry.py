@@ -1,4 +1,4 @@
-"""How long to wait before something that has failed is tried again."""
+"""Delays between retries."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # seconds
 
 
 def delay(failures: int) -> float:
-    """The seconds to wait after `failures` earlier failures: doubled each time, up to a minute."""
+    """Return the seconds to wait after `failures` failures in a row. The delay doubles with each failure, up to a
+    minute."""
     return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures, 16))

@@ -1,4 +1,4 @@
-"""The run directory of a job on this machine's disk: its layout, its lock, its inputs, its removal.
+"""The run directory of a job on this machine's disk: its layout, lock, inputs and removal.
 
     run.json       the TrainSpec, the same for every attempt           inputs/       the data files, checked by hash
     base/          the checkpoint to fine-tune, if there is one        trainer.log   the trainers' log lines
@@ -36,7 +36,7 @@ class RunBusy(Exception):
 
 
 class RunDirectory:
-    """The directory of one job's run. It outlives attempts and workers."""
+    """The directory of one job's run. It is kept when attempts and workers end."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id
@@ -58,8 +58,8 @@ class RunDirectory:
     def lock(self, patience: float, check: Callable[[], None]) -> int:
         """Lock the directory and return the descriptor of the lock, for the trainer to inherit.
 
-        The lock lasts as long as any process has the descriptor open. Once the trainer runs, the worker closes its own,
-        so that the lock is free exactly when the trainer is gone, even if the worker is frozen.
+        The lock is held as long as any process has the descriptor open. Once the trainer runs, the worker closes its
+        own copy, so that the lock is released exactly when the trainer exits, even if the worker is frozen.
 
         Waits `patience` seconds for another trainer to exit, then raises RunBusy. `check` is called while waiting and
         may raise.
@@ -78,7 +78,7 @@ class RunDirectory:
         return descriptor
 
     def fill(self, spec: TrainSpec, blobs: BlobStore) -> None:
-        """Fetch the data files and write `run.json`, unless they are there already."""
+        """Fetch the data files and write `run.json`, unless they exist already."""
         (self.path / "inputs").mkdir(exist_ok=True)
         for file in (spec.training_file, spec.validation_file):
             if file is not None:
@@ -87,7 +87,7 @@ class RunDirectory:
             checkpoint.write_json(self.path / "run.json", msgspec.to_builtins(spec))
 
     def fill_base(self, digest: str, files: Mapping[str, FileEntry], cache: LocalCache) -> None:
-        """Copy the checkpoint to fine-tune to `base/`, unless it is there already, and verify the copy."""
+        """Copy the checkpoint to fine-tune to `base/` and verify the copy, unless `base/` exists already."""
         base, partial = self.path / "base", self.path / ".base"
         if base.exists() and checkpoint.digest(checkpoint.manifest(base)) == digest:
             return
@@ -96,10 +96,10 @@ class RunDirectory:
         shutil.copytree(cache.checkpoint(digest, files), partial)
         if checkpoint.digest(checkpoint.manifest(partial)) != digest:
             raise CheckpointInvalid("the copy of the model to fine-tune differs from the original; check the disk")
-        partial.rename(base)  # only a complete copy is ever called `base`
+        partial.rename(base)  # `base` is always a complete copy
 
     def settled(self) -> dict[str, Any] | None:
-        """The hyper-parameters that the trainer has chosen; None until it has written them."""
+        """Return the hyper-parameters that the trainer has chosen, or None if it has not written them yet."""
         try:
             settled = msgspec.json.decode((self.path / "settled.json").read_bytes())
         except (OSError, msgspec.DecodeError):
@@ -107,13 +107,13 @@ class RunDirectory:
         return settled if isinstance(settled, dict) else None
 
     def events(self, attempt: int) -> Path:
-        """The event file of an attempt's trainer."""
+        """Return the path of the event file of an attempt's trainer."""
         return self.path / "events" / f"{attempt}.jsonl"
 
     def earlier_events(self, attempt: int) -> Iterator[list[TrainEvent]]:
-        """The events of all trainers before this attempt, in batches.
+        """Yield the events of all trainers before this attempt, in batches.
 
-        A worker that was killed may not have written the last ones to the job's log.
+        A killed worker may not have written the last of these events to the job's log.
         """
         numbers = (int(path.stem) for path in (self.path / "events").glob("*.jsonl") if path.stem.isdecimal())
         for number in sorted(n for n in numbers if n < attempt):
@@ -133,7 +133,7 @@ class RunDirectory:
 def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
     """Remove the run directories of ended jobs, except the `keep` newest.
 
-    `ended` gets the ids of all jobs that have a directory and returns those that have ended.
+    `ended` receives the ids of all jobs that have a directory and returns those of the ended jobs.
     """
     if not runs.is_dir():
         return

@@ -1,6 +1,6 @@
 """The trainer as a child process, at the head of a process group of its own.
 
-The trainer writes its events to a file of the run directory and not to a pipe: the file outlives a worker that is
+The trainer writes its events to a file in the run directory instead of a pipe: the file remains if the worker is
 killed, and a worker that waits for the database does not block the trainer. The trainer reads renewals of the lease
 from its standard input.
 """
@@ -15,8 +15,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The environment variables that a trainer inherits: those by which it finds programs, libraries and folders, and those
-# that configure computation. The service's own settings are not among them; the trainer gets its own as options.
+# The environment variables that a trainer inherits: those that locate programs, libraries and folders, and those that
+# configure computation. They do not include the service's settings; the trainer receives its settings as options.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "MPLCONFIGDIR", "XDG_CACHE_HOME")
 INHERITED_PREFIXES = (
     *("LC_", "LD_", "DYLD_", "PYTHON", "MALLOC_", "TORCH", "PYTORCH", "CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_"),
@@ -25,15 +25,15 @@ INHERITED_PREFIXES = (
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a trainer inherits.
+    """Select the variables that a trainer inherits.
 
-    An allow-list, so that no API key and no credentials of the blob store reach a trainer, whatever they are called.
+    Uses an allow-list, so that no API keys or credentials of the blob store reach a trainer, whatever their names are.
     """
     return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
 
 class Trainer:
-    """One trainer process. All methods are thread-safe and may be called after its end."""
+    """A trainer process. All methods are thread-safe and may be called after the process has ended."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Trainer:
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
-                start_new_session=True,  # a group of its own: `kill` ends its child processes too, and not the worker
+                start_new_session=True,  # a separate group: `kill` also ends the trainer's children, but not the worker
                 pass_fds=(events_file.fileno(), *keep_open),
                 env=env,
             )
@@ -81,7 +81,8 @@ class Trainer:
             os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask the trainer to save a resume point and to exit. Its helper processes get no signal and end with it."""
+        """Ask the trainer to save a resume point and to exit. Its helper processes receive no signal and end with the
+        trainer."""
         with self._lock:
             if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)
@@ -89,7 +90,7 @@ class Trainer:
     def kill(self) -> None:
         """Kill the whole process group."""
         with self._lock:
-            # After `close` the id may belong to another process.
+            # After `close`, the id may belong to another process.
             if not self._closed.is_set():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)

@@ -1,4 +1,5 @@
-"""The list of the trainers on this machine, for the launcher to read: one file each, `<run>/trainers/<job>.json`."""
+"""The list of the trainers on this machine, which the launcher reads: one file per trainer,
+`<run>/trainers/<job>.json`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ PROCESSES = Path("/proc")  # on Linux; elsewhere, `ps` gives the command line
 class TrainerList:
     """A folder of entries. An entry may outlive its trainer, and the operating system may reuse its process id.
 
-    So an entry alone never identifies a process to kill: the command line of the process must name the run too.
+    So a process is killed only if it is in the list and its command line names the run directory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,19 +31,19 @@ class TrainerList:
 
     @contextmanager
     def listed(self, job_id: str, attempt: int, pid: int) -> Iterator[None]:
-        """List a trainer while the block runs."""
+        """Keep a trainer in the list while the block runs."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entry = {"program": "trainer", "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
         write_json(self._path(job_id), entry)
         try:
             yield
         finally:
-            # If this worker was frozen, the entry may by now be that of a later attempt, which must stay listed.
+            # If this worker was frozen, the entry may now belong to a later attempt, which must stay in the list.
             if _read(self._path(job_id)).get("pid") == pid:
                 self._path(job_id).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove the entries whose process has ended. They are left behind when a worker is killed."""
+        """Remove the entries whose process has ended. A killed worker leaves such entries."""
         for path in self.folder.glob("*.json"):
             pid = _read(path).get("pid")
             if not (isinstance(pid, int) and _command_line(pid)):
@@ -68,7 +69,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _command_line(pid: int) -> bytes:
-    """The command line of a process; empty if there is no such process."""
+    """Return the command line of a process, or empty bytes if there is no such process."""
     if not PROCESSES.is_dir():
         return subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
     try:

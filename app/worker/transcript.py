@@ -1,4 +1,4 @@
-"""Translates a trainer's events into the events and the progress of its job."""
+"""Translates the events of a trainer into the events and the progress of its job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # as wide as the columns
 
 
 def to_event(event: TrainEvent) -> NewEvent | None:
-    """The job's event for a trainer's event; None for a trainer's last one, which becomes the job's next state."""
+    """Translate a trainer's event. Returns None for its last event, which determines the job's next state."""
     match event:
         case Phase(phase):
             return NewEvent(kind=f"phase.{phase}"[:KIND_CHARACTERS], step=0, message=PHASES.get(phase, phase))
@@ -30,7 +30,8 @@ def to_event(event: TrainEvent) -> NewEvent | None:
             level = level if level in LEVELS else "info"
             return NewEvent(kind=kind[:KIND_CHARACTERS], step=step, level=level, message=clean(message), data=data)
         case Metrics():
-            # The final metrics have a kind of their own: events are unique by (kind, step), and their step has some.
+            # The final metrics have a separate kind: events are unique by (kind, step), and their step already has
+            # metrics.
             kind = "metrics.final" if event.final else "metrics"
             return NewEvent(kind=kind, step=event.step, type="metrics", message=_summary(event), data=_data(event))
         case CheckpointSaved(step):
@@ -39,7 +40,7 @@ def to_event(event: TrainEvent) -> NewEvent | None:
 
 
 def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = None) -> JobProgress:
-    """The progress of the job after these events."""
+    """Return the progress of the job after these events."""
     phase: str | None = None
     last: Metrics | None = None
     for event in events:
@@ -59,13 +60,13 @@ def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = N
 
 
 def lost_checkpoint(step: int) -> NewEvent:
-    """The event for a checkpoint that cannot be stored."""
+    """Make the event for a checkpoint that cannot be stored."""
     message = f"The checkpoint of step {step} could not be stored"
     return NewEvent(kind="checkpoint.lost", step=step, level="warn", message=message)
 
 
 def describe_error(error: OSError) -> str:
-    """What went wrong on the worker's machine, without its paths: clients see this."""
+    """Describe an error on the worker's machine, without paths, because clients see the text."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk of the worker's machine is full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -74,7 +75,7 @@ def describe_error(error: OSError) -> str:
 
 
 def describe_exit(code: int) -> str:
-    """How a process ended, by the exit code that `subprocess` returns."""
+    """Describe how a process ended, from the exit code that `subprocess` returns."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -84,7 +85,7 @@ def describe_exit(code: int) -> str:
 
 
 def clean(message: str) -> str:
-    """Replace what a database cannot store: NUL characters and lone surrogates."""
+    """Replace characters that a database cannot store: NUL characters and lone surrogates."""
     return message.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 

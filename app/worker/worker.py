@@ -38,11 +38,11 @@ class Worker:
         self._retention = Retention(resources)
 
     def stop(self) -> None:
-        """Let the trainer save and exit, give the job back, and return from `run`.
+        """Make `run` return after the trainer has saved and exited and the job has been given back.
 
         May be called from another thread and from a signal handler.
         """
-        self._stopping = True  # not a lock or an event: the signal handler may interrupt the thread that holds it
+        self._stopping = True  # not an event, whose lock may be held by the thread that the handler interrupts
 
     def run(self) -> None:
         """Work until `stop` is called. While the database is unavailable, wait for it."""
@@ -78,12 +78,12 @@ class Worker:
         try:
             outcome = Attempt(self._resources, job, lambda: self._stopping).run()
         except Exception:
-            # A defect of this program. The lease expires, and the claims that follow count the loss, so that the job is
-            # tried again, but not for ever.
-            log.exception("%s: attempt %d ended by an unexpected error", job.id, job.attempt)
+            # A defect of this program. The lease expires and later claims count the loss, so the job is tried again,
+            # but not for ever.
+            log.exception("%s: attempt %d ended with an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
-            log.info("%s: attempt %d over: %s", job.id, job.attempt, outcome)
+            log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _claim(self) -> Job | None:
         resources, settings = self._resources, self._resources.settings

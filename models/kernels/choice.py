@@ -1,4 +1,4 @@
-"""Which kernels a network is served with: chosen once, when it is loaded."""
+"""Chooses the kernels for a network, once, when it is loaded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ KERNELS: tuple[Kernels, ...] = (onednn,)  # the first that supports device and d
 
 
 def choose(device: torch.device, dtype: torch.dtype) -> Kernels | None:
-    """The kernels for decoding with weights of this dtype on this device; None: those of PyTorch, as in training."""
+    """Return the kernels for decoding with weights of this dtype on this device, or None for PyTorch's, as in
+    training."""
     return next((kernels for kernels in KERNELS if kernels.supports(device, dtype)), None)
 
 
 def bind(network: nn.Module, kernels: Kernels) -> int:
-    """Let every layer of `network` compute with `kernels`, in place and for inference only.
+    """Make every layer of `network` compute with `kernels`, in place and for inference only.
 
     The `state_dict` no longer holds weights that exist only in prepared form. Returns the bytes of the weights that
     are held twice (see `KernelLayer.bind`).

@@ -1,11 +1,11 @@
 """Products with matrices packed once for oneDNN, for inference on x86 processors.
 
-`torch.nn.functional.linear` rearranges the matrix at every call and divides a few rows badly between threads. In
-decoding, with a handful of rows, that is up to half of the time. With many rows, as in classification, it is as fast
-as the products here or faster (measurements are in docs/log.md).
+`torch.nn.functional.linear` rearranges the matrix at every call and distributes few rows badly among threads. In
+decoding, with a handful of rows, this takes up to half of the time. With many rows, as in classification, `linear` is
+as fast as the products here or faster (measurements are in docs/log.md).
 
-The operators are those that torch.compile emits for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Called
-directly, they need no compiler.
+The operators are those that torch.compile emits for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). If they
+are called directly, no compiler is needed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def supports(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    # oneDNN has bfloat16 kernels only for processors with the instructions they need.
+    # oneDNN has bfloat16 kernels only for processors with bfloat16 instructions.
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -56,8 +56,8 @@ def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> P
 
 
 def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-    # Two products, so that the activation is applied to the first and the gate multiplied to the second while their
-    # tiles are still in the cache; one product for both halves would need a pass over memory for each.
+    # Use two products, so that the activation of the first and the multiplication of the second are done while their
+    # tiles are still in the cache. One product for both halves would need a further pass over memory for each.
     gate_weight, value_weight = weight.chunk(2)
     gate_bias, value_bias = (None, None) if bias is None else bias.chunk(2)
     gate = linear_activation(gate_weight, gate_bias, activation)
@@ -77,7 +77,7 @@ def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct
 
 
 def _packed(weight: Tensor) -> Tensor:
-    """The matrix in the blocked layout of oneDNN. None: packed for no particular number of rows."""
+    """Return the matrix in oneDNN's blocked layout. The argument None means: for no particular number of rows."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     return packed
 

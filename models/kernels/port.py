@@ -1,4 +1,4 @@
-"""The matrix products that layers ask for, and how a layer is given faster ones."""
+"""The interface for the matrix products of layers, and the base of layers whose products can be replaced."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Kernels(Protocol):
     """Products with fixed matrices on one kind of processor; a module of functions is enough to implement it.
 
     Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
-    What can be done once for a matrix, such as changing its memory layout, is done in the outer call. Products of
-    other kernels than `reference` are for inference: no gradient flows through them, and they do not follow later
-    changes of the weight. `activation` is "silu", "gelu" (the exact one, with erf) or "relu".
+    Work that is needed once per matrix, such as changing its memory layout, is done in the outer call. Except for those
+    of `reference`, the products are for inference only: no gradient flows through them, and later changes of the weight
+    have no effect on them. `activation` is "silu", "gelu" (the exact one, with erf) or "relu".
     """
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
@@ -26,19 +26,19 @@ class Kernels(Protocol):
         ...
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Product:
-        """x W' + b."""
+        """Return the product x -> x W' + b."""
         ...
 
     def linear_add(self, weight: Tensor, bias: Tensor | None) -> AddedProduct:
-        """x W' + b + y."""
+        """Return the product (x, y) -> x W' + b + y."""
         ...
 
     def linear_activation(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-        """f(x W' + b)."""
+        """Return the product x -> f(x W' + b)."""
         ...
 
     def linear_gated(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-        """f(x W1' + b1) * (x W2' + b2), where W1 and b1 are the first halves of W (2 out, in) and b (2 out)."""
+        """Return x -> f(x W1' + b1) * (x W2' + b2); W1 and b1 are the first halves of W (2 out, in) and b (2 out)."""
         ...
 
 

@@ -35,7 +35,7 @@ def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> P
 
 def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
     def product(x: Tensor) -> Tensor:
-        # One product for both halves: x is read once, and the gradient of x is one product as well.
+        # Use one product for both halves: x is read only once, and its gradient is one product as well.
         gate, value = functional.linear(x, weight, bias).chunk(2, -1)
         return ACTIVATIONS[activation](gate) * value
 

@@ -70,3 +70,11 @@ def test_a_declined_confirmation_changes_nothing(
 
 def test_shell_completion_is_offered(ostinato: Run) -> None:
     assert "--install-completion" in ostinato("--help").out
+
+
+def test_commands_and_options_are_completed(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_OSTINATO_COMPLETE", "complete_bash")
+    for words, completed in (("ostinato cl", "classify"), ("ostinato train --text-c", "--text-column")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert completed in ostinato().out.split()

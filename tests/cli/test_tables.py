@@ -95,6 +95,19 @@ def test_a_large_table_is_sent_in_parts(reading: Service, ostinato: Run, tmp_pat
     assert [row["text"] for row in rows_of(tmp_path / "out.csv")] == [f"text {n}" for n in range(600)]
 
 
+def test_an_error_names_the_row_of_the_table(service: Service, ostinato: Run, tmp_path: Path) -> None:
+    def classify(request: Any) -> tuple[int, Any]:
+        full = len(request.json["input"]) == 256
+        return classified(request) if full else (400, {"error": {"message": "input[1] has 9 tokens", "param": "input"}})
+
+    service.routes["POST /v1/classify"] = classify
+    (tmp_path / "in.csv").write_text(
+        "id,text\n" + "".join(f"{n},text {n}\n" for n in range(256)) + "256,\n257,a\n258,b\n"
+    )
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
+    assert done.err == "ostinato: text 259 has 9 tokens\n" and not (tmp_path / "out.csv").exists()
+
+
 def test_pairs_come_from_two_columns(reading: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("premise,claim\nit rains,it is wet\n")
     columns = ("--text-column", "premise", "--text-pair-column", "claim")

@@ -139,7 +139,7 @@ def test_the_trainer_of_a_frozen_worker_stops_and_its_late_writes_change_nothing
     new = programs.trainer(job)
     frozen.send_signal(signal.SIGCONT)
     log = Path(programs.resources.settings.data_dir) / "frozen.log"
-    until(lambda: f"attempt {attempt} over: lost" in log.read_text())
+    until(lambda: f"attempt {attempt} ended: lost" in log.read_text())
     assert alive(new)
     at_step(queue, job, 30)
     os.kill(new, signal.SIGUSR1)

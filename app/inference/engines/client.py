@@ -26,7 +26,7 @@ TICK = 0.1  # seconds between two checks of the heartbeats
 LATE_TICK = 0.5  # if more seconds pass between two checks, this event loop was blocked and may have caused the silence
 LOAD_LIMIT = 600.0  # seconds to wait for an engine's answer to a load
 SEND_QUEUE = 100_000
-LARGE = 2**20  # bytes of a message from which on its scores are decoded in a thread and not on the event loop
+LARGE = 2**20  # bytes; the scores of a message of at least this size are decoded in a thread
 
 STOPPING = "the service is stopping; try again"
 LOST = "the engine stopped while this request was open; it is being restarted: try again"
@@ -274,7 +274,7 @@ class EngineClient:
             if not future.done():
                 future.set_result(wire.LoadFailed(digest, "engine_lost", message))
         if was_alive:
-            # when this program stops, an engine without open requests is not worth a warning
+            # do not warn about an engine without open requests while this program stops
             level = logging.INFO if message == STOPPING and not lost else logging.WARNING
             log.log(level, "engine %s is lost, with %s open", self.path.name, counted(len(lost), "request"))
             # Last, so that a failing callback leaves no request open; waiters run only after this method returns.

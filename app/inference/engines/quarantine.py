@@ -73,7 +73,7 @@ class Suspicion:
 
     @property
     def alone_seconds(self) -> float:
-        """How long the suspect has the engine to itself."""
+        """The number of seconds for which the suspect has the engine to itself."""
         return ALONE_SECONDS * float(2 ** min(self.crashes - 1, DOUBLINGS)) * min(1.0, FEW / self.company)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.tokenization.scripts import count_unspaced
 from app.training.data.example import Example
 from app.training.data.layouts import Layout
-from app.training.data.notes import LEFT_OUT, MESSAGES
+from app.training.data.notes import LEFT_OUT, MESSAGES, sentence
 from app.training.data.number_file import NumberFile
 from app.training.failures import BadData
 
@@ -45,6 +46,7 @@ class Collector:
     strata: array[int] = field(default_factory=lambda: array("q"))
     hashes: array[int] = field(default_factory=lambda: array("Q"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
+    unspaced: array[int] = field(default_factory=lambda: array("I"))
     values: array[float] = field(default_factory=lambda: array("d"))
     numbers: dict[Stratum, int] = field(default_factory=dict)  # from a stratum to its index
     places: list[Place] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Collector:
         self.values.append(example.value)
         features_TF = example.features_TF
         self.lengths.append(sum(map(len, example.texts)) if features_TF is None else len(features_TF))
+        self.unspaced.append(sum(map(count_unspaced, example.texts)))
 
     def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float32]) -> None:
         if not self.width:
@@ -97,14 +100,12 @@ class Collector:
     def remark(self) -> None:
         """Tell each note once, with the number of its rows, among the remarks on its file."""
         for (_, note), (place, count) in self.notes.items():
-            level, message = MESSAGES[note]
-            source = place.layout.source
-            source.remark(note, message.format(count=f"{count:,}"), place.where, count, level)
+            place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
         """Why rows are left out, if notes say it."""
         notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
-        return [MESSAGES[note][1].format(count=f"{count:,}") for note, count in notes]
+        return [sentence(note, count) for note, count in notes]
 
 
 def hash_input(example: Example) -> int:

@@ -19,9 +19,9 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record, without empty lines. A record of a wrong width has a fault.
+    """Every record, without empty lines. A record of a wrong width, or a line with a malformed quote, has a fault.
 
-    Raises BadData with the line and column of a malformed quote, after which no record can be trusted.
+    Raises BadData with the line and column of a malformed quote that spans lines: no record after it can be trusted.
     """
     table = _Table(source)
     names = table.names
@@ -37,6 +37,9 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         if not cells:
             continue
         where = f"line {table.start}"
+        if isinstance(cells, BadData):
+            yield Record(where, {}, cells)
+            continue
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
             yield Record(where, {}, _wrong_width(source, table.start, cells, names))
@@ -68,14 +71,20 @@ class _Table:
         self.names: list[str] = []
         self.names = self._header()
 
-    def next(self) -> list[str] | None:
-        """The cells of the next record, which begins at line `start`; None at the end of the file."""
+    def next(self) -> list[str] | BadData | None:
+        """The cells of the next record, which begins at line `start`; None at the end of the file.
+
+        A line with a malformed quote is returned as its error, if the record does not go on beyond it.
+        """
         self.start, self._size = self._number + 1, 0
         self._record.clear()
         try:
             return next(self._reader, None)
         except csv.Error as error:
-            raise self._malformed(error) from None
+            malformed = self._malformed(error)
+            if len(self._record) == 1 and self.names and "expected after" in str(error):
+                return malformed  # the reader begins anew on the next line
+            raise malformed from None
 
     def refuse_repeated(self, ignored: frozenset[str]) -> None:
         """Raise BadData where a column that is needed appears more than once."""
@@ -108,7 +117,8 @@ class _Table:
             yield line
 
     def _header(self) -> list[str]:
-        names = [name.strip() for name in self.next() or []]
+        cells = self.next()
+        names = [name.strip() for name in cells] if isinstance(cells, list) else []
         if not any(names):
             place = f"line {self._dialect.first_line}"
             raise self._source.fault("the header is empty; the first line must name the columns", place)

@@ -29,11 +29,16 @@ def ignore(error: BadData) -> None:
 
 
 class BadRows(BadData):
-    """Several rows cannot be used. `faults` are the first of them, `counts` the number of rows of each kind."""
+    """Several rows cannot be used. `faults` are the first of them, `counts` the number of rows of each kind.
 
-    def __init__(self, first: BadData, message: str, faults: list[BadData], counts: dict[str, int], rows: int) -> None:
+    They can be left out if `skippable`: after some faults, nothing more of the file can be read.
+    """
+
+    def __init__(self, faults: Faults, message: str, skippable: bool) -> None:
+        first = faults.first[0]
         super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
-        self.faults, self.counts, self.rows = faults, counts, rows
+        self.faults, self.counts = list(faults.first), dict(faults.counts.most_common())
+        self.rows, self.skippable = faults.rows, skippable
 
     def listing(self) -> str:
         """The first faults, a line each."""
@@ -56,6 +61,7 @@ class Faults:
     """The faults of a pass over the data: the first ones, and how many rows each kind concerns."""
 
     rows: int = 0
+    last: str = ""  # the place of the last fault
     first: list[BadData] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     _places: dict[str, list[str]] = field(default_factory=dict)
@@ -63,6 +69,7 @@ class Faults:
     def add(self, error: BadData) -> None:
         """Keep a fault; one row has at most one."""
         self.rows += 1
+        self.last = error.where[0] if error.where else ""
         if len(self.first) < LISTED:
             self.first.append(error)
         kind = _kind(error)
@@ -81,16 +88,19 @@ class Faults:
             parts.append(f"{count:,} × {kind} ({places})" if places else f"{count:,} × {kind}")
         return "; ".join(parts)
 
-    def failure(self, total: int) -> BadData:
+    def failure(self, total: int, skippable: bool = True) -> BadData:
         """The error for all faults among `total` rows; that of the row itself if there is one alone."""
         first = self.first[0]
         if self.rows == 1:
             return first
-        message = (
-            f"{first.message}. In all, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}. Fix them, or "
-            "leave such rows out with skip_bad_rows, the share of rows that may be dropped"
-        )
-        return BadRows(first, message, list(self.first), dict(self.counts.most_common()), self.rows)
+        message = f"{first.message}. In all, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}"
+        if skippable:
+            message += (
+                ". Mend them, or leave such rows out with training.skip_bad_rows, the share of rows that may be dropped"
+            )
+        else:
+            message += f". After the last of them, {self.last}, nothing can be read"
+        return BadRows(self, message, skippable)
 
 
 def _kind(error: BadData) -> str:

@@ -92,7 +92,7 @@ def _question(source: Source, usual: list[str], flags: list[str], categories: li
         ways.append(f"for several labels a row, name columns of 0 and 1: columns.label {','.join(flags)!r}")
     if values := [name for name in names if name in numbers]:
         ways.append(f"to learn a number, name its column as columns.value, such as {values[0]!r}")
-    ways.append("to learn to write the texts, set the task generation")
+    ways.append("to learn to write the texts, set the task (task) to generation")
     listed = ", ".join(map(repr, names[:20]))
     message = f"has texts, and what may be labels or values in other columns ({listed}), but no column is called label "
     return source.fault(f"{message}or value: {'; '.join(ways)}", param="columns.label")

@@ -28,8 +28,10 @@ def _infer_task(column: LabelColumn) -> None:
     if several:
         message = "a row may have several labels, or none, so the task is multilabel"
     else:
-        message = "every row has one label, in a list, so the task is classification; set the task multilabel if texts "
-        message += "may have several labels, or none"
+        message = (
+            "every row has one label, in a list, so the task is classification; set the task (task) to multilabel "
+        )
+        message += "if texts may have several labels, or none"
     column.remark("label_lists", message, lists)
 
 

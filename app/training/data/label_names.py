@@ -124,8 +124,8 @@ def _alike(label: str) -> str:
 def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
     missing = [label for label in counts if label.casefold() in _MISSING or is_blank(label)]
     if missing:
-        message = f"{with_rows(missing, counts)} look like missing labels, and count as labels; leave such rows out if "
-        column.remark("missing_labels", f"{message}they have none", column.cells_with(missing), "warn")
+        message = f"some labels look like missing ones, and count as labels: {with_rows(missing, counts)}; leave such "
+        column.remark("missing_labels", f"{message}rows out if they have none", column.cells_with(missing), "warn")
 
 
 def _warn_of_quotes(column: LabelColumn, counts: Counter[str]) -> None:

@@ -103,7 +103,7 @@ def _guess_labels(source: Source, names: dict[str, str], present: list[str], tas
     if not labels:
         return ()
     listed = ", ".join(map(repr, labels))
-    other = "" if task else "; set the task generation to learn to write the texts instead"
+    other = "" if task else "; set the task (task) to generation to learn to write the texts instead"
     if len(labels) == 1:
         names["label"] = labels[0]
         source.remark("usual_name", f"has no column 'label'; {listed} is taken for the labels{other}")

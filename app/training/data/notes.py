@@ -11,16 +11,32 @@ UNREADABLE_PARTS = "unreadable_parts"
 LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # notes that say why a row is not used
 
 MESSAGES = {  # of each note: its level, and the sentence, in which {count} is the number of rows
-    AS_TEXT: ("info", "{count} rows have a number, a date or true/false as a text, which is read as it is written"),
-    NO_SPLIT: ("info", "{count} rows name no split; they count as rows without a split column"),
+    AS_TEXT: ("info", "a number, a date or true/false is read as a text, as it is written (rows: {count})"),
+    NO_SPLIT: ("info", "rows that name no split count as rows without a split column (rows: {count})"),
     MESSAGES_LEFT_OUT: (
         "warn",
-        "{count} conversations have messages that cannot be learned from, such as tool calls without a text, or "
-        "messages after the last answer; these are left out, and the rest is used",
+        "messages that cannot be learned from, such as tool calls without a text, or messages after the last answer, "
+        "are left out, and the rest of the conversation is used (conversations: {count})",
     ),
-    NO_ANSWER: ("warn", "{count} conversations are left out: no message of the assistant has a text to learn"),
+    NO_ANSWER: ("warn", "conversations without a text of the assistant to learn are left out (conversations: {count})"),
     UNREADABLE_PARTS: (
         "warn",
-        "{count} conversations are left out: they have images, audio or files, which cannot be read",
+        "conversations with images, audio or files, which cannot be read, are left out (conversations: {count})",
     ),
 }
+
+_OF_ONE = {  # the same of a single row
+    AS_TEXT: "1 row has a number, a date or true/false as a text, which is read as it is written",
+    NO_SPLIT: "1 row names no split; it counts as a row without a split column",
+    MESSAGES_LEFT_OUT: (
+        "1 conversation has messages that cannot be learned from, such as tool calls without a text, or messages after "
+        "the last answer; these are left out, and the rest is used"
+    ),
+    NO_ANSWER: "1 conversation is left out: no message of the assistant has a text to learn",
+    UNREADABLE_PARTS: "1 conversation is left out: it has images, audio or files, which cannot be read",
+}
+
+
+def sentence(note: str, count: int) -> str:
+    """What a note says about `count` rows."""
+    return _OF_ONE[note] if count == 1 else MESSAGES[note][1].format(count=f"{count:,}")

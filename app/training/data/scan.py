@@ -72,6 +72,7 @@ class Scan:
     strata_N: NDArray[np.int64]
     hashes_N: NDArray[np.uint64]  # of the inputs
     lengths_N: NDArray[np.int64]  # characters, or steps
+    unspaced_N: NDArray[np.uint32]  # characters of scripts without spaces between words
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
     places: list[Place]  # the first row of each stratum
@@ -123,7 +124,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
                 faults.add(error)
     except BadData as error:  # no row after this one can be read
         faults.add(error)
-        raise faults.failure(collector.rows + faults.rows) from None
+        raise faults.failure(collector.rows + faults.rows, skippable=False) from None
     total = collector.rows + faults.rows
     if faults.rows > skip_bad_rows * total:
         raise faults.failure(total)
@@ -160,6 +161,7 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
         index[strata_N],
         np.asarray(collector.hashes, dtype=np.uint64),
         np.asarray(collector.lengths, dtype=np.int64),
+        np.asarray(collector.unspaced, dtype=np.uint32),
         np.asarray(collector.values, dtype=np.float64),
         list(numbers),
         [places[labels] for labels in numbers],

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from app.tokenization.chat import TEMPLATE
+from app.tokenization.scripts import count_unspaced
 from app.tokenization.tokenizer import Tokenizer
 from app.training.base import BaseCheckpoint
 from app.training.data import text as text_file
@@ -126,7 +127,8 @@ def encode_plain_text(
     total = text_file.length(source)
     cut = total if held_out is not None else total - round(total * spec.validation_split)
     held_out_pieces = text_file.span(source, cut, total) if held_out is None else text_file.pieces(held_out)
-    tokenizer = choose_tokenizer(text_file.span(source, 0, cut), cut, source, spec, base, "generation")
+    unspaced = sum(map(count_unspaced, text_file.span(source, 0, cut)))
+    tokenizer = choose_tokenizer(text_file.span(source, 0, cut), (cut, unspaced), source, spec, base, "generation")
     train = GatheredStream(staging, SPLIT_NAMES[TRAIN])
     tallies = {TRAIN: _encode(tokenizer, text_file.span(source, 0, cut), train)}
     train_stream = train.to_stream()

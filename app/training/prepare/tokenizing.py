@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+import numpy as np
+
 from app.tokenization import training
 from app.tokenization.tokenizer import Tokenizer
 from app.training import recipes
@@ -34,22 +36,33 @@ def tokenizer_for_rows(files: DataFiles, scan: Scan, spec: TrainSpec, base: Base
                 if split == TRAIN:
                     yield from filter(None, example.texts)
 
-    characters = int(scan.lengths_N[scan.splits_N == TRAIN].sum())
-    return choose_tokenizer(train_texts(), characters, files.training.source, spec, base, files.training.task)
+    train_N = scan.splits_N == TRAIN
+    sizes = int(scan.lengths_N[train_N].sum()), int(scan.unspaced_N[train_N].sum(dtype=np.int64))
+    return choose_tokenizer(train_texts(), sizes, files.training.source, spec, base, files.training.task)
 
 
 def choose_tokenizer(
-    texts: Iterator[str], characters: int, source: Source, spec: TrainSpec, base: BaseCheckpoint | None, task: str
+    texts: Iterator[str],
+    sizes: tuple[int, int],
+    source: Source,
+    spec: TrainSpec,
+    base: BaseCheckpoint | None,
+    task: str,
 ) -> Tokenizer:
-    """The tokenizer for `texts`, which have `characters` characters in all. They are read only to train a new one.
+    """The tokenizer for `texts`. They are read only to train a new one.
 
-    Raises BadData if the base version takes numeric features.
+    `sizes` are their characters, and those of scripts without spaces between words. Raises BadData if the base version
+    takes numeric features.
     """
     if base is not None:
         if base.config.input != "tokens":
             raise source.fault(f"holds texts, but the version to fine-tune takes {describe_input(base)}")
         return base.tokenizer()
-    kind, vocab_size = recipes.tokenizer(task, characters, spec.training)
+    kind, vocab_size = recipes.tokenizer(task, *sizes, spec.training)
+    if kind == "char" and spec.training.tokenizer is None:
+        share = sizes[1] / max(1, sizes[0])
+        message = f"has {share:.0%} of its characters in scripts without spaces between words, so tokens are characters"
+        source.remark("tokenizer", f"{message}; training.tokenizer bpe makes longer ones")
     return training.train(_bounded(texts), kind, vocab_size)
 
 

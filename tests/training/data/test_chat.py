@@ -113,7 +113,8 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
     result, remarks = scan(path)
     assert (len(result.splits_N), result.empty) == (10, 0)
-    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: 2 conversations are left out")
+    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: conversations without a text")
+    assert remarks["no_answer"].count == 2
     assert (remarks["messages_left_out"].where, remarks["messages_left_out"].count) == ("line 11", 1)
     assert {remark.level for remark in remarks.values()} == {"warn"}
 
@@ -121,5 +122,5 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path) -> None:
 def test_a_file_without_any_answer_says_why_it_cannot_be_used(tmp_path: Path) -> None:
     rows = [[ASK, {"role": "bot", "content": "No."}]] * 3
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
-    with pytest.raises(BadData, match="has no rows that can be used: 3 conversations are left out: no message"):
+    with pytest.raises(BadData, match=r"has no rows that can be used: conversations without a text .*: 3\)"):
         scan(path)

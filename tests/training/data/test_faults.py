@@ -127,7 +127,17 @@ def test_a_job_lists_its_faults_in_an_event(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_wrong_width_are_faults_beside_the_others(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table("a,1,2", "b", "c,d", 'e,"1"x', "f,1", "g,1,2"))
     with pytest.raises(BadRows) as caught:
-        scan(write(tmp_path, "a.csv", table("a,1,2", "b", "c,d", 'e,"x" y,1', "f,1,2")))
-    places = [fault.where[0] for fault in caught.value.faults]
-    assert places == ["line 98", "line 99", "line 100", "line 101"]  # after a malformed quote no row can be trusted
+        scan(path)
+    assert [fault.where[0] for fault in caught.value.faults] == [f"line {n}" for n in (98, 99, 100, 101, 103)]
+    assert caught.value.skippable and scan(path, 0.06).dropped.rows == 5
+
+
+def test_after_a_quote_that_is_never_closed_nothing_can_be_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table("a,x", "b,1", 'c,"1', "d,1", "e,y"))
+    with pytest.raises(BadRows) as caught:
+        scan(path, 1)
+    assert [fault.where[0] for fault in caught.value.faults] == ["line 98", "line 100"]
+    assert not caught.value.skippable
+    assert caught.value.message.endswith("After the last of them, line 100, nothing can be read")

@@ -39,7 +39,9 @@ def test_a_table_beyond_doubt_is_read_as_one_and_told(content: str, name: str, t
     assert (result.error, result.task) == (None, "classification")
     assert sum(result.report["rows"].values()) == 24
     [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "read_as_table"]
-    assert "set the task generation" in remark["message"] and remark["message"].startswith(f"{name} is read as")
+    assert "set the task (task) to generation" in remark["message"] and remark["message"].startswith(
+        f"{name} is read as"
+    )
     assert check_files(path, task="generation").report["characters"]["train"] == len(content)
 
 
@@ -58,7 +60,7 @@ def test_what_may_be_a_table_is_asked_about(content: str, evidence: str, tmp_pat
     error = check_files(path).error
     assert error is not None and error.param == "task"
     assert error.message.startswith("a.txt looks like a table: ") and evidence in error.message
-    assert "set the task generation" in error.message
+    assert "set the task (task) to generation" in error.message
     assert check_files(path, task="generation").error is None
 
 
