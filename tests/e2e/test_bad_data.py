@@ -27,12 +27,12 @@ FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
     "misspelt.csv": (
         f"text,label\n{GOOD}".encode(), {"columns": {"label": "lable"}}, "columns.label", ["'lable'", "mean 'label'"],
     ),
-    "old.csv": (f"text,label\n{GOOD}{OLD},yes\n".encode("latin-1"), UTF8, "training_file", ["line 22", "0xf6", "not utf-8"]),
+    "old.csv": (f"text,label\n{GOOD}{OLD},y\n".encode("latin-1"), UTF8, "training_file", ["line 22", "0xf6", "utf-8"]),
     "old.jsonl": (
         f'{{"text": "a", "label": "b"}}\n{{"text": "{OLD}"}}\n'.encode("latin-1"), UTF8, "training_file",
-        ["line 2", "0xf6", "not utf-8"],
+        ["line 2", "0xf6", "utf-8"],
     ),
-    "old.txt": (f"A tale.\nIt was {OLD}.\n".encode("latin-1"), UTF8, "training_file", ["line 2", "0xf6", "not utf-8"]),
+    "old.txt": (f"A tale.\nIt was {OLD}.\n".encode("latin-1"), UTF8, "training_file", ["line 2", "0xf6", "utf-8"]),
     "one_class.csv": (table("same"), {}, "training_file", ["'same'", "two or more labels"]),
     "no_label.csv": (table(""), {"task": "multilabel"}, "training_file", ["label"]),
 }  # fmt: skip
