@@ -1,4 +1,4 @@
-"""The regular expressions that a tokenizer.json may hold: exactly those of public tokenizers.
+"""The regular expressions that a tokenizer.json may contain: those of public tokenizers, and no others.
 
 The tokenizers library matches with backtracking, so a malicious expression can take hours on a short text. The time of
 each expression in this list is proportional to the length of the text.

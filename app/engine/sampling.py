@@ -64,7 +64,7 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 
 
 def uniform(seed: int, choice: int, position: int) -> float:
-    """A pseudo-random number in [0, 1): the same for the same arguments, on every machine and in every version.
+    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or the release.
 
     Computed from a hash, because the numbers of torch's generator depend on the device and on how many were drawn
     before. Uses the upper 53 bits of the hash, since a float has a 53-bit significand.
@@ -249,7 +249,8 @@ def _cut(report: TokenLogprob, count: int) -> TokenLogprob:
 
 
 def token_logprobs(logits_NV: Tensor, ids: Rows[int], alternatives: int) -> list[TokenLogprob]:
-    """The log-probability and rank of ids[n] under logits_NV[n], with the `alternatives` most probable tokens."""
+    """Return the log-probability and rank of ids[n] under logits_NV[n], with the `alternatives` most probable
+    tokens."""
     logprobs_NV = torch.log_softmax(logits_NV.float(), -1)
     ids_N = torch.tensor(ids, dtype=torch.int64, device=logits_NV.device)
     chosen_N1 = logprobs_NV.gather(1, ids_N[:, None])

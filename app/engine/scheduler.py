@@ -76,7 +76,7 @@ class Scheduler:
         return admitted
 
     def decoding(self) -> list[Sequence | None]:
-        """The rows of the decode call, from slot 0 on; None for a slot whose prompt is still being read."""
+        """Return the rows of the decode call, from slot 0 on, with None for a slot whose prompt is still being read."""
         rows = [None if s.computed < len(s.prompt) else s for s in self.slots.owners]
         while rows and rows[-1] is None:
             rows.pop()

@@ -148,7 +148,7 @@ def prepare(
     """Convert the items to token ids or float32 steps; `policy` decides about input that is too long. Slow for long
     texts.
 
-    `field` is the request field that errors name. Raises InvalidRequest.
+    `field` is the name of the request field to which errors refer. Raises InvalidRequest.
     """
     cut = _cutter(version, policy, field)
     one = len(items) == 1

@@ -80,14 +80,14 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """The raw outputs of the head for each item. Raises InvalidRequest for a version that generates.
+        """Return the raw outputs of the head for each item. Raises InvalidRequest for a version that generates.
 
         `check` may refuse the version before any work is done.
         """
         return await self._rows(query, wire.Score, check=check)
 
     async def embed(self, query: InferenceQuery, dimensions: int = 0) -> ScoredBatch:
-        """A unit vector for each item, from any version.
+        """Return a unit vector for each item. Works with every version.
 
         Raises InvalidRequest if the version's vectors have fewer than `dimensions` numbers.
         """

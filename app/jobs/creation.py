@@ -38,7 +38,7 @@ class JobCreation:
         self._repository = repository
 
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
-        """Queue the job, or return the one that an earlier attempt of this request has created.
+        """Queue the job, or return the job that an earlier attempt of this request has created.
 
         Raises InvalidRequest or NotFound with `param` set, and IntegrityError if a request with the same key is
         committed at the same time.

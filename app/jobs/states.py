@@ -25,7 +25,7 @@ class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
     Nothing is fenced here. The caller must have locked the row and checked, under the lock, that the change is allowed:
-    between an unlocked read and the write, another worker could claim the job or another client could end it.
+    otherwise another worker could claim the job, or another client could end it, between the check and the write.
     """
 
     def __init__(self, database: Database) -> None:

@@ -1,6 +1,6 @@
 """Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
 
-Each child leads a session of its own: a Ctrl+C in the terminal reaches the launcher only, and the launcher can kill the
+Each child leads a separate session, so Ctrl+C in the terminal reaches only the launcher, and the launcher can kill the
 child's whole process group. On Linux the kernel also sends each child SIGTERM when the launcher dies, even by SIGKILL.
 """
 

@@ -239,7 +239,7 @@ class Registry:
     def delete_version(self, name: str, number: int, principal: str) -> Version:
         """Mark a version as deleted. Garbage collection removes its files after the grace time.
 
-        Deleting it again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
+        Deleting a deleted version has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
         """
         with self.database.transaction() as session:
             get_model(session, name, principal, lock=True)  # the lock keeps aliases from moving meanwhile

@@ -44,7 +44,7 @@ LastEvent = Done | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
-    """The attempt must stop: the job is to be cancelled or paused, or the worker is to stop."""
+    """The attempt must stop, because the job is to be cancelled or paused or the worker is to stop."""
 
 
 class Attempt:
@@ -218,7 +218,7 @@ class Attempt:
     def _retry(self, why: str, *, lost: bool = True) -> str:
         """Queue the job again after a fault. It continues from the newest resume point.
 
-        With `lost`, the attempt counts against the limit of attempts, and the last one fails the job.
+        With `lost`, the attempt counts against the limit of attempts; when the limit is reached, the job fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:

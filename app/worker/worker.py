@@ -24,7 +24,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two attempts while the d
 
 
 def default_name() -> str:
-    """The name of a worker without a configured name: `<host>-<process id>`."""
+    """Return the default name of a worker: `<host>-<process id>`."""
     return f"{socket.gethostname()[:90]}-{os.getpid()}"
 
 

@@ -32,5 +32,5 @@ def not_loaded(answer: object) -> bool:
 
 
 def of(message: wire.Failed) -> OstinatoError:
-    """The exception for a Failed message."""
+    """Return the exception for a Failed message."""
     return failure(message.code, message.message)
