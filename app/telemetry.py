@@ -104,7 +104,7 @@ class ModelSeries:
         return len(self._used)
 
     def use(self, model: str) -> None:
-        """Note that a value of the model is about to be recorded."""
+        """Record a use of the model. Call this before recording a value for the model."""
         with self._lock:
             self._touch(model)
             if (excess := len(self._used) - self._most) > 0:
@@ -113,13 +113,13 @@ class ModelSeries:
                     self._drop(name)
 
     def begin(self, model: str) -> None:
-        """Note that a request for the model starts. Its series are kept until `end`."""
+        """Record that a request for the model starts. The model's series are kept until `end`."""
         with self._lock:
             self._open[model] += 1
         self.use(model)
 
     def end(self, model: str) -> None:
-        """Note that a request for the model has ended."""
+        """Record that a request for the model has ended."""
         with self._lock:
             self._touch(model)
             self._open[model] -= 1
@@ -169,7 +169,8 @@ class _AddIds(logging.Filter):
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as one line. Control characters in a message are escaped, so no message can forge a line."""
+    """Formats a record as one line. Control characters in a message are escaped, so that a message cannot contain a
+    forged log line."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))

@@ -1,4 +1,4 @@
-"""Elementwise functions between the layers of a network, by their names in a configuration."""
+"""Elementwise activation functions, by their names in a configuration."""
 
 from __future__ import annotations
 

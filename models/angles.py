@@ -26,7 +26,8 @@ class Angles:
 
     def __init__(self, width: int) -> None:
         self._width = width
-        # Neither parameters nor buffers: those are allocated without values, loaded and converted with the weights.
+        # The tables are neither parameters nor buffers, because those are allocated without values, loaded and
+        # converted.
         self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
 
     def up_to(self, reach: int, like: Tensor) -> Table:

@@ -1,7 +1,7 @@
 """Maps the name of every body to its class. Classes are given as import paths, so that none is imported before it is
 used.
 
-Imports no torch. To add a body, write its class, and add a line here and its name to `config.CHOICES`.
+Imports no torch. To add a body, write its class, add it to `BODIES`, and add its name to `config.CHOICES`.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class LSTM(Recurrent):
         def step(x_BD: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
             hidden_BD, cell_BD = state
             gates_B4D = recall(hidden_BD, read(x_BD))
-            # The input and forget gates are neighbours: one call computes both.
+            # The input and forget gates are adjacent, so one call computes both.
             input_BD, forget_BD = torch.sigmoid(gates_B4D[:, : 2 * width]).chunk(2, 1)
             candidate_BD = torch.tanh(gates_B4D[:, 2 * width : 3 * width])
             new_BD = torch.addcmul(forget_BD * cell_BD, input_BD, candidate_BD)

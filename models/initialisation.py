@@ -53,7 +53,7 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
     if name == "body.positions.weight":
         return 0.25 / math.sqrt(config.width)
     spread = 1.0 / math.sqrt(parameter.shape[-1])
-    # The residual stream is a sum of 2 L outputs; scaled like this its variance does not depend on L (GPT-2: Radford et
+    # The residual stream is a sum of 2 L outputs. With this scale, its variance does not depend on L (GPT-2: Radford et
     # al., 2019, section 2.3).
     return spread / math.sqrt(2.0 * config.layers) if name.endswith(RESIDUAL) else spread
 

@@ -20,10 +20,11 @@ from models.state import State
 class Context:
     """The arguments of a call of a body, apart from its input.
 
-    `lengths_B`: how many of the T steps of each row are real (int64; None: all). Padding is on the right. With a state,
-    keep this tensor on the CPU: its values decide what is computed, and reading them from an accelerator would block.
-    `state`: the state from which each row continues; it is changed in place. Row b of the input belongs to slot b of
-    the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
+    - `lengths_B`: how many of the T steps of each row are real (int64; None: all). Padding is on the right. With a
+      state, keep this tensor on the CPU: its values decide what is computed, and reading them from an accelerator would
+      block.
+    - `state`: the state from which each row continues; it is changed in place. Row b of the input belongs to slot b of
+      the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
     """
 
     lengths_B: Tensor | None = None

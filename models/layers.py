@@ -34,12 +34,13 @@ class Places:
 class AttentionPlan:
     """The data that all attention layers of one call share.
 
-    `mask`: added to the scores, (B or 1, 1, T, P), or None. `causal`: each step attends to itself and to earlier steps.
-    `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
-    `places`: where the new keys and values are stored in the cache; None: no cache, the call attends to its own steps
-    only. `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends
-    to itself only. A span (rows, steps) describes that many consecutive rows of that many steps. None: no
-    concatenation.
+    - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
+    - `causal`: each step attends to itself and to earlier steps.
+    - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
+    - `places`: where the new keys and values are stored in the cache. None: no cache, and the call attends to its own
+      steps only.
+    - `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends to
+      itself only. A span (rows, steps) describes that many consecutive rows of that many steps. None: no concatenation.
     """
 
     mask: Tensor | None = None

@@ -12,12 +12,13 @@ from models.config import ModelConfig
 class Pooling(nn.Module):
     """Pools over the real steps of each row. The result for a row without real steps is finite but unspecified.
 
-    `last`: the last real step. For a bidirectional recurrent network, the step that each direction reads last, which is
-    step 0 for the backward direction (as in torch's `h_n`). `last_step`: both directions at the last real step (as in
-    `out[:, -1]`). `first`: step 0, at which some encoders have a special token. `mean`, `max`: over the steps, for each
-    dimension. `attention`: a weighted mean; the weights are the softmax over the steps of the scores of one learned
-    query, which reads each step's vector or, with `pooling_width`, a hidden layer over it (Yang et al., 2016, section
-    2.2).
+    - `last`: the last real step. For a bidirectional recurrent network, the step that each direction reads last, which
+      is step 0 for the backward direction (as in torch's `h_n`).
+    - `last_step`: both directions at the last real step (as in `out[:, -1]`).
+    - `first`: step 0, at which some encoders have a special token.
+    - `mean`, `max`: over the steps, for each dimension.
+    - `attention`: a weighted mean. The weights are a softmax over the scores of the steps. A learned query scores each
+      step's vector or, with `pooling_width`, a hidden layer over it (Yang et al., 2016, section 2.2).
     """
 
     def __init__(self, config: ModelConfig, width: int) -> None:

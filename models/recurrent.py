@@ -104,8 +104,8 @@ class Recurrent(KernelLayer):
     def _chunk(self, x_BTD: Tensor, steps: list[int], state: State) -> Tensor:
         """Compute several steps of rows with different numbers of steps.
 
-        The fused kernels return the state after the last column only. The chunk is therefore cut at every column where
-        a row ends, so that the state of each row is the one after its own last real step.
+        The fused kernels return only the state after the last column. The chunk is therefore cut at every column where
+        a row ends, so that the state of each row is that after its own last real step.
         """
         hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.hidden)
         for start, stop, rows in _segments(steps, x_BTD.device):
@@ -134,7 +134,7 @@ class Recurrent(KernelLayer):
 
 
 def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
-    """Turn autocast off where it would fail.
+    """Turn off autocast where it would fail.
 
     Under autocast, torch requests bfloat16 recurrences from oneDNN even on processors that do not support them, and
     fails. On these processors, the recurrence stays in float32, which is faster than emulated bfloat16.

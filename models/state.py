@@ -176,12 +176,12 @@ class State:
             self._storage.positions[slot] += count
 
     def reset(self, slots: Iterable[int] | None = None) -> None:
-        """Empty these slots (None: all)."""
+        """Empty the given slots, or all slots if `slots` is None."""
         for slot in range(self.slots) if slots is None else slots:
             self._write(slot, None, 0)
 
     def copy(self, source: int, target: int) -> None:
-        """Overwrite slot `target` with slot `source` (a fork of its sequence)."""
+        """Overwrite slot `target` with slot `source`, which forks the sequence in `source`."""
         if source != target:
             self._write(target, self._read(source), self.positions[source])
 

@@ -94,7 +94,7 @@ def manifest(directory: Path) -> Manifest:
 
 
 def digest(files: Mapping[str, FileEntry]) -> str:
-    """The identity of a checkpoint: the SHA-256 of its manifest as JSON with sorted keys and no spaces."""
+    """Return the identity of a checkpoint: the SHA-256 of its manifest as JSON with sorted keys and no spaces."""
     plain = {name: asdict(entry) for name, entry in files.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -109,7 +109,7 @@ def read(directory: Path) -> Checkpoint:
     tokenizer = (directory / "tokenizer.json").exists()
     if tokenizer != (config.input == "tokens"):
         raise CheckpointInvalid(
-            f"a checkpoint has a tokenizer.json if its input is tokens, and only then; its input is {config.input}"
+            f"a checkpoint must have a tokenizer.json if and only if its input is tokens; its input is {config.input}"
         )
     if tokenizer:
         patterns.check(_load_object(directory / "tokenizer.json", required=True))
@@ -162,7 +162,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def load_json(path: Path) -> Any:
-    """Parse strict JSON: UTF-8, no repeated names, no NaN or infinity, bounded depth.
+    """Parse strict JSON: UTF-8, without repeated names, NaN or infinity, and of limited depth.
 
     Raises CheckpointInvalid if the file is missing or not valid.
     """

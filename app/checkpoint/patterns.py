@@ -1,4 +1,4 @@
-"""The regular expressions that a tokenizer.json may hold: exactly those of public tokenizers.
+"""The regular expressions that a tokenizer.json may contain: those of public tokenizers, and no others.
 
 The tokenizers library matches with backtracking, so a malicious expression can take hours on a short text. The time of
 each expression in this list is proportional to the length of the text.
@@ -64,8 +64,8 @@ def check(definition: Mapping[str, Any]) -> None:
         if pattern not in SAFE:
             shown = ascii(pattern if len(pattern) <= 100 else f"{pattern[:100]}…")
             raise CheckpointInvalid(
-                f"tokenizer.json has the regular expression {shown}, which is not one of those known to be safe (of "
-                "GPT-2, Llama, Qwen, Mistral, DeepSeek and similar tokenizers); use one of these, or none",
+                f"tokenizer.json has the regular expression {shown}, which may be unsafe; only those of GPT-2, Llama, "
+                "Qwen, Mistral, DeepSeek and similar tokenizers are allowed",
                 param="tokenizer.json",
             )
 

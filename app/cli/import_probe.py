@@ -36,7 +36,8 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     print(f"your program must give the same for {clean(probe.description)}; else an answer or assumption is wrong:")
     best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
     for label, value in best[:SHOWN]:
-        print(f"  {clean(str(label))}  {value:.6f}")
+        shown = label if label.isprintable() and label.strip() == label else repr(label)
+        print(f"  {shown}  {value:.6f}")
 
 
 def _patiently(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

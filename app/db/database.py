@@ -90,9 +90,9 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session whose changes are committed at the end of the block, or rolled back if it raises.
+        """Open a session whose changes are committed at the end of the block, or rolled back if the block raises.
 
-        On SQLite, it holds the database's only write lock from the start.
+        On SQLite, the session holds the database's only write lock from the start.
         """
         with _translated_errors(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.connection()  # without this, the transaction would begin, and take its lock, at its first statement
@@ -100,7 +100,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that cannot write. It does not wait for writers."""
+        """Open a read-only session, which does not wait for writers."""
         with _translated_errors(), Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -134,7 +134,7 @@ class Database:
             session.execute(text("SELECT 1"))
 
     def close(self) -> None:
-        """Close the connections. Waits up to a second for queries that other threads are running."""
+        """Close the connections. Waits up to one second for queries that other threads are running."""
         deadline = time.monotonic() + CLOSE_SECONDS
         while self._in_use() and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -1,4 +1,5 @@
-"""`python -m app.engine --socket PATH`: run one engine process. Omitted options come from the settings."""
+"""`python -m app.engine --socket PATH`: run one engine process. Options that are not given are taken from the
+settings."""
 
 from __future__ import annotations
 

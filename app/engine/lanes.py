@@ -48,7 +48,7 @@ class Lanes:
         return min(list(self._since.values()), default=None)
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run `work`, which must not raise, in a free lane. `collect` passes its result to `then`."""
+        """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
         torch.set_num_threads(1)  # the matrix library uses the number of the last call, whichever thread made it
         self.running += 1
         key = object()

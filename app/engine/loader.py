@@ -1,6 +1,6 @@
-"""Loads checkpoint directories into networks, in a thread of its own, while the engine keeps serving.
+"""Loads networks from checkpoint directories, in a separate thread, while the engine continues to serve.
 
-The hash of every file is checked before any of them is parsed.
+The hashes of all files are checked before any file is parsed.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Loader:
         self._requests.put(message)
 
     def collect(self) -> list[LoadOutcome]:
-        """The outcomes since the last call, in the order of submission."""
+        """Return the outcomes since the last call, in the order of submission."""
         outcomes = []
         while not self._outcomes.empty():
             outcomes.append(self._outcomes.get())

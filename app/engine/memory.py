@@ -23,7 +23,7 @@ class _Entry:
 class Memory:
     """The weights of one engine's versions, loaded or being loaded. `required` digests are never evicted.
 
-    This is bookkeeping only: the caller loads and unloads.
+    This class only keeps the books; the caller loads and unloads versions.
     """
 
     def __init__(self, limit: int) -> None:

@@ -31,7 +31,7 @@ from app.wire import socket_folder
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-SEND_QUEUE = 100_000  # messages queued for one peer; if the queue is full, the request to be answered is given up
+SEND_QUEUE = 100_000  # maximum messages queued for one peer; a request is given up if its answer finds the queue full
 SETTLE_MS = 20  # between two attempts to send to peers with a full queue
 SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
 BURST = 1024  # the maximum number of messages received between two steps
@@ -68,7 +68,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of memory that this process may use: of the GPU, or of the machine or its container."""
+    """Return the bytes of memory that this process may use: of the GPU, or of the machine or its container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -78,7 +78,7 @@ def memory_of(device: torch.device) -> int:
 
 
 def _subject(message: wire.FromEngine) -> str:
-    """The request id or version digest that a message is about."""
+    """Return the request id or version digest to which a message belongs."""
     return message.digest if isinstance(message, wire.Loaded | wire.LoadFailed) else message.id
 
 
@@ -234,7 +234,7 @@ class EngineProcess:
     # --- heartbeats ---------------------------------------------------------------------------------------------
 
     def _beat(self, socket: zmq.Socket[bytes]) -> None:
-        """Send heartbeats from a thread of its own, so that a long step does not look like a dead engine."""
+        """Send heartbeats. Runs in a separate thread, so that a long step does not look like a dead engine."""
         instance = secrets.token_hex(8)
         while not self._ending.is_set():
             try:

@@ -75,7 +75,7 @@ class Runner:
         return logits_NV
 
     def logprobs(self, hidden_TD: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenLogprob]:
-        """The log-probability of ids[t] after step t, for a chunk of a prompt.
+        """Return the log-probability of ids[t] after step t, for a chunk of a prompt.
 
         Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk needs no (T, V) tensor.
         """

@@ -4,8 +4,8 @@ The logits of a row are transformed in this order, by the options of that row on
 
 1. repetition penalty, over prompt and output (CTRL: Keskar et al., 2019, section 4.1); frequency and presence penalty,
    over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded before `min_tokens`;
-2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen et
-   al., 2024), typical-p (Meister et al., 2023). Each of them works on the tokens that are left by those before it.
+2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen
+   et al., 2024), typical-p (Meister et al., 2023). Each of them works on the tokens that are left by those before it.
 
 A token is drawn by inverting the cumulative distribution at one uniform number, which is a function of (seed, choice,
 position) only. A request with a seed therefore repeats its output whatever other requests are in the batch, and a row
@@ -28,7 +28,7 @@ from app.wire.engine import SamplingParams, TokenLogprob
 
 COLDEST = 1e-30  # the lowest temperature used: float32 can divide by it, and the result is the same as greedy
 NOT_FINITE = -1  # takes the place of a token id
-NEAR = 128  # how many of the most probable tokens are examined before all are sorted
+NEAR = 128  # the number of most probable tokens that are examined before all tokens are sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 
 
 def uniform(seed: int, choice: int, position: int) -> float:
-    """A pseudo-random number in [0, 1): the same for the same arguments, on every machine and in every version.
+    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or the release.
 
     Computed from a hash, because the numbers of torch's generator depend on the device and on how many were drawn
     before. Uses the upper 53 bits of the hash, since a float has a 53-bit significand.
@@ -202,7 +202,7 @@ def _mass(share: float) -> float:
 
 
 def _renormalised(sorted_RV: Tensor, keep_RV: Tensor) -> Tensor:
-    """probs_RV of the kept tokens, with a sum of 1; 0 for the others."""
+    """Return probs_RV: the probabilities of the kept tokens, with a sum of 1, and 0 for all others."""
     return torch.softmax(sorted_RV.masked_fill(~keep_RV, -math.inf), -1)
 
 
@@ -213,7 +213,7 @@ def _mass_before(probs_RV: Tensor) -> Tensor:
 
 
 def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
-    """keep_RV: locally typical sampling (Meister et al., 2023, section 4).
+    """Return keep_RV by locally typical sampling (Meister et al., 2023, section 4).
 
     Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until the sum of their
     probabilities reaches the row's share.
@@ -249,7 +249,8 @@ def _cut(report: TokenLogprob, count: int) -> TokenLogprob:
 
 
 def token_logprobs(logits_NV: Tensor, ids: Rows[int], alternatives: int) -> list[TokenLogprob]:
-    """The log-probability and rank of ids[n] under logits_NV[n], with the `alternatives` most probable tokens."""
+    """Return the log-probability and rank of ids[n] under logits_NV[n], with the `alternatives` most probable
+    tokens."""
     logprobs_NV = torch.log_softmax(logits_NV.float(), -1)
     ids_N = torch.tensor(ids, dtype=torch.int64, device=logits_NV.device)
     chosen_N1 = logprobs_NV.gather(1, ids_N[:, None])

@@ -35,7 +35,7 @@ class Scheduler:
     """
 
     def __init__(self, max_slots: int, prefill_tokens: int, alone: bool = False) -> None:
-        # An ordered dictionary, since any waiting sequence may leave: an abort takes constant time.
+        # An ordered dictionary, because any waiting sequence may be aborted, which takes constant time here.
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.slots = Slots(max_slots)
         self.prefill_tokens = prefill_tokens
@@ -76,7 +76,7 @@ class Scheduler:
         return admitted
 
     def decoding(self) -> list[Sequence | None]:
-        """The rows of the decode call, from slot 0 on; None for a slot whose prompt is still being read."""
+        """Return the rows of the decode call, from slot 0 on, with None for a slot whose prompt is still being read."""
         rows = [None if s.computed < len(s.prompt) else s for s in self.slots.owners]
         while rows and rows[-1] is None:
             rows.pop()

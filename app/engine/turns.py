@@ -61,7 +61,7 @@ class Active(Generic[B]):
 
 
 class Turns(Generic[Q]):
-    """Gives turns to the parts with queued rows: the part whose last turn is longest ago is next.
+    """Gives turns to the parts with queued rows. The part that has waited longest since its last turn is next.
 
     While a part waits, each other part has at most one turn, so no version starves another. Call `add` after each new
     request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by arrival. A part

@@ -76,7 +76,8 @@ def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: 
 
 
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """The network's raw outputs; for a regression, the value in the units of its training data."""
+    """Return the function that computes raw outputs. For a regression, the outputs are in the units of the training
+    data."""
     network, target = loaded.network, loaded.target
 
     def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
-    """The network as a function of rows, which must be all tokens or all numeric."""
+    """Return the network as a function of rows, which must be all tokens or all numeric."""
 
     def run(rows: Sequence[Row]) -> Tensor:
         tokens = [row for row in rows if isinstance(row, list)]

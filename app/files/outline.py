@@ -130,7 +130,7 @@ class Table:
     open = False  # whether the last line ended in the middle of a record
 
     def take(self, line: bytes) -> bool:
-        """Count the next line; return whether to go on."""
+        """Count the next line; return whether to continue."""
         return False
 
 
@@ -138,7 +138,7 @@ class JsonLinesTable(Table):
     """JSONL: one record per line; the columns are the names in the first record."""
 
     def take(self, line: bytes) -> bool:
-        """Count the next line; return whether to go on."""
+        """Count the next line; return whether to continue."""
         if not line.removeprefix(BOM).strip():
             return True
         if self.rows is None:
@@ -165,7 +165,7 @@ class CsvTable(Table):
         self._continues = False  # whether the record began on an earlier line
 
     def take(self, line: bytes) -> bool:
-        """Count the next line; return whether to go on."""
+        """Count the next line; return whether to continue."""
         if not self._header:
             line = line.removeprefix(BOM)
             if not line.strip() or b"\x00" in line:

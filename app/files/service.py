@@ -1,4 +1,4 @@
-"""Uploaded data sets and result files: stored as blobs, with a row each.
+"""Uploaded data sets and result files. Each is stored as a blob with a row in the database.
 
 The content is not checked here, but by the trainer of the job that uses the file.
 """

@@ -1,4 +1,4 @@
-"""Large files uploaded in parts, after OpenAI's uploads: begin, add parts, complete or cancel.
+"""Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
 An upload and its parts are rows of the table of files with different kinds of ids. So the same rules protect, expire
 and collect their blobs, and lists of files do not show them. The file that an upload will become is described as JSON

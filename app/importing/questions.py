@@ -9,8 +9,8 @@ from app.errors import InvalidRequest, did_you_mean
 
 FIELDS = (
     "activation", "around", "context_length", "embedding_scale", "final_activation", "first_id", "head_activation",
-    "heads", "input_activation", "labels", "layers", "lowercase", "mask", "nonlinearity", "norm", "norm_eps",
-    "norm_first", "output_activation", "padding", "pooling", "pooling_activation", "positions", "scaling", "split",
+    "heads", "input", "input_activation", "labels", "layers", "lowercase", "mask", "nonlinearity", "norm", "norm_eps",
+    "norm_first", "output_activation", "padding", "pooling", "pooling_activation", "positions", "split", "stack",
     "task", "template", "unknown", "weights",
 )  # fmt: skip
 
@@ -74,6 +74,8 @@ class Answers:
             self.open.append(question)
             return question.usual or (question.options[0] if question.options else "")
         if question.options and answer not in question.options:
+            answer = answer.lower().replace("-", "_")
+        if question.options and answer not in question.options:
             raise InvalidRequest(
                 f"{question.field}={answer}: must be one of {', '.join(question.options)} ({question.text})",
                 param=question.field,
@@ -99,6 +101,13 @@ class Answers:
             return float(answer)
         except ValueError:
             raise InvalidRequest(f"{field}={answer}: must be a number", param=field) from None
+
+    def count(self, field: str, default: int, reason: str) -> int:
+        """Like `assume`, for a positive integer."""
+        answer = self.assume(field, str(default), reason)
+        if not answer.isdecimal() or int(answer) < 1:
+            raise InvalidRequest(f"{field}={answer}: must be an integer of 1 or more", param=field)
+        return int(answer)
 
     def settle(self) -> None:
         """Raise ImportQuestion if a question is open, and InvalidRequest for an answer that nothing depends on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from app.importing.questions import Answers, Question
 from app.importing.splitting import add_splitting
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import NAMES, SKIPPED
+from app.wording import counted
 
 UNKNOWN = (*NAMES["unk"], "<UNK>", "UNK", "unk", "<oov>", "<OOV>", "[OOV]", "<unknown>")
 # Tokens that programs put around texts.
@@ -83,7 +85,7 @@ def _read(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
     if path.suffix != ".json":
-        return text.removesuffix("\n").split("\n")
+        return _lines(text, path.name)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -91,6 +93,24 @@ def _read(path: Path) -> Any:
     if isinstance(value, dict) and isinstance(value.get("model"), dict):
         return Tokenizer.load(path)
     return value
+
+
+def _lines(text: str, source: str) -> list[str] | dict[str, int]:
+    """One word on each line, or one word and its id."""
+    lines = text.removesuffix("\n").split("\n")
+    pairs = [match for line in lines if (match := re.fullmatch(r"(\S+)[\t ,](\d+)", line))]
+    if len(pairs) < len(lines) or len(lines) == 1:
+        return lines
+    words = {match[1]: int(match[2]) for match in pairs}
+    if len(words) < len(lines) or sorted(words.values()) not in (
+        list(range(len(lines))),
+        list(range(1, len(lines) + 1)),
+    ):
+        raise VocabularyInvalid(
+            f"{source} has a word and a number on each line, and the numbers are not ids: they must be 0, 1, 2, … or "
+            "1, 2, 3, …, each once; leave the numbers out, or write a JSON dictionary of words and their ids"
+        )
+    return words
 
 
 def _numbered(value: Any, source: str) -> dict[str, int]:
@@ -119,7 +139,33 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
     add_splitting(native, ordinary, answers)
     if around := [word for word in AROUND if word in words]:
         _add_template(native, words, around, answers)
-    return Tokenizer(native.to_str())
+    tokenizer = Tokenizer(native.to_str())
+    if not answers.open:
+        _check_reach(tokenizer, ordinary, words, answers)
+    return tokenizer
+
+
+def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
+    """Note the words of the vocabulary that no text becomes. Raises VocabularyInvalid if most are of this kind.
+
+    Such words show that the program splits or lowercases texts in another way.
+    """
+    known = [word for word in ordinary if word]
+    lost = [word for word in known if _ids(tokenizer, word) != [words[word]]]
+    if not lost:
+        return
+    text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text becomes"
+    if len(lost) > len(known) / 2:
+        raise VocabularyInvalid(f"it has {text}: texts must be split or lowercased in another way", param="split")
+    answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
+
+
+def _ids(tokenizer: Tokenizer, word: str) -> list[int]:
+    """The ids of a word without the tokens around a text; none if the tokenizer refuses it."""
+    try:
+        return tokenizer.encode_batch([word], special=False)[0]
+    except InvalidRequest:
+        return []
 
 
 def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:

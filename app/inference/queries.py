@@ -15,8 +15,8 @@ from app.wire import engine as wire
 class InferenceQuery:
     """A query to one version: a reference to it, the inputs, the principal and the time limit in seconds.
 
-    `param` is the request field that errors about the inputs name. `trusted` marks a query of the service itself,
-    such as a readiness check: it is never suspected of having crashed an engine.
+    `param` is the name of the request field to which errors about the inputs refer. `trusted` marks a query of the
+    service itself, such as a readiness check: it is never suspected of having crashed an engine.
     """
 
     reference: str

@@ -36,7 +36,7 @@ def activate(logits: Sequence[float], task: str) -> list[float]:
 
 
 def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = None) -> list[LabelScore]:
-    """The labels by descending score; equal scores keep the order of the labels."""
+    """Return the labels by descending score. Labels with equal scores keep their order."""
     if top_k is not None and FEW * top_k < len(scores):
         order = heapq.nlargest(top_k, range(len(scores)), scores.__getitem__)
     else:
@@ -45,5 +45,5 @@ def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = N
 
 
 def at_least(labels: Sequence[str], scores: Sequence[float], threshold: float) -> list[str]:
-    """The labels whose score is `threshold` or more, in their order."""
+    """Return the labels whose score is `threshold` or more, in their original order."""
     return [label for label, score in zip(labels, scores, strict=True) if score >= threshold]

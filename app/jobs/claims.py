@@ -48,8 +48,8 @@ class JobClaims:
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
-        A job whose lease has expired counts as lost and is claimed too, unless a client has asked to cancel or pause
-        it or it was lost `max_attempts` times: then it is cancelled, paused or failed here.
+        A job whose lease has expired counts as lost and is claimed too. But if a client has asked to cancel or pause
+        it, or if it was lost `max_attempts` times, it is cancelled, paused or failed here instead.
         """
         now = self._database.now(session)
         # Do this first; otherwise the claim below could start a job that a client has cancelled, or one that was lost
@@ -170,7 +170,7 @@ class JobClaims:
     def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
         """End or pause the lost jobs that must not be claimed again."""
         settled = or_(JobRow.cancel_requested, JobRow.pause_requested, JobRow.losses + 1 >= max_attempts)
-        # The lock keeps a lost worker that comes back from renewing its lease before the change below.
+        # The lock prevents a lost worker that comes back from renewing its lease before the change below.
         rows = select(JobRow).where(_expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:

@@ -38,7 +38,7 @@ class JobCreation:
         self._repository = repository
 
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
-        """Queue the job, or return the one that an earlier attempt of this request has created.
+        """Queue the job, or return the job that an earlier attempt of this request has created.
 
         Raises InvalidRequest or NotFound with `param` set, and IntegrityError if a request with the same key is
         committed at the same time.
@@ -98,7 +98,7 @@ class JobCreation:
             message = f"{error.message}; to train from scratch, use {', '.join(ARCHITECTURES)}"
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
-        # Until this transaction ends, the lock keeps the garbage collection from deleting the base's blobs. After that,
+        # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. After that,
         # the job's row refers to them.
         self._registry.hold_files(session, base.files)
         return base

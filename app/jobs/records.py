@@ -95,7 +95,8 @@ class Job:
 
     @property
     def public_phase(self) -> str:
-        """The phase to show: "waiting" for a job whose worker was lost, unless it is about to be stopped."""
+        """The phase as clients see it: "waiting" for a job whose worker was lost, unless the job is about to be
+        stopped."""
         return WAITING if self.lost and self.phase != STOPPING else self.phase
 
 

@@ -25,7 +25,7 @@ class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
     Nothing is fenced here. The caller must have locked the row and checked, under the lock, that the change is allowed:
-    between an unlocked read and the write, another worker could claim the job or another client could end it.
+    otherwise another worker could claim the job, or another client could end it, between the check and the write.
     """
 
     def __init__(self, database: Database) -> None:
@@ -46,7 +46,8 @@ class JobStates:
         return status
 
     def obey(self, session: Session, job_id: str, flags: Flags) -> str:
-        """Cancel or pause the job, as requested. Returns the new status. A cancellation overrides a pause."""
+        """Cancel or pause the job, as requested by clients, and return the new status. A cancellation overrides a
+        pause."""
         if flags.cancel:
             return self.end(session, job_id, CANCELLED)
         self.update(session, job_id, status=PAUSED, phase=WAITING, **NO_LEASE, **NO_REQUESTS)

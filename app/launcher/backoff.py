@@ -8,10 +8,10 @@ STEADY = 20.0  # seconds of uptime after which earlier crashes no longer count
 
 
 def count_crashes(previous: int, uptime: float) -> int:
-    """The number of consecutive crashes, including one that happens now after `uptime` seconds."""
+    """Return the number of consecutive crashes, including the current one after `uptime` seconds."""
     return 1 if uptime >= STEADY else previous + 1
 
 
 def delay(crashes: int) -> float:
-    """Seconds to wait before the next start. Doubles with each consecutive crash, up to `LONGEST`."""
+    """Return the seconds to wait before the next start. The delay doubles with each crash in a row, up to `LONGEST`."""
     return min(LONGEST, FIRST * 2.0 ** min(crashes - 1, 16))

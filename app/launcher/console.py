@@ -10,7 +10,7 @@ from typing import TextIO
 import msgspec
 
 NAME_WIDTH = 7  # width of the program's name before each log line
-PROGRESS = "progress: "  # begins the lines in which the demo reports its trainings, as JSON of [name, state, share]
+PROGRESS = "progress: "  # prefix of the demo's progress lines, which go on with JSON: [name, state, share]
 BAR = 24  # characters
 # the lines of app.telemetry.TextLines
 _LOG_LINE = re.compile(r"\d{4}-\S+Z (debug|info|warning|error|critical) +\S+ (?:\[[^\]]*\] )?(.*)")
@@ -52,7 +52,7 @@ class Terminal(Console):
     def __init__(self, out: TextIO, *, colour: bool = True, moving: bool = True) -> None:
         super().__init__(out)
         self._colour = colour
-        self._moving = moving  # the terminal can move its cursor
+        self._moving = moving  # whether the terminal can move its cursor
         self._bars: list[str] = []
         self._finished: set[str] = set()
 
@@ -67,7 +67,7 @@ class Terminal(Console):
             self._print(self._painted(f"{match[1]}: {match[2]}   ({program})", _COLOURS[match[1]]))
 
     def ready(self, url: str, demo: bool) -> None:
-        """Print the banner: address, documentation and what to type next."""
+        """Print the banner: the address, the documentation and the next command to type."""
         name = "" if url == "http://127.0.0.1:8000" else f"OSTINATO_URL={url} "
         self._print(self._painted("Ostinato is ready", _BOLD))
         self._print(f"  address  {url}")
@@ -90,7 +90,7 @@ class Terminal(Console):
         self._bars = [self._bar(name.ljust(width), state, share) for name, state, share in jobs]
         self._write(erasing + "".join(self._bars))
         if all(state in ("succeeded", "failed", "cancelled") for _, state, _ in jobs):
-            self._bars = []  # they stay on the screen as they are
+            self._bars = []  # the finished bars stay on the screen
 
     def _bar(self, name: str, state: str, share: float) -> str:
         filled = round(max(0.0, min(1.0, share)) * BAR)

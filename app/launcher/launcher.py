@@ -26,8 +26,8 @@ LIST_EVERY = 0.2  # seconds between two updates of programs.json
 def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] = (), verbose: bool = False) -> int:
     """Run the service until it is stopped, and return the exit status.
 
-    At a terminal only warnings are printed, unless `verbose` is set.
-    Raises StartRefused, NotPrivate or SettingError if it cannot be started.
+    At a terminal, only warnings are printed, unless `verbose` is set. Raises StartRefused, NotPrivate or SettingError
+    if it cannot be started.
     """
     check_bind(settings)
     settings = msgspec.structs.replace(settings, port=find_port(settings))
@@ -42,7 +42,8 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
 def choose_console(
     settings: Settings, environment: Mapping[str, str], verbose: bool = False, out: TextIO | None = None
 ) -> Console:
-    """The console for standard output: a quiet one at a terminal, unless logs are JSON or all lines are asked for."""
+    """Choose the console for standard output: a quiet one at a terminal, unless logs are JSON or all lines are
+    requested."""
     out = out or sys.stdout
     if verbose or settings.log_format == "json" or settings.log_level == "debug" or not out.isatty():
         return Console(out, json=settings.log_format == "json")
@@ -156,7 +157,7 @@ class Launcher:
                 self._log(f"the demo could not be queued ({fault}); the service continues without it")
 
     async def _run_demo(self, command: Command) -> int:
-        """Run the demo to its end; it is killed if the launcher stops before."""
+        """Run the demo to its end, or kill it if the launcher stops earlier."""
         child = Child(command, self._environment, self._print)
         try:
             return await child.wait()

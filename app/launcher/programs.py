@@ -49,7 +49,7 @@ def _state(pid: int) -> str:
 def _is_trainer(pid: int) -> bool:
     """Whether this process is a trainer.
 
-    Process ids are reused, and a worker in another container has ids of its own, so the command line is checked.
+    The command line is checked, because process ids are reused and differ between containers.
     """
     try:
         return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -60,7 +60,7 @@ def _is_trainer(pid: int) -> bool:
 
 
 def read_trainers(run_dir: Path) -> list[Program]:
-    """The running trainers that workers on this machine have listed."""
+    """Return the running trainers that workers on this machine have listed."""
     trainers = []
     for path in sorted((run_dir / "trainers").glob("*.json")):
         try:
@@ -80,7 +80,7 @@ def write(run_dir: Path, programs: list[Program]) -> None:
 
 
 def read(run_dir: Path) -> list[Program]:
-    """The listed programs that are still running; empty if no launcher has run yet.
+    """Return the listed programs that are still running. Empty if no launcher has run yet.
 
     Raises OstinatoError if the list cannot be read.
     """

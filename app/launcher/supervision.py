@@ -1,6 +1,6 @@
 """Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
 
-Each child leads a session of its own: a Ctrl+C in the terminal reaches the launcher only, and the launcher can kill the
+Each child leads a separate session, so Ctrl+C in the terminal reaches only the launcher, and the launcher can kill the
 child's whole process group. On Linux the kernel also sends each child SIGTERM when the launcher dies, even by SIGKILL.
 """
 
@@ -88,7 +88,7 @@ class Child:
         while (code := self._process.poll()) is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL)
         self._signal_group(signal.SIGKILL)
-        with contextlib.suppress(TimeoutError):  # a grandchild in another session may hold the pipe open
+        with contextlib.suppress(TimeoutError):  # a grandchild in another session may keep the pipe open
             await asyncio.wait_for(self._listening, 0.5)
         return code
 
@@ -117,7 +117,7 @@ class Child:
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
-        rest = b""  # of a line whose end has not arrived yet
+        rest = b""  # the start of a line whose end has not arrived yet
         try:
             while chunk := await reader.read(65536):
                 *lines, rest = (rest + chunk).split(b"\n")

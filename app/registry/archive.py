@@ -27,7 +27,7 @@ NOT_A_TAR = f"this is not a tar archive, or it is damaged; {HOW}"
 
 
 class ArchiveInvalid(InvalidRequest):
-    """An archive that is damaged, or that holds anything but the files of a checkpoint."""
+    """The archive is damaged, or contains anything but the files of a checkpoint."""
 
     code = "invalid_archive"
 

@@ -68,7 +68,7 @@ def load_page(session: Session, principal: str, after: str | None, limit: int) -
 
 
 def _load_champions(session: Session, names: Iterable[str]) -> Sequence[Any]:
-    """The columns of the champion versions of some models."""
+    """Load the columns of the champion versions of some models."""
     columns = [getattr(VersionRow, name) for name in COLUMNS]
     here = and_(AliasRow.model == VersionRow.model, AliasRow.version == VersionRow.version)
     query = select(*columns).join(AliasRow, here)
@@ -92,7 +92,7 @@ def _parse_after(session: Session, after: str, principal: str) -> ModelReference
 
 
 def _follows(last: ModelReference) -> ColumnElement[bool]:
-    """The condition for versions that come after the entry `last`."""
+    """Return the condition for versions that come after the entry `last`."""
     same_model = VersionRow.model == last.name
     if last.version is not None:
         same_model = and_(same_model, VersionRow.version < last.version)

@@ -1,4 +1,4 @@
-"""Adds versions to models: stores the files of a checkpoint and inserts its row. Also marks versions as deleted."""
+"""Adds versions to models: stores the files of a checkpoint and inserts a row. Also marks versions as deleted."""
 
 from __future__ import annotations
 

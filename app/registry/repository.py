@@ -86,7 +86,7 @@ def list_models(
 
 
 def load_model(session: Session, name: str) -> Model:
-    """The record of an existing model."""
+    """Load the record of an existing model."""
     return _load_models(session, _select_with_newest().where(ModelRow.name == name))[0]
 
 
@@ -165,7 +165,7 @@ def load_version(session: Session, row: VersionRow) -> Version:
 
 
 def make_version(row: VersionRow, by_version: AliasNames) -> Version:
-    """The record of a row, with its aliases out of `by_version`."""
+    """Convert a row to a record, with its aliases from `by_version`."""
     return Version(
         model=row.model,
         version=row.version,
@@ -193,7 +193,8 @@ def select_registered(session: Session, digests: Collection[str]) -> set[str]:
 
 
 def find_references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
-    """Map each of the `digests` that a ready version or a job's checkpoint of `owner` has to a reference to it.
+    """Map digests to references. Includes those of `digests` for which `owner` has a ready version or a job's
+    checkpoint.
 
     A version takes precedence over a checkpoint, and a newer version over an older one.
     """
@@ -236,7 +237,7 @@ def load_checkpoint(session: Session, id_: str) -> Version | None:
 
 
 def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
-    """The aliases of some models, by model and alias."""
+    """Load the aliases of some models, by model and alias."""
     query = select(AliasRow).where(AliasRow.model.in_(list(names))).order_by(AliasRow.model, AliasRow.alias)
     return [make_alias(row) for row in session.scalars(query)]
 

@@ -97,7 +97,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def figure(metrics: dict[str, Any], path: str) -> float | None:
-    """The number at a dotted path, or None if there is no number."""
+    """Return the number at a dotted path, or None if there is no number."""
     value: Any = metrics
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -105,7 +105,7 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
 
 
 def select_versions(session: Session, principal: str, filter_: Filter, after: str | None, limit: int) -> Page[Version]:
-    """A page of matching versions, beginning after the one whose `ref` is `after`.
+    """Load a page of matching versions, beginning after the version whose `ref` is `after`.
 
     Reads the sort keys of all matching versions, but complete records only for those on the page. Raises NotFound
     (`version_not_found`) if `after` does not match.
@@ -153,7 +153,7 @@ def _leaves(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
 
 
 def _load_keys(session: Session, principal: str, filter_: Filter) -> Iterator[_SortKey]:
-    """The sort keys of all matching versions, in any order."""
+    """Load the sort keys of all matching versions, in any order."""
     by = VersionRow.created_at if filter_.metric is None else VersionRow.metrics
     query = select(VersionRow.model, VersionRow.version, by).join(ModelRow, ModelRow.name == VersionRow.model)
     # Fetch few rows at a time: the metrics of one version may have up to 32 MiB.

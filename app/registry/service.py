@@ -231,14 +231,15 @@ class Registry:
             return repository.select_registered(session, digests)
 
     def references(self, digests: Collection[str], owner: str) -> dict[str, str]:
-        """Map each of the `digests` that a version or a job's checkpoint of `owner` has to a reference to it."""
+        """Map digests to references. Includes those of `digests` for which `owner` has a version or a job's
+        checkpoint."""
         with self.database.read() as session:
             return repository.find_references(session, digests, owner)
 
     def delete_version(self, name: str, number: int, principal: str) -> Version:
         """Mark a version as deleted. Garbage collection removes its files after the grace time.
 
-        Deleting it again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
+        Deleting a deleted version has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
         """
         with self.database.transaction() as session:
             get_model(session, name, principal, lock=True)  # the lock keeps aliases from moving meanwhile

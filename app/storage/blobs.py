@@ -56,7 +56,7 @@ class StorageUnavailable(Unavailable):
 class Blob:
     """A stored blob. `modified` is in seconds since the epoch, by the store's clock.
 
-    Putting the bytes again renews `modified`, at once in a folder, and after `RENEWAL_SECONDS` in a bucket.
+    Putting the bytes again renews `modified`: at any time in a folder, and only after `RENEWAL_SECONDS` in a bucket.
     """
 
     sha256: str
@@ -110,7 +110,7 @@ class BlobStore:
         return _verify(response.stream(min_chunk_size=CHUNK), sha256)
 
     def fetch(self, sha256: str, path: Path) -> None:
-        """Copy a blob to `path`. The file appears when it is complete and verified, or not at all.
+        """Copy a blob to `path`. The file appears only when it is complete and verified.
 
         Raises BlobMissing or BlobCorrupt.
         """

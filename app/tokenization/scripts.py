@@ -12,5 +12,5 @@ _UNSPACED = re.compile(
 
 
 def count_unspaced(text: str) -> int:
-    """The number of characters that belong to a script without spaces between words."""
+    """Count the characters that belong to scripts without spaces between words."""
     return 0 if text.isascii() else sum(map(len, _UNSPACED.findall(text)))

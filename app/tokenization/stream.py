@@ -95,7 +95,7 @@ class Offsets:
         self._count = 0
 
     def push(self, id_: int) -> int:
-        """The offset of the next token."""
+        """Return the offset of the next token."""
         if self._window is not None:
             start, self._count = self._count, self._count + len(self._window.push([id_]))
             return start

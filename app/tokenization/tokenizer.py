@@ -28,11 +28,11 @@ class Tokenizer:
 
     - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
     - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by length, never by id.
-    - `quick`: whether every short text takes microseconds, as with all tokenizers trained here.
+    - `quick`: whether encoding a short text always takes microseconds, as with all tokenizers trained here.
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
     - `blank_id`: the id that replaces a token that must not be seen: the unknown token, else padding, else None.
     - `special_ids`: ids that no text is encoded to. `hidden_ids`: ids that decode to nothing.
-    - `template`: whether the tokenizer adds tokens around each text.
+    - `template`: whether the tokenizer adds special tokens around each text.
     """
 
     def __init__(self, definition: str, configs: tuple[Mapping[str, Any], ...] = ()) -> None:
@@ -242,8 +242,8 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Ids by character, filled on first use. Holds the characters of the vocabulary and, since the texts of clients
-    must not grow it without bound, at most `REMEMBERED` others."""
+    """The ids of characters, filled on first use. Holds the characters of the vocabulary and at most `REMEMBERED`
+    others, so that the texts of clients cannot fill the memory."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

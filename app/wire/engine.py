@@ -48,7 +48,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     directory: str
     files: dict[str, str]  # path -> SHA-256, checked before anything is read
     name: str  # the version's reference, for logs and metrics
-    bytes: int = 0  # the size of the weights file, about what the weights take in memory
+    bytes: int = 0  # the size of the weights file, which is about the memory that the weights need
     aliased: bool = False  # whether an alias points at the version; such versions are the last to be unloaded
 
 
@@ -199,8 +199,8 @@ class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The only final message of a generation; the reason is `stop` (end token or stop id), `length` or `abort`.
 
-    `stop_id` is the token that ended the generation, which is not sent in Tokens. `stop_logprob` is its
-    log-probability, set if the request asks for log-probabilities.
+    `stop_id` is the token that ended the generation. It is not sent in Tokens. `stop_logprob` is its log-probability,
+    which is set if the request asks for log-probabilities.
     """
 
     id: str
@@ -252,4 +252,4 @@ class Heartbeat(msgspec.Struct, tag=True, frozen=True):
 
 ToEngine = Load | Unload | Keep | Score | Generate | Embed | Abort
 FromEngine = Loaded | LoadFailed | Scored | Tokens | Finished | Failed
-LargeFromEngine = Loaded | LoadFailed | PackedScored | Tokens | Finished | Failed  # how large messages are read
+LargeFromEngine = Loaded | LoadFailed | PackedScored | Tokens | Finished | Failed  # types for large messages

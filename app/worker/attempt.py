@@ -47,7 +47,7 @@ LastEvent = Done | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
-    """The attempt must stop: the job is to be cancelled or paused, or the worker is to stop."""
+    """The attempt must stop, because the job is to be cancelled or paused or the worker is to stop."""
 
 
 class Attempt:
@@ -61,7 +61,7 @@ class Attempt:
         self._settled = bool(job.settled)
 
     def run(self) -> str:
-        """Run the attempt; return the job's new status, or "lost". Raises only for a defect of this program."""
+        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a defect."""
         with self._lease:
             try:
                 return self._try()
@@ -245,18 +245,18 @@ class Attempt:
         return self._requeue(event, DISK_SECONDS, lost=False)
 
     def _give_back(self) -> str:
-        """Give the job back after an intended stop: it is cancelled, paused, or queued for another worker."""
+        """Give the job back after an intended stop. The job is then cancelled, paused, or queued for another worker."""
         jobs, job = self._resources.jobs, self._job
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
     def _retry(self, why: str, *, lost: bool = True) -> str:
         """Queue the job again after a fault. It continues from the newest resume point.
 
-        With `lost`, the attempt counts against the limit of attempts, and the last one fails the job.
+        With `lost`, the attempt counts against the limit of attempts; when the limit is reached, the job fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:
-            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, and no more follow")
+            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, which is the limit")
             return self._fail(failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next one starts in {wait:g} s")

@@ -106,5 +106,5 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
 
 
 def stored_steps(lease: Lease) -> set[int]:
-    """The steps of all checkpoints that the job has ever stored. Raises LeaseLost."""
+    """Load the steps of all checkpoints that the job has ever stored. Raises LeaseLost."""
     return lease.write(lambda session: logbook.stored_steps(session, lease.job.id))

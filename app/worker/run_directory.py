@@ -36,7 +36,7 @@ class RunBusy(Exception):
 
 
 class RunDirectory:
-    """The directory of one job's run. It is kept when attempts and workers end."""
+    """The run directory of one job. It is kept when attempts and workers end."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id

@@ -1,4 +1,4 @@
-"""The trainer as a child process, at the head of a process group of its own.
+"""The trainer as a child process that leads a separate process group.
 
 The trainer writes its events to a file in the run directory instead of a pipe: the file remains if the worker is
 killed, and a worker that waits for the database does not block the trainer. The trainer reads renewals of the lease
@@ -98,8 +98,8 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        A process that has ended stays a zombie until `close`, so that no other process can get its id and be killed
-        in its place.
+        A process that has ended stays a zombie until `close`, so that its id is not reused and no other process is
+        killed.
         """
         if self._closed.is_set():
             return False

@@ -24,7 +24,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two attempts while the d
 
 
 def default_name() -> str:
-    """The name of a worker without a configured name: `<host>-<process id>`."""
+    """Return the default name of a worker: `<host>-<process id>`."""
     return f"{socket.gethostname()[:90]}-{os.getpid()}"
 
 
@@ -80,7 +80,7 @@ class Worker:
         except Exception:
             # A defect of this program. The lease expires and later claims count the loss, so the job is tried again,
             # but not for ever.
-            log.exception("%s: attempt %d ended by an unexpected error", job.id, job.attempt)
+            log.exception("%s: attempt %d ended with an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)

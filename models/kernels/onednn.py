@@ -66,7 +66,7 @@ def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Produc
 
 
 def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct:
-    """x W' + b, combined with a second operand in the same kernel."""
+    """Return the product x W' + b, combined with a second operand in the same kernel."""
     packed, bias = _packed(weight), _detached(bias)
 
     def product(x: Tensor, other: Tensor) -> Tensor:

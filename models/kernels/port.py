@@ -13,7 +13,7 @@ AddedProduct = Callable[[Tensor, Tensor], Tensor]  # x (…, in) and a summand (
 
 
 class Kernels(Protocol):
-    """Products with fixed matrices on one kind of processor; a module of functions is enough to implement it.
+    """Products with fixed matrices on one kind of processor. A module with these functions is an implementation.
 
     Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
     Work that is needed once per matrix, such as changing its memory layout, is done in the outer call. Except for those

@@ -266,7 +266,7 @@ def test_assumptions_are_returned_and_written_down(tmp_path: Path, vocabulary: P
 
 def test_several_outputs_may_be_independent_labels(tmp_path: Path) -> None:
     source, labels = save(Recurrent("gru"), tmp_path, "x.safetensors"), ["a", "b", "c"]
-    fields = {"pooling": "last", "context_length": "99", "scaling": "none", "output_activation": "none"}
+    fields = {"pooling": "last", "context_length": "99", "input": "numbers", "output_activation": "none"}
     assumed = convert(source, tmp_path / "one", labels=labels, fields=fields)
     assert (assumed.checkpoint.config.task, _assumed_fields(assumed.assumed)) == (
         "classification",

@@ -135,3 +135,42 @@ def test_skipping_works_with_tokens_around_and_pairs() -> None:
     made = tokenizer(["<sos>", "<eos>", "a", "b"], 4, around="<sos> … <eos>", unknown="skip")
     assert made.encode("a x b") == [0, 2, 3, 1]
     assert made.encode_pair("a x", "y b") == [0, 2, 3, 1]
+
+
+@pytest.mark.parametrize("separator", ["\t", " ", ","])
+def test_a_word_and_its_id_on_each_line(separator: str, tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.txt"
+    path.write_text("".join(f"{word}{separator}{3 - number}\n" for number, word in enumerate(WORDS)))
+    made = tokenizer_of(path, 4, Answers(PLAIN | {"unknown": "none"}))
+    assert made.encode("the film was good") == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("text", ["the 901\nfilm 17\nwas 5\n", "the 1\nthe 0\n", "a 0\nb 2\n"])
+def test_words_with_their_counts_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.txt"
+    path.write_text(text)
+    with pytest.raises(VocabularyInvalid, match="the numbers are not ids"):
+        tokenizer_of(path, 3, Answers(PLAIN | {"unknown": "none"}))
+
+
+@pytest.mark.parametrize(
+    ("words", "answers", "lost"),
+    [
+        (["good", "bad", "New York"], {}, "'New York'"),
+        (["good", "bad", "Paris"], {"lowercase": "yes"}, "'Paris'"),
+        (["good", "bad", "don't"], {"split": "words"}, '"don\'t"'),
+    ],
+)
+@pytest.mark.parametrize("unknown", ["skip", "none", "0"])
+def test_words_that_no_text_becomes_are_noted(
+    words: list[str], answers: dict[str, str], lost: str, unknown: str
+) -> None:
+    given = Answers(PLAIN | {"unknown": unknown} | answers)
+    tokenizer_from(words, "words", 3, given)
+    assert given.assumed[-1].startswith(f"unreachable=1: 1 word of the vocabulary, such as {lost},")
+
+
+@pytest.mark.parametrize("answers", [{"split": "characters"}, {"lowercase": "yes"}, {"split": "words"}])
+def test_a_vocabulary_that_does_not_fit_its_split_is_refused(answers: dict[str, str]) -> None:
+    with pytest.raises(VocabularyInvalid, match="split or lowercased in another way"):
+        tokenizer(["Good-bye", "Well-known", "ok"], 3, unknown="skip", **answers)

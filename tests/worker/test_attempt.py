@@ -227,7 +227,7 @@ def test_whatever_the_worker_cannot_write_is_waited_for(
 def test_a_failed_job_keeps_its_best_checkpoint_until_the_disk_has_room(
     queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = queue.create(plan={"steps": 8, "diverge_at": 6, "best_step": 4})
+    job = queue.create(plan={"steps": 8, "diverge_at": 6, "best_step": 4, "resume_every": 4})
     with monkeypatch.context() as broken:
         broken.setattr(BlobStore, "put_file", full)
         assert Worker(resources).step()

@@ -41,8 +41,11 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
     fill_biases(weights, "body.norm.", "the encoder's final norm", answers)
     _drop_template(rest, answers)
     marker = next(name for name in body if name.endswith("self_attn.in_proj_weight"))
+    if tensors[marker].ndim != 2 or not tensors[marker].size:
+        raise UnknownNetwork("its attention does not have a matrix", [marker], tensors)
     width = tensors[marker].shape[-1]
-    weights["body.positions.weight"] = positions = _take_positions(rest, width, answers)
+    table, positions = _take_positions(rest, width, answers)
+    weights["body.positions.weight"] = table
     fields = {
         "architecture": "transformer",
         "layers": 1 + max(int(match[1] or 0) for match in body.values()),
@@ -51,7 +54,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
         "norm": "layer",
         "bias": True,
         "positions": "learned",
-        "context_length": len(positions),
+        "context_length": len(table),
         "final_norm": "body.norm.weight" in weights,
         "norm_eps": answers.number("norm_eps", 1e-5, "PyTorch's default layer_norm_eps"),
         "heads": _heads(width, answers),
@@ -65,7 +68,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
     }
     linear, norms = split_layers(rest)
     roles = find_roles(linear, (width, width), marker, answers, order)
-    return assemble(fields, weights, roles, norms, answers)
+    return assemble(fields, weights, roles, norms, answers, positions)
 
 
 def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
@@ -96,8 +99,11 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
                 del rest[name]
 
 
-def _take_positions(rest: Tensors, width: int, answers: Answers) -> Array:
-    """The table of positions (steps, width), removed from `rest`: learned, sinusoidal, or zeros if there is none."""
+def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array, str]:
+    """The table of positions (steps, width), and what it is.
+
+    It is learned and removed from `rest`, sinusoidal, or zeros if there is none.
+    """
     tables = [name for name, t in rest.items() if _is_table(t, width)]
     unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
     named = [name for name in unbiased if rest[name].ndim == 3 or re.search(r"pos|(^|\.)pe(\.|$)", name.lower())]
@@ -110,9 +116,11 @@ def _take_positions(rest: Tensors, width: int, answers: Answers) -> Array:
         text = "which tensor holds the positions? sinusoidal: computed as in PyTorch's tutorial; none: there are none"
         answer = answers.ask(Question("positions", text, options))
     if answer in unbiased and (named or answers.get("positions")):
-        return rest.pop(answer).reshape(-1, width)
-    steps = int(answers.number("context_length", 512, "the longest sequence to accept; the file has no positions"))
-    return _sinusoids(steps, width) if answer == "sinusoidal" else np.zeros((steps, width), np.float32)
+        return rest.pop(answer).reshape(-1, width), answer
+    steps = answers.count("context_length", 512, "the longest sequence to accept; the file has no positions")
+    if answer == "sinusoidal":
+        return _sinusoids(steps, width), "sinusoids"
+    return np.zeros((steps, width), np.float32), ""
 
 
 def _is_table(tensor: Array, width: int) -> bool:
@@ -121,7 +129,12 @@ def _is_table(tensor: Array, width: int) -> bool:
     A single row is something else, such as a learned first token.
     """
     rows = tensor.shape[:-1]
-    return tensor.shape[-1] == width and max(rows, default=0) > 1 and (len(rows) == 1 or (len(rows) == 2 and 1 in rows))
+    return (
+        tensor.ndim > 0
+        and tensor.shape[-1] == width
+        and max(rows, default=0) > 1
+        and (len(rows) == 1 or (len(rows) == 2 and 1 in rows))
+    )
 
 
 def _sinusoids(steps: int, width: int) -> Array:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from app.errors import InvalidRequest
-from app.importing.pytorch.folding import merge, project
+from app.importing.pytorch.inputs import add_input
 from app.importing.pytorch.parts import Norm, UnknownNetwork
 from app.importing.pytorch.roles import Roles
 from app.importing.pytorch.tensors import Tensors
@@ -34,16 +33,20 @@ class InferredNetwork:
 
 
 def assemble(
-    fields: dict[str, Any], weights: Tensors, roles: Roles, norms: list[Norm], answers: Answers
+    fields: dict[str, Any], weights: Tensors, roles: Roles, norms: list[Norm], answers: Answers, positions: str = ""
 ) -> InferredNetwork:
-    """Complete a body's fields and weights with its head, its input and its task."""
+    """Complete a body's fields and weights with its head, its input and its task.
+
+    `positions` says which positions are added to the body's input, if there are any.
+    """
     *hidden, last = roles.head
     weights["head.weight"] = last.weight
     if last.bias is not None:
         weights["head.bias"] = last.bias
     fields |= {"head_bias": last.bias is not None, "tie_embeddings": False, "dropout": 0.0}
-    first = _add_input(fields, weights, roles, answers)
+    first = add_input(fields, weights, roles, answers)
     fields["task"] = task = _task(last.outputs, fields.get("vocab_size", 0), answers)
+    first += [f"plus {positions}"] if positions else []
     steps = [*first, _body(fields), *_add_norm(fields, weights, norms, answers)]
     if task == "generation":
         if hidden or roles.scorer:
@@ -73,64 +76,8 @@ def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answer
     if not names or any("bias" in name for name in names):
         return
     for name in names:
-        weights[name.replace("weight", "bias")] = np.zeros(len(weights[name]), np.float32)
+        weights[name.replace("weight", "bias")] = np.zeros(weights[name].shape[:1], np.float32)
     answers.assumed.append(f"biases=0: the file has none for {description} (bias=False)")
-
-
-def _add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
-    """Add the input's weights and fields; returns its part of the computation."""
-    function, after = "none", []
-    if roles.inputs:
-        names = ", ".join(repr(layer.name) for layer in roles.inputs)
-        text = f"which function is applied to what the input layer {names} gives?"
-        function = answers.ask(Question("input_activation", text, ACTIVATIONS))
-        after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
-    if roles.embedding is not None:
-        return [*_add_embedding(fields, weights, roles, function, answers), *after]
-    if len(roles.inputs) > 1:
-        raise _unknown("it has several input layers before its body", roles)
-    answers.assume("scaling", "none", "numbers are read as they are sent: scale them as your program does", NONE)
-    entry = fields.get("input_width", fields["width"])
-    unprojected = {"input": "features", "features": entry, "input_width": entry}
-    if not roles.inputs:
-        fields |= unprojected
-        return [f"steps of {counted(entry, 'number')}"]
-    [layer] = roles.inputs
-    shown = [f"steps of {counted(layer.inputs, 'number')}", *after]
-    if layer.inputs != layer.outputs or function != "none":
-        weights["input.projection.weight"], weights["input.projection.bias"] = layer.weight, layer.some_bias
-        fields |= {"input": "features", "features": layer.inputs, "input_activation": function}
-        return shown
-    # A network of ours whose features have the input width has no projection: the next layer takes it in.
-    if "body.rnn.weight_ih_l0" not in weights:
-        raise _unknown("its input layer has as many outputs as inputs, and no function after it", roles)
-    for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
-        weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
-        weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
-    fields |= unprojected
-    return shown
-
-
-def _add_embedding(
-    fields: dict[str, Any], weights: Tensors, roles: Roles, function: str, answers: Answers
-) -> list[str]:
-    """Add an embedding, with the layer after it computed once for each of its rows."""
-    assert roles.embedding is not None
-    table = roles.embedding.weight
-    shown = [f"tokens, {roles.embedding.name} {table.shape[0]}×{table.shape[1]}"]
-    reason = "a text is read at its own length: a program that also reads padding gives other answers"
-    answers.assume("padding", "none", reason, NONE)
-    if fields["architecture"] == "transformer" and not roles.inputs:
-        text = "are the embeddings multiplied by the square root of the width before the positions are added?"
-        if answers.ask(Question("embedding_scale", text, ("no", "yes"), "no")) == "yes":
-            # our networks do not scale embeddings, so the factor is multiplied into the table
-            table = table * np.float32(math.sqrt(table.shape[1]))
-            shown[0] += f", times √{table.shape[1]}"
-    for layer in roles.inputs:
-        table = project(table, layer, function)
-    weights["input.embedding.weight"] = table
-    fields |= {"input": "tokens", "vocab_size": len(table)}
-    return shown
 
 
 def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answers: Answers) -> list[str]:
@@ -144,12 +91,14 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
         reason = f"beside its body, it may have one norm, over the {gives} numbers that the body gives"
         raise UnknownNetwork(reason, list(tensors), tensors)
     [norm] = norms
-    text = (
-        f"is the norm {norm.name!r} applied to the body's output at every step (steps), or to the one vector that the "
-        "head reads (pooled)? Anywhere else, it cannot be imported"
-    )
-    task = fields["task"]
-    place = answers.ask(Question("norm", text, ("steps",) if task == "generation" else ("steps", "pooled")))
+    if fields["task"] == "generation":
+        place = answers.assume("norm", "steps", f"{norm.name!r} is applied to the body's output", ("steps",))
+    else:
+        text = (
+            f"is the norm {norm.name!r} applied to the body's output at every step (steps), or to the one vector that "
+            "the head reads (pooled)? Anywhere else, it cannot be imported"
+        )
+        place = answers.ask(Question("norm", text, ("steps", "pooled")))
     weights |= {"norm.weight": norm.weight, "norm.bias": norm.bias}
     fields["output_norm"] = place
     if "norm_eps" not in fields:
@@ -262,7 +211,9 @@ def _body(fields: dict[str, Any]) -> str:
     sizes = f"{counted(fields['layers'], 'layer')} of {fields['width']}"
     if fields["architecture"] == "transformer":
         causal = ", causal" if fields["task"] == "generation" else ""
-        return f"Transformer encoder ({sizes}, {counted(fields['heads'], 'head')}{causal})"
+        order = "pre-norm" if fields["norm_first"] else "post-norm"
+        kind = f"{counted(fields['heads'], 'head')}, {fields['activation']}, {order}{causal}"
+        return f"Transformer encoder ({sizes}, {kind})"
     kind = fields["architecture"].upper()
     both = "both directions, " if fields["bidirectional"] else ""
     return f"{kind} ({both}{sizes}, from a state of zeros)"
@@ -273,5 +224,5 @@ def _shown(steps: list[str]) -> str:
 
 
 def _unknown(reason: str, roles: Roles) -> UnknownNetwork:
-    tensors = {f"{layer.name}.weight": layer.weight for layer in (*roles.inputs, *roles.scorer, *roles.head)}
+    tensors = {f"{layer.name}.weight": layer.weight for layer in (*roles.scorer, *roles.head)}
     return UnknownNetwork(reason, list(tensors), tensors)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 from app.importing.pytorch.network import InferredNetwork, assemble, fill_biases
-from app.importing.pytorch.parts import UnknownNetwork, one_prefix, refuse_foreign, split_layers
+from app.importing.pytorch.parts import UnknownNetwork, refuse_foreign, split_layers
 from app.importing.pytorch.roles import find_roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
@@ -14,6 +15,7 @@ from app.importing.questions import Answers, Question
 # nn.LSTM numbers its layers; nn.LSTMCell is one layer without a number.
 PARAMETER = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?$")
 ARCHITECTURES = {1: "rnn", 3: "gru", 4: "lstm"}  # by the number of gates, whose matrices PyTorch stacks
+MOST_PARTS = 5  # recurrent networks of their own, one after the other
 CONTEXT_LENGTH = 4096  # steps
 CONTEXT_REASON = "the longest sequence to accept; the network itself has no limit"
 
@@ -21,9 +23,10 @@ CONTEXT_REASON = "the longest sequence to accept; the network itself has no limi
 def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None) -> InferredNetwork:
     """The network with one recurrent body among `tensors`. Raises UnknownNetwork."""
     refuse_foreign(tensors)
-    prefix = one_prefix(PARAMETER, tensors, "recurrent networks; only one is supported")
     names = [name for name in tensors if PARAMETER.search(name)]
-    body = {_numbered(name.removeprefix(prefix)): tensors[name] for name in names}
+    if any(tensors[name].ndim != (2 if "weight_" in name else 1) or not tensors[name].size for name in names):
+        raise UnknownNetwork("its recurrent matrices and biases do not have two dimensions and one", names, tensors)
+    body = _stacked(tensors, names, answers)
     layers = 1 + max(int(number) for name in body for number in re.findall(r"_l(\d+)", name))
     bidirectional = any(name.endswith("_reverse") for name in body)
     width = body["weight_hh_l0"].shape[-1] if "weight_hh_l0" in body else 0
@@ -40,7 +43,7 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
         "width": width,
         "input_width": sizes[0],
         "bidirectional": bidirectional,
-        "context_length": int(answers.number("context_length", CONTEXT_LENGTH, CONTEXT_REASON)),
+        "context_length": answers.count("context_length", CONTEXT_LENGTH, CONTEXT_REASON),
     }
     if architecture == "rnn":
         question = Question("nonlinearity", "which function does the nn.RNN apply?", ("tanh", "relu"), "tanh")
@@ -50,5 +53,42 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
     return assemble(fields, weights, roles, norms, answers)
 
 
-def _numbered(name: str) -> str:
-    return name if "_l" in name else f"{name}_l0"
+def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
+    """The tensors of all layers under PyTorch's names. Networks one after the other are layers of a single one."""
+    parts: dict[str, Tensors] = {}
+    for name in names:
+        own = PARAMETER.search(name)[0]  # type: ignore[index]
+        parts.setdefault(name.removesuffix(own), {})[own if "_l" in own else f"{own}_l0"] = tensors[name]
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    orders = (order for order in itertools.permutations(parts) if _fit([parts[prefix] for prefix in order]))
+    order = next(orders, None) if len(parts) <= MOST_PARTS else None
+    if order is None:
+        reason = f"it has {len(parts)} recurrent networks that are not layers of one: their kinds or widths differ"
+        raise UnknownNetwork(reason, names, tensors)
+    shown = " applied to all steps of ".join(repr(prefix.rstrip(".")) for prefix in reversed(order))
+    text = f"is {shown}, with nothing between them? Otherwise, this network cannot be imported"
+    if answers.ask(Question("stack", text, ("yes", "no"))) == "no":
+        raise UnknownNetwork(f"it has {len(parts)} recurrent networks; only one is supported", names, tensors)
+    body: Tensors = {}
+    below = 0
+    for part in (parts[prefix] for prefix in order):
+        numbers = {name: int(re.findall(r"_l(\d+)", name)[0]) for name in part}
+        body |= {name.replace(f"_l{n}", f"_l{n + below}"): part[name] for name, n in numbers.items()}
+        below += 1 + max(numbers.values())
+    return body
+
+
+def _fit(parts: list[Tensors]) -> bool:
+    """Whether each network reads what the one before gives, and all have layers of the same kind and width."""
+    if not all("weight_hh_l0" in part and "weight_ih_l0" in part for part in parts):
+        return False
+    first, both = parts[0]["weight_hh_l0"], "weight_hh_l0_reverse" in parts[0]
+    gives = first.shape[-1] * (1 + both)
+    biased = "bias_ih_l0" in parts[0]
+    return all(
+        part["weight_hh_l0"].shape == first.shape
+        and ("weight_hh_l0_reverse" in part, "bias_ih_l0" in part) == (both, biased)
+        and (part is parts[0] or part["weight_ih_l0"].shape[-1] == gives)
+        for part in parts
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.errors import CheckpointInvalid, DeadlineExceeded, EngineFailed, InvalidRequest, OstinatoError, Unavailable
 from app.wire import engine as wire
 
-NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version to make room since it last reported it
+NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version since it last reported it as loaded
 
 CLASSES: dict[str, type[OstinatoError]] = {
     "engine_lost": Unavailable,
@@ -32,5 +32,5 @@ def not_loaded(answer: object) -> bool:
 
 
 def of(message: wire.Failed) -> OstinatoError:
-    """The exception for a Failed message."""
+    """Return the exception for a Failed message."""
     return failure(message.code, message.message)

@@ -61,8 +61,8 @@ class Gate:
                 await self._turn.acquire()
         except TimeoutError:
             raise Unavailable(
-                "this request was open when the engine failed, so it has to wait for its turn; others are still before "
-                "it; try again later",
+                "this request was open when the engine failed, so it has to wait until other such requests have been "
+                "tried; try again later",
                 code="held_back",
                 retry_after=5.0,
             ) from None

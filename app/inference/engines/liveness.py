@@ -28,7 +28,7 @@ class Liveness:
 
     @property
     def instance(self) -> str:
-        """The identity of the engine process; empty before its first heartbeat."""
+        """The identity of the engine process. Empty before its first heartbeat."""
         return self.heartbeat.instance if self.heartbeat else ""
 
     @property
@@ -40,7 +40,8 @@ class Liveness:
         self.decided.set()
 
     def excuse(self) -> None:
-        """Allow another half of the limit: the event loop was blocked, so heartbeats may have arrived unread."""
+        """Allow another half of the limit, because the event loop was blocked and heartbeats may be waiting to be
+        read."""
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:

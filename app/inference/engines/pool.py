@@ -107,8 +107,8 @@ class EnginePool:
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
         """Return an engine that has the version loaded. Loads the version if none has.
 
-        `prepare` makes the Load message, and fetches the version's files for it. Raises the error of the load, or
-        Unavailable: `loading` if the monotonic time `until` passes first, `engine_lost` if no engine is alive.
+        `prepare` fetches the version's files and makes the Load message. Raises the error of the load, or Unavailable:
+        `loading` if the monotonic time `until` passes first, `engine_lost` if no engine is alive.
         """
         await self._heard(until)
         client = self.holder(digest)
@@ -140,7 +140,7 @@ class EnginePool:
 
     @property
     def loaded(self) -> dict[str, str]:
-        """The versions that living engines report as loaded: digest -> name."""
+        """Map the digests of the versions that living engines report as loaded to their names."""
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:

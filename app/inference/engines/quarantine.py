@@ -149,7 +149,8 @@ class Quarantine:
         quarantined.inc()
 
     def suspicion(self, requests: Sequence[Request]) -> tuple[bytes, Suspicion] | None:
-        """The fingerprint and record of a suspect; None for other work. Raises InvalidRequest for convicted work."""
+        """Return the fingerprint and record of a suspect, or None for other work. Raises InvalidRequest for convicted
+        work."""
         if not self._suspects and not self._convicted:
             return None  # the usual case, which must not cost a fingerprint
         mark, now = fingerprint(requests), self._clock()

@@ -24,6 +24,7 @@ _SPLIT_CODES = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+_LONGEST_LITERAL = 10_000  # characters
 _LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # of objects with labels
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
 _QUOTED = re.compile(_STRING)
@@ -112,7 +113,7 @@ def to_label_list(value: Any) -> list[Any] | None:
         value = _parse_list(value.strip())
     if isinstance(value, dict) and len(value) == 1:
         key, inner = next(iter(value.items()))
-        if key.lower() not in _LIST_KEYS:
+        if str(key).lower() not in _LIST_KEYS:
             return None
         value = [inner] if isinstance(inner, str) else inner
     return value if isinstance(value, list) else None
@@ -194,11 +195,24 @@ def _parse_list(text: str) -> Any:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
+        if text.startswith("{"):
+            return _python_value(text)
         match = _PYTHON_LIST.fullmatch(text)
         return None if match is None else [_unescape(part) for part in _QUOTED.findall(match[1])]
     if isinstance(value, list) and len({isinstance(element, str) for element in value}) > 1:
         return None
     return value
+
+
+def _python_value(text: str) -> Any:
+    """The dictionary, or the elements of the set, that Python writes as this text; None if it is neither."""
+    try:
+        value = ast.literal_eval(text) if len(text) <= _LONGEST_LITERAL else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if isinstance(value, set):
+        return sorted(value) if all(isinstance(element, str) for element in value) else None
+    return value if isinstance(value, dict) else None
 
 
 def _unescape(quoted: str) -> str:

@@ -28,10 +28,8 @@ def _infer_task(column: LabelColumn) -> None:
     if several:
         message = "a row may have several labels, or none, so the task is multilabel"
     else:
-        message = (
-            "every row has one label, in a list, so the task is classification; set the task (task) to multilabel "
-        )
-        message += "if texts may have several labels, or none"
+        message = "every row has one label, in a list, so the task is classification; set the task (task) to "
+        message += "multilabel if texts may have several labels, or none"
     column.remark("label_lists", message, lists)
 
 
@@ -92,7 +90,5 @@ def _warn_of_lists(column: LabelColumn) -> None:
         joined = [index for index in _joined(column, delimiter) if index not in lists]
         if not joined:
             continue
-        parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
         message = f"labels such as {shown(column.cells[joined[0]][0])} hold {name} and count as one label each"
-        odd = delimiter in "|\n\t" or _recurring(column, parts) >= _RECURRING
-        column.remark("delimiters", message + several, joined, "warn" if odd else "info")
+        column.remark("delimiters", message + several, joined, "warn")

@@ -14,6 +14,7 @@ from app.wire.training_options import Columns
 
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the column each task learns
 _OPTIONAL = ("text_pair", "label", "value", "split")  # columns that a table of texts may have
+_ANY_CASE = ("text", "text_pair", "label", "split")  # found in upper case as well, since nothing else may be meant
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' are taken for misspelt; 'table', 'volume' and 'lab' are not
 
 
@@ -80,6 +81,9 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
             raise _missing(source, column, present, key)
         if column is not None or key in present:
             names[key] = column or key
+        elif key in _ANY_CASE and len(alike := [name for name in present if name.lower() == key]) == 1:
+            names[key] = alike[0]
+            source.remark(f"column_{key}", f"has no column {key!r}; the column {alike[0]!r} is taken for it")
     return names
 
 

@@ -77,6 +77,11 @@ def _doubt(sample: list[str]) -> str:
     labelled = sum(line.lstrip().startswith(PREFIX) for line in sample)
     if labelled >= _MOST_CELLS * len(sample) and labelled > 1:
         return f"most of its lines begin with {PREFIX}"
+    for delimiter in _DELIMITERS:
+        names = [name.strip(' "').lower() for name in sample[0].split(delimiter)] if len(sample) > 1 else []
+        is_header = len(names) > 1 and all(names) and not {*_INPUTS, *_TARGETS}.isdisjoint(names)
+        if is_header and _share(sample[1:], delimiter, len(names)) >= _MOST_CELLS:
+            return f"its first line may name the columns {', '.join(map(repr, names[:10]))}"
     if len(sample) < _EVEN_LINES:
         return ""
     for delimiter, name in _DELIMITERS.items():

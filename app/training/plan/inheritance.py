@@ -32,7 +32,7 @@ def take_over(network: LanguageModel | Classifier, base: BaseCheckpoint, settled
     network.load_state_dict(own | inherited)
     if settled.head_only:
         for name, parameter in network.named_parameters():
-            parameter.requires_grad = name.startswith(("head.", "pooling."))
+            parameter.requires_grad = name.startswith(("head.", "head_layers.", "pooling."))
     new = ", ".join(sorted(set(own) - set(inherited)))
     return f"{len(inherited)} of {len(own)} tensors come from the base version" + (f"; new: {new}" if new else "")
 

@@ -55,6 +55,8 @@ def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Pa
 def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path, check: Check) -> Dataset:
     files = _open(run, spec, check)
     if isinstance(files, TextFiles):
+        if spec.training.skip_bad_rows:
+            raise BadOption("training.skip_bad_rows", "is for tables; plain text has no rows that could be dropped")
         dataset = encode_generation.encode_plain_text(files.training, files.validation, spec, base, staging)
         return _with_report(dataset, text_report(files))
     base_labels = () if base is None else base.labels

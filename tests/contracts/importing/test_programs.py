@@ -92,6 +92,11 @@ NUMERIC: dict[str, tuple[Program, dict[str, Any]]] = {
         ),
         {"head_activation": "none", "pooling": "mean"},
     ),
+    "three LSTMs one after the other": (
+        Program(lambda m, x: m.fc(m.c(m.b(m.a(x)[0])[0])[0][:, -1]), a=lstm(bidirectional=True),
+                b=lstm(12, bidirectional=True, num_layers=2), c=lstm(12, bidirectional=True), fc=nn.Linear(12, 3)),
+        {"stack": "yes", "pooling": "last_step"},
+    ),
     "relu before the head": (
         Program(lambda m, x: m.fc(torch.relu(m.rnn(x)[0][:, -1])), rnn=nn.RNN(4, 6, batch_first=True),
                 fc=nn.Linear(6, 3)),
@@ -214,6 +219,25 @@ def test_a_cell_is_a_layer(kind: Any, tmp_path: Path) -> None:
     assert_equal(program, tmp_path, numbers())
 
 
+def test_two_cells_are_layers(tmp_path: Path) -> None:
+    def run(m: Any, x: torch.Tensor) -> torch.Tensor:
+        first = second = None
+        for step in x.unbind(1):
+            first = m.cell1(step, first)
+            second = m.cell2(first[0], second)
+        return m.out(second[0])  # type: ignore[no-any-return, index]
+
+    program = Program(run, cell1=nn.LSTMCell(4, 6), cell2=nn.LSTMCell(6, 6), out=nn.Linear(6, 3))
+    bring(program, tmp_path, labels=LABELS, answers={"pooling": "last", "stack": "yes"})
+    assert_equal(program, tmp_path, numbers())
+    state = {name: program.state_dict()[name] for name in sorted(program.state_dict(), reverse=True)}
+    (tmp_path / "again").mkdir()
+    bring(state, tmp_path / "again", labels=LABELS, answers={"pooling": "last", "stack": "yes"})
+    assert_equal(program, tmp_path / "again", numbers())
+    with pytest.raises(UnknownNetwork, match="only one is supported"):
+        bring(program, tmp_path, labels=LABELS, answers={"pooling": "last", "stack": "no"})
+
+
 @pytest.mark.parametrize("function", ["none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu"])
 def test_a_layer_after_the_embedding_becomes_part_of_it(function: str, tmp_path: Path) -> None:
     apply = (lambda x: x) if function == "none" else getattr(functional, function)
@@ -223,6 +247,21 @@ def test_a_layer_after_the_embedding_becomes_part_of_it(function: str, tmp_path:
     )  # fmt: skip
     (tmp_path / "words.json").write_text(json.dumps(WORDS))
     answers = {"pooling": "last", "lowercase": "no", "input_activation": function}
+    bring(program, tmp_path, labels=LABELS, vocabulary=tmp_path / "words.json", answers=answers)
+    assert_equal(program, tmp_path, ids())
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_one_hot_vectors_are_tokens(layer: bool, tmp_path: Path) -> None:
+    def run(m: Any, x: torch.Tensor) -> torch.Tensor:
+        vectors = functional.one_hot(x, 30).float()
+        return m.fc(m.rnn(torch.relu(m.inp(vectors)) if layer else vectors)[0][:, -1])  # type: ignore[no-any-return]
+
+    parts: dict[str, nn.Module] = {"inp": nn.Linear(30, 5)} if layer else {}
+    program = Program(run, **parts, rnn=nn.RNN(5 if layer else 30, 6, batch_first=True), fc=nn.Linear(6, 3))
+    (tmp_path / "words.json").write_text(json.dumps(WORDS))
+    answers = {"pooling": "last", "lowercase": "no", "nonlinearity": "tanh", "input": "one_hot"}
+    answers |= {"input_activation": "relu"} if layer else {}
     bring(program, tmp_path, labels=LABELS, vocabulary=tmp_path / "words.json", answers=answers)
     assert_equal(program, tmp_path, ids())
 
@@ -288,9 +327,16 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         Program(lambda m, x: x, lstm=lstm(), mha=nn.MultiheadAttention(6, 2), fc=nn.Linear(6, 3)),
         "nn.MultiheadAttention",
     ),
-    "two LSTMs": (Program(lambda m, x: x, a=lstm(), b=lstm(6), fc=nn.Linear(6, 3)), "2 recurrent networks"),
-    "two cells": (
-        Program(lambda m, x: x, a=nn.LSTMCell(4, 6), b=nn.LSTMCell(6, 6), fc=nn.Linear(6, 3)),
+    "two LSTMs side by side": (
+        Program(lambda m, x: x, a=lstm(), b=lstm(), fc=nn.Linear(6, 3)),
+        "kinds or widths differ",
+    ),
+    "two LSTMs of different widths": (
+        Program(lambda m, x: x, a=lstm(), b=lstm(6, 5), fc=nn.Linear(5, 3)),
+        "kinds or widths differ",
+    ),
+    "an LSTM and a GRU": (
+        Program(lambda m, x: x, a=lstm(), b=nn.GRU(6, 6), fc=nn.Linear(6, 3)),
         "2 recurrent networks",
     ),
     "a recurrent network and a Transformer": (
@@ -353,7 +399,7 @@ def test_an_answer_that_changes_nothing_is_refused(field: str, value: str, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("scaling", "minmax"), ("final_activation", "sigmoid"), ("pooling", "middle")]
+    ("field", "value"), [("input", "minmax"), ("final_activation", "sigmoid"), ("pooling", "middle")]
 )
 def test_an_answer_that_cannot_be_represented_is_refused(field: str, value: str, tmp_path: Path) -> None:
     program = Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(6, 1))

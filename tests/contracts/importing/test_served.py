@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from torch import nn
 
+from tests.importing.programs import Program
 from tests.serving import Api, settings_in, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -99,3 +101,25 @@ def test_the_transformer(api: Api, import_: Import, tmp_path: Path, monkeypatch:
         expected = torch.cat([program["model"](row).softmax(1) for row in rows])
     served = torch.tensor([a["probs"] for a in classify(api, "friendly", texts)])
     torch.testing.assert_close(served, expected, atol=1e-5, rtol=0)
+
+
+def test_a_program_of_many_parts(api: Api, import_: Import, tmp_path: Path) -> None:
+    """Attention, a norm and an MLP over texts, with the vocabulary in the file; the printed answer is the program's."""
+    torch.manual_seed(0)
+    words = ["<pad>", "<unk>", "the", "film", "was", "good", "bad", "."]
+    program = Program(
+        lambda m, x: m.head(m.norm((m.attention(h := m.lstm(torch.relu(m.lin(m.emb(x))))[0]).softmax(1) * h).sum(1))),
+        emb=nn.Embedding(8, 5), lin=nn.Linear(5, 6), lstm=nn.LSTM(6, 7, bidirectional=True, batch_first=True),
+        attention=nn.Sequential(nn.Linear(14, 4), nn.Tanh(), nn.Linear(4, 1)), norm=nn.LayerNorm(14),
+        head=nn.Sequential(nn.Linear(14, 9), nn.GELU(), nn.Linear(9, 1)),
+    ).eval()  # fmt: skip
+    torch.save({"net": program.state_dict(), "vocab": words, "classes": ["no", "yes"]}, tmp_path / "model.pt")
+    answers = ["input_activation=relu", "pooling_activation=tanh", "norm=pooled", "head_activation=gelu"]
+    options = [word for answer in [*answers, "split=basic_english"] for word in ("--set", answer)]
+    printed = import_(str(tmp_path / "model.pt"), "--name", "parts", *options, "--probe", "The film was GOOD.")
+    rows = torch.tensor([[2, 3, 4, 5, 7]]), torch.tensor([[1, 6]])
+    with torch.no_grad():
+        expected = [program(row).sigmoid().item() for row in rows]
+    assert printed.splitlines()[-1] == f"  yes  {expected[0]:.6f}"
+    answered = [item["probs"][1] for item in classify(api, "parts", ["The film was GOOD.", "awful bad"])]
+    torch.testing.assert_close(torch.tensor(answered), torch.tensor(expected), atol=1e-5, rtol=0)

@@ -129,6 +129,35 @@ def test_imported_weights_get_raw_numbers_and_give_raw_values(task: str, tmp_pat
     assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
 
 
+PARTS: dict[str, Any] = {
+    "pooling": "attention", "pooling_width": 6, "output_norm": "pooled", "output_activation": "tanh",
+    "head_widths": (12, 8), "head_activation": "gelu",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head_only", [False, True])
+def test_a_head_of_several_layers_is_kept_and_trained(head_only: bool, tmp_path: Path) -> None:
+    words = ["<unk>", *sorted({word for text in TEXTS for word in text.split()})]
+    shape = {"architecture": "gru", "vocab_size": len(words), "classes": 2, "task": "classification", **PARTS}
+    base = imported(tmp_path / "base", words, ("bad", "good"), **shape)
+    still, _ = tuned(base, tmp_path / "still", "rows.csv", runs.table(60), training=STILL)
+    assert config_of(still)["head_widths"] == [12, 8]
+    assert near(Served(still).scores(ids_of(still)), Served(base).scores(ids_of(base)))
+    training = {"max_steps": 3, "learning_rate": 0.05, "head_only": head_only}
+    again, _ = tuned(base, tmp_path / "run", "rows.csv", runs.table(60), training=training)
+    old, new = (load_file(at / "model.safetensors") for at in (base, again))
+    moved = {name.partition(".")[0] for name in new if not torch.equal(old[name], new[name])}
+    assert moved == {"pooling", "head_layers", "head"} | (set() if head_only else {"input", "body", "norm"})
+
+
+def test_a_generator_from_a_head_of_several_layers_has_a_head_of_its_own(tmp_path: Path) -> None:
+    words = ["<unk>", *sorted({word for text in TEXTS for word in text.split()})]
+    shape = {"architecture": "gru", "vocab_size": len(words), "classes": 2, "task": "classification", **PARTS}
+    base = imported(tmp_path / "base", words, ("bad", "good"), **shape)
+    again, _ = tuned(base, tmp_path / "run", "book.txt", runs.book(50), training=STILL)
+    assert config_of(again)["task"] == "generation" and not {"head_widths", "output_norm"} & set(config_of(again))
+
+
 def test_raw_values_of_any_size_are_learned(tmp_path: Path) -> None:
     shape = {"architecture": "gru", "input": "features", "features": 2, "task": "regression", "classes": 1}
     base = imported(tmp_path / "base", **shape)

@@ -97,6 +97,8 @@ def test_several_labels_in_a_row_need_the_task_multilabel(tmp_path: Path) -> Non
         ("[1, 2.0]", ("1", "2")),
         ('{"choices": ["a", "b"]}', ("a", "b")),
         ('{"choices": "a"}', ("a",)),
+        ("{'choices': ['a', 'b']}", ("a", "b")),
+        ("{'b', 'a'}", ("a", "b")),
         ('{"labels": []}', ()),
         ('{"Accept": ["x"]}', ("x",)),
         ("a|b", ("a", "b")),
@@ -112,7 +114,9 @@ def test_lists_of_labels_are_read_from_texts(cell: str, labels: tuple[str, ...])
         assert tuple(sorted(map(to_label, to_label_list(cell) or ()))) == labels
 
 
-@pytest.mark.parametrize("cell", ["[a]", "(a)", "['a' + 'b']", "[a, 'b']", "['a'", '{"text": ["a"]}', "{a}", "['a']b"])
+@pytest.mark.parametrize(
+    "cell", ["[a]", "(a)", "['a' + 'b']", "[a, 'b']", "['a'", '{"text": ["a"]}', "{a}", "['a']b", "{1, 2}", "{'x': 1}"]
+)
 def test_other_texts_are_no_lists(cell: str) -> None:
     assert to_label_list(cell) is None
 

@@ -141,3 +141,8 @@ def test_after_a_quote_that_is_never_closed_nothing_can_be_read(tmp_path: Path) 
     assert [fault.where[0] for fault in caught.value.faults] == ["line 98", "line 100"]
     assert not caught.value.skippable
     assert caught.value.message.endswith("After the last of them, line 100, nothing can be read")
+
+
+def test_plain_text_has_no_rows_to_drop(tmp_path: Path) -> None:
+    [*_, failed] = runs.train(runs.make(tmp_path, "a.txt", runs.book(20), training={"skip_bad_rows": 0.1}))
+    assert (failed.code, failed.param) == ("invalid_hyperparameter", "training.skip_bad_rows")

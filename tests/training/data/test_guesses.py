@@ -23,7 +23,7 @@ def table(*columns: tuple[str, str], count: int = 40) -> str:
 MANY = " ".join(f"{n}.5" for n in range(40))
 
 
-@pytest.mark.parametrize("name", ["category", "sentiment", "class", "target", "Label", "labels", "Sentiment", "intent"])
+@pytest.mark.parametrize("name", ["category", "sentiment", "class", "target", "labels", "Sentiment", "intent"])
 def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", table((name, "a b"), ("id", "1 2 3")))
     result = check_files(path)

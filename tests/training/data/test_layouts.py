@@ -26,6 +26,8 @@ def test_a_requested_column_that_is_missing_is_reported(tmp_path: Path) -> None:
         ("text,value", {}, None, "regression"),
         ("text,other", {}, None, "generation"),
         ("text,label", {}, "multilabel", "multilabel"),
+        ("Text,LABEL", {}, None, "classification"),
+        ("series,Time,Label", {}, None, "classification"),
         ("text,label", {}, "generation", "generation"),
     ],
 )

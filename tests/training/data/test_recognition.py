@@ -27,6 +27,7 @@ def rows(delimiter: str, header: str = "text,label", count: int = 24) -> str:
         rows("\t"),
         rows("|"),
         rows(","),
+        rows("\t", "Text,Label"),
         rows(";", "Message;category".replace(";", ",")).replace("Message", "text"),
         "\n".join(f"__label__{'ab'[n % 2]} row {n}" for n in range(24)),
         "\n".join(f'{{"text": "row {n}", "label": "{"ab"[n % 2]}"}}' for n in range(24)),
@@ -51,7 +52,12 @@ def test_a_table_beyond_doubt_is_read_as_one_and_told(content: str, name: str, t
         ("\n".join(f"row {n}\t{'ab'[n % 2]}" for n in range(24)), "2 cells between tabs"),
         ("\n".join(f"row {n};{'ab'[n % 2]};x" for n in range(24)), "3 cells between ';'"),
         ("\n".join(f"{'ab'[n % 2]},row {n}" for n in range(24)), "2 cells between commas"),
-        ("review|stars\n" + "\n".join(f"row {n}|{n % 5}" for n in range(24)), "2 cells between '|'"),
+        ("review|how\n" + "\n".join(f"row {n}|{n % 5}" for n in range(24)), "2 cells between '|'"),
+        (
+            "review,sentiment\n" + "\n".join(f'"row {n}, quoted",{"ab"[n % 2]}' for n in range(24)),
+            "'review', 'sentiment'",
+        ),
+        ("text;department\n" + "\n".join(f"row; {n};{'ab'[n % 2]}" for n in range(24)), "'text', 'department'"),
         ("# a comment\n" + "\n".join(f"__label__a row {n}" for n in range(24)), "begin with __label__"),
     ],
 )

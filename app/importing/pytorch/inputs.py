@@ -1,0 +1,89 @@
+"""The input of a network: numbers, a layer that reads them, or tokens with whatever follows their embedding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from app.importing.pytorch.folding import merge, project
+from app.importing.pytorch.parts import Layer, UnknownNetwork
+from app.importing.pytorch.roles import Chain, Roles
+from app.importing.pytorch.tensors import Tensors
+from app.importing.questions import Answers, Question
+from app.wording import counted
+from models.config import ACTIVATIONS
+
+
+def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
+    """Add the input's weights and fields to those of a body; returns its part of the computation."""
+    function, after = "none", []
+    if roles.inputs:
+        names = ", ".join(repr(layer.name) for layer in roles.inputs)
+        text = f"which function is applied to what the input layer {names} gives?"
+        function = answers.ask(Question("input_activation", text, ACTIVATIONS))
+        after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
+    entry = fields.get("input_width", fields["width"])
+    embedding = roles.embedding
+    if embedding is None and _kind_of_steps(answers) == "one_hot":
+        embedding = Layer("one-hot vectors", np.eye(roles.inputs[0].inputs if roles.inputs else entry, dtype="f"))
+    if embedding is not None:
+        return [*_add_embedding(fields, weights, embedding, roles.inputs, function, answers), *after]
+    _add_numbers(fields, weights, roles.inputs, function)
+    return [f"steps of {counted(fields['features'], 'number')}", *after]
+
+
+def _kind_of_steps(answers: Answers) -> str:
+    """What a network without an embedding reads: a one-hot vector is a row of an embedding that is the identity."""
+    reason = "a step is numbers, which are read as they are sent: scale them as your program does"
+    return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
+
+
+def _add_embedding(
+    fields: dict[str, Any], weights: Tensors, embedding: Layer, inputs: Chain, function: str, answers: Answers
+) -> list[str]:
+    """Add an embedding, with the layers after it computed once for each of its rows."""
+    table = embedding.weight
+    shown = [f"tokens, {embedding.name} {table.shape[0]}×{table.shape[1]}"]
+    reason = "a text is read whole, at its own length: a program that cuts texts or reads padding gives other answers"
+    answers.assume("padding", "none", reason, ("none",))
+    if fields["architecture"] == "transformer" and not inputs:
+        text = "are the embeddings multiplied by the square root of the width before the positions are added?"
+        if answers.ask(Question("embedding_scale", text, ("no", "yes"), "no")) == "yes":
+            # our networks do not scale embeddings, so the factor is multiplied into the table
+            table = table * np.float32(math.sqrt(table.shape[1]))
+            shown[0] += f", times √{table.shape[1]}"
+    for layer in inputs:
+        table = project(table, layer, function)
+    weights["input.embedding.weight"] = table
+    fields |= {"input": "tokens", "vocab_size": len(table)}
+    return shown
+
+
+def _add_numbers(fields: dict[str, Any], weights: Tensors, inputs: Chain, function: str) -> None:
+    """Add the layer that reads numeric steps, if there is one."""
+    entry = fields.get("input_width", fields["width"])
+    fields |= {"input": "features", "features": entry, "input_width": entry}
+    if not inputs:
+        return
+    if len(inputs) > 1:
+        raise _unknown("it has several input layers before its body", inputs)
+    [layer] = inputs
+    if layer.inputs != layer.outputs or function != "none":
+        weights["input.projection.weight"], weights["input.projection.bias"] = layer.weight, layer.some_bias
+        fields |= {"features": layer.inputs, "input_activation": function}
+        return
+    # A network of ours whose features have the input width has no projection: the next layer takes it in.
+    if "body.rnn.weight_ih_l0" not in weights:
+        raise _unknown("its input layer has as many outputs as inputs, and no function after it", inputs)
+    for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
+        weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
+        if bias not in weights or weights[weight].shape != (len(weights[bias]), layer.outputs):
+            continue  # a damaged file: the check of the shapes names what is wrong
+        weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
+
+
+def _unknown(reason: str, inputs: Chain) -> UnknownNetwork:
+    tensors = {f"{layer.name}.weight": layer.weight for layer in inputs}
+    return UnknownNetwork(reason, list(tensors), tensors)
