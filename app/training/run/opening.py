@@ -22,6 +22,9 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     _announce_remarks(events, report.get("remarks") or [])
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
+    rows = (report.get("rows") or {}).get("validation")
+    if settled.config.task != "generation" and rows and (few := _few_rows(rows, settled)):
+        events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
     shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
     events.note("settled", 0, _summary(settled), **shown)
 
@@ -64,9 +67,6 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
         verb = "is" if settled.truncated == 1 else "are"
         message = f"{counted(settled.truncated, 'row')} {verb} cut to {settled.config.context_length} {unit}"
         warnings.append(("truncated", message))
-    rows = (report.get("rows") or {}).get("validation")
-    if settled.config.task != "generation" and rows and (few := _few_rows(rows, settled)):
-        warnings.append(("few_validation_rows", few))
     if lost := report.get("lost_precision"):
         more = f"; and {len(lost) - 3:,} more features" if len(lost) > 3 else ""
         warnings.append(("lost_precision", "; ".join(lost[:3]) + more))
