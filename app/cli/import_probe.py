@@ -41,7 +41,7 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
 
 
 def _patiently(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The reply, after as many requests as an engine needs that still loads the version."""
+    """Repeat the request while an engine loads the version, and return the reply."""
     from app.client import ServiceError
 
     deadline = time.monotonic() + PATIENCE

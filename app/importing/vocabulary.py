@@ -146,16 +146,17 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Note the words of the vocabulary that no text becomes. Raises VocabularyInvalid if most are of this kind.
+    """Note the words of the vocabulary that no text is split into. Raises VocabularyInvalid if these are most of the
+    words.
 
     Such words show that the program splits or lowercases texts in another way.
     """
-    known = [word for word in ordinary if word]
-    lost = [word for word in known if _ids(tokenizer, word) != [words[word]]]
+    candidates = [word for word in ordinary if word]
+    lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
     if not lost:
         return
-    text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text becomes"
-    if len(lost) > len(known) / 2:
+    text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text is split into"
+    if len(lost) > len(candidates) / 2:
         raise VocabularyInvalid(f"it has {text}: texts must be split or lowercased in another way", param="split")
     answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
 

@@ -36,7 +36,7 @@ class Dialect:
 
     `inference` are the routers whose routes ask a model, `management` all others. `prefixes` are the paths that the
     dialect claims: errors of a claimed path, and of every path below it, are rendered by `render_error`, whether or
-    not there is such a route. "/" claims itself alone.
+    not there is such a route. "/" claims only itself.
     """
 
     inference: tuple[APIRouter, ...] = ()

@@ -1,4 +1,4 @@
-"""What each layer beside a body is for: input, attention pooling or head. Several readings are told apart or asked."""
+"""What each layer beside a body is for: input, attention pooling or head. Ambiguities are settled or asked about."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def find_roles(
 
 
 def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
-    """Note on what grounds one reading was chosen, unless nothing speaks against it."""
+    """Record why the reading was chosen, unless it is the only one and fits the order of the file."""
     if len(readings) > 1:
         reason = "by their names" if len(named) == 1 else "the order in which the file holds the layers"
         answers.assume("layers", str(reading), reason)

@@ -1,6 +1,6 @@
 """Reads weights of other programs: safetensors, or a `.pt` file written by `torch.save(model.state_dict())`.
 
-Nothing in a file is ever run, and there is no second way to read a file that would.
+Nothing in a file is ever run. No fallback loads a file in a way that could run code.
 """
 
 from __future__ import annotations
@@ -140,17 +140,17 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
         raise ForeignFileInvalid(f"the file's dictionary is empty; {ADVICE}")
     if all(isinstance(item, StoredTensor) for item in value.values()):
         return {str(name): item for name, item in value.items()}, {}
-    found = dict(_state_dicts(value))
-    if not found:
+    state_dicts = dict(_state_dicts(value))
+    if not state_dicts:
         inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), value)
         others = [str(name) for name, item in inner.items() if not isinstance(item, StoredTensor)]
         raise ForeignFileInvalid(f"these entries are not tensors: {', '.join(others[:20])}; {ADVICE}")
-    key = next(iter(found))
-    if len(found) > 1:
-        usual = next((name for name in WRAPPERS if name in found), key)
-        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(found)))
+    key = next(iter(state_dicts))
+    if len(state_dicts) > 1:
+        usual = next((name for name in WRAPPERS if name in state_dicts), key)
+        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(state_dicts)))
     beside = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
-    return found[key], beside
+    return state_dicts[key], beside
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:

@@ -44,7 +44,7 @@ def _to_turns(value: Any) -> Turns:
 
 
 class _UnreadablePart(Exception):
-    """A message has a part that is no text, such as an image."""
+    """A message has a part that is not text, such as an image."""
 
 
 def _is_answer(message: dict[str, Any]) -> bool:

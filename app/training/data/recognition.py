@@ -25,10 +25,10 @@ _AS_TEXT = "set the task (task) to generation to learn its text as it stands"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """The file with the format that its content has: a table, if it is one beyond doubt, else the text that it is.
+    """The file with the format of a table if its content is clearly one, else unchanged.
 
-    With the task generation, a text is a text. Raises BadData for a text that looks like a table, where a user must
-    say what it is.
+    With the task generation, a text file is always a text. Raises BadData if the request names no task and the text may
+    be a table, so that the user must decide.
     """
     if source.format != "text" or task == "generation":
         return source
