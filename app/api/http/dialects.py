@@ -19,7 +19,7 @@ TYPES = {  # `type` by HTTP status, as in OpenAI's API
 
 
 def error_body(error: OstinatoError) -> dict[str, Any]:
-    """An error as `{"error": {"message", "type", "param", "code"}}`: OpenAI's shape, and the one that is used where no
+    """An error as `{"error": {"message", "type", "param", "code"}}`: OpenAI's shape, which is also used where no
     dialect claims the path."""
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}

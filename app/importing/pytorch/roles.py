@@ -1,4 +1,4 @@
-"""What each layer beside a body is for: input, attention pooling or head. Ambiguities are settled or asked about."""
+"""Finds the role of each layer around a body: input, attention pooling or head. Asks if the role is ambiguous."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Chain = tuple[Layer, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Roles:
-    """The layers beside a body, each group in the order in which they are applied.
+    """The layers around a body, each group in the order in which they are applied.
 
     `embedding` is (vocabulary, width); `inputs` turn features or embeddings into the vectors that the body reads.
     `scorer` gives each step one number, for attention pooling. `head` ends with the outputs.

@@ -32,7 +32,7 @@ ADVICE = "save it with torch.save(model.state_dict(), …) of PyTorch 1.6 or lat
 class SavedWeights:
     """The weights in a file, as float32.
 
-    `beside` is what the file's dictionary holds beside them. `order` are the names in the order of definition, if the
+    `beside` has the other entries of the file's dictionary. `order` are the names in the order of definition, if the
     format keeps it.
     """
 
@@ -102,7 +102,7 @@ class _Archive:
         self._storages: dict[str, Any] = {}
 
     def weights(self, answers: Answers) -> tuple[Tensors, dict[str, Any]]:
-        """The tensors of the state dict, and what is saved beside it."""
+        """The tensors of the state dict, and the other entries of the file."""
         stored, beside = _find_state_dict(pickled.read(self._bytes("data.pkl", PICKLE_LIMIT)), answers)
         return {name: self._tensor(name, tensor) for name, tensor in stored.items()}, beside
 

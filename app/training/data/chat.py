@@ -1,7 +1,6 @@
 """Reads conversations in a `messages` column as turns.
 
-A conversation is used as far as it goes: messages without a text, such as tool calls, and messages after the last
-answer are left out.
+Messages without a text, such as tool calls, and messages after the last answer are left out.
 """
 
 from __future__ import annotations

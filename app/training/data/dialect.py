@@ -129,7 +129,7 @@ def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialec
         source.remark("quoting", message, f"line {usual.first_blanks}", usual.blanks, "warn")
     if usual.suspects:
         message = (
-            "a quoted cell goes on over several lines, each of which would be a row by itself; if these are rows, "
+            "a quoted cell continues over several lines, each of which would be a row by itself; if these are rows, "
             "write quotes inside a text twice, and enclose the text in quotes"
         )
         source.remark("joined_lines", message, f"line {usual.first_suspect}", usual.suspects, "warn")

@@ -65,8 +65,8 @@ class Sample:
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
     """The columns that hold the labels of a table of texts without a label column, beyond doubt; [] if there are none.
 
-    `columns` are the candidates among the columns that are `present`. One column with a usual name holds the labels,
-    and for the task multilabel several columns of 0 and 1 do. Without a task, raises BadData where columns look like
+    `columns` are the candidates among the columns that are `present`. The labels are in one column with a usual name
+    or, for the task multilabel, in several columns of 0 and 1. Without a task, raises BadData where columns look like
     labels, since the texts alone would train a language model.
     """
     sample = Sample(source, columns, present)

@@ -48,7 +48,7 @@ class JsonStream:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
-                # An incomplete value looks malformed: only more text, twice as much each time, can tell.
+                # An incomplete value looks malformed, so retry with more text, twice as much each time.
                 if isinstance(error, json.JSONDecodeError) and self._more(characters):
                     characters *= 2
                     continue

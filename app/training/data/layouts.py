@@ -72,7 +72,8 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """The column of each key: the one that the request names, else the one of the key's own name, if present."""
+    """A map from each key to its column: the one that the request names, else the one with the key as its name, if
+    any."""
     names = {}
     for key in columns.__struct_fields__:
         column: str | None = getattr(columns, key)

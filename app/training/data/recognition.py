@@ -21,7 +21,7 @@ _MOST_CELLS = 0.9  # the share of the lines that must have all of the header's c
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
 _INPUTS = {"text", "prompt", "features", "series", "messages"}
 _TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
-_AS_TEXT = "set the task (task) to generation to learn its text as it stands"
+_AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:

@@ -1,4 +1,4 @@
-"""Which examples make up which batch, as a function of (seed, step): a resumed training sees the same batches.
+"""Forms batches as a function of (seed, step), so that a resumed training sees the same batches.
 
 A batch holds rows of similar length, so that little of it is padding, and an epoch holds every row once. A long text is
 cut into windows anew each epoch, at another offset, and the windows come in random order.
