@@ -25,6 +25,7 @@ AROUND = (
     "<sep>", "<start>", "<end>", "<START>", "<END>",
 )  # fmt: skip
 SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}  # in all their usual spellings
+PIECES = {"##": "a WordPiece tokenizer", "Ġ": "a byte-level BPE tokenizer", "▁": "a SentencePiece tokenizer"}
 GAP = "…"  # stands for the text in an answer to `around`
 
 
@@ -49,12 +50,22 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
 def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Tokenizer:
     """The tokenizer of a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
     words = _numbered(value, source)
+    _refuse_pieces(words, source)
     if isinstance(value, list) and len(words) < rows:
         first = _first_id(words, source, rows, answers)
         words = {word: number + first for word, number in words.items()}
     else:
         _check_size(max(words.values()) + 1, rows, source, answers)
     return _word_level(words, rows, answers)
+
+
+def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
+    """Raise VocabularyInvalid for a vocabulary of parts of words, which does not say how words are cut."""
+    for mark, kind in PIECES.items():
+        if sum(word.startswith(mark) and word != mark for word in words) > max(1, len(words) / 100):
+            raise VocabularyInvalid(
+                f"{source} is the vocabulary of {kind}: many of its tokens begin with {mark}; give the tokenizer.json"
+            )
 
 
 def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
@@ -84,7 +95,7 @@ def _read(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
-    if path.suffix != ".json":
+    if path.suffix.lower() != ".json":
         return _lines(text, path.name)
     try:
         value = json.loads(text)
@@ -150,12 +161,12 @@ def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, 
 
     Such words show that the program splits or lowercases texts in another way.
     """
-    known = [word for word in ordinary if word]
-    lost = [word for word in known if _ids(tokenizer, word) != [words[word]]]
+    candidates = [word for word in ordinary if word]
+    lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
     if not lost:
         return
     text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text becomes"
-    if len(lost) > len(known) / 2:
+    if len(lost) > len(candidates) / 2:
         raise VocabularyInvalid(f"it has {text}: texts must be split or lowercased in another way", param="split")
     answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
 

@@ -174,3 +174,16 @@ def test_words_that_no_text_becomes_are_noted(
 def test_a_vocabulary_that_does_not_fit_its_split_is_refused(answers: dict[str, str]) -> None:
     with pytest.raises(VocabularyInvalid, match="split or lowercased in another way"):
         tokenizer(["Good-bye", "Well-known", "ok"], 3, unknown="skip", **answers)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["[UNK]", "play", "##ing", "##ed", "the"], "WordPiece"),
+        (["<unk>", "Ġthe", "Ġfilm", "ing"], "byte-level BPE"),
+        (["<unk>", "▁the", "▁film", "s"], "SentencePiece"),
+    ],
+)
+def test_vocabularies_of_parts_of_words_are_refused(words: list[str], kind: str) -> None:
+    with pytest.raises(VocabularyInvalid, match=f"{kind}.*tokenizer.json"):
+        tokenizer(words, len(words))

@@ -1,4 +1,4 @@
-"""What each layer beside a body is for: input, attention pooling or head. Several readings are told apart or asked."""
+"""What each layer beside a body is for: input, attention pooling or head. Asks where several readings fit."""
 
 from __future__ import annotations
 
