@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from app.errors import InvalidRequest, most_similar
+from app import access
+from app.access import PREFIX as PREFIX
+from app.access import SettingError as SettingError
+from app.errors import most_similar
 
-PREFIX = "OSTINATO_"
 REFUSED = 2  # exit status of a program that rejects its settings or arguments, so that a restart would fail too
 # bytes of a socket's folder: the path of a UNIX socket may have 103 (Linux: 107), and the file's name takes up to 25
 SOCKET_PATH_LIMIT = 78
@@ -35,12 +37,6 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
-
-
-class SettingError(InvalidRequest):
-    """A setting is unknown, or its value is not valid."""
-
-    code = "invalid_setting"
 
 
 def _help(text: str) -> Meta:
@@ -98,6 +94,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     accept_token_ids: Annotated[
         bool, _help("accept token ids on /v1/embeddings that do not say whose tokenizer made them (`token_ids_of`)")
     ] = False
+    allowed_origins: Annotated[
+        str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
+    ] = ""
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("lowest level that is logged")] = "info"
     url: Annotated[
@@ -153,21 +152,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def keys(self) -> dict[str, str]:
         """The API keys: secret -> name of its holder. Raises SettingError if they are malformed."""
-        return {secret: name for name, secret in _key_pairs(self.api_keys)}
+        return {secret: name for name, secret in access.key_pairs(self.api_keys)}
 
-
-def _key_pairs(text: str) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        name, separator, secret = part.partition(":")
-        if not (separator and name and len(secret) >= 8):
-            raise SettingError(f"{PREFIX}API_KEYS must be name:secret pairs with secrets of at least 8 characters")
-        if name == "local":  # the principal of services without keys, to whom everything is visible
-            raise SettingError(f"{PREFIX}API_KEYS: the name 'local' is reserved; choose another name")
-        if any(secret == earlier for _, earlier in pairs):
-            raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own")
-        pairs.append((name, secret))
-    return pairs
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The web pages' origins that may call the API. Raises SettingError if they are malformed."""
+        return access.origins(self.allowed_origins, bool(self.api_keys))
 
 
 def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -189,6 +179,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
         if _choices(name):
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
+    _ = settings.origins
     _ = settings.keys  # so that malformed keys prevent the start instead of failing the first request
     _check_database(settings.database_url)
     _check_storage(settings.storage_url)

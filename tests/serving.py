@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.application import create_app
+from app.api.http.protocol import Protocol
 from app.api.http.services import Services
 from app.db.database import Database
 from app.registry.records import Version
@@ -55,7 +56,12 @@ class Api:
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
-            self.app, log_config=None, access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=2
+            self.app,
+            http=Protocol,
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)

@@ -10,6 +10,7 @@ import uvicorn
 from app import settings as settings_
 from app import telemetry
 from app.api.application import create_app
+from app.api.http.protocol import Protocol
 from app.binding import address_of
 from app.errors import OstinatoError
 from app.settings import REFUSED, SettingError, Settings
@@ -51,6 +52,7 @@ def main() -> int:
         return REFUSED if isinstance(error, SettingError) else 1
     config = uvicorn.Config(
         app,
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -13,6 +13,8 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api.http import errors
 from app.api.http.auth import PUBLIC, Authentication
+from app.api.http.browsers import cors
+from app.api.http.head import HeadAsGet
 from app.api.http.middleware import BodyLimit, Envelope
 from app.api.http.services import Services, build_services
 from app.api.huggingface import dialect as huggingface
@@ -57,6 +59,8 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
         redirect_slashes=False,
         middleware=[
             Middleware(Envelope),
+            *cors(settings.origins),
+            Middleware(HeadAsGet),
             Middleware(Authentication, settings=settings),
             Middleware(BodyLimit, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes),
         ],

@@ -76,8 +76,8 @@ def entries_of(value: Any, most: int) -> int:
 def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Item]:
     """Parse a request's input, which may have any of `SHAPES`, into items.
 
-    `blank` allows texts that contain only white space; an empty text is never allowed. Raises InvalidRequest, which
-    names the invalid item.
+    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest, which names the invalid
+    item.
     """
     if isinstance(value, str | Pair):
         return [_item(value, field, blank)]
@@ -117,7 +117,7 @@ def _all(kind: type, value: list[Any]) -> bool:
 
 
 def _text(value: str, field: str, blank: bool = False) -> str:
-    if not (value if blank else value.strip()):
+    if not blank and not value.strip():
         raise InvalidRequest(f"{field} is empty", param=field)
     return value
 
@@ -162,10 +162,18 @@ def prepare(
     sequences = []
     for i, ids in enumerate(encoded):
         place = field if one else f"{field}[{i}]"
+        if not ids and items[i] == "":
+            ids = _start(version)
         if not ids:
             raise InvalidRequest(f"{place} contains no token of the vocabulary of {version.ref}", param=field)
         sequences.append(cut(ids, place))
     return TokenizedInput(sequences, [])
+
+
+def _start(version: ResolvedVersion) -> list[int]:
+    """The ids of an empty prompt: in training, each text followed the end token of another."""
+    tokenizer = version.tokenizer
+    return [] if tokenizer is None or tokenizer.eos_id is None else [tokenizer.eos_id]
 
 
 def _cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -39,6 +39,7 @@ from app.wire import engine as wire
 # a thread, and so does all input for tokenizers that were not trained here, since their speed is unknown.
 INLINE = 4000
 LONG_INPUTS = 4  # the maximum total size of long input being read, as a multiple of the largest allowed body
+T = TypeVar("T")
 Resolve = Callable[[str, str], Version]
 LATE = "the request was not answered within its time limit"
 
@@ -176,6 +177,16 @@ class Inference:
         except NotFound as error:
             raise NotFound(f"{field}: {error.message}", code=error.code, param=field) from None
         checks.check_same_tokenizer(version, other, field)
+
+    async def read(
+        self, reference: str, principal: str, seconds: float, size: int, work: Callable[[ResolvedVersion], T]
+    ) -> tuple[ResolvedVersion, T]:
+        """The version, and the result of `work` on it: in a thread if `size`, in characters or tokens, is large."""
+        async with _deadline(seconds):
+            version = await self.versions.get(reference, principal)
+            if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
+                return version, work(version)
+            return version, await self._readers.run(size, partial(work, version))
 
     async def _prepare(self, query: InferenceQuery, version: ResolvedVersion) -> TokenizedInput:
         size = size_of(query.items)

@@ -18,6 +18,8 @@ def table(label: str) -> bytes:
     return b"".join([b"text,label\n", *(f"text {n},{label}\n".encode() for n in range(20))])
 
 
+UTF8 = {"training": {"encoding": "utf-8"}}  # else an old file is read as cp1252, with a warning
+
 # file name -> content, further fields of the request, `param` of the error, parts of its message
 FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
     "wide.csv": (f"text,label\n{GOOD}a,b,c\n".encode(), {}, "training_file", ["line 22", "3 cells", "header has 2"]),
@@ -25,12 +27,12 @@ FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
     "misspelt.csv": (
         f"text,label\n{GOOD}".encode(), {"columns": {"label": "lable"}}, "columns.label", ["'lable'", "mean 'label'"],
     ),
-    "old.csv": (f"text,label\n{GOOD}{OLD},yes\n".encode("latin-1"), {}, "training_file", ["line 22", "0xf6", "UTF-8"]),
+    "old.csv": (f"text,label\n{GOOD}{OLD},y\n".encode("latin-1"), UTF8, "training_file", ["line 22", "0xf6", "utf-8"]),
     "old.jsonl": (
-        f'{{"text": "a", "label": "b"}}\n{{"text": "{OLD}"}}\n'.encode("latin-1"), {}, "training_file",
-        ["line 2", "0xf6", "UTF-8"],
+        f'{{"text": "a", "label": "b"}}\n{{"text": "{OLD}"}}\n'.encode("latin-1"), UTF8, "training_file",
+        ["line 2", "0xf6", "utf-8"],
     ),
-    "old.txt": (f"A tale.\nIt was {OLD}.\n".encode("latin-1"), {}, "training_file", ["line 2", "0xf6", "UTF-8"]),
+    "old.txt": (f"A tale.\nIt was {OLD}.\n".encode("latin-1"), UTF8, "training_file", ["line 2", "0xf6", "utf-8"]),
     "one_class.csv": (table("same"), {}, "training_file", ["'same'", "two or more labels"]),
     "no_label.csv": (table(""), {"task": "multilabel"}, "training_file", ["label"]),
 }  # fmt: skip

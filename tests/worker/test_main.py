@@ -99,7 +99,8 @@ def check_done_once(queue: Queue, registry: Registry, job: Job) -> Job:
     versions = registry.versions(job.publish_name, "alice").items
     assert [version.version for version in versions] == [1]
     stored = b"".join(registry.blobs.open(versions[0].files["model.safetensors"].sha256))
-    assert stored[-32:].hex() == weights(job.seed)
+    # Every tensor repeats the hash, so the bytes at the end of the file depend on the shape of the last tensor.
+    assert bytes.fromhex(weights(job.seed)) in stored
     return done
 
 

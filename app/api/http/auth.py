@@ -22,7 +22,7 @@ ASSETS = (
     "/docs/start.js",
     "/redoc/redoc.standalone.js",
 )
-HEALTH = frozenset(("/livez", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
+HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -79,6 +79,7 @@ class Authentication:
         self.app = app
         self.keys = Keys(settings.keys)
         self.host = settings.host
+        self.origins = frozenset(settings.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,8 +91,7 @@ class Authentication:
         else:
             principal = self.keys.principal(_header(headers, b"authorization"))
             if principal is None and scope["path"] not in PUBLIC:
-                message = "an API key is needed: send the header Authorization: Bearer <secret>"
-                await send_error(scope, send, Unauthorized(message))
+                await send_error(scope, send, Unauthorized(_complaint(_header(headers, b"authorization"))))
                 return
             scope["principal"] = principal or ""
         if (refusal := self._cross_site(scope["method"], scope["path"], headers)) is not None:
@@ -102,17 +102,22 @@ class Authentication:
     def _cross_site(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Forbidden | None:
         """The refusal of a request that a page of another web site sends through its visitor's browser, or None.
 
-        A method that changes nothing is not checked for its origin: without CORS headers the browser keeps the reply
-        from the page. Without keys, the Host header is checked for every method, against DNS rebinding: a page whose
-        domain resolves to this machine has this service as its own origin, so the Origin header does not betray it.
+        Pages of the setting `allowed_origins` are not refused. A method that changes nothing is not checked for its
+        origin: without CORS headers the browser keeps the reply from the page. Without keys, the Host header is checked
+        for every method, against DNS rebinding: a page whose domain resolves to this machine has this service as its
+        own origin, so the Origin header does not betray it.
         """
         origin = _header(headers, b"origin")
         host = _header(headers, b"host") or b""
-        if method not in SAFE_METHODS and origin is not None and origin.partition(b"://")[2] != host:
+        foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)
+        if method not in SAFE_METHODS and foreign:
             return Forbidden("requests from other web sites are refused: the Origin header names another host")
         if not self.keys and path not in HEALTH and not self._own_name(host.decode("latin-1")):
             return Forbidden("the Host header must name this machine, because no API keys are configured")
         return None
+
+    def _allowed(self, origin: bytes) -> bool:
+        return "*" in self.origins or origin.decode("latin-1") in self.origins
 
     def _own_name(self, host: str) -> bool:
         """Whether a Host header names this machine.
@@ -122,6 +127,14 @@ class Authentication:
         """
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name in ("", self.host) or "." not in name.strip(".") or is_loopback(name)
+
+
+def _complaint(header: bytes | None) -> str:
+    """What is wrong with an Authorization header that holds no key of this service."""
+    scheme, _, secret = (header or b"").partition(b" ")
+    if scheme.lower() == b"bearer" and secret.strip():
+        return "the API key is not known: check the secret after Authorization: Bearer"
+    return "an API key is needed: send the header Authorization: Bearer <secret>"
 
 
 def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:

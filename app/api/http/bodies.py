@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Request
 from msgspec import inspect
 
+from app.api.http.neutral_fields import OtherFields
 from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -21,8 +22,9 @@ STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]
 class JsonBody(Generic[T]):
     """Decodes request bodies into one type of struct."""
 
-    def __init__(self, kind: type[T]) -> None:
-        self.kind = kind
+    def __init__(self, kind: type[T], others: OtherFields | None = None) -> None:
+        """`others` are fields of other servers that are accepted too."""
+        self.kind, self._others = kind, others
         self._decode = msgspec.json.Decoder(kind).decode
 
     async def read(self, request: Request) -> T:
@@ -37,12 +39,15 @@ class JsonBody(Generic[T]):
         try:
             return self._decode(payload)
         except msgspec.ValidationError as error:
+            if self._others is None or not UNKNOWN.match(str(error)):
+                raise self._invalid(str(error)) from None
+            translated = self._others.translate(_plain(payload), self.kind)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise _not_json(error) from None
+        try:  # slower, so only bodies with an unknown field come here
+            return msgspec.convert(translated, self.kind)
+        except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
-        except msgspec.DecodeError as error:
-            raise InvalidRequest(f"the request body is not valid JSON: {error}", code="invalid_json") from None
-        except (RecursionError, UnicodeDecodeError):
-            message = "the request body is not valid JSON: it is nested too deeply, or not encoded as UTF-8"
-            raise InvalidRequest(message, code="invalid_json") from None
 
     def _invalid(self, text: str) -> InvalidRequest:
         """msgspec's message, such as "Expected `int`, got `str` - at `$.top_k`", as an error with a `param`."""
@@ -56,6 +61,19 @@ class JsonBody(Generic[T]):
         if match := MISSING.match(what):
             return InvalidRequest(f"{prefix}{match.group(1)} is missing", param=prefix + match.group(1))
         return InvalidRequest(f"{place or 'the request body'}: {what[:1].lower()}{what[1:]}", param=place or None)
+
+
+def _plain(payload: bytes) -> dict[str, Any]:
+    """The object in a body that began as one."""
+    try:
+        return msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _not_json(error) from None
+
+
+def _not_json(error: Exception) -> InvalidRequest:
+    about = str(error) if isinstance(error, msgspec.DecodeError) else "it is nested too deeply, or not encoded as UTF-8"
+    return InvalidRequest(f"the request body is not valid JSON: {about}", code="invalid_json")
 
 
 def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:

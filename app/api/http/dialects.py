@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter
@@ -36,13 +36,15 @@ class Dialect:
 
     `inference` are the routers whose routes ask a model, `management` all others. `prefixes` are the paths that the
     dialect claims: errors of a claimed path, and of every path below it, are rendered by `render_error`, whether or
-    not there is such a route. "/" claims itself alone.
+    not there is such a route. "/" claims itself alone. `missing` maps paths of the dialect that have no route to
+    what to call instead.
     """
 
     inference: tuple[APIRouter, ...] = ()
     management: tuple[APIRouter, ...] = ()
     prefixes: tuple[str, ...] = ()
     render_error: RenderError = render_error
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def claims(self, path: str) -> bool:
         """Whether the errors of a path are this dialect's to render."""

@@ -120,7 +120,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     path, method = request.url.path, request.method
     ours: OstinatoError
     if error.status_code == 404:
-        ours = NotFound(f"there is no route {path[:200]!a}; /docs lists all routes", code="route_not_found")
+        ours = NotFound(_no_route(request), code="route_not_found")
     elif error.status_code == 405:
         ours = MethodNotAllowed(f"{path[:200]!a} does not allow {method}; /docs lists what it allows")
     elif error.status_code < 500:
@@ -136,12 +136,30 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return reply
 
 
+def _no_route(request: Request) -> str:
+    """That a path has no route, and what to call instead where that is known."""
+    path = request.url.path.rstrip("/") or "/"
+    versioned = path if path.startswith("/v1/") else f"/v1{path}"
+    for dialect in request.app.state.dialects:
+        for missing, instead in dialect.missing.items():
+            if versioned == missing or versioned.startswith(f"{missing}/"):
+                return str(instead)
+    for other in (versioned, path.removeprefix("/v1"), path):
+        if other != request.url.path and _methods_of(request, other):
+            return f"there is no route {request.url.path[:200]!a}; did you mean {other[:200]!a}?"
+    return f"there is no route {request.url.path[:200]!a}; /docs lists all routes"
+
+
 def allowed_methods(request: Request) -> list[str]:
     """The methods of all routes of the request's path; Starlette names those of the first one only."""
+    return _methods_of(request, request.scope["path"])
+
+
+def _methods_of(request: Request, path: str) -> list[str]:
     routers = [router for dialect in request.app.state.dialects for router in (*dialect.inference, *dialect.management)]
     methods: set[str] = set()
     for route in (route for router in (request.app, *routers) for route in router.routes):
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+        if isinstance(route, Route) and route.matches({**request.scope, "path": path})[0] is not Match.NONE:
             methods |= route.methods or set()
     if "GET" in methods:
         methods.add("HEAD")

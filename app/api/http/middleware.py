@@ -21,7 +21,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 MULTIPART_SLACK = 2**20  # for the fields and boundaries around a file
 BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
-QUIET = ("/livez", "/readyz", "/health", "/metrics")  # polled all the time, so logged at debug level only
+QUIET = ("/livez", "/readyz", "/health", "/ping", "/metrics")  # polled all the time, so logged at debug level only
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # others share one metric label
 
 log = logging.getLogger("ostinato.access")

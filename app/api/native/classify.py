@@ -16,6 +16,7 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
+from app.api.http.neutral_fields import CLASSIFICATION
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
@@ -86,7 +87,7 @@ class ClassifyReply(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-_body = JsonBody(ClassifyRequest)
+_body = JsonBody(ClassifyRequest, CLASSIFICATION)
 _EXAMPLE: dict[str, Any] = {
     "id": "classify-0f3a",
     "object": "list",

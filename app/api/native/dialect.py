@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from app.api.http.dialects import Dialect
-from app.api.native import classify, documentation, operations, registry, registry_aliases, registry_files
+from app.api.native import (
+    classify,
+    documentation,
+    operations,
+    registry,
+    registry_aliases,
+    registry_files,
+    tokenization,
+)
 
 DIALECT = Dialect(
-    inference=(classify.router,),
+    inference=(classify.router, tokenization.router),
     management=(
         registry.router,
         registry_aliases.router,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.http.auth import Principal
@@ -105,6 +105,55 @@ async def readyz(services: ServicesDep, principal: Principal) -> Response:
     report = services.readiness.report(principal)
     value = Ready("ready" if report.ready else "not ready", report.checks)
     return JsonReply(value, {"cache-control": "no-store"}, 200 if report.ready else 503)
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`status` is Healthy or Unhealthy."""
+
+    status: str
+
+
+@router.get(
+    "/ping",
+    operation_id="ping",
+    summary="Check that requests can be answered (TorchServe's and SageMaker's route)",
+    description="Answers 200 when `/readyz` does, otherwise 503.",
+    response_model=None,
+    responses={
+        **replies(Health, {"status": "Healthy"}, ()),
+        503: {
+            "description": "Not ready",
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/Health"},
+                    "example": {"status": "Unhealthy"},
+                }
+            },
+        },
+    },
+)
+async def ping(services: ServicesDep, principal: Principal) -> Response:
+    ready = services.readiness.report(principal).ready
+    value = Health("Healthy" if ready else "Unhealthy")
+    return JsonReply(value, {"cache-control": "no-store"}, 200 if ready else 503)
+
+
+class Release(msgspec.Struct, frozen=True):
+    """The release of the service."""
+
+    version: str
+
+
+@router.get(
+    "/version",
+    operation_id="version",
+    summary="Read the version of the service",
+    response_model=None,
+    responses=replies(Release, {"version": "0.1.0"}, COMMON),
+)
+async def version(request: Request) -> Response:
+    """Returns the release of Ostinato that answers."""
+    return JsonReply(Release(request.app.version))
 
 
 @router.get(

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
+from app.api.http.neutral_fields import COMPLETIONS
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.http.services import services_of
@@ -35,7 +36,7 @@ from app.inference.queries import GenerationQuery
 from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["generation"])
-_body = JsonBody(CompletionRequest)
+_body = JsonBody(CompletionRequest, COMPLETIONS)
 SEED_MASK = (1 << 63) - 1  # the engine takes seeds from 0 to 2**63 - 1
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ async def create_completion(request: Request) -> Response:
     body = await _body.read(request)
     _check(body)
     caller, inference = Caller.read(request, body.model), services_of(request).inference
-    prompts = [body.prompt] if isinstance(body.prompt, str) and body.prompt else body.prompt
+    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     items = await inference.items(prompts, "prompt", blank=True)
     await check_token_ids(request, caller, items, body.token_ids_of)
     query = _query(caller, body, items)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from app.api.http.dialects import Dialect
 from app.api.openai import completions, embeddings, files, fine_tuning, models, uploads
 
+COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
+
 # Its errors have the default shape, which is OpenAI's.
 DIALECT = Dialect(
     inference=(completions.router, embeddings.router),
     management=(models.router, files.router, uploads.router, fine_tuning.router),
+    missing={
+        "/v1/chat/completions": f"chat completions are not served yet; {COMPLETIONS}. A version trained on "
+        "conversations reads them as lines such as `user: …`, with `assistant:` at the end",
+        "/v1/responses": f"responses are not served yet; {COMPLETIONS}",
+        "/v1/assistants": f"assistants are not served; {COMPLETIONS}",
+        "/v1/engines": "engines are called models now; GET /v1/models lists them",
+        "/v1/moderations": "moderations are not served yet; send the text as `input` to POST /v1/classify",
+        "/v1/batches": "batches are not served yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
+    },
 )

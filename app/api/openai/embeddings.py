@@ -17,6 +17,7 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
+from app.api.http.neutral_fields import EMBEDDINGS
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
@@ -67,7 +68,7 @@ class EmbeddingReply(msgspec.Struct, frozen=True):
     object: str = "list"
 
 
-_body = JsonBody(EmbeddingRequest)
+_body = JsonBody(EmbeddingRequest, EMBEDDINGS)
 _EXAMPLE: dict[str, Any] = {
     "model": "demo-sentiment-lstm",
     "data": [{"index": 0, "embedding": [0.12, -0.98, 0.16], "object": "embedding"}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -167,6 +168,8 @@ def hyperparameters(job: Job) -> dict[str, Any]:
     chosen = {k: v for k, v in job.settled.items() if isinstance(v, str | int | float | bool)}
     settings = chosen | requested
     epochs = settings.pop("epochs", None)
+    if isinstance(epochs, int | float):
+        epochs = math.ceil(epochs)  # OpenAI's typed clients read a whole number; `training.epochs` is exact
     of_openai = {"n_epochs": epochs, "batch_size": None, "learning_rate_multiplier": None}
     return {name: AUTO if value is None else value for name, value in (of_openai | settings).items()}
 

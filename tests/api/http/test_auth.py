@@ -171,3 +171,20 @@ def test_reports_leave_out_the_names_of_other_owners_versions(guarded: Api, shel
         assert "third" not in bob.get("/readyz").text
         refused = alice.post("/v1/classify", json={"model": "third", "input": "a"})
         assert refused.status_code == 503 and refused.json()["error"]["message"].startswith("the version could not")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (None, "an API key is needed"),
+        ("", "an API key is needed"),
+        ("Bearer", "an API key is needed"),
+        ("Basic YTpi", "an API key is needed"),
+        ("Bearer wrong-secret", "the API key is not known"),
+        (f"bearer {ALICE}x", "the API key is not known"),
+    ],
+)
+def test_a_wrong_key_and_a_missing_one_are_told_apart(guarded: Api, header: str | None, words: str) -> None:
+    reply = httpx.get(f"{guarded.url}/v1/models", headers={} if header is None else {"authorization": header})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (401, "invalid_api_key") and error["message"].startswith(words)

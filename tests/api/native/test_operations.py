@@ -150,3 +150,9 @@ def test_probes_and_metrics_answer_while_all_threads_are_blocked(
             for thread in threads:
                 thread.join(30)
         wait_until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_ping_and_version(api: Api) -> None:
+    with api.client() as client:
+        assert client.get("/ping").json() == {"status": "Healthy"}
+        assert client.get("/version").json() == {"version": client.get("/openapi.json").json()["info"]["version"]}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, byte_tokenizer, wait_until
+
+if TYPE_CHECKING:
+    from tests.api.real import Real
 
 
 def test_whole_completion(client: openai.OpenAI) -> None:
@@ -88,3 +91,16 @@ def test_prompt_and_continuation_share_a_transformers_context(api: Api, shelf: S
         assert reply.status_code == 400 and reply.json()["error"]["code"] == "context_length_exceeded"
         reply = http.post("/v1/completions", json={"model": "gpt", "prompt": "a" * 60, "max_tokens": 4})
         assert reply.status_code == 200
+
+
+@pytest.mark.parametrize("prompt", ["", [""], ["ab", ""]])
+def test_an_empty_prompt_begins_a_text(real: Real, prompt: str | list[str]) -> None:
+    """In training each text follows the end token of another, so a text begins after one."""
+    real.serve("words")
+    end = real.tokenizers["words"].eos_id
+    with real.api.client() as client:
+        body = {"model": "words", "prompt": prompt, "max_tokens": 4, "temperature": 0, "echo": True}
+        reply = client.post("/v1/completions", json=body)
+        assert reply.status_code == 200, reply.text
+        same = client.post("/v1/completions", json={**body, "prompt": [end]}).json()["choices"][0]["text"]
+    assert reply.json()["choices"][-1]["text"] == same

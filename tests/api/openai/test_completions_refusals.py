@@ -25,7 +25,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"logit_bias": {"999999": 1}}, "logit_bias"),
     ({"stop_token_ids": [999999]}, "stop_token_ids"),
     ({"prompt": []}, "prompt"),
-    ({"prompt": ""}, "prompt"),
     ({"prompt": ["x"] * 2049}, "prompt"),
     ({"prompt": [-1]}, "prompt"),
     ({"prompt": [10**6]}, "prompt"),

@@ -254,3 +254,13 @@ def test_bodies_that_are_not_json_objects(api: Api) -> None:
             "/v1/fine_tuning/jobs", content=b"{}", headers={"content-type": "application/x-python-pickle"}
         )
         assert reply.status_code == 415
+
+
+@pytest.mark.parametrize(("epochs", "shown"), [(3, "3"), (3.0, "3"), (2.5, "3"), (0.2, "1")])
+def test_n_epochs_is_a_whole_number(api: Api, client: openai.OpenAI, file_id: str, epochs: float, shown: str) -> None:
+    """Typed clients of OpenAI read an integer; `training.epochs` is what was asked for."""
+    body: Any = {"training": {"epochs": epochs}}
+    job = client.fine_tuning.jobs.create(model="gru", training_file=file_id, extra_body=body)
+    with api.client() as http:
+        text = http.get(f"/v1/fine_tuning/jobs/{job.id}").text
+    assert f'"n_epochs":{shown},' in text and f'"epochs":{float(epochs)}' in text

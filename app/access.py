@@ -1,0 +1,45 @@
+"""Who may call the API: the settings `api_keys` and `allowed_origins`, parsed and checked."""
+
+from __future__ import annotations
+
+import re
+
+from app.errors import InvalidRequest
+
+PREFIX = "OSTINATO_"  # of every setting's environment variable
+ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
+
+
+class SettingError(InvalidRequest):
+    """A setting is unknown, or its value is not valid."""
+
+    code = "invalid_setting"
+
+
+def key_pairs(text: str) -> list[tuple[str, str]]:
+    """The (name, secret) pairs of the setting `api_keys`. Raises SettingError if they are malformed."""
+    pairs: list[tuple[str, str]] = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, separator, secret = part.partition(":")
+        if not (separator and name and len(secret) >= 8):
+            raise SettingError(f"{PREFIX}API_KEYS must be name:secret pairs with secrets of at least 8 characters")
+        if name == "local":  # the principal of services without keys, to whom everything is visible
+            raise SettingError(f"{PREFIX}API_KEYS: the name 'local' is reserved; choose another name")
+        if any(secret == earlier for _, earlier in pairs):
+            raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own")
+        pairs.append((name, secret))
+    return pairs
+
+
+def origins(text: str, has_keys: bool) -> tuple[str, ...]:
+    """The origins of the setting `allowed_origins`. Raises SettingError if one is malformed, or is * without keys."""
+    parts = tuple(filter(None, (part.strip() for part in text.split(","))))
+    for origin in parts:
+        if origin == "*" and not has_keys:
+            raise SettingError(f"{PREFIX}ALLOWED_ORIGINS may be * only with {PREFIX}API_KEYS; name the origins")
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            raise SettingError(
+                f"{PREFIX}ALLOWED_ORIGINS: {origin!r} is not an origin; it must look like https://my.site or "
+                "http://localhost:3000, without a path"
+            )
+    return parts

@@ -1,0 +1,39 @@
+"""HEAD wherever there is GET: the headers of the reply, without its body."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class _HeadersSent(Exception):
+    """Ends the work on a reply whose headers have been sent."""
+
+
+class HeadAsGet:
+    """ASGI middleware that answers HEAD as GET. The reply ends after its headers, so a download is not read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        done = False
+
+        async def send_headers(message: Message) -> None:
+            nonlocal done
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                done = True
+            raise _HeadersSent
+
+        inner = {**scope, "method": "GET"}
+        try:
+            await self.app(inner, receive, send_headers)
+        except Exception:  # the one above, or what it has become on its way through the route
+            if not done:
+                raise
+        finally:
+            scope.update({key: inner[key] for key in ("route", "principal") if key in inner})  # for the access log

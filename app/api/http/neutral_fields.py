@@ -1,0 +1,140 @@
+"""Fields of other servers' requests: values that change nothing here, and other names of our own fields.
+
+Clients of vLLM, llama.cpp and OpenAI send such fields with their defaults. Each is listed here with the values that may
+be sent. Any other value asks for something that this service does not do, and is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.errors import InvalidRequest
+
+ANY = object()  # a field that changes nothing, whatever its value
+OFF = (False,)
+NONE: tuple[Any, ...] = ([], {}, "")
+
+OPENAI: Mapping[str, Any] = {
+    "metadata": ANY,
+    "prompt_cache_key": ANY,
+    "prompt_cache_retention": ANY,
+    "safety_identifier": ANY,
+    "service_tier": ("auto", "default"),
+    "store": OFF,
+}
+VLLM: Mapping[str, Any] = {
+    "cache_salt": ANY,
+    "priority": (0,),
+    "request_id": ANY,
+}
+VLLM_SAMPLING: Mapping[str, Any] = {
+    "allowed_token_ids": NONE,
+    "bad_words": NONE,
+    "detokenize": (True,),
+    "early_stopping": OFF,
+    "guided_choice": NONE,
+    "guided_decoding_backend": ANY,
+    "guided_grammar": NONE,
+    "guided_json": NONE,
+    "guided_regex": NONE,
+    "guided_whitespace_pattern": ANY,
+    "kv_transfer_params": NONE,
+    "length_penalty": (1,),
+    "logits_processors": NONE,
+    "prompt_embeds": NONE,
+    "return_tokens_as_token_ids": OFF,
+    "truncation_side": ("left",),
+    "use_beam_search": OFF,
+    "vllm_xargs": NONE,
+}
+LLAMA_CPP: Mapping[str, Any] = {
+    "cache_prompt": ANY,
+    "dry_allowed_length": ANY,
+    "dry_base": ANY,
+    "dry_multiplier": (0,),
+    "dry_penalty_last_n": ANY,
+    "dynatemp_exponent": ANY,
+    "dynatemp_range": (0,),
+    "grammar": NONE,
+    "id_slot": (-1,),
+    "json_schema": NONE,
+    "lora": NONE,
+    "min_keep": (0, 1),
+    "mirostat": (0,),
+    "mirostat_eta": ANY,
+    "mirostat_tau": ANY,
+    "n_keep": (0,),
+    "n_probs": (0,),
+    "post_sampling_probs": OFF,
+    "repeat_last_n": (-1,),
+    "response_fields": NONE,
+    "return_progress": OFF,
+    "t_max_predict_ms": (0, -1),
+    "tfs_z": (1,),
+    "timings_per_token": OFF,
+    "xtc_probability": (0,),
+    "xtc_threshold": ANY,
+}
+
+
+@dataclass(frozen=True)
+class OtherFields:
+    """What a route accepts beside the fields of its struct.
+
+    `neutral` maps a field to the values that may be sent (null always may); `synonyms` maps another name to ours.
+    """
+
+    neutral: Mapping[str, Any]
+    synonyms: Mapping[str, str]
+
+    def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+        """The body in our own fields. Raises InvalidRequest for a value that is not neutral, and for two names of one
+        field that disagree. Fields that are not listed here stay as they are."""
+        own = {field.encode_name for field in msgspec.structs.fields(kind)}
+        translated: dict[str, Any] = {}
+        sources: dict[str, str] = {}  # our field -> the name that it was sent by
+        for name, value in body.items():
+            if name not in own and name in self.neutral:
+                _check_neutral(name, value, self.neutral[name])
+                continue
+            field = name if name in own else self.synonyms.get(name, name)
+            if field in sources and value is not None and translated[field] not in (None, value):
+                raise InvalidRequest(
+                    f"{sources[field]} is {_shown(translated[field])}, but {name} is {_shown(value)}, and both mean "
+                    f"{field}; send one of them",
+                    param=name,
+                )
+            if translated.get(field) is None:
+                translated[field] = value
+            sources.setdefault(field, name)
+        return translated
+
+
+def _check_neutral(name: str, value: Any, neutral: Any) -> None:
+    if value is None or neutral is ANY or value in neutral:
+        return
+    shown = " or ".join(_shown(allowed) for allowed in (None, *neutral))
+    raise InvalidRequest(f"{name} is not supported; leave it out, or send {shown}", code="unknown_field", param=name)
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value).decode()[:60]
+
+
+COMPLETIONS = OtherFields(
+    {**OPENAI, **VLLM, **VLLM_SAMPLING, **LLAMA_CPP},
+    {
+        "max_completion_tokens": "max_tokens",
+        "max_new_tokens": "max_tokens",
+        "n_predict": "max_tokens",
+        "num_predict": "max_tokens",
+        "repeat_penalty": "repetition_penalty",
+        "stop_sequences": "stop",
+    },
+)
+EMBEDDINGS = OtherFields({**OPENAI, **VLLM, "embed_dtype": ("float32",), "normalize": (True,)}, {})
+CLASSIFICATION = OtherFields({**OPENAI, **VLLM, "raw_scores": OFF}, {"activation": "use_activation"})

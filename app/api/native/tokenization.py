@@ -1,0 +1,117 @@
+"""`/tokenize` and `/detokenize`, in vLLM's shapes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
+from app.api.http.presence import attended
+from app.api.http.replies import JsonReply
+from app.api.http.services import services_of
+from app.api.openapi.describe import reads, replies
+from app.errors import InvalidRequest
+from app.inference.versions import ResolvedVersion
+from app.tokenization.tokenizer import Tokenizer
+
+router = APIRouter(tags=["tokenization"])
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request for the tokens of a text. `return_token_strs` also returns the text of each token."""
+
+    prompt: str
+    model: str | None = None
+    add_special_tokens: bool = True
+    return_token_strs: bool | None = False
+
+
+class TokenizeReply(msgspec.Struct, frozen=True):
+    """The token ids of a text. `max_model_len` is the context length of the version."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class DetokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request for the text of token ids."""
+
+    tokens: list[TokenId]
+    model: str | None = None
+
+
+class DetokenizeReply(msgspec.Struct, frozen=True):
+    """The text of token ids."""
+
+    prompt: str
+
+
+_text_body, _ids_body = JsonBody(TokenizeRequest), JsonBody(DetokenizeRequest)
+_TOKENS: dict[str, Any] = {"count": 2, "max_model_len": 256, "tokens": [75, 108], "token_strs": None}
+
+
+@router.post(
+    "/tokenize",
+    operation_id="tokenize",
+    summary="Split a text into tokens",
+    description="Returns the token ids that a version reads for a text, with the special tokens around it.",
+    response_model=None,
+    openapi_extra=reads(TokenizeRequest, text={"model": "demo-text-lstm", "prompt": "Hi"}),
+    responses=replies(TokenizeReply, _TOKENS),
+)
+async def tokenize(request: Request) -> Response:
+    body = await _text_body.read(request)
+
+    def work(version: ResolvedVersion) -> TokenizeReply:
+        tokenizer = _tokenizer(version)
+        [ids] = tokenizer.encode_batch([body.prompt], body.add_special_tokens)
+        names = [tokenizer.token_name(id_) for id_ in ids] if body.return_token_strs else None
+        return TokenizeReply(len(ids), version.config.context_length, ids, names)
+
+    return await _answer(request, body.model, len(body.prompt), work)
+
+
+@router.post(
+    "/detokenize",
+    operation_id="detokenize",
+    summary="Join tokens into a text",
+    description="Returns the text of token ids of a version.",
+    response_model=None,
+    openapi_extra=reads(DetokenizeRequest, ids={"model": "demo-text-lstm", "tokens": [75, 108]}),
+    responses=replies(DetokenizeReply, {"prompt": "Hi"}),
+)
+async def detokenize(request: Request) -> Response:
+    body = await _ids_body.read(request)
+
+    def work(version: ResolvedVersion) -> DetokenizeReply:
+        tokenizer, size = _tokenizer(version), version.config.vocab_size
+        if body.tokens and max(body.tokens) >= size:
+            raise InvalidRequest(
+                f"tokens contains token id {max(body.tokens)}; the token ids of {version.ref} are 0 to {size - 1}",
+                param="tokens",
+            )
+        return DetokenizeReply(tokenizer.decode(body.tokens))
+
+    return await _answer(request, body.model, len(body.tokens), work)
+
+
+async def _answer(request: Request, model: str | None, size: int, work: Any) -> Response:
+    caller = Caller.read(request, model)
+    inference = services_of(request).inference
+    reading = inference.read(caller.reference, caller.principal, caller.seconds, size, work)
+    version, reply = await attended(request, reading)
+    return JsonReply(reply, {"x-model-version": version.ref})
+
+
+def _tokenizer(version: ResolvedVersion) -> Tokenizer:
+    if version.tokenizer is None:
+        raise InvalidRequest(f"{version.ref} reads numbers, and has no tokenizer", code="wrong_task", param="model")
+    return version.tokenizer

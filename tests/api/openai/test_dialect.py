@@ -1,0 +1,31 @@
+"""Paths of OpenAI's API that have no route yet: the error says what to call."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.serving import Api
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/chat/completions", "POST /v1/completions"),
+        ("/chat/completions", "POST /v1/completions"),
+        ("/v1/chat/completions/", "POST /v1/completions"),
+        ("/v1/responses", "POST /v1/completions"),
+        ("/v1/responses/resp_1", "POST /v1/completions"),
+        ("/responses", "POST /v1/completions"),
+        ("/v1/moderations", "POST /v1/classify"),
+        ("/completions", "did you mean '/v1/completions'?"),
+        ("/embeddings", "did you mean '/v1/embeddings'?"),
+        ("/v1/embeddings/", "did you mean '/v1/embeddings'?"),
+        ("/v1/v1/models", "did you mean '/v1/models'?"),
+        ("/nowhere", "/docs lists all routes"),
+    ],
+)
+def test_a_path_without_a_route_is_told_what_to_call(api: Api, path: str, words: str) -> None:
+    with api.client() as client:
+        reply = client.post(path, json={"model": "a", "messages": []})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (404, "route_not_found") and words in error["message"]

@@ -1,0 +1,21 @@
+"""The settings that say who may call the API. tests/test_settings.py has the tests of keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from app import settings as settings_
+from app.settings import SettingError
+
+KEY = "0123456789abcdef"
+
+
+@pytest.mark.parametrize("value", ["my.site", "https://my.site/page", "ftp://my.site", "https://a.b https://c.d", "*"])
+def test_what_is_no_origin_stops_the_start(value: str) -> None:
+    with pytest.raises(SettingError, match="OSTINATO_ALLOWED_ORIGINS"):
+        settings_.load({"OSTINATO_ALLOWED_ORIGINS": value})
+
+
+def test_every_page_is_allowed_only_with_keys() -> None:
+    loaded = settings_.load({"OSTINATO_ALLOWED_ORIGINS": "*", "OSTINATO_API_KEYS": f"ann:{KEY}"})
+    assert loaded.origins == ("*",)
