@@ -51,7 +51,9 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
     """The tokenizer of a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
     words = _numbered(value, source)
     _refuse_pieces(words, source)
-    if isinstance(value, list) and len(words) < rows:
+    # Ids from 0 on without a row for padding or unknown words are often positions in a list, too.
+    listed = isinstance(value, list) or (max(words.values()) + 1 == len(words) and SPECIAL.isdisjoint(words))
+    if listed and len(words) < rows:
         first = _first_id(words, source, rows, answers)
         words = {word: number + first for word, number in words.items()}
     else:
@@ -78,11 +80,11 @@ def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
 
 
 def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers) -> int:
-    """The id of the first word of a list that is shorter than the embedding."""
+    """The id of the first word of a vocabulary that is shorter than the embedding."""
     most = rows - len(words)
     text = (
-        f"{source} lists {len(words)} words, and the embedding has {rows} rows: which id has the first word, "
-        f"{next(iter(words))!r}? 0 to {most}"
+        f"{source} has {len(words)} words, and the embedding has {rows} rows: which id has the first word, "
+        f"{min(words, key=words.__getitem__)!r}? 0 to {most}"
     )
     answer = answers.ask(Question("first_id", text)) or "0"
     if not answer.isdecimal() or int(answer) > most:
