@@ -1,4 +1,4 @@
-"""Finds the role of each layer around a body: input, attention pooling or head. Asks if the role is ambiguous."""
+"""Finds the role of each layer around a body: input, attention pooling or head. Asks where several readings fit."""
 
 from __future__ import annotations
 

@@ -48,9 +48,9 @@ def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) ->
     """
     if not path.is_file():
         raise ForeignFileInvalid(f"{path} does not exist or is not a file")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return SavedWeights(_plain_names(_read_safetensors(path)), {}, None)
-    if path.suffix not in PICKLES:
+    if path.suffix.lower() not in PICKLES:
         raise ForeignFileInvalid(f"{path.name}: weights must be in a .safetensors or .pt file")
     if not allow_pickle_tensors:
         raise ForeignFileInvalid(
@@ -140,17 +140,17 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
         raise ForeignFileInvalid(f"the file's dictionary is empty; {ADVICE}")
     if all(isinstance(item, StoredTensor) for item in value.values()):
         return {str(name): item for name, item in value.items()}, {}
-    state_dicts = dict(_state_dicts(value))
-    if not state_dicts:
+    candidates = dict(_state_dicts(value))
+    if not candidates:
         inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), value)
         others = [str(name) for name, item in inner.items() if not isinstance(item, StoredTensor)]
         raise ForeignFileInvalid(f"these entries are not tensors: {', '.join(others[:20])}; {ADVICE}")
-    key = next(iter(state_dicts))
-    if len(state_dicts) > 1:
-        usual = next((name for name in WRAPPERS if name in state_dicts), key)
-        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(state_dicts)))
+    key = next(iter(candidates))
+    if len(candidates) > 1:
+        usual = next((name for name in WRAPPERS if name in candidates), key)
+        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(candidates)))
     beside = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
-    return state_dicts[key], beside
+    return candidates[key], beside
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:
