@@ -19,7 +19,7 @@ import httpx
 from app.errors import OstinatoError
 from app.settings import Settings
 
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # what users type may hold others, such as ? and #, which would end the path
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # others, such as ? and #, are escaped: they would end the path
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 

@@ -84,7 +84,7 @@ def compare(
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:
-    """The same table with cells of versions cut so that lines have at most `width` characters, if that is possible."""
+    """The table with the versions' cells shortened so that lines have at most `width` characters, if possible."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     names = max((len(row[0]) for row in cells), default=0)
     room = max(NARROWEST, (width - names) // (len(columns) - 1) - 2)

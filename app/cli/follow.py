@@ -73,7 +73,7 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """The events as lines, without those that the user need not or need not again see."""
+        """The events as lines, without those that are not shown or were printed before."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property

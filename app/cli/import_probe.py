@@ -33,7 +33,7 @@ def answer_probe(client: Client, version: str, task: str, labels: list[str], pro
 
 def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     """Print a probe and its answer."""
-    print(f"your program must give the same for {clean(probe.description)}; else an answer or assumption is wrong:")
+    print(f"your program must give the same for {clean(probe.description)}; if not, an answer or assumption is wrong:")
     best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
     for label, value in best[:SHOWN]:
         shown = label if label.isprintable() and label.strip() == label else repr(label)
@@ -41,7 +41,7 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
 
 
 def _patiently(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The reply, after as many requests as an engine needs that still loads the version."""
+    """Repeat the request while an engine loads the version, and return the reply."""
     from app.client import ServiceError
 
     deadline = time.monotonic() + PATIENCE

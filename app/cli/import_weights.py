@@ -60,7 +60,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     from app.importing.convert import convert
     from app.importing.questions import ImportQuestion
 
-    if options.source.suffix != ".safetensors" and not options.allow_pickle:
+    if options.source.suffix.lower() != ".safetensors" and not options.allow_pickle:
         raise InvalidRequest(
             f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
             f"--allow-pickle-tensors to read its tensors without running anything:\n"

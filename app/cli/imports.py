@@ -73,7 +73,7 @@ def import_version(
 
     if kind := describe(source):
         raise InvalidRequest(f"{source} is {kind}")
-    if source.suffix in WEIGHTS and not source.is_dir():
+    if source.suffix.lower() in WEIGHTS and not source.is_dir():
         fields = dict(read_pair(option) for option in options or [])
         fields |= {key: str(value) for key, value in (("heads", heads), ("task", task)) if value is not None}
         _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)
@@ -92,7 +92,7 @@ def import_version(
         _report(_upload(client, name, archive), name, as_json)
 
 
-def _import_weights(options: WeightsOptions, given: str | None, as_json: bool) -> None:
+def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: bool) -> None:
     """Convert weights, register them, and show what the new version answers to a probe."""
     from app.client import ServiceError
     from app.importing.probe import make_probe
@@ -104,7 +104,7 @@ def _import_weights(options: WeightsOptions, given: str | None, as_json: bool) -
             warn(f"assumed {clean(line)}")
         warn(f"computes {clean(converted.computation)}")
         config = converted.checkpoint.config
-        probe = make_probe(checkpoint, config, given)
+        probe = make_probe(checkpoint, config, own_probe)
         with connect() as client:
             with _archive(checkpoint, Path(folder)) as archive:
                 version = _upload(client, options.name, archive)

@@ -16,7 +16,7 @@ _PATH_OPTIONS = ("-o", "--output", "-f", "--file", "--data-dir")
 
 
 def prepare_output() -> None:
-    """Let output escape the characters that its encoding lacks, and go nowhere where its stream is closed."""
+    """Let output escape the characters that its encoding lacks, and discard it if its stream is closed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -28,8 +28,8 @@ def prepare_output() -> None:
 def read_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments as text. Raises InvalidRequest for one that is not UTF-8, unless it is a path.
 
-    Python keeps bytes that the locale cannot decode as lone surrogates. They may be UTF-8 all the same, as in the
-    locale C; and a file may have any name.
+    Python keeps bytes that the locale cannot decode as lone surrogates. Such bytes may still be UTF-8, as in the C
+    locale, and the name of a file may be any bytes.
     """
     texts = []
     for before, argument in zip(("", *arguments), arguments, strict=False):

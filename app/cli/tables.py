@@ -1,4 +1,4 @@
-"""Tables of texts to classify, read as the training reads its data, and written with the predictions beside them."""
+"""Reads tables of texts to classify, with the readers of the training, and writes them with their predictions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def read_lines(path: Path | None) -> list[str]:
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
-    """The rows of a table, which has the texts in the named columns, else in `text` and `text_pair`, or its only one.
+    """The rows of a table, which has the texts in the named columns, else in `text` and `text_pair`, or in its only
+    column.
 
     Raises InvalidRequest with line and column for what cannot be read.
     """

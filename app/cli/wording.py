@@ -1,4 +1,4 @@
-"""Says messages in the command line's own words: `--text-column` for `columns.text`, `ostinato models` for a route."""
+"""Rewrites messages in the command line's terms: `--text-column` for `columns.text`, `ostinato models` for a route."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def option_for(field: str) -> str | None:
 def in_own_words(message: str) -> str:
     """`message` with options in place of fields of the request, and commands in place of routes.
 
-    What stands in quotes comes from the user and is kept.
+    Text in quotes comes from the user and is kept.
     """
     message = message.removeprefix("training_file: ")
     for phrase, own in _PHRASES.items():

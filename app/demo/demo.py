@@ -79,7 +79,7 @@ def watch(client: Client) -> None:
             return
         time.sleep(POLL)
         for id_ in unfinished:
-            with contextlib.suppress(ServiceError):  # the API may restart, or the job be gone
+            with contextlib.suppress(ServiceError):  # the API may restart, or the job may be deleted
                 jobs[id_] = client.get(f"{JOBS}/{id_}")
 
 

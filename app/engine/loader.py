@@ -55,7 +55,7 @@ class LoadedNetwork:
 def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
     """Load the checkpoint that `message` names, with weights of `dtype` on `device`.
 
-    Raises CheckpointInvalid if the directory differs from the message, or if its files are not a valid checkpoint.
+    Raises CheckpointInvalid if the files differ from those that `message` lists, or are not a valid checkpoint.
     """
     directory = Path(message.directory)
     _verify(directory, message)

@@ -1,4 +1,4 @@
-"""What training scripts save beside their weights: the vocabulary and the labels, by the usual keys."""
+"""Finds what training scripts save along with their weights: the vocabulary and the labels, by the usual keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of other programs that are not weights that can be imported, named for what they are."""
+"""Names the format of a file that another program wrote and that cannot be imported."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +22,37 @@ class Probe:
     description: str
 
 
-def make_probe(folder: Path, config: ModelConfig, given: str | None = None) -> Probe:
+def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Probe:
     """The input that the user gives, or a short one that the checkpoint directory `folder` can read.
 
-    `given` is a text, or for a network that reads numbers the JSON of one sequence or a file that holds it.
+    `own` is a text, or for a network that reads numbers the JSON of one sequence or a file that holds it.
     """
     if config.input == "tokens":
-        return _text(Tokenizer.load(folder), given)
-    if given is None:
+        return _text(Tokenizer.load(folder), own)
+    if own is None:
         count, shape = STEPS * config.features, f"1, {STEPS}, {config.features}"
         values = [[(step * config.features + i) % 10 / 10 for i in range(config.features)] for step in range(STEPS)]
         return Probe(values, f"torch.arange({count}).reshape({shape}) % 10 / 10")
-    return _numbers(given, config.features)
+    return _numbers(own, config.features)
 
 
-def _text(tokenizer: Tokenizer, given: str | None) -> Probe:
-    text = given
+def _text(tokenizer: Tokenizer, own: str | None) -> Probe:
+    text = own
     if text is None:
-        ids = (i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids)
+        ids = [i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids]
         words = [i for i in ids if tokenizer.token_text(i).isalpha()]
-        text = tokenizer.decode(islice(words, STEPS)) or "a"
-    return Probe(text, f"the text {text!r} (token ids {tokenizer.encode(text)})")
-
-
-def _numbers(given: str, features: int) -> Probe:
+        text = tokenizer.decode((words or ids)[:STEPS])
     try:
-        text = given if given.lstrip().startswith("[") else Path(given).read_text(encoding="utf-8")
+        return Probe(text, f"the text {text!r} (token ids {tokenizer.encode(text)})")
+    except InvalidRequest as error:
+        if own is not None:
+            raise InvalidRequest(f"--probe: {error.message}") from None
+        return Probe(text, f"the text {text!r}")  # words that no text becomes: the service says so
+
+
+def _numbers(own: str, features: int) -> Probe:
+    try:
+        text = own if own.lstrip().startswith("[") else Path(own).read_text(encoding="utf-8")
         value = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"--probe: must be a JSON list of steps, or a file that holds one: {error}") from None

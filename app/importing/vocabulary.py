@@ -25,6 +25,7 @@ AROUND = (
     "<sep>", "<start>", "<end>", "<START>", "<END>",
 )  # fmt: skip
 SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}  # in all their usual spellings
+PIECES = {"##": "a WordPiece tokenizer", "Ġ": "a byte-level BPE tokenizer", "▁": "a SentencePiece tokenizer"}
 GAP = "…"  # stands for the text in an answer to `around`
 
 
@@ -49,12 +50,24 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
 def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Tokenizer:
     """The tokenizer of a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
     words = _numbered(value, source)
-    if isinstance(value, list) and len(words) < rows:
+    _refuse_pieces(words, source)
+    # Ids from 0 on without a row for padding or unknown words are often positions in a list, too.
+    listed = isinstance(value, list) or (max(words.values()) + 1 == len(words) and SPECIAL.isdisjoint(words))
+    if listed and len(words) < rows:
         first = _first_id(words, source, rows, answers)
         words = {word: number + first for word, number in words.items()}
     else:
         _check_size(max(words.values()) + 1, rows, source, answers)
     return _word_level(words, rows, answers)
+
+
+def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
+    """Raise VocabularyInvalid for a vocabulary of parts of words, which does not say how words are cut."""
+    for mark, kind in PIECES.items():
+        if sum(word.startswith(mark) and word != mark for word in words) > max(1, len(words) / 100):
+            raise VocabularyInvalid(
+                f"{source} is the vocabulary of {kind}: many of its tokens begin with {mark}; give the tokenizer.json"
+            )
 
 
 def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
@@ -67,11 +80,11 @@ def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
 
 
 def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers) -> int:
-    """The id of the first word of a list that is shorter than the embedding."""
+    """The id of the first word of a vocabulary that is shorter than the embedding."""
     most = rows - len(words)
     text = (
-        f"{source} lists {len(words)} words, and the embedding has {rows} rows: which id has the first word, "
-        f"{next(iter(words))!r}? 0 to {most}"
+        f"{source} has {len(words)} words, and the embedding has {rows} rows: which id has the first word, "
+        f"{min(words, key=words.__getitem__)!r}? 0 to {most}"
     )
     answer = answers.ask(Question("first_id", text)) or "0"
     if not answer.isdecimal() or int(answer) > most:
@@ -84,7 +97,7 @@ def _read(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
-    if path.suffix != ".json":
+    if path.suffix.lower() != ".json":
         return _lines(text, path.name)
     try:
         value = json.loads(text)
@@ -146,16 +159,17 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Note the words of the vocabulary that no text becomes. Raises VocabularyInvalid if most are of this kind.
+    """Note the words of the vocabulary that no text is split into. Raises VocabularyInvalid if these are most of the
+    words.
 
     Such words show that the program splits or lowercases texts in another way.
     """
-    known = [word for word in ordinary if word]
-    lost = [word for word in known if _ids(tokenizer, word) != [words[word]]]
+    candidates = [word for word in ordinary if word]
+    lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
     if not lost:
         return
-    text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text becomes"
-    if len(lost) > len(known) / 2:
+    text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text is split into"
+    if len(lost) > len(candidates) / 2:
         raise VocabularyInvalid(f"it has {text}: texts must be split or lowercased in another way", param="split")
     answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
 

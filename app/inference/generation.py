@@ -62,7 +62,7 @@ class Choice:
         self._include_stop = stops.include
 
     def take(self, message: wire.Tokens) -> Piece:
-        """Return the piece for new tokens. It is the last piece if they complete a stop string."""
+        """Return the piece for new tokens. If they complete a stop string, it is the last piece."""
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
         delta = self._stream.push(message.ids)

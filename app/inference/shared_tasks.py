@@ -68,7 +68,7 @@ class SharedTasks(Generic[K, T]):
 def duplicate(error: E) -> E:
     """Copy an exception: the same class, arguments and attributes, but no traceback or context.
 
-    An exception object that is raised in several tasks collects the traceback and the context of each of them.
+    If one exception object were raised in several tasks, it would collect the traceback and context of each task.
     """
     try:
         return copy.copy(error)

@@ -10,7 +10,7 @@ from typing import TextIO
 import msgspec
 
 NAME_WIDTH = 7  # width of the program's name before each log line
-PROGRESS = "progress: "  # prefix of the demo's progress lines, which go on with JSON: [name, state, share]
+PROGRESS = "progress: "  # prefix of the demo's progress lines, which continue with JSON: [name, state, share]
 BAR = 24  # characters
 # the lines of app.telemetry.TextLines
 _LOG_LINE = re.compile(r"\d{4}-\S+Z (debug|info|warning|error|critical) +\S+ (?:\[[^\]]*\] )?(.*)")

@@ -206,12 +206,12 @@ class Tokenizer:
 
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
-    def _words(self, text: str, known: bool = True) -> list[str]:
-        """Return the words of a text that have a token or, with `known` False, those that have none."""
+    def _words(self, text: str, in_vocabulary: bool = True) -> list[str]:
+        """Return the words of a text that have a token or, with `in_vocabulary` False, those that have none."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
-        return [word for word in words if (word in self._vocabulary) == known]
+        return [word for word in words if (word in self._vocabulary) == in_vocabulary]
 
     def _guarded(self, encode: Callable[[], Any], inputs: Sequence[str] | Sequence[tuple[str, str]]) -> Any:
         """Call `encode`, and raise its errors about the text as InvalidRequest."""
@@ -223,7 +223,7 @@ class Tokenizer:
         except BaseException as error:
             if self._unknown_words == "refuse" and isinstance(error, Exception):
                 texts = chain.from_iterable((item,) if isinstance(item, str) else item for item in inputs)
-                word = next(chain.from_iterable(self._words(text, known=False) for text in texts), "")
+                word = next(chain.from_iterable(self._words(text, in_vocabulary=False) for text in texts), "")
                 message = f"{word[:60]!r} is not in this version's vocabulary, which has no token for unknown words"
                 raise InvalidRequest(message, code="invalid_text") from None
             if not _panicked(error):

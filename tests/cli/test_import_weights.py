@@ -67,8 +67,8 @@ def test_the_import_shows_what_the_version_answers(registry: Service, ostinato: 
     done = ostinato(*arguments)
     assert done.out.splitlines() == [
         "reviews:4 is registered: classification, lstm",
-        "your program must give the same for the text 'Good bad' (token ids [1, 2]); else an answer or assumption is "
-        "wrong:",
+        "your program must give the same for the text 'Good bad' (token ids [1, 2]); if not, an answer or "
+        "assumption is wrong:",
         "  no  0.750000",
         "  yes  0.250000",
     ]

@@ -54,3 +54,11 @@ def test_a_text_for_characters_and_bytes(tmp_path: Path) -> None:
     assert make_probe(tmp_path, TEXT).input == "abc"
     train([], "byte").save(tmp_path)
     assert json.dumps(make_probe(tmp_path, TEXT).input)
+
+
+def test_a_text_without_letters(tmp_path: Path) -> None:
+    answers = Answers({"split": "whitespace", "lowercase": "no", "unknown": "none"})
+    tokenizer_from(["1", "22", "333"], "words", 3, answers).save(tmp_path)
+    assert make_probe(tmp_path, TEXT).description == "the text '1 22 333' (token ids [0, 1, 2])"
+    with pytest.raises(InvalidRequest, match="--probe: 'a' is not in this version's vocabulary"):
+        make_probe(tmp_path, TEXT, "a 1")

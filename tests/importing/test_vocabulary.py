@@ -43,14 +43,17 @@ def test_one_word_on_each_line(tmp_path: Path) -> None:
         tokenizer_of(path, 3, Answers({}))
 
 
+@pytest.mark.parametrize("value", [WORDS, dict(zip(WORDS, range(4), strict=True)), dict(enumerate(WORDS))], ids=str)
 @pytest.mark.parametrize(("first", "ids"), [("0", [0, 1, 3]), ("1", [1, 2, 4]), ("2", [2, 3, 5])])
-def test_a_list_shorter_than_the_embedding_needs_the_id_of_its_first_word(first: str, ids: list[int]) -> None:
+def test_a_list_shorter_than_the_embedding_needs_the_id_of_its_first_word(
+    value: Any, first: str, ids: list[int]
+) -> None:
     """Programs keep rows of their own for padding and unknown words."""
     answers = Answers(PLAIN | {"unknown": "skip"})
-    tokenizer_from(WORDS, "words", 6, answers)
+    tokenizer_from(value, "words", 6, answers)
     assert [question.field for question in answers.open] == ["first_id"]
     assert "which id has the first word, 'the'? 0 to 2" in str(answers.open[0])
-    assert tokenizer(WORDS, 6, unknown="skip", first_id=first).encode("the film good") == ids
+    assert tokenizer(value, 6, unknown="skip", first_id=first).encode("the film good") == ids
 
 
 @pytest.mark.parametrize("first", ["3", "-1", "the", "1.5"])
@@ -82,7 +85,7 @@ def test_rows_without_words_are_noted(tmp_path: Path) -> None:
     [("the", [0, 0, 3]), ("2", [0, 2, 3]), ("4", [0, 4, 3]), ("skip", [0, 3]), ("none", None)],
 )
 def test_words_that_are_not_in_the_vocabulary(unknown: str, ids: list[int] | None) -> None:
-    made = tokenizer(dict(zip(WORDS, range(4), strict=True)), 5, unknown=unknown)
+    made = tokenizer(dict(zip(WORDS, range(4), strict=True)), 5, unknown=unknown, first_id="0")
     again = Tokenizer(made._definition)
     for each in (made, again):
         if ids is None:
@@ -174,3 +177,16 @@ def test_words_that_no_text_becomes_are_noted(
 def test_a_vocabulary_that_does_not_fit_its_split_is_refused(answers: dict[str, str]) -> None:
     with pytest.raises(VocabularyInvalid, match="split or lowercased in another way"):
         tokenizer(["Good-bye", "Well-known", "ok"], 3, unknown="skip", **answers)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["[UNK]", "play", "##ing", "##ed", "the"], "WordPiece"),
+        (["<unk>", "Ġthe", "Ġfilm", "ing"], "byte-level BPE"),
+        (["<unk>", "▁the", "▁film", "s"], "SentencePiece"),
+    ],
+)
+def test_vocabularies_of_parts_of_words_are_refused(words: list[str], kind: str) -> None:
+    with pytest.raises(VocabularyInvalid, match=f"{kind}.*tokenizer.json"):
+        tokenizer(words, len(words))

@@ -19,7 +19,7 @@ TYPES = {  # `type` by HTTP status, as in OpenAI's API
 
 
 def error_body(error: OstinatoError) -> dict[str, Any]:
-    """An error as `{"error": {"message", "type", "param", "code"}}`: OpenAI's shape, and the one that is used where no
+    """An error as `{"error": {"message", "type", "param", "code"}}`: OpenAI's shape, which is also used where no
     dialect claims the path."""
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
@@ -36,7 +36,7 @@ class Dialect:
 
     `inference` are the routers whose routes ask a model, `management` all others. `prefixes` are the paths that the
     dialect claims: errors of a claimed path, and of every path below it, are rendered by `render_error`, whether or
-    not there is such a route. "/" claims itself alone. `missing` maps paths of the dialect that have no route to
+    not there is such a route. "/" claims only itself. `missing` maps paths of the dialect that have no route to
     what to call instead.
     """
 

@@ -28,7 +28,7 @@ async def check_token_ids(
     `token_ids_of` is the field of the body; the header `x-token-ids-of` stands for it where it is missing. Both name a
     model reference or a digest. With `needs_name`, ids without a name are refused, unless the setting
     `accept_token_ids` allows them. Items of one request are of one kind, so the first decides. Raises InvalidRequest,
-    and NotFound for a name that means no version.
+    and NotFound for a name that matches no version.
     """
     owner = token_ids_of or request.headers.get(HEADER)
     if not isinstance(items[0], list):

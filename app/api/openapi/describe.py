@@ -86,7 +86,7 @@ def replies(
 
 
 def bound(kind: type[msgspec.Struct], **fields: Schema) -> None:
-    """Write down what a struct does not express of its fields, such as patterns that are checked elsewhere."""
+    """Declare constraints that a struct does not express, such as patterns that are checked elsewhere."""
     _bounds.setdefault(kind.__name__, {}).update(fields)
 
 

@@ -62,7 +62,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     ),
 }
 
-# What the registry's and other rooms' checks accept, for readers of the document; FastAPI does not check it.
+# What the checks of the registry and other packages accept, for readers of the document; FastAPI does not check it.
 REFERENCE = (
     r"(ftckpt-[A-Za-z0-9_-]{1,33}|(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}"
     r"(:[1-9][0-9]{0,8}|@(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}|@sha256:[0-9a-f]{64})?)"
@@ -112,7 +112,7 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _bound(parameter: dict[str, Any], operation: str) -> None:
-    """Write the bounds of a parameter into its schema. A query has no null, so this is no alternative there."""
+    """Write the bounds of a parameter into its schema. A query cannot hold null, so null is left out."""
     schema, name = parameter["schema"], parameter["name"]
     alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
     for branch in alternatives:

@@ -100,7 +100,7 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
 
 
 def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array, str]:
-    """The table of positions (steps, width), and what it is.
+    """The table of positions (steps, width), and its kind.
 
     It is learned and removed from `rest`, sinusoidal, or zeros if there is none.
     """

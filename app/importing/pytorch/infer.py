@@ -15,7 +15,7 @@ from app.importing.questions import Answers
 
 
 def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) -> InferredNetwork:
-    """The network that `tensors` belong to. What shapes do not show is asked of `answers`.
+    """The network that `tensors` belong to. `answers` supplies what the shapes do not show.
 
     `order` are the names of the tensors if the file holds them in the order in which the program defines them.
     Raises UnknownNetwork.

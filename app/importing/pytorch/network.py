@@ -192,19 +192,19 @@ def _task_of_one_output(answers: Answers) -> str:
 def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
     """How the head gets one vector from those of all steps."""
     if architecture == "transformer":
+        options: tuple[str, ...] = ("mean", "max", "first", "last")
+        text = "the mean or maximum over all steps, the first step's vector (x[:, 0]), or the last step's (x[:, -1])"
+    elif not bidirectional:
+        options = ("last", "mean", "max")
+        text = "the last step's vector (out[:, -1], or h_n[-1]), or the mean or maximum over all steps"
+    else:
+        options = ("last", "last_step", "mean", "max")
         text = (
-            "what does the head read: the mean or maximum over all steps, the first step's vector (x[:, 0]), or the "
-            "last step's vector (x[:, -1])?"
+            "both directions' final states (last: h_n[-2] and h_n[-1]), the last step's output (last_step: "
+            "out[:, -1]), or the mean or maximum over all steps"
         )
-        return answers.ask(Question("pooling", text, ("mean", "max", "first", "last")))
-    if not bidirectional:
-        text = "what does the head read: the last step's vector (out[:, -1]), or the mean or maximum over all steps?"
-        return answers.ask(Question("pooling", text, ("last", "mean", "max")))
-    text = (
-        "what does the head read: both directions' final states (h_n: last), the last step's output (out[:, -1]: "
-        "last_step), or the mean or maximum over all steps?"
-    )
-    return answers.ask(Question("pooling", text, ("last", "last_step", "mean", "max")))
+    text = f"what does the head read: {text}? Anything else, such as a sum or every step by itself, cannot be imported"
+    return answers.ask(Question("pooling", text, options))
 
 
 def _body(fields: dict[str, Any]) -> str:
@@ -215,6 +215,7 @@ def _body(fields: dict[str, Any]) -> str:
         kind = f"{counted(fields['heads'], 'head')}, {fields['activation']}, {order}{causal}"
         return f"Transformer encoder ({sizes}, {kind})"
     kind = fields["architecture"].upper()
+    sizes = f"{fields['nonlinearity']}, {sizes}" if kind == "RNN" else sizes
     both = "both directions, " if fields["bidirectional"] else ""
     return f"{kind} ({both}{sizes}, from a state of zeros)"
 

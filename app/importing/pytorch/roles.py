@@ -1,4 +1,4 @@
-"""What each layer beside a body is for: input, attention pooling or head. Several readings are told apart or asked."""
+"""Finds the role of each layer around a body: input, attention pooling or head. Asks where several readings fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Chain = tuple[Layer, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Roles:
-    """The layers beside a body, each group in the order in which they are applied.
+    """The layers around a body, each group in the order in which they are applied.
 
     `embedding` is (vocabulary, width); `inputs` turn features or embeddings into the vectors that the body reads.
     `scorer` gives each step one number, for attention pooling. `head` ends with the outputs.
@@ -67,7 +67,7 @@ def find_roles(
 
 
 def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
-    """Note on what grounds one reading was chosen, unless nothing speaks against it."""
+    """Record why the reading was chosen, unless it is the only one and fits the order of the file."""
     if len(readings) > 1:
         reason = "by their names" if len(named) == 1 else "the order in which the file holds the layers"
         answers.assume("layers", str(reading), reason)

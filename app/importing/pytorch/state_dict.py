@@ -1,6 +1,6 @@
 """Reads weights of other programs: safetensors, or a `.pt` file written by `torch.save(model.state_dict())`.
 
-Nothing in a file is ever run, and there is no second way to read a file that would.
+Nothing in a file is ever run. No fallback loads a file in a way that could run code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ADVICE = "save it with torch.save(model.state_dict(), …) of PyTorch 1.6 or lat
 class SavedWeights:
     """The weights in a file, as float32.
 
-    `beside` is what the file's dictionary holds beside them. `order` are the names in the order of definition, if the
+    `beside` has the other entries of the file's dictionary. `order` are the names in the order of definition, if the
     format keeps it.
     """
 
@@ -48,9 +48,9 @@ def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) ->
     """
     if not path.is_file():
         raise ForeignFileInvalid(f"{path} does not exist or is not a file")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return SavedWeights(_plain_names(_read_safetensors(path)), {}, None)
-    if path.suffix not in PICKLES:
+    if path.suffix.lower() not in PICKLES:
         raise ForeignFileInvalid(f"{path.name}: weights must be in a .safetensors or .pt file")
     if not allow_pickle_tensors:
         raise ForeignFileInvalid(
@@ -102,7 +102,7 @@ class _Archive:
         self._storages: dict[str, Any] = {}
 
     def weights(self, answers: Answers) -> tuple[Tensors, dict[str, Any]]:
-        """The tensors of the state dict, and what is saved beside it."""
+        """The tensors of the state dict, and the other entries of the file."""
         stored, beside = _find_state_dict(pickled.read(self._bytes("data.pkl", PICKLE_LIMIT)), answers)
         return {name: self._tensor(name, tensor) for name, tensor in stored.items()}, beside
 
@@ -140,17 +140,17 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
         raise ForeignFileInvalid(f"the file's dictionary is empty; {ADVICE}")
     if all(isinstance(item, StoredTensor) for item in value.values()):
         return {str(name): item for name, item in value.items()}, {}
-    found = dict(_state_dicts(value))
-    if not found:
+    candidates = dict(_state_dicts(value))
+    if not candidates:
         inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), value)
         others = [str(name) for name, item in inner.items() if not isinstance(item, StoredTensor)]
         raise ForeignFileInvalid(f"these entries are not tensors: {', '.join(others[:20])}; {ADVICE}")
-    key = next(iter(found))
-    if len(found) > 1:
-        usual = next((name for name in WRAPPERS if name in found), key)
-        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(found)))
+    key = next(iter(candidates))
+    if len(candidates) > 1:
+        usual = next((name for name in WRAPPERS if name in candidates), key)
+        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(candidates)))
     beside = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
-    return found[key], beside
+    return candidates[key], beside
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:

@@ -96,8 +96,8 @@ class Quarantine:
         self._next_expiry = math.inf  # no suspicion ends before this time
 
     def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
-        """Record that an engine died. Each entry of `open_work` is the requests of open work and the number of answers
-        to it.
+        """Record that an engine died. `open_work` has an entry for each piece of work that was open: its requests, and
+        the number of answers so far.
 
         With `convict` False, nothing is convicted, because other open work may be the cause. Equal work counts once.
         """

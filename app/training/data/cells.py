@@ -56,7 +56,7 @@ def to_text(value: Any) -> str:
 
 
 def to_input_text(value: Any) -> str:
-    """A text as a CSV file would hold it: null is an empty text, and a number or a date the text that is written."""
+    """The value as a CSV file would write it: null is an empty text, and a number or a date is its written form."""
     if isinstance(value, str):
         return to_text(value)
     return "" if is_blank(value) else _scalar(value, "a text")
@@ -120,7 +120,7 @@ def to_label_list(value: Any) -> list[Any] | None:
 
 
 def to_flag(value: Any) -> bool:
-    """Whether a column of 0 and 1, or of false and true, has a 1. Nothing counts as 0."""
+    """Whether a column of 0 and 1, or of false and true, has a 1. An empty cell counts as 0."""
     flag = False if is_blank(value) else _FLAGS.get(str(value).strip().lower())
     if flag is None:
         raise CellError(f"{_shown(value)} where 0 or 1 is expected")
@@ -168,14 +168,14 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
 
 
 def describe(value: Any) -> str:
-    """What kind of value it is, for an error message: 'a list', 'the number 3'."""
+    """Describe a value for an error message: 'a list', 'the number 3'."""
     kinds = {"NoneType": "nothing", "str": "a text", "list": "a list", "dict": "an object", "bool": "true or false"}
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return f"the number {_shown(value)}" if is_number else kinds.get(type(value).__name__, "a value")
 
 
 def _scalar(value: Any, expectation: str) -> str:
-    """A number, true or false, a date or a time as the text that stands for it in a CSV file."""
+    """The text with which a CSV file represents a number, a boolean, a date or a time."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -224,7 +224,7 @@ def _unescape(quoted: str) -> str:
 
 
 def _not_a_list(text: str) -> CellError:
-    """The error for a text that starts like a list of labels and is none."""
+    """The error for a text that starts like a list of labels but is not one."""
     _parse(text, _LABEL_LIST)
     return CellError(f"{_LABEL_LIST}; not all elements of this list are texts")
 

@@ -1,7 +1,6 @@
 """Reads conversations in a `messages` column as turns.
 
-A conversation is used as far as it goes: messages without a text, such as tool calls, and messages after the last
-answer are left out.
+Messages without a text, such as tool calls, and messages after the last answer are left out.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def _to_turns(value: Any) -> Turns:
 
 
 class _UnreadablePart(Exception):
-    """A message has a part that is no text, such as an image."""
+    """A message has a part that is not text, such as an image."""
 
 
 def _is_answer(message: dict[str, Any]) -> bool:

@@ -27,7 +27,7 @@ class DataReport:
     `report` has the keys of the job's `data_report` event that do not need a tokenizer: for a table `rows` and
     `lengths` (in characters, or steps) by split, `labels` (rows of each label by split), `empty`, `duplicates`,
     `leaks`, `ignored_columns`, `remarks` (each a dict with kind, message, level, where, count); for plain text
-    `characters`. With an `error` it is empty, apart from `remarks`. `unit` is that of the lengths.
+    `characters`. With an `error` it is empty, apart from `remarks`. `unit` is the unit of the lengths.
     """
 
     task: str | None

@@ -12,9 +12,8 @@ ClassNames = Mapping[str, tuple[str, ...]]  # the names of a column's classes, b
 
 
 def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> ClassNames:
-    """The class names of those of the columns that hold numbers of classes, or lists of them.
-
-    `metadata` is that of the schema; its key "huggingface" describes the features. What is malformed is passed over.
+    """The class names of the columns that hold class numbers, or lists of them. `metadata` is the schema's; its key
+    "huggingface" describes the features. Malformed descriptions are ignored.
     """
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]

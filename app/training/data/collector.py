@@ -1,4 +1,4 @@
-"""Collects what a first pass over the rows keeps of each of them."""
+"""Collects the data that the first pass keeps of each row."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class Collector:
 
     @property
     def rows(self) -> int:
-        """The rows so far, also those that are left out."""
+        """The number of rows so far, including those that are left out."""
         return len(self.splits) + self.empty + self.left_out
 
     def add(self, layout: Layout, example: Example, split: int) -> None:
-        """Add a row; `split` is its code. Raises BadData for steps of another width than those before."""
+        """Add a row; `split` is its code. Raises BadData if its steps differ in width from earlier ones."""
         for note in example.notes:
             place, count = self.notes.get((layout.source.param, note), (Place(layout, example.where), 0))
             self.notes[layout.source.param, note] = place, count + 1
@@ -98,12 +98,12 @@ class Collector:
             self.steps.append(steps_TF)
 
     def remark(self) -> None:
-        """Tell each note once, with the number of its rows, among the remarks on its file."""
+        """Add a remark for each note, with the number of its rows, to the remarks on its file."""
         for (_, note), (place, count) in self.notes.items():
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
-        """Why rows are left out, if notes say it."""
+        """The notes that explain why rows are left out."""
         notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
         return [sentence(note, count) for note, count in notes]
 

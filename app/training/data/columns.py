@@ -76,7 +76,7 @@ def _to_target(value: Any) -> Target:
 
 
 def _to_open_target(value: Any) -> Target:
-    """The target where the request names no task, so that lists may yet make it multilabel."""
+    """The target if the request names no task. Lists of labels may still make the task multilabel."""
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)
@@ -92,7 +92,7 @@ def _is_set(layout: Layout, record: Record, name: str) -> bool:
 
 
 def is_empty(layout: Layout, record: Record) -> bool:
-    """Whether no column that is read has a value, as in rows that were emptied but not deleted."""
+    """Whether all columns that are read are empty, as in rows that were emptied but not deleted."""
     values = record.values
     return all(is_blank(values.get(name)) for name in (*layout.names.values(), *layout.steps, *layout.one_hot))
 
@@ -106,8 +106,8 @@ def read_split(layout: Layout, record: Record) -> int:
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
     """Turn an unexpected error inside the block into BadData with the record's place.
 
-    Whatever a record holds, the job must end with a message about the data, and not as a broken trainer that is tried
-    again.
+    No record may crash the trainer, because a crashed attempt is repeated. The job must end with a message about the
+    data instead.
     """
     try:
         yield

@@ -14,7 +14,8 @@ from app.training.failures import BadData
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the first line. Columns without a name have none here, those of one name one."""
+    """The names of the columns, from the first line. Unnamed columns are left out, and a repeated name is listed
+    once."""
     return list(dict.fromkeys(filter(None, _Table(source).names)))
 
 
@@ -74,7 +75,7 @@ class _Table:
     def next(self) -> list[str] | BadData | None:
         """The cells of the next record, which begins at line `start`; None at the end of the file.
 
-        A line with a malformed quote is returned as its error, if the record does not go on beyond it.
+        A line with a malformed quote is returned as its error, if the record does not continue after it.
         """
         self.start, self._size = self._number + 1, 0
         self._record.clear()
@@ -83,7 +84,7 @@ class _Table:
         except csv.Error as error:
             malformed = self._malformed(error)
             if len(self._record) == 1 and self.names and "expected after" in str(error):
-                return malformed  # the reader begins anew on the next line
+                return malformed  # the reader restarts on the next line
             raise malformed from None
 
     def refuse_repeated(self, ignored: frozenset[str]) -> None:
@@ -100,7 +101,7 @@ class _Table:
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
     def remark_unnamed(self) -> None:
-        """Remark on values that nobody reads, since their column has no name."""
+        """Remark on values that are not read because their column has no name."""
         if self._unnamed:
             message = f"{self._unnamed:,} rows have values in columns without a name, which are not read"
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
@@ -144,7 +145,7 @@ class _Table:
 def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """The first cell that is wrongly quoted: (its number from 0, its offset in the text, whether its quote is closed).
 
-    Without one, the last cell with the end of the text. csv.Error does not say where it happened.
+    If there is none, the last cell and the end of the text. csv.Error does not say where it happened.
     """
     cell = at = 0
     while at < len(text):
@@ -174,8 +175,8 @@ def _after_quote(text: str, at: int) -> int:
 def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
     """The cells of a row with more or fewer cells than the header; None if it cannot be read.
 
-    Empty cells at the end, rows without any value, and rows that lack only columns that nobody needs can be: the first
-    `needed` columns must be there.
+    A row may have extra empty cells at its end, have no value at all, or lack columns that are not needed: only the
+    first `needed` columns must be present.
     """
     if not any(map(str.strip, cells)):
         return [""] * width

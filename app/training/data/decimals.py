@@ -1,4 +1,4 @@
-"""Reads numbers with a decimal comma, as spreadsheets write them that separate cells by semicolons."""
+"""Reads numbers with a decimal comma, which spreadsheets write in files with semicolons between the cells."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DecimalCommas:
         return cell
 
     def remark(self) -> None:
-        """Tell what was converted, and what may mean something else beside it."""
+        """Remark on the numbers that were converted, and on numbers with a point that may be misread."""
         if not self.count:
             return
         point = self.convert(self.example, "")

@@ -1,7 +1,7 @@
 """Settles how a delimited table is written: its delimiter, where its header is, and what its quotes mean.
 
-All is decided by the data. Reading by the usual rules is the default; another reading is taken only where those rules
-fail and the other holds for every row, or, in tables delimited by tabs, where quotes would join lines that are rows by
+The data decides everything. The default is to read by the usual rules. Another reading is used only if those rules fail
+and the other works for every row, or, in tables delimited by tabs, if quotes would join lines that are rows by
 themselves.
 """
 
@@ -52,7 +52,7 @@ class TableDialect:
         )
 
     def _plain(self, lines_: Iterator[str]) -> Iterator[str]:
-        """The lines as the usual rules write them."""
+        """The lines, rewritten by the usual rules."""
         if self.blanks:
             cell = re.compile(
                 rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)'
@@ -108,7 +108,7 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
 
 
 def _fits(usual: _Trial, plain: _Trial) -> bool:
-    """Whether the rows have the width of the header; where quotes are malformed anyway, a few may have another."""
+    """Whether the rows have the width of the header; if quotes are malformed anyway, a few may differ."""
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
 
@@ -129,7 +129,7 @@ def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialec
         source.remark("quoting", message, f"line {usual.first_blanks}", usual.blanks, "warn")
     if usual.suspects:
         message = (
-            "a quoted cell goes on over several lines, each of which would be a row by itself; if these are rows, "
+            "a quoted cell continues over several lines, each of which would be a row by itself; if these are rows, "
             "write quotes inside a text twice, and enclose the text in quotes"
         )
         source.remark("joined_lines", message, f"line {usual.first_suspect}", usual.suspects, "warn")
@@ -174,7 +174,7 @@ def _consistency(sample: list[str], delimiter: str) -> float:
 
 @dataclass(slots=True)
 class _Trial:
-    """What becomes of a table if it is read in a dialect."""
+    """Counts of what happens when a table is read in one dialect."""
 
     failed: bool = False  # the quoting is malformed
     rows: int = 0

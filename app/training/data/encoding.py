@@ -27,7 +27,7 @@ _HIGH = re.compile(rb"[\x80-\xff]")
 _LETTER = re.compile(rb"[A-Za-z]")
 _IN_WORD = re.compile(r"(?<=[a-z])[^\x00-\x7f](?=[a-z])")
 _WORD = re.compile(r"[^\s,;|\"]*[^\x00-\x7f\s][^\s,;|\"]*")
-_WORD_PUNCTUATION = frozenset("’‘´·\xad–—…")  # what may stand between two lower-case letters, apart from letters
+_WORD_PUNCTUATION = frozenset("’‘´·\xad–—…")  # what may be between two lower-case letters, apart from letters
 
 
 @dataclass(slots=True)
@@ -61,7 +61,8 @@ class _Plausibility:
 
     @property
     def is_cp1252(self) -> bool:
-        """Western European text has few letters outside of ASCII, and those are letters in cp1252 as well."""
+        """Whether cp1252 is plausible: Western European text has few non-ASCII characters, and almost all of them are
+        parts of words."""
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
 
@@ -69,7 +70,7 @@ class _Plausibility:
 def settle_encoding(source: Source, declared: str | None = None) -> Source:
     """The file with its encoding. Reads all of it once.
 
-    Raises BadData with the place of the first byte that the encoding does not have, or where none is plausible.
+    Raises BadData with the place of the first byte that the encoding cannot decode, or if no encoding is plausible.
     """
     with unpacking(source), source.open() as file:
         start = file.read(_SAMPLE)
@@ -103,7 +104,7 @@ class _DecodingError:
 
 
 def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
-    """The error for a byte that cannot be decoded: `reason` says what it is not."""
+    """The error for a byte that cannot be decoded: `reason` says why."""
     return source.fault(
         f"the byte 0x{error.byte:02x} at offset {error.offset} is {reason}",
         f"line {error.line}",
@@ -125,7 +126,7 @@ def _unmarked(source: Source, start: bytes) -> str:
 
 
 def _first_error(source: Source) -> _DecodingError | None:
-    """The first byte that the encoding of the file does not have."""
+    """The first byte that the encoding of the file cannot decode."""
     decoder = codecs.getincrementaldecoder(source.encoding)()
     line, column, size = 1, 1, 0
     for block in _blocks(source):

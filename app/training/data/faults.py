@@ -11,7 +11,7 @@ from typing import Any
 from app.training.failures import BadData
 
 LISTED = 100  # faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # the most kinds of faults that are counted apart, and places that are named for each
+_KINDS, _PLACES = 20, 5  # limits: kinds of faults counted separately, and places named for each
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
@@ -89,7 +89,7 @@ class Faults:
         return "; ".join(parts)
 
     def failure(self, total: int, skippable: bool = True) -> BadData:
-        """The error for all faults among `total` rows; that of the row itself if there is one alone."""
+        """The error for all faults among `total` rows; if there is only one, the error of that row."""
         first = self.first[0]
         if self.rows == 1:
             return first

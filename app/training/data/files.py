@@ -40,7 +40,7 @@ class Record:
 class Selection:
     """What is read of a table.
 
-    `ignored` are the columns that nobody needs: they may be left out of the records, and never cause a fault.
+    `ignored` are the columns that are not needed: they may be left out of the records, and never cause a fault.
     `numbers` are the columns read as numbers: where a schema names classes, these keep the number of the class.
     """
 
@@ -55,7 +55,7 @@ EVERYTHING = Selection()
 class Source:
     """A data file. `filename` is its name in messages, `param` the field of the request that names the file.
 
-    `remarks` collects what is decided or noticed while the file is read. `settled` keeps decisions that take a pass
+    `remarks` collects what is decided or noticed while the file is read. `settled` keeps decisions that require a pass
     over the file, such as the dialect of a table, so that later passes read it alike.
     """
 
@@ -123,7 +123,7 @@ def _raw_blocks(source: Source) -> Iterator[str]:
 
 
 def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
-    """The parts of a text without the Ctrl-Z at its very end, and what blanks follow it."""
+    """The parts of a text, without a Ctrl-Z at the very end and the blanks after it."""
     held = ""
     for part in parts:
         if not held and "\x1a" not in part:  # nearly always, and called for each line

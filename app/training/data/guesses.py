@@ -16,8 +16,9 @@ USUAL_LABELS = {
     "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
 }  # fmt: skip
 _SAMPLE = 2000  # records
-_FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200  # a column with as many rows, each label 4 times, may hold labels
-_MOST_NUMBERS = 20  # more different whole numbers than this are values, or may be
+# A label column has this many rows or more, uses each label this often on average, and has at most so many labels.
+_FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200
+_MOST_NUMBERS = 20  # a column with more distinct whole numbers than this may hold values
 
 
 class Sample:
@@ -41,7 +42,7 @@ class Sample:
         return [name for name, values in self._values.items() if {_flag(value) for value in values} == {False, True}]
 
     def categories(self) -> list[str]:
-        """The columns with few different values, each of which comes again and again."""
+        """The columns with few distinct values, each of which occurs often."""
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
@@ -64,8 +65,8 @@ class Sample:
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
     """The columns that hold the labels of a table of texts without a label column, beyond doubt; [] if there are none.
 
-    `columns` are the candidates among the columns that are `present`. One column with a usual name holds the labels,
-    and for the task multilabel several columns of 0 and 1 do. Without a task, raises BadData where columns look like
+    `columns` are the candidates among the columns that are `present`. The labels are in one column with a usual name
+    or, for the task multilabel, in several columns of 0 and 1. Without a task, raises BadData where columns look like
     labels, since the texts alone would train a language model.
     """
     sample = Sample(source, columns, present)
@@ -82,7 +83,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
 
 def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
-    """The refusal of a table in which columns look like what is to be learned, with what to say."""
+    """The error for a table with columns that look like targets. It says how to name them."""
     names = list(dict.fromkeys([*usual, *flags, *categories]))
     ways = []
     labels = [name for name in names if name not in numbers]

@@ -47,7 +47,7 @@ def open_files(
 
 
 def _refuse_table_options(source: Source, columns: Columns, task: str | None) -> None:
-    """Raise BadData if the request has options that plain text cannot meet: columns, or another task."""
+    """Raise BadData if the request has options that do not apply to plain text: columns, or another task."""
     keys = [key for key in columns.__struct_fields__ if getattr(columns, key) is not None]
     if keys:
         raise source.fault(

@@ -43,14 +43,14 @@ class JsonStream:
         """The next value; None at the end. Raises BadData with the place of what is malformed."""
         if self._at >= len(self._text) or self._text[self._at] == "]":
             return None
-        wanted = _READ
+        characters = _READ
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
-                # An incomplete value looks malformed: only more text, twice as much each time, can tell.
-                if isinstance(error, json.JSONDecodeError) and self._more(wanted):
-                    wanted *= 2
+                # An incomplete value looks malformed, so retry with more text, twice as much each time.
+                if isinstance(error, json.JSONDecodeError) and self._more(characters):
+                    characters *= 2
                     continue
                 raise self._malformed(error) from None
             self._advance(end)
@@ -85,7 +85,7 @@ class JsonStream:
         self._at = end
 
     def _more(self, characters_: int) -> bool:
-        """Read on, and drop what is decoded already; return whether there was more."""
+        """Read more text, and drop the part that is decoded already. Return whether there was more."""
         parts, size = [self._text[self._at :]], 0
         for block in self._blocks:
             parts.append(block)

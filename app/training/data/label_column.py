@@ -1,4 +1,4 @@
-"""The labels of all rows of a table, while it is decided what they are."""
+"""Collects the label cells of all rows of a table, until their labels are settled."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class LabelColumn:
 
     def cells_with(self, labels: Iterable[str]) -> list[int]:
         """The indices of the cells that have any of the labels."""
-        wanted = set(labels)
-        return [index for index, cell in enumerate(self.cells) if not wanted.isdisjoint(cell)]
+        label_set = set(labels)
+        return [index for index, cell in enumerate(self.cells) if not label_set.isdisjoint(cell)]
 
 
 def shown(label: str) -> str:
-    """A label in quotes; characters that look like others or like nothing are escaped."""
+    """A label in quotes; invisible characters, and those that look like others, are escaped."""
     return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 

@@ -1,4 +1,4 @@
-"""Decides which label cells hold several labels, by what the whole column holds."""
+"""Decides which label cells hold several labels, from the content of the whole column."""
 
 from __future__ import annotations
 
@@ -62,10 +62,8 @@ def _parts(text: str, delimiter: str) -> list[str]:
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
-    """Whether the delimiter separates labels.
-
-    The request says that rows have several labels. So it does if nothing else in the column could separate them, or if
-    the parts are labels of other rows as well.
+    """Whether the delimiter separates labels, given that the request says that rows have several. It does if nothing
+    else in the column could separate them, or if the parts are labels of other rows as well.
     """
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
@@ -74,9 +72,9 @@ def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str
 
 def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
     """The share of the parts that are in another cell too, as a whole label or as a part."""
-    known = {label for index, labels in enumerate(column.cells) if index not in parts for label in labels}
+    elsewhere = {label for index, labels in enumerate(column.cells) if index not in parts for label in labels}
     counts = Counter(part for labels in parts.values() for part in set(labels))
-    return sum(part in known or count > 1 for part, count in counts.items()) / len(counts)
+    return sum(part in elsewhere or count > 1 for part, count in counts.items()) / len(counts)
 
 
 def _warn_of_lists(column: LabelColumn) -> None:

@@ -49,7 +49,7 @@ def settle_names(column: LabelColumn) -> None:
 
 
 def _spellings(column: LabelColumn) -> dict[str, str]:
-    """From each label that is written anew to how it is written."""
+    """A map from each label whose spelling changes to its new spelling."""
     labels = column.counts.keys()
     plain = {label: _visible(label) for label in labels}
     write = _writer(plain.values())
@@ -116,7 +116,7 @@ def _warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
 
 
 def _alike(label: str) -> str:
-    """What labels have in common that a reader takes for the same."""
+    """A key that is equal for labels that look the same to a reader."""
     text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
     return "".join(_QUOTES.sub("", text).split()) or label
 

@@ -1,4 +1,5 @@
-"""Decides what each column of a file holds, and which task that makes. Only the names of the columns are read."""
+"""Decides what each column of a file holds, and which task follows from that. Only the names of the columns are
+read."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from app.wire.training_options import Columns
 
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the column each task learns
 _OPTIONAL = ("text_pair", "label", "value", "split")  # columns that a table of texts may have
-_ANY_CASE = ("text", "text_pair", "label", "split")  # found in upper case as well, since nothing else may be meant
+_ANY_CASE = ("text", "text_pair", "label", "split")  # matched in any case, because no other meaning is likely
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' are taken for misspelt; 'table', 'volume' and 'lab' are not
 
 
@@ -71,7 +72,8 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """The column of each key: the one that the request names, else the one of the key's own name, if present."""
+    """A map from each key to its column: the one that the request names, else the one with the key as its name, if
+    any."""
     names = {}
     for key in columns.__struct_fields__:
         column: str | None = getattr(columns, key)
@@ -212,6 +214,6 @@ def _step_columns(
 
 
 def _rest(present: list[str], used: Iterable[str]) -> tuple[str, ...]:
-    """The columns of a file without the `used` ones."""
+    """The columns of a file that are not in `used`."""
     excluded = set(used)
     return tuple(name for name in present if name not in excluded)

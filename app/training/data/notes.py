@@ -1,4 +1,4 @@
-"""What may be noted about single rows, and the sentence that tells it once for all rows of a file."""
+"""The notes about single rows, and the sentence that reports a note once for all rows of a file."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _MAX_UNPACKED_BYTES = 1 << 36  # the largest file that is unpacked; it may also 
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the schema. Columns of one name have one here."""
+    """The names of the columns, from the schema. A repeated name is listed once."""
     with _opened(source) as file:
         return list(dict.fromkeys(_names(file)))
 

@@ -21,14 +21,14 @@ _MOST_CELLS = 0.9  # the share of the lines that must have all of the header's c
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
 _INPUTS = {"text", "prompt", "features", "series", "messages"}
 _TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
-_AS_TEXT = "set the task (task) to generation to learn its text as it stands"
+_AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """The file with the format that its content has: a table, if it is one beyond doubt, else the text that it is.
+    """The file with the format of a table if its content is clearly one, else unchanged.
 
-    With the task generation, a text is a text. Raises BadData for a text that looks like a table, where a user must
-    say what it is.
+    With the task generation, a text file is always a text. Raises BadData if the request names no task and the text may
+    be a table, so that the user must decide.
     """
     if source.format != "text" or task == "generation":
         return source

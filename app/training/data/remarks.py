@@ -1,4 +1,4 @@
-"""Remarks: what was decided or noticed while a data file was read, for the data report and the job's log."""
+"""Remarks about decisions and oddities in a data file, for the data report and the job's log."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One decision or oddity, which is reported before the training starts.
+    """A decision or an oddity to report before the training starts.
 
-    `kind` is its name for programs, such as "encoding"; `message` is a whole sentence that names the file. `where` is
-    the first place ('line 7') or empty, `count` how many rows or cells it concerns, and `level` "info" for what is
-    certain, "warn" for what a user should look at.
+    `kind` is machine-readable, such as "encoding". `message` is a complete sentence that names the file. `where` is the
+    first place, such as 'line 7', or empty. `count` is the number of rows or cells concerned. `level` is "info" for a
+    decision that is certain and "warn" for one that the user should check.
     """
 
     kind: str

@@ -21,7 +21,7 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
     """Every row of the file, in order; series in the order of their first rows.
 
     Calls `on_fault` with the BadData of each row that cannot be read, whatever the reason. If it returns, the row is
-    left out. What makes all rows after it unreadable is raised.
+    left out. An error that makes all later rows unreadable is raised.
     """
     return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
 

@@ -98,8 +98,8 @@ def scan_files(
 
     Where the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
     written to a file in the folder `staging`, if there is one. `base_labels` are those of the version to fine-tune.
-    Raises BadData for data that nothing can be learned from, and one for all faults together if more than the share
-    `skip_bad_rows` of the rows cannot be used.
+    Raises BadData if nothing can be learned from the data. Raises one error for all faulty rows together if their share
+    exceeds `skip_bad_rows`.
     """
     scan = _collect(files, staging, skip_bad_rows, base_labels)
     scan.has_validation_rows = bool((scan.splits_N == VALIDATION).any())

@@ -1,4 +1,4 @@
-"""Reads long tables: one step of a numeric sequence a row, gathered by series id and sorted by time.
+"""Reads long tables, which have one step of a numeric sequence per row: gathers steps by series id, sorted by time.
 
 A table need not be sorted, so all of it is held in memory: 4 bytes per number and 8 bytes per time.
 """
@@ -42,7 +42,8 @@ class _Series:
 def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
     """One example for each series, in the order of their first rows.
 
-    A series with a faulty row is left out as a whole, if `on_fault` returns: without the step it would be another one.
+    A series with a faulty row is left out as a whole, if `on_fault` returns: without the faulty step, it would be a
+    different series.
     """
     by_name: dict[str, _Series] = {}
     faulty: set[str] = set()

@@ -1,4 +1,4 @@
-"""Recognises files that are no data a trainer reads by their first bytes, so that errors can say what they are."""
+"""Recognises files that are not training data by their first bytes, so that errors can name their kind."""
 
 from __future__ import annotations
 
@@ -43,9 +43,8 @@ _ZIP_KINDS = (  # (a file inside, what the archive is, what to do)
 
 
 def recognise(start: bytes, path: Path | None) -> str | None:
-    """What the file is and what to do: '<kind>; <advice>'. None for what may be data.
-
-    `start` holds its first bytes. With a `path`, it is looked for what a zip archive holds.
+    """The kind of a file and what to do with it: '<kind>; <advice>'. None for a file that may be data. `start` holds
+    its first bytes. With a `path`, the content of a zip archive is examined too.
     """
     if start.startswith(_ZIP):
         return "; ".join(_zip_kind(path))

@@ -1,4 +1,4 @@
-"""Which examples make up which batch, as a function of (seed, step): a resumed training sees the same batches.
+"""Forms batches as a function of (seed, step), so that a resumed training sees the same batches.
 
 A batch holds rows of similar length, so that little of it is padding, and an epoch holds every row once. A long text is
 cut into windows anew each epoch, at another offset, and the windows come in random order.
@@ -36,8 +36,8 @@ class Batch:
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
         """A batch for next-token prediction, where a target of -100 stands for none.
 
-        `learned_N` are the steps that have a target, as indices into the flattened (B, T). They are made on the host:
-        a GPU would have to be waited for, because their number is the shape of what is computed from them.
+        `learned_N` are the steps that have a target, as indices into the flattened (B, T). They are computed on the
+        host: their number is the shape of later tensors, so on a GPU the host would have to wait for it.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
@@ -114,14 +114,14 @@ class RowBatches:
 
 
 def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """Rows with one target each; of longer ones the first `limit` steps."""
+    """A batch of rows with one target each, cut after `limit` steps."""
     pieces = [rows.row(int(i))[:limit] for i in chosen]
     targets = torch.from_numpy(rows.targets_N[chosen])
     return Batch(_padded(pieces), torch.tensor([len(piece) for piece in pieces]), targets)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """Ids, and as targets the ids that follow them where these are to be learned."""
+    """A batch of ids. The targets are the next ids, where these are to be learned."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)

@@ -1,4 +1,4 @@
-"""Batches on their way to the training device, and sums that stay on it.
+"""Copies batches to the training device, and sums results on it.
 
 CUDA runs asynchronously: the host waits whenever it reads a value (`item`, `cpu`, a boolean index). This module reads
 values once per step.
@@ -29,8 +29,8 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 
 def prefetch(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
-    """Yield each batch on the device. The copy of the next one is started first, and never that of one after it:
-    memory for inputs is bounded by two pieces, however many a step has."""
+    """Yield each batch on the device. The copy of the next batch is started first, but no further one, so at most two
+    pieces are in memory, however many a step has."""
     upcoming: Batch | None = None
     for batch in batches:
         current, upcoming = upcoming, to_device(batch, device)

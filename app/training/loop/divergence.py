@@ -1,4 +1,4 @@
-"""When a training has diverged: a loss, gradient or metric that is not finite, or a loss far above guessing."""
+"""Detects that a training has diverged: a loss, gradient or metric that is not finite, or a loss far above guessing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
 
 
 def _mean_square(train: Rows | Stream) -> float:
-    """Of the values to predict: 1 where they were standardised, and more where the scale of a base version is kept."""
+    """The mean square of the values to predict: 1 where they were standardised, and more where the scale of a base
+    version is kept."""
     assert isinstance(train, Rows)
     return max(1.0, float(np.square(train.targets_N, dtype=np.float64).mean()))
 

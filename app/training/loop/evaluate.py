@@ -163,7 +163,7 @@ def _macro_f1(per_class: dict[str, dict[str, float]]) -> float:
 def _regression(
     values_N: NDArray[np.float64], targets_N: NDArray[np.float32], scale: dict[str, float]
 ) -> dict[str, Any]:
-    """Errors in the units of the data, but for the loss, whose targets are standardised."""
+    """Errors are in the units of the data. The loss is that of the standardised targets."""
     error_N = (values_N - targets_N) * scale["std"]
     variance = float((targets_N.astype(np.float64) * scale["std"]).var())
     mse = float((error_N**2).mean())

@@ -47,7 +47,8 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the last step or the time limit, whichever is sooner; None where neither can be estimated."""
+        """The seconds until the last step or the time limit, whichever is sooner; None where neither can be
+        estimated."""
         settled, progress = self._settled, self._progress
         estimates = []
         steps = progress.step - self._first_step

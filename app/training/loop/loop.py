@@ -46,7 +46,7 @@ class Hooks:
 
 
 class Training:
-    """A network and all that changes it. `progress` is updated in place."""
+    """A network and the state of its training. `progress` is updated in place."""
 
     def __init__(
         self, settled: Settled, dataset: Dataset, network: TaskNetwork, progress: Progress, hooks: Hooks

@@ -32,8 +32,8 @@ class Objective(Protocol):
     """The loss of one kind of task. A call runs the network on a batch that is on its device."""
 
     def weight(self, batch: Batch) -> float:
-        """What the summed loss is divided by to get a mean: the number, or weight, of the targets. The batch is on
-        the CPU."""
+        """The number, or total weight, of the targets. The summed loss divided by it is the mean. The batch is on the
+        CPU."""
         ...
 
     def __call__(self, batch: Batch) -> BatchLoss: ...

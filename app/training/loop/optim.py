@@ -118,7 +118,7 @@ class SGD(Optimizer):
 def build(network: nn.Module, settled: Settled) -> Optimizer:
     """The optimizer of a training. Weight decay applies to matrices, not to gains, biases and embeddings.
 
-    Most rows of an embedding get no gradient in a step.
+    Embeddings are excluded because most of their rows get no gradient in a step.
     """
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []

@@ -75,7 +75,7 @@ class DamagedPoint:
 
 
 class _Damage(Exception):
-    """The files of a resume point cannot be what was written."""
+    """The files of a resume point differ from what was written."""
 
 
 def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digests: dict[str, str]) -> None:
@@ -151,7 +151,8 @@ def _content(place: Path) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any], tensors: Path) -> str:
-    """SHA-256 of both: a flipped bit in a tensor makes no reader fail, but would change the weights silently."""
+    """The SHA-256 of both. No reader would notice a flipped bit in a tensor, which would silently change the
+    weights."""
     head = checkpoint.encode(content)
     with tensors.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.sha256(head)).hexdigest()

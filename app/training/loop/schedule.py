@@ -1,4 +1,5 @@
-"""When a training evaluates, reports and ends, as functions of its settings and its progress. Reads no clock."""
+"""Decides when a training evaluates, reports and ends, as functions of its settings and its progress. Reads no
+clock."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Schedule:
 
     @property
     def report_due(self) -> bool:
-        """About a hundred reports a training; evaluations report too. Without a number of steps: ever rarer."""
+        """Whether to report now: about a hundred times in a training, except at evaluations, which report too. Without
+        a number of steps, reports become rarer."""
         step, total = self.progress.step, self.settled.total_steps
         every = max(1, -(-total // REPORTS)) if total is not None else 5 << max(0, (step // 100).bit_length() - 1)
         return step % every == 0 and not self.evaluation_due

@@ -76,7 +76,7 @@ class Settled:
 
 
 def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    """Fill in everything that the request leaves open. Raises BadOption or TrainingFailure for what cannot be."""
+    """Fill in everything that the request leaves open. Raises BadOption or TrainingFailure for what is impossible."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec.model if base is None else base.config.architecture, facts, train)

@@ -15,7 +15,7 @@ def take_over(network: LanguageModel | Classifier, base: BaseCheckpoint, settled
     """Copy every tensor whose name and shape fit, and return a sentence about those that are new.
 
     The head is copied only for the same task with the same labels in the same order. With `head_only`, all parameters
-    but those of head and pooling are frozen. Raises TrainingFailure `invalid_base_model` if nothing of the body fits.
+    but those of head and pooling are frozen. Raises TrainingFailure `invalid_base_model` if no tensor of the body fits.
     """
     own = network.state_dict()
     base_tensors = _reshaped(load_file(base.weights), own)

@@ -84,7 +84,7 @@ def encode_numbers(
 
 
 def assemble(facts: Facts, parts: dict[int, Any], staging: Path) -> Dataset:
-    """The dataset of all parts, by the code of the split. An empty test part is left out."""
+    """Combine the `parts`, keyed by the code of their split, into a dataset. An empty test part is left out."""
     train, validation, test = (parts.get(code) for code in SPLIT_NAMES)
     assert train is not None and validation is not None
     size = 0 if test is None else len(test) if isinstance(test, Rows) else len(test.ids_T) - test.context

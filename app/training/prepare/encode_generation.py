@@ -69,7 +69,7 @@ def encode_completions(
         encoded = iter(tokenizer.encode_batch([text for example, _ in batch for text in example.texts]))
         for example, split in batch:
             ids, learned = _join(tokenizer, [(turn, next(encoded)) for turn in example.turns])
-            if len(ids) > 1:  # a single token has no other that it could be predicted from
+            if len(ids) > 1:  # a single token has no preceding token to predict it from
                 gathered[split].add(ids, learned)
                 gathered[split].characters += sum(len(turn.text) for turn in example.turns if turn.learned)
     tokenizer.save(staging / TOKENIZER)
@@ -96,7 +96,7 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
     """The dataset with `characters` of the completions reduced to what is left where a network reads `limit` tokens.
 
-    Other data is cut differently, and returned as it is.
+    Other data is cut differently, so it is returned unchanged.
     """
     if dataset.facts.shape != "completions":
         return dataset

@@ -67,7 +67,7 @@ def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
 
 
 def _widest(labels: list[str]) -> dict[str, Any]:
-    """Metrics that are as long as they can be in JSON."""
+    """Metrics with the longest possible JSON."""
     figures = dict.fromkeys(("precision", "recall", "f1"), 1.2345678901234567e-05) | {"support": 10**12}
     matrix = [[10**6] * len(labels)] * len(labels) if len(labels) <= MATRIX_LABELS else []
     return {"per_class": dict.fromkeys(labels, figures), "confusion_matrix": matrix}

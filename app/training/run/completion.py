@@ -24,8 +24,8 @@ def complete(
 ) -> Done:
     """Write `results.csv`, `done.json` and `checkpoint/`, whose weights are those of the directory `best`.
 
-    `check` is called between batches and may raise. Killed anywhere, the next attempt does it all again: the training
-    is finished for it only when `checkpoint/` exists, which comes last.
+    `check` is called between batches and may raise. If this attempt is killed, the next one repeats all of it:
+    `checkpoint/`, which marks a finished training, is written last.
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))

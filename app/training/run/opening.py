@@ -60,7 +60,7 @@ def _few_rows(rows: int, settled: Settled) -> str:
 
 
 def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:
-    """(kind, message) of each."""
+    """(kind, message) of each warning."""
     warnings = warnings_of(report, settled.config.task)
     if settled.truncated:
         unit = "steps" if settled.config.input == "features" else "tokens"

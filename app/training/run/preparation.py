@@ -73,7 +73,7 @@ def load_or_settle(
 
 
 def _digests(run: Path, spec: TrainSpec, dataset: Dataset) -> dict[str, str]:
-    """What a resume point must agree with."""
+    """The digests that a resume point must match."""
     files = [spec.training_file, spec.validation_file]
     tokenizer = b"" if dataset.tokenizer is None else dataset.tokenizer.read_bytes()
     return {

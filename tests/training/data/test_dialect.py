@@ -159,7 +159,7 @@ def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
     content = 'text,label\nz,y\n"Where is it,a\nx,b\nw,b\nof 27"",b\n'.replace('""', '"')
     rows, remarks = read_rows(write(tmp_path, "a.csv", content))
     assert len(rows) == 2
-    assert remarks["joined_lines"].startswith("a.csv, line 3: a quoted cell goes on over several lines")
+    assert remarks["joined_lines"].startswith("a.csv, line 3: a quoted cell continues over several lines")
 
 
 def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:
