@@ -1,4 +1,4 @@
-"""Which addresses other machines can reach, and the rule that none of those is bound without an API key."""
+"""Decides which addresses other machines can reach, and refuses to bind them without an API key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a training job: its events as they arrive, and at a terminal a live progress bar with loss and time left.
+"""Follows a training job: prints its events as they arrive and, at a terminal, a progress bar with loss and time left.
 
 Polls the service instead of streaming, because a job may outlive any connection.
 """

@@ -29,7 +29,7 @@ def read_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments as text. Raises InvalidRequest for one that is not UTF-8, unless it is a path.
 
     Python keeps bytes that the locale cannot decode as lone surrogates. Such bytes may still be UTF-8, as in the C
-    locale, and the name of a file may be any bytes.
+    locale, and a file name may contain any bytes.
     """
     texts = []
     for before, argument in zip(("", *arguments), arguments, strict=False):

@@ -137,7 +137,7 @@ def assemble(pieces: Sequence[Piece], generation: GenerationRequest, body: Compl
 
 
 def _likelihood(pieces: list[Piece], stop_logprob: float | None) -> float:
-    """The mean log-probability of a continuation's tokens, the token that ended it included."""
+    """The mean log-probability of a continuation's tokens, including the token that ended it."""
     values = [entry.logprob or 0.0 for piece in pieces for entry in piece.logprobs]
     values += [] if stop_logprob is None else [stop_logprob]
     return sum(values) / max(1, len(values))

@@ -1,4 +1,4 @@
-"""Sorts the tensors around a body into layers and norms. Tensors of an unknown part are refused by name."""
+"""Sorts the tensors around a body into layers and norms. Refuses tensors that belong to neither, and names them."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def _scalar(value: Any, expectation: str) -> str:
 def _parse_list(text: str) -> Any:
     """The JSON value in a text, or else its Python list of texts; None if it is neither.
 
-    A Python list has the form of `str(list)`, a tuple's or a NumPy array's, which has blanks between the texts.
+    A Python list may be printed as a list, as a tuple, or as a NumPy array, which has blanks between the texts.
     """
     try:
         value = json.loads(text)

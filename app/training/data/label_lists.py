@@ -52,7 +52,7 @@ def _split_joined(column: LabelColumn) -> None:
 
 
 def _joined(column: LabelColumn, delimiter: str) -> list[int]:
-    """The indices of the cells that are one text with the delimiter in it."""
+    """The indices of the cells that hold a single text with the delimiter in it."""
     cells = enumerate(zip(column.cells, column.listed, strict=True))
     return [index for index, (labels, listed) in cells if not listed and labels and delimiter in labels[0]]
 

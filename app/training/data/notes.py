@@ -11,7 +11,7 @@ UNREADABLE_PARTS = "unreadable_parts"
 LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # notes that say why a row is not used
 
 MESSAGES = {  # of each note: its level, and the sentence, in which {count} is the number of rows
-    AS_TEXT: ("info", "a number, a date or true/false is read as a text, as it is written (rows: {count})"),
+    AS_TEXT: ("info", "a number, a date or true/false is read as text (rows: {count})"),
     NO_SPLIT: ("info", "rows that name no split count as rows without a split column (rows: {count})"),
     MESSAGES_LEFT_OUT: (
         "warn",
@@ -26,7 +26,7 @@ MESSAGES = {  # of each note: its level, and the sentence, in which {count} is t
 }
 
 _OF_ONE = {  # the same of a single row
-    AS_TEXT: "1 row has a number, a date or true/false as a text, which is read as it is written",
+    AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
     NO_SPLIT: "1 row names no split; it counts as a row without a split column",
     MESSAGES_LEFT_OUT: (
         "1 conversation has messages that cannot be learned from, such as tool calls without a text, or messages after "

@@ -206,7 +206,7 @@ def _patience(options: TrainingOptions, facts: Facts) -> int:
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
-    """A weight for each label: 1 where the request has none; with "balanced", such that all labels weigh the same."""
+    """A weight for each label, by default 1. With "balanced", the total weight of the rows is equal for all labels."""
     weights = options.class_weights
     if weights is None:
         return None

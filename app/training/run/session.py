@@ -133,7 +133,7 @@ class Session:
         return complete(self.run, self.spec, training, self._best(), self.events, self._check_stop)
 
     def _training(self, settled: Settled, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> Training:
-        """The training at the newest resume point that can be read, or before its first step."""
+        """The training, restored from the newest readable resume point, or else at its start."""
         torch.manual_seed(derive(settled.seed, "initialisation"))
         network = build(settled.config)
         if base_checkpoint is not None:
