@@ -28,7 +28,7 @@ LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each pi
 
 
 class EngineHost:
-    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true. Answers go to
+    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true. Answers are passed to
     `reply`."""
 
     def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:

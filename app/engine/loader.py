@@ -37,8 +37,8 @@ class LoadedNetwork:
     """A loaded checkpoint, in evaluation mode and without gradients.
 
     `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target
-    values; answers are converted back to the original units.
-    `nbytes` is the size of the weights in memory, including copies in a kernel's own layout.
+    values; answers are converted back to the original units. `nbytes` is the size of the weights in memory, including
+    copies in a kernel's own layout.
     """
 
     digest: str
@@ -78,7 +78,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
 
 
 def _verify(directory: Path, message: Load) -> None:
-    """Raise CheckpointInvalid unless the directory contains exactly the files and hashes in the message."""
+    """Raise CheckpointInvalid unless the directory's files, hashes and digest equal those in the message."""
     if not directory.is_dir():
         raise CheckpointInvalid(f"the directory of {message.name} does not exist")
     manifest = checkpoint.manifest(directory)

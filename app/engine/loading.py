@@ -117,6 +117,6 @@ def _release_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory for later allocations
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise, glibc keeps freed memory for later allocations
     except (OSError, AttributeError):
         logger.debug("this C library has no malloc_trim")

@@ -64,7 +64,7 @@ class OpenRequests(Generic[R]):
             self._next_deadline = min(self._next_deadline, request.deadline)
 
     def close(self, request: R) -> None:
-        """Remove a request. The caller sends its final message."""
+        """Remove a request. The caller must send its final message."""
         request.closed = True
         del self._requests[request.peer, request.id]
 
@@ -86,7 +86,7 @@ class OpenRequests(Generic[R]):
         return late
 
     def forget(self, gone: Callable[[bytes], bool]) -> list[R]:
-        """Close the requests of peers that are gone, without a message."""
+        """Close the requests of peers that are gone, without sending a message."""
         orphans = [r for r in self._requests.values() if gone(r.peer)]
         for request in orphans:
             self.close(request)

@@ -77,7 +77,7 @@ class Runner:
     def logprobs(self, hidden_TD: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenLogprob]:
         """Return the log-probability of ids[t] after position t, for a chunk of a prompt.
 
-        Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk needs no (T, V) tensor.
+        Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk does not need a (T, V) tensor.
         """
         logprobs: list[TokenLogprob] = []
         for start in range(0, len(ids), LOGPROB_ROWS):

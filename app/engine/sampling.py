@@ -3,7 +3,8 @@
 The logits of a row are transformed in this order, according to the options of that row only:
 
 1. repetition penalty, over prompt and output (CTRL: Keskar et al., 2019, section 4.1); frequency and presence penalty,
-   over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded until the output has `min_tokens`;
+   over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded until the output has
+   `min_tokens` tokens;
 2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen
    et al., 2024), typical-p (Meister et al., 2023). Each filter works on the tokens that the previous filters keep.
 
@@ -89,7 +90,7 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 to a row in place. Visits only tokens that options name or that have occurred, not all V."""
+    """Apply step 1 to a row in place. Visits only tokens named by options or seen before, not all V."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
@@ -138,8 +139,8 @@ def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
     total_R1 = mass_RV[:, -1:].contiguous()
     noise = [uniform(row.params.seed, row.choice, len(row.output)) for row in rows]
     point_R1 = _column(noise, mass_RV, torch.float64) * total_R1
-    # The last sum is not exactly 1, so the uniform number is scaled by it. The product must stay below the last sum
-    # even if it is rounded up; otherwise the search would end after the last token.
+    # The last sum is not exactly 1, so the uniform number is scaled by that sum. The product must stay below the
+    # last sum even if it is rounded up; otherwise the search would end after the last token.
     point_R1 = torch.minimum(point_R1, torch.nextafter(total_R1, torch.zeros_like(total_R1)))
     return torch.searchsorted(mass_RV, point_R1, right=True)[:, 0]
 

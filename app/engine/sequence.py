@@ -13,13 +13,13 @@ from app.wire.engine import Generate, SamplingParams, TokenLogprob
 class Sequence:
     """A request for one continuation, and its progress.
 
-    `limit` is the maximum number of output tokens: `max_tokens`, or fewer if the context ends before. `order` is the
+    `limit` is the maximum number of output tokens: `max_tokens`, or fewer if the context has less room. `order` is the
     position in the order of arrival, and `computed` is the number of prompt tokens that have been read. The scheduler
     sets `slot` while the sequence runs; it is -1 otherwise.
 
     These fields are derived from `params` once, because every step reads them: `random` (sampled, not greedy), `edited`
     (the logits are changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, with
-    unchanged logits and no log-probabilities). `seen` (the tokens of prompt and output) and `counts` (the number of
+    unchanged logits and no output log-probabilities). `seen` (the tokens of prompt and output) and `counts` (the number of
     times that each token occurs in the output) are kept only if a penalty needs them.
     """
 

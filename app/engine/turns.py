@@ -63,7 +63,7 @@ class Active(Generic[B]):
 class Turns(Generic[Q]):
     """Gives turns to the parts with queued rows. The part that has waited longest since its last turn is next.
 
-    While a part waits, each other part has at most one turn, so no version starves another. Call `add` after each new
+    While a part waits, every other part gets at most one turn, so no version starves another. Call `add` after each new
     request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by arrival. A part
     whose queue has become empty is dropped when it reaches the top.
     """

@@ -26,7 +26,7 @@ ENDLESS = 2**31  # stands for the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can embed. In addition, it either scores or generates.
+    Every version can compute embeddings. In addition, a version either scores sequences or generates text.
     """
 
     loaded: LoadedNetwork

@@ -52,8 +52,8 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """Record that all requests have been sent to an engine. They count as running but keep their
-        capacity, because nothing reports when they leave the engine's queue."""
+        """Record that all requests have been sent to an engine. They count as running but keep their capacity,
+        because nothing reports when they leave the engine's queue."""
         self._run(self._waiting)
 
     def _run(self, count: int) -> None:

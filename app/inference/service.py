@@ -167,10 +167,10 @@ class Inference:
         return await self._readers.run(entries, work)
 
     async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
-        """Check that `owner`, a model reference or a digest, has the same tokenizer and thus token ids as the version.
+        """Check that `owner`, a model reference or a digest, has the same tokenizer as the version.
 
-        `field` is the request field that names `owner`. Raises InvalidRequest if the tokenizers
-        differ, and NotFound if `owner` does not resolve to a version.
+        `field` is the request field that names `owner`. Raises InvalidRequest if the tokenizers differ, and
+        NotFound if `owner` does not resolve to a version.
         """
         version = await self.versions.find(reference, principal)
         if owner.removeprefix("sha256:") == version.digest:

@@ -1,7 +1,7 @@
 """Resolves model references to versions, and provides the records, assets and load messages of these versions.
 
-A resolved reference is cached for less than half a second, so every process notices within one second
-that an alias has been moved.
+A resolved reference is cached for less than half a second, so every process notices within one second that an
+alias has been moved.
 """
 
 from __future__ import annotations
