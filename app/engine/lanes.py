@@ -48,7 +48,7 @@ class Lanes:
         return min(list(self._since.values()), default=None)
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run `work`, which must not raise an error, in a free lane. `collect` later passes the result of `work` to `then`."""
+        """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
         torch.set_num_threads(1)  # the matrix library uses the number set last, by any thread
         self.running += 1
         key = object()

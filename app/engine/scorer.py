@@ -150,7 +150,7 @@ class Scorer:
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Return the scores of each row, or the exception raised instead. Changes no state, so any thread may call it."""
+        """Return the scores of each row, or the exception raised instead. Changes no state; safe in any thread."""
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
             return scores

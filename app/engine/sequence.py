@@ -19,8 +19,8 @@ class Sequence:
 
     These fields are derived from `params` once, because every step reads them: `random` (sampled, not greedy), `edited`
     (the logits are changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, with
-    unchanged logits and no output log-probabilities). `seen` (the tokens of prompt and output) and `counts` (the number of
-    times that each token occurs in the output) are kept only if a penalty needs them.
+    unchanged logits and no output log-probabilities). `seen` (the tokens of prompt and output) and `counts` (how
+    often each token occurs in the output) are kept only if a penalty needs them.
     """
 
     peer: bytes
