@@ -1,4 +1,4 @@
-"""Reads text from arguments, files and standard input, and prepares output for characters that it cannot encode."""
+"""Reads text from arguments, files and standard input, and lets output escape characters that it cannot encode."""
 
 from __future__ import annotations
 
