@@ -1,4 +1,4 @@
-"""Elementwise activation functions, by their names in a configuration."""
+"""Elementwise activation functions, keyed by their names in a configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {  # the keys are `confi
     "none": lambda x: x,
     "relu": torch.relu,
     "tanh": torch.tanh,
-    "gelu": functional.gelu,  # the exact one, with erf
+    "gelu": functional.gelu,  # the exact GELU, with erf
     "sigmoid": torch.sigmoid,
     "silu": functional.silu,
     "elu": functional.elu,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-BLOCK = 256  # positions computed at once, so that the float64 intermediates stay small for any size of table
+BLOCK = 256  # positions computed at once; this keeps the float64 intermediates small, however large the table is
 BASE = 10_000.0
 Table = tuple[Tensor, Tensor]
 
@@ -15,24 +15,24 @@ Table = tuple[Tensor, Tensor]
 class Angles:
     """Sines and cosines of the angles position / 10000^(2 k / width), k < width / 2.
 
-    They are the sinusoidal positions of Vaswani et al., 2017 (section 3.5), which are added to vectors of `width`
-    numbers, and the rotations of RoPE (Su et al., 2021, section 3.2.2), with the width of a head. The tables grow with
-    the positions that are used: `context_length` is a number in a configuration file and must not cost memory by
-    itself.
+    They are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5), where
+    `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al., 2021,
+    section 3.2.2), where `width` is the width of a head. The tables are extended only as far as positions are used: a
+    large `context_length` in a configuration file must not cost memory by itself.
 
-    Safe to use from several threads without a lock: tables are replaced and never changed, and each call returns a
-    table that is long enough for the call. Two threads may compute the same entries twice.
+    Safe to use from several threads without a lock: a table is never changed in place, only replaced by a longer one,
+    and each call returns a table that is long enough for the call. Two threads may both compute the same entries.
     """
 
     def __init__(self, width: int) -> None:
         self._width = width
-        # The tables are neither parameters nor buffers, because those are allocated without values, loaded and
-        # converted.
+        # The tables are neither parameters nor buffers, because parameters and buffers are allocated without values,
+        # loaded from a file and converted to another dtype.
         self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
 
     def up_to(self, reach: int, like: Tensor) -> Table:
-        """Return (sines, cosines), each (P, width / 2) with P >= `reach`, on the device and with the dtype of
-        `like`."""
+        """Return the tables (sines, cosines), each of shape (P, width / 2) with P >= `reach`, with the device and the
+        dtype of `like`."""
         key = (like.device, like.dtype)
         table = self._tables.get(key)
         size = 0 if table is None else len(table[0])
@@ -47,10 +47,10 @@ class Angles:
         return table
 
     def _block(self, start: int) -> Tensor:
-        """Compute sines and cosines, (2, BLOCK, width / 2), in float64 for the positions from `start` on.
+        """Compute the float64 sines and cosines of BLOCK positions from `start` on, (2, BLOCK, width / 2).
 
-        In float32, the rounding error of a large angle would be visible in its sine. Blocks begin at multiples of
-        BLOCK, so that every entry has the same bits regardless of how the table has grown.
+        In float32, the rounding error of a large angle would be visible in its sine. Every block begins at a multiple
+        of BLOCK, so that each entry has the same bits regardless of the steps in which the table has grown.
         """
         steps = torch.arange(start, start + BLOCK, dtype=torch.float64)
         rates = torch.exp(torch.arange(0, self._width, 2, dtype=torch.float64) * (-math.log(BASE) / self._width))

@@ -1,7 +1,7 @@
 """RNN, LSTM and GRU: the formula for one step, and torch's kernels for whole sequences.
 
 The rows of a matrix are grouped by gate, in the order of `torch.nn` (LSTM: input, forget, cell, output; GRU: reset,
-update, new).
+update, new). In the formulas, x is the input of a step, and h' and cell' are the vectors after the previous step.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class RNN(Recurrent):
 class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997, section 4), with the forget gate of Gers et al., 2000.
 
-    i, f, o = sigmoid(…), g = tanh(…), each of W x + b + U h' + c;  cell = f * cell' + i * g;  h = o * tanh(cell)
+    i, f, o = sigmoid(…);  g = tanh(…);  cell = f * cell' + i * g;  h = o * tanh(cell)
+
+    Each … is W x + b + U h' + c with the weights of that gate.
     """
 
     tensors = 2
@@ -127,5 +129,5 @@ def _sizes(config: ModelConfig) -> tuple[int, int, int]:
 
 
 def _options(config: ModelConfig) -> dict[str, object]:
-    dropout = config.dropout if config.layers > 1 else 0.0  # between layers; torch warns if there is one only
+    dropout = config.dropout if config.layers > 1 else 0.0  # applied between layers; torch warns if there is only one
     return {"batch_first": True, "bidirectional": config.bidirectional, "dropout": dropout}

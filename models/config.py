@@ -31,7 +31,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 POSITIVE = ("layers", "width", "heads", "context_length")
 COUNTS = ("vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width")
 MOST_HEAD_LAYERS = 16
-# Written only if they differ from their defaults, so that the bytes of other configurations do not change.
+# Fields that are written only if they differ from their defaults, so that the bytes of configurations that do not use
+# them do not change.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
     "head_activation",
@@ -39,7 +40,7 @@ OPTIONAL = (
 
 
 class ConfigError(ValueError):
-    """A value that a configuration cannot have; `field` is the name of the field."""
+    """A field of a configuration is missing or has an invalid value. `field` is the name of the field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -50,18 +51,18 @@ class ConfigError(ValueError):
 class ModelConfig:
     """Everything needed to build a network, apart from its weights.
 
-    `features` is the number of values of a numeric step. `classes` is the number of labels: 1 for regression, 0 for
-    generation. `input_width` is the width of the input vectors of a recurrent network, 0 for `width`; if it equals
-    `features`, numeric steps are read without a projection, unless there is an `input_activation`. `kv_heads` is the
-    number of key-value heads, 0 for `heads`. `inner` is the width of the Transformer's MLP, 0 for a default (see
-    `inner_width`). Networks do not read `pad_id`, because they identify padding by length; it is kept for other
-    programs.
+    `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
+    generation. `input_width` is the width of the input vectors of a recurrent network (0: the same as `width`). If it
+    equals `features`, numeric steps are read without a projection, unless there is an `input_activation`. `kv_heads` is
+    the number of key-value heads (0: the same as `heads`). `inner` is the inner width of the Transformer's MLP (0: a
+    default, see `inner_width`). Networks ignore `pad_id`, because they identify padding by the lengths of the rows; the
+    field is kept for other programs.
 
     The last group describes parts of imported networks. `input_activation` is applied after the projection of numeric
-    steps. `output_norm` is a LayerNorm of the body's vectors: of every step, or of the pooled vector.
-    `output_activation` is applied to the pooled vector after it. `pooling_width` is the width of the hidden layer that
-    scores steps for attention pooling, 0 for none. `head_widths` are the widths of the head's layers before its last
-    one.
+    steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
+    vector. `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the
+    hidden layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of the
+    head's layers except the last one.
     """
 
     architecture: str
@@ -200,7 +201,7 @@ class ModelConfig:
 
     @property
     def inner_width(self) -> int:
-        """The width of the MLP: `inner`, or by default 4 times `width`.
+        """The inner width of the MLP: `inner`, or by default 4 times `width`.
 
         With `swiglu`, the gate adds a third matrix. The default is therefore 8/3 times `width`, rounded up to a
         multiple of 64, which keeps the number of weights about the same (Shazeer, 2020, section 2).
@@ -215,9 +216,9 @@ class ModelConfig:
         return None if self.recurrent else self.context_length
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values, without the fields in `OPTIONAL` that have their defaults.
+        """Return the fields as JSON values, without the fields in `OPTIONAL` that have their default values.
 
-        `from_dict` reads them back.
+        `from_dict` is the inverse.
         """
         values = asdict(self)
         for field in fields(self):
@@ -239,7 +240,7 @@ class ModelConfig:
                 chosen[name] = _widths(value)
                 continue
             allowed = kinds[str(types[name])]
-            # In Python a bool is an int; in a configuration it is not.
+            # In Python, a bool is an int too; in a configuration, it must not stand for a number.
             if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
                 raise ConfigError(name, f"must be of type {types[name]}, not {type(value).__name__}")
         for name in ("architecture", "task"):
@@ -249,7 +250,7 @@ class ModelConfig:
 
 
 def _widths(value: object) -> tuple[int, ...]:
-    """Return the value of `head_widths`, which is a list in JSON."""
+    """Convert the value of `head_widths`, a list of integers in JSON, to a tuple."""
     if not isinstance(value, list | tuple) or any(type(width) is not int for width in value):
         raise ConfigError("head_widths", "must be a list of integers")
     return tuple(value)

@@ -1,6 +1,7 @@
 """The initial weights of a new network.
 
-With these weights, the first loss is about ln(classes), and hidden vectors neither vanish nor grow with depth.
+With these weights, the loss before the first step is about ln(number of classes), and hidden vectors neither vanish nor
+grow with depth.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ RESIDUAL = ("attention.out.weight", "mlp.down.weight")
 
 
 def initialise(network: nn.Module, config: ModelConfig, generator: Generator | None = None) -> None:
-    """Draw every parameter, in place, from `generator` or torch's global random state.
+    """Initialise every parameter in place, with random numbers from `generator` or torch's global random state.
 
-    Parameters are drawn in the order of their names, so that a seed gives the same weights regardless of the order in
-    which modules are constructed.
+    Parameters are drawn in the order of their names, so that the same seed gives the same weights regardless of the
+    order in which modules are constructed.
     """
     with torch.no_grad():
         for name, parameter in sorted(network.named_parameters()):
@@ -42,7 +43,7 @@ def _draw(name: str, parameter: Tensor, config: ModelConfig, generator: Generato
 
 
 def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
-    """Return the standard deviation of a matrix."""
+    """Return the standard deviation of the initial entries of a matrix."""
     if name == "input.embedding.weight":
         # If embeddings are tied, the same matrix computes the logits. A recurrent network reads the embedding without a
         # norm, and its small outputs keep the logits small. After a Transformer's last norm, logits are sqrt(width)
@@ -53,16 +54,17 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
     if name == "body.positions.weight":
         return 0.25 / math.sqrt(config.width)
     spread = 1.0 / math.sqrt(parameter.shape[-1])
-    # The residual stream is a sum of 2 L outputs. With this scale, its variance does not depend on L (GPT-2: Radford et
-    # al., 2019, section 2.3).
+    # The residual stream is the sum of 2 L outputs in a network of L layers. With this scale, its variance does not
+    # depend on L (GPT-2: Radford et al., 2019, section 2.3).
     return spread / math.sqrt(2.0 * config.layers) if name.endswith(RESIDUAL) else spread
 
 
 def _recurrent(name: str, parameter: Tensor, config: ModelConfig, generator: Generator | None) -> None:
     """Draw the parameters of a recurrent layer, separately for each gate.
 
-    Recurrent matrices are orthogonal (Saxe et al., 2014), input matrices are uniform (Glorot and Bengio, 2010), biases
-    are 0. The forget gate of an LSTM has a bias of 1, so that it begins by remembering (Jozefowicz et al., 2015).
+    Recurrent matrices are orthogonal (Saxe et al., 2014), the entries of input matrices are uniformly distributed
+    (Glorot and Bengio, 2010), and biases are 0. The exception is the forget gate of an LSTM, whose bias is 1, so that
+    the cell keeps its contents at the start of training (Jozefowicz et al., 2015).
     """
     width = config.width
     if name.startswith("weight_hh"):

@@ -1,9 +1,10 @@
-"""The contract of a body: it maps input vectors to hidden vectors, and can continue a sequence from a state.
+"""The contract of a body: it maps input vectors to hidden vectors, and can continue a sequence from a state if it is
+causal.
 
 Tensor names end in their shape, one letter for each dimension:
 B batch · T time · D width · F features of a numeric step · V vocabulary · C classes · L layers · S slots · H heads
 · G groups of heads that share keys and values (key-value heads) · K width of a head · P positions in a cache
-· N entries of a flat list · 1, 2, 3, 4 (before a letter: that many times the dimension)
+· N entries of a flat list · 1 a dimension of size 1 · 2, 3, 4 (before a letter) that many times the dimension
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from models.state import State
 class Context:
     """The arguments of a call of a body, apart from its input.
 
-    - `lengths_B`: how many of the T steps of each row are real (int64; None: all). Padding is on the right. With a
-      state, keep this tensor on the CPU: its values decide what is computed, and reading them from an accelerator would
-      block.
+    - `lengths_B`: the number of real steps in each row (int64; None: all T steps). The remaining steps, on the right,
+      are padding. With a state, keep this tensor on the CPU: its values decide what is computed, and reading them from
+      an accelerator would block.
     - `state`: the state from which each row continues; it is changed in place. Row b of the input belongs to slot b of
       the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
     """
@@ -31,7 +32,7 @@ class Context:
     state: State | None = None
 
     def steps(self, x_BTD: Tensor) -> list[int]:
-        """Return how many steps of each row are real, as Python integers."""
+        """Return the number of real steps in each row, as Python integers."""
         if self.lengths_B is None:
             return [x_BTD.shape[1]] * x_BTD.shape[0]
         steps: list[int] = self.lengths_B.tolist()
@@ -45,7 +46,7 @@ class Body(Protocol):
     no state and can be used for every task except generation.
     """
 
-    width: int  # of the hidden vectors (twice `config.width` for a bidirectional recurrent body)
+    width: int  # the width of the hidden vectors (twice `config.width` for a bidirectional recurrent body)
     causal: bool
 
     def new_state(self, slots: int) -> State:

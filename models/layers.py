@@ -1,4 +1,5 @@
-"""The parts of a Transformer: norms, rotary positions, attention over a cache, the MLP, a block."""
+"""The parts of a Transformer: norms, rotary positions, attention with an optional cache, the MLP, and the
+block that combines them."""
 
 from __future__ import annotations
 
@@ -37,10 +38,11 @@ class AttentionPlan:
     - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
     - `causal`: each step attends to itself and to earlier steps.
     - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
-    - `places`: where the new keys and values are stored in the cache. None: no cache, and the call attends to its own
-      steps only.
-    - `spans`: the rows are concatenated along the time dimension of a single row, without padding, and each attends to
-      itself only. A span (rows, steps) describes that many consecutive rows of that many steps. None: no concatenation.
+    - `places`: where the new keys and values are stored in the cache. None: there is no cache, and queries attend
+      only to the steps of this call.
+    - `spans`: all rows are concatenated, without padding, along the time dimension of a single row, and each of the
+      original rows attends to itself only. A span (rows, steps) stands for `rows` consecutive rows of `steps` steps
+      each. None: the rows are not concatenated.
     """
 
     mask: Tensor | None = None
@@ -61,7 +63,7 @@ def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Apply rotary positions (Su et al., 2021, section 3.2.2) to every head.
 
     Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, instead of its neighbour as in the paper,
-    because the halves are contiguous. The first half of `sine` (…, T, 1, K) is negative, so that a rotation takes three
+    because the halves are contiguous. The first half of `sine` (…, T, 1, K) is negated, so that a rotation takes three
     operations instead of seven.
     """
     first, second = x_BTHK.chunk(2, -1)
@@ -84,8 +86,8 @@ class Attention(KernelLayer):
         self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
-        """Return output_BTD. With a cache, the new keys and values are written to it, and the call attends to all of
-        it."""
+        """Return output_BTD. With a cache, the new keys and values are written to the cache, and the queries attend to
+        its contents instead of only to the steps of this call."""
         project, output = self._bound or self._products(reference)
         rows, steps, width = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)
@@ -111,15 +113,18 @@ class Attention(KernelLayer):
 
 
 def _update(cache_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
-    """Write the new steps to the cache, in place; return the part of the cache that this call reads."""
+    """Write the new keys or values to the cache, in place, and return the part of the cache that this call reads."""
     new_NGK = new_BTGK[:, 0] if places.step_N is None else new_BTGK[places.row_N, places.step_N]
-    # One indexed write for all rows, whatever their positions. Padding has no entry in `places` and is not written.
+    # One indexed write stores all rows, at any positions. Padding has no entry in `places`, so it is not written.
     cache_BGPK[places.row_N, :, places.position_N] = new_NGK.detach().to(cache_BGPK.dtype)
     return cache_BGPK[:, :, : places.reach]
 
 
 def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan) -> Tensor:
-    """Return mixed_BTHK, computed in the dtype of the cache: float32 on a CPU (see `TransformerDecoder.new_state`)."""
+    """Return mixed_BTHK, the output of attention, computed in the dtype of the keys and values.
+
+    On a CPU, a cache is always float32 (see `TransformerDecoder.new_state`).
+    """
     if plan.spans is not None:
         return _attend_spans(queries_BTHK, keys_BGPK, values_BGPK, plan.spans)
     rows, steps, heads, head_width = queries_BTHK.shape
@@ -157,8 +162,8 @@ def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, 
 class MLP(KernelLayer):
     """Two linear maps with an activation between them (Vaswani et al., 2017, section 3.3).
 
-    With `swiglu`, the first map has two halves, and the second half is multiplied by the activated first half (Shazeer
-    2020, section 2).
+    With `swiglu`, the output of the first linear map is split in half; the activation is applied to the first half,
+    which is then multiplied elementwise by the second (Shazeer, 2020, section 2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -185,8 +190,8 @@ class MLP(KernelLayer):
 class Block(nn.Module):
     """Attention and MLP, each with a residual connection.
 
-    With `norm_first`, the inputs of both are normalised (pre-norm: Xiong et al., 2020). Otherwise the sums are
-    normalised (post-norm), as in the original Transformer.
+    With `norm_first`, the inputs of attention and MLP are normalised (pre-norm: Xiong et al., 2020). Otherwise, the sum
+    after each residual connection is normalised (post-norm), as in the original Transformer.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -1,25 +1,25 @@
-"""The names and shapes of a network's parameters: exactly what `model.safetensors` of a checkpoint holds.
+"""The names and shapes of a network's parameters. They are exactly the tensors in `model.safetensors` of a checkpoint.
 
 Imports no torch, so that every program can check, count and convert weights. The names are part of the file format and
 do not change. Matrices are (out, in), as in torch.
 
-    input.embedding.weight       (V, I)   I = vector_width: input_width, or width. Tokens
-    input.projection.weight, .bias        (I, F), (I). Numeric steps, unless input_width equals features
+    input.embedding.weight       (V, I)   for tokens; I = vector_width
+    input.projection.weight, .bias        (I, F), (I)   for numeric steps, unless input_width equals features
                                           and input_activation is "none"
     body.rnn.*                            rnn, lstm, gru: as in torch.nn.RNN, LSTM, GRU: weight_ih_l0, weight_hh_l0,
                                           bias_ih_l0, bias_hh_l0, …_l1; with `_reverse` for the second direction
-    body.positions.weight        (context_length, D)   learned positions
+    body.positions.weight        (context_length, D)   with learned positions
     body.blocks.N.attention.qkv.weight   ((H + 2 G) K, D)   all queries, then all keys, then all values
     body.blocks.N.attention.out.weight   (D, D)
-    body.blocks.N.mlp.up.weight          (inner, D); swiglu: (2 inner, D), the gate first
+    body.blocks.N.mlp.up.weight          (inner, D); with swiglu: (2 inner, D), the gate first
     body.blocks.N.mlp.down.weight        (D, inner)
-    body.blocks.N.norm_attention.weight, norm_mlp.weight   (D); norm "layer": and .bias
-    body.norm.weight                     (D) with final_norm; norm "layer": and .bias
-    norm.weight, norm.bias       (W), (W)   W = the body's width. output_norm "steps" or "pooled"
-    pooling.hidden.weight, .bias          (A, W), (A)   A = pooling_width, unless it is 0
-    pooling.query.weight         (1, A) or (1, W)   Pooling "attention"
-    head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])   X = the width before: W for the first
-    head.weight, head.bias       (C, X), (C); generation: (V, D) unless tied, (V); the bias with head_bias
+    body.blocks.N.norm_attention.weight, norm_mlp.weight   (D); with norm "layer", also .bias
+    body.norm.weight                     (D)   with final_norm; with norm "layer", also .bias
+    norm.weight, norm.bias       (W), (W)   with output_norm "steps" or "pooled"; W = the body's width
+    pooling.hidden.weight, .bias          (A, W), (A)   unless A = pooling_width is 0
+    pooling.query.weight         (1, A) or (1, W)   with pooling "attention"
+    head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])   X = the width before it; W for N = 0
+    head.weight, head.bias       (C, X), (C); for generation (V, D), unless tied, and (V). bias: with head_bias
 
 With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.
 
@@ -38,7 +38,7 @@ from collections.abc import Iterator
 from models.config import ModelConfig
 
 Shape = tuple[int, ...]
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # the number of matrices with `width` rows in each weight of a recurrent layer
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # each weight of a recurrent layer stacks this many matrices of `width` rows
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
@@ -47,7 +47,7 @@ def shapes(config: ModelConfig) -> dict[str, Shape]:
 
 
 def count(config: ModelConfig) -> int:
-    """Return the number of parameters, counted as single numbers and not as tensors."""
+    """Return the number of parameters: the total number of values in all tensors."""
     return sum(math.prod(shape) for shape in shapes(config).values())
 
 

@@ -16,7 +16,7 @@ class Pooling(nn.Module):
       is step 0 for the backward direction (as in torch's `h_n`).
     - `last_step`: both directions at the last real step (as in `out[:, -1]`).
     - `first`: step 0, at which some encoders have a special token.
-    - `mean`, `max`: over the steps, for each dimension.
+    - `mean`, `max`: the mean or the maximum over the steps, separately for each dimension.
     - `attention`: a weighted mean. The weights are a softmax over the scores of the steps. A learned query scores each
       step's vector or, with `pooling_width`, a hidden layer over it (Yang et al., 2016, section 2.2).
     """
@@ -31,7 +31,7 @@ class Pooling(nn.Module):
         self.query = nn.Linear(config.pooling_width or width, 1, bias=False) if attends else None
 
     def forward(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """pooled_BD."""
+        """Return pooled_BD, one vector for each row."""
         lengths_B = lengths_B.to(hidden_BTD.device)
         if self.kind in ("last", "last_step"):
             return self._last(hidden_BTD, lengths_B.clamp(min=1) - 1)
@@ -39,7 +39,7 @@ class Pooling(nn.Module):
             return hidden_BTD[:, 0]
         if self.kind == "mean":
             return mean(hidden_BTD, lengths_B)
-        # Keep at least one step, because the maximum and the softmax over no steps are not finite.
+        # Keep at least one step of each row, because the maximum and the softmax over no steps are not finite.
         padding_BT1 = _padding(hidden_BTD, lengths_B.clamp(min=1))
         if self.query is None:
             return hidden_BTD.masked_fill(padding_BT1, float("-inf")).amax(1)

@@ -1,9 +1,9 @@
 """The common base of RNN, LSTM and GRU: computes whole sequences, single steps and chunks, in one or two directions.
 
 Parameters are those of `torch.nn.RNN`, `LSTM` and `GRU`, under the same names, so that weights trained with PyTorch
-load unchanged. Whole sequences go through torch's fused kernels over right-padded batches; a PackedSequence is 5 to
-100 times slower on a CPU (pytorch#149194). Single steps go through a cell, because the fused kernels rearrange their
-weights at every call, which is slow for one step.
+load unchanged. Whole sequences are computed by torch's fused kernels on right-padded batches, because a PackedSequence
+is 5 to 100 times slower on a CPU (pytorch#149194). Single steps are computed by a cell, because the fused kernels
+rearrange their weights at every call, which is slow for one step.
 """
 
 from __future__ import annotations
@@ -48,11 +48,14 @@ class Recurrent(KernelLayer):
         return hidden_BTD, [last_LBD]
 
     def _torch_cell(self, weights: Sequence[Tensor]) -> Cell:
-        """Return one step of one layer as torch's own cell, which on a GPU is one kernel after the two products."""
+        """Return a function for one step of one layer: torch's own cell, which is fast on a GPU.
+
+        There, it is one kernel after the two matrix products.
+        """
         raise NotImplementedError
 
     def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:
-        """Return one step of one layer, computed by its formula with the products of `kernels`."""
+        """Return a function for one step of one layer, which computes its formula with the products of `kernels`."""
         raise NotImplementedError
 
     def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -60,7 +63,8 @@ class Recurrent(KernelLayer):
         raise NotImplementedError
 
     def bind(self, kernels: Kernels) -> int:
-        # Whole sequences still use torch's fused kernels, which need the parameters, so these weights are held twice.
+        # Whole sequences still use torch's fused kernels, which need the parameters, so these weights are in memory
+        # twice.
         self._bound = [self._cell(kernels, self.rnn.all_weights[layer]) for layer in range(self.layers)]
         return sum(weight.nbytes for weight in self.parameters())
 
@@ -88,7 +92,7 @@ class Recurrent(KernelLayer):
             return self._both_ways(x_BTD, context.lengths_B.to(x_BTD.device))
 
     def _step(self, x_B1D: Tensor, steps: list[int], state: State) -> Tensor:
-        """Compute one step of every row. The state of a row without a step is not changed by a single bit."""
+        """Compute one step of every row. The state of a row without a real step stays bit-identical."""
         x_BD = x_B1D[:, 0]
         keep_B1 = None if all(steps) else torch.tensor(steps, dtype=torch.bool, device=x_BD.device)[:, None]
         cells = self._bound or [self._torch_cell(weights) for weights in self.rnn.all_weights]
@@ -96,16 +100,16 @@ class Recurrent(KernelLayer):
             new = cell(x_BD, tensors)
             x_BD = new[0]
             for old_BD, new_BD in zip(tensors, new, strict=True):
-                # Rows without a step are computed as well, and their results are dropped. `where` also drops a NaN; a
-                # product with a mask would not.
+                # Rows without a step are computed as well, but their results are discarded. `where` discards even a
+                # NaN; multiplication by a mask would not.
                 old_BD.copy_((new_BD if keep_B1 is None else torch.where(keep_B1, new_BD, old_BD)).detach())
         return x_BD[:, None]
 
     def _chunk(self, x_BTD: Tensor, steps: list[int], state: State) -> Tensor:
-        """Compute several steps of rows with different numbers of steps.
+        """Compute a chunk of several steps, in which rows may have different numbers of real steps.
 
         The fused kernels return only the state after the last column. The chunk is therefore cut at every column where
-        a row ends, so that the state of each row is that after its own last real step.
+        a row ends, so that the stored state of each row is its state after its own last real step.
         """
         hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.hidden)
         for start, stop, rows in _segments(steps, x_BTD.device):
@@ -120,8 +124,8 @@ class Recurrent(KernelLayer):
     def _both_ways(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         """Compute both directions over rows of different lengths.
 
-        With padded rows, torch's bidirectional networks would begin the backward direction in the padding. Here each
-        row is reversed within its own length, read forwards, and reversed again.
+        With padded rows, torch's bidirectional networks would begin the backward direction in the padding. Here, for
+        the backward direction, each row is reversed within its own length, read forwards, and reversed again.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):
@@ -134,7 +138,7 @@ class Recurrent(KernelLayer):
 
 
 def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
-    """Turn off autocast where it would fail.
+    """Return a context that turns off autocast where autocast would fail.
 
     Under autocast, torch requests bfloat16 recurrences from oneDNN even on processors that do not support them, and
     fails. On these processors, the recurrence stays in float32, which is faster than emulated bfloat16.
@@ -149,7 +153,7 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
     """Yield the pieces (start, stop, rows) of a chunk. `rows` are the rows with real steps from `start` to `stop`; at
     least one of them ends at `stop`.
 
-    For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There is one piece for each different length.
+    For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There is one piece for each distinct number of steps.
     """
     start = 0
     for stop in sorted({count for count in steps if count}):
@@ -159,8 +163,8 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """Return index_BT, which reverses every row within its own length and leaves padding in place. It is its own
-    inverse."""
+    """Return index_BT, which reverses every row within its own length and leaves padding in place. The
+    reordering is its own inverse."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)

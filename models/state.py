@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 POSITIONS = -1  # marks, in a declared shape, the dimension with one entry for each position
-FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # the size of the first allocation
+FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # the numbers of slots and positions in the first allocation
 
 Layers = tuple[tuple[Tensor, ...], ...]
-Shape = tuple[int, ...]  # of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width)
+Shape = tuple[int, ...]  # the shape of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width)
 
 
 class StateFull(ValueError):
@@ -27,7 +27,7 @@ class StateFull(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A copy of the state of one slot. Growing tensors are cut at `position`."""
+    """A copy of the state of one slot. Growing tensors contain only the first `position` positions."""
 
     layers: Layers
     position: int
@@ -54,10 +54,10 @@ class _Storage:
     views: dict[tuple[int, int], Layers] = field(default_factory=dict)
 
     def reserve(self, rows: int, positions: int) -> None:
-        """Allocate at least `rows` slots and `positions` positions. Raises StateFull beyond the limit.
+        """Allocate at least `rows` slots and `positions` positions. Raises StateFull if `positions` exceeds the limit.
 
-        Sizes are doubled, so that the total cost of copying is proportional to the final size, a token costs constant
-        time on average, and memory grows with use.
+        Sizes are doubled. The total cost of copying is therefore proportional to the final size (constant time per
+        token on average), and memory grows with use.
         """
         if rows <= self.rows and positions <= self.capacity:
             return
@@ -66,13 +66,13 @@ class _Storage:
         self.rows = min(_doubled(self.rows or FIRST_SLOTS, rows), self.slots)
         capacity = _doubled(self.capacity or FIRST_POSITIONS, positions)
         self.capacity = capacity if self.limit is None else min(capacity, self.limit)
-        # Switch off inference mode: a tensor created in it could not be written to outside of it.
+        # Switch off inference mode, because a tensor created in inference mode cannot be written to outside of it.
         with torch.inference_mode(False), torch.no_grad():
             for layer, shapes in enumerate(self.shapes):
                 old = self.layers[layer] or (None,) * len(shapes)
                 # Copy one layer at a time, so that at most one layer is in memory twice.
                 self.layers[layer] = tuple(self._grown(s, t) for s, t in zip(shapes, old, strict=True))
-        self.views.clear()  # they are views of the old tensors
+        self.views.clear()  # the cached views belong to the old tensors
 
     def view(self, start: int, slots: int) -> Layers:
         """Return the tensors of a range of slots. Views are cached, because decode steps ask for the same range
@@ -123,7 +123,7 @@ class State:
     ) -> State:
         """Create a state whose layer l has a tensor (slots, *shape) for every shape in `shapes[l]`.
 
-        Nothing is allocated before the first use, and then only for the slots and positions that are used.
+        Memory is allocated at the first use, and only for the slots and positions that are used.
         """
         if slots < 1:
             raise ValueError("a state needs at least one slot")
@@ -167,7 +167,7 @@ class State:
         return State(self._storage, self._start + start, rows)
 
     def reserve(self, positions: int) -> None:
-        """Make room for `positions` positions in each slot. Raises `StateFull` beyond the limit."""
+        """Make room for `positions` positions in each slot. Raises `StateFull` if they exceed the limit."""
         self._storage.reserve(self._start + self.slots, positions)
 
     def advance(self, steps: Sequence[int]) -> None:
@@ -181,7 +181,7 @@ class State:
             self._write(slot, None, 0)
 
     def copy(self, source: int, target: int) -> None:
-        """Overwrite slot `target` with slot `source`, which forks the sequence in `source`."""
+        """Overwrite slot `target` with a copy of slot `source`, and so fork the sequence in `source`."""
         if source != target:
             self._write(target, self._read(source), self.positions[source])
 

@@ -104,7 +104,7 @@ class LanguageModel(Network, KernelLayer):
 
     def bind(self, kernels: Kernels) -> int:
         self._bound = self._product(kernels)
-        # Keep a tied embedding: the lookup of ids needs it in its plain layout.
+        # Keep a tied embedding, because looking up token ids needs the matrix in its plain layout.
         twice = self._embedding_VD.nbytes if self.head.weight is None else 0
         self.head.weight = self.head.bias = None
         return twice
@@ -117,7 +117,7 @@ class LanguageModel(Network, KernelLayer):
 
 
 class VocabularyHead(nn.Module):
-    """The parameters of a language model's head; with tied embeddings (Press and Wolf, 2017) it has no matrix."""
+    """The parameters of a language model's head. With tied embeddings (Press and Wolf, 2017), there is no matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class VocabularyHead(nn.Module):
 
 
 class Classifier(Network):
-    """Maps a sequence to one vector: scores for classes or for independent labels, or a single regression value."""
+    """Maps a sequence to one output: scores for classes or for independent labels, or a single regression value."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -152,7 +152,8 @@ class Classifier(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Modules constructed in this mode do not initialise their parameters; `initialise` or a file sets them later.
+    """Modules constructed in this mode do not initialise their parameters. `initialise` or a file of weights sets them
+    later.
 
     The "meta" device would do the same, but imports half of torch's compiler, which takes 1.7 seconds and 75 MB.
     """
@@ -170,7 +171,7 @@ def build(
 ) -> LanguageModel | Classifier:
     """Build the network of a configuration, on the CPU in float32, in training mode.
 
-    The weights are drawn from `generator`, or from torch's global random state. With `initialised` False, they are left
+    The weights are drawn from `generator`, or from torch's global random state. With `initialised=False`, they are left
     undefined, for callers that load weights.
     """
     with _Uninitialised():

@@ -17,7 +17,7 @@ from models.state import POSITIONS, State, StateFull
 
 
 class Transformer(nn.Module):
-    """The base of encoder and decoder: positions, blocks and the final norm."""
+    """The base class of the encoder and the decoder: positions, blocks and the final norm."""
 
     causal: ClassVar[bool]
 
@@ -51,7 +51,7 @@ class Transformer(nn.Module):
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         """Return the attention plan; the position of each step, (T,), or (B, T) if positions differ between rows; and
-        an upper bound (exclusive) of all positions."""
+        an exclusive upper bound of all positions."""
         raise NotImplementedError
 
     def _with_positions(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Tensor:
@@ -90,8 +90,8 @@ class TransformerEncoder(Transformer):
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
-            # Each step of padding costs products with `width` squared multiplications. Without padding, each row costs
-            # a call.
+            # Each step of padding costs matrix products of `width` squared multiplications. Leaving padding out costs a
+            # call of attention for each row.
             if padding * self.width**2 > ROW_COST * len(steps):
                 return self._without_padding(x_BTD, steps)
         return super().forward(x_BTD, context)
@@ -127,7 +127,8 @@ class TransformerEncoder(Transformer):
 
 
 class TransformerDecoder(Transformer):
-    """A decoder in which every step attends to itself and earlier steps of its row. The state holds keys and values."""
+    """A decoder in which every step attends to itself and earlier steps of its row. The state contains keys and
+    values."""
 
     causal = True
 
@@ -156,12 +157,12 @@ class TransformerDecoder(Transformer):
         start_B = torch.tensor(starts, device=device)
         positions_BT = start_B[:, None] + torch.arange(steps, device=device)
         seen_BTP = torch.arange(reach, device=device) <= positions_BT[:, :, None]
-        # If all rows are at the same position and have a single step, it attends to all positions read: no mask is
-        # needed.
+        # If all rows have a single step at the same position, that step attends to every position that the call reads,
+        # so no mask is needed.
         equal = steps == 1 and min(starts) == max(starts)
         mask = None if equal else _bias(seen_BTP, state.dtype)[:, None]
         places = _places(counts, steps, start_B, reach)
-        # Positions of padding can exceed the last position for which there are angles or embeddings.
+        # Steps of padding can be at positions without angles or embeddings, so their positions are clamped.
         positions_BT = positions_BT.clamp(max=reach - 1)
         return AttentionPlan(mask, False, *self._rotations(x_BTD, positions_BT, reach), places), positions_BT, reach
 
@@ -172,10 +173,10 @@ def _bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _places(counts: list[int], steps: int, start_B: Tensor, reach: int) -> Places:
-    """Return where to store the real steps of a call: row b has counts[b] real steps, from position start_B[b] on."""
+    """Return the cache entries for the real steps of a call: counts[b] steps of row b, from position start_B[b] on."""
     device = start_B.device
     if steps == 1 and all(counts):
-        # The usual decode step: every row has one real step, so the new keys are a slice and need no gather.
+        # The usual decode step: every row has one real step, so the new keys and values need no gather.
         return Places(torch.arange(len(counts), device=device), None, start_B, reach)
     real = [(row, step) for row, count in enumerate(counts) for step in range(count)]
     row_N, step_N = torch.tensor(real, dtype=torch.int64, device=device).view(-1, 2).unbind(1)

@@ -9,11 +9,11 @@ from models import parameters
 from models.config import ModelConfig
 from models.parameters import Shape
 
-NAME_SHOWN = 80  # characters of an unexpected tensor's name in a message: the name comes from an untrusted file
+NAME_SHOWN = 80  # characters shown of an unexpected tensor's name, because it comes from an untrusted file
 
 
 class WeightsMismatch(ValueError):
-    """The stored tensors are not the weights of a configuration. `tensor` is the name of the first one that differs."""
+    """The stored tensors do not match a configuration. `tensor` is the name of the first tensor that differs."""
 
     def __init__(self, tensor: str, message: str) -> None:
         super().__init__(message)
@@ -54,6 +54,6 @@ FLOATING = WeightFormat(frozenset({"BF16", "F16", "F32", "F64"}), parameters.sha
 def check_weights(config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:
     """Check a checkpoint's tensors, name to (dtype, shape), against its configuration.
 
-    Raises `WeightsMismatch` for a missing tensor, an unexpected one, a wrong shape or an unsupported dtype.
+    Raises `WeightsMismatch` for a missing or unexpected tensor, a wrong shape or an unsupported dtype.
     """
     FLOATING.check(config, tensors)

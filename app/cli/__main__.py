@@ -1,7 +1,7 @@
 """`ostinato`: the command line.
 
-Assembles the commands and prints every expected failure as one line. Each command imports what it needs when it is
-called, so that the command line starts fast.
+Assembles the commands and prints every expected failure as one line. Each command imports its dependencies only when
+it is called, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.cli.wording import in_own_words, option_for
 from app.errors import OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
 
-INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended: 128 + 2
+INTERRUPTED = 130  # the exit status that shells report for a command ended by SIGINT: 128 + 2
 
 program = typer.Typer(
     name="ostinato",
@@ -39,7 +39,7 @@ program.add_typer(files.files, name="files")
 program.add_typer(local.registry, name="registry")
 
 
-UsageError: Any = typer.BadParameter.__mro__[1]  # of the Click that typer uses, which depends on its release
+UsageError: Any = typer.BadParameter.__mro__[1]  # from whichever Click this release of typer uses
 
 
 def print_version(value: bool) -> None:
@@ -60,7 +60,8 @@ def root(
 def main() -> None:
     """Run the command line.
 
-    Exit status 2: the arguments or the settings are invalid, so a restart would fail too; 130: Ctrl+C; 1: other errors.
+    The exit status is 2 if the arguments or the settings are invalid, because a restart would fail too; 130 after
+    Ctrl+C; and 1 after any other error.
     """
     prepare_output()
     try:
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def refuse(error: Any) -> NoReturn:
-    """Print what is wrong with the arguments, with the nearest option where one is unknown, and exit."""
+    """Print what is wrong with the arguments and exit. For an unknown option, the nearest known one is suggested."""
     message = error.format_message()
     if not message or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
@@ -104,7 +105,7 @@ def refuse(error: Any) -> NoReturn:
 
 
 def report(error: Exception) -> NoReturn:
-    """Print an unexpected error, which is a fault of this program or of the service, and exit."""
+    """Print an unexpected error, which is a bug in this program or in the service, and exit."""
     if _is_debugging():
         traceback.print_exception(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -122,7 +123,10 @@ def _is_debugging() -> bool:
 
 
 def fail(error: OstinatoError, status: int) -> NoReturn:
-    """Print the error in the command line's own words, with its option where the message does not name it, and exit."""
+    """Print the error in the command line's terms and exit. Adds the option concerned if the message does not name it.
+
+    `status` is the exit status.
+    """
     message, option = in_own_words(error.message), option_for(error.param or "")
     where = f" (in {option})" if option and option not in message else ""
     print(f"ostinato: {message}{where}", file=sys.stderr)

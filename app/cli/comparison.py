@@ -15,8 +15,8 @@ from app.wire.measurement import too_few
 from app.wording import counted, listed
 from models.config import ARCHITECTURES
 
-UNLIMITED = 1_000_000  # the width where the output is not a terminal
-NARROWEST = 8  # characters of a column
+UNLIMITED = 1_000_000  # table width in characters if the output is not a terminal
+NARROWEST = 8  # minimum width of a column, in characters
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
 
@@ -66,7 +66,7 @@ def compare(
     every: Annotated[bool, typer.Option("--all", help="Also show metrics of single labels and other details.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare versions side by side: only what differs; the best value of each metric is marked with *."""
+    """Compare versions side by side. Shows only what differs, and marks the best value of each metric with *."""
     if len(references) < 2:
         raise InvalidRequest("name at least two versions")
     with connect() as client:
@@ -84,19 +84,22 @@ def compare(
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:
-    """The table with the versions' cells shortened so that lines have at most `width` characters, if possible."""
+    """Return `columns` and `rows` with long cells shortened, so that lines fit into `width` characters if possible.
+
+    The first column, which contains the names of the fields, is never shortened.
+    """
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     names = max((len(row[0]) for row in cells), default=0)
     room = max(NARROWEST, (width - names) // (len(columns) - 1) - 2)
     cut = [[row[0], *(cell if len(cell) <= room else cell[: room - 1] + "…" for cell in row[1:])] for row in cells]
     heads = [
         name if len(name) <= room else "…" + name[1 - room :] for name in columns[1:]
-    ]  # versions differ at the end
+    ]  # the end is kept, because versions of one model differ only there
     return [columns[0], *heads], cut
 
 
 def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row for each field that differs between the versions: its name, then its value in each version."""
+    """Yield one row for each field that differs between the versions: its name, then its value in each version."""
     flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in versions]
     for name in dict.fromkeys(name for shape in flattened for name in shape):
         values = [shape.get(name) for shape in flattened]
@@ -105,7 +108,11 @@ def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 
 
 def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
-    """The same for the metrics of a comparison, the best value marked with *; no metric of too few rows is shown."""
+    """Like `differing_fields`, for the metrics of a comparison. The best value is marked with *.
+
+    A value that was measured on too few rows is replaced by the words "too few rows". If a metric has such a value, no
+    value of the metric is marked as the best.
+    """
     figures = comparison["figures"]
     for name, values in figures.items():
         if any(value != values[0] for value in values):
@@ -121,7 +128,10 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}. Lists of strings are joined with commas; other lists are left out."""
+    """Flatten nested dictionaries: {"a": {"b": 1}} becomes {"a.b": 1}.
+
+    Lists of strings are joined with commas; other lists are left out.
+    """
     if isinstance(value, dict):
         flat: dict[str, Any] = {}
         for key, inner in value.items():

@@ -1,4 +1,4 @@
-"""Data files on this machine, before they are uploaded: pipes are read into files, and the trainer's checks run."""
+"""Prepares data files on this machine for the upload: copies pipes to files, and runs the trainer's checks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from app.wording import counted
 if TYPE_CHECKING:
     from app.training.data.checking import DataReport
 
-LABELS = "labels"  # the kind of the remark that counts the rows of each label
+LABELS = "labels"  # kind of the remark that gives the number of rows of each label
 
 
 @contextmanager
 def as_regular_files(paths: dict[str, Path]) -> Iterator[dict[str, Path]]:
-    """The same paths; a pipe, which can be read only once, is replaced by a temporary file with what it holds.
+    """Yield `paths`, with each pipe replaced by a temporary file, because a pipe can be read only once.
 
-    Raises InvalidRequest for a file that cannot be read.
+    Raises InvalidRequest if a file cannot be read.
     """
     with ExitStack() as stack:
         yield {field: _regular(path, stack) for field, path in paths.items()}
@@ -49,10 +49,10 @@ def _regular(path: Path, stack: ExitStack) -> Path:
 
 
 def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
-    """Check the data files as the trainer will, and print what it makes of them; returns the printed messages.
+    """Check the data files as the trainer will, and print the result. Returns the messages of the checks.
 
-    With `as_json`, only warnings are printed, to standard error. Raises InvalidRequest, after printing all faults, for
-    data that cannot be used.
+    With `as_json`, only warnings are printed, to standard error. Raises InvalidRequest if the data cannot be used; if
+    the cause is invalid rows, the first of them are printed before.
     """
     from app.training.data.checking import check_files  # loads numpy and pyarrow
 
@@ -81,7 +81,10 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
 
 
 def _sizes(result: DataReport) -> str:
-    """Rows or characters, and the lengths of the inputs: "24 rows for classification (22 train, 2 validation), …"."""
+    """The size of the data, in rows or characters, and the lengths of the inputs.
+
+    For example: "24 rows for classification (22 train, 2 validation); …".
+    """
     if characters := result.report.get("characters"):
         parts = ", ".join(f"{count:,} in the {split} file" for split, count in characters.items())
         return f"plain text for generation, {counted(sum(characters.values()), 'character')}" + (
@@ -97,14 +100,14 @@ def _sizes(result: DataReport) -> str:
 
 
 def _messages(result: DataReport) -> list[tuple[str, str]]:
-    """(level, message) of all that was noticed, the counts of labels first."""
+    """(level, message) of each remark and warning. The remark with the number of rows of each label comes first."""
     remarks = sorted(result.report.get("remarks") or [], key=lambda remark: remark["kind"] != LABELS)
     messages = [(remark["level"], remark["message"]) for remark in remarks]
     return messages + [("warn", message) for _, message in result.warnings]
 
 
 def _refusal(result: DataReport) -> InvalidRequest:
-    """The error for data that cannot be used. Several faults are printed first, a line each."""
+    """The error for data that cannot be used. For `BadRows`, the first faults are printed here, one per line."""
     from app.training.data.faults import BadRows
 
     error = result.error

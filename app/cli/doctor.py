@@ -29,7 +29,7 @@ LOW_MEMORY = 2_000_000_000
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. `state`: ok, warning or wrong."""
+    """The result of one check. `state` is ok, warning or wrong."""
 
     check: str
     state: str
@@ -52,7 +52,7 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def examine(data_dir: str | None) -> Iterator[Finding]:
-    """Run all checks. Those that need the settings are skipped where the settings are invalid."""
+    """Run all checks. If the settings are invalid, the checks that need them are skipped."""
     yield check_python()
     yield from check_libraries()
     yield check_processor()

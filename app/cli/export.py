@@ -1,4 +1,4 @@
-"""`ostinato export`: saves a version as a tar or as a checkpoint directory."""
+"""`ostinato export`: saves a version as a tar archive or as a checkpoint directory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def save(chunks: Iterable[bytes], target: Path) -> int:
 
 
 def unpack(chunks: Iterable[bytes], target: Path) -> int:
-    """Unpack a tar into the new directory `target` atomically; returns the tar's size in bytes."""
+    """Unpack a tar archive into the new directory `target` atomically; returns the archive's size in bytes."""
     if target.exists():
         raise InvalidRequest(f"{target} already exists; name a new directory")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as folder:

@@ -41,7 +41,7 @@ def list_files(as_json: Json = False) -> None:
 def upload(
     path: Path, purpose: Annotated[str, typer.Option(help="What the file is for.")] = "fine-tune", as_json: Json = False
 ) -> None:
-    """Upload a file for later trainings."""
+    """Upload a file for later training jobs."""
     with connect() as client:
         stored = client.upload(path, purpose)
     print_json(stored) if as_json else print(f"uploaded {path.name} as {stored['id']}")

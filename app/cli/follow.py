@@ -1,6 +1,7 @@
-"""Follows a training job: prints its events as they arrive and, at a terminal, a progress bar with loss and time left.
+"""Follows a training job: prints its events as they arrive and, at a terminal, a progress bar.
 
-Polls the service instead of streaming, because a job may outlive any connection.
+The progress bar also shows the loss and the time left. The service is polled instead of streaming the events, because
+a job may outlive any connection.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 ENDED = ("succeeded", "failed", "cancelled")
 POLL = 0.5  # seconds between two requests
-PATIENCE = 60.0  # seconds that the service may be unreachable, for example while it restarts
+PATIENCE = 60.0  # seconds for which the service may be unreachable, for example while it restarts
 PAGE = 100
 KEPT_LOSSES = 400
-METRICS = (  # (key of an event's data, name shown)
+METRICS = (  # (key in an event's data, name to show)
     ("train_loss", "loss"),
     ("valid_loss", "validation loss"),
     ("full_valid_loss", "validation loss"),
@@ -36,11 +37,11 @@ METRICS = (  # (key of an event's data, name shown)
     ("macro_f1", "macro F1"),
     ("bits_per_character", "bits per character"),
 )
-RATES = ("accuracy", "macro_f1")  # of the validation rows
+RATES = ("accuracy", "macro_f1")  # not shown if there are too few validation rows
 
 
 class Follower:
-    """The state of one job as the service last reported it, and the losses so far."""
+    """The state of one job as the service last reported it, and the training losses so far."""
 
     def __init__(self, client: Client, job_id: str, printed: Sequence[str] = ()) -> None:
         self._client = client
@@ -53,7 +54,8 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events: once it has ended, no event can be added any more, so none is missed.
+        The job is read before its events. No event is added after a job has ended, so if the job has ended when it is
+        read, the events that are read next are complete.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -73,12 +75,12 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """The events as lines, without those that are not shown or were printed before."""
+        """The events as lines to print, without events that are not shown or whose message was printed before."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property
     def waiting(self) -> str:
-        """How many jobs are before this one while it waits; empty if none is, or if it does not wait."""
+        """A line with the number of jobs before this one; empty if there are none, or if this job is not queued."""
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
@@ -89,9 +91,9 @@ class Follower:
         return self.job.get("status") in ENDED
 
     def poll(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield the new events again and again until the job ends.
+        """Poll the job until it ends, and yield the new events of each poll.
 
-        Server errors and lost connections are retried for PATIENCE seconds, then raised.
+        After a server error or a lost connection, polling is retried for PATIENCE seconds before the error is raised.
         """
         away_since: float | None = None
         while True:
@@ -113,7 +115,7 @@ def follow(
 ) -> dict[str, Any]:
     """Show a job's events until it ends, and return the ended job. With `quiet`, nothing is printed.
 
-    `printed` are messages that the user has seen already.
+    `printed` contains the messages that were already shown to the user; they are not printed again.
     """
     follower = Follower(client, job_id, printed)
     try:
@@ -151,7 +153,7 @@ def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
 
 
 def render(event: dict[str, Any]) -> str | None:
-    """One line for an event; None for metrics without a validation loss, which come every few steps."""
+    """The event as one line; None for metrics without a validation loss, which arrive every few steps."""
     data = event.get("data") or {}
     if event.get("type") != "metrics":
         level = {"warn": "warning: ", "error": "error: "}.get(event.get("level", ""), "")

@@ -1,4 +1,4 @@
-"""Asks a version that was just imported for one answer, so that the user can compare it with the original program."""
+"""Sends one input to a newly imported version, so that the user can compare its answer with the original program's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from app.client import Client
     from app.importing.probe import Probe
 
-PATIENCE, PAUSE = 60.0, 0.5  # seconds to wait for an engine that loads the version, and between two requests
-SHOWN = 10  # answers
+PATIENCE, PAUSE = 60.0, 0.5  # seconds: to wait for an engine to load the version; between two requests
+SHOWN = 10  # maximum number of labels or tokens to print
 
 
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
     """The version's answer: the probability of each label or of the likeliest next tokens, or {"value": number}.
 
-    Raises ServiceError if there is none.
+    Raises ServiceError if the service does not answer the request.
     """
     if task == "generation":
         body = {"model": version, "prompt": probe.input, "max_tokens": 1, "temperature": 0, "logprobs": 5}
@@ -41,7 +41,7 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
 
 
 def _patiently(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Repeat the request while an engine loads the version, and return the reply."""
+    """Send the request, and repeat it until an engine has loaded the version. Returns the reply."""
     from app.client import ServiceError
 
     deadline = time.monotonic() + PATIENCE

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from app.importing.convert import Converted
     from app.importing.questions import ImportQuestion
 
-OWN_OPTIONS = ("task", "heads")  # fields with an option of their own; the others are given with --set
+OWN_OPTIONS = ("task", "heads")  # fields that have their own options; the others are given with --set
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsOptions:
-    """What the user says about weights: the options of the command line. `fields` are those of `--set`."""
+    """The command-line options for importing weights. `fields` has the values of `--set`, `--task` and `--heads`."""
 
     source: Path
     name: str
@@ -33,7 +33,7 @@ class WeightsOptions:
     fields: dict[str, str] = field(default_factory=dict)
 
     def command(self) -> str:
-        """The command line with these options, as a shell reads it."""
+        """The command line with these options, quoted for a shell."""
         parts = ["ostinato", "import", str(self.source), "--name", self.name]
         parts += ["--allow-pickle-tensors"] if self.allow_pickle else []
         parts += ["--labels", self.labels] if self.labels is not None else []
@@ -43,7 +43,7 @@ class WeightsOptions:
         return shlex.join(parts)
 
     def with_answer(self, name: str, answer: str) -> WeightsOptions:
-        """These options with the answer to one question."""
+        """A copy of these options, with the answer to one question added."""
         if name == "vocabulary":
             return replace(self, vocabulary=Path(answer))
         if name == "labels" and answer != "numbers":
@@ -54,8 +54,8 @@ class WeightsOptions:
 def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """Convert weights to the checkpoint directory `target`.
 
-    At a terminal, questions that the weights leave open are asked; elsewhere they are raised as ImportQuestion, with a
-    command to complete.
+    At a terminal, the user is asked the questions that the weights leave open. Otherwise, all open questions are raised
+    as one ImportQuestion, whose message ends with a command to complete.
     """
     from app.importing.convert import convert
     from app.importing.questions import ImportQuestion
@@ -98,7 +98,7 @@ def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
 
 
 def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuestion:
-    """The same questions, ending with a command in which `...` stands for each missing answer."""
+    """Append to the error's message a command, in which `...` stands for each answer that has no default."""
     for question in error.questions:
         options = options.with_answer(question.field, question.usual or "...")
     error.message += f"\nThe command, with PyTorch's defaults; replace each ... by your answer:\n  {options.command()}"
@@ -106,7 +106,7 @@ def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuest
 
 
 def read_pair(option: str) -> tuple[str, str]:
-    """The field and value of `--set field=value`."""
+    """Split the argument of `--set field=value` into the field and its value."""
     name, separator, value = option.partition("=")
     if not separator:
         raise InvalidRequest(f"--set {option}: must have the form field=value")
@@ -114,7 +114,7 @@ def read_pair(option: str) -> tuple[str, str]:
 
 
 def read_labels(labels: str | None) -> list[str] | None:
-    """The labels of a JSON file, of a file with one on each line, or of a comma-separated list."""
+    """The labels from a JSON file, from a file with one label per line, or from a comma-separated list."""
     if labels is None:
         return None
     try:

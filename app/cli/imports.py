@@ -1,7 +1,7 @@
-"""`ostinato import`: registers a checkpoint directory, a tar of one, or plain PyTorch weights as a new version.
+"""`ostinato import`: registers a checkpoint directory, a tar archive of one, or plain PyTorch weights as a new version.
 
-Weights are converted to a checkpoint directory on this machine first (`app.importing`). The service itself accepts
-checkpoint directories only.
+Weights are first converted to a checkpoint directory on this machine (`app.importing`), because the service itself
+accepts only checkpoint directories.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from app.client import Client
 
 GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of a gzip file
-TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar
+TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar archive
 
 
 Source = Annotated[Path, typer.Argument(help="A checkpoint directory, a tar of one, or weights (.safetensors, .pt).")]
@@ -93,7 +93,7 @@ def import_version(
 
 
 def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: bool) -> None:
-    """Convert weights, register them, and show what the new version answers to a probe."""
+    """Convert weights, register them, and show the new version's answer to a probe."""
     from app.client import ServiceError
     from app.importing.probe import make_probe
 
@@ -129,9 +129,9 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _archive(source: Path, folder: Path) -> Iterator[Path]:
-    """A tar to upload: `source` itself if it is one, else a tar of the directory `source`.
+    """Yield the tar archive to upload: `source` itself if it is one, otherwise a new archive of the directory `source`.
 
-    Raises InvalidRequest for any other file, so that nothing else leaves this machine.
+    Raises InvalidRequest if `source` is neither, so that no other file is uploaded by mistake.
     """
     if source.is_file():
         if not _is_tar(source):
@@ -152,7 +152,7 @@ def _archive(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether the file, gzipped or not, begins like a tar."""
+    """Whether the file begins like a tar archive, gzipped or not."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     try:

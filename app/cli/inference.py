@@ -26,8 +26,8 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
 ]
-INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service names a text of one request
-CHUNK = 256  # texts in one request, where many are read from a file
+INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
+CHUNK = 256  # maximum number of texts in one request
 
 
 def register(program: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def register(program: typer.Typer) -> None:
 
 
 def chosen_model(model: str | None) -> str:
-    """The model of --model, else of OSTINATO_DEFAULT_MODEL. Raises InvalidRequest if neither is set."""
+    """The model from --model, or otherwise from OSTINATO_DEFAULT_MODEL. Raises InvalidRequest if neither is set."""
     reference = model or settings.load().default_model
     if not reference:
         raise InvalidRequest("name a model with --model NAME (`ostinato models` lists them)")
@@ -101,7 +101,7 @@ def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json:
 
 
 def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns: Columns) -> Iterator[InputRow]:
-    """The texts of the command line, else the rows of a table, else the lines of the file or of standard input."""
+    """The texts given as arguments, or the rows of a table, or the lines of a text file or of standard input."""
     if texts and file:
         raise InvalidRequest("give the texts as arguments or in a file, not both")
     if file is not None and is_table(file):
@@ -122,7 +122,10 @@ def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns:
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
-    """(row, its item, the reply that has the item). A row without a text is not sent: its item and reply are None."""
+    """Yield (row, its item, the reply that contains the item).
+
+    A row without a text is not sent, so its item and its reply are None.
+    """
     rows = iter(rows)
     empty = total = 0
     while chunk := list(itertools.islice(rows, CHUNK)):
@@ -143,7 +146,10 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
 
 
 def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
-    """A message about a request, with the places of its texts among all rows; `before` is the number of rows sent."""
+    """Replace each `input[…]` in an error message with the number of the text among all rows, counted from 1.
+
+    `before` is the number of rows in earlier requests.
+    """
     numbers = [number for number, row in enumerate(chunk, before + 1) if row.input is not None]
 
     def place(match: re.Match[str]) -> str:
@@ -169,7 +175,7 @@ def _prediction(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any
 
 
 def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
-    """One reply, as if all texts had been sent in one request: items renumbered, usage summed."""
+    """One reply, as if all texts had been sent in one request: items are renumbered, and usage is summed."""
     merged = dict(replies[0])
     data = [item for reply in replies for item in reply["data"]]
     merged["data"] = [{**item, "index": index} for index, item in enumerate(data)]
@@ -182,7 +188,10 @@ def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
-    """The cells of one text's row: its label or labels with their scores, or "" and a regression's value."""
+    """The label and score cells of one text's row. For a regression, they are "" and the predicted value.
+
+    If the text has several labels, both cells have one entry per label, separated by spaces.
+    """
     if item.get("value") is not None:
         return "", f"{item['value']:.4f}"
     scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
@@ -246,7 +255,7 @@ def generate(
 
 
 def _printable(text: str) -> str:
-    """Generated text may contain control characters: a terminal gets line feeds and printable characters only."""
+    """At a terminal, replace the control characters that a generated text may contain, except line feeds."""
     if not sys.stdout.isatty():
         return text
     return "\n".join(clean(line) for line in text.split("\n"))

@@ -96,7 +96,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a version. Its bytes are kept for a grace period, one day by default."""
+    """Delete a version. Its files are kept in storage for a grace period, one day by default."""
     with connect() as client:
         name, number = locate(client, reference)
         if not yes:

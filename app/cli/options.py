@@ -1,4 +1,4 @@
-"""Command-line options generated from the fields of the wire's structs: a new training option needs no code here."""
+"""Generates command-line options from the fields of request structs, so a new training option needs no code here."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ HELP = {
 def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Give a command one option for each field of `struct`: `--max-steps` for `max_steps`.
 
-    The command receives them as keyword arguments named field + `suffix`, None where an option is not used. `panel` is
-    the options' heading in the help text.
+    The command receives each value as a keyword argument, whose name is that of the field plus `suffix`. The value of
+    an option that is not used is None. `panel` is the heading of these options in the help text.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,13 +88,13 @@ def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
 
 
 def _option_type(declared: Any) -> Any:
-    """The first type that an option can have, of a field's declared type or union."""
+    """The type of the field's option: the first member of the declared type or union that an option can have."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
     return next(m for m in members if m in (bool, int, float, str))
 
 
 def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = "") -> dict[str, Any]:
-    """The options that were used, as the JSON object of the request; see `with_fields`."""
+    """The options that were used, as a JSON object for the request. `suffix` is that of `with_fields`."""
     options = {f.name: values.get(f.name + suffix) for f in msgspec.structs.fields(struct)}
     return {name: _parse(name, value) for name, value in options.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""What all commands share: the connection to the service, tables, and the format of numbers and times."""
+"""Code that all commands share: the connection to the service, tables, and the format of numbers and times."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def print_line(value: object) -> None:
 
 
 def _shows_unicode() -> bool:
-    """Whether standard output can show every character; if not, JSON escapes those beyond ASCII."""
+    """Whether standard output can show every character. If not, non-ASCII characters are escaped in JSON."""
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def json_for_all(context: typer.Context) -> None:
-    """Pass a --json before the subcommand (`jobs --json list`) on to it."""
+    """Apply a --json that is given before the subcommand (`jobs --json list`) to the subcommand."""
     context.default_map = {str(context.invoked_subcommand): {"as_json": True}}
 
 
@@ -60,7 +60,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str =
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one pair on each line. Empty values are left out."""
+    """Print names and values, one pair per line. Empty values are left out."""
     shown = [(name, value) for name, value in pairs if value not in (None, "", [], {})]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
@@ -73,7 +73,7 @@ def clean(text: str) -> str:
 
 
 def when(seconds: float | None) -> str:
-    """A Unix time as local date and time."""
+    """A Unix time as a local date and time."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
@@ -88,7 +88,7 @@ def size(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as 1:02 or 1:02:03."""
+    """A number of seconds in the form 1:02 or 1:02:03."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
@@ -97,9 +97,9 @@ def duration(seconds: float | None) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 30) -> str:
-    """A line of at most `width` block characters that plots `values`, the newest at the right.
+    """Plot `values` as a line of up to `width` block characters, with the newest value at the right.
 
-    Where there are more values than characters, each character shows the mean of an equal share of them.
+    If there are more than `width` values, each character shows the mean of several consecutive values.
     """
     if not values:
         return ""
@@ -112,9 +112,9 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def headline(metrics: dict[str, Any] | None) -> str:
-    """The main quality metric of a version: on its test rows if there are any, else on its validation rows.
+    """The main quality metric of a version: on its test rows if they have one, otherwise on its validation rows.
 
-    For a split with too few rows, the number of rows is shown in place of the metric.
+    A split with too few rows is skipped. If no other split has a metric, the text says how few rows the split has.
     """
     splits = [(part, (metrics or {}).get(part) or {}) for part in ("test", "validation")]
     small = [(part, values["rows"]) for part, values in splits if too_few(values.get("rows"))]
@@ -126,7 +126,7 @@ def headline(metrics: dict[str, Any] | None) -> str:
 
 
 def aliases_of(item: dict[str, Any]) -> str:
-    """A model's aliases with the versions that they point at (`@champion:2`), or a version's (`@champion`)."""
+    """A model's aliases with the versions that they point at (`@champion:2`), or a version's aliases (`@champion`)."""
     aliases = item["aliases"]
     if isinstance(aliases, dict):
         return " ".join(f"@{name}:{version}" for name, version in aliases.items())

@@ -1,4 +1,4 @@
-"""How commands name models and versions, and where the registry's routes begin."""
+"""The arguments with which commands name models and versions, and the common prefix of the registry's routes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Alias = Annotated[str, typer.Argument(help="Name of an alias, such as champion, 
 
 
 def locate(client: Client, reference: str) -> tuple[str, int]:
-    """(model name, version number) of a reference. An alias or a bare name is looked up in the service.
+    """Resolve a reference to (model name, version number). An alias or a bare name is looked up in the service.
 
-    Raises InvalidRequest if the reference does not lead to a registered version.
+    Raises InvalidRequest if the reference does not resolve to a registered version.
     """
     name, _, number = reference.partition(":")
     if number.isdigit():

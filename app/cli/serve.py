@@ -1,4 +1,4 @@
-"""Commands that run the service: `ostinato up`, and each program alone: `api`, `engine`, `worker` and `migrate`."""
+"""Commands that run the service: `ostinato up` for all programs, or `api`, `engine`, `worker` and `migrate` for one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def engine(
 
 
 def worker(context: typer.Context, data_dir: DataDir = None) -> None:
-    """Run one worker, which takes training jobs from the database. Further arguments are passed on."""
+    """Run one worker, which takes jobs from the database. Further arguments are passed on to `python -m app.worker`."""
     become("app.worker", settings.load(data_dir=data_dir), *context.args)
 
 
@@ -75,7 +75,7 @@ def migrate(
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on success.")] = False,
 ) -> None:
-    """Create the database's tables, or upgrade them to this release. Safe at any time, also when run concurrently."""
+    """Create the database's tables, or upgrade them to this release. Safe at any time, even if run concurrently."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.db.database import Database, DatabaseUnavailable, reason
@@ -93,7 +93,7 @@ def migrate(
 
 
 def become(module: str, chosen: settings.Settings, *arguments: str) -> None:
-    """Replace this process with another program, which gets the settings that were read here. Does not return."""
+    """Replace this process with the program `module`, and pass it the settings `chosen`. Does not return."""
     from app.launcher.plan import child_environment
     from app.launcher.preparation import prepare_folders
 

@@ -1,4 +1,4 @@
-"""Text from arguments, files and standard input, and output that cannot fail on a character."""
+"""Reads text from arguments, files and standard input, and prepares output for characters that it cannot encode."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _PATH_OPTIONS = ("-o", "--output", "-f", "--file", "--data-dir")
 
 
 def prepare_output() -> None:
-    """Let output escape the characters that its encoding lacks, and discard it if its stream is closed."""
+    """Make the output streams escape characters that they cannot encode. Output to a closed stream is discarded."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open until the end)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open until the process ends)
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def read_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments as text. Raises InvalidRequest for one that is not UTF-8, unless it is a path.
+    """Return the arguments as text. Raises InvalidRequest if an argument is neither UTF-8 nor a path.
 
-    Python keeps bytes that the locale cannot decode as lone surrogates. Such bytes may still be UTF-8, as in the C
-    locale, and a file name may contain any bytes.
+    Python replaces bytes that the locale cannot decode by lone surrogates. These bytes may still be valid UTF-8, for
+    example in the C locale. A path is not checked, because a file name may contain any bytes.
     """
     texts = []
     for before, argument in zip(("", *arguments), arguments, strict=False):
@@ -49,9 +49,9 @@ def shown(text: str) -> str:
 
 
 def read_text(path: Path | None = None) -> str:
-    """A file, or standard input, as text without its byte order mark. Raises InvalidRequest if it is not UTF-8.
+    """Read a file, or standard input, as UTF-8 text, and remove a byte order mark.
 
-    UTF-16 is read where a byte order mark says that it is.
+    Content that starts with a UTF-16 byte order mark is read as UTF-16. Raises InvalidRequest if it cannot be decoded.
     """
     name = str(path or "standard input")
     try:
@@ -67,7 +67,7 @@ def read_text(path: Path | None = None) -> str:
 
 
 def _standard_input() -> bytes:
-    if sys.stdin is None:  # it was closed
+    if sys.stdin is None:  # the process was started with a closed standard input
         raise InvalidRequest("standard input is closed, and no text is given as an argument")
     if sys.stdin.isatty():
         print("type or paste the text, then press Ctrl+D on an empty line", file=sys.stderr)

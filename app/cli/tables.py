@@ -1,4 +1,4 @@
-"""Reads tables of texts to classify, with the readers of the training, and writes them with their predictions."""
+"""Reads tables of texts to classify, with the same readers as the trainer, and writes them with their predictions."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _JSON = (".jsonl", ".ndjson", ".json")
 
 @dataclass(frozen=True)
 class InputRow:
-    """One text, or pair of texts, and the columns of its row. `input` is None where the row has no text."""
+    """One text or pair of texts, and the columns of its row. `input` is None if the row has no text."""
 
     input: Any
     columns: dict[str, Any]
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file's name says that it is a table, and not a text on each line."""
+    """Whether a file is a table according to its name, rather than a text file with one text per line."""
     return path.name.lower().removesuffix(".gz").endswith(TABLES)
 
 
 def read_lines(path: Path | None) -> list[str]:
-    """The lines of a file or of standard input that are not blank. Raises InvalidRequest if there is none."""
+    """The non-blank lines of a file or of standard input. Raises InvalidRequest if there are none."""
     lines = [line for line in read_text(path).split("\n") if line.strip()]
     if not lines:
         raise InvalidRequest("there is no text to classify")
@@ -45,10 +45,10 @@ def read_lines(path: Path | None) -> list[str]:
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
-    """The rows of a table, which has the texts in the named columns, else in `text` and `text_pair`, or in its only
+    """Read the rows of a table. Its texts are in the named columns, by default `text` and `text_pair`, or in its only
     column.
 
-    Raises InvalidRequest with line and column for what cannot be read.
+    Raises InvalidRequest if the table cannot be read; for a bad row, the message gives the line and the column.
     """
     from app.training.data.columns import read_text as read_cell
     from app.training.data.detection import detect
@@ -82,9 +82,10 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
 
 
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
-    """Write (columns of the row, prediction) as a table of the format that `target` names; returns the rows written.
+    """Write pairs (columns of a row, prediction) as a table in the format of the suffix of `target`.
 
-    A prediction with the name of a column is called `predicted_…`. A row without a prediction is written as it is.
+    If a column of a prediction exists already, it is renamed to `predicted_…`. A row without a prediction is written
+    unchanged. Returns the number of rows written.
     """
     if target.suffix.lower() not in (".csv", *_SEPARATORS, *_JSON):
         raise InvalidRequest(f"--output {target}: must end in .csv, .tsv or .jsonl")
@@ -96,7 +97,7 @@ def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Pa
 def _encoded(
     rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], suffix: str, counter: itertools.count[int]
 ) -> Iterator[bytes]:
-    waiting: list[dict[str, Any]] = []  # rows before the first prediction, which settles the columns
+    waiting: list[dict[str, Any]] = []  # rows before the first prediction, which determines the columns
     buffer = io.StringIO()
     writer: Any = None
     for columns, prediction in rows:

@@ -69,7 +69,7 @@ def train(
     }
     request = {k: v for k, v in request.items() if v not in (None, {})}
     files = {"training_file": file} | ({"validation_file": validation_file} if validation_file else {})
-    parse(request | {field: f"file-{number}" for number, field in enumerate(files)})  # before the upload
+    parse(request | {field: f"file-{number}" for number, field in enumerate(files)})  # fails before the upload
     ids = {field: str(path) for field, path in files.items() if _is_id(path)}
     with as_regular_files({field: path for field, path in files.items() if field not in ids}) as paths:
         printed = [] if ids else check_data(paths, request, as_json)
@@ -85,7 +85,7 @@ def train(
 
 
 def _is_id(path: Path) -> bool:
-    """Whether the argument is the id of an uploaded file. A local file of that name comes first."""
+    """Whether the argument is the id of an uploaded file. A local file of that name takes precedence."""
     return FILE_ID.fullmatch(str(path)) is not None and not path.exists()
 
 
@@ -109,7 +109,7 @@ def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequenc
 
 
 def published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The version that a job published; None if it published none or the version is deleted."""
+    """The version that a job published; None if it published no version, or if the version cannot be read."""
     name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
     if not number:
         return None

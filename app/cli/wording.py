@@ -13,7 +13,7 @@ _ROUTES = {
     "GET /v1/registry/models": "`ostinato models`",
     "GET /v1/fine_tuning/jobs": "`ostinato jobs`",
 }
-_PHRASES = {  # whole phrases for users of HTTP, and how the command line says the same
+_PHRASES = {  # whole phrases in terms of the HTTP API -> the same in terms of the command line
     "training.encoding; on the command line --encoding": "--encoding",
     "training.encoding (--encoding)": "--encoding",
     "`columns` in the request says what": "--text-column, --label-column and so on say what",
@@ -27,7 +27,7 @@ _FIELDS = {
     "publish.alias": "--alias",
     "validation_file": "--validation-file",
     "validation_split": "--validation-split",
-    # names with an underscore cannot be words of a sentence
+    # without their prefix, only names that cannot be ordinary words of a sentence: those with an underscore
     **{name: f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__ if "_" in name},
     **{name: f"--{name.replace('_', '-')}" for name in ("max_tokens", "top_k", "top_p", "min_p", "repetition_penalty")},
 }
@@ -43,9 +43,9 @@ def option_for(field: str) -> str | None:
 
 
 def in_own_words(message: str) -> str:
-    """`message` with options in place of fields of the request, and commands in place of routes.
+    """Return `message` with the fields of the request replaced by options, and routes replaced by commands.
 
-    Text in quotes comes from the user and is kept.
+    Quoted text comes from the user and is not changed.
     """
     message = message.removeprefix("training_file: ")
     for phrase, own in _PHRASES.items():

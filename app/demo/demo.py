@@ -1,7 +1,7 @@
-"""Queues the demo's trainings if the registry is empty: `python -m app.demo.demo --url … [--data-dir …]`.
+"""Queues the demo's training jobs if the registry is empty: `python -m app.demo.demo --url … [--data-dir …]`.
 
-An HTTP client like any other, which the launcher starts once the service is ready. Jobs that an earlier run has queued
-are not queued again, and a registry that has a model is left alone.
+This program is an ordinary HTTP client, which the launcher starts once the service is ready. Jobs that an earlier run
+has queued are not queued again, and nothing is queued if the registry already has a model.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from app.wording import counted
 DATA = Path(__file__).parent / "data"
 MARK = "demo"  # metadata key of the jobs that this program creates
 JOBS = "/v1/fine_tuning/jobs"
-PRIORITY = -10  # below that of jobs that people create, which are therefore started first
+PRIORITY = -10  # lower than the default, so that the user's own jobs start first
 ENDED = ("succeeded", "failed", "cancelled")
-POLL = 1.0  # seconds between two looks at the jobs
+POLL = 1.0  # seconds between two polls of the jobs
 TRIAL = 'ostinato classify --model demo-sentiment-lstm "a wonderful film"'
 
 
 def main() -> int:
-    """Queue the trainings and report it; returns the exit status."""
+    """Queue the training jobs, and print which were queued. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--data-dir")
@@ -61,7 +61,7 @@ def announce(queued: list[str]) -> None:
 
 
 def watch(client: Client) -> None:
-    """Print the progress of the demo's unfinished jobs, for the launcher, until they end."""
+    """Print the progress of the demo's unfinished jobs until they end, as lines that the launcher parses."""
     jobs = {job["id"]: job for job in client.pages(JOBS) if (job.get("metadata") or {}).get(MARK)}
     jobs = {id_: job for id_, job in reversed(jobs.items()) if job["status"] not in ENDED}  # oldest first
     before = None
@@ -84,7 +84,7 @@ def watch(client: Client) -> None:
 
 
 def queue(client: Client) -> list[str]:
-    """Create the jobs that do not exist yet; returns their names."""
+    """Create the demo's jobs that do not exist yet, if the registry is empty. Returns their names."""
     if client.get("/v1/registry/models", limit=1)["data"]:
         return []
     existing = {(job.get("metadata") or {}).get(MARK) for job in client.pages(JOBS)}
@@ -92,7 +92,7 @@ def queue(client: Client) -> list[str]:
 
 
 def create(client: Client, names: Collection[str]) -> list[str]:
-    """Create the named trainings, and upload their data where that is missing; returns the names."""
+    """Create the training jobs `names`, and upload their data files that do not exist yet. Returns the names."""
     files = {stored["filename"]: stored["id"] for stored in client.pages("/v1/files")}
     queued = []
     for name, architecture, data, training in TRAININGS:
@@ -106,7 +106,7 @@ def create(client: Client, names: Collection[str]) -> list[str]:
 
 
 def request(name: str, architecture: str, file_id: str, training: dict[str, Any]) -> dict[str, Any]:
-    """The body of one job's creation request."""
+    """The body of the request that creates one job."""
     return {
         "model": architecture,
         "training_file": file_id,

@@ -1,4 +1,4 @@
-"""The six trainings that `ostinato up --demo` queues: small enough for two cores, large enough to learn something."""
+"""The six training jobs that `ostinato up --demo` queues: small enough for two cores, large enough to be useful."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SENTIMENT = "sentiment.csv"
 PLAYS = "plays.txt"
 
 CLASSIFIER: dict[str, Any] = {"vocab_size": 4096, "layers": 1}
-WRITER: dict[str, Any] = {"batch_size": 16}  # with so little text, many small steps learn most
+WRITER: dict[str, Any] = {"batch_size": 16}  # with so little text, many small steps work best
 
 TRAININGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (  # name, architecture, file, training options
     ("demo-sentiment-rnn", "rnn", SENTIMENT, {**CLASSIFIER, "width": 128, "epochs": 4, "learning_rate": 2e-3}),

@@ -1,4 +1,4 @@
-"""Finds what training scripts save along with their weights: the vocabulary and the labels, by the usual keys."""
+"""Finds the vocabulary and the labels that training scripts save along with their weights, by their usual keys."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ EXPECTED = ("epoch", "loss", "step", "optim", "sched", "scaler", "best", "histor
 
 
 def find(keys: Iterable[str], beside: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """The first of `keys` that the file has, and its value; None if it has none of them."""
+    """(name, value) of the first of `keys` whose entry in the file is a non-empty list or dictionary.
+
+    Returns None if the file has no such entry.
+    """
     by_name = {name.lower(): name for name in reversed(list(beside))}
     names = (by_name[key] for key in keys if key in by_name)
     return next(((name, beside[name]) for name in names if _filled(beside[name])), None)
 
 
 def report_unused(beside: Mapping[str, Any], used: Iterable[str], answers: Answers) -> None:
-    """Note the entries of the file that the import does not use, apart from those of the training itself."""
+    """Record the file's entries that the import does not use, except those about the training run, such as `epoch`."""
     rest = [name for name in beside if name not in set(used) and not name.lower().startswith(EXPECTED)]
     if rest:
         answers.assumed.append(f"ignored={','.join(rest)}: the import does not use these entries of the file")
 
 
 def label_names(value: Any, source: str) -> list[str]:
-    """Labels by index, from a list of names, {index: name}, {name: index}, or TorchServe's {"0": ["id", "name"]}.
+    """Labels in the order of their indices, from a list of names, {index: name}, {name: index}, or the form
+    {"0": ["id", "name"]} that TorchServe uses.
 
     Raises InvalidRequest for anything else.
     """
@@ -56,7 +60,7 @@ def _by_index(value: dict[Any, Any]) -> dict[int, str]:
         return {index: str(name) for name, index in value.items()}
     if not all(str(index).isdecimal() for index in value):
         return {}
-    # TorchServe's files for ImageNet pair each name with an identifier: the name comes last.
+    # In TorchServe's files for ImageNet, each value is a list of an identifier and the name.
     plain = {int(index): name[-1] if isinstance(name, list) and name else name for index, name in value.items()}
     return {index: name for index, name in plain.items() if isinstance(name, str)}
 

@@ -1,7 +1,7 @@
-"""Converts weights of other programs to a checkpoint directory, on the user's machine; `ostinato import` calls it.
+"""Converts weights of other programs to a checkpoint directory, for `ostinato import` on the user's machine.
 
-The file is read without running anything in it. Its names and shapes are used to infer the network, and the user is
-asked for the rest. Imports no torch.
+The file is read without running any code in it. The network is inferred from the names and shapes of the tensors, and
+the user is asked about everything that they do not show. Imports no torch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ NUMBERS = "numbers"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The checkpoint, the assumptions made for it, one `field=value: reason` each, and its computation in one line."""
+    """A converted checkpoint.
+
+    `assumed` lists the assumptions that were made, each as `field=value: reason`. `computation` describes the network's
+    computation in one line.
+    """
 
     checkpoint: Checkpoint
     assumed: tuple[str, ...]
@@ -53,8 +57,8 @@ def convert(
 ) -> Converted:
     """Write the new checkpoint directory `target` from the weights in `source`.
 
-    `fields` are the user's answers. Raises ImportQuestion with all questions that are still open, UnknownNetwork for a
-    network that cannot be imported, and ForeignFileInvalid for a file that cannot be read without running it.
+    `fields` contains the user's answers. Raises ImportQuestion with all questions that are still open, UnknownNetwork
+    for a network that cannot be imported, and ForeignFileInvalid for a file that cannot be read without running code.
     """
     answers = Answers(fields or {})
     if labels is None and (answer := answers.get("labels")) not in (None, NUMBERS, ""):
@@ -121,7 +125,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
     if labels is None:
         text = f"the names of the {count} outputs, in their order (--labels a,b,c), or {NUMBERS!r} for 0, 1, 2, …"
         answer = answers.ask(Question("labels", text))
-        assert answer in (NUMBERS, "")  # `convert` has split any other
+        assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
         labels = [str(i) for i in range(count)]
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
@@ -162,7 +166,7 @@ def _config(network: InferredNetwork) -> ModelConfig:
 
 
 def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
-    """Raise InvalidRequest with the tensors that are missing, of another shape, or not part of the network."""
+    """Raise InvalidRequest if tensors are missing, have another shape, or are not part of the network."""
     expected: dict[str, Any] = shapes(config)
     wrong = [
         f"  {name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, expected {expected.get(name)}"

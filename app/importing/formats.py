@@ -27,7 +27,7 @@ MAGIC = {
 
 
 def describe(path: Path) -> str | None:
-    """What a file or directory is that cannot be imported; None if it may be weights or a checkpoint."""
+    """The format of a file or directory that cannot be imported; None if it may contain weights or a checkpoint."""
     if path.is_dir():
         return _describe_directory(path)
     if not path.is_file():

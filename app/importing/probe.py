@@ -1,4 +1,4 @@
-"""An input to compare an imported version with the program that it comes from. Imports no torch."""
+"""Makes an input with which the user compares an imported version with the original program. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from app.errors import InvalidRequest
 from app.tokenization.tokenizer import Tokenizer
 from models.config import ModelConfig
 
-STEPS = 5  # words of a text, or steps of a numeric sequence
+STEPS = 5  # number of words in a text, or of steps in a numeric sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One input for the service, and how the user's program makes the same input."""
+    """One input for the service, and a description with which the user's program can make the same input."""
 
     input: Any
     description: str
 
 
 def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Probe:
-    """The input that the user gives, or a short one that the checkpoint directory `folder` can read.
+    """Make a probe from the user's input `own` or, if this is None, from a short input that the network can read.
 
-    `own` is a text, or for a network that reads numbers the JSON of one sequence or a file that holds it.
+    `folder` is the checkpoint directory. `own` is a text or, for a network that reads numbers, the JSON of one sequence
+    or the path of a file with this JSON.
     """
     if config.input == "tokens":
         return _text(Tokenizer.load(folder), own)
@@ -47,7 +48,7 @@ def _text(tokenizer: Tokenizer, own: str | None) -> Probe:
     except InvalidRequest as error:
         if own is not None:
             raise InvalidRequest(f"--probe: {error.message}") from None
-        return Probe(text, f"the text {text!r}")  # words that no text becomes: the service says so
+        return Probe(text, f"the text {text!r}")  # the tokenizer rejects this text; the service will report why
 
 
 def _numbers(own: str, features: int) -> Probe:

@@ -1,4 +1,4 @@
-"""Settings that names and shapes of weights do not determine: asked of the user, or assumed and reported."""
+"""Settings that the weights do not determine: the user is asked for them, or they are assumed and reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question to the user. `options`: the possible answers, empty for free text; `usual`: PyTorch's default."""
+    """A question to the user.
+
+    `options` are the possible answers; it is empty for a free text. `usual` is PyTorch's default, if there is one.
+    """
 
     field: str
     text: str
@@ -31,7 +34,7 @@ class Question:
 
 
 class ImportQuestion(InvalidRequest):
-    """The import needs answers. All open questions are raised together, so that the user is asked once."""
+    """The import needs answers. All open questions are raised together, so that the user is asked only once."""
 
     code = "import_question"
 
@@ -48,8 +51,8 @@ class ImportQuestion(InvalidRequest):
 class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
-    `labels` is the number of labels that the user or the file names; None if neither does. Raises InvalidRequest for
-    an answer to a question that does not exist.
+    `labels` is the number of labels that the user or the file specifies; None if neither specifies labels. Raises
+    InvalidRequest for an answer to a question that does not exist.
     """
 
     def __init__(self, answers: Mapping[str, str]) -> None:
@@ -61,13 +64,13 @@ class Answers:
         self._used: set[str] = set()
         self.labels: int | None = None
         self.open: list[Question] = []
-        self.assumed: list[str] = []  # one `field=value: reason` each
+        self.assumed: list[str] = []  # each as `field=value: reason`
 
     def ask(self, question: Question) -> str:
         """The user's answer.
 
-        If there is none, the question stays open and a possible answer is returned, so that the import can go on and
-        collect the remaining questions.
+        If there is none, the question stays open and a possible answer is returned, so that the import can continue
+        and collect the remaining questions.
         """
         answer = self.get(question.field)
         if answer is None:
@@ -83,7 +86,7 @@ class Answers:
         return answer
 
     def get(self, field: str) -> str | None:
-        """The user's answer, or None."""
+        """The user's answer for `field`, or None if there is none."""
         self._used.add(field)
         return self._answers.get(field)
 
@@ -110,7 +113,7 @@ class Answers:
         return int(answer)
 
     def settle(self) -> None:
-        """Raise ImportQuestion if a question is open, and InvalidRequest for an answer that nothing depends on."""
+        """Raise ImportQuestion if a question is open, or InvalidRequest if the import did not use an answer."""
         if self.open:
             raise ImportQuestion(self.open)
         if unused := [field for field in self._answers if field not in self._used]:

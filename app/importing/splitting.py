@@ -1,4 +1,4 @@
-"""How programs turn a text into words, as normalizers and splits of the tokenizers library."""
+"""Reproduces how other programs split texts into words, with normalizers and splits of the tokenizers library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEANINGS = (
     "whitespace: text.split(); characters: each one; basic_english: torchtext's; words: \\w+ of Python's re; "
     "words_and_punctuation: \\w+|[^\\w\\s]+, as NLTK's wordpunct_tokenize; words_and_marks: \\w+|[^\\w\\s]"
 )
-# torchtext.data.utils.get_tokenizer("basic_english"), in the order of its replacements.
+# The replacements of torchtext.data.utils.get_tokenizer("basic_english"), in the same order.
 BASIC_ENGLISH = (
     ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
     ("?", " ? "), (";", " "), (":", " "),
@@ -21,13 +21,13 @@ BASIC_ENGLISH = (
 
 
 def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answers) -> None:
-    """Let `native` split texts as the program does, by the look of its vocabulary and the user's answers."""
+    """Make `native` split texts as the original program does, according to its vocabulary and the user's answers."""
     split = _split(words, answers)
     if split == "characters":
         native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
         native.decoder = decoders.Fuse()
     elif split in WORDS:
-        # Inverted: what the expression does not match separates words, and is removed.
+        # `invert`: the text between two matches of the expression separates words and is removed.
         native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(WORDS[split]), "removed", invert=True)
     else:
         native.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -41,7 +41,7 @@ def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answe
 
 
 def ask_before_vocabulary(answers: Answers) -> None:
-    """Ask, while there is no vocabulary yet, what a list of words will need."""
+    """Ask the questions that a list of words will raise, before the vocabulary is known."""
     answers.ask(Question("split", f"for a list of words: how is a text split? {MEANINGS}", SPLITS))
     answers.ask(Question("lowercase", "for a list of words: is the text lowercased first?", ("yes", "no")))
 
@@ -56,7 +56,7 @@ def _split(words: list[str], answers: Answers) -> str:
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:
-    """Capital letters show that texts are not lowercased; a vocabulary without them leaves it open."""
+    """Whether texts are lowercased. Capital letters in the vocabulary show that they are not; otherwise, ask."""
     if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
     return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"

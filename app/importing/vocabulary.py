@@ -1,4 +1,4 @@
-"""Tokenizers from vocabularies of other programs: lists of words, dictionaries of words and ids, tokenizer.json."""
+"""Makes tokenizers from vocabularies of other programs: lists of words, dictionaries of ids, or tokenizer.json."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.tokenization.vocabulary import NAMES, SKIPPED
 from app.wording import counted
 
 UNKNOWN = (*NAMES["unk"], "<UNK>", "UNK", "unk", "<oov>", "<OOV>", "[OOV]", "<unknown>")
-# Tokens that programs put around texts.
+# Tokens that programs add before or after a text.
 AROUND = (
     "<s>", "</s>", "<bos>", "<eos>", "<sos>", "<BOS>", "<EOS>", "<SOS>", "[BOS]", "[EOS]", "[CLS]", "[SEP]", "<cls>",
     "<sep>", "<start>", "<end>", "<START>", "<END>",
@@ -38,7 +38,7 @@ class VocabularyInvalid(InvalidRequest):
 def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
     """The tokenizer of a vocabulary file, for an embedding with `rows` rows.
 
-    Raises VocabularyInvalid if the file is not a vocabulary or has ids beyond the embedding.
+    Raises VocabularyInvalid if the file is not a vocabulary, or if it has ids that are not rows of the embedding.
     """
     value = _read(path)
     if isinstance(value, Tokenizer):
@@ -51,7 +51,8 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
     """The tokenizer of a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
     words = _numbered(value, source)
     _refuse_pieces(words, source)
-    # Ids from 0 on without a row for padding or unknown words are often positions in a list, too.
+    # A dictionary with the ids 0, 1, 2, … and no special tokens is treated like a list: its ids are often only
+    # positions in a list of words, and not rows of the embedding.
     listed = isinstance(value, list) or (max(words.values()) + 1 == len(words) and SPECIAL.isdisjoint(words))
     if listed and len(words) < rows:
         first = _first_id(words, source, rows, answers)
@@ -62,7 +63,7 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
 
 
 def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
-    """Raise VocabularyInvalid for a vocabulary of parts of words, which does not say how words are cut."""
+    """Raise VocabularyInvalid for a vocabulary of subwords, which does not determine how words are split into them."""
     for mark, kind in PIECES.items():
         if sum(word.startswith(mark) and word != mark for word in words) > max(1, len(words) / 100):
             raise VocabularyInvalid(
@@ -109,7 +110,7 @@ def _read(path: Path) -> Any:
 
 
 def _lines(text: str, source: str) -> list[str] | dict[str, int]:
-    """One word on each line, or one word and its id."""
+    """The words of a file with one word per line, or {word: id} for a file with one word and its id per line."""
     lines = text.removesuffix("\n").split("\n")
     pairs = [match for line in lines if (match := re.fullmatch(r"(\S+)[\t ,](\d+)", line))]
     if len(pairs) < len(lines) or len(lines) == 1:
@@ -159,10 +160,10 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Note the words of the vocabulary that no text is split into. Raises VocabularyInvalid if these are most of the
-    words.
+    """Record the words of the vocabulary that no text is split into. Raises VocabularyInvalid if these are more than
+    half of the words.
 
-    Such words show that the program splits or lowercases texts in another way.
+    Such words show that the original program splits or lowercases texts in another way.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
@@ -175,7 +176,7 @@ def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, 
 
 
 def _ids(tokenizer: Tokenizer, word: str) -> list[int]:
-    """The ids of a word without the tokens around a text; none if the tokenizer refuses it."""
+    """The ids of a word, without the special tokens around a text; empty if the tokenizer rejects the word."""
     try:
         return tokenizer.encode_batch([word], special=False)[0]
     except InvalidRequest:
@@ -183,7 +184,10 @@ def _ids(tokenizer: Tokenizer, word: str) -> list[int]:
 
 
 def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
-    """The token of words that are not in the vocabulary, which is added to `words` if it is a row without a word."""
+    """The token that replaces words outside the vocabulary.
+
+    If the user's answer is an id that has no word yet, a token with this id is added to `words`.
+    """
     answer, named = answers.get("unknown"), next((name for name in UNKNOWN if name in words), None)
     if answer is None and named is not None:
         return answers.assume("unknown", named, "by its name, it replaces words that are not in the vocabulary")

@@ -1,8 +1,8 @@
-"""Admission control: limits the requests and tokens that wait in one API process.
+"""Admission control: limits the number of requests and tokens that wait in one API process.
 
-It counts requests to engines: one for a classification or an embedding, whatever the number of its texts, and one for
-each continuation of each prompt of a generation. `num_requests_waiting` and `num_requests_running` count the same
-requests.
+The limits apply to requests to engines: a classification or an embedding is one request, regardless of the number of
+texts; a generation is one request for each continuation of each prompt. The metrics `num_requests_waiting` and
+`num_requests_running` count the same requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_RETRY = 60.0
 
 
 class Ticket:
-    """The capacity that one caller's requests occupy, and their part of the gauges. `close` releases all of it."""
+    """The capacity that one caller's requests occupy, and their share of the gauges. `close` releases both."""
 
     __slots__ = ("_admission", "_closed", "_held", "_model", "_running", "_tokens", "_waiting")
 
@@ -29,7 +29,7 @@ class Ticket:
         self._held, self._tokens = requests, tokens  # the capacity taken from `admission`
         self._waiting, self._running = requests, 0  # as shown by the gauges
         self._closed = False
-        model_series.begin(model)  # until `close`, so that the gauges are not dropped meanwhile
+        model_series.begin(model)  # keeps the gauges of this model from being dropped until `close`
         num_requests_waiting.labels(model).inc(requests)
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class Ticket:
         self.close()
 
     def weigh(self, tokens: int) -> None:
-        """Take capacity for the tokens, once they are counted. Raises the same errors as `Admission.admit`."""
+        """Take capacity for the tokens, once their number is known. Raises the same errors as `Admission.admit`."""
         self._admission.take(0, tokens)
         self._tokens += tokens
 
@@ -52,8 +52,8 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """Record that all requests are at an engine. They count as running but keep their capacity, because nothing
-        reports when they leave the engine's queue."""
+        """Record that all requests have been sent to an engine. They count as running but keep their capacity,
+        because nothing reports when they leave the engine's queue."""
         self._run(self._waiting)
 
     def _run(self, count: int) -> None:
@@ -74,7 +74,7 @@ class Ticket:
 
 
 class Admission:
-    """The limits, and how much of them is in use. A request that has been admitted is never dropped."""
+    """The limits, and the numbers of requests and tokens counted towards them. Admitted requests are never dropped."""
 
     def __init__(self, max_requests: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_requests, self.max_tokens = max_requests, max_tokens
@@ -86,7 +86,8 @@ class Admission:
     def admit(self, model: str, requests: int, tokens: int = 0) -> Ticket:
         """Take capacity for the requests of one caller.
 
-        Raises Overloaded (429) if too much is waiting, and InvalidRequest if the requests alone exceed the limits.
+        Raises Overloaded (429) if too many requests or tokens are waiting, and InvalidRequest if this caller's requests
+        alone exceed a limit.
         """
         self.take(requests, tokens)
         return Ticket(self, model, requests, tokens)
@@ -113,7 +114,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """The estimated seconds until half of the waiting requests are done, from the recent rate."""
+        """Estimate the seconds until half of the waiting requests are done, from the recent completion rate."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

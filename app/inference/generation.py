@@ -20,14 +20,15 @@ from app.tokenization.stream import TextStream
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 
-OVERDUE = -1  # the tag under which the timer reports the deadline
+OVERDUE = -1  # the inbox tag with which the timer reports that the deadline has passed
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """New text and tokens of one choice. The last piece of a choice has a `finish_reason` (stop | length).
+    """New text and tokens of one choice. The last piece of a choice has a `finish_reason` (`stop` or `length`).
 
-    `stop_reason` is the stop string or the stop token id that ended the choice, and None for an end-of-text token.
+    `stop_reason` is the stop string or the stop token id that ended the choice. It is None if the choice ended
+    with an end-of-text token or at its maximum length.
     """
 
     index: int
@@ -41,7 +42,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """The stop strings of a request. `include` keeps the string that ended a choice in its text."""
+    """The stop strings of a request. If `include` is true, a choice's text includes the stop string that ended it."""
 
     strings: tuple[str, ...] = ()
     include: bool = False
@@ -62,7 +63,7 @@ class Choice:
         self._include_stop = stops.include
 
     def take(self, message: wire.Tokens) -> Piece:
-        """Return the piece for new tokens. If they complete a stop string, it is the last piece."""
+        """Return the piece for newly generated tokens. It is the last piece if the tokens complete a stop string."""
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
         delta = self._stream.push(message.ids)
@@ -83,7 +84,7 @@ class Choice:
         )
 
     def finish(self, message: wire.Finished) -> Piece:
-        """Return the last piece of the choice. Raises EngineFailed if the engine has aborted the choice by itself."""
+        """Return the last piece of the choice. Raises EngineFailed if the engine aborted the choice on its own."""
         if message.reason not in ("stop", "length"):
             raise failures.failure("aborted", "the engine aborted this request")
         self.timing, self.cached_tokens = message.timing, message.cached_tokens
@@ -101,7 +102,7 @@ class Choice:
 class GenerationRequest:
     """A generation that the engine has started. It can no longer be refused.
 
-    Read `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
+    Iterate over `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
     """
 
     version: ResolvedVersion
@@ -128,14 +129,14 @@ class GenerationRequest:
 
     @property
     def timing(self) -> wire.Timing:
-        """The longest queue time and the longest network time of all choices."""
+        """The longest queue time and the longest inference time among the choices."""
         timings = [choice.timing for choice in self.choices if choice.timing]
         return wire.Timing(
             max((t.queue_ms for t in timings), default=0.0), max((t.inference_ms for t in timings), default=0.0)
         )
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """Yield the pieces of all choices, as they arrive. Raises the engine's failure, or DeadlineExceeded."""
+        """Yield the pieces of all choices as they arrive. Raises DeadlineExceeded, or the error of the engine."""
         open_choices = len(self.choices)
         try:
             while open_choices:

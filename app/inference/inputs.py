@@ -24,7 +24,7 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """One numeric sequence: rows of numbers, of equal length."""
+    """One numeric sequence, with one row of numbers per step."""
 
     rows: list[list[float]]
 
@@ -39,11 +39,12 @@ SHAPES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthPolicy:
-    """Determines how input that is too long is treated.
+    """Specifies how input that is too long is handled.
 
     `truncate`: None refuses the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
     end that is cut off. `continuation` is the number of tokens to generate; if they share the context with the prompt,
-    -1 leaves room for them. `special` adds the tokenizer's template, which is never cut, around each text.
+    a `truncate` of -1 leaves room for them. If `special` is true, the tokenizer's template is added around each text.
+    The template is never cut.
     """
 
     truncate: int | None = None
@@ -66,8 +67,8 @@ class TokenizedInput:
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Estimate the work of parsing a value as the number of its list entries. Counts the entries of at most `most`
-    items."""
+    """Estimate the work of parsing a value as the number of its list entries. Counts the nested entries of only the
+    first `most` items."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))
@@ -76,8 +77,8 @@ def entries_of(value: Any, most: int) -> int:
 def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Item]:
     """Parse a request's input, which may have any of `SHAPES`, into items.
 
-    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest, which names the invalid
-    item.
+    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest with the position of the
+    invalid item.
     """
     if isinstance(value, str | Pair):
         return [_item(value, field, blank)]
@@ -145,10 +146,10 @@ def size_of(items: Sequence[Item]) -> int:
 def prepare(
     items: Sequence[Item], version: ResolvedVersion, policy: LengthPolicy, field: str = "input"
 ) -> TokenizedInput:
-    """Convert the items to token ids or numeric steps; `policy` decides about input that is too long. Slow for long
-    texts.
+    """Convert the items to token ids or numeric steps. Slow for long texts.
 
-    `field` is the name of the request field to which errors refer. Raises InvalidRequest.
+    `policy` specifies how input that is too long is handled. `field` is the name of the request field to which errors
+    refer. Raises InvalidRequest.
     """
     cut = _cutter(version, policy, field)
     one = len(items) == 1
@@ -171,7 +172,7 @@ def prepare(
 
 
 def _start(version: ResolvedVersion) -> list[int]:
-    """The ids of an empty prompt: in training, each text followed the end token of another."""
+    """Return the ids for an empty prompt: the end token, because in training each text follows one."""
     tokenizer = version.tokenizer
     return [] if tokenizer is None or tokenizer.eos_id is None else [tokenizer.eos_id]
 
@@ -204,7 +205,7 @@ def _cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Calla
 
 
 def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
-    """The number of tokens to which `truncate` cuts."""
+    """Return the number of tokens to which `policy` cuts input."""
     if policy.truncate is not None and policy.truncate >= 0:
         return policy.truncate
     shared = 0 if version.config.recurrent else policy.continuation
@@ -292,6 +293,6 @@ def _steps(
         numbers = array("d", [number for row in rows for number in row])
     except (TypeError, OverflowError):
         raise InvalidRequest(f"{field} contains a value that is not a float32 number", param=field) from None
-    if not all(abs(number) <= LARGEST for number in numbers):  # not so for NaN
+    if not all(abs(number) <= LARGEST for number in numbers):  # the comparison is false for NaN
         raise InvalidRequest(f"{field} contains a number outside the range of float32", param=field)
     return wire.FeatureSequence(len(rows), width, numbers.tobytes(), "f8")

@@ -9,7 +9,7 @@ from app.wire import engine as wire
 
 
 class Measures:
-    """Counts one request and measures its times, starting at its admission. Call `close` exactly once."""
+    """Counts one request and measures its times, from its admission on. Call `close` exactly once."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
         self.model = model
@@ -18,7 +18,7 @@ class Measures:
         t.request_prompt_tokens.labels(model).observe(prompt_tokens)
 
     def finished(self, reason: str, timing: wire.Timing | None) -> None:
-        """Record that one request to the engine has its final answer."""
+        """Record that the engine has sent the final answer to one request."""
         t.request_success.labels(self.model, reason).inc()
         if timing is not None:
             t.request_queue_time.labels(self.model).observe(timing.queue_ms / 1000)
@@ -34,7 +34,7 @@ class GenerationMeasures(Measures):
 
     def __init__(self, model: str, prompt_tokens: int, choices: int) -> None:
         super().__init__(model, prompt_tokens)
-        self._last = [0.0] * choices  # the time of each choice's last token
+        self._last = [0.0] * choices  # when the last token of each choice arrived
         self._between = t.inter_token_latency.labels(model)
         self._count = t.generation_tokens.labels(model)
 

@@ -13,10 +13,10 @@ from app.wire import engine as wire
 
 @dataclass(frozen=True, slots=True)
 class InferenceQuery:
-    """A query to one version: a reference to it, the inputs, the principal and the time limit in seconds.
+    """A query to one version: the model reference, the inputs, the principal and the time limit in seconds.
 
-    `param` is the name of the request field to which errors about the inputs refer. `trusted` marks a query of the
-    service itself, such as a readiness check: it is never suspected of having crashed an engine.
+    `param` is the name of the request field to which errors about the inputs refer. `trusted` marks a query that
+    the service itself makes, such as a readiness check. A trusted query is never suspected of having crashed an engine.
     """
 
     reference: str
@@ -41,7 +41,7 @@ class GenerationQuery(InferenceQuery):
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
     """One row of numbers for each item (the raw outputs of the head, or a unit vector), and the lengths of the
-    items."""
+    items in tokens or steps."""
 
     version: ResolvedVersion
     rows: list[list[float]]

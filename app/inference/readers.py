@@ -16,18 +16,20 @@ THREADS = 2
 
 
 class Readers:
-    """A thread pool that refuses work beyond `room`, the maximum total size of all input that is being read or waits
-    for a thread, in characters, ids or numbers."""
+    """A thread pool that limits the total size of the input that is being read or waits for a thread.
+
+    `room` is the limit, in characters, ids or numbers. Input that would exceed it is refused.
+    """
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.held = 0
-        self._lock = threading.Lock()  # threads release room, even if the caller no longer waits
+        self._lock = threading.Lock()  # worker threads release room, even if the caller no longer waits
         self._threads = ThreadPoolExecutor(THREADS, "tokenize")
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
-        """Run `work` in a thread and return its result. Raises Overloaded if there is no room; one input of any size
-        always fits."""
+        """Run `work` in a thread and return its result. Raises Overloaded if there is no room. While no other input
+        is held, input of any size is accepted."""
         with self._lock:
             if self.held and self.held + size > self.room:
                 rejected.labels("long_inputs").inc()

@@ -28,7 +28,7 @@ from app.wire import engine as wire
 OTHERS = "other required versions"  # the check that summarises the versions that the principal may not see
 PERIOD = 0.5
 STALE = 2.0  # seconds without an answer after which the database counts as down
-LONGEST_REST = 60.0  # seconds until a version whose warm-up crashed an engine is tried again
+LONGEST_REST = 60.0  # maximum seconds until a version whose warm-up crashed an engine is tried again
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Catalogue(Protocol):
 
 
 class Readiness:
-    """Runs the checks from `start` to `close`."""
+    """Runs the checks repeatedly, from `start` until `close`."""
 
     def __init__(self, ping: Callable[[], None], catalogue: Catalogue, inference: Inference) -> None:
         self._ping, self._catalogue, self._inference = ping, catalogue, inference
@@ -57,7 +57,7 @@ class Readiness:
         self.looks = 0  # completed rounds of checks
         self._answered = float("-inf")  # when the database last answered
         self._required: dict[str, tuple[str, str]] = {}  # name@alias -> (digest, owner)
-        self._problems: dict[str, str] = {}  # name@alias -> why it is not warm
+        self._problems: dict[str, str] = {}  # name@alias -> why the version is not warm
         self._warm: set[tuple[str, str]] = set()  # (digest, instance of the engine)
         self._rests: dict[str, tuple[float, float]] = {}  # digest -> (seconds of the last rest, its end)
         self._tasks: list[asyncio.Task[None]] = []
@@ -146,8 +146,8 @@ class Readiness:
         self._rests = {digest: rest for digest, rest in self._rests.items() if digest in digests}
 
     def _warm_up(self, name: str, record: VersionRecord) -> None:
-        """Start a task that loads the version and runs it once. It can take minutes, and the checks must continue
-        meanwhile."""
+        """Start a task that loads the version and runs it once. The task can take minutes, and the checks must
+        continue in the meantime."""
         if self._is_warm(record.digest) or not self._inference.pool.living:
             return
         if self._rests.get(record.digest, (0.0, 0.0))[1] > time.monotonic():
@@ -172,7 +172,7 @@ class Readiness:
             self._problems[name] = error.message
             if error.code == "engine_lost":
                 # These requests are trusted, so the quarantine does not stop them from crashing an engine twice a
-                # second. Each crash doubles the rest instead.
+                # second. Instead, each crash doubles the time until the next attempt.
                 rest = min(LONGEST_REST, 2 * self._rests.get(digest, (PERIOD, 0.0))[0])
                 self._rests[digest] = (rest, time.monotonic() + rest)
         except Exception:

@@ -30,8 +30,8 @@ def sigmoid(logits: Sequence[float]) -> list[float]:
 
 
 def activate(logits: Sequence[float], task: str) -> list[float]:
-    """Convert logits to probabilities: a distribution over all labels for classification, or one probability for each
-    label for multilabel."""
+    """Convert logits to probabilities: a distribution over all labels for classification, or one independent
+    probability for each label for multilabel classification."""
     return sigmoid(logits) if task == "multilabel" else softmax(logits)
 
 

@@ -1,4 +1,4 @@
-"""The inference use cases: texts, token ids or numbers in; scores, vectors or text out."""
+"""The inference use cases: they take texts, token ids or numbers, and return scores, vectors or generated text."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from app.settings import Settings
 from app.telemetry import request_id
 from app.wire import engine as wire
 
-# Input of at most this many characters, ids or numbers is parsed and tokenized on the event loop. Longer input goes to
-# a thread, and so does all input for tokenizers that were not trained here, since their speed is unknown.
+# Input of at most this many characters, ids or numbers is parsed and tokenized on the event loop. Longer input is
+# processed in a thread. So is all input for tokenizers that were not trained here, since their speed is unknown.
 INLINE = 4000
-LONG_INPUTS = 4  # the maximum total size of long input being read, as a multiple of the largest allowed body
+LONG_INPUTS = 4  # the maximum total size of long input being read, as a multiple of the largest request body allowed
 T = TypeVar("T")
 Resolve = Callable[[str, str], Version]
 LATE = "the request was not answered within its time limit"
 
 
 class Inference:
-    """The use cases, one instance per API process. Requests belong to the event loop that called `start`."""
+    """The inference use cases, one instance per API process. Send requests from the event loop that called `start`."""
 
     def __init__(self, settings: Settings, resolve: Resolve, cache: Cache) -> None:
         self.settings = settings
@@ -67,7 +67,7 @@ class Inference:
 
     def _lost(self, open_work: list[Work]) -> None:
         suspects = [work for work in open_work if not work.trusted]
-        # A trusted request may itself have crashed the engine, so none of the others can be convicted.
+        # If trusted work was open too, it may have crashed the engine, so no suspect can be convicted.
         self.quarantine.crashed(
             [(work.requests, work.answers) for work in suspects], convict=len(suspects) == len(open_work)
         )
@@ -82,7 +82,7 @@ class Inference:
     ) -> ScoredBatch:
         """Return the raw outputs of the head for each item. Raises InvalidRequest for a version that generates.
 
-        `check` may refuse the version before any work is done.
+        `check` is called with the version before any work is done, and may raise an error to refuse the version.
         """
         return await self._rows(query, wire.Score, check=check)
 
@@ -132,7 +132,7 @@ class Inference:
         ticket.weigh(tokens)
         measures = Measures(version.ref, tokens)
         try:
-            for last in (False, True):  # if the engine has unloaded the version meanwhile, load it once more
+            for last in (False, True):  # if the engine has unloaded the version in the meantime, load it again, once
                 client, work = await self._engine(version), Work((request,), trusted)
                 async with dispatch(client, work, self.quarantine):
                     ticket.sent()
@@ -150,14 +150,16 @@ class Inference:
         return client if client is not None else await self.load(version)
 
     async def load(self, version: ResolvedVersion) -> EngineClient:
-        """Return an engine that has the version loaded. Loads the version if none has. Raises Unavailable (`loading`)
-        at the version's `wait_until`."""
+        """Return an engine that has the version loaded. If there is none, load the version into one.
+
+        Raises Unavailable (`loading`) if the version is not loaded by its `wait_until`.
+        """
         return await self.pool.engine_for(
             version.digest, lambda: self.versions.load_message(version), version.wait_until
         )
 
     async def items(self, value: Any, field: str, *, blank: bool = False) -> list[Item]:
-        """Parse a request's input as `parse` does, in a thread if it is long."""
+        """Parse a request's input with `parse`, in a thread if the input is long."""
         work = partial(parse, value, field, self.settings.max_texts, blank=blank)
         entries = entries_of(value, self.settings.max_texts)
         if entries <= INLINE:
@@ -165,9 +167,10 @@ class Inference:
         return await self._readers.run(entries, work)
 
     async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
-        """Check that token ids of `owner`, a model reference or a digest, are ids of the version's tokenizer.
+        """Check that `owner`, a model reference or a digest, has the same tokenizer as the version.
 
-        `field` is the request field that names `owner`. Raises InvalidRequest, or NotFound if `owner` means no version.
+        `field` is the request field that names `owner`. Raises InvalidRequest if the tokenizers differ, and
+        NotFound if `owner` does not resolve to a version.
         """
         version = await self.versions.find(reference, principal)
         if owner.removeprefix("sha256:") == version.digest:
@@ -181,7 +184,10 @@ class Inference:
     async def read(
         self, reference: str, principal: str, seconds: float, size: int, work: Callable[[ResolvedVersion], T]
     ) -> tuple[ResolvedVersion, T]:
-        """The version, and the result of `work` on it: in a thread if `size`, in characters or tokens, is large."""
+        """Return the version and the result of `work(version)`.
+
+        `size` is the length of the input in characters or tokens. Long input is processed in a thread.
+        """
         async with _deadline(seconds):
             version = await self.versions.get(reference, principal)
             if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
@@ -198,7 +204,7 @@ class Inference:
     # --- generation ---------------------------------------------------------------------------------------------
 
     async def generate(self, query: GenerationQuery) -> GenerationRequest:
-        """Start a generation. The caller must read its pieces to the end or close it."""
+        """Start a generation. The caller must read all pieces of the result or close it."""
         until = time.monotonic() + query.seconds
         async with _deadline(query.seconds), AsyncExitStack() as stack:
             version = await self.versions.get(query.reference, query.principal)
@@ -228,7 +234,7 @@ class Inference:
         """Send the requests and wait for the first answer. When `stack` closes, it aborts the requests that are still
         open.
 
-        If the engine has unloaded the version meanwhile, it is loaded once more.
+        If the engine has unloaded the version in the meantime, the version is loaded again, once.
         """
         for last in (False, True):
             client, work = await self._engine(version), Work(requests, trusted)

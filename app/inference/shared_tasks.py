@@ -1,4 +1,4 @@
-"""Work that several callers wait for at once, done by one task. Each caller gets its own exception object."""
+"""Lets several callers wait for the result of one task. Each caller gets its own exception object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StillRunning(Exception):
 
 
 class SharedTasks(Generic[K, T]):
-    """Runs at most one task for each key. A task continues if its callers stop waiting."""
+    """Runs at most one task for each key. A task continues even if its callers stop waiting."""
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[T]] = {}
@@ -39,8 +39,8 @@ class SharedTasks(Generic[K, T]):
         if task is None:
             task = self._tasks[key] = asyncio.get_running_loop().create_task(work())
             task.add_done_callback(lambda done: self._end(key, done))
-        # Do not `await task`: this would cancel the task with its caller, and raise the same exception object in all
-        # callers.
+        # Do not `await task`: this would cancel the task together with its caller, and raise the same exception object
+        # in all callers.
         await asyncio.wait({task}, timeout=patience)
         if not task.done():
             raise StillRunning
@@ -55,7 +55,7 @@ class SharedTasks(Generic[K, T]):
     def _end(self, key: K, task: asyncio.Task[T]) -> None:
         self._tasks.pop(key, None)
         if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio does not report it if no caller waits any more
+            task.exception()  # retrieve it, so that asyncio does not report it if no caller is waiting
 
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended."""
@@ -72,5 +72,5 @@ def duplicate(error: E) -> E:
     """
     try:
         return copy.copy(error)
-    except Exception:  # a class whose constructor does not accept its own arguments
+    except Exception:  # the constructor of the class does not accept the exception's own arguments
         return error

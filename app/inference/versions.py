@@ -1,6 +1,7 @@
-"""Resolves model references to versions, and provides their records, their files except the weights, and load messages.
+"""Resolves model references to versions, and provides the records, assets and load messages of these versions.
 
-A resolved reference is cached for less than half a second, so every process sees a moved alias within one second.
+A resolved reference is cached for less than half a second, so every process notices within one second that an
+alias has been moved.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from app.wire import engine as wire
 from models.config import ModelConfig
 
 TTL = 0.4  # seconds for which a resolved reference is cached
-REFERENCES, ASSETS = 4096, 64  # the maximum number of each in its cache
+REFERENCES, ASSETS = 4096, 64  # the maximum number of entries in each cache
 WEIGHTS = "model.safetensors"
 
 
@@ -55,7 +56,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The parts of a version that the API process needs: everything but the weights. They depend on the digest only."""
+    """The parts of a version that the API process needs: everything but the weights. They depend only on the digest."""
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -98,8 +99,8 @@ class ResolvedVersion:
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
 
-    Both block, so they run in threads. Fetching files can take minutes, so it uses separate threads, and a request
-    waits for it at most `patience` seconds.
+    Both operations block, so they run in threads. Files are fetched in separate threads, because this can take minutes.
+    A request waits for the files for at most `patience` seconds.
     """
 
     def __init__(
@@ -132,8 +133,8 @@ class Versions:
             self._assets.pop(digest, None)
 
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """Return the version that a reference means now. Raises NotFound if there is none that the principal may
-        see."""
+        """Return the version to which a reference resolves now. Raises NotFound if there is none that the principal
+        may see."""
         key = (reference, principal)
         entry = self._records.get(key)
         if entry is not None and entry[0] > time.monotonic():

@@ -1,4 +1,4 @@
-"""Computes how long to wait before a crashed program is restarted. Uses no clock and no processes."""
+"""Computes how long to wait before a crashed program is restarted."""
 
 from __future__ import annotations
 

@@ -10,16 +10,16 @@ from typing import TextIO
 import msgspec
 
 NAME_WIDTH = 7  # width of the program's name before each log line
-PROGRESS = "progress: "  # prefix of the demo's progress lines, which continue with JSON: [name, state, share]
+PROGRESS = "progress: "  # prefix of the demo's progress lines; a JSON list of [name, state, share] follows
 BAR = 24  # characters
-# the lines of app.telemetry.TextLines
+# matches the log lines that app.telemetry.TextLines writes
 _LOG_LINE = re.compile(r"\d{4}-\S+Z (debug|info|warning|error|critical) +\S+ (?:\[[^\]]*\] )?(.*)")
 _RED, _YELLOW, _CYAN, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
 _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
 
 
 class Console:
-    """The launcher's output. A closed pipe is ignored, so that it does not end the launcher."""
+    """The launcher's output. If the output is a closed pipe, the error is ignored, so that the launcher continues."""
 
     def __init__(self, out: TextIO, *, json: bool = False) -> None:
         self._out = out

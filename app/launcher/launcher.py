@@ -120,7 +120,7 @@ class Launcher:
                 keeper.kill()
 
     async def _migrate(self) -> bool:
-        """Migrate the database. Returns False if this failed or the launcher was stopped meanwhile."""
+        """Migrate the database. Returns False if the migration failed or the launcher was stopped meanwhile."""
         try:
             child = Child(self._plan.migration, self._environment, self._print)
         except (OSError, SubprocessError) as error:
@@ -144,7 +144,7 @@ class Launcher:
         if not any(command.name == "api" for command in self._plan.programs):
             return
         url = url_of(self._settings)
-        while not await is_ready(self._settings.port, url):  # noqa: ASYNC110  (another process becomes ready)
+        while not await is_ready(self._settings.port, url):  # noqa: ASYNC110  (the API is another process)
             await asyncio.sleep(0.1)
         self._console.ready(url, self._plan.demo is not None)
         if self._plan.demo:
@@ -157,7 +157,7 @@ class Launcher:
                 self._log(f"the demo could not be queued ({fault}); the service continues without it")
 
     async def _run_demo(self, command: Command) -> int:
-        """Run the demo to its end, or kill it if the launcher stops earlier."""
+        """Run the demo until it exits, or kill it if the launcher stops first. Returns the exit status."""
         child = Child(command, self._environment, self._print)
         try:
             return await child.wait()
@@ -176,7 +176,7 @@ class Launcher:
             await asyncio.sleep(LIST_EVERY)
 
     def _write_list(self, running: list[programs.Program]) -> bool:
-        """Write programs.json. Returns False if this failed.
+        """Write programs.json. Returns False if the write failed.
 
         A full disk must not stop the service, so a failure is logged once and the write is retried.
         """

@@ -11,7 +11,7 @@ from app.settings import PREFIX, SettingError, Settings
 
 API_GRACE = 15.0  # seconds for open requests to finish
 ENGINE_GRACE = 5.0
-WORKER_EXTRA = 5.0  # seconds after the time that the worker gives its trainers to save
+WORKER_EXTRA = 5.0  # seconds in addition to the time that the worker allows its trainers for saving
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def make_plan(
     socket_path = str(settings.socket_dir / "engine-0.sock")
     commands = (
         Command("engine", (*python, "app.engine", "--socket", socket_path), ENGINE_GRACE),
-        *[Command("api", (*python, "app.api"), API_GRACE)] * settings.api_processes,  # all listen on one port
+        *[Command("api", (*python, "app.api"), API_GRACE)] * settings.api_processes,  # all listen on the same port
         Command("worker", (*python, "app.worker"), settings.stop_seconds + WORKER_EXTRA),
     )
     if unknown := set(without) - {command.name for command in commands}:

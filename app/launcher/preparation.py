@@ -54,8 +54,8 @@ def prepare_folders(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
-    """Hold the lock of the data folder, which allows one launcher per folder. Raises StartRefused if it is held
-    already.
+    """Hold the lock of the data folder, which allows one launcher per folder. Raises StartRefused if another process
+    holds the lock.
 
     The lock is an `flock`, which the system releases when its holder ends, so no stale lock can remain.
     """

@@ -1,7 +1,7 @@
 """The list of running programs, `<data>/run/programs.json`, which the launcher writes.
 
-Trainers are children of the worker, which lists each of them in `<data>/run/trainers/<job>.json`. An entry in this list
-is valid only if its process is running and is a trainer.
+Trainers are children of the worker, which writes one file for each of them, `<data>/run/trainers/<job>.json`. Such a
+file is valid only if its process is running and is a trainer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Program(msgspec.Struct, frozen=True):
 
 
 def alive(pid: int) -> bool:
-    """Whether a process with this id is running. A zombie is not."""
+    """Whether a process with this id is running. A zombie does not count as running."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -66,7 +66,7 @@ def read_trainers(run_dir: Path) -> list[Program]:
         try:
             trainer = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
         except (OSError, ValueError, TypeError, msgspec.ValidationError):
-            continue  # deleted or half written; the list is read again in a moment
+            continue  # the file is deleted or half written; the next call reads it again
         if alive(trainer.pid) and _is_trainer(trainer.pid):
             trainers.append(trainer)
     return trainers

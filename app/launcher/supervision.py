@@ -1,7 +1,8 @@
 """Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
 
 Each child leads a separate session, so Ctrl+C in the terminal reaches only the launcher, and the launcher can kill the
-child's whole process group. On Linux the kernel also sends each child SIGTERM when the launcher dies, even by SIGKILL.
+child's whole process group. On Linux, the kernel also sends each child SIGTERM when the launcher ends, even if the
+launcher is killed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from app.settings import REFUSED
 
 POLL = 0.05  # seconds between two checks of a child
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-# looked up here because the child may only make system calls between fork and exec
+# looked up in the parent, because the child may only make system calls between fork and exec
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 Output = Callable[[str, str], None]  # receives (program, line)
@@ -77,13 +78,13 @@ class Child:
             stderr=subprocess.STDOUT,
             env={**environment, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),  # safe: only system calls, and this process has no other thread
+            preexec_fn=_die_with(os.getpid()),  # safe: it only makes system calls, and this process has one thread
         )
         self.pid = self._process.pid
         self._listening = asyncio.create_task(self._listen())
 
     async def wait(self) -> int:
-        """Wait for the exit status, then kill whatever is left of the child's process group."""
+        """Wait until the child exits, then kill the rest of its process group. Returns the exit status."""
         # polling works on every system and needs neither a thread nor a child watcher
         while (code := self._process.poll()) is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL)
@@ -149,7 +150,9 @@ class Keeper:
         return Program(self.command.name, child.pid, round(child.started_at, 3), self._restarts)
 
     async def run(self) -> bool:
-        """Keep the command running until `stop`. Returns False if its first run rejects the settings (status 2).
+        """Keep the command running until `stop` is called.
+
+        Returns False if the first run rejects the settings, which is exit status 2.
 
         The settings cannot change while the launcher runs. If a program has accepted them once and rejects them after a
         restart, the cause is therefore something else, such as a device that is briefly unavailable, and the program is
@@ -174,8 +177,8 @@ class Keeper:
     async def _run_once(self) -> tuple[str, int | None]:
         """Run the command to its end. Returns the outcome in words, and the exit status.
 
-        The status is None if the command could not be started. The start is retried too: a machine may be out of
-        processes or memory only for a while.
+        The status is None if the command could not be started. `run` retries a failed start too, because the machine
+        may lack processes or memory only briefly.
         """
         try:
             child = self._child = Child(self.command, self._environment, self._output)

@@ -1,11 +1,12 @@
 """Products with matrices packed once for oneDNN, for inference on x86 processors.
 
-`torch.nn.functional.linear` rearranges the matrix at every call and distributes few rows badly among threads. In
-decoding, with a handful of rows, this takes up to half of the time. With many rows, as in classification, `linear` is
-as fast as the products here or faster (measurements are in docs/log.md).
+`torch.nn.functional.linear` rearranges the matrix at every call, and distributes the work badly among threads if
+there are few rows. In decoding, where a product has a handful of rows, this overhead takes up to half of the time. With
+many rows, as in classification, `linear` is as fast as the products of this module, or faster (measurements are in
+docs/log.md).
 
-The operators are those that torch.compile emits for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). If they
-are called directly, no compiler is needed.
+The operators are those that torch.compile emits for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Calling
+them directly requires no compiler.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from models.kernels.port import AddedProduct, Product
 
-# (post-operation, its algorithm) as oneDNN names them; its "swish" is SiLU, and "none" is the GELU with erf.
+# Activation -> (post-operation, algorithm), as oneDNN names them. "swish" is SiLU. With the algorithm "none", "gelu" is
+# the exact GELU, with erf.
 _POST_OPERATIONS: Mapping[str, tuple[str, str]] = {
     "none": ("none", ""),
     "silu": ("swish", ""),
@@ -56,8 +58,9 @@ def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> P
 
 
 def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-    # Use two products, so that the activation of the first and the multiplication of the second are done while their
-    # tiles are still in the cache. One product for both halves would need a further pass over memory for each.
+    # Compute the two halves as separate products. The activation is then applied within the first product, and the
+    # elementwise multiplication within the second, while the tiles are still in the cache. With one product for both
+    # halves, each of these operations would need another pass over memory.
     gate_weight, value_weight = weight.chunk(2)
     gate_bias, value_bias = (None, None) if bias is None else bias.chunk(2)
     gate = linear_activation(gate_weight, gate_bias, activation)
@@ -77,7 +80,7 @@ def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct
 
 
 def _packed(weight: Tensor) -> Tensor:
-    """Return the matrix in oneDNN's blocked layout. The argument None means: for no particular number of rows."""
+    """Return the matrix in oneDNN's blocked layout. The argument None leaves the number of rows open."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     return packed
 

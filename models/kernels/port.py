@@ -1,4 +1,4 @@
-"""The interface for the matrix products of layers, and the base of layers whose products can be replaced."""
+"""The interface for the matrix products of layers, and the base class of layers whose products can be replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AddedProduct = Callable[[Tensor, Tensor], Tensor]  # x (…, in) and a summand (
 
 
 class Kernels(Protocol):
-    """Products with fixed matrices on one kind of processor. A module with these functions is an implementation.
+    """Products with fixed matrices on one kind of processor. A module with these functions implements it.
 
     Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
     Work that is needed once per matrix, such as changing its memory layout, is done in the outer call. Except for those
@@ -38,7 +38,10 @@ class Kernels(Protocol):
         ...
 
     def linear_gated(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-        """Return x -> f(x W1' + b1) * (x W2' + b2); W1 and b1 are the first halves of W (2 out, in) and b (2 out)."""
+        """Return the product x -> f(x W1' + b1) * (x W2' + b2).
+
+        W1 and W2 are the two halves of W (2 out, in), b1 and b2 those of b (2 out).
+        """
         ...
 
 
@@ -48,7 +51,7 @@ class KernelLayer(nn.Module):
     def bind(self, kernels: Kernels) -> int:
         """Compute with `kernels` from now on, and drop the parameters that only the replaced products needed.
 
-        Returns the bytes of the weights that are held twice from now on: prepared, and as parameters that other
-        computations still need.
+        Returns the size, in bytes, of the weights that are then in memory twice: in prepared form, and as parameters
+        that other computations still need.
         """
         raise NotImplementedError

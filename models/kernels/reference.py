@@ -1,4 +1,4 @@
-"""Products in plain PyTorch: differentiable, for every device. Layers use them unless faster kernels are bound."""
+"""Differentiable products in plain PyTorch, for every device. Layers use them unless faster kernels are bound."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> P
 
 def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
     def product(x: Tensor) -> Tensor:
-        # Use one product for both halves: x is read only once, and its gradient is one product as well.
+        # Use one product for both halves: x is read only once, and its gradient takes only one product.
         gate, value = functional.linear(x, weight, bias).chunk(2, -1)
         return ACTIVATIONS[activation](gate) * value
 

@@ -1,4 +1,4 @@
-"""Networks with a `torch.nn.TransformerEncoder`."""
+"""Infers networks with a `torch.nn.TransformerEncoder`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.importing.pytorch.roles import find_roles
 from app.importing.pytorch.tensors import Array, Tensors
 from app.importing.questions import Answers, Question
 
-MARKER = re.compile(r"(?<![^.])self_attn\.in_proj_weight$")  # one in each layer
-LAYER = re.compile(r"(?<![^.])\d+\.self_attn\.in_proj_weight$")  # in a stack of layers
+MARKER = re.compile(r"(?<![^.])self_attn\.in_proj_weight$")  # each layer has one
+LAYER = re.compile(r"(?<![^.])\d+\.self_attn\.in_proj_weight$")  # the same tensor in a numbered stack of layers
 NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
     "self_attn.in_proj_": "attention.qkv.",
     "self_attn.out_proj.": "attention.out.",
@@ -26,7 +26,10 @@ NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
 
 
 def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -> InferredNetwork:
-    """The network with one Transformer encoder, or one layer of it, among `tensors`. Raises UnknownNetwork."""
+    """Infer a network whose body is a Transformer encoder, or a single encoder layer.
+
+    Raises UnknownNetwork if the tensors do not fit such a network.
+    """
     prefix, pattern = _stack(tensors)
     body = {name: match for name in tensors if (match := pattern.fullmatch(name))}
     parts = {theirs + kind: ours + kind for theirs, ours in NAMES.items() for kind in ("weight", "bias")}
@@ -35,7 +38,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
     weights = {f"body.blocks.{match[1] or 0}.{parts[match[2]]}": tensors[name] for name, match in body.items()}
     rest = {name: t for name, t in tensors.items() if name not in body}
     final_norm = prefix.removesuffix("layers.") + "norm."
-    if prefix.endswith(".layers."):  # of an nn.TransformerEncoder; a list of layers has no norm of its own
+    if prefix.endswith(".layers."):  # an nn.TransformerEncoder; a plain list of layers has no norm
         weights |= {f"body.norm.{p}": rest.pop(final_norm + p) for p in ("weight", "bias") if final_norm + p in rest}
     fill_biases(weights, "body.blocks.", "the encoder's layers", answers)
     fill_biases(weights, "body.norm.", "the encoder's final norm", answers)
@@ -72,7 +75,10 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
 
 
 def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
-    """The prefix of the encoder's layers, and a pattern of their tensors: (number or nothing), (name in the layer)."""
+    """The prefix of the encoder's layers, and a pattern that matches the names of their tensors.
+
+    The groups of the pattern are the layer's number, which is empty for a single layer, and the name in the layer.
+    """
     if any(LAYER.search(name) for name in tensors):
         prefix = one_prefix(LAYER, tensors, "stacks of encoder layers; only one is supported")
         return prefix, re.compile(re.escape(prefix) + r"(\d+)\.(.+)")
@@ -88,7 +94,7 @@ def _heads(width: int, answers: Answers) -> int:
 def _drop_template(rest: Tensors, answers: Answers) -> None:
     """Remove the weights of a layer that `nn.TransformerEncoder` copied, if the user confirms that it is not used.
 
-    A module with `self.layer = nn.TransformerEncoderLayer(…)` beside the encoder saves that layer too.
+    A module that assigns this layer to an attribute, as in `self.layer = …`, saves it in addition to the encoder.
     """
     marker = "self_attn.in_proj_weight"
     for prefix in [name.removesuffix(marker) for name in rest if name.endswith(marker)]:
@@ -100,9 +106,9 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
 
 
 def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array, str]:
-    """The table of positions (steps, width), and its kind.
+    """The table of positions (steps, width), and its description for the computation.
 
-    It is learned and removed from `rest`, sinusoidal, or zeros if there is none.
+    A learned table is removed from `rest`. Otherwise, the table is sinusoidal or, without positions, filled with zeros.
     """
     tables = [name for name, t in rest.items() if _is_table(t, width)]
     unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
@@ -124,9 +130,9 @@ def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array,
 
 
 def _is_table(tensor: Array, width: int) -> bool:
-    """Whether the tensor has a row for each position: (steps, width), or with one more dimension of 1.
+    """Whether the tensor can have one row per position: its shape is (steps, width), or has one more dimension of 1.
 
-    A single row is something else, such as a learned first token.
+    A single row is not a table of positions; it may be a learned first token, for example.
     """
     rows = tensor.shape[:-1]
     return (

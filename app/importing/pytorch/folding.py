@@ -1,4 +1,4 @@
-"""Layers that are computed once, at import: whatever follows an embedding only changes its rows."""
+"""Folds layers into the weights next to them, at import. Layers after an embedding only change the embedding's rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.importing.pytorch.tensors import Array
 
 Wide = NDArray[np.float64]
 _erf: Any = np.frompyfunc(math.erf, 1, 1)
-ACTIVATIONS: Mapping[str, Callable[[Wide], Wide]] = {  # those of `models.config.ACTIVATIONS`
+ACTIVATIONS: Mapping[str, Callable[[Wide], Wide]] = {  # the names in `models.config.ACTIVATIONS`
     "none": lambda x: x,
     "relu": lambda x: np.maximum(x, 0.0),
     "tanh": np.tanh,
@@ -27,12 +27,15 @@ ACTIVATIONS: Mapping[str, Callable[[Wide], Wide]] = {  # those of `models.config
 
 
 def project(table: Array, layer: Layer, activation: str) -> Array:
-    """The embedding (rows, layer.outputs) that looking up `table` and applying `layer` and the function amounts to."""
+    """The embedding that is equivalent to looking up a row of `table`, then applying `layer` and the activation.
+
+    Its shape is (rows, layer.outputs).
+    """
     product = table.astype(np.float64) @ layer.weight.T.astype(np.float64) + layer.some_bias
     return ACTIVATIONS[activation](product).astype(np.float32)
 
 
 def merge(weight: Array, bias: Array, layer: Layer) -> tuple[Array, Array]:
-    """The weight and bias of one linear layer that does what `layer` and the layer after it do."""
+    """The weight and bias of one linear layer that is equivalent to two: `layer`, then one with `weight` and `bias`."""
     wide = weight.astype(np.float64)
     return (wide @ layer.weight).astype(np.float32), (bias + wide @ layer.some_bias).astype(np.float32)

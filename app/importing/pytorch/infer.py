@@ -1,7 +1,7 @@
-"""Infers our configuration and our names from the names and shapes of a state dict.
+"""Infers our model configuration and our tensor names from the names and shapes in a state dict.
 
-Supports `torch.nn.RNN`, `LSTM`, `GRU` (and one cell of them) and `TransformerEncoder` (and one layer of it) with the
-layers that tutorials put around them.
+Supports `torch.nn.RNN`, `LSTM`, `GRU` and their single cells, and `TransformerEncoder` and its single layer, each with
+the layers that tutorials usually put around it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from app.importing.questions import Answers
 
 
 def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) -> InferredNetwork:
-    """The network that `tensors` belong to. `answers` supplies what the shapes do not show.
+    """Infer the network that `tensors` belong to. `answers` supplies the settings that the shapes do not show.
 
-    `order` are the names of the tensors if the file holds them in the order in which the program defines them.
-    Raises UnknownNetwork.
+    `order` lists the names of the tensors in the order in which the original program defines them; None if the file
+    does not keep this order. Raises UnknownNetwork if the network is not supported.
     """
     recurrent = any(PARAMETER.search(name) for name in tensors)
     encoder = any(MARKER.search(name) for name in tensors)

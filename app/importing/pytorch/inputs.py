@@ -1,4 +1,4 @@
-"""The input of a network: numbers, a layer that reads them, or tokens with whatever follows their embedding."""
+"""Adds the input of a network: numbers, perhaps with an input layer, or an embedding and the layers after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.config import ACTIVATIONS
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
-    """Add the input's weights and fields to those of a body; returns its part of the computation."""
+    """Add the input's weights and fields to those of the body. Returns the steps of the computation for the input."""
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)
@@ -35,7 +35,10 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _kind_of_steps(answers: Answers) -> str:
-    """What a network without an embedding reads: a one-hot vector is a row of an embedding that is the identity."""
+    """Whether a network without an embedding reads numbers or one-hot vectors.
+
+    One-hot vectors are imported as tokens, with the identity matrix as the embedding.
+    """
     reason = "a step is numbers, which are read as they are sent: scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
 
@@ -43,7 +46,7 @@ def _kind_of_steps(answers: Answers) -> str:
 def _add_embedding(
     fields: dict[str, Any], weights: Tensors, embedding: Layer, inputs: Chain, function: str, answers: Answers
 ) -> list[str]:
-    """Add an embedding, with the layers after it computed once for each of its rows."""
+    """Add the embedding, with the layers after it folded into its rows. Returns the description of the embedding."""
     table = embedding.weight
     shown = [f"tokens, {embedding.name} {table.shape[0]}×{table.shape[1]}"]
     reason = "a text is read whole, at its own length: a program that cuts texts or reads padding gives other answers"
@@ -74,13 +77,13 @@ def _add_numbers(fields: dict[str, Any], weights: Tensors, inputs: Chain, functi
         weights["input.projection.weight"], weights["input.projection.bias"] = layer.weight, layer.some_bias
         fields |= {"features": layer.inputs, "input_activation": function}
         return
-    # A network of ours whose features have the input width has no projection: the next layer takes it in.
+    # Our networks have no projection if the features have the input width, so the layer is merged into the next one.
     if "body.rnn.weight_ih_l0" not in weights:
         raise _unknown("its input layer has as many outputs as inputs, and no function after it", inputs)
     for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
         weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
         if bias not in weights or weights[weight].shape != (len(weights[bias]), layer.outputs):
-            continue  # a damaged file: the check of the shapes names what is wrong
+            continue  # the file is damaged; the later check of the shapes names the faults
         weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
 
 

@@ -1,4 +1,4 @@
-"""A network under our names: a body with its head and input, and the task that they fit."""
+"""Assembles a network under our names from its body, its head and its input, and determines its task."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def assemble(
 ) -> InferredNetwork:
     """Complete a body's fields and weights with its head, its input and its task.
 
-    `positions` says which positions are added to the body's input, if there are any.
+    `positions` describes the positions that are added to the body's input; it is empty if there are none.
     """
     *hidden, last = roles.head
     weights["head.weight"] = last.weight
@@ -67,10 +67,10 @@ def assemble(
 
 
 def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answers) -> None:
-    """Add zero biases to a part that was built with bias=False, and note the assumption.
+    """Add zero biases to a part that was built with bias=False, and record the assumption.
 
-    A part that has some biases but lacks others is left alone: the file is damaged, and the check of the shapes names
-    the missing ones.
+    A part that has some biases but lacks others is not changed: the file is damaged, and the later check of the shapes
+    names the missing biases.
     """
     names = [name for name in weights if name.startswith(prefix)]
     if not names or any("bias" in name for name in names):
@@ -81,7 +81,7 @@ def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answer
 
 
 def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answers: Answers) -> list[str]:
-    """Add a norm of its own after the body; returns its part of the computation."""
+    """Add the separate norm after the body, if the network has one. Returns its step of the computation."""
     if not norms:
         return []
     width = len(norms[0].weight)
@@ -107,7 +107,7 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
 
 
 def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> str:
-    """How the head gets one vector from those of all steps; returns its part of the computation."""
+    """Add the pooling of the vectors of all steps into one vector for the head. Returns the pooling's description."""
     if not roles.scorer:
         both = bool(fields.get("bidirectional"))
         fields["pooling"] = pooling = _pooling(fields["architecture"], both, answers)
@@ -116,7 +116,7 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
     names = " and ".join(repr(layer.name) for layer in roles.scorer)
     reason = f"{names} score the steps; the softmax of the scores weighs them; scores have no function of their own"
     fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
-    weights["pooling.query.weight"] = query.weight  # its bias is the same for every step: the softmax cancels it
+    weights["pooling.query.weight"] = query.weight  # the softmax cancels its bias, which is equal at all steps
     if not hidden:
         return f"attention by {query.name}"
     text = f"which function is applied between {names}?"
@@ -140,7 +140,7 @@ def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _add_outputs(fields: dict[str, Any], weights: Tensors, answers: Answers) -> str:
-    """The end of the computation. One logit for two classes becomes two outputs."""
+    """Add the function of the outputs and return its description. A single logit for two classes becomes two logits."""
     task = fields["task"]
     if task == "regression":
         answers.assume("final_activation", "none", "the last layer's output is the value", NONE)
@@ -190,7 +190,7 @@ def _task_of_one_output(answers: Answers) -> str:
 
 
 def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
-    """How the head gets one vector from those of all steps."""
+    """Ask how the vectors of all steps are pooled into one vector for the head."""
     if architecture == "transformer":
         options: tuple[str, ...] = ("mean", "max", "first", "last")
         text = "the mean or maximum over all steps, the first step's vector (x[:, 0]), or the last step's (x[:, -1])"

@@ -1,4 +1,4 @@
-"""Sorts the tensors around a body into layers and norms. Refuses tensors that belong to neither, and names them."""
+"""Sorts the tensors around a body into layers and norms. Raises an error that lists tensors that belong to neither."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.errors import InvalidRequest
 from app.importing.pytorch.tensors import Array, Tensors
 
 MOST_NAMES = 30
-FOREIGN = (  # what the name of a tensor says about its part, the most telling first
+FOREIGN = (  # (pattern of tensor names, part that is not supported), the most specific first
     (r"multihead_attn\.", "nn.TransformerDecoder layers, which read a second sequence"),
     (r"running_(mean|var)$|num_batches_tracked$", "batch normalisation (nn.BatchNorm)"),
     (r"weight_hr_l\d", "an nn.LSTM with proj_size"),
@@ -21,7 +21,7 @@ FOREIGN = (  # what the name of a tensor says about its part, the most telling f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A matrix (outputs, inputs) with its bias; or an embedding, (rows, width) without one."""
+    """A linear layer with a matrix (outputs, inputs) and perhaps a bias, or an embedding (rows, width)."""
 
     name: str
     weight: Array
@@ -37,7 +37,7 @@ class Layer:
 
     @property
     def some_bias(self) -> Array:
-        """The bias, or zeros."""
+        """The bias, or zeros if the layer has none."""
         return np.zeros(self.outputs, np.float32) if self.bias is None else self.bias
 
 
@@ -62,7 +62,7 @@ class UnknownNetwork(InvalidRequest):
 
 
 def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> str:
-    """The common prefix of all names that match `pattern`, up to the match. Raises UnknownNetwork if they differ."""
+    """The part of the matching names before the match of `pattern`. Raises UnknownNetwork if the names differ in it."""
     names = [name for name in tensors if pattern.search(name)]
     prefixes = sorted({name[: match.start()] for name in names if (match := pattern.search(name))})
     if len(prefixes) != 1:
@@ -71,9 +71,9 @@ def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> 
 
 
 def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
-    """Linear layers and embeddings, and norms, in the order of the file.
+    """Split tensors into (linear layers and embeddings, norms), each in the order of the file.
 
-    Raises UnknownNetwork if any tensor is left over.
+    Raises UnknownNetwork if a tensor belongs to none of these.
     """
     refuse_foreign(tensors)
     layers, norms, used = [], [], set()
@@ -97,7 +97,7 @@ def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
 
 
 def refuse_foreign(tensors: Tensors) -> None:
-    """Raise UnknownNetwork, with its kind, for a part of a kind that cannot be imported."""
+    """Raise UnknownNetwork if a tensor belongs to a part that cannot be imported. The message names this part."""
     for pattern, kind in FOREIGN:
         if names := [name for name in tensors if re.search(pattern, name)]:
             raise UnknownNetwork(f"it has {kind}", names, tensors)

@@ -1,9 +1,9 @@
 """Reads the pickle inside a `.pt` file without running anything.
 
-Python's unpickler calls whatever the file names, and lists of allowed or forbidden names have been circumvented before.
-This module does not use it. It steps through the opcodes as data (`pickletools.genops`) with a small stack machine of
-its own, which supports dictionaries, tuples, lists, numbers, strings and tensors, and which cannot import or call
-anything. Any other opcode or name is an error.
+Python's unpickler calls any function that the file names, and lists of allowed or forbidden names have been
+circumvented before. This module does not use the unpickler. It reads the opcodes as data (`pickletools.genops`) and
+executes them on its own small stack machine, which supports dictionaries, tuples, lists, numbers, strings and tensors,
+and which cannot import or call anything. Any other opcode or name is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from app.importing.pytorch.stored import Name, build, check_name, make_storage
 from app.importing.pytorch.tensors import ForeignFileInvalid
 
-MOST_OPCODES = 5_000_000  # a state dict needs some thirty for each tensor
+MOST_OPCODES = 5_000_000  # a state dict needs about thirty opcodes per tensor
 
 
 MARK = object()  # on the stack, before the items of a tuple, list or dictionary
@@ -25,10 +25,10 @@ MARK = object()  # on the stack, before the items of a tuple, list or dictionary
 def read(data: bytes) -> Any:
     """The object of a pickle, made of dictionaries, lists, tuples, scalars and `StoredTensor`s.
 
-    Raises ForeignFileInvalid, with the name that the file asks for, for a pickle of anything else.
+    Raises ForeignFileInvalid if the pickle is damaged or contains anything else.
     """
     try:
-        # `genops` only warns about a bad escape in a text opcode; here it is damage like any other
+        # `genops` only warns about a bad escape in a text opcode; here, such a file counts as damaged
         with warnings.catch_warnings(action="error"):
             return _run(data)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, Warning) as error:
@@ -45,7 +45,7 @@ def _run(data: bytes) -> Any:
 
 
 class _Machine:
-    """The stack and the memo of a pickle, without imports and calls. One method for each group of opcodes."""
+    """Executes opcodes on a stack and a memo, without imports and calls. Has one method for each group of opcodes."""
 
     def __init__(self) -> None:
         self._stack: list[Any] = []
@@ -130,16 +130,16 @@ class _Machine:
         target += items
 
     def reduce(self, _: None) -> None:
-        """A call in Python's unpickler. Here, the three names that may be called only describe data."""
+        """Build a value where Python's unpickler would call a name. Only three names are known; all describe data."""
         arguments, called = self._stack.pop(), self._stack.pop()
         self._stack.append(build(called, arguments))
 
     def drop_state(self, _: None) -> None:
-        """Attributes of an object, such as a state dict's `_metadata`. They are not needed, so they are dropped."""
+        """Drop the attributes of an object, such as a state dict's `_metadata`, because they are not needed."""
         self._stack.pop()
 
     def persistent(self, _: None) -> None:
-        """A reference to a storage in the archive."""
+        """Replace a persistent id with the storage in the archive that it refers to."""
         self._stack.append(make_storage(self._stack.pop()))
 
 

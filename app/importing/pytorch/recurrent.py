@@ -1,4 +1,4 @@
-"""Networks with a `torch.nn.RNN`, `LSTM` or `GRU`."""
+"""Infers networks with a `torch.nn.RNN`, `LSTM` or `GRU`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from app.importing.pytorch.roles import find_roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
 
-# nn.LSTM numbers its layers; nn.LSTMCell is one layer without a number.
+# The names in nn.LSTM end with the layer's number; those in nn.LSTMCell have no number.
 PARAMETER = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?$")
 ARCHITECTURES = {1: "rnn", 3: "gru", 4: "lstm"}  # by the number of gates, whose matrices PyTorch stacks
-MOST_PARTS = 5  # recurrent networks of their own, one after the other
+MOST_PARTS = 5  # maximum number of recurrent modules that are applied one after the other
 CONTEXT_LENGTH = 4096  # steps
 CONTEXT_REASON = "the longest sequence to accept; the network itself has no limit"
 
 
 def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None) -> InferredNetwork:
-    """The network with one recurrent body among `tensors`. Raises UnknownNetwork."""
+    """Infer a network with one recurrent body. Raises UnknownNetwork if the tensors do not fit such a network."""
     refuse_foreign(tensors)
     names = [name for name in tensors if PARAMETER.search(name)]
     if any(tensors[name].ndim != (2 if "weight_" in name else 1) or not tensors[name].size for name in names):
@@ -54,7 +54,10 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
 
 
 def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
-    """The tensors of all layers under PyTorch's names. Networks one after the other are layers of a single one."""
+    """The tensors of all layers under PyTorch's names.
+
+    Several recurrent modules that are applied one after the other are renumbered as the layers of a single module.
+    """
     parts: dict[str, Tensors] = {}
     for name in names:
         own = PARAMETER.search(name)[0]  # type: ignore[index]
@@ -80,7 +83,10 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
 
 
 def _fit(parts: list[Tensors]) -> bool:
-    """Whether each network reads what the one before gives, and all have layers of the same kind and width."""
+    """Whether the input size of each part is the output size of the part before it, and all layers are alike.
+
+    Layers are alike if they have the same kind, width, number of directions and use of biases.
+    """
     if not all("weight_hh_l0" in part and "weight_ih_l0" in part for part in parts):
         return False
     first, both = parts[0]["weight_hh_l0"], "weight_hh_l0_reverse" in parts[0]

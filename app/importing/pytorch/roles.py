@@ -1,4 +1,7 @@
-"""Finds the role of each layer around a body: input, attention pooling or head. Asks where several readings fit."""
+"""Finds the role of each layer around a body: input, attention pooling or head.
+
+A reading assigns a role to every layer. If several readings fit the shapes and names, the user is asked.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Roles:
     """The layers around a body, each group in the order in which they are applied.
 
     `embedding` is (vocabulary, width); `inputs` turn features or embeddings into the vectors that the body reads.
-    `scorer` gives each step one number, for attention pooling. `head` ends with the outputs.
+    `scorer` computes one score per step, for attention pooling. The last layer of `head` computes the outputs.
     """
 
     head: Chain
@@ -29,7 +32,7 @@ class Roles:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The names of the layers before the body, and after it."""
+        """The names of all layers in the order in which they are applied, with "body" in the place of the body."""
         first = self.inputs if self.embedding is None else (self.embedding, *self.inputs)
         before, after = ([layer.name for layer in chain] for chain in (first, (*self.scorer, *self.head)))
         return (*before, "body", *after)
@@ -41,10 +44,10 @@ class Roles:
 def find_roles(
     layers: list[Layer], sizes: tuple[int, int], body: str, answers: Answers, order: list[str] | None
 ) -> Roles:
-    """The roles of all `layers` around a body that reads and gives vectors of `sizes`.
+    """Find the roles of all `layers` around a body. `sizes` are the sizes of the body's input and output vectors.
 
-    `body` is the name of one of the body's tensors, and `order` are the names of the file's tensors if they are in the
-    order in which the program defines its layers. Raises UnknownNetwork if there is no head, or a layer without a role.
+    `body` is the name of one of the body's tensors. `order` lists the names of the file's tensors in the order in which
+    the program defines its layers; None if the file does not keep this order. Raises UnknownNetwork if no reading fits.
     """
     readings = list(_readings(layers, *sizes)) if len(layers) <= MOST_LAYERS else []
     if not readings:
@@ -67,7 +70,7 @@ def find_roles(
 
 
 def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
-    """Record why the reading was chosen, unless it is the only one and fits the order of the file."""
+    """Record why `reading` was chosen, unless it is the only reading and agrees with the order of the file."""
     if len(readings) > 1:
         reason = "by their names" if len(named) == 1 else "the order in which the file holds the layers"
         answers.assume("layers", str(reading), reason)
@@ -76,7 +79,7 @@ def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: An
 
 
 def _readings(layers: list[Layer], reads: int, gives: int) -> Iterator[Roles]:
-    """Every way to use each layer exactly once."""
+    """Yield every reading that fits the shapes and uses each layer exactly once."""
     for embedding, inputs in _inputs(layers, reads):
         rest = [layer for layer in layers if layer is not embedding and layer not in inputs]
         for length in range(min(3, len(rest))):
@@ -90,7 +93,7 @@ def _readings(layers: list[Layer], reads: int, gives: int) -> Iterator[Roles]:
 
 
 def _inputs(layers: list[Layer], reads: int) -> Iterator[tuple[Layer | None, Chain]]:
-    """Every possible embedding, or none, with the layers between it and the body."""
+    """Yield every pair of an embedding, or None, and the chain of layers between the embedding and the body."""
     tables = [layer for layer in layers if layer.bias is None]
     for length in range(min(MOST_INPUTS, len(layers)) + 1):
         for chain in itertools.permutations(layers, length):
@@ -102,7 +105,7 @@ def _inputs(layers: list[Layer], reads: int) -> Iterator[tuple[Layer | None, Cha
 
 
 def _chained(chain: Chain, width: int) -> bool:
-    """Whether each layer reads what the one before gives, the first one `width` numbers."""
+    """Whether the first layer has `width` inputs, and each other layer as many as the layer before it has outputs."""
     return chain[0].inputs == width and all(a.outputs == b.inputs for a, b in itertools.pairwise(chain))
 
 
@@ -112,7 +115,7 @@ def _best(readings: list[Roles], score: Callable[[Roles], int]) -> list[Roles]:
 
 
 def _named(reading: Roles) -> int:
-    """How many layers have the role that their name suggests."""
+    """The number of layers whose name suggests their role, minus the number whose name suggests another role."""
     embedding = reading.embedding is not None and "emb" in reading.embedding.name.lower()
     others = (*reading.inputs, *reading.head)
     wrong = sum("emb" in layer.name.lower() or "att" in layer.name.lower() for layer in others)

@@ -1,6 +1,6 @@
 """Reads weights of other programs: safetensors, or a `.pt` file written by `torch.save(model.state_dict())`.
 
-Nothing in a file is ever run. No fallback loads a file in a way that could run code.
+No code in a file is ever run, and there is no fallback that loads a file in a way that could run code.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from app.importing.pytorch.stored import Storage, StoredTensor
 from app.importing.pytorch.tensors import TYPES, ForeignFileInvalid, Tensors, flat, itemsize, to_float32, view
 from app.importing.questions import Answers, Question
 
-# The keys under which training scripts save the state dict, the most usual first.
+# The keys under which training scripts save the state dict, the most common first.
 WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "network", "weights")
-OPTIMIZERS = ("optim", "sched", "scaler")  # what the keys of tensors that are not weights begin with
-PREFIXES = ("_orig_mod.", "module.")  # which torch.compile and DataParallel add to every name
+OPTIMIZERS = ("optim", "sched", "scaler")  # prefixes of the keys whose tensors are not weights
+PREFIXES = ("_orig_mod.", "module.")  # torch.compile and DataParallel add these to every name
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 WEIGHTS = (".safetensors", *PICKLES)
-PICKLE_LIMIT = 64 * 2**20  # bytes
+PICKLE_LIMIT = 64 * 2**20  # maximum size of the archive's pickle, in bytes
 ADVICE = "save it with torch.save(model.state_dict(), …) of PyTorch 1.6 or later, or as safetensors"
 
 
@@ -32,8 +32,8 @@ ADVICE = "save it with torch.save(model.state_dict(), …) of PyTorch 1.6 or lat
 class SavedWeights:
     """The weights in a file, as float32.
 
-    `beside` has the other entries of the file's dictionary. `order` are the names in the order of definition, if the
-    format keeps it.
+    `beside` contains the other entries of the file's dictionary. `order` lists the names of the tensors in the order in
+    which the program defines them; None if the format does not keep this order.
     """
 
     tensors: Tensors
@@ -42,7 +42,7 @@ class SavedWeights:
 
 
 def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) -> SavedWeights:
-    """The weights in a file. A `.pt` file is read only with `allow_pickle_tensors`.
+    """Read the weights in a file. A `.pt` file is read only with `allow_pickle_tensors`.
 
     Raises ForeignFileInvalid for a file that contains anything but plain data.
     """
@@ -154,7 +154,10 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:
-    """Dictionaries of tensors, matrices among them, by the keys that lead to them; at most two keys deep."""
+    """Yield (keys, dictionary) for each dictionary of tensors that has a matrix, down to a depth of two keys.
+
+    The keys that lead to the dictionary are joined with a slash.
+    """
     for key, item in value.items():
         if not isinstance(item, dict) or not item or str(key).lower().startswith(OPTIMIZERS):
             continue

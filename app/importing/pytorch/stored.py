@@ -1,4 +1,4 @@
-"""What a PyTorch pickle describes: tensors and the storages that they are views of. Anything else is refused."""
+"""The tensors that a PyTorch pickle describes, and the storages that they are views of. Rejects anything else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARAMETER = ("torch._utils", "_rebuild_parameter")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A global that the pickle asks to import. It is never imported; it stays a name."""
+    """The name of a global that the pickle asks to import. Only the name is kept; nothing is imported."""
 
     module: str
     name: str
@@ -35,7 +35,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of `count` numbers, in the archive's entry `data/<key>`."""
+    """A storage of `count` numbers in the archive's entry `data/<key>`."""
 
     key: str
     dtype: str
@@ -44,7 +44,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor as a view of its storage. Offset and strides count numbers; they are the file's claims, not checked."""
+    """A tensor as a view of its storage.
+
+    The offset and the strides are in elements. They are copied from the file and have not been checked.
+    """
 
     storage: Storage
     offset: int
@@ -64,7 +67,10 @@ def check_name(name: Name) -> Name:
 
 
 def make_storage(identity: Any) -> Storage:
-    """The storage of a persistent id: ("storage", type, key, device, count). Raises TypeError for anything else."""
+    """The storage that a persistent id describes. Raises TypeError for an id of any other form.
+
+    The form is ("storage", type, key, device, count).
+    """
     kind, type_, key, _device, count = identity
     if kind != "storage" or not isinstance(type_, Name) or type_.name not in STORAGES:
         raise TypeError("a storage of an unknown type")
@@ -74,7 +80,10 @@ def make_storage(identity: Any) -> Storage:
 
 
 def build(called: Any, arguments: Any) -> Any:
-    """The value of a call in the pickle: an empty dictionary or a tensor. Raises TypeError for any other call."""
+    """The value that a call in the pickle would return: an empty dictionary or a tensor.
+
+    Raises TypeError for any other call.
+    """
     if not isinstance(called, Name) or not isinstance(arguments, tuple):
         raise TypeError("a call of something that is not a name")
     match (called.module, called.name):

@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 Array = NDArray[np.float32]
 Tensors = dict[str, Array]
 BF16 = "BF16"
-TYPES: Mapping[str, str] = {  # the names of safetensors -> numpy's, little-endian
+TYPES: Mapping[str, str] = {  # type names of safetensors -> those of NumPy, little-endian
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
@@ -29,13 +29,13 @@ TYPES: Mapping[str, str] = {  # the names of safetensors -> numpy's, little-endi
 
 
 class ForeignFileInvalid(InvalidRequest):
-    """A file to import is damaged, of another format, or asks for more than building tensors."""
+    """A file to import is damaged, has another format, or contains more than plain data."""
 
     code = "invalid_foreign_file"
 
 
 def check_finite(tensors: Tensors) -> None:
-    """Raise ForeignFileInvalid, with the tensors concerned, if a number is NaN or infinite."""
+    """Raise ForeignFileInvalid if a number is NaN or infinite. The message lists the tensors concerned."""
     bad = [
         f"  {name} {tuple(tensor.shape)}: {int(np.isnan(tensor).sum())} NaN, {int(np.isinf(tensor).sum())} infinite"
         for name, tensor in tensors.items()
@@ -49,27 +49,30 @@ def check_finite(tensors: Tensors) -> None:
 
 
 def itemsize(dtype: str) -> int:
-    """The size of a number, in bytes."""
+    """The size of a number of type `dtype`, in bytes."""
     return np.dtype(TYPES[dtype]).itemsize
 
 
 def flat(data: bytes, dtype: str) -> NDArray[Any]:
-    """Bytes as a flat array of numbers. bfloat16 becomes float32: it is the upper half of one."""
+    """Bytes as a flat array of numbers.
+
+    bfloat16 values are widened to float32: a bfloat16 is the upper 16 bits of a float32.
+    """
     numbers = np.frombuffer(data, dtype=TYPES[dtype])
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
 
 
 def to_float32(numbers: NDArray[Any]) -> Array:
-    """A copy in float32; a float64 beyond its range becomes infinite, which `check_finite` refuses."""
+    """A copy in float32. A value beyond the range of float32 becomes infinite, which `check_finite` rejects."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.array(numbers, dtype=np.float32, order="C")
 
 
 def view(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], name: str) -> Array:
-    """A float32 copy of the tensor that is a view of the storage `numbers`. Offset and strides count numbers.
+    """A float32 copy of a view of the storage `numbers`. The offset and the strides are in elements.
 
-    Raises ForeignFileInvalid if the view reaches outside the storage, or has more elements than it (with strides of 0,
-    a small file could otherwise claim a tensor of any size).
+    Raises ForeignFileInvalid if the view reaches outside the storage or has more elements than the storage. Without the
+    second check, a small file could describe a tensor of any size with strides of 0.
     """
     valid = len(shape) == len(strides) and all(n >= 0 for n in (offset, *shape, *strides))
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=False))

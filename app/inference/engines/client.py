@@ -39,9 +39,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class EngineClient:
-    """The connection to one engine. All methods belong to the event loop that called `start`.
+    """The connection to one engine. Call all methods on the event loop that called `start`.
 
-    `on_lost` is called with the open work when the engine dies.
+    When the engine dies, `on_lost` is called with the work that is still open.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class EngineClient:
 
     def start(self) -> None:
         socket = self._context.socket(zmq.SUB)
-        socket.setsockopt(zmq.CONFLATE, 1)  # keep the newest heartbeat only
+        socket.setsockopt(zmq.CONFLATE, 1)  # keep only the newest heartbeat
         socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._heartbeats = EngineSocket(self._connect(socket, f"ipc://{self.path}.heartbeat"), self._hear)
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
@@ -77,7 +77,7 @@ class EngineClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine takes requests: its last heartbeat is at most a second old."""
+        """Whether the engine takes requests: its last heartbeat is no more than a second old."""
         return self._requests is not None and not self.liveness.silent
 
     @property
@@ -104,19 +104,19 @@ class EngineClient:
     # --- messages to the engine ---------------------------------------------------------------------------------
 
     async def load(self, message: wire.Load) -> wire.Loaded | wire.LoadFailed:
-        """Load a version; callers that ask for the same version at once share one load.
+        """Load a version. Callers that ask for the same version at the same time share one load.
 
         Raises Unavailable if the engine is not running or does not answer within `LOAD_LIMIT`.
         """
         future = self._loads.get(message.digest)
         if future is None:
-            self._send(message)  # before the future is created: if sending fails, no future waits for an answer
+            self._send(message)  # send first: if this fails, no future is left waiting for an answer
             future = self._loads[message.digest] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(LOAD_LIMIT):
                 return await asyncio.shield(future)
         except TimeoutError:
-            self._loads.pop(message.digest, None)  # a later request may ask again: an engine loads no version twice
+            self._loads.pop(message.digest, None)  # a later call may ask again: the engine does not load it twice
             raise Unavailable(
                 "the engine has not finished loading the version; try again", code="loading", retry_after=5.0
             ) from None
@@ -141,7 +141,7 @@ class EngineClient:
             self._send(request)
 
     def abort(self, work: Work) -> None:
-        """Abort the open requests of `work`; no more answers arrive in its inbox. Never raises."""
+        """Abort the open requests of `work`. No more answers to them arrive in its inbox. Never raises."""
         for identity in work.open:
             self._abort(identity)
         work.open.clear()
@@ -185,7 +185,7 @@ class EngineClient:
         if not isinstance(message, wire.Tokens):
             del self._open[message.id]
             work.open.discard(message.id)
-        # Deliver first, before anything else can fail: a final answer is sent only once, and its caller waits for it.
+        # Deliver first, before anything else can fail: a final answer is sent only once, and the caller waits for it.
         work.inbox.put(tag, message)
         if isinstance(message, wire.Failed):
             work.failed = True
@@ -212,7 +212,7 @@ class EngineClient:
             log.warning("a heartbeat from an engine could not be decoded")
             return
         if self._requests is not None and heartbeat.instance != self.instance:
-            self._lose(LOST)  # another process: the engine has been restarted between two heartbeats
+            self._lose(LOST)  # a new process: the engine was restarted between two heartbeats
         self.liveness.hear(heartbeat)
         self._holdings.update(version.digest for version in heartbeat.versions)
         if self._requests is None:
@@ -252,7 +252,7 @@ class EngineClient:
         if self._requests is None or not self.liveness.overdue:
             return
         if self._heartbeats:
-            self._heartbeats.drain()  # one may have arrived that this loop had no time to read
+            self._heartbeats.drain()  # a heartbeat may have arrived that this loop had no time to read
         if self.liveness.dead():
             self._lose(LOST)
 
@@ -277,5 +277,5 @@ class EngineClient:
             # do not warn about an engine without open requests while this program stops
             level = logging.INFO if message == STOPPING and not lost else logging.WARNING
             log.log(level, "engine %s is lost, with %s open", self.path.name, counted(len(lost), "request"))
-            # Last, so that a failing callback leaves no request open; waiters run only after this method returns.
+            # Call this last: if it fails, no request is left open. Waiting tasks run only after this method returns.
             self._on_lost(list({id(work): work for work, _ in lost.values()}.values()))

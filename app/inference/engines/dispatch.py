@@ -1,4 +1,4 @@
-"""Sends requests to an engine through its gate. Suspects, which may have crashed an engine, are sent separately."""
+"""Sends requests to an engine through its gate. Suspects (see `quarantine`) are sent separately."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> 
             yield
         return
     async with client.gate.turn() as trial:
-        # Look it up again: while this suspect waited for its turn, an equal request may have been cleared or convicted.
+        # Look up the work again: while it waited for its turn, an identical request may have been cleared or convicted.
         suspect = quarantine.suspicion(work.requests)
         if suspect is None:
             trial.end()

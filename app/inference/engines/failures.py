@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.errors import CheckpointInvalid, DeadlineExceeded, EngineFailed, InvalidRequest, OstinatoError, Unavailable
 from app.wire import engine as wire
 
-NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version since it last reported it as loaded
+NOT_LOADED = "model_not_loaded"  # the engine has unloaded the version since its last report
 
 CLASSES: dict[str, type[OstinatoError]] = {
     "engine_lost": Unavailable,
@@ -20,7 +20,7 @@ CLASSES: dict[str, type[OstinatoError]] = {
 
 
 def failure(code: str, message: str) -> OstinatoError:
-    """Return the exception for a failure code: EngineFailed, which should not be retried, for an unknown code."""
+    """Return the exception for a failure code. An unknown code becomes EngineFailed, which should not be retried."""
     kind = CLASSES.get(code, EngineFailed)
     if code == CheckpointInvalid.code:
         kind = EngineFailed  # not the client's fault: the stored checkpoint is invalid

@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 
 from app.errors import Unavailable
 
-TURN_PATIENCE = 30.0  # seconds that a suspect waits for its turn
+TURN_PATIENCE = 30.0  # the maximum number of seconds that a suspect waits for its turn
 
 
 class Gate:
-    """Counts the requests inside the gate, and separates suspects from them and from each other.
+    """Counts the requests inside, and keeps suspects apart from ordinary requests and from each other.
 
-    An ordinary request calls `enter` and `leave`. A suspect enters `turn` and, within it, `Trial.alone`.
+    An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the context
+    `Trial.alone`.
     """
 
     def __init__(self, patience: float = TURN_PATIENCE) -> None:
@@ -79,7 +80,7 @@ class Gate:
             async with asyncio.timeout(patience):
                 await self._empty.wait()
         except TimeoutError:
-            pass  # the others run beside the suspect: waiting until they end would block all new requests
+            pass  # the requests inside run alongside the suspect: waiting longer would block all new requests
 
     def open(self) -> None:
         self._closed = False
@@ -94,7 +95,7 @@ class Gate:
 
 
 class Trial:
-    """A suspect's turn at the gate. It ends at the first call of `end`."""
+    """A suspect's turn at the gate. The turn ends at the first call of `end`."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -102,10 +103,11 @@ class Trial:
 
     @asynccontextmanager
     async def alone(self, seconds: float, exclusive: bool) -> AsyncIterator[None]:
-        """Enter, and keep new requests out for `seconds`. If `exclusive`, keep other suspects out until the trial ends.
+        """Enter the gate, and keep new requests out for `seconds`.
 
-        An exclusive trial first waits up to `seconds` for the requests inside to leave. Any other trial does not wait
-        and ends after `seconds`, so that a large group of suspects soon runs in parallel.
+        If `exclusive` is true, other suspects are kept out until the trial ends. An exclusive trial first waits up to
+        `seconds` for the requests inside to leave. Any other trial does not wait and ends after `seconds`, so that a
+        large group of suspects soon runs in parallel.
         """
         self._closed = True
         await self._gate.close(seconds if exclusive else 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-SETTLING = 1.0  # the maximum seconds by which a heartbeat may be older than a message that arrived before it
+SETTLING = 1.0  # the maximum number of seconds by which a heartbeat may be older than a message that arrived before it
 
 
 class Holdings:
@@ -16,8 +16,8 @@ class Holdings:
     """
 
     def __init__(self) -> None:
-        self._loaded: dict[str, float] = {}  # digest -> when this process learnt that it is loaded
-        self._unloaded: dict[str, float] = {}  # digest -> when this process learnt that it is not loaded any more
+        self._loaded: dict[str, float] = {}  # digest -> when this process learnt that the version is loaded
+        self._unloaded: dict[str, float] = {}  # digest -> when this process learnt that the version is no longer loaded
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._loaded

@@ -1,4 +1,4 @@
-"""The answers of an engine to one caller."""
+"""A queue for the answers of an engine to one caller."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Inbox:
             self._waiter.set_result(None)
 
     async def get(self) -> tuple[int, Answer]:
-        """Remove and return the next answer; wait for one if there is none."""
+        """Remove and return the next answer. If there is none, wait until one arrives."""
         if not self._items:
             await self._filled()
         return self._items.popleft()
 
     async def peek(self) -> Answer:
-        """Return the next answer without removing it; wait for one if there is none."""
+        """Return the next answer without removing it. If there is none, wait until one arrives."""
         await self._filled()
         return self._items[0][1]
 

@@ -15,9 +15,9 @@ FROZEN_LIMIT = 10.0  # seconds of silence after which an engine counts as dead e
 class Liveness:
     """The newest heartbeat of an engine, and its age.
 
-    An engine without heartbeats is `silent` at first: a busy machine can delay them. It is dead once its process has
-    ended, or after `FROZEN_LIMIT`. The event `decided` is set unless the engine is silent, so a task can wait until the
-    engine is known to be alive or dead.
+    An engine whose heartbeats are overdue is `silent` at first, because a busy machine can delay heartbeats. It is dead
+    once its process has ended, or after `FROZEN_LIMIT` seconds of silence. The event `decided` is set unless the
+    engine is silent, so a task can wait until the engine is known to be alive or dead.
     """
 
     def __init__(self) -> None:
@@ -40,12 +40,12 @@ class Liveness:
         self.decided.set()
 
     def excuse(self) -> None:
-        """Allow another half of the limit, because the event loop was blocked and heartbeats may be waiting to be
-        read."""
+        """Give the engine at least half of `HEARTBEAT_LIMIT` from now on, because the event loop was blocked and
+        heartbeats may be waiting to be read."""
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:
-        """Judge the silence so far: update `silent`, and return whether the engine counts as dead."""
+        """Update `silent` from the time since the last heartbeat, and return whether the engine counts as dead."""
         silence = time.monotonic() - self._seen
         self.silent = silence > HEARTBEAT_LIMIT
         if not self.silent:
@@ -54,6 +54,6 @@ class Liveness:
         return silence > FROZEN_LIMIT or not self._process_exists()
 
     def _process_exists(self) -> bool:
-        """Whether the engine's process exists. Its id is in the heartbeat and valid here, because the sockets are
-        local."""
+        """Whether the engine's process exists. The process id in the heartbeat is valid here, because the sockets
+        are local."""
         return self.heartbeat is not None and programs.alive(self.heartbeat.pid)

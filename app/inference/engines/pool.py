@@ -1,7 +1,7 @@
-"""All engines of this machine: finds them by their sockets, and loads versions into them.
+"""Finds the engines of this machine by their sockets, and loads versions into them.
 
 A version is loaded by the first request for it. A failed load is remembered for a few seconds, so that further requests
-fail at once instead of waiting for a load that fails again.
+fail at once instead of waiting for a load that would fail again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class EnginePool:
-    """The clients of all engines whose sockets are in `socket_dir`, by the name of the socket."""
+    """The clients of all engines whose sockets are in `socket_dir`, by socket name."""
 
     def __init__(self, socket_dir: Path, on_lost: Callable[[list[Work]], None]) -> None:
         self.socket_dir = socket_dir
@@ -67,7 +67,7 @@ class EnginePool:
             await asyncio.sleep(SCAN_SECONDS)
             try:
                 self._scan()
-            except Exception:  # for example no free file descriptor: the next scan tries again
+            except Exception:  # for example, no file descriptor is free; the next scan tries again
                 log.exception("the folder of the engines' sockets could not be scanned")
 
     def _scan(self) -> None:
@@ -80,7 +80,7 @@ class EnginePool:
                     client.start()
 
     def _safe(self) -> bool:
-        """Whether only this user can put sockets into the folder. If not, the reason is logged once."""
+        """Whether only this user can create sockets in the folder. If others can too, the problem is logged once."""
         try:
             socket_folder.check(self.socket_dir)
         except socket_folder.NotPrivate as error:
@@ -105,10 +105,11 @@ class EnginePool:
         return min(holders, key=lambda c: c.open_requests) if holders else None
 
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
-        """Return an engine that has the version loaded. Loads the version if none has.
+        """Return an engine that has the version loaded. If there is none, load the version into one.
 
-        `prepare` fetches the version's files and makes the Load message. Raises the error of the load, or Unavailable:
-        `loading` if the monotonic time `until` passes first, `engine_lost` if no engine is alive.
+        `prepare` fetches the version's files and makes the Load message. Raises the error with which the load
+        failed, or Unavailable: `loading` if the monotonic time `until` passes first, `engine_lost` if no engine is
+        alive.
         """
         await self._heard(until)
         client = self.holder(digest)
@@ -133,18 +134,21 @@ class EnginePool:
             client.keep(digests)
 
     def unload(self, digest: str) -> None:
-        """Have every engine unload a version, after it has answered the open requests for it."""
+        """Tell every engine to unload a version once the engine has answered the open requests for it."""
         for client in self.living:
             if client.holds(digest):
                 client.unload(digest)
 
     @property
     def loaded(self) -> dict[str, str]:
-        """Map the digests of the versions that living engines report as loaded to their names."""
+        """The names of the versions that living engines report as loaded, by digest."""
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
-        """If no engine is alive but some are silent, wait until one sends a heartbeat or all are known to be dead."""
+        """If no engine is alive but some are silent, wait until one sends a heartbeat or all are known to be dead.
+
+        The wait ends at the monotonic time `until` at the latest.
+        """
         while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
             left = until - time.monotonic()
             waits = [asyncio.ensure_future(client.liveness.decided.wait()) for client in silent]
@@ -169,27 +173,27 @@ class EnginePool:
         try:
             await self._load_once(prepare)
         except OstinatoError as error:
-            if error.code != "engine_lost":  # a new engine may well be able to load it
+            if error.code != "engine_lost":  # a new engine may be able to load the version
                 self._remember(digest, error)
             raise
 
     async def _load_once(self, prepare: Callable[[], Awaitable[wire.Load]]) -> None:
-        self._emptiest()  # raises if no engine is alive: then no files need to be fetched
+        self._emptiest()  # raises if no engine is alive, so that no files are fetched in vain
         message = await prepare()
         await self._heard(time.monotonic() + FROZEN_LIMIT)
-        # Choose the engine again: fetching files can take minutes, during which engines start and end.
+        # Choose the engine again: fetching files can take minutes, and engines may have started or stopped.
         answer = await self._emptiest().load(message)
         if isinstance(answer, wire.LoadFailed):
             log.error("%s could not be loaded: %s: %s", message.name, answer.code, answer.message)
-            # Do not name the version: another owner, with equal files, may be waiting for the same load.
+            # Do not name the version: another owner, whose version has the same files, may be waiting too.
             raise failure(answer.code, f"the version could not be loaded: {answer.message}")
         model_series.use(message.name)
         model_load_seconds.labels(message.name).observe(answer.seconds)
 
     def _remember(self, digest: str, error: OstinatoError) -> None:
-        """Remember a failed load, and forget those that have expired."""
+        """Remember a failed load, and forget failures that have expired."""
         now = time.monotonic()
-        self._failures[digest] = (now + FAILURE_MEMORY, duplicate(error))  # without the traceback and its frames
+        self._failures[digest] = (now + FAILURE_MEMORY, duplicate(error))  # a copy without the traceback and its frames
         self._failures.move_to_end(digest)
         for expired in [old for old, (expiry, _) in self._failures.items() if expiry <= now]:
             del self._failures[expired]

@@ -2,19 +2,20 @@
 
 Every request that was open when an engine died is a suspect until it ends, or until it has made more progress than
 before the crash: a request that crashes engines does so at the same point each time. Suspects are tried one after
-another, at first separately from all other requests (see `dispatch`). If an engine dies with exactly one suspect open,
-that suspect is convicted and refused for an hour; with several suspects open, none is convicted. A conviction is undone
-if another request that was open at the same crash is convicted later.
+another; at first, each suspect runs separately from all other requests (see `dispatch`). If an engine dies with exactly
+one suspect open, that suspect is convicted and refused for an hour; with several suspects open, none is convicted. A
+conviction is undone if another request that was open at the same crash is convicted later.
 
-If there are at most `FEW` suspects, a trial is exclusive: the next one starts when the suspect is cleared. In a larger
-group, each suspect has a short turn and then runs beside the others, since most crashes are not caused by a request.
+If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
+cleared. In a larger group, each suspect has a short turn and then runs alongside the others, since most crashes are not
+caused by a request.
 After a second crash at which the same suspect was open, all trials are exclusive. So a request that crashes engines is
-convicted at its second crash, or at its third in a larger group (with several engines, one crash later for each further
-engine while the group runs in parallel). A suspect waits until those before it have made as much progress as before the
-crash, which takes about as long as they had been open.
+convicted at its second crash, or at its third in a larger group. (If there are several engines, each additional engine
+delays the conviction by one crash while the group runs in parallel.) A suspect waits until the suspects before it have
+made as much progress as they had made before the crash, which takes about as long as they had been open by then.
 
-Each process has its own records. If several API processes share an engine, each counts only the crashes at which its
-own requests were open, so a request is refused everywhere only once every process has convicted it.
+Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
+at which its own requests were open, so a request is refused everywhere only once every process has convicted it.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ from app.wire import engine as wire
 MEMORY = 4096  # the maximum number of suspicions, and of convictions; the oldest are dropped first
 SUSPICION_SECONDS = 600.0
 CONVICTION_SECONDS = (
-    3600.0  # also how long a repeated suspicion lasts, since a suspect in a large group may wait long for its turn
+    3600.0  # also the duration of a repeated suspicion, since a suspect in a large group may wait long for its turn
 )
-ALONE_SECONDS = 2.0  # how long a suspect first has the engine to itself; doubled after each further crash
+ALONE_SECONDS = 2.0  # the time a suspect at first has the engine to itself; doubled after each further crash
 DOUBLINGS = 3
-FEW = 4  # a larger group shares the time that this many suspects would get, which limits the delay of all others
+FEW = 4  # a larger group shares the time that this many suspects would get, which limits the delay for others
 
 
 def fingerprint(requests: Sequence[Request]) -> bytes:
-    """A hash of the requested work. Ids, deadlines, principals, choices and seeds are left out."""
+    """Return a hash of the requested work, without ids, deadlines, principals, choices and seeds."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
         work: tuple[object, ...]
@@ -60,9 +61,9 @@ def fingerprint(requests: Sequence[Request]) -> bytes:
 class Suspicion:
     """The record of a suspect.
 
-    `crashes` is the number of crashes at which it was open; `company` is the number of suspects of the last crash.
-    `answers` is its progress, in messages, when the engine died. If `exclusive`, other suspects wait until this one is
-    cleared, so that a crash identifies it.
+    `crashes` is the number of crashes at which the suspect was open; `company` is the number of suspects of the last
+    crash. `answers` is the number of answers that the suspect had received when the engine died. If `exclusive` is
+    true, other suspects wait until this one is cleared, so that another crash shows which suspect is the cause.
     """
 
     crashes: int
@@ -79,7 +80,7 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """The record of a request that is refused. `beside` holds the fingerprints of the other suspects of the crash."""
+    """The record of a request that is refused. `beside` contains the fingerprints of all suspects of the crash."""
 
     until: float
     suspicion: Suspicion
@@ -99,7 +100,8 @@ class Quarantine:
         """Record that an engine died. `open_work` has an entry for each piece of work that was open: its requests, and
         the number of answers so far.
 
-        With `convict` False, nothing is convicted, because other open work may be the cause. Equal work counts once.
+        If `convict` is false, no work is convicted, because other open work may be the cause. Identical work counts
+        once.
         """
         now = self._clock()
         self._expire(now)
@@ -128,15 +130,15 @@ class Quarantine:
         self._next_expiry = min(self._next_expiry, suspicion.until)
 
     def _expire(self, now: float) -> None:
-        """Drop suspicions that have ended. While any suspicion is left, a fingerprint must be computed for every
-        request."""
+        """Drop suspicions that have expired, because a fingerprint must be computed for every request while any
+        suspicion is left."""
         if now >= self._next_expiry:
             self._suspects = OrderedDict((mark, s) for mark, s in self._suspects.items() if s.until > now)
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """The suspicion that a crash confirms, or None if the work had made more progress than before the last
-        crash."""
+        """Return the suspicion that a crash confirms. None if the work was not a suspect, or had made more progress
+        than before the last crash."""
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
 
@@ -152,7 +154,7 @@ class Quarantine:
         """Return the fingerprint and record of a suspect, or None for other work. Raises InvalidRequest for convicted
         work."""
         if not self._suspects and not self._convicted:
-            return None  # the usual case, which must not cost a fingerprint
+            return None  # the usual case: no fingerprint is computed
         mark, now = fingerprint(requests), self._clock()
         self._expire(now)
         conviction = self._convicted.get(mark)
@@ -161,7 +163,7 @@ class Quarantine:
                 "the engine failed at least twice while it answered this request; the request is refused for an hour",
                 code="request_quarantined",
             )
-        if conviction is not None:  # its hour is over: the work may be tried once more, as a suspect
+        if conviction is not None:  # the conviction has expired: the work may run again, as a suspect
             del self._convicted[mark]
             self._suspect(mark, Suspicion(1, 1, conviction.suspicion.answers, now + SUSPICION_SECONDS, True))
         suspicion = self._suspects.get(mark)
@@ -170,10 +172,10 @@ class Quarantine:
         return mark, suspicion if suspicion.exclusive else replace(suspicion, exclusive=self._repeated())
 
     def _repeated(self) -> bool:
-        """Whether any suspect was open at two crashes. Then no other suspect may run beside it."""
+        """Whether any suspect was open at two or more crashes. If so, no other suspect may run alongside it."""
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that has ended, or has made more progress than before the crash, without a crash of the
-        engine."""
+        """Clear a suspect that ended, or made more progress than before the crash, without crashing the engine
+        again."""
         self._suspects.pop(mark, None)

@@ -1,7 +1,7 @@
 """A ZeroMQ socket that sends and receives bytes on the event loop.
 
-The socket's file descriptor is edge-triggered, and a send may consume its edge. So the queue is checked again after
-every use. This is several times cheaper than `zmq.asyncio`.
+The socket's file descriptor is edge-triggered, and a send may consume the edge that announces a received message. So
+the receive queue is checked again after every use. This class is several times cheaper than `zmq.asyncio`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import zmq
 
-BURST = 256  # messages received before other callbacks of the event loop run
+BURST = 256  # the maximum number of messages received before other callbacks of the event loop run
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class EngineSocket:
     """Sends messages, and calls `deliver` on the event loop with each message received.
 
-    An exception of `deliver` is logged and affects only the message that caused it.
+    An exception raised by `deliver` is logged and affects only the message that caused it.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], deliver: Callable[[bytes], None]) -> None:
@@ -47,7 +47,7 @@ class EngineSocket:
         self._loop.call_soon(self.drain)
 
     def drain(self) -> None:
-        """Receive and deliver at most `BURST` of the messages that have arrived. A callback of the event loop handles
+        """Receive and deliver up to `BURST` of the messages that have arrived. The event loop calls `drain` again for
         the rest."""
         self._scheduled = False
         for _ in range(BURST):
@@ -60,8 +60,8 @@ class EngineSocket:
             try:
                 self._deliver(payload)
             except Exception:
-                # The descriptor reports no further event for messages that are queued already, so the loop must not end
-                # here.
+                # The descriptor reports no further event for messages that are queued already, so this loop must
+                # continue.
                 log.exception("a message from an engine could not be delivered")
         if not self._closed:
             self._schedule()

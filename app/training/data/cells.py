@@ -25,7 +25,7 @@ _SPLIT_CODES = {
 }
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
 _LONGEST_LITERAL = 10_000  # characters
-_LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # of objects with labels
+_LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys of objects with labels
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
 _QUOTED = re.compile(_STRING)
 _PYTHON_LIST = re.compile(rf"[\[(]\s*((?:(?:{_STRING})(?:\s*,\s*|\s+|(?=\s*[\])])))*)\s*[\])]")
@@ -40,14 +40,14 @@ class CellError(Exception):
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell has no value: null, NaN, or a text of blanks."""
+    """Whether a cell has no value: null, NaN, an empty text, or a text of white space only."""
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def to_text(value: Any) -> str:
-    """The value, which must be a string of valid Unicode."""
+    """The value itself. Raises CellError unless the value is a string of valid Unicode."""
     if not isinstance(value, str):
         raise CellError(f"{describe(value)} where a text is expected")
     if not value.isascii() and _SURROGATE.search(value):
@@ -56,14 +56,14 @@ def to_text(value: Any) -> str:
 
 
 def to_input_text(value: Any) -> str:
-    """The value as a CSV file would write it: null is an empty text, and a number or a date is its written form."""
+    """The value as text, formatted as in a CSV file. Null and NaN become an empty text."""
     if isinstance(value, str):
         return to_text(value)
     return "" if is_blank(value) else _scalar(value, "a text")
 
 
 def to_split(value: Any) -> int:
-    """The code of the split that the value names, in upper or lower case; UNASSIGNED if it names none."""
+    """The code of the split that the value names, regardless of case; UNASSIGNED for a blank value."""
     if is_blank(value):
         return UNASSIGNED
     code = _SPLIT_CODES.get(str(value).strip().lower())
@@ -73,7 +73,7 @@ def to_split(value: Any) -> int:
 
 
 def to_label(value: Any) -> str:
-    """A label as a text. A whole number is written without a fraction: 2.0 becomes '2'."""
+    """The value as a label. A whole number is written without a fraction: 2.0 becomes '2'."""
     if isinstance(value, (list, dict)) or value is None:
         hint = "; several labels in a row need the task multilabel" if isinstance(value, list) else ""
         raise CellError(f"{describe(value)} where a label is expected{hint}")
@@ -88,10 +88,11 @@ def to_label(value: Any) -> str:
 
 
 def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
-    """(labels, listed): the sorted, distinct labels of a cell, and whether the cell itself is a list of them.
+    """(labels, listed): the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
-    A list is a list value, a JSON or Python list in a text, an object such as {"choices": [...]}, or a text with |
-    between labels. Any other text is one label here; `settle_labels` decides whether a comma in it separates two.
+    These cells count as lists: a list value, a text that contains a JSON or Python list, an object such as
+    {"choices": [...]}, and a text in which | separates labels. Any other text is returned as a single label;
+    `settle_lists` decides later whether commas in the text separate several labels.
     """
     elements = to_label_list(value)
     if elements is None and isinstance(value, str):
@@ -106,8 +107,8 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
 def to_label_list(value: Any) -> list[Any] | None:
     """The elements of a value that can only be a list of labels; None for any other value.
 
-    Besides lists these are texts with a JSON or Python list, as tables hold it, and objects of annotation tools with a
-    single list or text, such as {"choices": ["a", "b"]}, also as JSON in a text.
+    Accepts a list, a text that contains a JSON or Python list, and an object with a single key whose value is a list or
+    a text, such as {"choices": ["a", "b"]}, which annotation tools write. The object may also be JSON in a text.
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", "("):
         value = _parse_list(value.strip())
@@ -120,7 +121,7 @@ def to_label_list(value: Any) -> list[Any] | None:
 
 
 def to_flag(value: Any) -> bool:
-    """Whether a column of 0 and 1, or of false and true, has a 1. An empty cell counts as 0."""
+    """Whether a cell that must be 0 or 1, or false or true, is 1 or true. An empty cell counts as 0."""
     flag = False if is_blank(value) else _FLAGS.get(str(value).strip().lower())
     if flag is None:
         raise CellError(f"{_shown(value)} where 0 or 1 is expected")
@@ -128,7 +129,7 @@ def to_flag(value: Any) -> bool:
 
 
 def to_number(value: Any) -> float:
-    """A finite number in the range of float32."""
+    """The value as a number. Raises CellError unless the number is finite and within the range of float32."""
     try:
         number = float(value) if not isinstance(value, (bool, bytes, list, dict)) and value is not None else None
     except (TypeError, ValueError):
@@ -145,9 +146,10 @@ def to_number(value: Any) -> float:
 
 
 def to_matrix(value: Any) -> NDArray[np.float64]:
-    """The steps (T, F) of a list of lists, or of JSON in a text. A plain list of numbers has one feature per step.
+    """Convert a list of lists, or a text that contains one as JSON, to a matrix of steps (T, F).
 
-    The numbers are in the range of float32 and have the digits of float64.
+    In a plain list of numbers, each number is a step with one feature. The result has the precision of float64; every
+    number is within the range of float32.
     """
     if isinstance(value, str):
         value = _parse(value, _STEP_LIST)
@@ -157,7 +159,8 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     widths = {len(step) if isinstance(step, list) else -1 for step in steps}
     if len(widths) > 1 or min(widths) < 1:
         raise CellError(f"{_STEP_LIST}; the steps differ in length")
-    # NumPy converts all steps at once, but cannot say which number is wrong: only a failure is searched one by one.
+    # NumPy converts all steps at once, but does not report which number is wrong. The numbers are therefore checked
+    # one by one only if the conversion fails.
     try:
         matrix_TF = np.asarray(steps, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -175,7 +178,7 @@ def describe(value: Any) -> str:
 
 
 def _scalar(value: Any, expectation: str) -> str:
-    """The text with which a CSV file represents a number, a boolean, a date or a time."""
+    """A number, a boolean, a date or a time, formatted as in a CSV file."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -188,9 +191,10 @@ def _scalar(value: Any, expectation: str) -> str:
 
 
 def _parse_list(text: str) -> Any:
-    """The JSON value in a text, or else its Python list of texts; None if it is neither.
+    """Parse a text as JSON or as a Python list, tuple, dictionary or set; None if this fails.
 
-    A Python list may be printed as a list, as a tuple, or as a NumPy array, which has blanks between the texts.
+    A list of texts may also be printed as a NumPy array, which has blanks instead of commas between its elements. A
+    JSON list that mixes texts with other values gives None.
     """
     try:
         value = json.loads(text)
@@ -205,7 +209,7 @@ def _parse_list(text: str) -> Any:
 
 
 def _python_value(text: str) -> Any:
-    """The dictionary, or the elements of the set, that Python writes as this text; None if it is neither."""
+    """The dictionary, or the sorted elements of the set of texts, that Python prints as `text`; otherwise None."""
     try:
         value = ast.literal_eval(text) if len(text) <= _LONGEST_LITERAL else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -230,7 +234,7 @@ def _not_a_list(text: str) -> CellError:
 
 
 def _parse(text: str, expectation: str) -> Any:
-    """The JSON value in a text, which is how CSV holds a list."""
+    """Parse a text as JSON, the form in which a CSV cell contains a list."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

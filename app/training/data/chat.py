@@ -1,6 +1,6 @@
 """Reads conversations in a `messages` column as turns.
 
-Messages without a text, such as tool calls, and messages after the last answer are left out.
+Messages without text, such as tool calls, and messages after the last answer are left out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
 
 def read_turns(layout: Layout, record: Record) -> Turns:
-    """(turns, notes): prompt, answer, prompt, answer, …; every answer of the assistant is learned, unless its weight
-    is 0. There are no turns if there is no such answer."""
+    """(turns, notes) of a conversation. The turns alternate: prompt, answer, prompt, answer, …
+
+    The loss is computed over every answer of the assistant whose weight is not 0. Without any such answer, there are no
+    turns.
+    """
     return read(layout, record, "messages", _to_turns)
 
 

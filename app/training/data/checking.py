@@ -1,6 +1,6 @@
-"""Checks data files before a training, with the code that the training reads them with. Imports no torch.
+"""Checks data files before a training run, with the same code that the run uses to read them. Imports no torch.
 
-The command line calls it on local files before it uploads them.
+The command line checks local files with this module before it uploads them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What a training would read from its data files, or why it cannot use them.
+    """What a training run would read from its data files, or why it cannot use them.
 
-    `report` has the keys of the job's `data_report` event that do not need a tokenizer: for a table `rows` and
-    `lengths` (in characters, or steps) by split, `labels` (rows of each label by split), `empty`, `duplicates`,
-    `leaks`, `ignored_columns`, `remarks` (each a dict with kind, message, level, where, count); for plain text
-    `characters`. With an `error` it is empty, apart from `remarks`. `unit` is the unit of the lengths.
+    `report` has those keys of the job's `data_report` event that do not need a tokenizer. For a table, these are `rows`
+    and `lengths` for each split, `labels` (the number of rows of each label, for each split), `empty`, `duplicates`,
+    `leaks`, `ignored_columns` and `remarks` (dicts with the keys kind, message, level, where and count). For plain
+    text, they are `characters` and `remarks`. If there is an `error`, the report has only `remarks`. `unit` is the unit
+    of `lengths`: "characters" or "steps".
     """
 
     task: str | None
@@ -37,12 +38,12 @@ class DataReport:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """(kind, message) of each warning of the training that follows from the report."""
+        """(kind, message) of each warning that follows from the report and that the training run would give."""
         return warnings_of(self.report, self.task)
 
     @property
     def faults(self) -> list[BadData]:
-        """The rows that cannot be used, the first hundred; or the one fault of the file."""
+        """The faults of the first hundred rows that cannot be used, or the only fault of the file."""
         if isinstance(self.error, BadRows):
             return self.error.faults
         return [] if self.error is None else [self.error]
@@ -59,9 +60,9 @@ def check_files(
     encoding: str | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> DataReport:
-    """Read and check all of the files as a training does. `check` is called for each row; it may raise.
+    """Read and check all rows of the files, as a training run does. `check` is called for each row; it may raise.
 
-    Raises OSError for a file that cannot be opened. Nothing is written, and rows are not kept in memory.
+    Raises OSError for a file that cannot be opened. Writes nothing to disk and does not keep the rows in memory.
     """
     sources = []
     settled = task

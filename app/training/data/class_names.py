@@ -8,12 +8,14 @@ from typing import Any
 
 from app.training.data.files import Record, Source
 
-ClassNames = Mapping[str, tuple[str, ...]]  # the names of a column's classes, by number
+ClassNames = Mapping[str, tuple[str, ...]]  # from a column to the names of its classes, in the order of their numbers
 
 
 def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> ClassNames:
-    """The class names of the columns that hold class numbers, or lists of them. `metadata` is the schema's; its key
-    "huggingface" describes the features. Malformed descriptions are ignored.
+    """The class names of those columns that contain class numbers, or lists of class numbers.
+
+    `metadata` is the metadata of the schema; its key "huggingface" describes the features. A malformed description is
+    ignored.
     """
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
@@ -23,7 +25,7 @@ def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> Cl
 
 
 def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
-    """The record with class names in place of numbers; -1, which stands for an unknown class, becomes null."""
+    """The record with class numbers replaced by class names. The number -1 means an unknown class and becomes null."""
     for column, names in classes.items():
         value = record.values.get(column)
         numbers = value if isinstance(value, list) else [value]
@@ -43,7 +45,7 @@ def _named(value: Any, names: tuple[str, ...]) -> Any:
 
 
 def _names(feature: Any) -> tuple[str, ...]:
-    """The names of a ClassLabel, or of a sequence of them; () for other features."""
+    """The class names of a ClassLabel feature, or of a sequence of ClassLabels; () for other features."""
     if isinstance(feature, list) and len(feature) == 1:
         return _names(feature[0])
     if not isinstance(feature, dict):

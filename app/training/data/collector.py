@@ -1,4 +1,4 @@
-"""Collects the data that the first pass keeps of each row."""
+"""Collects what the first pass over the data keeps for each row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.training.failures import BadData
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row is, for errors that can be raised only once all rows are read."""
+    """The place of a row, for errors that can only be raised after all rows have been read."""
 
     layout: Layout
     where: str
@@ -30,39 +30,42 @@ class Place:
         return self.layout.fault(self.where, key, message)
 
     def relative_to(self, layout: Layout) -> str:
-        """The place as a message about the file of `layout` names it."""
+        """The place for a message about the file of `layout`; names the file of the row if that is another one."""
         return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
 
 
-Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its cell is a list of them
+Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its cell is a list of labels
 
 
 @dataclass(slots=True)
 class Collector:
-    """Builds a Scan row by row. Holds 33 bytes per row, whatever the length of its text."""
+    """Collects the contents of a Scan row by row. Uses 37 bytes of memory per row, however long its text is."""
 
-    steps_path: Path | None  # None: the steps are only checked, not kept
+    steps_path: Path | None  # if None, the steps are checked but not stored
     splits: array[int] = field(default_factory=lambda: array("B"))
     strata: array[int] = field(default_factory=lambda: array("q"))
     hashes: array[int] = field(default_factory=lambda: array("Q"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
     unspaced: array[int] = field(default_factory=lambda: array("I"))
     values: array[float] = field(default_factory=lambda: array("d"))
-    numbers: dict[Stratum, int] = field(default_factory=dict)  # from a stratum to its index
+    numbers: dict[Stratum, int] = field(default_factory=dict)  # from each stratum to its index
     places: list[Place] = field(default_factory=list)
     steps: NumberFile | None = None
-    width: int = 0  # features of a step
+    width: int = 0  # the number of features of a step
     empty: int = 0
-    left_out: int = 0  # rows without an input for which a note says why
+    left_out: int = 0  # the number of rows without an input for which a note gives the reason
     notes: dict[tuple[str, str], tuple[Place, int]] = field(default_factory=dict)  # (file, note) -> first place, count
 
     @property
     def rows(self) -> int:
-        """The number of rows so far, including those that are left out."""
+        """The number of rows read so far, including the rows that are left out."""
         return len(self.splits) + self.empty + self.left_out
 
     def add(self, layout: Layout, example: Example, split: int) -> None:
-        """Add a row; `split` is its code. Raises BadData if its steps differ in width from earlier ones."""
+        """Add a row; `split` is the code of its split.
+
+        Raises BadData if its steps have a different number of features from those of earlier rows.
+        """
         for note in example.notes:
             place, count = self.notes.get((layout.source.param, note), (Place(layout, example.where), 0))
             self.notes[layout.source.param, note] = place, count + 1
@@ -98,21 +101,22 @@ class Collector:
             self.steps.append(steps_TF)
 
     def remark(self) -> None:
-        """Add a remark for each note, with the number of its rows, to the remarks on its file."""
+        """For each note, add a remark with the number of rows concerned to the remarks on the file."""
         for (_, note), (place, count) in self.notes.items():
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
-        """The notes that explain why rows are left out."""
+        """A sentence for each note that explains why rows are left out."""
         notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
         return [sentence(note, count) for note, count in notes]
 
 
 def hash_input(example: Example) -> int:
-    """A 64-bit hash of the input: rows with equal inputs have equal hashes, whatever their targets."""
+    """A 64-bit hash of the input of a row. Rows with equal inputs have equal hashes, regardless of their targets."""
     state = hashlib.blake2b(digest_size=8)
     if example.features_TF is not None:
-        # Steps that float32 holds exactly are hashed as float32, as in earlier releases: their splits stay the same.
+        # Steps that float32 represents exactly are hashed as float32, as in earlier releases, so that the splits of
+        # existing data do not change.
         narrow_TF = example.features_TF.astype(np.float32)
         exact = np.array_equal(narrow_TF, example.features_TF)
         state.update((narrow_TF if exact else example.features_TF).tobytes())

@@ -1,4 +1,4 @@
-"""Reads the columns of a record that rows of several shapes share: texts, the target and the split."""
+"""Reads the columns that several shapes of rows have in common: texts, the target and the split."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
-    """The converted value of the column that holds `key`. Raises BadData with the place of a value that is wrong."""
+    """The value for `key`, converted. Raises BadData, with the place of the value, if it cannot be converted."""
     try:
         return convert(record.values.get(layout.names[key]))
     except CellError as error:
@@ -37,12 +37,12 @@ def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) 
 
 
 def read_text(layout: Layout, record: Record, key: str) -> str:
-    """The text of the column that holds `key`."""
+    """The text of the column for `key`."""
     return read(layout, record, key, to_input_text)
 
 
 def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
-    """The notes on the split of a record and on the texts that hold the `keys`."""
+    """The notes on the split of a record and on the texts for the `keys`."""
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
@@ -54,7 +54,7 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
 
 
 def read_target(layout: Layout, record: Record) -> Target:
-    """What the task predicts for the record; nothing for generation."""
+    """What the task should predict for the record; `NOTHING` for generation."""
     if layout.task == "regression":
         return Target(value=read(layout, record, "value", to_number))
     if layout.one_hot:
@@ -76,7 +76,7 @@ def _to_target(value: Any) -> Target:
 
 
 def _to_open_target(value: Any) -> Target:
-    """The target if the request names no task. Lists of labels may still make the task multilabel."""
+    """The target if the request does not name a task: a list of labels may still make the task multilabel."""
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)
@@ -84,7 +84,7 @@ def _to_open_target(value: Any) -> Target:
 
 
 def _is_set(layout: Layout, record: Record, name: str) -> bool:
-    """Whether a column of 0 and 1 has a 1, which stands for the label of the column's name."""
+    """Whether the record has the label `name`, that is, a 1 in the column of this name."""
     try:
         return to_flag(record.values.get(name))
     except CellError as error:
@@ -92,22 +92,22 @@ def _is_set(layout: Layout, record: Record, name: str) -> bool:
 
 
 def is_empty(layout: Layout, record: Record) -> bool:
-    """Whether all columns that are read are empty, as in rows that were emptied but not deleted."""
+    """Whether all columns in use are empty in this record, as in a row that was emptied but not deleted."""
     values = record.values
     return all(is_blank(values.get(name)) for name in (*layout.names.values(), *layout.steps, *layout.one_hot))
 
 
 def read_split(layout: Layout, record: Record) -> int:
-    """The code of the split that the record names; UNASSIGNED if it names none."""
+    """The code of the split that the record names; UNASSIGNED if it does not name a split."""
     return read(layout, record, "split", to_split) if "split" in layout.names else UNASSIGNED
 
 
 @contextmanager
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
-    """Turn an unexpected error inside the block into BadData with the record's place.
+    """Turn an unexpected error inside the block into BadData with the place of the record.
 
-    No record may crash the trainer, because a crashed attempt is repeated. The job must end with a message about the
-    data instead.
+    A record must not crash the trainer, because a crashed attempt is repeated. Instead, the job must end with an error
+    message about the data.
     """
     try:
         yield

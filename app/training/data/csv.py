@@ -14,15 +14,15 @@ from app.training.failures import BadData
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the first line. Unnamed columns are left out, and a repeated name is listed
-    once."""
+    """The names of the columns, from the header. Unnamed columns are left out; a repeated name is listed once."""
     return list(dict.fromkeys(filter(None, _Table(source).names)))
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record, without empty lines. A record of a wrong width, or a line with a malformed quote, has a fault.
+    """Every record; empty lines are skipped. A record with the wrong number of cells or a malformed quote has a fault.
 
-    Raises BadData with the line and column of a malformed quote that spans lines: no record after it can be trusted.
+    If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote: the
+    records after this record cannot be trusted.
     """
     table = _Table(source)
     names = table.names
@@ -57,14 +57,14 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
 
 
 class _Table:
-    """The rows of a file. Keeps the lines of the current record, which may be several, to locate an error in it."""
+    """The rows of a file. Keeps the lines of the current record in memory, to locate an error in the record."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._dialect = dialect_of(source)
         self._delimiter = self._dialect.delimiter
         self._record: list[str] = []
-        self._size = 0  # characters of the current record so far
+        self._size = 0  # the number of characters of the current record so far
         self._number = self._dialect.first_line - 1
         self.start = self._dialect.first_line  # the first line of the current record
         self._reader = self._dialect.reader(self._feed())
@@ -73,9 +73,9 @@ class _Table:
         self.names = self._header()
 
     def next(self) -> list[str] | BadData | None:
-        """The cells of the next record, which begins at line `start`; None at the end of the file.
+        """The cells of the next record; None at the end of the file. Sets `start` to the first line of the record.
 
-        A line with a malformed quote is returned as its error, if the record does not continue after it.
+        If a malformed quote affects only one line, returns the error; otherwise, raises the error.
         """
         self.start, self._size = self._number + 1, 0
         self._record.clear()
@@ -88,26 +88,26 @@ class _Table:
             raise malformed from None
 
     def refuse_repeated(self, ignored: frozenset[str]) -> None:
-        """Raise BadData where a column that is needed appears more than once."""
+        """Raise BadData if a column that is not ignored appears more than once."""
         for name, count in Counter(filter(None, self.names)).items():
             if count > 1 and name not in ignored:
                 message = f"the column {name!r} appears {count} times; rename the ones that are not meant"
                 raise self._source.fault(message, f"line {self._dialect.first_line}")
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
-        """Count the values of columns without a name."""
+        """Count the record if it has values in columns without a name."""
         if any(cells[index].strip() for index in unnamed):
             self._unnamed += 1
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
     def remark_unnamed(self) -> None:
-        """Remark on values that are not read because their column has no name."""
+        """Add a remark on values that are not read because their column has no name."""
         if self._unnamed:
             message = f"{self._unnamed:,} rows have values in columns without a name, which are not read"
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
 
     def _feed(self) -> Iterator[str]:
-        """The lines of the file for csv.reader, each also kept as a part of the current record."""
+        """The lines of the file for csv.reader. Each line is also added to the current record."""
         for number, line in table_lines(self._source, self._dialect):
             self._number = number
             self._record.append(line)
@@ -135,7 +135,7 @@ class _Table:
         return self._source.fault(f"malformed CSV: {reason}", *place)
 
     def _place(self) -> tuple[tuple[str, str], bool]:
-        """((line, column), closed): the cell of the current record whose quoting is wrong, and whether it is closed."""
+        """((line, column), closed): the cell with the malformed quote, and whether its quote is closed."""
         text = "".join(self._record)
         cell, at, closed = _wrong_quote(text, self._delimiter)
         column = f"column {self.names[cell]!r}" if cell < len(self.names) else f"column {cell + 1}"
@@ -143,9 +143,11 @@ class _Table:
 
 
 def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
-    """The first cell that is wrongly quoted: (its number from 0, its offset in the text, whether its quote is closed).
+    """(index, offset, closed) of the first cell with a malformed quote.
 
-    If there is none, the last cell and the end of the text. csv.Error does not say where it happened.
+    `index` is the number of the cell, from 0; `offset` is its position in the text; `closed` says whether its quote is
+    closed. If no quote is malformed, returns the index of the last cell and the length of the text. This function is
+    needed because csv.Error does not say where the error is.
     """
     cell = at = 0
     while at < len(text):
@@ -164,7 +166,7 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
 
 
 def _after_quote(text: str, at: int) -> int:
-    """The offset after the closing quote of a cell; -1 if it is not closed. A quote inside is written twice."""
+    """The offset after the closing quote; -1 if the quote is not closed. A quote inside the cell is written twice."""
     while (at := text.find('"', at) + 1) > 0:
         if text[at : at + 1] != '"':
             return at
@@ -173,10 +175,10 @@ def _after_quote(text: str, at: int) -> int:
 
 
 def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
-    """The cells of a row with more or fewer cells than the header; None if it cannot be read.
+    """The cells of a row, cut or extended to the width of the header; None if the row cannot be read.
 
-    A row may have extra empty cells at its end, have no value at all, or lack columns that are not needed: only the
-    first `needed` columns must be present.
+    A row may have extra empty cells at its end or be entirely empty. It may also lack columns at its end, if these are
+    not needed: only the first `needed` columns must be present.
     """
     if not any(map(str.strip, cells)):
         return [""] * width

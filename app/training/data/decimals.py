@@ -1,4 +1,4 @@
-"""Reads numbers with a decimal comma, which spreadsheets write in files with semicolons between the cells."""
+"""Reads numbers with a decimal comma, which spreadsheets write to files whose cells are separated by semicolons."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _NOT_OF_THE_NUMBER = re.compile(r"[.\s\u00a0\u202f]")
 
 @dataclass(slots=True)
 class DecimalCommas:
-    """Turns decimal commas into points, and counts them for a remark."""
+    """Replaces decimal commas by points, and counts the converted numbers for a remark."""
 
     source: Source
     count: int = 0
     first: str = ""
     example: str = ""
-    grouped: int = 0  # numbers like 1.234, in which the point may group thousands
+    grouped: int = 0  # the number of cells like 1.234, in which the point may separate thousands
     first_grouped: str = ""
 
     def convert(self, cell: str, where: str) -> str:
-        """The cell with a decimal point, if it is a number with a decimal comma; else the cell."""
+        """The cell, with a decimal point in place of the comma if the cell is a number with a decimal comma."""
         if "," in cell and _COMMA.fullmatch(cell):
             self.count, self.first, self.example = self.count + 1, self.first or where, self.example or cell.strip()
             return _NOT_OF_THE_NUMBER.sub("", cell).replace(",", ".")
@@ -33,7 +33,7 @@ class DecimalCommas:
         return cell
 
     def remark(self) -> None:
-        """Remark on the numbers that were converted, and on numbers with a point that may be misread."""
+        """Add remarks on the numbers that were converted, and on numbers whose point may separate thousands."""
         if not self.count:
             return
         point = self.convert(self.example, "")

@@ -38,10 +38,11 @@ def detect(
     param: str = "training_file",
     encoding: str | None = None,
 ) -> Source:
-    """The file with its format: the declared one, else by the file's name, else by its content.
+    """Detect the format of a file, and the encoding and line ends of a text file.
 
-    `encoding` is the declared encoding of a text. Raises BadData for an empty file, an unknown format, content that
-    does not match the format, and a text that cannot be decoded.
+    The format is `declared` if given; otherwise it is inferred from the name of the file, or else from its content.
+    `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
+    that does not match the format, and a text that cannot be decoded.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)
@@ -72,12 +73,12 @@ def _by_name(filename: str) -> str | None:
 
 
 def _text(source: Source, encoding: str | None) -> Source:
-    """The text file with its encoding and line ends, and with its format where that is not known."""
+    """The text file with its encoding and line ends, and with its format if this was not known."""
     source = settle_encoding(source, encoding)
     with unpacking(source), source.open_text() as file:
         start = file.read(_SAMPLE).lstrip("\ufeff")
     feeds, both = start.count("\n"), start.count("\r\n")
-    if start.count("\r") - both > feeds:  # not all lines: cells may hold line feeds, and stray returns occur
+    if start.count("\r") - both > feeds:  # by majority: cells may contain line feeds, and other files stray CRs
         source = replace(source, line_end="\r")
         source.remark("line_ends", "has lines that end with CR alone, as on old Macintoshes; they are read as lines")
     return replace(source, format=source.format or _by_content(start))

@@ -1,8 +1,8 @@
-"""Settles how a delimited table is written: its delimiter, where its header is, and what its quotes mean.
+"""Determines the dialect of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
 
-The data decides everything. The default is to read by the usual rules. Another reading is used only if those rules fail
-and the other works for every row, or, in tables delimited by tabs, if quotes would join lines that are rows by
-themselves.
+The dialect is inferred from the data. By default, a table is read according to the usual CSV rules. Another dialect is
+used in two cases: if the usual rules fail and the other dialect reads all rows, or nearly all; and, in tables delimited
+by tabs or vertical bars, if quotes would join lines that are complete rows on their own.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from typing import Literal
 from app.training.data import files
 from app.training.data.files import Source, lines
 
-_ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # of likely delimiters; the first is the format's own
+_ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # the possible delimiters of each format; the first is its default
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _BLANKS_AND_QUOTE = re.compile(' +"')
 _SAMPLE_ROWS = 200
-_FEW = 0.05  # with this share of rows of another width, a table may still be one without quoting
-_TRUSTED = "\t|"  # delimiters that texts do not hold: a line with the right number of them is a row
-_ALONE = 0.9  # with this share of rows among the joined lines, quotes are plain characters
+_FEW = 0.05  # up to this share of rows may differ in width in a table without quoting
+_TRUSTED = "\t|"  # rarely part of a text: a line with the right number of these is a row
+_ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are plain characters
 
 
 @dataclass(frozen=True, slots=True)
 class TableDialect:
-    """How a table is written.
+    """The rules according to which a table is written.
 
-    `first_line` is the line of the header. Without `quoting`, quotes are plain characters. `blanks`: there may be
-    blanks around quoted cells. `backslash`: a quote inside a quoted cell is written as \\".
+    `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
+    true, quoted cells may have blanks around them. If `backslash` is true, a quote inside a quoted cell is written as
+    \\".
     """
 
     delimiter: str
@@ -44,15 +45,15 @@ class TableDialect:
     backslash: bool = False
 
     def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
-        """The cells of each record of these lines. Raises csv.Error."""
-        csv.field_size_limit(sys.maxsize)  # RECORD_BYTES bounds the record instead
+        """The cells of each record in these lines. Raises csv.Error for malformed quotes."""
+        csv.field_size_limit(sys.maxsize)  # RECORD_BYTES limits the size of a record instead
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
         return csv.reader(
             self._plain(lines_), delimiter=self.delimiter, quoting=quoting, skipinitialspace=self.blanks, strict=True
         )
 
     def _plain(self, lines_: Iterator[str]) -> Iterator[str]:
-        """The lines, rewritten by the usual rules."""
+        """The lines, rewritten so that csv.reader can read them according to the usual rules."""
         if self.blanks:
             cell = re.compile(
                 rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)'
@@ -67,7 +68,7 @@ _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
 def dialect_of(source: Source) -> TableDialect:
-    """The dialect of a table, settled in at most a few passes and then kept."""
+    """The dialect of a table. The first call determines it in a few passes over the file; later calls reuse it."""
     if "dialect" not in source.settled:
         source.settled["dialect"] = _settle(source)
     dialect: TableDialect = source.settled["dialect"]
@@ -75,7 +76,7 @@ def dialect_of(source: Source) -> TableDialect:
 
 
 def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, str]]:
-    """(number, line) from the header on."""
+    """(number, line) of each line, starting with the header."""
     return islice(lines(source), dialect.first_line - 1, None)
 
 
@@ -92,7 +93,7 @@ def _settle(source: Source) -> TableDialect:
 
 
 def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect | None:
-    """The dialect in which quotes are plain characters, if the table is written like that."""
+    """The dialect in which quotes are plain characters; None if the table does not appear to use this dialect."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
     if not joins_rows and (usual.is_clean or not _fits(usual, _try(source, plain))):
@@ -108,12 +109,12 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
 
 
 def _fits(usual: _Trial, plain: _Trial) -> bool:
-    """Whether the rows have the width of the header; if quotes are malformed anyway, a few may differ."""
+    """Whether all rows have the width of the header, or almost all if the usual rules find malformed quotes."""
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
 
 def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect:
-    """The dialect that reads every row where the usual one does not; else the usual one."""
+    """The dialect that allows blanks or backslashes, if it is needed and reads every row; else `dialect` itself."""
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
         if _try(source, loose).is_clean:
@@ -137,7 +138,7 @@ def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialec
 
 
 def _delimited(source: Source) -> TableDialect:
-    """The delimiter and the line of the header: the first that is not blank, apart from a line like `sep=;`."""
+    """The dialect with the delimiter and the header line: the first line that is neither blank nor like `sep=;`."""
     for number, line in lines(source):
         if match := _SEPARATOR_LINE.fullmatch(line):
             source.remark("delimiter", f"begins with sep={match[1]}; it is read with that between cells")
@@ -159,12 +160,12 @@ def _delimiter(source: Source, number: int, header: str) -> str:
     if len(candidates) == 1:
         return candidates[0]
     sample = [line for _, line in islice(lines(source), number - 1, number + _SAMPLE_ROWS)]
-    # Most rows of the header's width; among equals, the delimiter that the header holds most often.
+    # Prefer the delimiter that gives most rows the width of the header, then the one most frequent in the header.
     return max(candidates, key=lambda delimiter: (_consistency(sample, delimiter), text.count(delimiter)))
 
 
 def _consistency(sample: list[str], delimiter: str) -> float:
-    """The share of records with as many cells as the header."""
+    """The share of records that have the same number of cells as the header."""
     try:
         widths = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells]
     except csv.Error:
@@ -174,19 +175,19 @@ def _consistency(sample: list[str], delimiter: str) -> float:
 
 @dataclass(slots=True)
 class _Trial:
-    """Counts of what happens when a table is read in one dialect."""
+    """Statistics from reading a table in one dialect."""
 
     failed: bool = False  # the quoting is malformed
     rows: int = 0
-    wrong: int = 0  # records with more or fewer cells than the header
-    joined: int = 0  # lines of records of several lines
-    alone: int = 0  # those of them that would be a row by themselves
-    suspects: int = 0  # records of three or more lines, all of which would be rows by themselves
-    blanks: int = 0  # cells that begin with blanks and a quote
-    first_joined: int = 0  # the line where the first of these is
+    wrong: int = 0  # the number of records with more or fewer cells than the header
+    joined: int = 0  # the number of lines in records that span several lines
+    alone: int = 0  # how many of the joined lines would be a row on their own
+    suspects: int = 0  # the number of records of three or more lines, each a row on its own
+    blanks: int = 0  # the number of cells that begin with blanks and a quote
+    first_joined: int = 0  # the line of the first joined record
     first_suspect: int = 0
     first_blanks: int = 0
-    empty_columns: set[int] = field(default_factory=set)  # columns that are empty in an ordinary row
+    empty_columns: set[int] = field(default_factory=set)  # columns that are empty in some row without quotes
 
     @property
     def is_clean(self) -> bool:
@@ -220,7 +221,7 @@ def _try(source: Source, dialect: TableDialect) -> _Trial:
 
 
 def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
-    """Count one record, the last line of which is `last`."""
+    """Update the trial with one record, whose last line has the number `last`."""
     trial.rows += 1
     if len(cells) != width and any(map(str.strip, chain(cells[width:], cells if len(cells) < width else ()))):
         trial.wrong += 1
@@ -244,7 +245,7 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
 
 
 def _blanks_before_quotes(record: str, delimiter: str) -> int:
-    """The number of cells that are not quoted, but begin with blanks and a quote."""
+    """The number of unquoted cells that begin with blanks followed by a quote."""
     count = at = 0
     while at < len(record):
         if quoted := _QUOTED.match(record, at):
@@ -256,6 +257,6 @@ def _blanks_before_quotes(record: str, delimiter: str) -> int:
 
 
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:
-    """Whether a line would be a row by itself, with text in every column that has text elsewhere."""
+    """Whether a line would be a row on its own, with text in every column except those of `empty_columns`."""
     cells = line.split(delimiter)
     return len(cells) == width > 1 and all(cell.strip() or index in empty_columns for index, cell in enumerate(cells))

@@ -1,4 +1,4 @@
-"""Settles the encoding of a text file: the declared one, UTF-8, UTF-16, or cp1252 where that is plausible."""
+"""Determines the encoding of a text file: the declared one, UTF-8, UTF-16, UTF-32, or cp1252 if plausible."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.training.failures import BadData
 
 _BLOCK = 1 << 20
 _SAMPLE = 1 << 12
-_EXAMINED_BLOCKS = 64  # as much of a file is examined to judge whether cp1252 is plausible
-_MARKS = (  # those of UTF-32 first: that of UTF-16 is a prefix of one of them
+_EXAMINED_BLOCKS = 64  # at most this many non-ASCII blocks are examined to decide whether cp1252 is plausible
+_MARKS = (  # UTF-32 precedes UTF-16: the UTF-16-LE mark is a prefix of the UTF-32-LE mark
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -27,19 +27,19 @@ _HIGH = re.compile(rb"[\x80-\xff]")
 _LETTER = re.compile(rb"[A-Za-z]")
 _IN_WORD = re.compile(r"(?<=[a-z])[^\x00-\x7f](?=[a-z])")
 _WORD = re.compile(r"[^\s,;|\"]*[^\x00-\x7f\s][^\s,;|\"]*")
-_WORD_PUNCTUATION = frozenset("’‘´·\xad–—…")  # what may be between two lower-case letters, apart from letters
+_WORD_PUNCTUATION = frozenset("’‘´·\xad–—…")  # the non-letters that are plausible between two lower-case letters
 
 
 @dataclass(slots=True)
 class _Plausibility:
-    """Counts that tell whether a text that is not UTF-8 is cp1252."""
+    """Statistics that show whether a text that is not valid UTF-8 is likely to be cp1252."""
 
     sequences: int = 0  # well-formed UTF-8 sequences of several bytes
-    stray: int = 0  # bytes above 0x7f outside of them
-    letters: int = 0  # of ASCII, in the blocks that were examined
+    stray: int = 0  # bytes above 0x7f outside of these sequences
+    letters: int = 0  # ASCII letters in the examined blocks
     in_word: int = 0  # characters above 0x7f between two lower-case letters
-    odd: list[str] = field(default_factory=list)  # those of them that belong in no word, with their neighbours
-    words: dict[str, None] = field(default_factory=dict)  # a few that a user can judge
+    odd: list[str] = field(default_factory=list)  # those that are unlikely inside a word, with their neighbours
+    words: dict[str, None] = field(default_factory=dict)  # words with non-ASCII characters, as examples
 
     def add(self, block: bytes) -> None:
         self.sequences += len(_UTF8_SEQUENCE.findall(block))
@@ -61,16 +61,16 @@ class _Plausibility:
 
     @property
     def is_cp1252(self) -> bool:
-        """Whether cp1252 is plausible: Western European text has few non-ASCII characters, and almost all of them are
-        parts of words."""
+        """Whether cp1252 is plausible: in Western European text, non-ASCII characters are few, and almost all of those
+        between lower-case letters are letters or word punctuation."""
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
 
 
 def settle_encoding(source: Source, declared: str | None = None) -> Source:
-    """The file with its encoding. Reads all of it once.
+    """Determine the encoding of a file. Reads the whole file at least once.
 
-    Raises BadData with the place of the first byte that the encoding cannot decode, or if no encoding is plausible.
+    Raises BadData, with the place of the first undecodable byte, if the encoding does not fit or none is plausible.
     """
     with unpacking(source), source.open() as file:
         start = file.read(_SAMPLE)
@@ -95,7 +95,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class _DecodingError:
-    """The first byte that cannot be decoded, with its place."""
+    """The first byte that cannot be decoded, and its place."""
 
     byte: int
     offset: int
@@ -104,7 +104,7 @@ class _DecodingError:
 
 
 def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
-    """The error for a byte that cannot be decoded: `reason` says why."""
+    """The error for a byte that cannot be decoded; `reason` explains why."""
     return source.fault(
         f"the byte 0x{error.byte:02x} at offset {error.offset} is {reason}",
         f"line {error.line}",
@@ -113,7 +113,10 @@ def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
 
 
 def _unmarked(source: Source, start: bytes) -> str:
-    """UTF-16 without a byte order mark has a zero in every other byte; a text of one byte a character has none."""
+    """The encoding of a file without a byte order mark, judged by its zero bytes.
+
+    In most UTF-16 text, every other byte is zero. Text in UTF-8 or a single-byte encoding has no zero bytes.
+    """
     half = max(1, len(start) // 2)
     even, odd = start[::2].count(0) / half, start[1::2].count(0) / half
     if odd > 0.4 and even < 0.05:
@@ -126,7 +129,7 @@ def _unmarked(source: Source, start: bytes) -> str:
 
 
 def _first_error(source: Source) -> _DecodingError | None:
-    """The first byte that the encoding of the file cannot decode."""
+    """The first byte that the encoding of the file cannot decode; None if there is none."""
     decoder = codecs.getincrementaldecoder(source.encoding)()
     line, column, size = 1, 1, 0
     for block in _blocks(source):
@@ -152,7 +155,7 @@ def _advance(line: int, column: int, text: str) -> tuple[int, int]:
 
 
 def _blocks(source: Source) -> Iterator[bytes]:
-    """The content in blocks, and an empty block at the end."""
+    """The content in blocks, followed by an empty block."""
     with unpacking(source), source.open() as file:
         while block := file.read(_BLOCK):
             yield block
@@ -160,7 +163,10 @@ def _blocks(source: Source) -> Iterator[bytes]:
 
 
 def _legacy(source: Source, error: _DecodingError) -> tuple[Source, _DecodingError | None]:
-    """(the file as cp1252, its first error there) where that is plausible; else the file and the error as they are."""
+    """Try cp1252 for a file that is not valid UTF-8. Returns (file, first decoding error).
+
+    If the file looks like damaged UTF-8, returns the arguments unchanged. Raises BadData if cp1252 is not plausible.
+    """
     plausibility = _Plausibility()
     examined = 0
     for block in _blocks(source):

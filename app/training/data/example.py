@@ -1,4 +1,4 @@
-"""One row of training data, checked: its input, its target and its split."""
+"""A checked row of training data: its input, target and split."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 class Turn:
     """One part of a text for generation.
 
-    The loss is computed over the tokens of `learned` turns; all other turns are context. With `ended`, the end token
-    follows the text.
+    The loss is computed over the tokens of turns whose `learned` is true; all other turns are context. If `ended` is
+    true, the text is followed by the end token.
     """
 
     text: str
@@ -26,9 +26,9 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a task predicts for a row: labels, or the value of a regression.
+    """The target of a row: its labels, or its value for regression.
 
-    `listed` means that the cell itself holds a list of labels. Without it, several labels may be joined in one text.
+    `listed` means that the cell is a list of labels. Otherwise, the only label may be a text that joins several labels.
     """
 
     labels: tuple[str, ...] = ()
@@ -43,8 +43,8 @@ NOTHING = Target()
 class Example:
     """One checked row. Its input is either `text` (with an optional `pair`), `turns` or `features_TF`.
 
-    `where` is its place in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES`: what was done about the
-    row.
+    `where` is the place of the row in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that say how the
+    row was handled.
     """
 
     where: str
@@ -68,7 +68,7 @@ class Example:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All texts of the input, in order; empty for numeric features."""
+        """All texts of the input, in order. For numeric features, this is a single empty text."""
         if self.turns:
             return tuple(turn.text for turn in self.turns)
         return (self.text,) if self.pair is None else (self.text, self.pair)

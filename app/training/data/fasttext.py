@@ -1,4 +1,4 @@
-"""Reads fastText's lines as records: `__label__spam Win now` has a label and a text."""
+"""Reads files in the format of fastText as records. A line such as `__label__spam Win now` has a label and a text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
-    """Every line that is not blank. Several labels are a list; a line without any has the label None."""
+    """One record for every line that is not blank. Several labels become a list; without a label, the label is None."""
     for number, line in lines(source):
         if line.strip():
             prefixes, text = _LINE.fullmatch(line).groups()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Collects the faults of a data file, so that one report holds all of them."""
+"""Collects the faults of a data file, so that a single error can report all of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from app.training.failures import BadData
 
-LISTED = 100  # faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # limits: kinds of faults counted separately, and places named for each
+LISTED = 100  # the maximum number of faults that a report lists one by one
+_KINDS, _PLACES = 20, 5  # how many kinds of faults are counted separately, and how many places are named for each
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
@@ -20,18 +20,19 @@ OnFault = Callable[[BadData], None]
 
 
 def raise_first(error: BadData) -> None:
-    """End the reading at the first fault."""
+    """Stop reading at the first fault, by raising it."""
     raise error
 
 
 def ignore(error: BadData) -> None:
-    """Leave the row out, as an earlier pass over the file has decided."""
+    """Leave the faulty row out: an earlier pass over the file has already accepted the fault."""
 
 
 class BadRows(BadData):
-    """Several rows cannot be used. `faults` are the first of them, `counts` the number of rows of each kind.
+    """Several rows cannot be used.
 
-    They can be left out if `skippable`: after some faults, nothing more of the file can be read.
+    `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
+    faulty rows can be left out; otherwise, the rest of the file cannot be read after the last fault.
     """
 
     def __init__(self, faults: Faults, message: str, skippable: bool) -> None:
@@ -41,24 +42,24 @@ class BadRows(BadData):
         self.rows, self.skippable = faults.rows, skippable
 
     def listing(self) -> str:
-        """The first faults, a line each."""
+        """The first faults, one per line."""
         lines = [fault.message for fault in self.faults]
         more = self.rows - len(lines)
         return "\n".join([*lines, f"… and {more:,} more"] if more > 0 else lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for programs."""
+        """The faults in machine-readable form."""
         return {"rows": self.rows, "counts": self.counts, "faults": [describe(fault) for fault in self.faults]}
 
 
 def describe(fault: BadData) -> dict[str, Any]:
-    """One fault for programs: its file (the field of the request), its places and its message."""
+    """One fault in machine-readable form: the request field that names the file, the place, and the message."""
     return {"file": fault.file, "where": list(fault.where), "message": fault.message}
 
 
 @dataclass(slots=True)
 class Faults:
-    """The faults of a pass over the data: the first ones, and how many rows each kind concerns."""
+    """The faults of one pass over the data: the first faults, and the number of rows for each kind of fault."""
 
     rows: int = 0
     last: str = ""  # the place of the last fault
@@ -67,7 +68,7 @@ class Faults:
     _places: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, error: BadData) -> None:
-        """Keep a fault; one row has at most one."""
+        """Record the fault of a row. A row has at most one fault."""
         self.rows += 1
         self.last = error.where[0] if error.where else ""
         if len(self.first) < LISTED:
@@ -81,7 +82,7 @@ class Faults:
             places.append(error.where[0])
 
     def summary(self) -> str:
-        """Every kind with its number of rows and its first places."""
+        """Every kind of fault with its number of rows and the first places where it occurs."""
         parts = []
         for kind, count in self.counts.most_common():
             places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
@@ -89,7 +90,7 @@ class Faults:
         return "; ".join(parts)
 
     def failure(self, total: int, skippable: bool = True) -> BadData:
-        """The error for all faults among `total` rows; if there is only one, the error of that row."""
+        """The error for all faults among `total` rows. If only one row is faulty, this is the error of that row."""
         first = self.first[0]
         if self.rows == 1:
             return first
@@ -104,7 +105,7 @@ class Faults:
 
 
 def _kind(error: BadData) -> str:
-    """What faults of one kind have in common: their column, and the reason without the values of the row."""
+    """The kind of a fault: its column, and its reason with the values of the row replaced by an ellipsis."""
     column = error.where[1] if len(error.where) > 1 else ""
     reason = _VARYING.sub("…", error.reason)
     reason = reason if len(reason) <= 100 else f"{reason[:99]}…"

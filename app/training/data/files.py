@@ -1,6 +1,6 @@
-"""Data files as the readers see them: decompressed, decoded, cut into lines or blocks, with faults that name the place.
+"""Opens data files for the readers: decompresses and decodes them, and divides them into lines or blocks.
 
-Files are streamed: at most one record (or one batch of Parquet rows) is in memory, and a record has a maximum size.
+Files are streamed: at most one record, or one batch of Parquet rows, is in memory. Records have a maximum size.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from app.training.failures import BadData
 
 _BLOCK = 1 << 16
 _BOM = "\ufeff"
-_END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, with which DOS ended a text file
-RECORD_BYTES = 1 << 26  # the largest record; more than this is taken for an error, such as an unclosed quote
+_END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, the end mark of DOS text files
+RECORD_BYTES = 1 << 26  # the maximum size of a record; more suggests an error, such as an unclosed quote
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row with its raw values. `where` is its place for error messages: 'line 7', or 'row 7' of Parquet.
+    """One row with its raw values. `where` is its place for error messages, such as 'line 7', or 'row 7' for Parquet.
 
-    With a `fault` the row cannot be read, and `values` are empty; the rows after it can be read all the same.
+    If there is a `fault`, the row cannot be read and `values` is empty, but the rows after it can still be read.
     """
 
     where: str
@@ -38,10 +38,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is read of a table.
+    """Which columns of a table to read, and how.
 
-    `ignored` are the columns that are not needed: they may be left out of the records, and never cause a fault.
-    `numbers` are the columns read as numbers: where a schema names classes, these keep the number of the class.
+    `ignored` columns are not needed: a reader may leave them out of the records, and they never cause a fault.
+    `numbers` columns are read as numbers: they keep class numbers even if the schema contains the names of the classes.
     """
 
     ignored: frozenset[str] = frozenset()
@@ -53,10 +53,11 @@ EVERYTHING = Selection()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data file. `filename` is its name in messages, `param` the field of the request that names the file.
+    """A data file.
 
-    `remarks` collects what is decided or noticed while the file is read. `settled` keeps decisions that require a pass
-    over the file, such as the dialect of a table, so that later passes read it alike.
+    `filename` is the name of the file in messages; `param` is the field of the request that names the file. `remarks`
+    collects the decisions and oddities to report. `settled` stores decisions that require a pass over the file, such as
+    the dialect of a table; later passes follow the same decisions.
     """
 
     path: Path
@@ -65,26 +66,26 @@ class Source:
     gzip: bool
     param: str = "training_file"
     encoding: str = "utf-8"
-    line_end: str = "\n"  # "\r" in files of old Macintoshes; "\n" also where lines end with "\r\n"
+    line_end: str = "\n"  # "\r" in files from old Macintoshes; "\n" even if lines end with "\r\n"
     remarks: Remarks = field(default_factory=Remarks, compare=False, repr=False)
     settled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def open(self) -> BinaryIO:
-        """The content, decompressed."""
+        """Open the decompressed content."""
         if self.gzip:
             return io.BufferedReader(gzip.GzipFile(self.path), _BLOCK)
         return self.path.open("rb", _BLOCK)
 
     def open_text(self) -> io.TextIOWrapper:
-        """The content, decompressed and decoded; line ends are not translated."""
+        """Open the decompressed and decoded content. Line ends are not translated."""
         return io.TextIOWrapper(self.open(), self.encoding, newline=self.line_end)
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
-        """The error for this file: '<file> <message>', or with places '<file>, <where>, …: <message>'."""
+        """An error about this file. Its text is '<file> <message>', or '<file>, <where>, …: <message>' with places."""
         return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
-        """Remember a remark on this file; its text is formed like that of a fault."""
+        """Add a remark on this file. Its text has the same form as that of a fault."""
         text = self._in_place(message, *[where] * bool(where))
         self.remarks.put(Remark(kind, text, where, count, level))
 
@@ -94,7 +95,7 @@ class Source:
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """(number from 1, line with its end) for each line, without byte order mark and end mark."""
+    """(number, line) of each line, numbered from 1. Lines keep their ends; byte order mark and end mark are removed."""
     return enumerate(_without_end_mark(source, _raw_lines(source)), 1)
 
 
@@ -109,7 +110,7 @@ def _raw_lines(source: Source) -> Iterator[str]:
 
 
 def characters(source: Source) -> Iterator[str]:
-    """The whole text in blocks of arbitrary length, without byte order mark and end mark; lines end with "\\n"."""
+    """The whole text in blocks of arbitrary length, without byte order mark and end mark. CR line ends become "\\n"."""
     for block in _without_end_mark(source, _raw_blocks(source)):
         yield block.replace("\r", "\n") if source.line_end == "\r" else block
 
@@ -123,10 +124,10 @@ def _raw_blocks(source: Source) -> Iterator[str]:
 
 
 def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
-    """The parts of a text, without a Ctrl-Z at the very end and the blanks after it."""
+    """The parts of a text, without a Ctrl-Z at the end of the text and any white space after the Ctrl-Z."""
     held = ""
     for part in parts:
-        if not held and "\x1a" not in part:  # nearly always, and called for each line
+        if not held and "\x1a" not in part:  # a fast path for nearly all parts, because this runs for each line
             yield part
         elif held and not part.strip("\x1a\x00 \t\r\n"):
             held += part
@@ -143,13 +144,13 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
 
 
 def too_long() -> str:
-    """The message about a record that exceeds `RECORD_BYTES`."""
+    """The message for a record that exceeds `RECORD_BYTES`."""
     return f"longer than {RECORD_BYTES >> 20} MiB, the maximum size of a record"
 
 
 @contextmanager
 def unpacking(source: Source) -> Iterator[None]:
-    """Raise BadData where the gzip stream is damaged. Any other OSError is the machine's fault and passes through."""
+    """Raise BadData if the gzip stream is damaged. Any other OSError is a fault of the machine and passes through."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -1,4 +1,4 @@
-"""The reader of each file format that holds records."""
+"""The reader for each file format that consists of records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.training.data.files import Record, Selection, Source
 
 @dataclass(frozen=True, slots=True)
 class FormatReader:
-    """How to read a file: `header` returns the names of its columns, `records` the selected ones of each record."""
+    """Reads files of one format: `header` returns the column names, `records` the values of the selected columns."""
 
     header: Callable[[Source], list[str]]
     records: Callable[[Source, Selection], Iterator[Record]]

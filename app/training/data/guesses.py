@@ -1,4 +1,4 @@
-"""Guesses which columns of a table hold labels where none has the name: by usual names, and by what they hold."""
+"""Guesses the label columns of a table without a column called label, from the names and contents of its columns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ USUAL_LABELS = {
     "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
 }  # fmt: skip
 _SAMPLE = 2000  # records
-# A label column has this many rows or more, uses each label this often on average, and has at most so many labels.
+# A label column has at least `_FEWEST_ROWS` rows and at most `_MOST_LABELS` labels, and it uses each label at least
+# `_REPEATED` times on average.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200
-_MOST_NUMBERS = 20  # a column with more distinct whole numbers than this may hold values
+_MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
 
 class Sample:
-    """The first values of some columns."""
+    """The first values of each of the given columns."""
 
     def __init__(self, source: Source, columns: Collection[str], present: Collection[str]) -> None:
         self._values: dict[str, list[Any]] = {name: [] for name in columns}
@@ -35,18 +36,18 @@ class Sample:
                     if not is_blank(value := record.values.get(name)):
                         values.append(value)
         except BadData:
-            pass  # the first pass over all rows reports it
+            pass  # the first pass over all rows reports this error
 
     def flags(self) -> list[str]:
-        """The columns that hold 0 and 1, or false and true, and nothing else."""
+        """The columns that contain only 0 and 1, or only false and true, with both values present."""
         return [name for name, values in self._values.items() if {_flag(value) for value in values} == {False, True}]
 
     def categories(self) -> list[str]:
-        """The columns with few distinct values, each of which occurs often."""
+        """The columns with few distinct values, which occur often on average."""
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
-        """The columns that hold numbers with fractions, or many different numbers."""
+        """The columns that contain only numbers, of which some have fractions or many are distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def _is_category(self, values: list[Any]) -> bool:
@@ -63,11 +64,11 @@ class Sample:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """The columns that hold the labels of a table of texts without a label column, beyond doubt; [] if there are none.
+    """The columns that certainly contain the labels, in a table of texts without a label column; [] if there are none.
 
-    `columns` are the candidates among the columns that are `present`. The labels are in one column with a usual name
-    or, for the task multilabel, in several columns of 0 and 1. Without a task, raises BadData where columns look like
-    labels, since the texts alone would train a language model.
+    `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
+    for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some
+    columns merely look like labels: the run would otherwise train a language model on the texts alone.
     """
     sample = Sample(source, columns, present)
     usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]
@@ -83,7 +84,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
 
 def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
-    """The error for a table with columns that look like targets. It says how to name them."""
+    """The error for a table with columns that look like targets. Its message says how to name the target columns."""
     names = list(dict.fromkeys([*usual, *flags, *categories]))
     ways = []
     labels = [name for name in names if name not in numbers]

@@ -1,4 +1,4 @@
-"""The data files of a training, opened and checked against each other and the request."""
+"""Opens the data files of a training run, and checks them against each other and against the request."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def open_files(
     task: str | None,
     check: Callable[[], None] = lambda: None,
 ) -> DataFiles | TextFiles:
-    """The files with their layouts. `check` is called for each row that is read later on.
+    """The files with their layouts. `check` is called for each row when the rows are read later.
 
-    Raises BadData for files that do not fit each other or the request.
+    Raises BadData if the files do not match each other or the request.
     """
     training = as_table(training, task)
     validation = None if validation is None else as_table(validation, task)
@@ -63,7 +63,7 @@ def _refuse_table_options(source: Source, columns: Columns, task: str | None) ->
 def _validation_layout(source: Source, columns: Columns, training: Layout) -> Layout:
     if source.format == "text":
         raise source.fault("is plain text, but the training file is a table")
-    # The labels are in the columns that were found in the training file.
+    # Labels are read from the same columns as in the training file.
     label = ",".join(training.one_hot) or (training.names.get("label") if training.task in LABELLED else None)
     columns = columns if label is None else msgspec.structs.replace(columns, label=label)
     layout = replace(find_layout(source, columns, training.task), task_inferred=training.task_inferred)

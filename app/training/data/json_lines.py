@@ -1,4 +1,5 @@
-"""Reads JSON as records: JSON Lines, one array of objects, objects over several lines, or one object of columns."""
+"""Reads JSON as records: JSON Lines, an array of objects, objects that span several lines, or one object with all
+rows."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ _NOTES = {
 
 
 def header(source: Source) -> list[str]:
-    """The keys of the first records, in order of appearance: records may differ in their keys."""
+    """The keys of the first 100 records, in order of appearance. Records may have different keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
     for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
@@ -36,9 +37,9 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record, without blank lines. A malformed line is a record with a fault, which has its line and column.
+    """Every record; blank lines are skipped. A malformed line gives a record whose fault names the line and column.
 
-    Raises BadData for malformed JSON without one object per line: nothing after the error can be trusted.
+    Raises BadData for malformed JSON in a file that is not JSON Lines: nothing after the error can be trusted.
     """
     kind = source.settled.get("json")
     if kind is None:
@@ -60,9 +61,9 @@ def _record(source: Source, where: str, value: Any) -> Record:
 
 
 def _kind(source: Source) -> str:
-    """How the file holds its records: "lines", "array", "objects" or "table"."""
+    """The structure of the file: "lines", "array", "objects" or "table"."""
     start = next((text for block in characters(source) if (text := block.lstrip())), "")
-    if start.startswith("["):  # not read as lines: all of an array may be one line
+    if start.startswith("["):  # not read line by line, because the whole array may be one line
         first = _first(source)
         return "array" if first is None or isinstance(first, dict) else "lines"
     if not start.startswith("{"):
@@ -82,7 +83,7 @@ def _kind(source: Source) -> str:
 
 
 def _first(source: Source) -> Any:
-    """The first value of a JSON text over several lines, or of its array; None if it has none, or is malformed."""
+    """The first value of a JSON text, or the first element of an array; None if the text is empty or malformed."""
     try:
         return next(objects(source), (1, None))[1]
     except BadData:
@@ -90,7 +91,7 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source) -> Iterator[tuple[str, Any]]:
-    """(place, value) of each line that is not blank; a malformed line has its fault as the value."""
+    """(place, value) of each line that is not blank. The value of a malformed line is its fault."""
     for number, line in lines(source):
         if not line.strip():
             continue

@@ -1,4 +1,4 @@
-"""Reads the objects of a JSON text without one object per line: an array, or objects that span several lines."""
+"""Reads the values of a JSON text that is not JSON Lines: an array, or objects that may span several lines."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.training.data.json_text import explain
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BETWEEN = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
-_READ = 1 << 16  # characters to read at once
+_READ = 1 << 16  # the number of characters to read at once
 
 
 class JsonStream:
-    """The values of a JSON text, decoded one by one as the text is read.
+    """Decodes the values of a JSON text one by one while the text is read.
 
-    `line` and `column` (from 1) are the place where the next value begins.
+    `line` and `column`, counted from 1, are the place where the next value begins.
     """
 
     def __init__(self, source: Source) -> None:
@@ -32,7 +32,7 @@ class JsonStream:
         self._pass(_SPACE)
 
     def enter_array(self) -> bool:
-        """Step into an array; return whether there is one."""
+        """Enter the array that begins here. Returns False if no array begins here."""
         if not self._text.startswith("[", self._at):
             return False
         self._advance(self._at + 1)
@@ -40,7 +40,7 @@ class JsonStream:
         return True
 
     def next(self) -> Any:
-        """The next value; None at the end. Raises BadData with the place of what is malformed."""
+        """The next value; None at the end. Raises BadData with the place of the error if the value is malformed."""
         if self._at >= len(self._text) or self._text[self._at] == "]":
             return None
         characters = _READ
@@ -48,7 +48,8 @@ class JsonStream:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
-                # An incomplete value looks malformed, so retry with more text, twice as much each time.
+                # An incomplete value looks malformed, so read more text and try again. Doubling the amount each time
+                # keeps the total time linear in the size of the value.
                 if isinstance(error, json.JSONDecodeError) and self._more(characters):
                     characters *= 2
                     continue
@@ -58,7 +59,7 @@ class JsonStream:
             return value
 
     def check_end(self) -> None:
-        """Raise BadData unless the array ends here, and the file with it."""
+        """Raise BadData unless the array ends here and nothing but white space follows."""
         place = f"line {self.line}", f"column {self.column}"
         if not self._text.startswith("]", self._at):
             raise self._source.fault("the array is not closed with ]; is the file complete?", *place)
@@ -85,7 +86,7 @@ class JsonStream:
         self._at = end
 
     def _more(self, characters_: int) -> bool:
-        """Read more text, and drop the part that is decoded already. Return whether there was more."""
+        """Read more text, and drop the part that is already decoded. Returns whether there was more text."""
         parts, size = [self._text[self._at :]], 0
         for block in self._blocks:
             parts.append(block)
@@ -114,7 +115,7 @@ class JsonStream:
 
 
 def objects(source: Source) -> Iterator[tuple[int, Any]]:
-    """(line, value) of each value: of the array that the file holds, or one after the other."""
+    """(line, value) of each element if the file is an array, else of each value in the file."""
     stream = JsonStream(source)
     is_array = stream.enter_array()
     line = stream.line

@@ -1,4 +1,4 @@
-"""Reads a JSON file that is one object: columns of equal length, or rows below one key, as data frames are saved."""
+"""Reads a JSON file that is a single object with all rows, as libraries for data frames write it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 
 def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
-    """The rows of the table that an object holds; None if it is a single record.
+    """The rows of the table that an object represents; None if the object is a single record.
 
-    The layouts are those of pandas' `to_json`: columns as lists, columns as objects from row to value, and "split";
-    and rows as objects in a list below one key, such as "data".
+    These forms are recognised: columns as lists of equal length; columns as objects that map row keys to values; the
+    "split" form of pandas' `to_json`, with the keys "columns" and "data"; and a list of row objects under a single key,
+    such as "data".
     """
     values = list(table.values())
     if isinstance(table.get("columns"), list) and isinstance(table.get("data"), list):
@@ -27,7 +28,8 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
     columns: list[Any] = list(table.values())
-    # One list alone may be the messages of a conversation, or the steps of a sequence: a record, and not a column.
+    # A single list may be the messages of a conversation or the steps of a sequence. It is then part of one record,
+    # not a column.
     enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
     return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)
 

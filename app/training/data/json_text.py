@@ -1,17 +1,17 @@
-"""Explains why a text cannot be parsed as JSON, with the column of the fault."""
+"""Explains why a text cannot be parsed as JSON, and in which column the error is."""
 
 from __future__ import annotations
 
 import json
 import re
 
-_MAX_DEPTH = 100  # json.loads itself fails only much deeper, at Python's recursion limit
+_MAX_DEPTH = 100  # only for locating the error: json.loads itself fails much deeper, at the recursion limit
 _LONG_NUMBER = re.compile(r"\d{4301,}")  # Python converts at most 4300 digits to an integer
 _STRINGS_AND_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[{]|[\]}]')
 
 
 def explain(text: str, error: ValueError | RecursionError) -> tuple[int, str]:
-    """The column (from 1) and the reason why `json.loads` raised `error` for the one-line `text`."""
+    """(column, reason) of the `error` that `json.loads` raised for the one-line `text`. Columns are counted from 1."""
     if isinstance(error, json.JSONDecodeError):
         return error.colno, f"not JSON: {error.msg}"
     if isinstance(error, RecursionError):

@@ -1,4 +1,4 @@
-"""Collects the label cells of all rows of a table, until their labels are settled."""
+"""The label cells of a table, for deciding which labels each cell contains and how they are written."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from app.training.data.collector import Place
 
-LISTED = 10  # labels that one remark names
+LISTED = 10  # the maximum number of labels that one remark lists
 
 
 @dataclass(slots=True)
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    `listed`: which cells are lists of labels themselves. `rows`: how many rows have each cell. `base_labels` are those
-    of the version to fine-tune, whose spelling is kept.
+    `listed` says of each cell whether it is a list of labels, and `rows` how many rows contain the cell. `base_labels`
+    are the labels of the version to fine-tune; their spelling is preserved.
     """
 
     task: str
@@ -25,19 +25,19 @@ class LabelColumn:
     cells: list[tuple[str, ...]]
     listed: list[bool]
     rows: list[int]
-    places: list[Place]  # the first row of each cell
+    places: list[Place]  # the first row with each cell
     base_labels: frozenset[str] = frozenset()
 
     @property
     def counts(self) -> Counter[str]:
-        """The rows of each label."""
+        """The number of rows with each label."""
         counts: Counter[str] = Counter()
         for labels, rows in zip(self.cells, self.rows, strict=True):
             counts.update(dict.fromkeys(labels, rows))
         return counts
 
     def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
-        """Remember a remark on some cells, by their indices, at the first row of the first one."""
+        """Add a remark on the cells with these indices. Its place is the first row with the first of these cells."""
         indices = list(cells)
         place = self.places[indices[0]]
         column = place.layout.names.get("label", "label")
@@ -45,23 +45,23 @@ class LabelColumn:
         place.layout.source.remark(kind, message, f"{place.where}, column {column!r}", count, level)
 
     def cells_with(self, labels: Iterable[str]) -> list[int]:
-        """The indices of the cells that have any of the labels."""
+        """The indices of the cells that contain any of the labels."""
         label_set = set(labels)
         return [index for index, cell in enumerate(self.cells) if not label_set.isdisjoint(cell)]
 
 
 def shown(label: str) -> str:
-    """A label in quotes; invisible characters, and those that look like others, are escaped."""
+    """A label in quotes. Invisible characters are escaped; so are all non-ASCII ones if some look like others."""
     return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 
 def listing(parts: Iterable[str]) -> str:
-    """The first parts, separated by commas, and how many more there are."""
+    """The first parts, separated by commas, followed by the number of remaining parts."""
     texts = list(parts)
     more = len(texts) - LISTED
     return ", ".join(texts[:LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def with_rows(labels: Iterable[str], counts: Counter[str]) -> str:
-    """Labels with their numbers of rows."""
+    """The labels, each with its number of rows."""
     return listing(f"{shown(label)} ({counts[label]:,} row{'s' * (counts[label] != 1)})" for label in labels)

@@ -1,4 +1,4 @@
-"""Decides which label cells hold several labels, from the content of the whole column."""
+"""Decides which label cells contain several labels, based on the content of the whole column."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from app.training.data.cells import to_label_list
 from app.training.data.label_column import LabelColumn, listing, shown
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
-_RECURRING = 0.8  # the share of the parts that must be labels elsewhere too
+_RECURRING = 0.8  # the share of the parts that must also occur as labels in other cells
 
 
 def settle_lists(column: LabelColumn) -> None:
-    """Settle the task, if the request names none, and split texts that hold several labels where this is certain."""
+    """Infer the task if the request does not name one, and split texts that certainly contain several labels."""
     if column.task_inferred and any(column.listed):
         _infer_task(column)
     if column.task == "multilabel":
@@ -52,7 +52,7 @@ def _split_joined(column: LabelColumn) -> None:
 
 
 def _joined(column: LabelColumn, delimiter: str) -> list[int]:
-    """The indices of the cells that hold a single text with the delimiter in it."""
+    """The indices of the cells that are a single text, not a list, and contain the delimiter."""
     cells = enumerate(zip(column.cells, column.listed, strict=True))
     return [index for index, (labels, listed) in cells if not listed and labels and delimiter in labels[0]]
 
@@ -62,8 +62,9 @@ def _parts(text: str, delimiter: str) -> list[str]:
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
-    """Whether the delimiter separates labels, given that the request says that rows have several. It does if nothing
-    else in the column could separate them, or if the parts are labels of other rows as well.
+    """Whether the delimiter separates labels, in the task multilabel.
+
+    It does if nothing else in the column could separate labels, or if most of its parts also occur in other cells.
     """
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
@@ -71,14 +72,14 @@ def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str
 
 
 def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
-    """The share of the parts that are in another cell too, as a whole label or as a part."""
+    """The share of the distinct parts that also occur in another cell, as a whole label or as a part."""
     elsewhere = {label for index, labels in enumerate(column.cells) if index not in parts for label in labels}
     counts = Counter(part for labels in parts.values() for part in set(labels))
     return sum(part in elsewhere or count > 1 for part, count in counts.items()) / len(counts)
 
 
 def _warn_of_lists(column: LabelColumn) -> None:
-    """Warn of labels that look like several, in a task with one label a row."""
+    """Warn of labels that look like several labels, in a task with one label per row."""
     several = "; several labels in a row need the task multilabel"
     lists = [index for index, labels in enumerate(column.cells) if labels and to_label_list(labels[0]) is not None]
     if lists:

@@ -1,4 +1,4 @@
-"""Settles how labels are written: joins spellings of one label, and warns of labels that look like one."""
+"""Unifies different spellings of the same label, and warns of labels that look alike or look odd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from app.training.data.label_column import LISTED, LabelColumn, listing, shown, 
 
 _NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _FRACTION = re.compile(r"([+-]?\d*)\.(\d*?)0*")
-# Zero-width spaces, soft hyphens and marks of direction. Joiners are missing: they change words of some scripts.
+# Zero-width spaces, soft hyphens and direction marks. Joiners are not included, since they change the meaning of words
+# in some scripts.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
 _QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
@@ -22,7 +23,7 @@ _MANY_NUMBERS = 20
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """Labels in their order: as numbers if all of them are numbers, else as texts."""
+    """The labels, sorted as numbers if all of them are numbers, and otherwise as texts."""
     names = list(labels)
     if all(map(_NUMBER.fullmatch, names)):
         return sorted(names, key=lambda name: (Decimal(name), name))
@@ -30,7 +31,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def settle_names(column: LabelColumn) -> None:
-    """Write each label in one way where this is certain, and remark on what was done and on what looks odd."""
+    """Unify spellings that certainly mean the same label. Adds remarks on these changes and on labels that look odd."""
     spellings = _spellings(column)
     if spellings:
         counts = column.counts
@@ -65,14 +66,18 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
 
 
 def _visible(label: str) -> str:
-    """The label in Unicode's composed form, without characters that cannot be seen."""
+    """The label in Unicode's composed form (NFC), without invisible characters."""
     if label.isascii():
         return label
     return _INVISIBLE.sub("", unicodedata.normalize("NFC", label)).strip() or label
 
 
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
-    """How to write labels that are numbers, or true and false, if one of them is written in several ways."""
+    """A function that unifies the spelling of labels.
+
+    It changes labels only if all of them are numbers, or all are true or false, and some have several spellings. Words
+    for missing values, such as nan, are disregarded.
+    """
     names = {label for label in labels if label.casefold() not in _MISSING}
     for matches, write in ((_is_number, _short_number), (_is_truth, str.lower)):
         if names and all(map(matches, names)) and len({write(name) for name in names}) < len(names):
@@ -89,7 +94,7 @@ def _is_truth(label: str) -> bool:
 
 
 def _short_number(number: str) -> str:
-    """A number without zeros at the end of its fraction: 1.0 is 1, and 2.50 is 2.5."""
+    """The number without trailing zeros in its fraction: 1.0 becomes 1, and 2.50 becomes 2.5."""
     match = _FRACTION.fullmatch(number)
     return number if match is None else f"{match[1] or '0'}.{match[2]}" if match[2] else match[1]
 
@@ -116,7 +121,7 @@ def _warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
 
 
 def _alike(label: str) -> str:
-    """A key that is equal for labels that look the same to a reader."""
+    """A key that is the same for labels that look alike to a reader."""
     text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
     return "".join(_QUOTES.sub("", text).split()) or label
 

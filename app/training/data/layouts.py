@@ -1,5 +1,4 @@
-"""Decides what each column of a file holds, and which task follows from that. Only the names of the columns are
-read."""
+"""Decides what each column of a file means, and infers the task if the request does not name one."""
 
 from __future__ import annotations
 
@@ -13,29 +12,30 @@ from app.training.data.guesses import guess_labels
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
-_TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the column each task learns
-_OPTIONAL = ("text_pair", "label", "value", "split")  # columns that a table of texts may have
-_ANY_CASE = ("text", "text_pair", "label", "split")  # matched in any case, because no other meaning is likely
-_MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' are taken for misspelt; 'table', 'volume' and 'lab' are not
+_TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
+_OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of texts may have
+_ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
+_MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the columns of one file hold.
+    """The meaning of the columns of one file.
 
-    `shape` is how a row is read: "text" (a text, or a pair of texts), "completion" (a prompt and a completion), "chat"
-    (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric sequence).
+    `shape` is the kind of input in a row: "text" (a text, or a pair of texts), "completion" (a prompt and a
+    completion), "chat" (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric
+    sequence).
     """
 
     source: Source
     task: str
     shape: str
-    names: dict[str, str]  # from a key, such as "label", to the name of the column that holds it
-    steps: tuple[str, ...] = ()  # the feature columns of a "series"
-    ignored: tuple[str, ...] = ()  # columns without a meaning in this layout
-    one_hot: tuple[str, ...] = ()  # the columns of 0 and 1 that name a label each, in place of a "label" column
-    task_inferred: bool = False  # the request names no task
-    absent: frozenset[str] = frozenset()  # keys that would have a meaning, but are missing from the first records
+    names: dict[str, str]  # from each key, such as "label", to the name of its column
+    steps: tuple[str, ...] = ()  # the feature columns, for the shape "series"
+    ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
+    one_hot: tuple[str, ...] = ()  # columns of 0 and 1, one per label, instead of a "label" column
+    task_inferred: bool = False  # the request does not name a task
+    absent: frozenset[str] = frozenset()  # keys that would have a meaning but are not among the columns
 
     def fault(self, where: str, key: str, message: str) -> BadData:
         """The error for the value of `key` in the record at `where`."""
@@ -43,9 +43,9 @@ class Layout:
 
 
 def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
-    """The layout of a file, with the task settled where it is None.
+    """The layout of a file. If `task` is None, the task is inferred.
 
-    Raises BadData, which lists the columns of the file, where a needed column is missing.
+    Raises BadData, with a list of the columns of the file, if a needed column is missing.
     """
     present = READERS[source.format].header(source)
     names = _names(source, columns, present)
@@ -72,13 +72,15 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """A map from each key to its column: the one that the request names, else the one with the key as its name, if
-    any."""
+    """A map from each key to its column: the column that the request names, or else the column named as the key.
+
+    The names of some columns are compared regardless of case.
+    """
     names = {}
     for key in columns.__struct_fields__:
         column: str | None = getattr(columns, key)
         if key in ("features", "label") and column is not None and column not in present and "," in column:
-            continue  # several columns, which _step_columns and _one_hot check
+            continue  # a list of columns, which _step_columns or _one_hot checks
         if column is not None and column not in present:
             raise _missing(source, column, present, key)
         if column is not None or key in present:
@@ -90,7 +92,7 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
 
 
 def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str, ...]:
-    """The columns of 0 and 1 that the request names, separated by commas, in place of one column of labels."""
+    """The columns of 0 and 1 that the request lists, separated by commas, instead of a single column of labels."""
     if columns.label is None or columns.label in present or "," not in columns.label:
         return ()
     names = tuple(name.strip() for name in columns.label.split(",") if name.strip())
@@ -101,8 +103,10 @@ def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str,
 
 
 def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
-    """Look for labels where no column has their name. Adds a column with a usual name to `names`, or returns columns
-    of 0 and 1."""
+    """Look for the labels if no column is called label.
+
+    Adds a column with another usual name to `names`, or returns columns of 0 and 1.
+    """
     if task in ("generation", "regression") or "label" in names or (task is None and "value" in names):
         return ()
     labels = guess_labels(source, _rest(present, names.values()), present, task)
@@ -138,7 +142,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str]) -> str:
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """The keys without a column that would change what is learned if a column had their name."""
+    """The keys that have no column here, but would change what is learned if a column had their name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -152,7 +156,7 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], absent: frozenset[str]
 ) -> Layout:
-    """The layout of conversations, or of prompts with completions, whose columns have fixed names."""
+    """The layout of conversations, or of prompts with completions. Their input columns have fixed names."""
     if task not in (None, "generation"):
         raise source.fault(f"holds prompts and completions, which is data for generation, not {task}")
     inputs = ("messages",) if shape == "chat" else ("prompt", "completion")
@@ -170,7 +174,7 @@ def _task(columns: Columns, names: dict[str, str]) -> str:
 
 
 def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
-    """Refuse a column that looks misspelt: it would silently change the task."""
+    """Raise BadData if a column name looks misspelt, because this would silently change the task."""
     absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
     for column in _rest(present, names.values()):
         key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
@@ -197,7 +201,7 @@ def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], p
 def _step_columns(
     source: Source, columns: Columns, names: dict[str, str], task: str, present: list[str]
 ) -> tuple[str, ...]:
-    """The feature columns of a series: those that the request names, else all that have no other meaning."""
+    """The feature columns of a series: the columns that the request lists, or else all without another meaning."""
     if columns.features:
         steps = [name.strip() for name in columns.features.split(",")]
         for name in steps:
@@ -214,6 +218,6 @@ def _step_columns(
 
 
 def _rest(present: list[str], used: Iterable[str]) -> tuple[str, ...]:
-    """The columns of a file that are not in `used`."""
+    """The columns in `present` that are not in `used`."""
     excluded = set(used)
     return tuple(name for name in present if name not in excluded)

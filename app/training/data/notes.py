@@ -1,4 +1,4 @@
-"""The notes about single rows, and the sentence that reports a note once for all rows of a file."""
+"""The notes that rows can have, and the sentences that report each note once for all rows of a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ MESSAGES_LEFT_OUT = "messages_left_out"
 NO_ANSWER = "no_answer"
 UNREADABLE_PARTS = "unreadable_parts"
 
-LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # notes that say why a row is not used
+LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # the notes that explain why a row is not used
 
-MESSAGES = {  # of each note: its level, and the sentence, in which {count} is the number of rows
+MESSAGES = {  # note -> (level, sentence for several rows); {count} is the number of rows
     AS_TEXT: ("info", "a number, a date or true/false is read as text (rows: {count})"),
     NO_SPLIT: ("info", "rows that name no split count as rows without a split column (rows: {count})"),
     MESSAGES_LEFT_OUT: (
@@ -25,7 +25,7 @@ MESSAGES = {  # of each note: its level, and the sentence, in which {count} is t
     ),
 }
 
-_OF_ONE = {  # the same of a single row
+_OF_ONE = {  # note -> sentence for a single row
     AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
     NO_SPLIT: "1 row names no split; it counts as a row without a split column",
     MESSAGES_LEFT_OUT: (
@@ -38,5 +38,5 @@ _OF_ONE = {  # the same of a single row
 
 
 def sentence(note: str, count: int) -> str:
-    """What a note says about `count` rows."""
+    """The sentence that reports a note about `count` rows."""
     return _OF_ONE[note] if count == 1 else MESSAGES[note][1].format(count=f"{count:,}")

@@ -1,4 +1,4 @@
-"""Arrays on disk: appended to a file, then mapped into memory."""
+"""Arrays on disk: rows are appended to a file, which is then mapped into memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-_BUFFER = 1 << 20  # bytes of small rows that are written together
+_BUFFER = 1 << 20  # bytes; smaller arrays are collected up to this size and written together
 
 
 class NumberFile:
-    """A new file that holds an array, which grows by rows of shape `row`; () for a one-dimensional array.
+    """Writes an array to a new file, row by row. `row` is the shape of a row: () for a one-dimensional array.
 
-    The file is open only during a call, so an abandoned NumberFile leaks no descriptor.
+    The file is open only during a call, so an abandoned NumberFile does not leak a file descriptor.
     """
 
     def __init__(self, path: Path, dtype: DTypeLike, *row: int) -> None:
@@ -25,7 +25,7 @@ class NumberFile:
         path.write_bytes(b"")
 
     def append(self, numbers: Any) -> None:
-        """Append one row, or several."""
+        """Append one or more rows."""
         array = np.ascontiguousarray(numbers, dtype=self._dtype).reshape(-1, *self._row)
         self.rows += len(array)
         if array.nbytes > _BUFFER:
@@ -37,14 +37,14 @@ class NumberFile:
                 self._write()
 
     def close(self) -> NDArray[Any]:
-        """Write and sync the rest; return all rows, read-only. Calling it again returns the same rows."""
+        """Write the buffered rows, sync the file to disk, and return all rows, read-only. May be called repeatedly."""
         self._write()
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         return map_file(self.path, self._dtype, (self.rows, *self._row))
 
     def _write(self, numbers: memoryview | None = None) -> None:
-        """Write `numbers`, or else the buffer."""
+        """Write `numbers` to the file. Without `numbers`, write the buffer and empty it."""
         data = self._buffer if numbers is None else numbers
         if data:
             with self.path.open("ab") as file:
@@ -54,7 +54,7 @@ class NumberFile:
 
 
 def map_file(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """The array in a file, read-only and mapped into memory."""
+    """Map the array in a file into memory, read-only."""
     if 0 in shape:  # an empty file cannot be mapped
         return np.zeros(shape, dtype)
     return np.asarray(np.memmap(path, dtype, "r", shape=shape))

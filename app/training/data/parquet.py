@@ -1,4 +1,4 @@
-"""Reads Parquet files as records, some rows at a time."""
+"""Reads Parquet files as records, in batches of rows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from app.training.data.class_names import apply_names, class_names
 from app.training.data.files import Record, Selection, Source, unpacking
 from app.training.failures import BadData
 
-_BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # the most that is decoded at once
-_MAX_UNPACKED_BYTES = 1 << 36  # the largest file that is unpacked; it may also take at most half of the free disk space
+_BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # limits for the rows that are decoded at once
+_MAX_UNPACKED_BYTES = 1 << 36  # an unpacked file may also use at most half of the free disk space
 
 
 def header(source: Source) -> list[str]:
@@ -27,9 +27,9 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record, with only the columns that are needed. Class numbers become names where the schema has them.
+    """Every record, with only the needed columns. Class numbers become class names if the schema contains the names.
 
-    Raises BadData with the row, and where possible the column, of what cannot be read.
+    Raises BadData, with the row and if possible the column, if a value cannot be read.
     """
     number = 0
     with _opened(source) as file:
@@ -49,13 +49,13 @@ def _names(file: pq.ParquetFile) -> list[str]:
     """The names of the top-level columns."""
     try:
         return [str(name) for name in file.schema_arrow.names]
-    except (pa.ArrowException, ValueError):  # a column whose type this reader does not know, which may not be needed
+    except (pa.ArrowException, ValueError):  # the type of some column is unknown; the column may not be needed
         paths = (file.schema.column(index).path for index in range(len(file.schema)))
         return list(dict.fromkeys(path.split(".")[0] for path in paths))
 
 
 def _needed(source: Source, file: pq.ParquetFile, selection: Selection) -> list[str]:
-    """The columns to read. Raises BadData for one that appears more than once."""
+    """The columns to read. Raises BadData if one of these columns appears more than once."""
     names = [name for name in _names(file) if name not in selection.ignored]
     for name in names:
         if names.count(name) > 1:
@@ -66,7 +66,7 @@ def _needed(source: Source, file: pq.ParquetFile, selection: Selection) -> list[
 def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any:
     try:
         return next(batches, None)
-    except MemoryError:  # pa.ArrowMemoryError is both: a lack of memory is not the file's fault
+    except MemoryError:  # includes pa.ArrowMemoryError; a lack of memory is not a fault of the file
         raise
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise source.fault(f"unreadable parquet: {error}", f"after row {before}") from None
@@ -81,7 +81,7 @@ def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
 
 
 def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception) -> BadData:
-    """The error for the first value without an equivalent in Python, such as a time in nanoseconds."""
+    """The error for the first value that has no equivalent in Python, such as a time in nanoseconds."""
     for row in range(batch.num_rows):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             try:
@@ -92,7 +92,7 @@ def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception)
 
 
 def _batch_size(file: pq.ParquetFile) -> int:
-    """How many rows to decode at once, by their average size."""
+    """The number of rows to decode at once, based on the average size of a row."""
     meta = file.metadata
     size: int = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     fitting: int = _BATCH_BYTES * meta.num_rows // max(1, size)
@@ -114,9 +114,10 @@ def _opened(source: Source) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def _unpacked(source: Source) -> Iterator[Path | IO[bytes]]:
-    """The file without gzip. Parquet needs random access, so a compressed file is unpacked beside the original.
+    """The file, decompressed if it is compressed by gzip.
 
-    The unpacked file has no name, so the system deletes it also when this process is killed.
+    Reading Parquet needs random access, so a compressed file is unpacked to a temporary file in the same directory. The
+    temporary file has no name, so the system deletes it even if this process is killed.
     """
     if not source.gzip:
         yield source.path

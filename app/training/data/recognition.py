@@ -1,6 +1,6 @@
-"""Recognises tables in files that are named like plain text.
+"""Recognises tables in files whose names suggest plain text.
 
-A language model that is trained on a table would learn to write its rows, which is rarely what a user wants.
+A language model that is trained on a table learns to write rows of the table, which is rarely what a user wants.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from app.training.data.guesses import USUAL_LABELS
 from app.training.failures import BadData
 
 _SAMPLE = 200  # lines
-_EVEN_LINES = 10  # with as many lines of the same number of cells, a text is taken for a table
-_MOST_CELLS = 0.9  # the share of the lines that must have all of the header's cells
+_EVEN_LINES = 10  # with at least this many lines, all of the same number of cells, a text may be a table
+_MOST_CELLS = 0.9  # the share of the lines that must have at least as many cells as the header
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
 _INPUTS = {"text", "prompt", "features", "series", "messages"}
 _TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
@@ -25,10 +25,10 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """The file with the format of a table if its content is clearly one, else unchanged.
+    """The file, with the format of a table if its content is clearly a table; otherwise unchanged.
 
-    With the task generation, a text file is always a text. Raises BadData if the request names no task and the text may
-    be a table, so that the user must decide.
+    For the task generation, a text file is always plain text. Raises BadData if the text may be a table and the request
+    does not name a task, so that the user decides.
     """
     if source.format != "text" or task == "generation":
         return source
@@ -44,7 +44,7 @@ def as_table(source: Source, task: str | None) -> Source:
 
 
 def _format(sample: list[str]) -> tuple[str, str]:
-    """(format, evidence) of a table, or ("", "")."""
+    """(format, evidence) if the lines are clearly a table; otherwise ("", "")."""
     if len(sample) > 1 and all(line.lstrip().startswith(PREFIX) for line in sample):
         return "fasttext", f"its lines begin with {PREFIX}"
     if all(map(_is_object, sample)) or (sample and sample[0].lstrip().startswith("[{")):
@@ -73,7 +73,11 @@ def _share(sample: list[str], delimiter: str, width: int) -> float:
 
 
 def _doubt(sample: list[str]) -> str:
-    """Why a text may be a table: all of its lines have the same number of cells, or begin with a label."""
+    """The reason why a text may be a table, or "" if there is none.
+
+    There are three reasons: most lines begin with a label, the first line looks like a header, or all lines have the
+    same number of cells.
+    """
     labelled = sum(line.lstrip().startswith(PREFIX) for line in sample)
     if labelled >= _MOST_CELLS * len(sample) and labelled > 1:
         return f"most of its lines begin with {PREFIX}"
@@ -86,7 +90,7 @@ def _doubt(sample: list[str]) -> str:
         return ""
     for delimiter, name in _DELIMITERS.items():
         [(cells, count)] = Counter(line.count(delimiter) for line in sample).most_common(1)
-        # In prose, a blank stands beside commas and semicolons; between cells there is none.
+        # In prose, commas and semicolons are next to a blank; between cells, they are not.
         prose = (f"{delimiter} ", f" {delimiter}") if delimiter in ",;" else ()
         is_prose = any(mark in line for line in sample for mark in prose)
         if cells and count == len(sample) and not is_prose:

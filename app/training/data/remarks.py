@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A decision or an oddity to report before the training starts.
+    """A decision or an oddity to report before training starts.
 
     `kind` is machine-readable, such as "encoding". `message` is a complete sentence that names the file. `where` is the
     first place, such as 'line 7', or empty. `count` is the number of rows or cells concerned. `level` is "info" for a
-    decision that is certain and "warn" for one that the user should check.
+    certain decision, and "warn" for a decision that the user should check.
     """
 
     kind: str
@@ -23,21 +23,21 @@ class Remark:
     level: str = "info"
 
     def to_dict(self) -> dict[str, Any]:
-        """The remark as the data report holds it."""
+        """The remark in the form that the data report uses."""
         return asdict(self)
 
 
 class Remarks:
-    """The remarks about one file, in the order in which they were first made.
+    """The remarks about one file, in the order in which they were first added.
 
-    A file is read several times: a remark replaces an earlier one of the same kind and place.
+    A file is read several times, so a remark replaces any earlier remark of the same kind and place.
     """
 
     def __init__(self) -> None:
         self._remarks: dict[tuple[str, str], Remark] = {}
 
     def put(self, remark: Remark) -> None:
-        """Keep a remark."""
+        """Add a remark, or replace the remark of the same kind and place."""
         self._remarks[remark.kind, remark.where] = remark
 
     def __iter__(self) -> Iterator[Remark]:

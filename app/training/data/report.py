@@ -1,4 +1,4 @@
-"""The report on the rows of a table that users see before a training: counts, lengths, duplicates and leaks."""
+"""The report on the data that users see before training starts: counts, lengths, duplicates, leaks and remarks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from app.wording import counted
 
 
 def text_report(files: TextFiles) -> dict[str, Any]:
-    """The report on plain text: what was noticed while it was read."""
+    """The report on plain text: the remarks on its files."""
     return _remarks(files.training, files.validation)
 
 
 def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[str, Any]:
-    """The report on a table: its rows, its columns, and what was noticed while it was read."""
+    """The report on a table: its rows, its ignored columns, and the remarks on its files."""
     report = of_rows(scan) | {"ignored_columns": list(files.training.ignored)}
     if scan.has_validation_rows and files.validation is None and validation_split != VALIDATION_SPLIT:
         report["unused_split"] = validation_split
@@ -33,7 +33,7 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
 
 
 def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str]]:
-    """(kind, message) of each warning that follows from a report on data files."""
+    """(kind, message) of each warning that follows from a report on data files, for the given task."""
     leaks = dict(report.get("leaks") or {})
     test_leaks = leaks.pop("test_in_validation", 0)
     counts = {
@@ -74,9 +74,9 @@ def _remarks(*sources: Source | None) -> dict[str, Any]:
 
 
 def of_rows(scan: Scan) -> dict[str, Any]:
-    """The report on a table. `lengths` are in characters, or steps.
+    """The report on the rows of a table. `lengths` are in characters, or in steps for numeric sequences.
 
-    `duplicates` counts the rows whose input equals that of another row before it in the same split.
+    `duplicates` counts the rows whose input equals that of an earlier row in the same split.
     """
     masks = {name: mask for code, name in SPLIT_NAMES.items() if (mask := scan.splits_N == code).any()}
     result: dict[str, Any] = {
@@ -104,7 +104,7 @@ def _duplicates(hashes: NDArray[np.uint64]) -> int:
 
 
 def _leaks(scan: Scan) -> dict[str, int]:
-    """How many held-out rows are among the train rows too, and how many test rows are among the validation rows."""
+    """The number of held-out rows whose inputs also occur in another split, by the kind of leak."""
     train, validation, test = (scan.hashes_N[scan.splits_N == code] for code in (TRAIN, VALIDATION, TEST))
     leaks = {"validation": int(np.isin(validation, train).sum())}
     if len(test):
@@ -121,7 +121,7 @@ def _label_counts(scan: Scan, mask: NDArray[np.bool_]) -> dict[str, int]:
 
 
 def _conflicts(hashes_N: NDArray[np.uint64], targets_N: NDArray[Any]) -> int:
-    """How many distinct inputs have more than one target."""
+    """The number of distinct inputs that have more than one target."""
     order_N = np.lexsort((targets_N, hashes_N))
     hashes_N, targets_N = hashes_N[order_N], targets_N[order_N]
     differ_N = (hashes_N[1:] == hashes_N[:-1]) & (targets_N[1:] != targets_N[:-1])

@@ -1,4 +1,4 @@
-"""Reads the rows of a data file as examples, whatever their shape."""
+"""Reads the rows of a data file as examples, for every shape of layout."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
 
 def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[Example]:
-    """Every row of the file, in order; series in the order of their first rows.
+    """Every row of the file, in order. Series are in the order of their first rows.
 
-    Calls `on_fault` with the BadData of each row that cannot be read, whatever the reason. If it returns, the row is
-    left out. An error that makes all later rows unreadable is raised.
+    Calls `on_fault` with the BadData of each row that cannot be read for any reason. If `on_fault` returns, the row is
+    left out. Raises BadData if an error makes all later rows unreadable.
     """
     return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
 
 
 def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
-    """Every record. The first records settle what a key means, so a later record cannot introduce a key."""
+    """Every record that can be read.
+
+    The first records determine which keys have a meaning. A later record that introduces such a key is a fault.
+    """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
     for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers)):
@@ -70,7 +73,7 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:
-    """The reader of a shape in which every record is an example."""
+    """A reader for a shape in which every record is one example."""
 
     def read_rows(layout: Layout, records: Iterator[Record], on_fault: OnFault) -> Iterator[Example]:
         for record in records:

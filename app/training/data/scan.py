@@ -1,6 +1,6 @@
-"""Makes the first pass over the rows: checks each of them, settles the splits, and keeps what later passes need.
+"""The first pass over the rows: checks each row, settles labels and splits, and keeps what later passes need.
 
-Numeric steps are written to disk in this pass, so they are not read a second time.
+This pass also writes numeric steps to disk, so they are not parsed a second time.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class DataFiles:
         return (self.training,) if self.validation is None else (self.training, self.validation)
 
     def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
-        """(layout of its file, example, split) of every row that can be read; `on_fault` gets the faults of the others.
+        """(layout of the file, example, split) of every readable row. `on_fault` is called for every other row.
 
-        All rows of a validation file are validation rows, except for those that it marks as test rows.
+        All rows of a validation file are validation rows, except for the rows that it marks as test rows.
         """
         for example in read_examples(self.training, on_fault):
             self.check()
@@ -56,34 +56,34 @@ class DataFiles:
             yield self.validation, example, TEST if example.split == TEST else VALIDATION
 
     def examples(self) -> Iterator[Example]:
-        """Every usable row, in the order of `Scan`'s arrays."""
+        """Every usable row, in the order of the arrays in `Scan`."""
         return (example for _, example, _ in self.rows(ignore) if example.usable)
 
 
 @dataclass(slots=True)
 class Scan:
-    """What the first pass keeps of the N usable rows, in their order.
+    """The data that the first pass keeps about the N usable rows, in the order of the rows.
 
     A stratum is a distinct set of labels; `strata_N` indexes `strata` and `places`.
     """
 
-    task: str  # as the labels settle it, if the request does not
+    task: str  # the task that the request names, or else the inferred one
     splits_N: NDArray[np.uint8]
     strata_N: NDArray[np.int64]
-    hashes_N: NDArray[np.uint64]  # of the inputs
-    lengths_N: NDArray[np.int64]  # characters, or steps
-    unspaced_N: NDArray[np.uint32]  # characters of scripts without spaces between words
+    hashes_N: NDArray[np.uint64]  # hashes of the inputs
+    lengths_N: NDArray[np.int64]  # in characters, or in steps for numeric sequences
+    unspaced_N: NDArray[np.uint32]  # the number of characters in scripts without spaces between words
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
-    places: list[Place]  # the first row of each stratum
-    steps_SF: NDArray[np.float64]  # the steps of all numeric rows, one row after the other; (0, 0) for texts
-    empty: int = 0  # rows without any input, which are left out
-    dropped: Faults = field(default_factory=Faults)  # of the rows that cannot be used, which are left out
-    has_validation_rows: bool = False  # in the files, before any row is held out
+    places: list[Place]  # the first row with each stratum
+    steps_SF: NDArray[np.float64]  # the concatenated steps of all numeric rows; of shape (0, 0) for texts
+    empty: int = 0  # the number of rows without any input, which are left out
+    dropped: Faults = field(default_factory=Faults)  # the faults of rows that are left out
+    has_validation_rows: bool = False  # whether the files themselves mark validation rows
 
     @property
     def labels(self) -> list[str]:
-        """All labels, in order."""
+        """All distinct labels, sorted by `in_order`."""
         return in_order({label for stratum in self.strata for label in stratum})
 
 
@@ -96,10 +96,10 @@ def scan_files(
 ) -> Scan:
     """Read and check all rows, and settle their labels and splits.
 
-    Where the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
-    written to a file in the folder `staging`, if there is one. `base_labels` are those of the version to fine-tune.
-    Raises BadData if nothing can be learned from the data. Raises one error for all faulty rows together if their share
-    exceeds `skip_bad_rows`.
+    If the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
+    written to a file in the folder `staging`, unless `staging` is None. `base_labels` are the labels of the version to
+    fine-tune. Raises BadData if nothing can be learned from the data. If the share of faulty rows exceeds
+    `skip_bad_rows`, raises a single error for all of them.
     """
     scan = _collect(files, staging, skip_bad_rows, base_labels)
     scan.has_validation_rows = bool((scan.splits_N == VALIDATION).any())
@@ -151,7 +151,7 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
     if layout.task in ("classification", "multilabel"):
         settle_lists(column)
         settle_names(column)
-    # Cells that were read as the same labels become one stratum, that of the first of them.
+    # Cells with the same labels become one stratum. Its place is the place of the first of these cells.
     numbers: dict[tuple[str, ...], int] = {}
     index = np.asarray([numbers.setdefault(labels, len(numbers)) for labels in column.cells], dtype=np.int64)
     places = {labels: place for labels, place in zip(reversed(column.cells), reversed(column.places), strict=True)}
@@ -181,7 +181,8 @@ def _check(layout: Layout, scan: Scan) -> None:
     if scan.task in ("classification", "multilabel"):
         _check_labels(scan, train_N)
     values_N = scan.values_N[train_N]
-    # The deviation is checked as well: it is what values are divided by, and tiny differences may round it to 0.
+    # The standard deviation is checked as well, because values are divided by it, and it may be rounded to 0 if the
+    # values differ very little.
     if scan.task == "regression" and (np.ptp(values_N) == 0 or values_N.std() == 0):
         reason = f"every row to train on has the value {values_N[0]:g}, so there is nothing to learn"
         raise scan.places[0].fault("value", reason)

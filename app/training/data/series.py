@@ -1,6 +1,6 @@
-"""Reads long tables, which have one step of a numeric sequence per row: gathers steps by series id, sorted by time.
+"""Reads tables in long format, with one step of a numeric sequence per row: groups steps by series, sorted by time.
 
-A table need not be sorted, so all of it is held in memory: 4 bytes per number and 8 bytes per time.
+A table need not be sorted, so all steps are kept in memory: 8 bytes per number and 8 bytes per time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.training.data.files import Record
 from app.training.data.layouts import Layout
 from app.training.failures import BadData
 
-# Only times of one kind can be sorted: a date without an offset has no exact place among moments in UTC.
+# Only times of one kind can be sorted: a date without an offset cannot be compared with moments in UTC.
 _NUMBER, _DATE, _MOMENT = "a number", "a date without an offset", "a date with an offset from UTC"
 _MONTH = re.compile(r"\d{4}-\d\d")
 _TICK = timedelta(microseconds=1)
@@ -31,7 +31,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(slots=True)
 class _Series:
-    where: str  # of its first row
+    where: str  # the place of its first row
     target: Target
     split: int
     numbers: array[float] = field(default_factory=lambda: array("d"))  # all features of a step, then the next step
@@ -40,10 +40,10 @@ class _Series:
 
 
 def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
-    """One example for each series, in the order of their first rows.
+    """One example for each series, in the order of the first rows of the series.
 
-    A series with a faulty row is left out as a whole, if `on_fault` returns: without the faulty step, it would be a
-    different series.
+    If a row is faulty and `on_fault` returns, the whole series of this row is left out: without the faulty step, the
+    series would be a different one.
     """
     by_name: dict[str, _Series] = {}
     faulty: set[str] = set()
@@ -57,9 +57,9 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
             faulty.add(str(record.values.get(layout.names["series"])).strip())
     for name in faulty:
         by_name.pop(name, None)
-    # Each series is dropped as it is yielded, so memory shrinks while the caller stores the steps elsewhere. The series
-    # are taken from the end of a list: finding the first key of a dictionary skips all keys deleted before it, which
-    # makes emptying it from the front quadratic.
+    # Each series is released when it is yielded, so memory use decreases while the caller stores the steps elsewhere.
+    # The series are taken from the end of a reversed list. Deleting keys from the front of a dictionary would take
+    # quadratic time, because finding the first key skips all deleted entries before it.
     remaining = list(by_name.values())
     by_name.clear()
     remaining.reverse()
@@ -71,7 +71,7 @@ def _to_example(layout: Layout, series: _Series) -> Example:
     steps_TF = np.frombuffer(series.numbers, dtype=np.float64).reshape(-1, len(layout.steps))
     if "time" in layout.names:
         times_T = np.frombuffer(series.times, dtype=series.times.typecode)
-        steps_TF = steps_TF[np.argsort(times_T, kind="stable")]  # steps of equal times keep their order in the file
+        steps_TF = steps_TF[np.argsort(times_T, kind="stable")]  # steps with equal times keep their order in the file
     return Example(series.where, features_TF=steps_TF, target=series.target, split=series.split)
 
 
@@ -127,7 +127,7 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
 
 
 def _parse_time(text: str) -> tuple[str, float] | None:
-    """(kind, time): the number itself, or the microseconds since year 1. None if the text is not a time."""
+    """(kind, time), where time is a number, or a date as microseconds since year 1. None if the text is not a time."""
     try:
         number = float(text)
     except ValueError:

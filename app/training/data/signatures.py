@@ -1,4 +1,4 @@
-"""Recognises files that are not training data by their first bytes, so that errors can name their kind."""
+"""Recognises files that are not training data by their first bytes, so that errors can name the kind of file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SIGNATURES = (  # (first bytes, what the file is, what to do)
 )
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-_ZIP_KINDS = (  # (a file inside, what the archive is, what to do)
+_ZIP_KINDS = (  # (a file in the archive, what the archive is, what to do)
     ("xl/workbook.xml", "an Excel workbook (.xlsx)", _SPREADSHEET),
     ("xl/workbook.bin", "an Excel workbook (.xlsb)", _SPREADSHEET),
     ("word/document.xml", "a Word document (.docx)", "save it as plain text in UTF-8, or its table as CSV"),
@@ -43,8 +43,9 @@ _ZIP_KINDS = (  # (a file inside, what the archive is, what to do)
 
 
 def recognise(start: bytes, path: Path | None) -> str | None:
-    """The kind of a file and what to do with it: '<kind>; <advice>'. None for a file that may be data. `start` holds
-    its first bytes. With a `path`, the content of a zip archive is examined too.
+    """The kind of a file and advice for the user, as '<kind>; <advice>'; None for a file that may be training data.
+
+    `start` contains the first bytes of the file. If there is a `path`, the content of a zip archive is also examined.
     """
     if start.startswith(_ZIP):
         return "; ".join(_zip_kind(path))

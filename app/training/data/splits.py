@@ -1,6 +1,6 @@
-"""Decides which rows are held out for validation, where the data does not say.
+"""Decides which rows to hold out for validation if the data does not mark any.
 
-The choice depends only on the content of the rows: neither their order nor the seed changes it.
+The choice depends only on the content of the rows, not on their order or on the seed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.training.data.example import TRAIN, UNASSIGNED, VALIDATION
 
 Labels = Sequence[str]
-_MIN_ROWS = 4  # of a label with this many rows, at least one is held out, whatever the fraction
+_MIN_ROWS = 4  # at least one row is held out of a label with this many rows, even if the fraction is small
 
 
 def assign(
@@ -27,9 +27,9 @@ def assign(
 ) -> NDArray[np.uint8]:
     """Return the splits with every unassigned row settled.
 
-    Unassigned rows become train rows. Unless some rows are validation rows already, about `fraction` of each label's
-    train rows are then held out for validation. Rows with equal hashes stay on one side, so no input leaks from one to
-    the other, and every label keeps train rows.
+    Unassigned rows become train rows. Unless there already are validation rows, about `fraction` of the train rows of
+    each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input is in
+    both, and every label keeps some train rows.
 
     Args:
         splits_N: the split of each row, or UNASSIGNED.
@@ -49,10 +49,11 @@ def assign(
 
 
 class _Draw:
-    """A draw among rows that are sorted by hash. A group, the rows with one hash, is held out as a whole.
+    """Draws the rows to hold out from rows that are sorted by hash.
 
-    The hashes are as good as random, so taking groups in their order is a random draw that can be repeated. All work
-    is linear in the rows and their labels, apart from the sorting.
+    Rows with the same hash form a group, which is held out as a whole. Since hashes are practically random, taking the
+    groups in order is a random draw that can be reproduced. Apart from sorting, this takes time linear in the number of
+    rows and their labels.
     """
 
     def __init__(
@@ -60,23 +61,24 @@ class _Draw:
     ) -> None:
         self._held_N = np.zeros(len(hashes_N), dtype=np.bool_)
         self._strata_N = strata_N
-        # The first row of each group. Prepending the inverted first hash makes the first row differ from it.
+        # The first row of each group. Row 0 always begins a group, because the prepended value (the inverted first
+        # hash) differs from the first hash.
         self._starts = np.flatnonzero(np.diff(hashes_N, prepend=~hashes_N[:1]) != 0).tolist()
-        self._labels = [tuple(labels) or ("",) for labels in strata]  # rows without a label share an empty one
-        self._rows: Counter[str] = Counter()  # rows of each label
+        self._labels = [tuple(labels) or ("",) for labels in strata]  # rows without labels share one empty label
+        self._rows: Counter[str] = Counter()  # the number of rows with each label
         for stratum, count in zip(*np.unique(strata_N, return_counts=True), strict=True):
             self._rows.update(dict.fromkeys(self._labels[stratum], int(count)))
-        self._held: Counter[str] = Counter()  # held-out rows of each label
-        self._total, self._target = 0, max(1, round(len(hashes_N) * fraction))  # held-out rows: so far, and in the end
+        self._held: Counter[str] = Counter()  # the number of held-out rows with each label
+        self._total, self._target = 0, max(1, round(len(hashes_N) * fraction))  # numbers of held-out rows
         self._shares = {label: count * fraction for label, count in self._rows.items()}
         self._quota = self._quotas()
         self._most = {label: max(self._quota[label], count // 2) for label, count in self._rows.items()}
 
     def hold_out(self) -> NDArray[np.bool_]:
-        """Which rows are held out.
+        """The mask of the rows to hold out.
 
-        First each label's own share; then, for labels with too few rows for a share of their own, rows of all of them
-        together.
+        First, rows are drawn for each label separately. Some labels have too few rows for this, so rows are then drawn
+        from all labels together until the total is reached.
         """
         self._draw_shares()
         self._top_up()
@@ -85,28 +87,28 @@ class _Draw:
         return self._held_N
 
     def _quotas(self) -> dict[str, int]:
-        """How many rows of each label to hold out; never all of them."""
+        """The number of rows to hold out of each label, which is always less than the number of its rows."""
         quota = {label: min(round(self._shares[label]), count - 1) for label, count in self._rows.items()}
         rare = [label for label, count in self._rows.items() if quota[label] == 0 and count >= _MIN_ROWS]
-        if len(rare) <= len(self._held_N) // _MIN_ROWS:  # else one row of each would hold out too many rows
+        if len(rare) <= len(self._held_N) // _MIN_ROWS:  # otherwise, too many rows would be held out
             quota |= dict.fromkeys(rare, 1)
         return quota
 
     def _draw_shares(self) -> None:
-        """Fill the quota of each label. A group counts for its rarest label: the others have more groups left."""
+        """Fill the quota of each label. A group is drawn for its rarest label, since other labels have more groups."""
         unfilled = {label for label, quota in self._quota.items() if quota}
         for start, end, labels in self._groups():
             if not unfilled:
                 return
             rarest = min(labels, key=lambda label: (self._rows[label], label))
             if len(labels) > 1 and self._total >= self._target and self._held[rarest]:
-                continue  # rows with many labels: filling the quota of each would hold out too many rows
+                continue  # otherwise, rows with many labels would lead to too many held-out rows
             if self._held[rarest] + labels[rarest] <= self._quota[rarest] and self._fits(labels, self._most):
                 self._hold(start, end, labels)
                 unfilled -= {label for label in labels if self._held[label] >= self._quota[label]}
 
     def _top_up(self) -> None:
-        """Hold out more groups until the target is met. No label gets more than its share, rounded up."""
+        """Hold out more groups until the target is reached. The limit for each label is its share, rounded up."""
         most = {label: min(self._most[label], ceil(share)) for label, share in self._shares.items()}
         for start, end, labels in self._groups():
             if self._total >= self._target:
@@ -115,7 +117,10 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group that leaves train rows of each of its labels: a training needs some."""
+        """Hold out the smallest group that leaves train rows with each of its labels.
+
+        Used if no other group could be held out, because a training run needs some validation rows.
+        """
         candidates = [
             (end - start, start, labels)
             for start, end, labels in self._groups()
@@ -126,7 +131,7 @@ class _Draw:
             self._hold(start, start + size, labels)
 
     def _groups(self) -> Iterator[tuple[int, int, Counter[str]]]:
-        """(first row, row after the last, rows of each label) of every group that is not held out yet."""
+        """(start, end, counts) of every group that is not held out yet; `counts` has the number of rows per label."""
         for start, end in zip(self._starts, [*self._starts[1:], len(self._held_N)], strict=True):
             if not self._held_N[start]:
                 strata = self._strata_N[start:end].tolist()
@@ -137,5 +142,5 @@ class _Draw:
 
     def _hold(self, start: int, end: int, labels: Counter[str]) -> None:
         self._held_N[start:end] = True
-        self._held.update(labels)  # not +=, which looks at every label held so far to drop counts below 1
+        self._held.update(labels)  # not +=, which also visits every label held so far, to drop counts below 1
         self._total += end - start

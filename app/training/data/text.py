@@ -1,7 +1,7 @@
 """Reads plain text as one long stream of pieces.
 
-Where the stream is cut depends on its characters alone: before white space at which a tokenizer splits as well, where
-there is any. So the tokens depend neither on how the file is read nor on the pieces.
+The positions of the cuts depend only on the characters of the text. If possible, a cut is before white space at which
+a tokenizer also splits. The tokens therefore depend neither on the way the file is read nor on the cuts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from app.training.data.files import Source, characters
 
-PIECE = 1 << 15  # the most characters of a piece
+PIECE = 1 << 15  # the maximum number of characters in a piece; the last may have one more
 _CUT = re.compile(r"(?s:.*)\S(?=[ \n]\S)")
 
 
@@ -20,7 +20,7 @@ def pieces(source: Source) -> Iterator[str]:
     buffer = ""
     for block in characters(source):
         buffer += block
-        while len(buffer) >= PIECE + 2:  # a cut depends on the two characters after it
+        while len(buffer) >= PIECE + 2:  # the two characters after a cut determine whether it is possible
             match = _CUT.match(buffer, 0, PIECE + 2)
             cut = match.end() if match else PIECE
             yield buffer[:cut]
@@ -30,7 +30,7 @@ def pieces(source: Source) -> Iterator[str]:
 
 
 def span(source: Source, start: int, end: int) -> Iterator[str]:
-    """The pieces of the characters from `start` up to, but without, `end`."""
+    """The characters from `start` (inclusive) to `end` (exclusive), in pieces."""
     position = 0
     for piece in pieces(source):
         part = piece[max(0, start - position) : max(0, end - position)]
@@ -42,5 +42,5 @@ def span(source: Source, start: int, end: int) -> Iterator[str]:
 
 
 def length(source: Source) -> int:
-    """The number of characters of the text."""
+    """The number of characters in the text."""
     return sum(map(len, characters(source)))

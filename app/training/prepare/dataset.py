@@ -1,4 +1,4 @@
-"""The prepared data: rows or one long stream, as arrays on disk that are mapped into memory."""
+"""The prepared data: rows or one long stream, stored on disk as arrays that are mapped into memory."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def _empty() -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """N sequences of different lengths, one after the other, each with its target.
+    """N concatenated sequences of different lengths, with their targets.
 
-    `flat` holds token ids (int32) or numeric steps (float32, steps by features). `targets_N` holds a class index
-    (int64), a standardised value (float32), or a row of zeros and ones (uint8, N by C). For completions it is empty,
-    and `learned` holds 1 for each token of `flat` that the loss is computed over, 0 for context.
+    `flat` contains token ids (int32) or numeric steps (float32, steps by features). For each sequence, `targets_N`
+    contains a class index (int64), a standardised value (float32), or a row of zeros and ones (uint8, N by C). For
+    completions, `targets_N` is empty, and `learned` contains 1 for each token of `flat` over which the loss is
+    computed, and 0 for context.
     """
 
     flat: NDArray[Any]
     offsets_N1: NDArray[np.int64]  # sequence i is flat[offsets_N1[i] : offsets_N1[i + 1]]
     targets_N: NDArray[Any]
     learned: NDArray[np.uint8] = field(default_factory=_empty)
-    characters: int = 0  # of the learned text
+    characters: int = 0  # the number of characters in the learned text
 
     def __len__(self) -> int:
         return len(self.offsets_N1) - 1
@@ -50,15 +51,15 @@ class Rows:
         return self.flat[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
     def answer(self, index: int) -> NDArray[np.uint8]:
-        """The mask of learned tokens of one sequence."""
+        """The mask of the learned tokens of one sequence."""
         return self.learned[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
 
 def kept_part(rows: Rows, index: int, limit: int) -> slice:
-    """The part of a completion that is kept where the network reads at most `limit` tokens.
+    """The part of a completion that is kept if the network reads at most `limit` tokens.
 
-    One that is too long loses the start of its prompt first, then the end of its learned part. The slice has one token
-    more than `limit`, since the last token is only predicted, never read.
+    A row that is too long is shortened, first at the start of its prompt, then at the end of its learned part. The
+    slice has up to `limit` + 1 tokens, since the last token is only predicted, never read.
     """
     learned = rows.answer(index)
     start = max(0, min(len(learned) - 1 - limit, int(learned.argmax()) - 1))
@@ -67,7 +68,7 @@ def kept_part(rows: Rows, index: int, limit: int) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A text as one sequence of ids. The first `context` ids precede the text: they are read, but not predicted."""
+    """A text as one sequence of token ids. The first `context` ids precede the text: they are read, but not learned."""
 
     ids_T: NDArray[np.int32]
     characters: int
@@ -78,8 +79,8 @@ class Stream:
 class Facts:
     """What the network and the model card need to know about the data. All values are JSON values.
 
-    `blank` is the token that token dropout puts in the place of others, if the tokenizer has one; `specials` are the
-    tokens that do not stand for text.
+    `blank` is the id of the token that replaces others in token dropout; None if the tokenizer has no such token.
+    `specials` are the ids of the tokens that do not represent text.
     """
 
     task: str
@@ -100,7 +101,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The data of a training: train, validation and, if there are any, test rows. `tokenizer` is the path of a file."""
+    """The data of a training run: train, validation and, if any, test data.
+
+    `tokenizer` is the path of the tokenizer file; None for numeric features.
+    """
 
     facts: Facts
     train: Rows | Stream
@@ -110,20 +114,21 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, Rows | Stream]:
-        """The parts that exist, by name."""
+        """The existing parts, keyed by name."""
         parts = {"train": self.train, "validation": self.validation}
         return parts if self.test is None else parts | {"test": self.test}
 
 
 def array_path(directory: Path, part: str, name: str) -> Path:
-    """The path of the array `name` of a part, such as `train`."""
+    """The path of the array `name` of a part; parts have the names of splits, such as `train`."""
     return directory / f"{part}.{name}.bin"
 
 
 def save(directory: Path, staging: Path, dataset: Dataset) -> Dataset:
-    """Complete the folder `staging` and rename it to `directory`, so that `directory` is either whole or absent.
+    """Complete the folder `staging` and rename it to `directory`.
 
-    Arrays that were built on disk are in `staging` already; the others are written now, and all other files in it are
+    At any moment, `directory` is either complete or absent; a partial dataset is never visible. Arrays that were built
+    on disk are already in `staging`. The remaining arrays are written now, and all other files in `staging` are
     deleted. Returns the dataset as a later attempt will load it.
     """
     parts: dict[str, Any] = {}
@@ -150,7 +155,7 @@ def save(directory: Path, staging: Path, dataset: Dataset) -> Dataset:
 
 
 def load(directory: Path) -> Dataset:
-    """The dataset that `save` has written to `directory`."""
+    """Load the dataset that `save` has written to `directory`."""
     stored = json.loads((directory / "facts.json").read_text())
     parts = {name: _part(directory, name, sizes) for name, sizes in stored["parts"].items()}
     tokenizer = directory / TOKENIZER

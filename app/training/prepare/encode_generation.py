@@ -1,6 +1,6 @@
-"""Encodes texts for generation: documents, prompts with completions, conversations, one long text.
+"""Encodes texts for generation: documents, prompts with completions, conversations, or one long text.
 
-Every text is followed by the tokenizer's end token.
+Documents, completions and answers are followed by the end token of the tokenizer.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from app.training.prepare.gathering import GatheredRows, GatheredStream
 from app.training.prepare.tokenizing import batches, choose_tokenizer, end_ids, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
 
-_CONTEXT_TOKENS = 512  # the end of the train text, which precedes the held-out text: that is predicted as its sequel
-_BATCH_PIECES = 16  # pieces of a text that are encoded at once
+_CONTEXT_TOKENS = 512  # of the end of the train text, as context for the held-out text that follows it
+_BATCH_PIECES = 16  # the number of pieces of a text to encode at once
 
 
 def encode_documents(
     files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
-    """Encode texts as one stream, each followed by the end token."""
+    """Encode texts as one stream per split. Each text is followed by the end token."""
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
-    # A network learns that documents begin after an end token, so the first held-out document gets one before it too.
+    # A network learns that documents begin after an end token, so the first held-out document is also preceded by one.
     gathered = {
         code: GatheredStream(staging, part, end_ids(tokenizer) if code != TRAIN else ())
         for code, part in SPLIT_NAMES.items()
@@ -62,7 +62,10 @@ def encode_documents(
 def encode_completions(
     files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
-    """Encode prompts with completions, or conversations: answers and their end tokens are learned, the rest is not."""
+    """Encode prompts with completions, or conversations.
+
+    The loss is computed only over completions, or answers, and their end tokens.
+    """
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
     for batch in batches(files, scan):
@@ -81,11 +84,11 @@ def encode_completions(
 
 
 def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[list[int], list[int]]:
-    """(ids, mask of learned tokens): all turns as one row."""
+    """(ids, mask of learned tokens) of all turns, joined into one row."""
     ids: list[int] = []
     learned: list[int] = []
     for turn, turn_ids in turns:
-        if turn.learned and not ids:  # without a prompt, the first token is predicted from the end of another text
+        if turn.learned and not ids:  # without a prompt, the first token is predicted from an end token
             ids, learned = end_ids(tokenizer), [0] * len(end_ids(tokenizer))
         turn_ids = [*turn_ids, *(end_ids(tokenizer) if turn.ended else ())]
         ids += turn_ids
@@ -94,9 +97,9 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 
 
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
-    """The dataset with `characters` of the completions reduced to what is left where a network reads `limit` tokens.
+    """The dataset, with the `characters` of completions reduced to those kept if a network reads `limit` tokens.
 
-    Other data is cut differently, so it is returned unchanged.
+    A dataset without completions is returned unchanged, because its sequences are cut in another way.
     """
     if dataset.facts.shape != "completions":
         return dataset
@@ -123,7 +126,7 @@ def _recount(rows: Rows | Stream, tokenizer: Tokenizer, limit: int) -> Rows:
 def encode_plain_text(
     source: Source, held_out: Source | None, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
-    """Encode one long text. Without a validation file `held_out`, the last part of its characters is held out."""
+    """Encode one long text. Without a validation file `held_out`, the last part of the text is held out."""
     total = text_file.length(source)
     cut = total if held_out is not None else total - round(total * spec.validation_split)
     held_out_pieces = text_file.span(source, cut, total) if held_out is None else text_file.pieces(held_out)
@@ -144,13 +147,13 @@ def encode_plain_text(
 
 
 class _Tally:
-    """Counts characters and lines of a text, piece by piece."""
+    """Counts the characters and lines of a text, piece by piece."""
 
     def __init__(self) -> None:
         self.characters = 0
         self.alphabet: set[str] = set()
-        self.lengths: Counter[int] = Counter()  # of the lines
-        self._open = 0  # the length so far of the line that has not ended yet
+        self.lengths: Counter[int] = Counter()  # the number of lines of each length
+        self._open = 0  # the length so far of the current line
 
     def add(self, piece: str) -> None:
         self.characters += len(piece)
@@ -162,7 +165,7 @@ class _Tally:
             self._open = len(line)
 
     def close(self) -> _Tally:
-        """Count the last line, if it has no line break at its end."""
+        """Count the last line if it does not end with a line break."""
         if self._open:
             self.lengths[self._open] += 1
         return self

@@ -1,4 +1,4 @@
-"""Collects the tokens of one split on disk as they are encoded. Only the end of each row is kept in memory."""
+"""Collects the encoded tokens of one split on disk. Only the end offset of each row is kept in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from app.training.prepare.dataset import Rows, Stream, array_path
 
 
 class GatheredRows:
-    """The rows of one split, in files in the folder `staging`. `characters` counts the learned text."""
+    """Collects the rows of one split in files in the folder `staging`.
+
+    `characters` is the number of characters in the learned text.
+    """
 
     def __init__(self, staging: Path, part: str) -> None:
         self._flat = NumberFile(array_path(staging, part, "flat"), np.int32)
@@ -24,19 +27,22 @@ class GatheredRows:
         self.characters = 0
 
     def add(self, ids: Sequence[int], learned: Sequence[int] = ()) -> None:
-        """Add one row. `learned` is the mask of the tokens that the loss is computed over, in data for generation."""
+        """Add one row. In data for generation, `learned` is the mask of the tokens over which the loss is computed."""
         self._flat.append(ids)
         self._learned.append(learned)
         self._ends.append(self._flat.rows)
 
     def to_rows(self, targets_N: NDArray[Any]) -> Rows:
-        """All rows that were added, with their targets."""
+        """Close the files and return all added rows, with their targets."""
         offsets_N1 = np.asarray(self._ends, dtype=np.int64)
         return Rows(self._flat.close(), offsets_N1, targets_N, self._learned.close(), self.characters)
 
 
 class GatheredStream:
-    """The text of one split as one stream, in a file in the folder `staging`. `context` are the ids before the text."""
+    """Collects the text of one split as one stream, in a file in the folder `staging`.
+
+    `context` contains the ids that precede the text.
+    """
 
     def __init__(self, staging: Path, part: str, context: Sequence[int] | NDArray[np.int32] = ()) -> None:
         self._ids = NumberFile(array_path(staging, part, "ids_T"), np.int32)
@@ -48,9 +54,9 @@ class GatheredStream:
         return self._ids.rows - self._context
 
     def add(self, ids: Sequence[int]) -> None:
-        """Append ids to the stream."""
+        """Append token ids to the stream."""
         self._ids.append(ids)
 
     def to_stream(self) -> Stream:
-        """All ids that were added, after the context."""
+        """Close the file and return the context, followed by all added ids."""
         return Stream(self._ids.close(), self.characters, self._context)

@@ -1,8 +1,9 @@
-"""Standardises numeric steps by the mean and deviation of the train steps.
+"""Standardises numeric steps with the mean and standard deviation of the train steps.
 
-The mean is subtracted in float64 and only the result becomes float32: a meter that shows 123,456,700.25 has no decimals
-in float32, and steps of 8. Checkpoints of this kind say `"dtype": "float64"` in their `normalization`; those of earlier
-releases and imported ones, without it, are read in float32, as they were trained.
+The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
+123,456,700.25 would lose its decimals, since adjacent values there differ by 8. Checkpoints of this kind have
+`"dtype": "float64"` in their `normalization`. Without this key, as in imported checkpoints and those of earlier
+releases, the computation is done in float32, as during their training.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from numpy.typing import NDArray
 
 from app.training.data.example import TRAIN
 
-Blocks = Callable[[], Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]]  # (steps, split of each) in order
-Normalization = dict[str, Any]  # mean, std: a list each; dtype
+Blocks = Callable[[], Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]]  # (steps, split of each step), in order
+Normalization = dict[str, Any]  # keys: mean and std, each a list of numbers, and dtype
 _EPSILON, _SMALLEST = 4 * float(np.finfo(np.float64).eps), float(np.finfo(np.float32).tiny)
-_WHOLE = 2.0**53  # from here on, float64 does not hold every whole number
-_OFF = 0.1  # a change from one step to the next is lost if it is wrong by more than this share
-_SHARE = 0.1  # of all changes: fewer lost ones are not worth a warning
+_WHOLE = 2.0**53  # above this, float64 cannot represent every whole number
+_OFF = 0.1  # a change between steps counts as lost if its relative error is larger than this
+_SHARE = 0.1  # a feature that loses more than this share of its changes causes a warning
 
 
 def measure(blocks: Blocks, width: int) -> Normalization:
-    """Mean and standard deviation of each feature over the train steps, in two passes.
+    """Compute the mean and standard deviation of each feature over the train steps, in two passes.
 
-    A constant feature gets a deviation of 1, since its own would divide by zero. A deviation within the rounding of
-    float64 counts as constant, whatever the size of the numbers.
+    A constant feature gets a standard deviation of 1, to avoid division by zero. A feature counts as constant if its
+    standard deviation is within the rounding error of float64, relative to its mean, or too small for float32.
     """
     origin_F, count = np.zeros(width), 0
     sum_F, squares_F = np.zeros(width), np.zeros(width)
     for steps_SF in _train(blocks):
-        # Sums of differences from the first step do not round what all steps have in common.
+        # Summing the differences from the first step avoids rounding errors from a large offset common to all steps.
         origin_F = origin_F if count else steps_SF[0].astype(np.float64)
         sum_F += (steps_SF - origin_F).sum(0)
         count += len(steps_SF)
@@ -47,7 +48,7 @@ def measure(blocks: Blocks, width: int) -> Normalization:
 
 
 def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) -> NDArray[np.float32]:
-    """The steps as the network reads them."""
+    """The standardised steps, as the network reads them. Without `scaling`, the steps are only converted to float32."""
     if scaling is None:
         return steps_SF.astype(np.float32)
     dtype = np.dtype(scaling.get("dtype", "float32"))
@@ -57,7 +58,7 @@ def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) ->
 
 @dataclass
 class Precision:
-    """Counts, for each feature, the changes from one step to the next, and how many float32 loses."""
+    """Counts the changes of each feature from one step to the next, and how many of them are lost in float32."""
 
     changes_F: NDArray[np.int64]
     lost_F: NDArray[np.int64]
@@ -68,7 +69,7 @@ class Precision:
         return cls(np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width))
 
     def add(self, steps_SF: NDArray[np.float64], scaled_SF: NDArray[np.float32], scaling: Normalization | None) -> None:
-        """Count a block of steps; `scaled_SF` are the same steps as the network reads them."""
+        """Count the changes in a block of steps. `scaled_SF` contains the same steps, as the network reads them."""
         if not len(steps_SF):
             return
         std_F = np.asarray(scaling["std"] if scaling else 1.0, np.float64)
@@ -79,7 +80,7 @@ class Precision:
         self.largest_F = np.maximum(self.largest_F, np.abs(steps_SF).max(0))
 
     def warnings(self) -> list[str]:
-        """A sentence for each feature whose numbers lose their meaning."""
+        """A sentence for each feature whose numbers lose too much precision."""
         return [
             f"feature {number} {reason}; subtract a constant from it, or split it into several columns"
             for number in range(len(self.changes_F))
@@ -97,7 +98,7 @@ class Precision:
 
 
 def _train(blocks: Blocks) -> Iterator[NDArray[np.float64]]:
-    """The train steps of each block that has some."""
+    """The train steps of each block that contains train steps."""
     for steps_SF, codes_S in blocks():
         train_SF = steps_SF[codes_S == TRAIN]
         if len(train_SF):

@@ -1,7 +1,7 @@
-"""Turns the data files of a run into a dataset: read, check, split, make the tokenizer, encode.
+"""Turns the data files of a run into a dataset: reads, checks and splits the rows, makes the tokenizer, and encodes.
 
-Rows are not kept in memory but read in several passes: to check and split them, to train the tokenizer (on train rows
-alone), and to encode them.
+Rows are not kept in memory. The files are read in several passes: to check and split the rows, to train the tokenizer
+(on train rows only), and to encode the rows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Check = Callable[[], None]
 def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path, check: Check) -> Dataset:
     """Prepare the data of the run directory `run`, creating all files in the folder `staging`.
 
-    `check` is called for each row of a table; it may raise StopRequested. Any error that the data causes, also an
-    unexpected one, is raised as BadData: another attempt would fail in the same way.
+    `check` is called for each row of a table; it may raise StopRequested. Every error that the data causes, even an
+    unexpected one, is raised as a TrainingFailure, such as BadData, because another attempt would fail in the same way.
     """
     if not 0 < spec.validation_split < 1:
         raise BadOption("validation_split", f"{spec.validation_split} is not above 0 and below 1")

@@ -1,7 +1,7 @@
-"""Encodes targets as numbers: labels as indices, values standardised.
+"""Encodes targets as numbers: labels as indices, and values as standardised values.
 
-Fine-tuning keeps the head of the base version where it can. It then keeps the order of its labels, or the scale of its
-values, as well.
+If possible, fine-tuning keeps the head of the base version. In this case, it also keeps the order of the base labels,
+or the scale of the base values.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from app.training.data.number_file import NumberFile
 from app.training.data.scan import Scan
 from app.training.prepare.dataset import array_path
 
-_BLOCK = 1 << 16  # rows that are encoded at once
+_BLOCK = 1 << 16  # the number of rows to encode at once
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
     """The encoded targets of all splits.
 
-    `label_counts` are the train rows of each label. `scale` has the mean and std of a regression's values; None where
-    values are not scaled.
+    `label_counts` has the number of train rows with each label. For regression, `scale` has the `mean` and `std` of the
+    values; None if the values are not scaled.
     """
 
     labels: list[str]
     label_counts: list[int]
     scale: dict[str, float] | None
-    arrays: dict[int, NDArray[Any]]  # by the code of the split
+    arrays: dict[int, NDArray[Any]]  # keyed by the code of the split
 
 
 def encode_targets(task: str, scan: Scan, base: BaseCheckpoint | None, staging: Path) -> Targets:
-    """Encode the targets of all rows, in files in the folder `staging`."""
+    """Encode the targets of all rows, and store them in files in the folder `staging`."""
     names = _labels(task, scan, base)
     scale = _scale(scan, base) if task == "regression" else None
     arrays = {}
@@ -51,7 +51,11 @@ def encode_targets(task: str, scan: Scan, base: BaseCheckpoint | None, staging: 
 
 
 def _labels(task: str, scan: Scan, base: BaseCheckpoint | None) -> list[str]:
-    """The labels in the order of the head's outputs: the base version's if it has all of them, else sorted."""
+    """The labels in the order of the head's outputs.
+
+    These are the labels of the base version if they include all labels of the data; otherwise, the sorted labels of the
+    data.
+    """
     if task not in ("classification", "multilabel"):
         return []
     if base is not None and base.config.task == task and set(scan.labels) <= set(base.labels):
@@ -67,7 +71,7 @@ def _scale(scan: Scan, base: BaseCheckpoint | None) -> dict[str, float] | None:
 
 
 def _counts(scan: Scan, labels: list[str]) -> list[int]:
-    """The train rows of each label, in the order of `labels`."""
+    """The number of train rows with each label, in the order of `labels`."""
     per_stratum = np.bincount(scan.strata_N[scan.splits_N == TRAIN], minlength=len(scan.strata))
     counts = dict.fromkeys(labels, 0)
     for number, stratum in zip(per_stratum, scan.strata, strict=True):

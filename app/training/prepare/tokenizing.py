@@ -1,4 +1,4 @@
-"""Chooses the tokenizer of a training: a new one, trained on the train rows, or the base version's."""
+"""Chooses the tokenizer of a training run: the tokenizer of the base version, or a new one, trained on train rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.training.data.scan import DataFiles, Scan
 from app.wire.trainer import TrainSpec
 
 _BATCH = 512  # rows
-_TOKENIZER_CHARACTERS = 50_000_000  # a tokenizer does not get better from more text than this
+_TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tokenizer
 
 
 def batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
-    """A second pass over the usable rows, in batches, each row with its settled split."""
+    """Read the usable rows again, in batches of (example, split), where split is the final split of the row."""
     rows = zip(files.examples(), map(int, scan.splits_N), strict=True)
     while batch := list(islice(rows, _BATCH)):
         yield batch
@@ -49,10 +49,10 @@ def choose_tokenizer(
     base: BaseCheckpoint | None,
     task: str,
 ) -> Tokenizer:
-    """The tokenizer for `texts`. They are read only to train a new one.
+    """The tokenizer of the base version or, without a base version, a new tokenizer trained on `texts`.
 
-    `sizes` are their characters, and those of scripts without spaces between words. Raises BadData if the base version
-    takes numeric features.
+    `sizes` is the number of characters in `texts`, and the number of those in scripts without spaces between words.
+    Raises BadData if the base version takes numeric features.
     """
     if base is not None:
         if base.config.input != "tokens":
@@ -72,7 +72,7 @@ def describe_input(base: BaseCheckpoint) -> str:
 
 
 def end_ids(tokenizer: Tokenizer) -> list[int]:
-    """The end token, as a list; empty if the tokenizer has none."""
+    """The id of the end token, as a list; empty if the tokenizer has no end token."""
     return [] if tokenizer.eos_id is None else [tokenizer.eos_id]
 
 
