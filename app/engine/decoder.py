@@ -1,4 +1,4 @@
-"""Continuous batching: generates the sequences of one loaded version in steps, between which sequences join and leave.
+"""Continuous batching: generates text for the sequences of one loaded version. Sequences join and leave between steps.
 
 The steps are the same for every architecture: an LSTM and a Transformer differ only in their state.
 """
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class Decoder:
-    """Sends Tokens for each sequence as they are generated, and then exactly one Finished or Failed.
+    """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
     A sequence leaves in two steps. First it is closed: its final message is sent, possibly in the middle of a call.
-    Then `_leave` frees its slot. This happens only between calls, because another sequence moves into the free slot,
+    Then `_leave` frees its slot. A slot is freed only between calls, because another sequence moves into the free slot,
     and the rows of a call are identified by their slots.
     """
 
@@ -43,12 +43,12 @@ class Decoder:
 
     @property
     def running(self) -> int:
-        """The number of sequences that hold a slot."""
+        """The number of sequences that have a slot."""
         return len(self.scheduler.running)
 
     @property
     def waiting(self) -> int:
-        """The number of sequences that wait for a slot."""
+        """The number of sequences that are waiting for a slot."""
         return len(self.scheduler.waiting)
 
     @property
@@ -67,7 +67,7 @@ class Decoder:
         self.scheduler.add(sequence)
 
     def abort(self, peer: bytes, id: str) -> bool:
-        """Close a request with Finished and free its slot at once; returns whether it was open here."""
+        """Close a request with Finished, and free its slot at once. Return whether the request was open here."""
         sequence = self.open.get(peer, id)
         if sequence is None:
             return False
@@ -82,7 +82,7 @@ class Decoder:
             self._leave(sequence)
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request and free every slot, including those of closed sequences that failed to leave."""
+        """Fail every open request and free all slots, including the slots of closed sequences whose removal failed."""
         self.scheduler.clear()
         self.open.fail_all(code, message)
 
@@ -103,8 +103,8 @@ class Decoder:
         for chunk in (chunks := self.scheduler.chunks()):
             self._read(chunk)
         self.counters.observe("iteration_tokens", decoded + sum(sum(chunk.lengths) for chunk in chunks))
-        # Only after all chunks are read: when a sequence leaves, another one moves into its slot, and chunks refer to
-        # slots.
+        # Remove closed sequences only after all chunks are read: when a sequence leaves, another sequence moves into
+        # its slot, and chunks refer to slots.
         for sequence in [s for chunk in chunks for s in chunk.sequences if s.closed]:
             self._leave(sequence)
 
@@ -127,7 +127,7 @@ class Decoder:
         return len(running)
 
     def _read(self, chunk: Chunk) -> None:
-        """Run one prefill call. Sequences whose prompt is then complete get their first token."""
+        """Run one prefill call. Sequences whose prompt has then been read completely get their first token."""
         pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
         try:
             hidden_BTD = self.runner.read(chunk.start, pieces)
@@ -155,8 +155,8 @@ class Decoder:
     # --- tokens and ends ----------------------------------------------------------------------------------------
 
     def _begin(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """Sample the first token of sequences whose prompt has been read. With max_tokens 0, end them without a
-        token."""
+        """Sample the first token of sequences whose prompt has been read. Sequences with a limit of 0 tokens end
+        without a token."""
         for sequence in rows:
             if sequence.limit == 0:
                 if sequence.prompt_logprobs:
@@ -167,7 +167,7 @@ class Decoder:
             self._advance([rows[i] for i in going_on], logits_BV if len(going_on) == len(rows) else logits_BV[going_on])
 
     def _advance(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """Sample the next token of each row and send it."""
+        """Sample the next token of each row and send the tokens to the peers."""
         sampled, now = sample(logits_BV, rows), time.monotonic()
         for sequence, token, logprob in zip(rows, sampled.ids, sampled.logprobs, strict=True):
             if token == NOT_FINITE:

@@ -1,4 +1,4 @@
-"""Passes messages to the loaded versions of one engine process, and runs their steps. Independent of the socket."""
+"""Passes messages to the loaded versions of one engine process, and runs their steps. Uses no sockets."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
 
 logger = logging.getLogger(__name__)
-LEAST_STEPS = 64  # a batch with fewer is not split between lanes: each piece costs about fifty microseconds more
+LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 
 class EngineHost:
-    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true. Answers go to
+    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true. Answers are passed to
     `reply`."""
 
     def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
@@ -64,7 +64,7 @@ class EngineHost:
             fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
             return
         self.memory.used(message.digest)
-        part: Any = version.parts.get(type(message))  # its `add` takes messages of this type
+        part: Any = version.parts.get(type(message))  # the `add` of this part takes messages of this type
         if part is None:
             problem = "wrong_task", f"this version is for {version.loaded.config.task}"
             fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
@@ -93,7 +93,7 @@ class EngineHost:
             part.fail_all(code, message)
 
     def collect_loads(self) -> None:
-        """Start to serve the versions that the loader has loaded, and answer the peers that asked for them."""
+        """Start serving the versions that the loader has loaded, and answer the peers that asked for them."""
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
@@ -117,7 +117,7 @@ class EngineHost:
 
     @property
     def ready(self) -> bool:
-        """Whether `step` has work to do. If not, the caller waits for a message or for a lane to finish."""
+        """Whether `step` has work to do. If not, the caller should wait for a message or for a lane to finish."""
         lanes = self.lanes
         if lanes is None:
             return self.busy
@@ -136,7 +136,7 @@ class EngineHost:
     # --- steps --------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Run scoring batches, up to one in each lane, then one step of each decoder that has requests.
+        """Run scoring batches, at most one in each lane, and then one step of each decoder that has requests.
 
         A decoder computes with all cores, so it waits until the lanes are empty.
         """
@@ -153,7 +153,7 @@ class EngineHost:
         self.loading.unload_idle()
 
     def _score(self, once: bool) -> None:
-        """Run scorers while a lane is free. Run only one if `once` is set or its batch ran in this thread."""
+        """Run scorers while a lane is free. Stop after the first if `once` is true or its batch ran in this thread."""
         lanes = self.lanes
         if lanes:
             lanes.collect()
@@ -163,10 +163,10 @@ class EngineHost:
                 return
 
     def _run_batch(self, scorer: Scorer) -> None:
-        """Run the next batch of a scorer: whole or in pieces in the lanes, or in this thread with every core.
+        """Run the next batch of a scorer: in the lanes, whole or in pieces, or in this thread with all cores.
 
-        Lanes are faster only if all of them have work: if some are running already, if more rows are waiting, or if
-        this batch is large enough to be split.
+        Lanes are faster only if all of them have work. So they are used if some lanes are running already, if more
+        rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
         if not batch:
@@ -185,8 +185,8 @@ class EngineHost:
         self._guard(scorer, partial(scorer.finish, piece, outcome))
 
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
-        """Run `work`. An error that a part does not handle itself is a bug: it fails the part's requests, not the
-        process."""
+        """Run `work`. An exception that a part does not handle itself is a bug: all requests of the part fail, but the
+        process continues."""
         try:
             work()
         except Exception as error:

@@ -1,8 +1,8 @@
-"""Threads that compute batches in parallel, with one core each.
+"""Threads that compute batches in parallel, one core per thread.
 
-Two threads that share every matrix product wait for each other at every product, and longer if the API or clients need
-a core too. Two threads with separate batches never wait for each other. A single batch still uses all cores: it runs in
-the caller's own thread.
+Two threads that share every matrix product wait for each other at every product, and wait longer if the API or a client
+needs a core too. Two threads with separate batches never wait for each other. A single batch still uses all cores: it
+runs in the caller's own thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """A set of `count` threads; a process can have only one set. Call all methods from one thread.
+    """A set of `count` threads. A process can have only one such set. Call all methods from one thread.
 
     `wake` is called, from any thread, when a result is ready for `collect`.
     """
@@ -49,7 +49,7 @@ class Lanes:
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
-        torch.set_num_threads(1)  # the matrix library uses the number of the last call, whichever thread made it
+        torch.set_num_threads(1)  # the matrix library uses the number set last, by any thread
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()
@@ -64,18 +64,18 @@ class Lanes:
         self._threads.submit(run)
 
     def collect(self, *, wait: bool = False) -> None:
-        """Pass on the results that are ready. With `wait`, wait for all running work first."""
+        """Pass on the results that are ready. If `wait` is true, wait for all running work first."""
         while self.running and (wait or self.finished):
             self.collect_one()
 
     def collect_one(self) -> None:
-        """Wait for the next result and pass it on."""
+        """Wait for the next result and pass it to its `then` function."""
         then = self._finished.get()
         self.running -= 1
         then()
 
     def widen(self) -> None:
-        """Let the caller's thread compute with all cores from now on. No lane may be running."""
+        """Let the caller's thread compute with all cores from now on. Must not be called while a lane is running."""
         assert not self.running
         torch.set_num_threads(self.count)
 
@@ -87,7 +87,7 @@ def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequenc
     start = 0
     for stop, done in enumerate(accumulate(steps), 1):
         following = steps[stop] if stop < len(steps) else 0
-        # Cut before the row whose middle is beyond the next equal share of the steps.
+        # Start a new run at the first row whose middle is beyond the next equal share of the steps.
         if len(pieces) + 1 < count and following and done + following / 2 > total * (len(pieces) + 1) / count:
             pieces.append(rows[start:stop])
             start = stop

@@ -1,4 +1,4 @@
-"""The limits of one engine: tokens and slots of a step, and memory for weights."""
+"""The limits of one engine: the tokens and slots of a step, and the memory for weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class StepLimits:
     """The limits of a step, and of the memory for weights.
 
     `max_batch_tokens`: the maximum number of tokens in a scoring batch, including padding. `max_slots`: the maximum
-    number of sequences that decode together, for each version. `prefill_tokens`: the maximum number of prompt tokens
-    read between two decode steps. `invariant`: compute with fixed shapes, so that other requests cannot change a single
-    bit of a reply. `memory`: the maximum size of all weights, in bytes.
+    number of sequences of one version that decode together. `prefill_tokens`: the maximum number of prompt tokens
+    read between two decode steps. `invariant`: whether to compute with fixed shapes, so that other requests cannot
+    change a single bit of a reply. `memory`: the maximum size of all weights, in bytes.
     """
 
     max_batch_tokens: int

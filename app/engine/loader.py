@@ -36,8 +36,9 @@ logger = logging.getLogger(__name__)
 class LoadedNetwork:
     """A loaded checkpoint, in evaluation mode and without gradients.
 
-    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's values; answers
-    are converted back. `nbytes` is the size of the weights in memory, including copies in a kernel's own layout.
+    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target
+    values; answers are converted back to the original units. `nbytes` is the size of the weights in memory, including
+    copies in a kernel's own layout.
     """
 
     digest: str
@@ -64,7 +65,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     network.requires_grad_(False).eval().to(device=device, dtype=dtype)
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
     kernels = choice.choose(device, dtype)
-    # Only for decoding: with the many rows of a classification batch, PyTorch's own products are faster (docs/log.md).
+    # Only for decoding: for the many rows of a classification batch, PyTorch's products are faster (docs/log.md).
     if kernels is not None and isinstance(network, tasks.LanguageModel):
         nbytes += choice.bind(network, kernels)
     eos_id = Tokenizer.load(directory).eos_id if contents.config.task == "generation" else None
@@ -77,7 +78,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
 
 
 def _verify(directory: Path, message: Load) -> None:
-    """Raise CheckpointInvalid unless the directory holds exactly the files, hashes and digest of the message."""
+    """Raise CheckpointInvalid unless the directory's files, hashes and digest equal those in the message."""
     if not directory.is_dir():
         raise CheckpointInvalid(f"the directory of {message.name} does not exist")
     manifest = checkpoint.manifest(directory)
@@ -95,8 +96,8 @@ def _verify(directory: Path, message: Load) -> None:
 def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.Classifier:
     """Build a network and load its weights.
 
-    The header of the file is checked first, so that nothing is allocated for a configuration that asks for more than
-    the file holds.
+    The header of the weights file is checked first, so that nothing is allocated for a configuration that needs more
+    weights than the file contains.
     """
     check_tensors(read_header(weights), config)
     network = tasks.build(config, initialised=False)
@@ -107,7 +108,7 @@ def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """The result of loading: a network, or the error to answer `message` with. `seconds` is the time it took."""
+    """The result of loading: a network, or the error to answer `message` with. `seconds` is the loading time."""
 
     message: Load
     result: LoadedNetwork | OstinatoError
@@ -127,11 +128,11 @@ class Loader:
         threading.Thread(target=self._run, name="loader", daemon=True).start()
 
     def submit(self, message: Load) -> None:
-        """Queue a version for loading; returns at once."""
+        """Queue a version for loading, and return immediately."""
         self._requests.put(message)
 
     def collect(self) -> list[LoadOutcome]:
-        """Return the outcomes since the last call, in the order of submission."""
+        """Return the outcomes of the loads that ended since the last call, in the order of submission."""
         outcomes = []
         while not self._outcomes.empty():
             outcomes.append(self._outcomes.get())

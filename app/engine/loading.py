@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Loading:
-    """The loaded `versions` by digest, and those that are being loaded or wait to be unloaded.
+    """The loaded `versions` by digest, and the versions that are being loaded or are waiting to be unloaded.
 
-    `assemble` makes a LoadedVersion from a loaded network. `retire` is called with each version that is unloaded. It
-    must drop every reference to the version, whose memory is freed only then.
+    `assemble` makes a LoadedVersion from a loaded network. `retire` is called with each version that is unloaded, and
+    must drop every reference to the version: otherwise its memory is not freed.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class Loading:
         self.loader, self.memory, self.reply, self.counters = loader, memory, reply, counters
         self.versions: dict[str, LoadedVersion] = {}
         self._assemble, self._retire = assemble, retire
-        self._askers: dict[str, list[bytes]] = {}  # digest being loaded -> peers that wait for it
-        self._leaving: set[str] = set()  # unloaded as soon as they are idle
+        self._askers: dict[str, list[bytes]] = {}  # digest being loaded -> peers that wait for the answer
+        self._leaving: set[str] = set()  # the digests of versions to unload as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Load a version, or answer at once: with Loaded if it is loaded already, with LoadFailed if memory is
-        short."""
+        """Load a version. Answer at once with Loaded if the version is loaded already, or with LoadFailed if there is
+        too little memory."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:
@@ -55,13 +55,13 @@ class Loading:
             self.loader.submit(message)
 
     def collect(self) -> None:
-        """Start to serve the versions that the loader has loaded, and answer the peers that asked for them."""
+        """Start serving the versions that the loader has loaded, and answer the peers that asked for them."""
         for outcome in self.loader.collect():
             peers = self._askers.pop(outcome.message.digest, [])
             answer = self._conclude(outcome)
             for peer in peers:
                 self.reply(peer, answer)
-        self.unload_idle()  # an Unload may have arrived while the version was loading
+        self.unload_idle()  # an Unload message may have arrived while the version was loading
 
     def _conclude(self, outcome: LoadOutcome) -> wire.Loaded | wire.LoadFailed:
         result, digest = outcome.result, outcome.message.digest
@@ -84,12 +84,12 @@ class Loading:
         return wire.LoadFailed(digest, result.code, result.message)
 
     def unload(self, digest: str) -> None:
-        """Unload a version as soon as it is loaded and none of its requests is open."""
+        """Unload a version as soon as it has no open requests. If it is still loading, it is unloaded afterwards."""
         self._leaving.add(digest)
         self.unload_idle()
 
     def unload_idle(self) -> None:
-        """Unload the versions for which an Unload has arrived and that are idle now."""
+        """Unload the versions for which an Unload message has arrived and that are idle now."""
         if not self._leaving:
             return
         for digest in [d for d in self._leaving if d not in self._askers and (d not in self.versions or self._idle(d))]:
@@ -107,7 +107,7 @@ class Loading:
         self.memory.release(digest)
         self.counters.add("unloads")
         logger.info("unloaded %s", version.loaded.name)
-        del version  # the last reference, so that the collection below frees its weights
+        del version  # drop the last reference, so that the collection below frees the weights
         _release_memory()
 
 
@@ -117,6 +117,6 @@ def _release_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory for later allocations
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise, glibc keeps freed memory for later allocations
     except (OSError, AttributeError):
         logger.debug("this C library has no malloc_trim")

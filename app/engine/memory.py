@@ -1,4 +1,4 @@
-"""Tracks the memory of loaded versions, and chooses which ones to evict for another one. Imports no torch."""
+"""Tracks the memory of loaded versions, and chooses the versions to evict when another is loaded. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class _Entry:
 
 
 class Memory:
-    """The weights of one engine's versions, loaded or being loaded. `required` digests are never evicted.
+    """The memory for the weights of an engine's versions, loaded or being loaded. `required` digests are never evicted.
 
-    This class only keeps the books; the caller loads and unloads versions.
+    This class only tracks sizes and uses; the caller loads and unloads the versions.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,14 +39,15 @@ class Memory:
 
     @property
     def names(self) -> list[str]:
-        """The names of the versions. For the log only: they belong to all owners, so replies must not contain them."""
+        """The names of the versions. For the log only: replies must not name versions of other owners."""
         return sorted(entry.name for entry in self._entries.values())
 
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
-        """Reserve memory for one more version. Returns the digests to unload for it.
+        """Reserve memory for one more version. Return the digests of the versions that must be unloaded for it.
 
-        Versions without an alias are evicted before versions with one, and the least recently used first. Raises
-        Unavailable (`out_of_memory`), and changes nothing, if busy or required versions leave too little room.
+        Versions without an alias are evicted before versions with an alias and, within each group, the least recently
+        used first. If busy or required versions leave too little room, raises Unavailable (`out_of_memory`) and changes
+        nothing.
         """
         missing, evicted = self.bytes + message.bytes - self.limit, list[str]()
         for digest in sorted(self._entries, key=lambda d: (self._entries[d].aliased, self._entries[d].last_use)):
@@ -79,5 +80,5 @@ class Memory:
 
 
 def _mib(nbytes: int) -> int:
-    """MiB, rounded up."""
+    """Return the size in MiB, rounded up."""
     return -(-nbytes // MIB)

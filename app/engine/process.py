@@ -1,6 +1,6 @@
-"""The engine process: two sockets, the loop that connects them to the host, and a heartbeat thread.
+"""The engine process: two sockets, the loop that passes messages to the host, and a heartbeat thread.
 
-Each iteration of the loop receives messages and runs a step. The loop blocks on the socket while there is no work.
+Each iteration of the loop receives messages and runs a step. While there is no work, the loop blocks on a socket.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from app.wire import socket_folder
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-SEND_QUEUE = 100_000  # maximum messages queued for one peer; a request is given up if its answer finds the queue full
-SETTLE_MS = 20  # between two attempts to send to peers with a full queue
+SEND_QUEUE = 100_000  # the maximum number of messages queued for one peer; see `_owe` for messages beyond it
+SETTLE_MS = 20  # the time between two attempts to send to peers whose queue is full
 SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
 BURST = 1024  # the maximum number of messages received between two steps
 LARGEST_MESSAGE = 2**28
@@ -68,11 +68,11 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the bytes of memory that this process may use: of the GPU, or of the machine or its container."""
+    """Return the memory, in bytes, that this process may use: that of the GPU, the machine or the container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError):  # no control group, or no limit in it ("max")
+    with contextlib.suppress(OSError, ValueError):  # there is no control group, or it has no limit ("max")
         return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return installed
 
@@ -83,7 +83,7 @@ def _subject(message: wire.FromEngine) -> str:
 
 
 class EngineProcess:
-    """The two sockets of one engine, and the loop between them and the host."""
+    """The two sockets of one engine, and the loop that passes messages between the request socket and the host."""
 
     def __init__(self, path: Path, limits: StepLimits, device: torch.device, dtype: torch.dtype, threads: int) -> None:
         self.path, self.device, self.threads = path, device, threads
@@ -93,14 +93,14 @@ class EngineProcess:
         self._context = zmq.Context()
         self._gone: set[bytes] = set()
         self._owed: dict[bytes, dict[str, wire.FromEngine]] = {}  # final messages to send, by peer and subject
-        self._given_up: list[tuple[bytes, str]] = []  # (peer, id) of requests whose answer found the queue full
+        self._given_up: list[tuple[bytes, str]] = []  # (peer, id) of requests whose peer had a full queue
         self._ending = threading.Event()
         # In invariant mode there are no lanes: the last bits of a result depend on the number of threads.
         lanes = None if device.type != "cpu" or threads < 2 or limits.invariant else Lanes(threads, self._wake)
         self.host = EngineHost(limits, Loader(device, dtype, self._wake), self._send, lanes)
 
     def serve(self) -> None:
-        """Bind the sockets and run the loop until a signal ends it."""
+        """Bind the sockets, and run the loop until a signal stops the process."""
         socket_folder.make(self.path.parent)
         self._router = self._bind(zmq.ROUTER, self.path)
         beats = self._bind(zmq.PUB, Path(f"{self.path}.heartbeat"))
@@ -181,7 +181,7 @@ class EngineProcess:
 
     def _send(self, peer: bytes, message: wire.FromEngine) -> None:
         if _subject(message) in self._owed.get(peer, ()):
-            return  # given up: only its final message is still to be sent
+            return  # this request was given up: only its final message is still to be sent
         try:
             self._router.send_multipart((peer, _encode(message)), zmq.NOBLOCK)
         except zmq.Again:  # the peer is connected, but its queue is full
@@ -190,10 +190,10 @@ class EngineProcess:
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        """Keep a message whose peer's queue is full until there is room.
+        """Keep a message, because the queue of its peer is full, and send it when there is room.
 
-        The answer to a load is kept unchanged. A request is given up: it is aborted later, and Failed is kept as its
-        answer.
+        The answer to a load is kept unchanged. Any other message belongs to a request, which is given up: the request
+        is aborted later, and Failed is kept as its final message.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):
@@ -223,7 +223,7 @@ class EngineProcess:
         self.host.forget(gone.__contains__)
 
     def _wake(self) -> None:
-        """Wake the loop, from any thread or signal handler. If the pipe is full, the loop is about to wake anyway."""
+        """Wake the loop, from any thread or signal handler. If the pipe is full, the loop will wake up anyway."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b"\0")
 
@@ -234,7 +234,7 @@ class EngineProcess:
     # --- heartbeats ---------------------------------------------------------------------------------------------
 
     def _beat(self, socket: zmq.Socket[bytes]) -> None:
-        """Send heartbeats. Runs in a separate thread, so that a long step does not look like a dead engine."""
+        """Send heartbeats. Runs in a separate thread, so that heartbeats continue during a long step."""
         instance = secrets.token_hex(8)
         while not self._ending.is_set():
             try:

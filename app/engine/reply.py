@@ -1,4 +1,4 @@
-"""Shared by scorers, decoders and the host: sending answers, describing failures, and counters. Imports no torch."""
+"""Counters, and functions that send and describe failures, for scorers, decoders and the host. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from app.wire.engine import Failed, FromEngine
 logger = logging.getLogger(__name__)
 Reply = Callable[[bytes, FromEngine], None]  # (peer, message)
 
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in the text of torch's RuntimeError
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # parts of the text of torch's RuntimeError
 
 
 class Counters(dict[str, float]):
-    """Sums since the start of the process, by name."""
+    """The values of all counters since the start of the process, by name."""
 
     def add(self, name: str, amount: float = 1) -> None:
         self[name] = self.get(name, 0.0) + amount
 
     def observe(self, name: str, amount: int) -> None:
-        """Add an amount to a histogram: to its sum, and to the bucket of the next power of two."""
+        """Add an amount to the sum of a histogram, and count it in the bucket of the next power of two."""
         self.add(f"{name}_sum", amount)
         self.add(f"{name}_le_{1 << max(0, amount - 1).bit_length()}")
 
@@ -43,8 +43,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def describe(error: Exception) -> tuple[str, str]:
-    """Return the code and message that report an unexpected error. Only its type is named: its text may contain
-    paths."""
+    """Return the code and message that report an unexpected error. The message names only the type of the
+    error, because the text of the error may contain paths."""
     if is_out_of_memory(error):
         return "out_of_memory", "not enough memory was left for this request"
     return "engine_failed", f"the network could not run this request ({type(error).__name__})"

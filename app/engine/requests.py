@@ -14,8 +14,8 @@ NEVER = float("inf")
 
 
 class OpenRequest(Protocol):
-    """The attributes of a request that `OpenRequests` reads. `closed`: its final message has been sent, or its peer is
-    gone."""
+    """The attributes of a request that `OpenRequests` uses. A request is `closed` once its final message has been
+    sent or its peer is gone."""
 
     peer: bytes
     id: str
@@ -30,27 +30,27 @@ R = TypeVar("R", bound=OpenRequest)
 class OpenRequests(Generic[R]):
     """The requests whose final message has not been sent yet.
 
-    A closed request may still hold rows in a queue, or a slot. `expire` and `forget` return the requests that they have
-    closed, so that the owner can free the rows and slots of all of them in one pass.
+    A closed request may still have rows in a queue, or a slot. `expire` and `forget` return the requests that they have
+    closed, so that the caller can free the rows or slots of all these requests in one pass.
     """
 
     def __init__(self, reply: Reply, counters: Counters) -> None:
         self.reply, self.counters = reply, counters
         self._requests: dict[tuple[bytes, str], R] = {}
-        self._next_deadline = NEVER  # a lower bound: it is not raised when a request closes
+        self._next_deadline = NEVER  # a lower bound: closing a request does not raise it
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def values(self) -> list[R]:
-        """A copy of the open requests. Safe to call from another thread."""
+        """Return a copy of the list of open requests. Safe to call from another thread."""
         return list(self._requests.values())
 
     def get(self, peer: bytes, id: str) -> R | None:
         return self._requests.get((peer, id))
 
     def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
-        """Fail a message if it has a `problem` (code, text) or the id of an open request. Returns whether it did."""
+        """Fail a message that has a `problem` (code, text) or the id of an open request. Return whether it failed."""
         if problem is None and (peer, message.id) in self._requests:
             problem = INVALID, "a request with this id is already open"
         if problem is None:
@@ -64,7 +64,7 @@ class OpenRequests(Generic[R]):
             self._next_deadline = min(self._next_deadline, request.deadline)
 
     def close(self, request: R) -> None:
-        """Remove a request. The caller sends its final message."""
+        """Remove a request. The caller must send its final message."""
         request.closed = True
         del self._requests[request.peer, request.id]
 
@@ -86,7 +86,7 @@ class OpenRequests(Generic[R]):
         return late
 
     def forget(self, gone: Callable[[bytes], bool]) -> list[R]:
-        """Close the requests of peers that are gone, without a message."""
+        """Close the requests of peers that are gone, without sending a message."""
         orphans = [r for r in self._requests.values() if gone(r.peer)]
         for request in orphans:
             self.close(request)
@@ -94,8 +94,8 @@ class OpenRequests(Generic[R]):
         return orphans
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. All are closed before the first message is sent, so an error in sending leaves none
-        open."""
+        """Fail every open request. All requests are closed before the first message is sent, so that none is left open
+        if sending fails."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.closed = True

@@ -22,8 +22,8 @@ LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are 
 class Scaling:
     """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target.
 
-    `dtype` is the number type in which the mean is subtracted. Versions that were trained in float32 stay with it, so
-    that their answers do not change.
+    `dtype` is the number type in which the values are normalised. Versions whose training data was normalised in
+    float32 keep this type, so that their answers do not change.
     """
 
     mean: list[float]
@@ -40,24 +40,24 @@ class Runner:
         self.state: State = network.new_state(max_slots)
 
     def reset(self, slots: Sequence[int]) -> None:
-        """Empty these slots."""
+        """Reset the state of these slots."""
         self.state.reset(slots)
 
     def copy(self, source: int, target: int) -> None:
-        """Overwrite slot `target` with slot `source`."""
+        """Overwrite the state of slot `target` with that of slot `source`."""
         self.state.copy(source, target)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Feed the ids rows[i] to slot `start` + i, and return hidden_BTD. An empty row leaves its slot unchanged."""
+        """Feed token ids rows[i] to slot `start` + i, and return hidden_BTD. An empty row leaves its slot unchanged."""
         ids_BT, lengths_B = pad(rows, self.device)
         hidden_BTD: Tensor = self.network(ids_BT, Context(lengths_B, self.state.narrow(start, len(rows))))
         return hidden_BTD
 
     def decode(self, rows: Sequence[Sequence[int]], alone: bool) -> Tensor:
-        """Feed one id, or none, to each slot from 0 on, and return logits_BV.
+        """Feed at most one token id to each slot, starting at slot 0, and return logits_BV.
 
-        With `alone`, each row is computed in a separate call, so that other rows cannot change a single bit of its
-        logits. The kernels of a matrix product, and with them its rounding, depend on the number of rows.
+        If `alone` is true, each row is computed in a separate call, so that other rows cannot change a single bit of
+        its logits: the kernel chosen for a matrix product, and thus its rounding, depends on the number of rows.
         """
         if not alone:
             logits_BV: Tensor = self.network.logits(self.read(0, rows)[:, 0])
@@ -75,9 +75,9 @@ class Runner:
         return logits_NV
 
     def logprobs(self, hidden_TD: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenLogprob]:
-        """Return the log-probability of ids[t] after step t, for a chunk of a prompt.
+        """Return the log-probability of ids[t] after position t, for a chunk of a prompt.
 
-        Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk needs no (T, V) tensor.
+        Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk does not need a (T, V) tensor.
         """
         logprobs: list[TokenLogprob] = []
         for start in range(0, len(ids), LOGPROB_ROWS):
@@ -88,7 +88,7 @@ class Runner:
 
 
 def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Return ids_BT, padded on the right with 0, on the device, and lengths_B on the CPU (None if all lengths are
+    """Return ids_BT on the device, padded on the right with 0, and lengths_B on the CPU (None if all lengths are
     equal)."""
     lengths = [len(row) for row in rows]
     steps = max(lengths)
@@ -101,7 +101,7 @@ def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Te
 
 
 def stack(rows: Sequence[FeatureSequence], scaling: Scaling | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return x_BTF, normalised and then padded on the right with 0, on the device, and lengths_B on the CPU."""
+    """Return x_BTF on the device, normalised and then padded on the right with 0, and lengths_B on the CPU."""
     lengths = [row.steps for row in rows]
     x_BTF = np.zeros((len(rows), max(lengths), rows[0].features), dtype=np.float32)
     for i, row in enumerate(rows):

@@ -1,14 +1,15 @@
 """Sampling: chooses the next token of each row of a step from its logits.
 
-The logits of a row are transformed in this order, by the options of that row only:
+The logits of a row are transformed in this order, according to the options of that row only:
 
 1. repetition penalty, over prompt and output (CTRL: Keskar et al., 2019, section 4.1); frequency and presence penalty,
-   over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded before `min_tokens`;
+   over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded until the output has
+   `min_tokens` tokens;
 2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen
-   et al., 2024), typical-p (Meister et al., 2023). Each of them works on the tokens that are left by those before it.
+   et al., 2024), typical-p (Meister et al., 2023). Each filter works on the tokens that the previous filters keep.
 
-A token is drawn by inverting the cumulative distribution at one uniform number, which is a function of (seed, choice,
-position) only. A request with a seed therefore repeats its output whatever other requests are in the batch, and a row
+A token is drawn by inverting the cumulative distribution at one uniform number, which depends only on (seed, choice,
+position). A request with a seed therefore produces the same output regardless of the other requests in the batch. A row
 needs only one random number, not one for each token of the vocabulary.
 """
 
@@ -26,16 +27,16 @@ from torch import Tensor
 from app.engine.sequence import Sequence
 from app.wire.engine import SamplingParams, TokenLogprob
 
-COLDEST = 1e-30  # the lowest temperature used: float32 can divide by it, and the result is the same as greedy
-NOT_FINITE = -1  # takes the place of a token id
+COLDEST = 1e-30  # the lowest temperature used: dividing by it is safe in float32, and the result equals greedy
+NOT_FINITE = -1  # returned in place of a token id
 NEAR = 128  # the number of most probable tokens that are examined before all tokens are sorted
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The next id of each row, and its log-probabilities if the request asks for them.
+    """The next id of each row, and the log-probabilities of rows whose requests ask for them.
 
-    An id is `NOT_FINITE` if the logits of the row have NaN or plus infinity, or exclude every token.
+    An id is `NOT_FINITE` if the logits of the row contain NaN or plus infinity, or if every token is excluded.
     """
 
     ids: list[int]
@@ -66,8 +67,8 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 def uniform(seed: int, choice: int, position: int) -> float:
     """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or the release.
 
-    Computed from a hash, because the numbers of torch's generator depend on the device and on how many were drawn
-    before. Uses the upper 53 bits of the hash, since a float has a 53-bit significand.
+    The number is computed from a hash, because the numbers of torch's generator depend on the device and on how many
+    numbers were drawn before. Only the upper 53 bits of the hash are used, since a float has a 53-bit significand.
     """
     words = struct.pack("<3Q", seed % 2**64, choice % 2**64, position)
     bits = int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little")
@@ -78,7 +79,7 @@ def uniform(seed: int, choice: int, position: int) -> float:
 
 
 def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
-    """Return scores_BV, a copy of the logits after step 1 of the module's list. Reports need the unchanged raw_BV."""
+    """Return scores_BV, the logits after step 1 of the module docstring. raw_BV is left unchanged for reports."""
     if not any(row.edited for row in rows):
         return raw_BV
     scores_BV = raw_BV.clone()
@@ -89,7 +90,7 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 to a row, in place. Changes only the tokens that options name or that have occurred, not all V."""
+    """Apply step 1 to a row in place. Visits only tokens named by options or seen before, not all V."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
@@ -122,8 +123,8 @@ def _column(values: list[float], like: Tensor, dtype: torch.dtype = torch.float3
 def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
     """Draw one id for each row, and return ids_R.
 
-    The cumulative distribution is over tokens in the order of their ids, not of their probabilities, so that no row
-    needs a full sort. Excluded tokens have probability 0.
+    The cumulative distribution lists tokens by id, not by probability, so that no row needs a full sort.
+    Excluded tokens have probability 0.
     """
     temperature_R1 = _column([max(row.params.temperature, COLDEST) for row in rows], scores_RV)
     scores_RV = (scores_RV - scores_RV.amax(-1, keepdim=True)) / temperature_R1
@@ -133,13 +134,13 @@ def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
     elif filtered:
         index_F = torch.tensor(filtered, device=scores_RV.device)
         scores_RV[index_F] = _filter(scores_RV[index_F], [rows[i] for i in filtered])
-    # Sum in float64: over a large vocabulary, rounding to float32 would give rare tokens a wrong probability, or none.
+    # Sum in float64: over a large vocabulary, rounding to float32 would distort the probabilities of rare tokens.
     mass_RV = torch.softmax(scores_RV, -1).cumsum(-1, dtype=torch.float64)
     total_R1 = mass_RV[:, -1:].contiguous()
     noise = [uniform(row.params.seed, row.choice, len(row.output)) for row in rows]
     point_R1 = _column(noise, mass_RV, torch.float64) * total_R1
-    # The last sum is not exactly 1, so the uniform number is scaled by it. The product must stay below the last sum
-    # even if it is rounded up; otherwise the search would end after the last token.
+    # The last sum is not exactly 1, so the uniform number is scaled by that sum. The product must stay below the
+    # last sum even if it is rounded up; otherwise the search would end after the last token.
     point_R1 = torch.minimum(point_R1, torch.nextafter(total_R1, torch.zeros_like(total_R1)))
     return torch.searchsorted(mass_RV, point_R1, right=True)[:, 0]
 
@@ -147,9 +148,9 @@ def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
 def _filter(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
     """Set the scores of tokens that top-k, top-p, min-p or typical-p excludes to minus infinity.
 
-    The first three keep only the most probable tokens, and usually few of them. So the `NEAR` most probable tokens are
-    examined first, and only rows in which more might be kept are sorted in full. Whether a row is sorted in full
-    depends on that row only, so the other rows of a batch cannot change its result.
+    The first three filters keep only the most probable tokens, usually a few. So the `NEAR` most probable tokens are
+    examined first, and only rows in which more tokens might be kept are sorted in full. Whether a row is sorted in full
+    depends only on that row, so the other rows of a batch cannot change its result.
     """
     options = [row.params for row in rows]
     near_RN, order_RN = scores_RV.topk(min(NEAR, scores_RV.shape[1]))
@@ -164,40 +165,40 @@ def _filter(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -> tuple[Tensor, Tensor]:
-    """Return keep_RN, which of the N most probable tokens are kept, and more_R, whether further tokens might be kept.
+    """Return keep_RN (which of the N most probable tokens are kept) and more_R (whether more tokens might be kept).
 
-    `sorted_RN` holds the scores of these tokens in descending order; the highest is 0.
+    `sorted_RN` contains the scores of these N tokens in descending order. The highest score is 0.
     """
     vocabulary = scores_RV.shape[1]
     top_k_R1 = _column([p.top_k if 0 < p.top_k < vocabulary else vocabulary for p in options], scores_RV)
     keep_RN = torch.arange(sorted_RN.shape[1], device=scores_RV.device) < top_k_R1
     ranked_RN = sorted_RN.masked_fill(~keep_RN, -math.inf)
-    # Top-p keeps a share of this total probability: that of the k tokens, or without top-k that of all tokens,
-    # including those beyond the N examined here.
+    # Top-p keeps a share of this total: the probability of the k tokens or, without top-k, of all tokens, including
+    # the tokens beyond the N examined here.
     total_R1 = torch.where(
         top_k_R1 < vocabulary, ranked_RN.logsumexp(-1, keepdim=True), scores_RV.logsumexp(-1, keepdim=True)
     )
     if any(p.top_p < 1 for p in options):
         top_p_R1 = _column([_mass(p.top_p) for p in options], scores_RV, torch.float64)
-        # Keep a token if those before it do not reach the share yet: the token that crosses the share is kept.
+        # Keep a token if the tokens before it do not reach the share: the token that crosses the share is kept.
         keep_RN &= _mass_before((ranked_RN - total_R1).exp()) < top_p_R1
     if any(p.min_p > 0 for p in options):
         min_p_R1 = _column([p.min_p for p in options], scores_RV)
         keep_RN &= sorted_RN.exp() >= min_p_R1  # relative to the highest probability, whose score is 0
     keep_RN[:, 0] = True
-    # If the last token examined is kept, the next may be too. With a top-k beyond N, the total above is not that of all
-    # k tokens, and the result for this row is not valid.
+    # If the last token examined is kept, the next token might be kept too. If top-k is greater than N, the total above
+    # does not cover all k tokens, and the result for this row is not valid.
     more_R = keep_RN[:, -1] | ((top_k_R1 > sorted_RN.shape[1]) & (top_k_R1 < vocabulary))[:, 0]
     if any(p.typical_p < 1 for p in options):
-        # Typical-p chooses among the tokens that the other filters keep. Unless more_R is set, all of them are among
-        # the N.
+        # Typical-p chooses among the tokens that the other filters keep. Unless more_R is set, all of these
+        # tokens are among the N.
         keep_RN &= _keep_typical(_renormalised(sorted_RN, keep_RN), [_mass(p.typical_p) for p in options])
     return keep_RN, more_R
 
 
 def _mass(share: float) -> float:
-    """Return the share to compare sums with. A share of 1 keeps every token, even if the sum is rounded to more than
-    1."""
+    """Return the value with which sums of probabilities are compared. A share of 1 keeps every token, even if the
+    rounded sum is greater than 1."""
     return share if share < 1 else 2.0
 
 
@@ -207,13 +208,13 @@ def _renormalised(sorted_RV: Tensor, keep_RV: Tensor) -> Tensor:
 
 
 def _mass_before(probs_RV: Tensor) -> Tensor:
-    """For each token, the sum of the probabilities of the tokens before it, in the given order."""
+    """For each token, return the sum of the probabilities of the tokens before it, in the given order."""
     mass_RV = probs_RV.cumsum(-1, dtype=torch.float64)
     return mass_RV - probs_RV
 
 
 def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
-    """Return keep_RV by locally typical sampling (Meister et al., 2023, section 4).
+    """Return keep_RV according to locally typical sampling (Meister et al., 2023, section 4).
 
     Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until the sum of their
     probabilities reaches the row's share.
@@ -232,8 +233,8 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 
 
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
-    """The log-probabilities of each row that asks for them. Computed for all rows at once, with the largest number of
-    alternatives."""
+    """Return the log-probabilities of the rows that ask for them. They are computed for all these rows at once, with
+    the largest requested number of alternatives."""
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]
     if index:
@@ -249,8 +250,8 @@ def _cut(report: TokenLogprob, count: int) -> TokenLogprob:
 
 
 def token_logprobs(logits_NV: Tensor, ids: Rows[int], alternatives: int) -> list[TokenLogprob]:
-    """Return the log-probability and rank of ids[n] under logits_NV[n], with the `alternatives` most probable
-    tokens."""
+    """Return the log-probability and rank of ids[n] under logits_NV[n], and the most probable tokens, whose number
+    is `alternatives`."""
     logprobs_NV = torch.log_softmax(logits_NV.float(), -1)
     ids_N = torch.tensor(ids, dtype=torch.int64, device=logits_NV.device)
     chosen_N1 = logprobs_NV.gather(1, ids_N[:, None])

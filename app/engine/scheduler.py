@@ -1,7 +1,7 @@
-"""Chooses the sequences that run in the next step, and the prompt tokens that it reads. Imports no torch.
+"""Chooses the sequences that run in the next step, and the prompt tokens that the step reads. Imports no torch.
 
-A step decodes one token of each running sequence in one call. Then it reads prompts in chunks, up to a budget, so that
-a long prompt delays the next token of other sequences by a bounded time.
+A step decodes one token of each running sequence in one call. Then it reads prompts in chunks, up to a budget of
+tokens, so that a long prompt delays the next token of other sequences by a bounded time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.engine.slots import Slots
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next `lengths[i]` prompt tokens of `sequences[i]`, which holds slot `start` + i."""
+    """The next `lengths[i]` prompt tokens of `sequences[i]`, which is in slot `start` + i."""
 
     start: int
     sequences: tuple[Sequence, ...]
@@ -30,12 +30,12 @@ class Chunk:
 class Scheduler:
     """Schedules sequences first come, first served.
 
-    With `alone`, each row is computed in a separate call and prompts are cut at fixed places, so that the shapes of a
-    sequence's calls do not depend on its neighbours.
+    If `alone` is true, each row is computed in a separate call and prompts are cut at fixed positions, so that the
+    shapes of a sequence's calls do not depend on other sequences.
     """
 
     def __init__(self, max_slots: int, prefill_tokens: int, alone: bool = False) -> None:
-        # An ordered dictionary, because any waiting sequence may be aborted, which takes constant time here.
+        # An ordered dictionary, because any waiting sequence may be aborted, and removing a key takes constant time.
         self.waiting: OrderedDict[Sequence, None] = OrderedDict()
         self.slots = Slots(max_slots)
         self.prefill_tokens = prefill_tokens
@@ -52,7 +52,7 @@ class Scheduler:
         self.waiting[sequence] = None
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Remove a waiting or running sequence. Has no effect if it has been removed already.
+        """Remove a waiting or running sequence. Has no effect if the sequence has been removed already.
 
         Returns (source, target) if the state of slot `source` must be copied to slot `target`.
         """
@@ -62,12 +62,12 @@ class Scheduler:
         return None
 
     def clear(self) -> None:
-        """Remove all sequences. No state needs to be copied then."""
+        """Remove all sequences. No state needs to be copied afterwards."""
         self.waiting.clear()
         self.slots.clear()
 
     def admit(self) -> list[Sequence]:
-        """Give the free slots to waiting sequences. The state of these slots must be reset before use."""
+        """Give free slots to waiting sequences and return them. The caller must reset the state of their slots."""
         admitted = []
         while self.waiting and not self.slots.full:
             sequence, _ = self.waiting.popitem(last=False)
@@ -76,14 +76,14 @@ class Scheduler:
         return admitted
 
     def decoding(self) -> list[Sequence | None]:
-        """Return the rows of the decode call, from slot 0 on, with None for a slot whose prompt is still being read."""
+        """Return the rows of the decode call, starting at slot 0. A row is None while its prompt is being read."""
         rows = [None if s.computed < len(s.prompt) else s for s in self.slots.owners]
         while rows and rows[-1] is None:
             rows.pop()
         return rows
 
     def chunks(self) -> list[Chunk]:
-        """The prompt chunks of this step, oldest sequence first: at most `prefill_tokens` tokens, including padding."""
+        """Return the prompt chunks of this step, oldest first: up to `prefill_tokens` tokens, including padding."""
         pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: s.order)
         taken: set[Sequence] = set()
         chunks: list[Chunk] = []
@@ -105,11 +105,14 @@ class Scheduler:
         return Chunk(sequence.slot, (sequence,), (min(sequence.remaining, self.prefill_tokens),))
 
     def _grow(self, first: Sequence, taken: set[Sequence], budget: int) -> Chunk:
-        """Build a chunk around `first`. Neighbouring slots join while the budget allows and padding is at most half.
+        """Return a chunk around `first`.
 
-        `real` counts the tokens without padding. A running sum is enough, because raising `steps` for a new row does
-        not lengthen an earlier one: a row is cut only to the budget divided by the number of rows. This share shrinks
-        with each row, so once a row has been cut, `steps` is at least the share and does not rise any more.
+        Neighbouring slots join as long as the budget allows it and at most half of the tokens in the call are padding.
+
+        `real` is the number of tokens without padding. A running sum is enough, because raising `steps` for a new row
+        does not lengthen an earlier row. A row is cut only to its share: the budget divided by the number of rows. The
+        share shrinks with each new row, so once a row has been cut, `steps` is never less than the share and no longer
+        rises.
         """
         owners = self.slots.owners
         left = right = first.slot

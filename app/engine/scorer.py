@@ -1,6 +1,6 @@
-"""Computes the scores or vectors of whole sequences, by batching the waiting requests of one loaded version.
+"""Computes the scores or vectors of whole sequences, in batches of the waiting rows of one loaded version.
 
-One message may hold several sequences. It is answered once, with the results in the order of the sequences.
+A request may contain several sequences. It gets one answer, with the results in the order of the sequences.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Network = Callable[[Sequence[Row]], Tensor]  # rows of one batch -> scores_BC
 
 @dataclass(slots=True, eq=False)
 class ScoringRequest:
-    """A request in progress. `results` is filled row by row; `remaining` counts the rows without a result."""
+    """A request in progress. `results` is filled row by row; `remaining` is the number of rows without a result."""
 
     peer: bytes
     id: str
@@ -36,8 +36,8 @@ class ScoringRequest:
     arrived: float
     results: list[list[float]]
     remaining: int
-    request_id: str  # of the HTTP request, for the log
-    started: float = 0.0  # when its first row entered a batch (monotonic)
+    request_id: str  # the id of the HTTP request, for the log
+    started: float = 0.0  # the monotonic time at which the first row entered a batch; 0 before
     closed: bool = False
 
 
@@ -51,9 +51,10 @@ class ScoringItem:
 
 
 class Scorer:
-    """Answers each request with exactly one Scored or Failed, or Finished if it is aborted.
+    """Answers each request with exactly one Scored or Failed, or Finished if the request is aborted.
 
-    `step` runs one batch. The host calls its three parts instead: `take`, `attempt` (in any thread) and `finish`.
+    `step` runs one batch. The host instead calls the three parts of a step: `take`, `attempt` (in any thread) and
+    `finish`.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class Scorer:
         self.network, self.config, self.batcher = network, config, batcher
         self.reply, self.counters = reply, counters
         self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
-        self._stale = False  # whether the batcher may hold rows of closed requests
+        self._stale = False  # whether the batcher may contain rows of closed requests
 
     @property
     def running(self) -> int:
-        """The number of requests with a row that is or was in a batch. Safe to call from another thread, like
-        `waiting`."""
+        """The number of open requests with a row that is or was in a batch. Like `waiting`, it is safe to read from
+        another thread."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
@@ -81,7 +82,7 @@ class Scorer:
 
     @property
     def queued(self) -> bool:
-        """Whether a row waits for a batch."""
+        """Whether a row is waiting for a batch."""
         self._discard_stale()
         return len(self.batcher) > 0
 
@@ -99,7 +100,7 @@ class Scorer:
             self.batcher.add(steps_of(row), ScoringItem(request, index, row))
 
     def abort(self, peer: bytes, id: str) -> bool:
-        """Close a request with Finished; returns whether it was open here."""
+        """Close a request with Finished. Return whether the request was open here."""
         request = self.open.get(peer, id)
         if request is None:
             return False
@@ -122,8 +123,8 @@ class Scorer:
     def _discard_stale(self) -> None:
         """Drop the rows of closed requests from the batcher.
 
-        This visits every waiting row, so the rows of all requests that have closed since the last call are dropped in
-        one pass: thousands of requests can close at once, when their peer disconnects or their deadline passes.
+        This visits every waiting row. So the rows of all requests that have closed since the last call are dropped in
+        one pass: when a peer disconnects or a deadline passes, thousands of requests can close at the same time.
         """
         if self._stale:
             self.batcher.discard(lambda item: item.request.closed)
@@ -132,14 +133,14 @@ class Scorer:
     # --- batches ------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Run one batch; returns False if no row waits."""
+        """Run one batch. Return False if no row is waiting."""
         batch = self.take()
         if batch:
             self.finish(batch, self.attempt(batch))
         return bool(batch)
 
     def take(self) -> list[ScoringItem]:
-        """Take out the next batch, shortest rows first, for `attempt` and `finish`. Empty if no row waits."""
+        """Remove and return the next batch, shortest rows first. The batch is empty if no row is waiting."""
         if self.open.expire():
             self._stale = True
         self._discard_stale()
@@ -149,7 +150,7 @@ class Scorer:
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Compute the scores of each row, or return the error. Changes no state, so any thread may call it."""
+        """Return the scores of each row, or the exception raised instead. Changes no state; safe in any thread."""
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
             return scores
@@ -157,7 +158,7 @@ class Scorer:
             return error
 
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
-        """Store the result of `attempt`, and answer the requests that are complete."""
+        """Store the outcome of `attempt`, and answer the requests that are then complete."""
         if isinstance(outcome, Exception):
             self._isolate(batch, outcome)
             return
@@ -166,7 +167,7 @@ class Scorer:
             self._accept(item, result)
 
     def _isolate(self, batch: Sequence[ScoringItem], error: Exception) -> None:
-        """Run each row of a failed batch by itself, so that only the requests of faulty rows fail."""
+        """Run each row of a failed batch separately, so that only the requests of faulty rows fail."""
         if len(batch) > 1:
             for item in batch:
                 if not item.request.closed:
@@ -194,7 +195,7 @@ class Scorer:
         self.open.close(request)
         self.counters.add("classified")
         timing = _timing(request)
-        if logger.isEnabledFor(logging.DEBUG):  # thousands of requests per second: a line for each only when debugging
+        if logger.isEnabledFor(logging.DEBUG):  # too many requests per second to log each one otherwise
             with telemetry.about(request.request_id):
                 logger.debug("%d sequences in %.1f ms", len(request.results), timing.inference_ms)
         self.reply(request.peer, Scored(request.id, request.results, timing))
@@ -224,7 +225,7 @@ def _timing(request: ScoringRequest) -> Timing:
 
 
 def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
-    """Return the code and message of the reason why a request cannot run, or None if it can."""
+    """Return the code and message that explain why a request cannot run, or None if it can."""
     if not rows:
         return INVALID, "the request has no sequence; at least one is needed"
     for number, row in enumerate(rows):

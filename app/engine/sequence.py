@@ -13,14 +13,14 @@ from app.wire.engine import Generate, SamplingParams, TokenLogprob
 class Sequence:
     """A request for one continuation, and its progress.
 
-    `limit` is the maximum number of output tokens (`max_tokens`, cut to the context), `order` the number of the
-    arrival, and `computed` the number of prompt tokens that have been read. `slot` is set by the scheduler while the
-    sequence runs, and is -1 otherwise.
+    `limit` is the maximum number of output tokens: `max_tokens`, or fewer if the context has less room. `order` is the
+    position in the order of arrival, and `computed` is the number of prompt tokens that have been read. The scheduler
+    sets `slot` while the sequence runs; it is -1 otherwise.
 
     These fields are derived from `params` once, because every step reads them: `random` (sampled, not greedy), `edited`
-    (the logits are changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, unedited, without
-    a report). `seen` (tokens of prompt and output) and `counts` (of the output) are kept only for penalties that need
-    them.
+    (the logits are changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, with
+    unchanged logits and no output log-probabilities). `seen` (the tokens of prompt and output) and `counts` (how
+    often each token occurs in the output) are kept only if a penalty needs them.
     """
 
     peer: bytes
@@ -33,14 +33,14 @@ class Sequence:
     stop_ids: frozenset[int]
     order: int = 0
     arrived: float = 0.0
-    admitted: float = 0.0  # when it was given a slot
-    began: float = 0.0  # when its first token was sampled
+    admitted: float = 0.0  # when the sequence was given a slot
+    began: float = 0.0  # when the first token was sampled
     slot: int = -1
     computed: int = 0
     output: list[int] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     closed: bool = False
-    request_id: str = ""  # of the HTTP request, for the log
+    request_id: str = ""  # the id of the HTTP request, for the log
     random: bool = field(init=False)
     edited: bool = field(init=False)
     filtered: bool = field(init=False)
@@ -67,7 +67,7 @@ class Sequence:
         return len(self.prompt) - self.computed
 
     def append(self, token: int) -> str | None:
-        """Add the next token. Returns the finish reason, or None to continue. A stop token is not kept."""
+        """Add the next token to the output unless it is a stop token. Return the finish reason, or None to continue."""
         if token in self.stop_ids:
             return "stop"
         self.output.append(token)
@@ -79,7 +79,7 @@ class Sequence:
 
 
 def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | None) -> Sequence:
-    """Create the sequence for a message. `problem` must have returned None for it."""
+    """Create the sequence for a message for which `problem` has returned None."""
     params = message.params
     ends = set(params.stop_token_ids)
     if eos_id is not None and not params.ignore_eos:
@@ -92,7 +92,7 @@ def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | Non
 
 
 def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[str, str] | None:
-    """Return the code and message of the reason why a request cannot run, or None if it can."""
+    """Return the code and message that explain why a request cannot run, or None if it can."""
     prompt = message.prompt
     if not prompt:
         return INVALID, "the prompt has no tokens; at least one is needed"

@@ -1,4 +1,4 @@
-"""Assigns slots (rows of the state) to running sequences. The slots in use are a dense prefix. Imports no torch."""
+"""Assigns slots (rows of the state) to running sequences. There are no gaps between used slots. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from app.engine.sequence import Sequence
 
 
 class Slots:
-    """`owners[i]` holds slot i. Slots 0 to len(owners) - 1 are in use and the rest are free, without holes.
+    """The slots of a decoder's state. `owners[i]` is the sequence in slot i.
 
-    A decode step therefore works on a view of the state's first rows, without copying.
+    Slots 0 to len(owners) - 1 are in use, without gaps, and all others are free. A decode step can
+    therefore use a view of the state's first rows, without copying.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -26,8 +27,10 @@ class Slots:
         self.owners.append(sequence)
 
     def free(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Free a slot. The last sequence moves into it: returns (source, target) of the copy, or None if none is
-        needed."""
+        """Free the slot of a sequence and assign it to the last sequence, so that no gap remains.
+
+        Returns (source, target), the slots between which the state must be copied, or None if no copy is needed.
+        """
         target = sequence.slot
         assert self.owners[target] is sequence
         last = self.owners.pop()

@@ -1,6 +1,6 @@
-"""Tracks which parts have work, and which one runs next. Imports no torch.
+"""Tracks which parts (scorers and decoders) have work, and which part runs next. Imports no torch.
 
-Both classes hold only the parts that have work, so idle versions do not slow down a step.
+`Active` and `Turns` contain only parts that have work, so idle versions do not slow down a step.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Busy(Protocol):
-    """Something with open requests."""
+    """A part that can have open requests."""
 
     @property
     def busy(self) -> bool: ...
 
 
 class Queued(Protocol):
-    """Something with rows that wait for a batch."""
+    """A part whose rows can wait for a batch."""
 
     @property
     def queued(self) -> bool: ...
@@ -32,7 +32,7 @@ Q = TypeVar("Q", bound=Queued)
 class Active(Generic[B]):
     """The parts with open requests, in the order in which they became active. Call `add` after each new request.
 
-    An idle part is dropped at the next iteration, so iterating costs no time for idle parts.
+    Idle parts are dropped at the next iteration, so that later iterations do not visit them.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Active(Generic[B]):
 class Turns(Generic[Q]):
     """Gives turns to the parts with queued rows. The part that has waited longest since its last turn is next.
 
-    While a part waits, each other part has at most one turn, so no version starves another. Call `add` after each new
+    While a part waits, every other part gets at most one turn, so no version starves another. Call `add` after each new
     request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by arrival. A part
     whose queue has become empty is dropped when it reaches the top.
     """
@@ -71,7 +71,7 @@ class Turns(Generic[Q]):
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Q]] = []
         self._in_heap: set[Q] = set()
-        self._last_turn: dict[Q, int] = {}  # of every part that has had a turn, until `discard`
+        self._last_turn: dict[Q, int] = {}  # the last turn of every part that has had one, until `discard`
         self._turn = 0
         self._arrivals = itertools.count()  # unique, so that parts are never compared
 
@@ -81,7 +81,7 @@ class Turns(Generic[Q]):
             heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))
 
     def discard(self, part: Q) -> None:
-        """Remove a part for good. Takes time linear in the parts with work."""
+        """Remove a part permanently. Takes time linear in the number of parts that have work."""
         self._last_turn.pop(part, None)
         if part in self._in_heap:
             self._in_heap.remove(part)
@@ -95,7 +95,7 @@ class Turns(Generic[Q]):
         return bool(self._heap)
 
     def take(self) -> Q | None:
-        """Return the part whose turn it is, or None if no part has queued rows. It then moves behind all others."""
+        """Return the part whose turn it is, and move it behind all others. Return None if no part has queued rows."""
         if not self:
             return None
         self._turn += 1

@@ -19,14 +19,14 @@ from app.engine.scorer import Row, Scorer, ScoringItem
 from app.wire import engine as wire
 
 MAX_BATCH_ROWS = 512
-ENDLESS = 2**31  # the context of a recurrent network, which has no limit
+ENDLESS = 2**31  # stands for the unlimited context of a recurrent network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can embed. In addition, it either scores or generates.
+    Every version can compute embeddings. In addition, a version either scores sequences or generates text.
     """
 
     loaded: LoadedNetwork
@@ -39,11 +39,11 @@ class LoadedVersion:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is open."""
+        """Whether any request to this version is open."""
         return any(part.busy for part in self.parts.values())
 
     def status(self) -> wire.VersionStatus:
-        """The status for the heartbeat. Safe to call from another thread."""
+        """Return the status for the heartbeat. Safe to call from another thread."""
         loaded, decoder = self.loaded, self.decoder
         running, state = (decoder.running, decoder.runner.state) if decoder else (0, None)
         return wire.VersionStatus(
@@ -76,8 +76,8 @@ def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: 
 
 
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function that computes raw outputs. For a regression, the outputs are in the units of the training
-    data."""
+    """Return a function that computes the raw outputs of the head. For a regression, they are converted to the units
+    of the training data."""
     network, target = loaded.network, loaded.target
 
     def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
-    """Return the network as a function of rows, which must be all tokens or all numeric."""
+    """Return the network as a function of rows. The rows of a call must be either all tokens or all numeric."""
 
     def run(rows: Sequence[Row]) -> Tensor:
         tokens = [row for row in rows if isinstance(row, list)]

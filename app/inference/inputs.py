@@ -67,8 +67,8 @@ class TokenizedInput:
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Estimate the work of parsing a value as the number of its list entries. Counts the nested entries of
-    only the first `most` items."""
+    """Estimate the work of parsing a value as the number of its list entries. Counts the nested entries of only the
+    first `most` items."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))
@@ -77,8 +77,8 @@ def entries_of(value: Any, most: int) -> int:
 def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Item]:
     """Parse a request's input, which may have any of `SHAPES`, into items.
 
-    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest with the position of
-    the invalid item.
+    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest with the position of the
+    invalid item.
     """
     if isinstance(value, str | Pair):
         return [_item(value, field, blank)]

@@ -80,7 +80,7 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the raw outputs of the head for each item. Raises InvalidRequest for a version that generates.
+        """Return the raw outputs of the head for each item. Raises InvalidRequest if the version generates text.
 
         `check` is called with the version before any work is done, and may raise an error to refuse the version.
         """
@@ -167,10 +167,10 @@ class Inference:
         return await self._readers.run(entries, work)
 
     async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
-        """Check that `owner`, a model reference or a digest, has the same tokenizer and thus token ids as the version.
+        """Check that `owner`, a model reference or a digest, has the same tokenizer as the version.
 
-        `field` is the request field that names `owner`. Raises InvalidRequest if the tokenizers
-        differ, and NotFound if `owner` does not resolve to a version.
+        `field` is the request field that names `owner`. Raises InvalidRequest if the tokenizers differ, and
+        NotFound if `owner` does not resolve to a version.
         """
         version = await self.versions.find(reference, principal)
         if owner.removeprefix("sha256:") == version.digest:
@@ -231,8 +231,8 @@ class Inference:
     async def _started(
         self, version: ResolvedVersion, requests: tuple[wire.Generate, ...], trusted: bool, stack: AsyncExitStack
     ) -> tuple[EngineClient, Work]:
-        """Send the requests and wait for the first answer. When `stack` closes, it aborts the requests that are still
-        open.
+        """Send the requests and wait for the first answer. Requests that are still open when `stack` closes are aborted
+        then.
 
         If the engine has unloaded the version in the meantime, the version is loaded again, once.
         """

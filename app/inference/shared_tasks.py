@@ -15,7 +15,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 class StillRunning(Exception):
-    """A shared task has not ended within the time limit of one of its waiters."""
+    """Raised in a caller if the shared task has not ended within the time that the caller waits."""
 
 
 class SharedTasks(Generic[K, T]):
@@ -39,8 +39,8 @@ class SharedTasks(Generic[K, T]):
         if task is None:
             task = self._tasks[key] = asyncio.get_running_loop().create_task(work())
             task.add_done_callback(lambda done: self._end(key, done))
-        # Do not `await task`: this would cancel the task with its caller, and raise the same exception object in all
-        # callers.
+        # Do not `await task`: this would cancel the task together with its caller, and raise the same exception object
+        # in all callers.
         await asyncio.wait({task}, timeout=patience)
         if not task.done():
             raise StillRunning

@@ -1,7 +1,7 @@
 """Resolves model references to versions, and provides the records, assets and load messages of these versions.
 
-A resolved reference is cached for less than half a second, so every process notices within one second
-that an alias has been moved.
+A resolved reference is cached for less than half a second, so every process notices within one second that an
+alias has been moved.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Assets:
 
 @dataclass(frozen=True)
 class ResolvedVersion:
-    """The version that one request uses from its start to its end.
+    """The version that one request uses from start to end.
 
     `wait_until` is the monotonic time until which the request waits for the version to be loaded.
     """

@@ -18,8 +18,8 @@ TURN_PATIENCE = 30.0  # the maximum number of seconds that a suspect waits for i
 class Gate:
     """Counts the requests inside, and keeps suspects apart from ordinary requests and from each other.
 
-    An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the
-    context `Trial.alone`.
+    An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the context
+    `Trial.alone`.
     """
 
     def __init__(self, patience: float = TURN_PATIENCE) -> None:

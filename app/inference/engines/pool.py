@@ -134,7 +134,7 @@ class EnginePool:
             client.keep(digests)
 
     def unload(self, digest: str) -> None:
-        """Have every engine unload a version, after it has answered the open requests for it."""
+        """Tell every engine to unload a version once the engine has answered the open requests for it."""
         for client in self.living:
             if client.holds(digest):
                 client.unload(digest)
