@@ -44,7 +44,7 @@ def read_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    r"""A text in quotes, with the bytes of an argument that are not UTF-8 escaped: 'sch\xf6n'."""
+    r"""Return the text in quotes, with escapes in place of bytes that are not UTF-8: 'sch\xf6n'."""
     return "'" + os.fsencode(text).decode("utf-8", "backslashreplace") + "'"
 
 
