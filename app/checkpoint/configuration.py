@@ -13,7 +13,7 @@ FORMAT_VERSION = 1
 OWN_KEYS = {f.name for f in fields(ModelConfig)}
 EXTRA_KEYS = {"format_version", "labels", "normalization", "threshold", "target", "chat_template"}
 CHAT_TEMPLATE_LIMIT = 2**16  # characters
-CEILINGS = {  # limits, so that a small config.json cannot make a loader allocate terabytes
+CEILINGS = {  # maximum values, so that a small config.json cannot make a loader allocate terabytes
     "vocab_size": 2**24,
     "features": 2**20,
     "classes": 2**20,
@@ -29,7 +29,7 @@ CEILINGS = {  # limits, so that a small config.json cannot make a loader allocat
 def parse_config(raw: dict[str, Any]) -> ModelConfig:
     """Check a parsed config.json, and return the configuration of the network.
 
-    Raises CheckpointInvalid, whose message names the wrong field.
+    Raises CheckpointInvalid if the configuration is not valid. The message names the wrong field.
     """
     if unknown := sorted(set(raw) - OWN_KEYS - EXTRA_KEYS):
         shown = ", ".join(repr(key[:60]) for key in unknown[:20])

@@ -24,7 +24,7 @@ from models.config import ModelConfig
 
 MiB = 2**20
 REQUIRED = ("config.json", "model.safetensors")
-LIMITS = {  # the largest size of each file in bytes; the size of the weights must match their header
+LIMITS = {  # the maximum size of each file in bytes; the size of the weights must also match their header
     "config.json": 8 * MiB,
     "model.safetensors": 2**40,
     "tokenizer.json": 64 * MiB,
@@ -52,10 +52,10 @@ Manifest = dict[str, FileEntry]  # path -> file
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The content of a directory apart from the weights.
+    """The content of a checkpoint directory, except the weights.
 
-    `raw_config` is the complete config.json, `parameters` is the number of weights, and `tokenizer` says whether there
-    is a tokenizer.json.
+    `raw_config` is the complete content of config.json, `parameters` is the number of weights, and `tokenizer` says
+    whether there is a tokenizer.json.
     """
 
     config: ModelConfig
@@ -67,14 +67,15 @@ class Checkpoint:
 
 
 def allowed(path: str) -> int | None:
-    """Return the maximum size in bytes of a checkpoint's file at this path, or None if such a file is not allowed."""
+    """Return the maximum size in bytes of the file at this path in a checkpoint, or None if it is not allowed there."""
     return PLOT_LIMIT if PLOT.fullmatch(path) else LIMITS.get(path)
 
 
 def manifest(directory: Path) -> Manifest:
     """Return the hash and size of every file, ordered by path.
 
-    Raises CheckpointInvalid if there is anything but plain files of a checkpoint, or if a required file is missing.
+    Raises CheckpointInvalid if the directory contains anything other than the plain files of a checkpoint, or if a
+    required file is missing.
     """
     files = {}
     for name, path in _walk(directory):
@@ -100,9 +101,9 @@ def digest(files: Mapping[str, FileEntry]) -> str:
 
 
 def read(directory: Path) -> Checkpoint:
-    """Read and check all files. Of the weights, only the header is read.
+    """Read and check the content of a directory. Reads only the header of the weights.
 
-    Raises CheckpointInvalid, whose message names the file and the problem.
+    Raises CheckpointInvalid if a file is not valid. The message names the file and the problem.
     """
     raw = _load_object(directory / "config.json", required=True)
     config = parse_config(raw)
@@ -123,13 +124,13 @@ def read(directory: Path) -> Checkpoint:
 
 
 def validate(directory: Path) -> Checkpoint:
-    """Check a whole directory: names and sizes as in `manifest`, contents as in `read`."""
+    """Check a whole directory: the names and sizes of its files with `manifest`, and their contents with `read`."""
     manifest(directory)
     return read(directory)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON to a file atomically: even after a power failure, the file has its old or its new content.
+    """Write JSON to a file atomically: even after a power failure, the file has either its old or its new content.
 
     Equal values give equal bytes. Raises ValueError for NaN and infinity.
     """
@@ -137,7 +138,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def encode(value: object) -> bytes:
-    """The bytes that `write_json` writes. Raises ValueError for NaN and infinity."""
+    """Return the bytes that `write_json` writes. Raises ValueError for NaN and infinity."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
@@ -162,7 +163,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def load_json(path: Path) -> Any:
-    """Parse strict JSON: UTF-8, without repeated names, NaN or infinity, and of limited depth.
+    """Parse a file as strict JSON: in UTF-8, without repeated names, NaN or infinity, and not nested too deeply.
 
     Raises CheckpointInvalid if the file is missing or not valid.
     """
@@ -191,7 +192,7 @@ def _expected() -> str:
 
 
 def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each file and its path within the directory. Links are refused, not followed."""
+    """Yield the name of each file, relative to the directory, and its path. Links are refused, not followed."""
     for entry in sorted(os.scandir(directory), key=lambda e: e.name):
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISREG(mode):
@@ -206,7 +207,7 @@ def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _load_object(path: Path, *, required: bool = False) -> dict[str, Any]:
-    """Load the JSON object in a file. Returns an empty dict if the file is missing and not `required`."""
+    """Load the JSON object in a file. Returns an empty dict if the file does not exist and is not `required`."""
     if not required and not path.exists():
         return {}
     if path.exists() and path.stat().st_size > LIMITS[path.name]:

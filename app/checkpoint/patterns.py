@@ -1,7 +1,8 @@
-"""The regular expressions that a tokenizer.json may contain: those of public tokenizers, and no others.
+"""The regular expressions that a tokenizer.json may contain. They are taken from public tokenizers; all others are
+refused.
 
-The tokenizers library matches with backtracking, so a malicious expression can take hours on a short text. The time of
-each expression in this list is proportional to the length of the text.
+The tokenizers library matches with backtracking, so a malicious expression can take hours even on a short text. The
+time that an expression in this list takes is proportional to the length of the text.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ _CAPITALS, _LETTERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\
 
 
 def _cased(ending: str, digits: str, marks: str) -> str:
-    """Return an expression of the o200k family, which also splits words before a capital letter."""
+    """Return an expression of the o200k family. These expressions also split words before a capital letter."""
     words = f"{_PREFIX}{_CAPITALS}*{_LETTERS}+{ending}|{_PREFIX}{_CAPITALS}+{_LETTERS}*{ending}"
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+{marks}|{_SPACES}"
 
 
-# How Python's `re` splits texts into words: its \w is a letter, a number or an underscore.
+# Equivalents of Python regular expressions that split texts into words. Python's \w is a letter, number or underscore.
 WORDS = {
     "words": r"[\p{L}\p{N}_]+",  # \w+
     "words_and_punctuation": r"[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]+",  # \w+|[^\w\s]+
@@ -56,9 +57,9 @@ PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 
 
 def check(definition: Mapping[str, Any]) -> None:
-    """Check a parsed tokenizer.json.
+    """Check the regular expressions in a parsed tokenizer.json.
 
-    Raises CheckpointInvalid, whose message shows the first regular expression that is not in the list.
+    Raises CheckpointInvalid if one of them is not in the list. The message shows the first such expression.
     """
     for pattern in _find_patterns([definition.get(part) for part in PARTS]):
         if pattern not in SAFE:

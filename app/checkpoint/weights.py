@@ -1,7 +1,7 @@
 """Reads and checks the header of an untrusted safetensors file, without reading the weights.
 
-The format: 8 bytes of header length (little-endian), a JSON header, the tensors' bytes without gaps or overlaps
-(https://github.com/huggingface/safetensors#format).
+A safetensors file consists of the length of the header (8 bytes, little-endian), a JSON header, and the bytes of the
+tensors without gaps or overlaps (https://github.com/huggingface/safetensors#format).
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from models.config import ModelConfig
 from models.weight_format import WeightsMismatch, check_weights
 
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4}
-SIZES |= {"I64": 8, "U64": 8, "F64": 8}  # bytes of a number of each dtype
+SIZES |= {"I64": 8, "U64": 8, "F64": 8}  # dtype -> bytes per number
 HEADER_LIMIT = 16 * 2**20  # bytes
 DIMENSIONS_LIMIT = 8
 ELEMENTS_LIMIT = 2**48
-PLAIN_METADATA = {"format": "pt"}  # added by common writers; other metadata would give equal weights different hashes
+# The metadata that common writers add. Other metadata would give files with equal weights different hashes.
+PLAIN_METADATA = {"format": "pt"}
 
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """A tensor in the header. `begin` and `end` are offsets in bytes from the end of the header."""
+    """The entry of a tensor in the header. `begin` and `end` are offsets in bytes from the end of the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -40,8 +41,8 @@ class TensorEntry:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """Read the tensors of a file, by name. Raises CheckpointInvalid unless they cover every byte after the header
-    exactly once."""
+    """Read the header of a file, and return its tensors by name. Raises CheckpointInvalid unless the tensors cover
+    every byte after the header exactly once."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)

@@ -1,4 +1,4 @@
-"""Access to the database: transactions, its clock, its migrations. Hides the differences between SQLite and
+"""Access to the database: transactions, the database's clock, and migrations. Hides the differences between SQLite and
 PostgreSQL."""
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOW = {
     "postgresql": "extract(epoch from clock_timestamp())::double precision",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
-ENDED_AS_IDLE = "25P03"  # PostgreSQL's code for IDLE_SECONDS; other internal errors are defects of this program
+ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are defects of this program
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL: no such table, no such column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite
 NO_ANSWER = "the database does not answer; try again in a moment"
@@ -42,13 +42,13 @@ OUTDATED = "the database does not have the tables of this release; run: ostinato
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database does not answer, or is too busy."""
+    """The database does not respond, or is too busy."""
 
     code = "database_unavailable"
 
 
 class DatabaseOutdated(DatabaseUnavailable):
-    """The database answers, but does not have the tables of this release."""
+    """The database responds, but does not have the tables of this release."""
 
     code = "database_outdated"
 
@@ -74,8 +74,8 @@ def url_of(text_: str) -> URL:
 class Database:
     """A database and its pool of connections; one instance per process. All methods are thread-safe.
 
-    Every method raises DatabaseUnavailable if the database does not answer, and DatabaseOutdated if it lacks tables or
-    columns of this release.
+    Every method raises DatabaseUnavailable if the database does not respond, and DatabaseOutdated if the database lacks
+    tables or columns of this release.
     """
 
     def __init__(self, url: str | URL) -> None:
@@ -92,10 +92,10 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session whose changes are committed at the end of the block, or rolled back if the block raises.
 
-        On SQLite, the session holds the database's only write lock from the start.
+        On SQLite, the session holds the only write lock of the database from the beginning of the block.
         """
         with _translated_errors(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            session.connection()  # without this, the transaction would begin, and take its lock, at its first statement
+            session.connection()  # begin now, and take the lock, rather than at the first statement
             yield session
 
     @contextmanager
@@ -105,15 +105,15 @@ class Database:
             yield session
 
     def now(self, session: Session) -> float:
-        """Return the seconds since the epoch by the database's clock, which all processes share.
+        """Return the seconds since the epoch according to the database's clock, which is the same for all processes.
 
         The time advances during a transaction.
         """
         return float(session.scalar(select(literal_column(NOW[self.dialect]))) or 0.0)
 
     def migrate(self) -> None:
-        """Create or upgrade the tables. If several processes call this at once, one does the work and the others
-        wait."""
+        """Create or upgrade the tables. If several processes call this at the same time, one of them does the work and
+        the others wait."""
         config = _alembic()
         with _translated_errors(), self.engine.begin() as connection:
             if self.dialect == "postgresql":
@@ -129,7 +129,7 @@ class Database:
             raise DatabaseOutdated(OUTDATED)
 
     def ping(self) -> None:
-        """Raise DatabaseUnavailable unless the database answers."""
+        """Raise DatabaseUnavailable unless the database responds."""
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
@@ -145,8 +145,8 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Describe in one line why the database does not answer. For operators only: it may contain addresses and user
-    names."""
+    """Describe in one line why the database does not respond. For operators only: the description may contain addresses
+    and user names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 
@@ -211,9 +211,10 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging, with which readers do not wait for writers.
+    """Switch to write-ahead logging (WAL), in which readers do not wait for writers.
 
-    The switch ignores the busy timeout, and several programs may try it on a new file at once, so it is retried.
+    SQLite ignores the busy timeout during the switch, so it fails if several programs switch a new file at the same
+    time. For this reason, it is retried.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
@@ -227,8 +228,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # IMMEDIATE takes the write lock at once. A transaction that reads first and writes later would get SQLITE_BUSY
-    # without waiting if another one has written in between.
+    # IMMEDIATE takes the write lock at once. Without it, a transaction that reads first and writes later would fail
+    # with SQLITE_BUSY, without waiting, if another transaction has written in between.
     reads_only: Any = connection.get_execution_options().get("reads_only", False)
     connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads_only else 'OFF'}")
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

@@ -14,16 +14,16 @@ BLOB_LOCK = 0x0571_B10B  # an arbitrary number that must never change
 
 
 def visible(owner: str, principal: str) -> bool:
-    """Whether `principal` may see a row that `owner` has created. If not, services answer as if the row did not
+    """Whether `principal` may see a row that belongs to `owner`. If not, services respond as if the row did not
     exist."""
     return principal in (owner, LOCAL)
 
 
 def hold_blobs(session: Session, *, alone: bool = False) -> None:
-    """Lock the references to blobs until the transaction ends.
+    """Take the lock on all references to blobs until the transaction ends.
 
-    Transactions that add references share the lock; garbage collection takes it exclusively (`alone`). On SQLite,
-    writing transactions run one at a time anyway.
+    Transactions that add references share the lock; garbage collection takes the lock exclusively (`alone`). On SQLite,
+    no lock is needed, because writing transactions run one at a time.
     """
     if session.get_bind().dialect.name == "postgresql":
         kind = "" if alone else "_shared"
@@ -31,11 +31,11 @@ def hold_blobs(session: Session, *, alone: bool = False) -> None:
 
 
 def claim_blobs(session: Session, hashes: Iterable[str], exists: Callable[[str], bool]) -> None:
-    """Keep these blobs from being collected until the caller's transaction has added a row that refers to them.
+    """Protect these blobs from garbage collection until the end of the caller's transaction.
 
-    Every transaction that adds such a row must call this. Raises Unavailable if a blob has been collected already; the
-    client must then upload it again.
+    Every transaction that adds a row which refers to a blob must call this first. Raises Unavailable if a blob has
+    already been collected; the client must then upload it again.
     """
-    hold_blobs(session)  # before the check: no blob can be collected between the two
+    hold_blobs(session)  # before the check, so that no blob is collected between the check and the commit
     if not all(exists(sha256) for sha256 in set(hashes)):
         raise Unavailable("the uploaded bytes were deleted before they were used; upload them again")

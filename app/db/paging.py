@@ -1,4 +1,4 @@
-"""Creates the ids of rows, and pages of lists."""
+"""Creates row ids, and divides lists into pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDERS = ("asc", "desc")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A part of a list; `has_more` says whether there are items after the last one."""
+    """A page of a list. `has_more` says whether the list continues after the last item of the page."""
 
     items: list[Item]
     has_more: bool

@@ -1,6 +1,6 @@
 """The tables of the database.
 
-Times are seconds since the epoch by the database's clock. Every row that a client creates has an `owner`.
+Times are seconds since the epoch, according to the database's clock. Every row that a client creates has an `owner`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAMES = {  # every constraint gets a name, so that a migration can change it
 
 
 class TableBase(DeclarativeBase):
-    """The base of all tables."""
+    """The base class of all tables."""
 
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012
@@ -109,7 +109,8 @@ class AliasMoveRow(TableBase):
 
 
 class JobRow(TableBase):
-    """A training job. Rows are changed only by `app.jobs`: see `JobClaims` for how `attempt` fences late writes."""
+    """A training job. Rows are changed only by `app.jobs`. `app.jobs.claims` explains how `attempt` prevents late
+    writes."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -121,7 +122,7 @@ class JobRow(TableBase):
     status: Mapped[str] = mapped_column(String(20))  # queued | running | paused | succeeded | failed | cancelled
     phase: Mapped[str] = mapped_column(String(20))
     priority: Mapped[int] = mapped_column(default=0)
-    attempt: Mapped[int] = mapped_column(default=0)  # the fence: incremented by each claim
+    attempt: Mapped[int] = mapped_column(default=0)  # incremented by each claim
     losses: Mapped[int] = mapped_column(default=0)  # attempts that ended with a fault: a lost worker or trainer
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[float | None]
@@ -146,14 +147,15 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
-    request_id: Mapped[str | None] = mapped_column(String(64))  # of the HTTP request that created it, for the logs
+    request_id: Mapped[str | None] = mapped_column(String(64))  # of the HTTP request that created the job, for the logs
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
 
 
 class JobEventRow(TableBase):
-    """An event of a job's log. Unique by (job, kind, step), so that a replay after a kill adds nothing twice."""
+    """An event in a job's log. Unique by (job, kind, step), so that an attempt that repeats the work of an earlier
+    attempt adds no event twice."""
 
     __tablename__ = "job_events"
     __table_args__ = (UniqueConstraint("job_id", "kind", "step"),)

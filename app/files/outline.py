@@ -1,9 +1,9 @@
 """Counts the rows and reads the column names of a table while it is uploaded.
 
-Reads CSV, TSV and JSONL, with or without gzip. Parquet files have rows and columns in a footer, which only the trainer
-reads. Whatever is reported here is what the trainer reads; so nothing is reported for a file that is malformed, too
-large to count during the upload, or ambiguous without reading it a second time. Errors are reported by the job that
-uses the file.
+Reads CSV, TSV and JSONL, with or without gzip. A Parquet file describes its rows and columns in a footer, which only
+the trainer reads. The numbers and names reported here must agree with those that the trainer reads later. So nothing is
+reported for a file that is malformed, too large to count during the upload, or ambiguous unless read twice. Errors in a
+file are reported by the job that uses the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 
-MAX_BYTES = 64 * 2**20  # uncompressed; can be counted within a second or two
+MAX_BYTES = 64 * 2**20  # uncompressed; this much is counted within a second or two
 MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
 GZIP = 31  # zlib's `wbits` for the gzip format
@@ -61,7 +61,7 @@ class Outline:
             return False
 
     def _end(self) -> bool:
-        """Count the last line, which may lack its newline; return whether the file is complete."""
+        """Count the last line, which may not end with a newline; return whether the file is complete."""
         packed = self._decompressor
         try:
             self._take_lines(self._transcoder.end())
@@ -70,15 +70,15 @@ class Outline:
             return False
 
     def _last(self) -> list[bytes]:
-        """Return the last line without a Ctrl-Z (DOS), or all lines of a file in which lines end with CR (classic Mac
-        OS)."""
+        """Return the last line, without a Ctrl-Z at its end (DOS). If every line ends with CR (classic Mac OS), return
+        all lines of the file."""
         rest = self._rest
         if END_MARK in rest and not rest[rest.index(END_MARK) :].strip(b"\x1a\x00 \t\r\n"):
             rest = rest[: rest.index(END_MARK)]
         return [rest] if self._has_lines else rest.split(RETURN)
 
     def _decompress(self, chunk: bytes) -> Iterator[bytes]:
-        """Decompress in slices, because a few bytes can expand to gigabytes: the caller stops as soon as the limit is
+        """Decompress in slices, because a few bytes can expand to gigabytes. The caller stops as soon as the limit is
         exceeded."""
         if self._decompressor is None:
             yield chunk
@@ -123,7 +123,7 @@ class Transcoder:
 
 
 class Table:
-    """A file of an unknown format, or one without rows: nothing is counted. Each known format is a subclass."""
+    """A file whose format is unknown or has no rows: nothing is counted. Formats with rows are subclasses."""
 
     rows: int | None = None
     columns: list[str] | None = None
@@ -146,7 +146,8 @@ class JsonLinesTable(Table):
             if not isinstance(first, dict):
                 return False
             self.rows, self.columns = 0, _bounded(first)
-            # One object may hold all rows, as lists. It is a record only if other lines follow.
+            # A single object may contain the whole table, with a list of values per column. Only if other lines follow
+            # is the first object a record.
             self.open = bool(first) and all(isinstance(value, list | dict) for value in first.values())
         else:
             self.open = False
@@ -155,7 +156,7 @@ class JsonLinesTable(Table):
 
 
 class CsvTable(Table):
-    """CSV: a record is one line, or several if a quoted cell contains newlines."""
+    """CSV: a record is one line, or several lines if a quoted cell contains newlines."""
 
     delimiters: tuple[bytes, ...] = (b",", b";", b"\t", b"|")
 
@@ -186,11 +187,11 @@ class CsvTable(Table):
 
     def _count(self, line: bytes) -> bool:
         if self.open and self._delimiter in b"\t|":
-            return False  # without quoting, each line would be a row
+            return False  # quotes may be ordinary text here, and then each line is a row
         is_blank = not line.strip(b' \t\r"' + self._delimiter)
         if self.open or self._continues:
             if is_blank:
-                return False  # perhaps all of the record is blank
+                return False  # the whole record may be blank
             self._continues = self.open
             self.rows = (self.rows or 0) + (not self.open)
         elif not is_blank or (QUOTE in line and self._has_text(line)):
@@ -230,7 +231,7 @@ TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": Jso
 
 
 def _bounded(columns: Iterable[str]) -> list[str] | None:
-    """Return the column names as a list, or None if they are too many, too long or not valid text."""
+    """Return the column names as a list, or None if there are too many, or if they are too long or not valid text."""
     names = list(itertools.islice(columns, MAX_COLUMNS + 1))
     text = "".join(names)
     valid = "\x00" not in text and text.encode("utf-8", "replace").decode() == text
@@ -240,8 +241,8 @@ def _bounded(columns: Iterable[str]) -> list[str] | None:
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
     """Whether a quoted cell is still open at the end of a line. A cell is quoted only if it begins with a quote.
 
-    `quoted` says whether a quoted cell was open at the start of the line. Raises ValueError for quotes that do not
-    enclose a whole cell, and for blanks before a quote, because the trainer may read them differently.
+    `quoted` says whether a quoted cell was open at the start of the line. Raises ValueError if quotes do not enclose a
+    whole cell or if there are blanks before a quote, because the trainer may read such cells differently.
     """
     at = 0
     while True:
@@ -249,7 +250,7 @@ def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
             at = line.find(QUOTE, at)
             if at < 0:
                 return True
-            doubled = line.startswith(QUOTE, at + 1)  # two quotes within a quoted cell stand for one
+            doubled = line.startswith(QUOTE, at + 1)  # two quotes within a quoted cell mean one quote
             at, quoted = at + 1 + doubled, doubled
             if not quoted and line[at : at + 1] not in (b"", b"\r", delimiter):
                 raise ValueError("a quote inside of a cell")

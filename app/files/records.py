@@ -24,9 +24,9 @@ NAME_BYTES = 255
 class StoredFile:
     """An uploaded file.
 
-    `format` is csv, tsv, jsonl, parquet or text, with ".gz" if compressed, or None if unknown. `rows` and `columns`
-    describe a table, and are None if unknown. `roles` maps roles ("text", "label" …) to the columns that the client has
-    named for them.
+    `format` is csv, tsv, jsonl, parquet or text, followed by ".gz" if the file is compressed, or None if unknown.
+    `rows` is the number of rows and `columns` the column names of a table; None if unknown. `roles` maps roles ("text",
+    "label" …) to the columns that the client has assigned to them.
     """
 
     id: str
@@ -49,7 +49,7 @@ def clean_name(filename: str) -> str:
     """Reduce a client's file name to a label: the last path component, printable, at most 255 bytes."""
     last = SEPARATORS.split(filename)[-1]
     name = UNPRINTABLE.sub("", last).strip()
-    while len(name.encode()) > NAME_BYTES:  # cut at the start: the end has the extension
+    while len(name.encode()) > NAME_BYTES:  # cut at the start, to keep the extension
         name = name[1:]
     return "file" if name in ("", ".", "..") else name
 

@@ -30,8 +30,8 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """Return the row with this id, if any. `lock` locks it for a change; `share` only prevents others from changing
-    it."""
+    """Return the row with this id, if any. `lock` locks the row for a change; `share` only prevents others from
+    changing the row."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)
@@ -41,7 +41,10 @@ def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) 
 def page(
     session: Session, owner: str | None, purpose: str | None, now: float, after: FileRow | None, order: str, limit: int
 ) -> list[StoredFile]:
-    """Load up to `limit + 1` unexpired files, by age, after the file `after`. None selects all owners or purposes."""
+    """Load up to `limit + 1` files that have not expired, by age, after the file `after`.
+
+    `owner` or `purpose` None selects files of all owners or purposes.
+    """
     query = select(FileRow).where(FileRow.id.startswith("file-"))  # not the rows of uploads and their parts
     query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))
     if owner is not None:
@@ -62,11 +65,11 @@ def jobs_using(session: Session, id_: str) -> list[str]:
 
 
 def expired(session: Session, now: float) -> list[FileRow]:
-    """Lock and return the expired rows that are not used by a job that has not ended. Skips rows that others have
-    locked."""
+    """Lock and return the expired rows, except those used by jobs that have not ended. Skips rows that other
+    transactions have locked."""
     uses = or_(JobRow.training_file == FileRow.id, JobRow.validation_file == FileRow.id)
     used = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).exists()
-    # If another transaction has locked the row, a job is being created with the file, or the file is being deleted.
+    # If another transaction has locked a row, that file is being deleted, or a job that uses it is being created.
     query = select(FileRow).where(FileRow.expires_at <= now, ~used).with_for_update(skip_locked=True)
     return list(session.scalars(query))
 

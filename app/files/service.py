@@ -1,6 +1,6 @@
-"""Uploaded data sets and result files. Each is stored as a blob with a row in the database.
+"""Stores uploaded data sets and result files, each as a blob and a row in the database.
 
-The content is not checked here, but by the trainer of the job that uses the file.
+The content of a file is not checked here. It is checked by the trainer of the job that uses the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
 class Files:
     """The files of all principals; one instance per process. All methods are thread-safe.
 
-    A file of another owner and an expired file raise NotFound (`file_not_found`), like a file that does not exist.
+    For an expired file or a file of another owner, the methods raise NotFound (`file_not_found`), as if the file did
+    not exist.
     """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
@@ -49,10 +50,10 @@ class Files:
         format: str | None = None,
         roles: Mapping[str, str] | None = None,
     ) -> StoredFile:
-        """Store an upload of at most `limit` bytes; it expires after `expires_after` seconds.
+        """Store an upload of at most `limit` bytes as a file that expires after `expires_after` seconds.
 
-        Without a `format`, the name's extension decides. The rows and columns of a table are counted during the upload.
-        Raises InvalidRequest with `param` set, or TooLarge.
+        If `format` is None, it is determined from the file name's extension. The rows and columns of a table are
+        counted during the upload. Raises InvalidRequest with `param` set, or TooLarge.
         """
         check_purpose(purpose)
         if expires_after is not None and not LEAST_EXPIRY <= expires_after <= MOST_EXPIRY:
@@ -82,7 +83,7 @@ class Files:
         outline: Outline | None = None,
         roles: Mapping[str, str] | None = None,
     ) -> StoredFile:
-        """Add the row of a file whose blob is in the store, in the caller's transaction.
+        """Add a row for a file whose blob is already in the store, in the caller's transaction.
 
         Raises Unavailable if garbage collection has removed the blob.
         """
@@ -109,7 +110,7 @@ class Files:
         return repository.record(row)
 
     def get(self, id_: str, principal: str, session: Session | None = None) -> StoredFile:
-        """The file with this id. Raises NotFound (`file_not_found`)."""
+        """Return the file with this id. Raises NotFound (`file_not_found`)."""
         with self._reading(session) as session_:
             return repository.record(self._row(session_, id_, principal))
 
@@ -129,7 +130,7 @@ class Files:
         limit: int = PAGE_LIMIT,
         order: str = "desc",
     ) -> Page[StoredFile]:
-        """Return the principal's files by age, newest first unless `order` is "asc", after the file with id `after`."""
+        """Return the principal's files after the one with the id `after`, newest first unless `order` is "asc"."""
         check_page(limit, order, PAGE_LIMIT)
         if purpose is not None and not PURPOSE.fullmatch(purpose):
             return Page([], False)
@@ -139,7 +140,7 @@ class Files:
             return cut(repository.page(session, owner, purpose, now, last, order, limit), limit)
 
     def content(self, id_: str, principal: str) -> tuple[StoredFile, Iterator[bytes]]:
-        """Return the record and the content. The content is read in chunks and checked against the hash."""
+        """Return the record and the content of a file. The content is read in chunks and checked against its hash."""
         file = self.get(id_, principal)
         return file, self.blobs.open(file.sha256)
 
@@ -157,8 +158,8 @@ class Files:
             session.delete(row)
 
     def delete_expired(self) -> int:
-        """Delete the expired files, uploads and parts, except those used by jobs that have not ended. Return their
-        number."""
+        """Delete the expired files, uploads and parts, except those used by jobs that have not ended. Return the number
+        of deleted rows."""
         with self.database.transaction() as session:
             rows = repository.expired(session, self.database.now(session))
             for row in rows:
@@ -182,6 +183,6 @@ class Files:
 
 
 def check_purpose(purpose: str) -> None:
-    """Raise InvalidRequest unless this can be the purpose of a file."""
+    """Raise InvalidRequest unless `purpose` is a valid purpose of a file."""
     if not PURPOSE.fullmatch(purpose):
         raise InvalidRequest(f"{purpose[:60]!a} is not a purpose; use fine-tune for a data set", param="purpose")

@@ -1,8 +1,8 @@
 """Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-An upload and its parts are rows of the table of files with different kinds of ids. So the same rules protect, expire
-and collect their blobs, and lists of files do not show them. The file that an upload will become is described as JSON
-in its `status_details`.
+Uploads and their parts are rows of the table of files, with other prefixes in their ids. So their blobs are protected,
+expired and collected by the same rules as those of files, but lists of files do not show them. The column
+`status_details` of an upload's row describes, as JSON, the file that the upload will become.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ MOST_PARTS = 1000
 
 
 class UploadPlan(msgspec.Struct, frozen=True):
-    """The description of the file that an upload will become, stored as JSON. `file` is the id of that file once it
-    exists."""
+    """Describes the file that an upload will become. Stored as JSON. `file` is the id of that file once it exists."""
 
     purpose: str
     bytes: int
@@ -45,7 +44,7 @@ class UploadPlan(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An upload; `file` is set once it is completed. Times are seconds since the epoch."""
+    """An upload. `file` is set once the upload has been completed. Times are seconds since the epoch."""
 
     id: str
     filename: str
@@ -68,7 +67,7 @@ class UploadPart:
 class Uploads:
     """The uploads of all principals. All methods are thread-safe.
 
-    An upload of another owner raises NotFound (`upload_not_found`), like an upload that does not exist.
+    For an upload of another owner, the methods raise NotFound (`upload_not_found`), as if the upload did not exist.
     """
 
     def __init__(self, files: Files) -> None:
@@ -87,10 +86,10 @@ class Uploads:
             return self._upload(session, row)
 
     def add_part(self, upload_id: str, principal: str, stream: Iterable[bytes], limit: int) -> UploadPart:
-        """Add a part of at most `limit` bytes. Adding equal bytes again returns the same part, so that a client can
-        repeat a request.
+        """Add a part of at most `limit` bytes. If the upload already has a part with the same bytes, that part is
+        returned, so that a client can repeat a request.
 
-        Raises TooLarge, and InvalidRequest if the upload has ended or the part is beyond the announced size.
+        Raises TooLarge, and InvalidRequest if the upload has ended or if the parts would exceed the announced size.
         """
         with self._database.read() as session:
             self._open(session, upload_id, principal)
@@ -132,7 +131,7 @@ class Uploads:
             return self._upload(session, row)
 
     def cancel(self, upload_id: str, principal: str) -> Upload:
-        """Cancel an upload and delete its parts. Raises InvalidRequest if it has ended."""
+        """Cancel an upload and delete its parts. Raises InvalidRequest if the upload has ended."""
         with self._database.transaction() as session:
             row = self._open(session, upload_id, principal, lock=True)
             self._end(session, row, CANCELLED, _plan(row))
@@ -195,8 +194,8 @@ def _of_upload(upload_id: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _check_room(session: Session, upload: FileRow, size: int) -> None:
-    # Let the database compute the sum: an upload has up to a thousand parts, and each new part would load all earlier
-    # ones.
+    # Let the database compute the sum. Otherwise each new part would load the rows of all earlier parts, of which an
+    # upload can have up to a thousand.
     totals = select(func.count(), func.coalesce(func.sum(FileRow.bytes), 0)).where(*_of_upload(upload.id))
     count, used = session.execute(totals.where(FileRow.owner == upload.owner)).one()
     announced, total = _plan(upload).bytes, size + int(used)
@@ -208,7 +207,7 @@ def _check_room(session: Session, upload: FileRow, size: int) -> None:
 
 
 def _parts(session: Session, upload_id: str, part_ids: Sequence[str]) -> list[StoredFile]:
-    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # others may have invalid characters
+    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # other ids may have invalid characters
     rows = session.scalars(select(FileRow).where(*_of_upload(upload_id), FileRow.id.in_(ids)))
     parts = {row.id: record(row) for row in rows}
     for part_id in part_ids:

@@ -1,9 +1,9 @@
-"""The SQL for what workers do with jobs: claim a job, hold it by a lease, report on it, and end it or give it back.
+"""The SQL for the operations of workers on jobs: claim a job, keep its lease, report progress, end it or give it back.
 
-Two ideas make this safe although workers do not know about each other:
+Workers do not know about each other. Two rules make this safe:
 
-- A lease expires by the database's clock, and an expired lease makes the job claimable again. The workers' own clocks
-do not matter, and nothing has to be cleaned up after a killed worker.
+- A lease expires according to the database's clock, and a job with an expired lease can be claimed again. The workers'
+own clocks do not matter, and nothing has to be cleaned up after a killed worker.
 - Each claim increments the job's `attempt`, and each later write of a worker names the attempt that it belongs to. If a
 worker was frozen while another one claimed its job, its next write raises `Fenced` and changes nothing.
 """
@@ -34,8 +34,8 @@ from app.jobs.states import NO_LEASE, JobStates
 
 
 class JobClaims:
-    """The workers' changes of jobs. Uses the caller's session, so that the end of a job can share a transaction with
-    the registry."""
+    """Changes jobs on behalf of workers. Uses the caller's session, so that one transaction can end a job and register
+    its version."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,8 +48,8 @@ class JobClaims:
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
-        A job whose lease has expired counts as lost and is claimed too. But if a client has asked to cancel or pause
-        it, or if it was lost `max_attempts` times, it is cancelled, paused or failed here instead.
+        A job whose lease has expired counts as lost and can be claimed too. But if a client has asked to cancel or
+        pause the lost job, it is cancelled or paused instead; if it was lost `max_attempts` times, it fails.
         """
         now = self._database.now(session)
         # Do this first; otherwise the claim below could start a job that a client has cancelled, or one that was lost
@@ -72,7 +72,7 @@ class JobClaims:
             .values(
                 status=RUNNING,
                 phase=VALIDATING,
-                attempt=JobRow.attempt + 1,  # from here on, writes of earlier attempts are fenced
+                attempt=JobRow.attempt + 1,  # from now on, writes of earlier attempts raise Fenced
                 losses=JobRow.losses + lost,
                 lease_owner=worker,
                 lease_until=now + lease_seconds,
@@ -89,7 +89,7 @@ class JobClaims:
         return job
 
     def flags(self, session: Session, job_id: str, attempt: int) -> Flags | None:
-        """Return what clients have requested, or None if the attempt no longer holds the job."""
+        """Return the flags that clients have set, or None if the attempt no longer holds the job."""
         query = select(JobRow.cancel_requested, JobRow.pause_requested).where(_held_by(job_id, attempt))
         row = session.execute(query).one_or_none()
         return Flags(*row) if row else None
@@ -107,7 +107,7 @@ class JobClaims:
         return self.flags(session, job_id, attempt)
 
     def hold(self, session: Session, job_id: str, attempt: int) -> Flags:
-        """Lock the row until the transaction ends. Raises Fenced if the attempt no longer holds the job.
+        """Lock the job's row until the transaction ends. Raises Fenced if the attempt no longer holds the job.
 
         While the lock is held, the returned flags cannot change, and no claim can come between the check and the writes
         of this transaction.
@@ -138,9 +138,9 @@ class JobClaims:
         self.log(session, job_id, events)
 
     def finish(self, session: Session, job_id: str, attempt: int, status: str, **values: Any) -> str:
-        """End the job as succeeded, failed or cancelled; `values` are further columns. Raises Fenced.
+        """End the job as succeeded, failed or cancelled; `values` are other columns to write. Raises Fenced.
 
-        Returns the new status: a job that is to be cancelled ends as cancelled instead of failed.
+        Returns the new status. If a client has asked to cancel the job, it ends as cancelled instead of failed.
         """
         flags = self.hold(session, job_id, attempt)
         if flags.cancel and status == FAILED:
@@ -150,8 +150,8 @@ class JobClaims:
     def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
         """Give the job back, to be claimed again after `delay` seconds. Raises Fenced.
 
-        With `lost`, the attempt counts against the limit of attempts. Returns the new status: a job that is to be
-        cancelled or paused is cancelled or paused instead of queued.
+        With `lost`, the attempt counts towards the limit of attempts. Returns the new status. If a client has asked to
+        cancel or pause the job, it is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
         if flags.cancel or flags.pause:
@@ -164,13 +164,13 @@ class JobClaims:
         return QUEUED
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log. This is not fenced, so call it in a transaction that is."""
+        """Append events to the job's log. Does not check the attempt: call it in a transaction that does."""
         self._states.log(session, job_id, events)
 
     def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
         """End or pause the lost jobs that must not be claimed again."""
         settled = or_(JobRow.cancel_requested, JobRow.pause_requested, JobRow.losses + 1 >= max_attempts)
-        # The lock prevents a lost worker that comes back from renewing its lease before the change below.
+        # If a lost worker comes back, the lock prevents it from renewing its lease before the change below.
         rows = select(JobRow).where(_expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:

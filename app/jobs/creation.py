@@ -26,7 +26,7 @@ from app.wire.trainer import DataFile, TrainSpec
 from app.wire.training_options import Columns
 from models.config import ARCHITECTURES
 
-RETRY_SECONDS = 600.0  # for this long, a client's retry of a creation returns the job that was created before
+RETRY_SECONDS = 600.0  # a client's retry returns the job of the original request if it is not older than this
 NAME_CHARACTERS = 64
 
 
@@ -38,10 +38,10 @@ class JobCreation:
         self._repository = repository
 
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
-        """Queue the job, or return the job that an earlier attempt of this request has created.
+        """Queue the job, or return the job that an earlier attempt of the same request has created.
 
-        Raises InvalidRequest or NotFound with `param` set, and IntegrityError if a request with the same key is
-        committed at the same time.
+        Raises InvalidRequest or NotFound with `param` set, and IntegrityError if a concurrent request with the same key
+        is committed first.
         """
         with self._database.transaction() as session:
             earlier = self._earlier(session, request, principal, key, retry_count)
@@ -110,7 +110,7 @@ class JobCreation:
         if text is None:
             text, param = request.suffix, "suffix"
         tail = f"-{job_id[-8:]}"
-        if text is None:  # a job's checkpoint (version 0) has an id and no name: use its architecture
+        if text is None:  # a job's checkpoint (version 0) has no model name: use its architecture
             model = base.architecture if base is not None and not base.version else request.model
             text, param = limits.to_model_name(model, "model")[: NAME_CHARACTERS - len(tail)] + tail, "model"
         name = check_name(limits.to_model_name(text, param), param)
@@ -150,14 +150,14 @@ class JobCreation:
 
 
 def _data_file(path: str, file: StoredFile) -> DataFile:
-    # Without ".gz": the trainer detects compression by the file's first bytes.
+    # Leave out ".gz": the trainer detects compression from the first bytes of the file.
     format_ = (file.format or "").removesuffix(".gz") or None
     return DataFile(path, file.filename, file.sha256, format_)
 
 
 def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
-    """Refuse column roles of the validation file that the job would not use, because both files are read with the same
-    roles."""
+    """Refuse column roles of the validation file that differ from those of the job. They would have no effect, because
+    the job reads both files with the same roles."""
     for role, column in validation.roles.items():
         if columns.get(role) != column:
             message = (

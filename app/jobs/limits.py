@@ -1,7 +1,7 @@
 """The rules for each field of a training request.
 
-No check needs a file or a lookup, so a client learns of an error at once instead of from a failed job. The rules for
-`training` are in `app.wire.training_rules`; the trainer applies them too.
+These checks read no files and no tables, so a client learns of an error immediately instead of from a failed job. The
+rules for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
 
 
 def check(request: JobRequest) -> None:
-    """Check everything that needs no lookup. Raises InvalidRequest with `param` set."""
+    """Check everything that can be checked without reading a table. Raises InvalidRequest with `param` set."""
     _check_scalars(request)
     _check_file_ids(request)
     _check_metadata(request.metadata or {})
@@ -46,9 +46,9 @@ def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
 
 
 def to_model_name(text: str, param: str) -> str:
-    """Turn a client's text into a model name: lower-cased, with "-" for each character that a name cannot hold.
+    """Turn a client's text into a model name: in lower case, with "-" in place of characters that names cannot contain.
 
-    Raises InvalidRequest about `param` if nothing usable is left.
+    Raises InvalidRequest, with this `param`, if the text contains no letter or digit.
     """
     name = re.sub(r"[^a-z0-9._-]", "-", text.lower()).lstrip("._-")[:64]
     if not MODEL_NAME.fullmatch(name):

@@ -1,6 +1,7 @@
-"""The SQL for the events and checkpoints of jobs. Rows are added and never changed.
+"""The SQL for the events and checkpoints of jobs. Rows are never updated after they have been inserted.
 
-Events are unique by (job, kind, step) and checkpoints by (job, step). If a later attempt repeats one, no row is added.
+Events are unique by (job, kind, step), and checkpoints by (job, step). If a later attempt repeats an event or a
+checkpoint, no row is added.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from app.jobs.records import CHECKPOINT, JobCheckpoint, JobEvent, NewEvent
 
 
 def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float) -> None:
-    """Append events to a job's log. Drops those that the log has already."""
+    """Append events to a job's log. Drops the events that the log already has."""
     rows = [
         {
             "id": new_id("ftevent"),
@@ -37,7 +38,7 @@ def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float
 
 
 def add_checkpoint(session: Session, checkpoint: JobCheckpoint) -> None:
-    """Add a checkpoint, unless the job has one of this step. Its blobs must be in the store."""
+    """Add a checkpoint, unless the job already has a checkpoint of this step. Its blobs must be in the store."""
     names = [column.name for column in JobCheckpointRow.__table__.columns]
     _insert(session, JobCheckpointRow, [{name: getattr(checkpoint, name) for name in names}], ("job_id", "step"))
 
@@ -66,8 +67,8 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
 def stored_steps(session: Session, job_id: str) -> set[int]:
     """Return the steps of all checkpoints ever added to a job, including those that have been deleted."""
     rows = select(JobCheckpointRow.step).where(JobCheckpointRow.job_id == job_id)
-    # A deleted checkpoint is still in the log. A checkpoint whose attempt was killed before the log was written has
-    # only a row.
+    # A deleted checkpoint still has its event. If the attempt was killed before it wrote the event, there is only the
+    # checkpoint's row.
     events = select(JobEventRow.step).where(JobEventRow.job_id == job_id, JobEventRow.kind == CHECKPOINT)
     return {*session.scalars(rows), *session.scalars(events)}
 
@@ -88,7 +89,7 @@ def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -
 
 
 def forget_checkpoints(session: Session, keep: int, before: float) -> int:
-    """Delete the checkpoints created at or before `before`, except the `keep` latest steps of each job.
+    """Delete the checkpoints created at or before `before`, except those of each job's `keep` latest steps.
 
     A trainer saves a checkpoint when the model has improved, so the latest checkpoints are the best. Returns the number
     of deleted rows.

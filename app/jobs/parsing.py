@@ -20,7 +20,7 @@ from app.wire.training_options import Columns, TrainingOptions
 
 OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> the name here; all other names are the same
 OPTIONS = TrainingOptions.__struct_fields__
-NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # in JSON; after an escaped backslash, "u0000" is plain text
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # a NUL in JSON; after an escaped backslash, "u0000" is plain text
 FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> its fields
     "": (*JobRequest.__struct_fields__, "resources"),
     "columns": Columns.__struct_fields__,
@@ -41,7 +41,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
     _check_names(body)
     fields = {name: value for name, value in body.items() if value is not None}
     _check_supported(fields)
-    fields.pop("resources", None)  # it is empty, or `_check_supported` would have refused it
+    fields.pop("resources", None)  # always empty here: `_check_supported` refuses other values
     if "validation_split" in fields and "validation_file" in fields:
         message = "validation_split has no effect with a validation_file, whose rows are held out; leave it out"
         raise InvalidRequest(message, param="validation_split")

@@ -53,7 +53,7 @@ def page(
 
 
 def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
-    """Return those of `job_ids` whose jobs have one of these statuses."""
+    """Return the ids, out of `job_ids`, of the jobs that have one of these statuses."""
     return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
 
 
@@ -66,7 +66,7 @@ def count_before(session: Session, job: Job) -> int:
 
 
 def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:
-    # Expand the object to rows and compare keys as values, because a JSON path cannot express every key.
+    # Expand the JSON object to one row per pair, and compare the keys as values: a JSON path cannot express every key.
     each = func.json_each_text if session.get_bind().dialect.name == "postgresql" else func.json_each
     pairs = each(JobRow.meta).table_valued("key", "value")
     return select(1).select_from(pairs).where(pairs.c.key == key, pairs.c.value == value).correlate(JobRow).exists()

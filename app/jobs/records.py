@@ -13,23 +13,25 @@ QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ENDED = tables.ENDED
 
-# Phases are more detailed than statuses. While a job runs, the trainer reports them (`app.wire.trainer.Phase`).
+# Phases are more detailed than statuses. While a job runs, the trainer reports its phase (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
 
-CHECKPOINT = "checkpoint"  # the kind of the event of a stored checkpoint
+CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 
 
 class Fenced(Exception):
-    """A write by an attempt that no longer holds the job: a later attempt has claimed it, or it has ended."""
+    """The attempt no longer holds the job, so its write is refused: a later attempt has claimed the job, or the job is
+    no longer running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A row of `jobs` as it was when it was read. Times are seconds since the epoch by the database's clock.
+    """A row of the table `jobs`, as it was when it was read.
 
     `request` holds the checked fields of `JobRequest` and, under "spec", the `TrainSpec` that all attempts use.
-    `attempt` is the fence: each claim increments it. `losses` is the number of attempts that ended with a fault. `lost`
-    is set by `seen_at` if the lease had expired at that time and the job waits for its next claim.
+    Each claim increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of
+    attempts that ended with a fault. `seen_at` sets `lost` if the lease has expired, so that the job waits for its next
+    claim. Times are seconds since the epoch according to the database's clock.
     """
 
     id: str
@@ -67,15 +69,15 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
-    jobs_before: int | None = None  # for a queued job, if counted: how many jobs run or will be started before it
+    jobs_before: int | None = None  # of a queued job: number of jobs that run or start before it; None: not counted
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
-        """The record of a row."""
+        """Convert a row to a record."""
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in ("lost", "jobs_before")})
 
     def seen_at(self, now: float) -> Self:
-        """Return the job as clients see it at `now`, a time of the database's clock."""
+        """Return the job as clients see it at the time `now`, according to the database's clock."""
         return replace(self, lost=self.status == RUNNING and (self.lease_until or 0.0) < now)
 
     @property
@@ -102,7 +104,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Requests of clients since a running job was claimed."""
+    """Whether clients have asked to cancel or to pause a running job."""
 
     cancel: bool
     pause: bool
@@ -110,7 +112,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to append to a job's log. A second one with the same (`kind`, `step`) is dropped."""
+    """An event to append to a job's log. Dropped if the log already has an event with the same `kind` and `step`."""
 
     kind: str
     step: int
@@ -122,7 +124,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """The progress of a running job. None leaves the column unchanged."""
+    """The progress of a running job. A field that is None leaves its column unchanged."""
 
     phase: str | None = None
     progress: float | None = None
@@ -147,13 +149,13 @@ class JobEvent:
 
     @classmethod
     def of(cls, row: JobEventRow) -> Self:
-        """The record of a row."""
+        """Convert a row to a record."""
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCheckpoint:
-    """A loadable checkpoint of a job. Its id is a model reference."""
+    """A checkpoint of a job. Its id is a model reference, by which the checkpoint can be loaded."""
 
     id: str
     job_id: str
@@ -167,5 +169,5 @@ class JobCheckpoint:
 
     @classmethod
     def of(cls, row: JobCheckpointRow) -> Self:
-        """The record of a row."""
+        """Convert a row to a record."""
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls)})

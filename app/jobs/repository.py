@@ -1,6 +1,6 @@
-"""The SQL for what clients do with jobs: create, cancel, pause and resume.
+"""The SQL for the operations of clients on jobs: create, cancel, pause and resume.
 
-`JobClaims` is the workers' counterpart. All changes of a job's state are made by these two classes.
+`JobClaims` has the SQL for the operations of workers. A job's state is changed only through these two classes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from app.jobs.states import JobStates
 
 
 class JobRepository:
-    """The clients' changes of jobs. Uses the caller's session. `Jobs` checks permissions."""
+    """Changes jobs on behalf of clients, in the caller's session. `Jobs` checks the permissions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._states = JobStates(database)
 
     def insert(self, session: Session, **values: Any) -> Job:
-        """Insert a queued job; `values` are the columns of the request."""
+        """Insert a queued job; `values` are the columns that depend on the request."""
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
         row = JobRow(**values)
         session.add(row)
@@ -40,14 +40,14 @@ class JobRepository:
         return Job.of(row) if row else None
 
     def cancel(self, session: Session, job: Job) -> None:
-        """Cancel a locked job: at once if no worker holds it, otherwise by a flag that its worker obeys."""
+        """Cancel a locked job immediately if no worker holds it; otherwise set a flag, which the worker obeys."""
         if self._held(session, job):
             self._states.update(session, job.id, cancel_requested=True, phase=STOPPING)
         else:
             self._states.obey(session, job.id, Flags(cancel=True, pause=False))
 
     def pause(self, session: Session, job: Job) -> None:
-        """Pause a locked job: at once if no worker holds it, otherwise by a flag that its worker obeys."""
+        """Pause a locked job immediately if no worker holds it; otherwise set a flag, which the worker obeys."""
         if self._held(session, job):
             self._states.update(session, job.id, pause_requested=True, phase=STOPPING)
         else:
@@ -58,6 +58,6 @@ class JobRepository:
         self._states.resume(session, job.id)
 
     def _held(self, session: Session, job: Job) -> bool:
-        # A running job whose lease has expired has no worker that would obey a flag. If the worker comes back, its
-        # writes are fenced, because the job is no longer "running" or has a later attempt.
+        # A running job whose lease has expired has no worker that would obey a flag. If its worker comes back after
+        # all, its writes are refused, because the job is no longer "running" or has a later attempt.
         return job.status == RUNNING and (job.lease_until or 0.0) >= self._database.now(session)

@@ -15,8 +15,8 @@ from models.config import ARCHITECTURES
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model name and the alias for the trained version.
 
-    With `expected_version`, the alias moves only if it points to that version or, for null, if it does not exist.
-    Without `expected_version`, the alias moves in any case.
+    With `expected_version`, the alias is moved only if it points to that version or, if null, only if it does not exist
+    yet. Without `expected_version`, the alias is always moved.
     """
 
     name: str | None = None
@@ -25,7 +25,7 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A checked request. `training` holds the options from all places in which a client may send them."""
+    """A checked request. `training` combines the options from all the places in which a client may send them."""
 
     model: str
     training_file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]

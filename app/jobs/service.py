@@ -1,4 +1,4 @@
-"""Jobs as clients see them: create, watch, pause, resume and cancel a training."""
+"""The operations of clients on training jobs: create, watch, pause, resume and cancel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EVENT_ID = re.compile(r"ftevent-[A-Za-z0-9_-]{1,32}")
 class Jobs:
     """The jobs of all principals; one instance per process. All methods are thread-safe.
 
-    A job of another owner raises NotFound (`job_not_found`), like a job that does not exist.
+    For a job of another owner, the methods raise NotFound (`job_not_found`), as if the job did not exist.
     """
 
     def __init__(self, database: Database, registry: Registry, files: Files) -> None:
@@ -42,19 +42,19 @@ class Jobs:
     def create(
         self, request: JobRequest, principal: str, idempotency_key: str | None = None, retry_count: int = 0
     ) -> Job:
-        """Queue a training. The data is not read yet.
+        """Queue a training job. The data files are not read yet.
 
-        If an earlier request had the same `idempotency_key`, its job is returned. The same applies for ten minutes to
-        an equal request that the client marks as a retry (`retry_count` above 0). Raises InvalidRequest and NotFound
-        with `param` set.
+        If an earlier request had the same `idempotency_key`, the job of that request is returned. Without a key, a
+        request that the client marks as a retry (`retry_count` above 0) returns the job that an equal request created
+        in the last ten minutes, if any. Raises InvalidRequest and NotFound with `param` set.
         """
         if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
             raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
         try:
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         except IntegrityError:
-            # Another request with this key was committed after this one had searched for the key. The second try finds
-            # its job.
+            # A concurrent request with the same key was committed after this request had searched for the key. The
+            # second try finds the job of that request.
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         with self._database.read() as session:
             return _with_jobs_before(session, job)
@@ -106,7 +106,7 @@ class Jobs:
             return logbook.checkpoints(session, job_id, step, limit)
 
     def cancel(self, job_id: str, principal: str) -> Job:
-        """Cancel a job for good. A second request has no effect while the trainer is still stopping.
+        """Cancel a job permanently. Cancelling it again while its trainer is still stopping has no effect.
 
         Raises InvalidRequest (`invalid_job_state`) if the job has ended.
         """
@@ -143,13 +143,13 @@ class Jobs:
         return _check_visible(job, job_id, principal, param).seen_at(self._database.now(session))
 
     def _locked(self, session: Session, job_id: str, principal: str) -> Job:
-        # Lock the row before reading its state, so that the state cannot change between check and write.
+        # Lock the row before reading its state, so that the state cannot change between the check and the write.
         job = self._repository.lock(session, job_id) if JOB_ID.fullmatch(job_id) else None
         return _check_visible(job, job_id, principal).seen_at(self._database.now(session))
 
 
 def _with_jobs_before(session: Session, job: Job) -> Job:
-    """Return the job; if it is queued, with the number of jobs before it."""
+    """Return the job. If it is queued, set `jobs_before`."""
     return replace(job, jobs_before=queries.count_before(session, job)) if job.public_status == QUEUED else job
 
 

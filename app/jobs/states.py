@@ -1,4 +1,4 @@
-"""Changes of a job's state that are used by both clients' requests and workers' attempts."""
+"""The changes of a job's state that client requests and workers' attempts have in common."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ END_EVENTS = {  # status -> level and message of the last event
 class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
-    Nothing is fenced here. The caller must have locked the row and checked, under the lock, that the change is allowed:
-    otherwise another worker could claim the job, or another client could end it, between the check and the write.
+    The methods do not check whether a change is allowed. The caller must have locked the row and checked this under the
+    lock: otherwise another worker could claim the job, or another client could end it, between the check and the write.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def end(self, session: Session, job_id: str, status: str, **values: Any) -> str:
-        """End the job as succeeded, failed or cancelled; `values` are further columns. Returns the status."""
+        """End the job as succeeded, failed or cancelled, and return the status. `values` are other columns to write."""
         now = self._database.now(session)
         complete = {"progress": 1.0} if status == SUCCEEDED else {}
         end = {"status": status, "phase": OVER, "finished_at": now, **NO_LEASE, **NO_REQUESTS, **complete, **values}
@@ -41,13 +41,13 @@ class JobStates:
         error = values.get("error")
         if error:
             message = f"{message}: {error['message']}"
-        # Events are unique by (kind, step), so the log never has a second end.
+        # Events are unique by (kind, step), so the log never has a second "job.ended" event.
         self.log(session, job_id, [NewEvent(kind="job.ended", step=0, level=level, message=message)])
         return status
 
     def obey(self, session: Session, job_id: str, flags: Flags) -> str:
-        """Cancel or pause the job, as requested by clients, and return the new status. A cancellation overrides a
-        pause."""
+        """Cancel or pause the job, as requested by clients, and return the new status. If clients have requested
+        both, the job is cancelled."""
         if flags.cancel:
             return self.end(session, job_id, CANCELLED)
         self.update(session, job_id, status=PAUSED, phase=WAITING, **NO_LEASE, **NO_REQUESTS)
@@ -64,12 +64,12 @@ class JobStates:
         logbook.append(session, job_id, events, self._database.now(session))
 
     def update(self, session: Session, job_id: str, **values: Any) -> None:
-        """Write columns of the locked row."""
+        """Update columns of the locked row."""
         statement = update(JobRow).where(JobRow.id == job_id).values(**values)
         session.execute(statement.execution_options(synchronize_session=False))
 
     def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
         # A job can be paused and resumed many times, so the step is the time in milliseconds, which makes the events
-        # distinct. No event is logged twice, because each is in the same transaction as the change that it reports.
+        # distinct. No event is logged twice, because each is added in the transaction of the change that it reports.
         step = int(self._database.now(session) * 1000)
         self.log(session, job_id, [NewEvent(kind=kind, step=step, message=message)])

@@ -1,7 +1,7 @@
 """Moves, removes and lists aliases, and writes their history.
 
-The caller has checked that the principal may see the model. To change an alias, it also holds the lock on the model's
-row.
+The caller must have checked that the principal may see the model. To change an alias, the caller must also hold the
+lock on the model's row.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def move(
     expected: Expected = UNSET,
     required: bool | None = None,
 ) -> Alias:
-    """Point `alias` to a ready version; create the alias if it does not exist. `required` None does not change that
-    flag.
+    """Point `alias` to a ready version; create the alias if it does not exist. If `required` is None, the alias keeps
+    its flag.
 
     Raises NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the
     alias does not point to the `expected` version.
@@ -40,7 +40,7 @@ def move(
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
     if target is None or target.status != repository.READY:
         raise NotFound(f"model {model.name!r} has no ready version {version}", code="version_not_found")
-    # populate_existing: read the row as it is under the lock, even if the session has loaded it before.
+    # populate_existing: read the current row under the lock, even if the session has loaded an older state before.
     row = session.get(AliasRow, (model.name, alias), populate_existing=True)
     before = row.version if row is not None else None
     _compare(alias, before, expected)
@@ -68,7 +68,7 @@ def remove(
 
 
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
-    """Load the moves of an alias, by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
+    """Load the moves of an alias, by id. Raises NotFound (`move_not_found`) if `after` is not a move of it."""
     if after is not None and not (0 < after < MOVE_LIMIT and repository.is_move(session, name, alias, after)):
         raise NotFound(f"after {after} is not a move of {name}@{alias}", code="move_not_found", param="after")
     return cut(repository.list_moves(session, name, alias, after, order, limit), limit)

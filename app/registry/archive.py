@@ -1,7 +1,7 @@
 """Reads and writes tar archives of checkpoint directories.
 
-The reader accepts only plain files with names that a checkpoint may have. It does not use Python's `tarfile`, which
-supports more of the format (links, sparse files) and allocates buffers of the size that a header claims.
+The reader accepts only plain files whose names are allowed in a checkpoint. It does not use Python's `tarfile`, which
+supports more of the format (links, sparse files) and allocates buffers of whatever size a header claims.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from app.storage.blobs import BlobStore
 
 BLOCK, CHUNK = 512, 2**20
 MEMBERS_LIMIT = 256
-EXTENSION_LIMIT = 64 * 1024  # bytes of an extended header
-TAIL_LIMIT = 4 * 2**20  # bytes of padding after the end
+EXTENSION_LIMIT = 64 * 1024  # maximum number of bytes in an extended header
+TAIL_LIMIT = 4 * 2**20  # maximum number of bytes of padding after the end
 KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
 HOW = "make it with: tar -C DIRECTORY -cf checkpoint.tar ."
 NOT_A_TAR = f"this is not a tar archive, or it is damaged; {HOW}"
 
 
 class ArchiveInvalid(InvalidRequest):
-    """The archive is damaged, or contains anything but the files of a checkpoint."""
+    """The archive is damaged, or contains something other than the files of a checkpoint."""
 
     code = "invalid_archive"
 
@@ -43,8 +43,8 @@ class _Member:
 
 
 class _Input:
-    """Reads exact numbers of bytes from a stream of pieces. Decompresses gzip, and reads at most `limit` bytes in
-    total."""
+    """Reads a given number of bytes at a time from a stream of pieces, after decompressing gzip. Raises TooLarge beyond
+    a total of `limit` bytes."""
 
     def __init__(self, stream: Iterable[bytes], limit: int) -> None:
         self._pieces = _decompress(iter(stream))
@@ -75,7 +75,7 @@ class _Input:
 
 
 def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
-    """Write the files of a tar or tar.gz archive into an empty private directory. `limit` is the maximum unpacked size
+    """Write the files of a tar or tar.gz archive to an empty, private directory. `limit` is the maximum unpacked size
     in bytes.
 
     Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, and TooLarge beyond the limit.
@@ -104,8 +104,8 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
-    """Yield the members, with extended headers applied. The caller must read all bytes of a member before it takes the
-    next."""
+    """Yield the members, with extended headers applied. The caller must read all bytes of a member before it requests
+    the next member."""
     extended: dict[str, str] = {}
     for _ in range(MEMBERS_LIMIT):
         block = b"".join(source.read_exactly(BLOCK))
@@ -142,7 +142,7 @@ def _check_member(member: _Member) -> str | None:
 
 
 def _parse_header(block: bytes) -> _Member:
-    # The checksum counts its own field as eight spaces.
+    # The checksum is the sum of all bytes of the header, in which the checksum's own field counts as eight spaces.
     if _parse_octal(block[148:156]) != sum(block[:148]) + 8 * ord(" ") + sum(block[156:]):
         raise ArchiveInvalid(NOT_A_TAR)
     name = _parse_text(block[:100])
@@ -182,7 +182,7 @@ def _parse_extension(kind: bytes, data: bytes) -> dict[str, str]:
         values[_parse_text(key)] = _parse_text(value)
     if any(key.startswith("GNU.sparse") for key in values):
         raise ArchiveInvalid("the archive has a sparse file; make it without -S")
-    # A global header (kind g) is checked like the others, but the values that it sets for all members are ignored.
+    # A global header (kind g) sets values for all members. It is checked like others, but its values are ignored.
     return {} if kind == b"g" else {key: values[key] for key in ("path", "size") if key in values}
 
 
@@ -198,7 +198,7 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read to the end, so that the sender is not cut off. Only padding may follow."""
+    """Read the rest of the stream, so that the sender is not cut off. Raises ArchiveInvalid if it is not padding."""
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)
@@ -207,7 +207,7 @@ def _drain(source: _Input) -> None:
 
 
 def _decompress(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the pieces unchanged or, if they begin like gzip, decompressed into pieces of at most `CHUNK` bytes.
+    """Yield the pieces unchanged or, if the stream is gzip, decompressed into pieces of at most `CHUNK` bytes.
 
     The output of each step is limited, so a small archive cannot fill the memory.
     """
@@ -237,15 +237,15 @@ def _decompress(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An archive as a stream. `size` is the number of bytes of all `pieces`."""
+    """An archive as a stream. `size` is the total number of bytes in `pieces`."""
 
     size: int
     pieces: Iterator[bytes]
 
 
 def export(files: Manifest, blobs: BlobStore) -> Export:
-    """Return a tar archive of the stored files. If a file is missing, BlobMissing is raised at once, not in the
-    middle."""
+    """Return a tar archive of the stored files. Raises BlobMissing immediately, not in the middle of the stream, if a
+    file is missing."""
     for entry in files.values():
         blobs.open(entry.sha256)
     blocks = sum(1 + -(-entry.size // tarfile.BLOCKSIZE) for entry in files.values()) + 2
@@ -259,7 +259,7 @@ def _write_members(files: Manifest, blobs: BlobStore) -> Iterator[bytes]:
         for piece in blobs.open(files[name].sha256):
             size += len(piece)
             yield piece
-        if size != files[name].size:  # the header that was sent has another size, so the archive is invalid
+        if size != files[name].size:  # the header was already sent with another size, so the archive is invalid
             raise OstinatoError(f"stored bytes are damaged: {name} has {size} bytes, not {files[name].size}")
         yield bytes(-size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

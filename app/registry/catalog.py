@@ -1,6 +1,6 @@
-"""Loads the catalog for `GET /v1/models`: each model by its bare name, and each ready version as name:number.
+"""Loads the catalog for `GET /v1/models`. It lists each model by its bare name, and each ready version as name:number.
 
-Reads only the columns that are shown, with the same few queries for any number of models.
+Reads only the columns that are shown. The number of queries does not depend on the number of models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ COLUMNS = ("model", "version", "owner", "task", "architecture", "digest", "param
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the catalog. `id` is a model reference; `version` is the number of the version that it means now."""
+    """An entry of the catalog. `id` is a model reference; `version` is the number of the version to which it currently
+    resolves."""
 
     id: str
     model: str
@@ -39,7 +40,7 @@ class Entry:
 
 
 def load_page(session: Session, principal: str, after: str | None, limit: int) -> Page[Entry]:
-    """Load a page of entries in the order of names: for each model, the bare name, then its versions, newest first.
+    """Load a page of entries, ordered by model name. Each model's bare name is followed by its versions, newest first.
 
     `after` is the id of an entry. Raises NotFound (`model_not_found`) if there is no such entry.
     """
@@ -54,7 +55,7 @@ def load_page(session: Session, principal: str, after: str | None, limit: int) -
     rows = session.execute(query.limit(limit + 1)).all()
     names = {row.model for row in rows}
     by_version = repository.group_by_version(repository.load_aliases(session, names))
-    unlisted = names - ({last.name} if last is not None else set())  # models whose bare name is on this page
+    unlisted = names - ({last.name} if last is not None else set())  # models whose bare name belongs on this page
     champions = {row.model: _make_entry(row, by_version) for row in _load_champions(session, unlisted)}
     entries: list[Entry] = []
     for row in rows:

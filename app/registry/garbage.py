@@ -1,13 +1,13 @@
 """Garbage collection of blobs, and the check that every referenced blob is stored and undamaged.
 
-A blob that no row refers to may belong to a publication that has stored its files but not inserted its row yet. Two
+A blob to which no row refers may belong to a publication that has stored its files but not inserted its row yet. Two
 rules protect such a blob:
 
 - A collection keeps unreferenced blobs that were put within the last hour. Putting a blob again renews its time.
-- A publisher checks in its transaction that its blobs exist (`claim_blobs`), and a collection deletes in a transaction
-  that excludes those of publishers (`hold_blobs`).
+- A publisher checks in its transaction that its blobs exist (`claim_blobs`). A collection deletes blobs in a
+  transaction that cannot run at the same time as the transactions of publishers (`hold_blobs`).
 
-So either the collection keeps the blobs, or the publisher fails because they are gone.
+So either the collection keeps the publisher's blobs, or the publisher fails because its blobs no longer exist.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from app.registry import repository
 from app.storage.blobs import Blob, BlobCorrupt, BlobMissing, BlobStore
 
 UPLOAD_SECONDS = 3600.0  # an unreferenced blob put within this time may belong to a publication in progress
-LEFTOVER_SECONDS = 86_400.0  # age at which a partial upload belongs to a killed program
-BATCH = 200  # blobs deleted in one transaction, during which publishers wait
+LEFTOVER_SECONDS = 86_400.0  # a partial upload older than this was left by a killed program
+BATCH = 200  # number of blobs deleted in one transaction, during which publishers wait
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of a collection: what it has removed or, in a dry run, would remove."""
+    """The numbers of blobs, bytes and partial uploads that a collection has removed or, in a dry run, would remove."""
 
     dry_run: bool
     blobs: int
@@ -44,7 +44,7 @@ class Collected:
 class Report:
     """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users.
 
-    Orphans, which nothing refers to, are not an error: the next collection removes them when they are old enough.
+    Orphans are blobs to which no row refers. They are not an error: a collection removes them once they are old enough.
     """
 
     missing: dict[str, list[str]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the check has found no error."""
         return not (self.missing or self.corrupt or self.dangling_aliases)
 
 
@@ -77,7 +77,7 @@ def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_r
 
 
 def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
-    """Check that the store has every blob that the tables refer to, with the right size. `deep` also checks the
+    """Check that the store has every blob to which the tables refer, and that its size is right. `deep` also checks the
     hashes."""
     with database.read() as session:
         references = load_references(session, None)
@@ -96,8 +96,8 @@ def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
     """Map the SHA-256 of each referenced blob to the names of its users, each with the size that the blob must have.
 
-    Versions deleted after `deleted_since` still count (None: no deleted version does), and so do the versions that
-    unfinished jobs start from.
+    Includes the blobs of versions deleted after `deleted_since` (None: of no deleted version), and the blobs of the
+    base models of unfinished jobs.
     """
     references: dict[str, list[tuple[str, int]]] = {}
     for name, files in _load_manifests(session, deleted_since):
@@ -109,14 +109,14 @@ def load_references(session: Session, deleted_since: float | None) -> dict[str, 
 
 
 class _Garbage:
-    """The blobs that may be deleted: nothing refers to them, and they are old enough."""
+    """The blobs that may be deleted: no row refers to them, and they are old enough."""
 
     def __init__(self, session: Session, now: float, grace_seconds: float) -> None:
         self._now, self._grace = now, grace_seconds
         self._referenced = set(load_references(session, now - grace_seconds))
-        # A blob of a deleted version is not a new upload, so it needs no further hour after the grace time. Versions
-        # that were deleted earlier are not read: their blobs are older than an hour, or were put again and may be a new
-        # upload.
+        # A blob of a deleted version is not a new upload, so it need not be kept for another hour after the grace time.
+        # Versions deleted more than an hour ago are not read: their blobs are older than an hour anyway, unless they
+        # were put again and may therefore belong to a new upload.
         deleted = select(VersionRow.files).where(
             VersionRow.status == repository.DELETED, VersionRow.deleted_at > now - UPLOAD_SECONDS
         )
@@ -145,8 +145,8 @@ def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:
     """Delete the blobs of a batch that are still garbage.
 
-    Rows and blobs are read again, because a publication may have put a blob again or referred to it since they were
-    first read. While the lock is held, no publication can add a reference.
+    Reads rows and blobs again: since the first read, a publication may have put one of these blobs again or inserted a
+    row that refers to it. While the lock is held, no publication can add a reference.
     """
     removed = []
     with database.transaction() as session:
@@ -172,7 +172,7 @@ def _find_dangling(session: Session) -> list[str]:
 
 
 def _is_sound(blobs: BlobStore, blob: Blob, sizes: set[int], deep: bool) -> bool:
-    """Whether a blob has the size that all its users expect and, if `deep`, the right hash."""
+    """Whether a blob has the size that all of its users expect and, if `deep`, the right hash."""
     if sizes != {blob.size}:
         return False
     try:

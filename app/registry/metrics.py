@@ -1,4 +1,4 @@
-"""Reads the metrics of a checkpoint in a form that JSON columns can store."""
+"""Reads the metrics of a checkpoint, and converts metrics to a form that JSON columns can store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEPTH = 32
 def read_metrics(directory: Path) -> dict[str, Any]:
     """Read `metrics.json` in a checkpoint directory. Returns an empty dict if there is no such file.
 
-    Raises CheckpointInvalid if the file does not hold a JSON object.
+    Raises CheckpointInvalid if the file does not contain a JSON object.
     """
     path = directory / "metrics.json"
     metrics = load_json(path) if path.exists() else {}
@@ -25,7 +25,7 @@ def read_metrics(directory: Path) -> dict[str, Any]:
 
 
 def finite(value: Any, depth: int = 0) -> Any:
-    """Copy `value` with None in place of NaN and infinity, which JSON does not have.
+    """Return a copy of `value` with None in place of NaN and infinity, which JSON cannot represent.
 
     Raises CheckpointInvalid if `value` is nested more than `DEPTH` levels deep.
     """

@@ -1,4 +1,4 @@
-"""Adds versions to models: stores the files of a checkpoint and inserts a row. Also marks versions as deleted."""
+"""Adds versions to models, by storing the files of a checkpoint and inserting a row. Also marks versions as deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.registry.metrics import finite
 from app.registry.records import Version, visible
 from app.storage.blobs import BlobStore
 
-LEFTOVER_SECONDS = 86_400.0  # age at which an unpacked archive belongs to a killed program
+LEFTOVER_SECONDS = 86_400.0  # an unpacked archive older than this was left by a killed program
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
     repository.add_model(session, name, publication.owner, now)
     number = repository.take_number(session, name)
     model = repository.find_model(session, name, lock=True)
-    # The model may have existed before, with another owner. The error then rolls back the new number.
+    # The model may have existed before, with another owner. In this case, the error rolls back the new number.
     if model is None or not visible(model.owner, publication.owner):
         raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
     labels = {"labels": checkpoint.labels} if checkpoint.labels else {}
@@ -91,7 +91,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
 
 
 def delete_version(session: Session, row: VersionRow, now: float) -> Version:
-    """Mark a version as deleted; no effect if it is deleted already. The caller holds the lock on the model's row.
+    """Mark a version as deleted, unless it is already deleted. The caller holds the lock on the model's row.
 
     Raises InvalidRequest (`version_in_use`) if an alias points to it.
     """
@@ -110,11 +110,11 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """Create a private folder under `root`, and remove it at the end. Also remove the folders that killed programs have
-    left in `root`."""
+    """Create a private folder under `root`, and remove it at the end of the block. Also remove the folders that killed
+    programs have left in `root`."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in root.iterdir():
-        with suppress(FileNotFoundError):  # another process removes it
+        with suppress(FileNotFoundError):  # another process has removed it
             if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="import-", dir=root) as folder:  # mode 0700

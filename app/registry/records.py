@@ -1,4 +1,4 @@
-"""Models, versions, aliases, and model references with their syntax."""
+"""Immutable records of models, versions and aliases, and the syntax of names and model references."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 CHAMPION = "champion"
 CHECKPOINT = "ftckpt-"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-PART = re.compile(r"[a-z0-9._-]{0,64}")  # a substring of a name, allowed in a query
+PART = re.compile(r"[a-z0-9._-]{0,64}")  # a substring of a name, as in a query
 NUMBER_LIMIT = 10**9  # all version numbers are below this
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +49,7 @@ def check_name(name: str, param: str = "name") -> str:
 
 
 def show(text: str) -> str:
-    """Make a caller's text safe to print: quoted, escaped and cut to about 100 characters."""
+    """Make a caller's text safe to print: quoted, escaped, and cut to about 100 characters."""
     return ascii(text if len(text) <= 100 else text[:100] + "…")
 
 
@@ -57,7 +57,7 @@ def show(text: str) -> str:
 class ModelReference:
     """A parsed model reference. At most one of `version`, `alias`, `digest` and `checkpoint` is set.
 
-    If none of them is set, the reference means the champion, or the newest ready version if the model has no champion.
+    If none of them is set, the reference means the model's champion, or its newest ready version if it has no champion.
     """
 
     name: str
@@ -92,7 +92,7 @@ class ModelReference:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Split a reference into name, mark and rest at the mark, the first `:` or `@`."""
+    """Split a reference at its first `:` or `@` into the name, this mark, and the rest."""
     mark = re.search("[:@]", text)
     return (text[: mark.start()], mark.group(), text[mark.end() :]) if mark else (text, "", "")
 
@@ -101,9 +101,9 @@ def _split(text: str) -> tuple[str, str, str]:
 class Version:
     """A version of a model: an immutable checkpoint. Only its status and its aliases change.
 
-    A checkpoint of a job is also represented by this class, with version 0 and its own id as the model. `config` is
-    config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready, failed or
-    deleted.
+    This class also represents the checkpoints of jobs, with `version` 0 and the checkpoint's id as `model`. `config` is
+    the content of config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready,
+    failed or deleted.
     """
 
     model: str
@@ -124,7 +124,7 @@ class Version:
 
     @property
     def ref(self) -> str:
-        """The reference that always means this version."""
+        """The reference that always resolves to this version."""
         return f"{self.model}:{self.version}" if self.version else self.model
 
     @property
@@ -135,7 +135,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """A name that points to a version. If it is `required`, the service is not ready until that version is loaded."""
+    """A name that points to a version. If `required`, the service is not ready until that version is loaded."""
 
     model: str
     alias: str
@@ -146,7 +146,8 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """An entry in the history of an alias. `from_version` is None if the alias was created, `to_version` if removed."""
+    """An entry in the history of an alias. `from_version` is None if the alias was created; `to_version` is None if the
+    alias was removed."""
 
     id: int
     model: str
@@ -159,7 +160,7 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model. `versions` counts those that are not deleted; `newest` is the newest ready one."""
+    """A model. `versions` is the number of versions that are not deleted; `newest` is the newest ready version."""
 
     name: str
     owner: str

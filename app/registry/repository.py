@@ -33,14 +33,14 @@ def dump_manifest(files: Manifest) -> dict[str, Any]:
 
 
 def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
-    """Return the row of a model, if any. With `lock`, the row is read again and locked until the transaction ends."""
+    """Return the row of a model, if any. With `lock`, lock the row until the transaction ends, and read it again."""
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 
 def add_model(session: Session, name: str, owner: str, now: float) -> None:
-    """Insert the model unless it exists.
+    """Insert the model, unless it already exists.
 
-    If two transactions insert the same name, the second one waits until the first has ended, and then the row exists.
+    If two transactions insert the same name, the second one waits until the first has ended.
     """
     session.execute(
         text(
@@ -52,9 +52,9 @@ def add_model(session: Session, name: str, owner: str, now: float) -> None:
 
 
 def take_number(session: Session, name: str) -> int:
-    """Take the next version number of a model. The update locks the row, so no other transaction gets the number.
+    """Take the next version number of a model. The update locks the row, so no other transaction gets the same number.
 
-    A rollback gives the number back.
+    If the transaction is rolled back, the number becomes free again.
     """
     query = update(ModelRow).where(ModelRow.name == name).values(next_version=ModelRow.next_version + 1)
     return session.execute(query.returning(ModelRow.next_version)).scalar_one() - 1
@@ -91,7 +91,7 @@ def load_model(session: Session, name: str) -> Model:
 
 
 def _select_with_newest() -> Select[ModelRow, VersionRow]:
-    """Select models, each with its newest ready version or None."""
+    """Select models, each with its newest ready version, or None if it has no ready version."""
     other = aliased(VersionRow)
     number = select(func.max(other.version)).where(other.model == ModelRow.name, other.status == READY)
     here = and_(VersionRow.model == ModelRow.name, VersionRow.version == number.scalar_subquery())
@@ -99,7 +99,7 @@ def _select_with_newest() -> Select[ModelRow, VersionRow]:
 
 
 def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[Model]:
-    """The records of the selected models, in three queries for any number of models."""
+    """Load the records of the selected models, in three queries for any number of models."""
     rows = session.execute(query).all()
     names = [row.name for row, _ in rows]
     aliases = load_aliases(session, names)
@@ -126,13 +126,13 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
 
 
 def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
-    """The row of a version, whatever its status."""
+    """Return the row of a version, whatever its status, or None."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 
 
 def find_newest(session: Session, name: str, digest: str | None = None) -> VersionRow | None:
-    """The newest ready version, with this digest if one is given."""
+    """Return the newest ready version of a model, or the newest with this digest if `digest` is given."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.status == READY)
     if digest is not None:
         query = query.where(VersionRow.digest == digest)
@@ -153,14 +153,14 @@ def list_versions(
 
 
 def load_versions(session: Session, query: Select[VersionRow]) -> list[Version]:
-    """The records of the selected versions, in two queries for any number of versions."""
+    """Load the records of the selected versions, in two queries for any number of versions."""
     rows = session.scalars(query).all()
     by_version = group_by_version(load_aliases(session, {row.model for row in rows}))
     return [make_version(row, by_version) for row in rows]
 
 
 def load_version(session: Session, row: VersionRow) -> Version:
-    """The record of one version."""
+    """Load the record of one version."""
     return make_version(row, group_by_version(load_aliases(session, [row.model])))
 
 
@@ -186,15 +186,15 @@ def make_version(row: VersionRow, by_version: AliasNames) -> Version:
 
 
 def select_registered(session: Session, digests: Collection[str]) -> set[str]:
-    """Return the digests, out of `digests`, that a ready version or a job's checkpoint has."""
+    """Return the digests, out of `digests`, that belong to a ready version or a job's checkpoint."""
     ready = select(VersionRow.digest).where(VersionRow.status == READY, VersionRow.digest.in_(digests))
     checkpoints = select(JobCheckpointRow.digest).where(JobCheckpointRow.digest.in_(digests))
     return {*session.scalars(ready), *session.scalars(checkpoints)}
 
 
 def find_references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
-    """Map digests to references. Includes those of `digests` for which `owner` has a ready version or a job's
-    checkpoint.
+    """Map each of `digests` to a reference. Leaves out digests for which `owner` has neither a ready version nor a
+    job's checkpoint.
 
     A version takes precedence over a checkpoint, and a newer version over an older one.
     """
@@ -205,7 +205,7 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
         VersionRow.status == READY, VersionRow.owner == owner, VersionRow.digest.in_(digests)
     )
     references = {row.digest: row.id for row in session.execute(checkpoints)}
-    # Oldest first, so that the newest version of a digest overwrites the others.
+    # Order by age, so that of several versions with the same digest, the newest overwrites the others.
     rows = session.execute(ready.order_by(VersionRow.created_at, VersionRow.version))
     return references | {row.digest: f"{row.model}:{row.version}" for row in rows}
 
@@ -243,8 +243,10 @@ def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
 
 
 def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
-    """Group the names of aliases by the version they point to. Searching all aliases for each version would be
-    quadratic."""
+    """Group the names of aliases by the version they point to.
+
+    With this dict, finding the aliases of many versions takes linear rather than quadratic time.
+    """
     names: AliasNames = {}
     for alias in aliases:
         names.setdefault((alias.model, alias.version), []).append(alias.alias)
@@ -252,14 +254,14 @@ def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
 
 
 def make_alias(row: AliasRow) -> Alias:
-    """The record of a row."""
+    """Convert a row to a record."""
     return Alias(
         model=row.model, alias=row.alias, version=row.version, required=row.required, updated_at=row.updated_at
     )
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """Load the aliases of all models and owners; with `required`, only those that readiness waits for."""
+    """Load the aliases of all models and owners; with `required`, only the required aliases."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)

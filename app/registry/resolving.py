@@ -11,8 +11,9 @@ from app.registry.records import CHAMPION, NAME, NUMBER_LIMIT, ModelReference, V
 
 
 def resolve(session: Session, text: str, principal: str) -> Version:
-    """Return the ready version that a reference means now. Raises NotFound (`model_not_found`) if there is none or it
-    belongs to another principal.
+    """Return the ready version to which a reference currently resolves.
+
+    Raises NotFound (`model_not_found`) if there is no such version or if it belongs to another principal.
     """
     try:
         reference = ModelReference.parse(text)
@@ -33,9 +34,9 @@ def resolve(session: Session, text: str, principal: str) -> Version:
 
 
 def get_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
-    """The model `name`. With `lock`, its row is locked until the transaction ends.
+    """Return the row of the model `name`. With `lock`, the row is locked until the transaction ends.
 
-    Raises NotFound (`model_not_found`, with this `param`) if it does not exist or belongs to another principal.
+    Raises NotFound (`model_not_found`, with this `param`) if the model does not exist or belongs to another principal.
     """
     row = repository.find_model(session, name, lock=lock) if NAME.fullmatch(name) else None
     if row is None or not visible(row.owner, principal):
@@ -60,7 +61,8 @@ def model_not_found(reference: str, reason: str, param: str = "model") -> NotFou
 
 
 def _find(session: Session, reference: ModelReference) -> VersionRow | None:
-    """Find the version by number, digest or alias; for a bare name, the champion or else the newest version."""
+    """Find a version by its number, digest or alias. For a bare name, find the champion or, if there is none, the
+    newest ready version."""
     if reference.version is not None:
         return repository.find_version(session, reference.name, reference.version)
     if reference.digest is not None:
@@ -72,7 +74,7 @@ def _find(session: Session, reference: ModelReference) -> VersionRow | None:
 
 
 def _explain(reference: ModelReference, version: VersionRow | None) -> str:
-    """Explain why a reference to a visible model has no ready version."""
+    """Explain why a reference to a visible model does not resolve to a ready version."""
     if version is not None:
         return f"version {version.version} is {version.status}"
     if reference.alias is not None:

@@ -1,4 +1,4 @@
-"""Searches versions by their properties and metrics, and compares the metrics of some versions.
+"""Searches for versions by their properties and metrics, and compares the metrics of several versions.
 
 Metrics are compared in Python rather than SQL, because SQLite and PostgreSQL have different operators for JSON.
 """
@@ -28,9 +28,9 @@ HIGHER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "micro_f1", "macro_
 class Filter:
     """Selects versions and determines their order.
 
-    `query` is a part of a model's name, and `metric` a path such as `test.macro_f1`. With a `metric`, versions that do
-    not have it are left out and the others are ordered by it; otherwise versions are ordered by age. `order` None means
-    best first or newest first.
+    `query` is a substring of a model's name, and `metric` is a path such as `test.macro_f1`. If `metric` is set, the
+    versions that have this metric are ordered by it, and all others are left out. Otherwise versions are ordered by
+    age. If `order` is None, the best or the newest version comes first.
     """
 
     query: str | None = None
@@ -57,8 +57,7 @@ class Filter:
 
     @property
     def descending(self) -> bool:
-        """Whether the largest rank comes first. Without a requested order, the best or the newest version comes
-        first."""
+        """Whether the version with the largest metric or the newest version comes first."""
         if self.order is not None:
             return self.order == "desc"
         return self.metric is None or not lower_is_better(self.metric)
@@ -66,11 +65,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The metrics of some versions.
+    """The metrics of several versions.
 
-    `figures` maps the path of each metric to one value per version, or None if the version does not have the metric.
-    `best` maps a path to the index of the best version, if at least two versions have the metric and it is known
-    whether higher or lower is better.
+    `figures` maps the path of each metric to one value per version, which is None if the version lacks the metric.
+    `best` maps the path of a metric to the index of the best version. It includes only metrics that at least two
+    versions have and for which it is known whether higher or lower values are better.
     """
 
     versions: list[Version]
@@ -79,8 +78,8 @@ class Comparison:
 
 
 class _SortKey(NamedTuple):
-    """The sort key of a version in the result. `rank` is its age or its metric; the name decides between equal
-    ranks."""
+    """The sort key of a version in the result. `rank` is the version's creation time or its metric. Versions with equal
+    ranks are ordered by model and number."""
 
     rank: float
     model: str
@@ -97,7 +96,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def figure(metrics: dict[str, Any], path: str) -> float | None:
-    """Return the number at a dotted path, or None if there is no number."""
+    """Return the number at a dotted path in nested metrics, or None if there is no number at this path."""
     value: Any = metrics
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -107,8 +106,8 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
 def select_versions(session: Session, principal: str, filter_: Filter, after: str | None, limit: int) -> Page[Version]:
     """Load a page of matching versions, beginning after the version whose `ref` is `after`.
 
-    Reads the sort keys of all matching versions, but complete records only for those on the page. Raises NotFound
-    (`version_not_found`) if `after` does not match.
+    Reads the sort keys of all matching versions, but complete records only for the versions on the page. Raises
+    NotFound (`version_not_found`) if `after` is not a matching version.
     """
     matches = sorted(_load_keys(session, principal, filter_), reverse=filter_.descending)
     start = 0
@@ -125,7 +124,7 @@ def select_versions(session: Session, principal: str, filter_: Filter, after: st
 
 
 def compare(versions: Sequence[Version]) -> Comparison:
-    """Compare the metrics of some versions."""
+    """Compare the metrics of several versions."""
     flat = [dict(_leaves(version.metrics)) for version in versions]
     paths = sorted({path for figures in flat for path in figures})
     figures = {path: [metrics.get(path) for metrics in flat] for path in paths}
@@ -156,7 +155,7 @@ def _load_keys(session: Session, principal: str, filter_: Filter) -> Iterator[_S
     """Load the sort keys of all matching versions, in any order."""
     by = VersionRow.created_at if filter_.metric is None else VersionRow.metrics
     query = select(VersionRow.model, VersionRow.version, by).join(ModelRow, ModelRow.name == VersionRow.model)
-    # Fetch few rows at a time: the metrics of one version may have up to 32 MiB.
+    # Fetch only a few rows at a time: the metrics of a single version may be up to 32 MiB long.
     query = _narrow(query, principal, filter_).execution_options(yield_per=20)
     for model, version, value in session.execute(query):
         rank = value if filter_.metric is None else figure(value, filter_.metric)

@@ -37,7 +37,7 @@ class Registry:
     def __init__(self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0) -> None:
         """`scratch` is the folder in which imported archives are unpacked; it is created when needed.
 
-        `grace_seconds` is the minimum time for which the files of deleted versions, and unreferenced files, are kept.
+        `grace_seconds` is the minimum time for which unreferenced files and the files of deleted versions are kept.
         """
         self.database, self.blobs, self.scratch, self.grace_seconds = database, blobs, scratch, grace_seconds
 
@@ -84,7 +84,7 @@ class Registry:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def resolve(self, reference: str, principal: str, session: Session | None = None) -> Version:
-        """The ready version that a reference means now. Raises NotFound (`model_not_found`)."""
+        """Return the ready version to which a reference currently resolves. Raises NotFound (`model_not_found`)."""
         with self.database.read() if session is None else nullcontext(session) as session_:
             return resolving.resolve(session_, reference, principal)
 
@@ -110,7 +110,7 @@ class Registry:
         limit: int = 100,
         order: str = "asc",
     ) -> Page[Model]:
-        """Models by name. `after` is the last name of the previous page, and `query` a substring of the names.
+        """Return models by name. `after` is the last name on the previous page; `query` is a substring of the names.
 
         `task` and `architecture` filter by the newest ready version of each model.
         """
@@ -125,7 +125,7 @@ class Registry:
             return cut(repository.list_models(session, principal, query, newest, after, order, limit), limit)
 
     def catalog(self, principal: str, *, after: str | None = None, limit: int = CATALOG_LIMIT) -> Page[Entry]:
-        """Return a page of short entries of all models and ready versions. `after` is the last id of the previous
+        """Return a page of the short entries of all models and ready versions. `after` is the last id on the previous
         page."""
         check_page(limit, "asc", CATALOG_LIMIT)
         with self.database.read() as session:
@@ -152,7 +152,7 @@ class Registry:
             return cut(repository.list_versions(session, name, status, after, order, limit), limit)
 
     def search(self, principal: str, filter_: Filter, *, after: str | None = None, limit: int = 100) -> Page[Version]:
-        """Versions of all models, by metric or by age. `after` is the last `ref` of the previous page."""
+        """Return versions of all models, by metric or by age. `after` is the last `ref` on the previous page."""
         check_page(limit, filter_.order or "desc", PAGE_LIMIT)
         with self.database.read() as session:
             return select_versions(session, principal, filter_, after, limit)
@@ -174,9 +174,9 @@ class Registry:
         expected_version: Expected = UNSET,
         required: bool | None = None,
     ) -> Alias:
-        """Point `alias` to a ready version, if it points to `expected_version` (None: if it does not exist).
+        """Point `alias` to a ready version, if it currently points to `expected_version` (None: if it does not exist).
 
-        With `required` None, the `required` flag does not change. Raises Conflict (`alias_conflict`).
+        If `required` is None, the alias's `required` flag does not change. Raises Conflict (`alias_conflict`).
         """
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
@@ -208,7 +208,7 @@ class Registry:
         limit: int = 100,
         order: str = "desc",
     ) -> Page[AliasMove]:
-        """The moves of an alias, even if it has been removed."""
+        """Return the moves of an alias, even if the alias has been removed."""
         check_name(alias, "alias")
         check_page(limit, order, PAGE_LIMIT)
         with self.database.read() as session:
@@ -216,33 +216,33 @@ class Registry:
             return aliases.load_history(session, name, alias, after, order, limit)
 
     def required_aliases(self) -> Sequence[Alias]:
-        """The aliases, of all owners, that readiness waits for."""
+        """Return the aliases, of all owners, whose versions must be loaded before the service is ready."""
         with self.database.read() as session:
             return repository.load_all_aliases(session, required=True)
 
     def every_alias(self) -> Sequence[Alias]:
-        """The aliases of all models and owners."""
+        """Return the aliases of all models and owners."""
         with self.database.read() as session:
             return repository.load_all_aliases(session)
 
     def registered(self, digests: Collection[str]) -> set[str]:
-        """The digests, out of `digests`, that a ready version or a job's checkpoint has."""
+        """Return the digests, out of `digests`, that belong to a ready version or a job's checkpoint."""
         with self.database.read() as session:
             return repository.select_registered(session, digests)
 
     def references(self, digests: Collection[str], owner: str) -> dict[str, str]:
-        """Map digests to references. Includes those of `digests` for which `owner` has a version or a job's
-        checkpoint."""
+        """Map each of `digests` to a reference. Leaves out digests for which `owner` has neither a ready version nor a
+        job's checkpoint."""
         with self.database.read() as session:
             return repository.find_references(session, digests, owner)
 
     def delete_version(self, name: str, number: int, principal: str) -> Version:
         """Mark a version as deleted. Garbage collection removes its files after the grace time.
 
-        Deleting a deleted version has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
+        Deleting a version again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
         """
         with self.database.transaction() as session:
-            get_model(session, name, principal, lock=True)  # the lock keeps aliases from moving meanwhile
+            get_model(session, name, principal, lock=True)  # while it is locked, no alias can be moved
             row = get_version(session, name, number, lock=True)
             return publishing.delete_version(session, row, self.database.now(session))
 
@@ -277,15 +277,15 @@ class Registry:
             )
 
     def export_tar(self, version: Version) -> archive.Export:
-        """The checkpoint directory as a tar archive, with the same bytes each time."""
+        """Return the checkpoint directory as a tar archive. Every export of a version has the same bytes."""
         return archive.export(version.files, self.blobs)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 
     def collect_garbage(self, dry_run: bool = False) -> garbage.Collected:
-        """Delete unreferenced files after the grace time. Safe to run while versions are published."""
+        """Delete the unreferenced files whose grace time has passed. Safe to run while versions are published."""
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True) -> garbage.Report:
-        """Check that the store has every file that the tables refer to; `deep` reads and hashes every byte."""
+        """Check that the store has every file to which the tables refer. `deep` reads and hashes every byte."""
         return garbage.check(self.database, self.blobs, deep=deep)

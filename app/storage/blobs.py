@@ -25,10 +25,10 @@ from app.errors import NotFound, OstinatoError, TooLarge, Unavailable
 from app.settings import PREFIX, SettingError
 
 CHUNK = 2**20
-ONE_PUT = 16 * 2**20  # larger objects are uploaded in parts, which cannot be conditional
-RENEWAL_SECONDS = 3600.0  # if an older blob is put again, it is uploaded again, so that it counts as a new upload
+ONE_PUT = 16 * 2**20  # larger objects are uploaded in several parts, and such uploads cannot be conditional
+RENEWAL_SECONDS = 3600.0  # a blob older than this is uploaded again when it is put again, to renew its time
 CLIENT: Any = {
-    "timeout": "600s",  # of one request, which may carry a large object
+    "timeout": "600s",  # the timeout of one request, which may transfer a large object
     "allow_http": True,  # the operator may choose an http:// endpoint
 }
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -41,7 +41,7 @@ class BlobMissing(NotFound):
 
 
 class BlobCorrupt(OstinatoError):
-    """The stored bytes do not have the hash that is their key."""
+    """The hash of the stored bytes differs from the key under which they are stored."""
 
     code = "blob_corrupt"
 
@@ -54,9 +54,9 @@ class StorageUnavailable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A stored blob. `modified` is in seconds since the epoch, by the store's clock.
+    """A stored blob. `modified` is in seconds since the epoch, according to the store's clock.
 
-    Putting the bytes again renews `modified`: at any time in a folder, and only after `RENEWAL_SECONDS` in a bucket.
+    Putting the same bytes again renews `modified`: in a folder always, in a bucket only after `RENEWAL_SECONDS`.
     """
 
     sha256: str
@@ -65,7 +65,7 @@ class Blob:
 
 
 class BlobStore:
-    """Puts and reads blobs. One object per process; its methods are thread-safe.
+    """Stores and reads blobs. One object per process; its methods are thread-safe.
 
     All methods raise StorageUnavailable if the store cannot be reached.
     """
@@ -84,9 +84,9 @@ class BlobStore:
         return self.put_stream(_read_chunks(path), None)[0]
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None) -> tuple[str, int]:
-        """Store the bytes of a stream; return their SHA-256 and their number.
+        """Store the bytes of a stream; return their SHA-256 and the number of bytes.
 
-        Raises TooLarge beyond `limit` bytes, and then stores nothing.
+        If there are more than `limit` bytes, raises TooLarge and stores nothing.
         """
         hasher, size = hashlib.sha256(), 0
         with _temporary_file(self._spool) as file:
@@ -104,7 +104,8 @@ class BlobStore:
         return sha256, size
 
     def open(self, sha256: str) -> Iterator[bytes]:
-        """Read a blob in pieces. Raises BlobMissing at once, and BlobCorrupt at the end if the hash is wrong."""
+        """Read a blob in pieces. Raises BlobMissing immediately, and BlobCorrupt after the last piece if the hash is
+        wrong."""
         with _translate_errors(sha256):
             response = obstore.get(self._store, _key(sha256))
         return _verify(response.stream(min_chunk_size=CHUNK), sha256)
@@ -142,7 +143,7 @@ class BlobStore:
             obstore.delete(self._store, _key(sha256))
 
     def list(self) -> Iterator[Blob]:
-        """Yield all blobs, in any order, without partial uploads."""
+        """Yield all blobs, in any order. Partial uploads are not included."""
         try:
             for batch in obstore.list(self._store, prefix="sha256"):
                 for meta in batch:
@@ -175,9 +176,9 @@ class BlobStore:
             self._upload(path, sha256, conditional=existing is None)
 
     def _rename(self, path: Path, descriptor: int, target: Path) -> None:
-        """Move a file to its final name once its bytes are on the disk, and sync the folders.
+        """Write the file's bytes to the disk, move the file to its final name, and sync the folders.
 
-        Replaces any older copy, which is equal or damaged, so that putting a blob again repairs it.
+        Replaces any older copy of the blob, which has the same bytes or is damaged. So putting a blob again repairs it.
         """
         os.fsync(descriptor)
         target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -202,7 +203,7 @@ def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
         try:
             return None, from_url(url, client_options=CLIENT)
         except (BaseError, ValueError) as error:
-            reason = str(error).partition("\n")[0][:200]  # the other lines are debug output
+            reason = str(error).partition("\n")[0][:200]  # the remaining lines are debug output
             raise SettingError(f"{PREFIX}STORAGE_URL cannot be used: {reason}") from None
     root = Path(unquote(parts.path)).expanduser().resolve()
     try:
@@ -239,7 +240,7 @@ def _verify(stream: Iterable[bytes], sha256: str) -> Iterator[bytes]:
 
 @contextmanager
 def _temporary_file(folder: Path | None) -> Iterator[IO[bytes]]:
-    """Create a private file (mode 0600), and remove it at the end unless it has been moved."""
+    """Create a private file (mode 0600), and remove it at the end of the block unless it has been moved."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix="ostinato-", delete=False) as file:
         try:
             yield file

@@ -1,6 +1,6 @@
 """A cache of checkpoint directories on this machine, for programs that need file paths.
 
-A directory is either complete or absent, and its files are checked against their hashes.
+At any moment, the directory of a checkpoint is either complete or absent. Its files are checked against their hashes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from app.checkpoint.directory import FileEntry, allowed, digest, manifest, sync_
 from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobStore
 
-LEFTOVER_SECONDS = 86_400.0  # age at which a partial download belongs to a killed program
-IN_USE_SECONDS = 600.0  # for this long after a request, a program may still be reading the directory
+LEFTOVER_SECONDS = 86_400.0  # a partial download older than this was left by a killed program
+IN_USE_SECONDS = 600.0  # a program may still be reading a directory that was requested within this time
 Signature = tuple[tuple[str, int, int, int], ...]  # for each file: path, inode, size, change time in ns
 
 
 class LocalCache:
-    """Checkpoint directories under `root` with a total of at most `limit` bytes. One object per process; processes
-    share `root`.
+    """Checkpoint directories under `root`, with a total size of at most `limit` bytes. One object per process; several
+    processes can share `root`.
 
     When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
-    in `locks/`. Its modification time is the time of the last request, and its content is the size of the checkpoint in
-    bytes.
+    in `locks/`. The lock file's modification time is the time of the last request, and its content is the size of the
+    checkpoint in bytes.
     """
 
     def __init__(self, root: Path, blobs: BlobStore, limit: int = 2**63) -> None:
@@ -40,15 +40,15 @@ class LocalCache:
         for folder in (root, root / "locks", root / "partial"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for leftover in (root / "partial").iterdir():
-            with suppress(FileNotFoundError):  # another process removes it too
+            with suppress(FileNotFoundError):  # another process has removed it
                 if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                     shutil.rmtree(leftover, ignore_errors=True)
 
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path:
         """Return the directory of the checkpoint `digest_`. Fetches it from the blob store if it is not cached.
 
-        A cached file whose bytes have changed is detected and fetched again. Raises CheckpointInvalid if `files` is not
-        the manifest of that digest, BlobMissing or BlobCorrupt if the store cannot deliver a file.
+        If a cached file has changed, the checkpoint is fetched again. Raises CheckpointInvalid if `files` is not the
+        manifest with that digest, and BlobMissing or BlobCorrupt if the store cannot deliver a file.
         """
         if digest(files) != digest_ or any(allowed(path) is None for path in files):
             raise CheckpointInvalid(f"the manifest does not belong to checkpoint {digest_[:12]}…")
@@ -65,13 +65,13 @@ class LocalCache:
         return target
 
     def _trim(self) -> None:
-        """Remove the least recently requested checkpoints until the rest fits into the limit.
+        """Remove the least recently requested checkpoints until the total size is within the limit.
 
-        Reads one small file for each checkpoint, not the checkpoints themselves.
+        Reads only one small file per checkpoint, not the checkpoints themselves.
         """
         requests = sorted((path.stat().st_mtime, path) for path in (self._root / "locks").iterdir())
         sizes = {path.name: self._size(path) for _, path in requests}
-        with self._lock:  # another process may have removed some of them
+        with self._lock:  # another process may have removed some checkpoints
             self._signatures = {name: signature for name, signature in self._signatures.items() if name in sizes}
         excess = sum(sizes.values()) - self._limit
         for requested, path in requests:
@@ -82,22 +82,22 @@ class LocalCache:
                 excess -= sizes[path.name]
 
     def _forget(self, digest_: str) -> None:
-        """Remove a directory and its signature. The caller holds its lock."""
+        """Remove the directory and the signature of a checkpoint. The caller holds the checkpoint's lock."""
         shutil.rmtree(self._root / digest_, ignore_errors=True)
         with self._lock:
             self._signatures.pop(digest_, None)
 
     def _size(self, lock: Path) -> int:
-        """Return the size of a checkpoint in bytes, from its lock file. Measures it if an earlier release has made the
-        lock file."""
-        with suppress(FileNotFoundError):  # another process removes the checkpoint
+        """Return the size of a checkpoint in bytes, from its lock file. Lock files of earlier releases do not contain
+        the size; in this case, the directory is measured."""
+        with suppress(FileNotFoundError):  # another process has removed the checkpoint
             text = lock.read_bytes()
             return int(text) if text.isdigit() else _measure(self._root / lock.name)
         return 0
 
     def _is_complete(self, digest_: str, target: Path) -> bool:
-        """Whether `target` holds exactly the files of `digest_`. The files are hashed unless their signature is
-        known."""
+        """Whether `target` contains exactly the files of the checkpoint `digest_`. The files are not hashed again if
+        their signature has not changed."""
         try:
             signature = _signature(target)
             with self._lock:
@@ -112,8 +112,8 @@ class LocalCache:
         return True
 
     def _fill(self, target: Path, files: Mapping[str, FileEntry]) -> None:
-        """Fetch the files into a folder beside the target, then rename it, so that a killed program leaves no partial
-        directory."""
+        """Fetch the files into a folder on the same disk, then rename that folder to `target`, so that `target` is
+        never incomplete, even if the program is killed."""
         partial = Path(tempfile.mkdtemp(dir=self._root / "partial"))
         try:
             for path, entry in files.items():
@@ -130,8 +130,9 @@ class LocalCache:
     def _locked(self, digest_: str, *, wait: bool = True) -> Iterator[int]:
         """Hold the lock of one checkpoint, across threads and processes. Yields the lock file's descriptor.
 
-        The kernel releases the lock of a killed process. Removes the lock file if the checkpoint does not exist at the
-        end, so that lock files do not accumulate. Raises BlockingIOError if the lock is taken and `wait` is False.
+        The kernel releases the lock of a killed process. At the end of the block, the lock file is removed if the
+        checkpoint does not exist, so that lock files do not accumulate. Raises BlockingIOError if the lock is taken and
+        `wait` is False.
         """
         path = self._root / "locks" / digest_
         descriptor = _lock_file(path, wait)
@@ -144,7 +145,7 @@ class LocalCache:
 
 
 def _lock_file(path: Path, wait: bool) -> int:
-    """Open and lock a file that its last holder may remove."""
+    """Open and lock a lock file. Tries again if the previous holder of the lock has removed the file meanwhile."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -161,7 +162,8 @@ def _lock_file(path: Path, wait: bool) -> int:
 
 
 def _write_size(lock: int, size: int) -> None:
-    """Write the size of the checkpoint. This also sets the modification time, which records the request."""
+    """Write the size of a checkpoint to its lock file. This also sets the modification time, which records the time of
+    the request."""
     os.pwrite(lock, b"%020d" % size, 0)
     os.utime(lock)
 
@@ -169,7 +171,7 @@ def _write_size(lock: int, size: int) -> None:
 def _measure(target: Path) -> int:
     size = 0
     for path in target.rglob("*"):
-        with suppress(FileNotFoundError):  # another process removes it
+        with suppress(FileNotFoundError):  # another process has removed it
             size += path.lstat().st_size
     return size
 

@@ -1,7 +1,7 @@
 """The text format of conversations, shared by all models that are trained on `messages`.
 
-    role: content⏎        every message except the assistant's
-    assistant: content    an answer, which begins with the space and is followed by the end token
+    role: content⏎        a message of any role other than the assistant
+    assistant: content    an answer: the text after the colon, including the space, followed by the end token
 
 A prompt therefore ends with `assistant:`, and a line break separates an answer from the next message.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# The same format as a Jinja chat template, as Hugging Face's `apply_chat_template` reads it.
+# The same format as a Jinja template, for Hugging Face's `apply_chat_template`.
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
@@ -19,13 +19,14 @@ TEMPLATE = (
 )
 
 
-_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}  # type -> its key
+# The type of a part of a message -> the key of its text.
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 
 
 def content_text(content: str | Sequence[Any]) -> str | None:
-    """Return the text of a message's content. Several text parts are joined by line breaks.
+    """Return the text of a message's content. If there are several text parts, they are joined by line breaks.
 
-    Returns None if a part is not text, for example an image.
+    Returns None if a part is not text, for example if it is an image.
     """
     if isinstance(content, str):
         return content
@@ -40,9 +41,9 @@ def content_text(content: str | Sequence[Any]) -> str | None:
 
 
 def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return (prompt, answer) for each message of the assistant, in order.
+    """Return a pair (prompt, answer) for each message of the assistant, in order.
 
-    Each prompt holds the text since the previous answer. Messages after the last answer are left out.
+    Each prompt contains the messages since the previous answer. Messages after the last answer are left out.
     """
     pairs = []
     prompt = ""

@@ -1,4 +1,4 @@
-"""Recognises scripts that are written without spaces between words."""
+"""Recognises writing systems that put no spaces between words."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _UNSPACED = re.compile(
 
 
 def count_unspaced(text: str) -> int:
-    """Count the characters that belong to scripts without spaces between words."""
+    """Count the characters in `text` that belong to scripts without spaces between words."""
     return 0 if text.isascii() else sum(map(len, _UNSPACED.findall(text)))

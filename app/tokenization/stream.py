@@ -1,7 +1,7 @@
-"""Streaming detokenization: token ids arrive a few at a time and become pieces of text.
+"""Streaming detokenization: converts token ids to text while they arrive, a few at a time.
 
-Text is released as soon as it is final, but never part of a character or the beginning of a possible stop string. The
-cost of a push depends only on its new tokens, not on the length of the text so far.
+Text is released as soon as it is final. Incomplete characters, and text that may be the beginning of a stop string, are
+held back. The cost of a push depends only on the number of new tokens, not on the length of the previous text.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Protocol
 
 from app.tokenization.tokenizer import Tokenizer
 
-WINDOW = 16  # the maximum number of tokens held back without text; a character has at most four bytes
+WINDOW = 16  # maximum number of tokens held back because they have no text yet; a character has at most four bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text, and the stop string that ended the stream, if any."""
+    """The new text, and the stop string that has ended the stream, if any."""
 
     text: str
     finished_by_stop: str | None = None
 
 
 class TextStream:
-    """The text of one continuation. After a stop string, all further tokens are ignored.
+    """Converts the tokens of one continuation to text. All tokens after a stop string are ignored.
 
-    A stop string that is complete within the first `min_tokens` tokens is ordinary text. With `include_stop`, the stop
-    string that ends the stream is part of the text.
+    A stop string that is completed by one of the first `min_tokens` tokens is treated as ordinary text. With
+    `include_stop`, the text includes the stop string that ends the stream.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class TextStream:
         self._include_stop = include_stop
         self._unstoppable = (
             min_tokens if self._stops else 0
-        )  # how many of the next tokens cannot complete a stop string
+        )  # number of the next tokens that cannot complete a stop string
         self._held = ""
         self._finished = False
 
     def push(self, ids: Iterable[int]) -> Delta:
-        """Add new ids, and return the text that is final now."""
+        """Add new ids, and return the text that has become final."""
         if self._finished:
             return Delta("")
         if not self._unstoppable:
@@ -57,7 +57,7 @@ class TextStream:
         return Delta(before.text + after.text, after.finished_by_stop)
 
     def flush(self) -> str:
-        """Return the rest of the text. Call this after the last ids.
+        """Return the remaining text. Call this after the last ids have been pushed.
 
         An incomplete character becomes U+FFFD, and the beginning of a stop string is released as text.
         """
@@ -72,7 +72,8 @@ class TextStream:
             return Delta(new)
         text = self._held + new
         for end, character in enumerate(new, start=len(self._held) + 1):
-            # Advance all stops with each character, even after one is complete, to keep the state of each.
+            # Advance every stop string with each character, even if another stop string is already complete: each
+            # keeps a state of its own.
             complete = [stop for stop in self._stops if stop.advance(character)]
             if complete and not self._unstoppable:
                 return self._finish(text, end, max((stop.text for stop in complete), key=len))
@@ -86,7 +87,8 @@ class TextStream:
 
 
 class Offsets:
-    """Computes the offset of each token's text, in characters. All tokens of one character have the same offset."""
+    """Computes the offset of each token's text, in characters. If several tokens encode one character, they all have
+    the same offset."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -104,8 +106,8 @@ class Offsets:
             return self._count
         self._count += len(self._utf8.decode(piece[:1]))
         pending, _ = self._utf8.getstate()
-        # The token's first byte is part of an incomplete character, which is not counted yet, or has completed a
-        # character.
+        # After the token's first byte, there is either an incomplete character, which is not counted yet, or a complete
+        # character, which is counted already.
         start = self._count if pending else self._count - 1
         self._count += len(self._utf8.decode(piece[1:]))
         return start
@@ -128,7 +130,8 @@ class _Stop:
     def __init__(self, text: str) -> None:
         self.text = text
         self.matched = 0
-        self._shorter = [0] * len(text)  # at i: length of the longest proper border of text[: i + 1]
+        # At index i: the length of the longest proper prefix of text[: i + 1] that is also a suffix of text[: i + 1].
+        self._shorter = [0] * len(text)
         for i in range(1, len(text)):
             self._shorter[i] = self._next(self._shorter[i - 1], text[i])
 
@@ -167,10 +170,10 @@ class _Utf8:
 
 
 class _Window:
-    """Detokenizer for imported tokenizers, in which the text of a token may depend on the previous one, as with word
-    pieces.
+    """Detokenizer for imported tokenizers, in which the text of a token may depend on the previous token, as in
+    WordPiece.
 
-    Decodes the last released tokens again together with the new ones; the new text is the difference.
+    Decodes the last released tokens again, with and without the new tokens. The difference is the new text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

@@ -1,6 +1,6 @@
 """Converts text to token ids and back, with tokenizer.json files of this service or of other programs.
 
-The text of a user never becomes the id of a special token: `<eos>` in a text is five characters.
+A user's text is never encoded to the id of a special token: `<eos>` in a text is encoded as five characters.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from app.errors import CheckpointInvalid, InvalidRequest
 from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, longest_token, token_bytes, unknown_words
 
 FILE = "tokenizer.json"
-SLICE = 2**15  # characters of a long text that are encoded while other threads wait for the GIL: some milliseconds
-REMEMBERED = 2**14  # the maximum number of characters without a token whose ids are cached; more than any language uses
+SLICE = 2**15  # characters of a long text encoded at a time; this takes milliseconds, in which other threads wait
+REMEMBERED = 2**14  # maximum number of cached characters without a token of their own; more than any language uses
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 
 
@@ -27,23 +27,23 @@ class Tokenizer:
     """A tokenizer loaded from a tokenizer.json. Thread-safe.
 
     - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
-    - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by length, never by id.
+    - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by the lengths of texts, never by this id.
     - `quick`: whether encoding a short text always takes microseconds, as with all tokenizers trained here.
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
-    - `blank_id`: the id that replaces a token that must not be seen: the unknown token, else padding, else None.
-    - `special_ids`: ids that no text is encoded to. `hidden_ids`: ids that decode to nothing.
+    - `blank_id`: the id of the unknown token, or else of the padding token, or else None. Replaces dropped tokens.
+    - `special_ids`: the ids to which no text is encoded. `hidden_ids`: the ids that decode to an empty string.
     - `template`: whether the tokenizer adds special tokens around each text.
     """
 
     def __init__(self, definition: str, configs: tuple[Mapping[str, Any], ...] = ()) -> None:
-        """`definition` is the text of a tokenizer.json; `configs` are JSON objects that may name special tokens.
+        """`definition` is the content of a tokenizer.json; `configs` are JSON objects that may name special tokens.
 
         Raises CheckpointInvalid.
         """
         try:
             self._native = tokenizers.Tokenizer.from_str(definition)
             parsed: dict[str, Any] = json.loads(definition)
-        except BaseException as error:  # the library raises plain Exception, and its panics derive from BaseException
+        except BaseException as error:  # the library raises plain Exception; its panics derive from BaseException
             if not isinstance(error, Exception) and not _panicked(error):
                 raise
             raise CheckpointInvalid(f"{FILE} is not a valid tokenizer: {error}", param=FILE) from None
@@ -70,7 +70,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Load a tokenizer.json, or the one in a directory together with the files in it that name special tokens.
+        """Load a tokenizer.json, which `path` is or contains, and the files next to it that name special tokens.
 
         Raises CheckpointInvalid.
         """
@@ -83,7 +83,7 @@ class Tokenizer:
         return cls(definition, tuple(_read_objects(file.parent)))
 
     def save(self, path: Path | str) -> None:
-        """Write the tokenizer.json to `path`, which is a file or a directory."""
+        """Write the tokenizer.json to `path`, which may be a file or an existing directory."""
         path = Path(path)
         (path / FILE if path.is_dir() else path).write_text(self._definition, encoding="utf-8")
 
@@ -93,15 +93,15 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Encode each text. Raises InvalidRequest (`invalid_text`) for a text that is not valid Unicode.
 
-        `special` adds the tokenizer's template, if it has one, around each text.
+        With `special`, the special tokens of the tokenizer's template, if any, are added around each text.
         """
         if self._characters is not None:
             return [self._encode_characters(text, self._characters) for text in texts]
         return self._encode_native(texts, special)
 
     def encode_pair(self, text: str, text_pair: str, special: bool = True) -> list[int]:
-        """Encode two texts as one sequence, in the tokenizer's template if it has one, else with a separator between
-        them."""
+        """Encode two texts as one sequence: with the tokenizer's template if there is one, otherwise with a separator
+        between the texts."""
         if self.template:
             return self._encode_native([(text, text_pair)], special)[0]
         if self.sep_id is None:
@@ -112,8 +112,8 @@ class Tokenizer:
     def encode_within(self, size: int, side: str, *texts: str) -> list[int]:
         """Encode a text or a pair, cut to at most `size` tokens including the whole template.
 
-        `side` is the end that is cut off. In a pair, the longer text is cut first. Raises InvalidRequest if the
-        template leaves no room for text.
+        `side` is the side of the text that is cut off. In a pair, the longer text is cut first. Raises InvalidRequest
+        if the template leaves no room for text.
         """
         parts = self._encodings(texts, special=False)
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)
@@ -135,13 +135,13 @@ class Tokenizer:
         return self.join(ids).decode("utf-8", "replace")
 
     def join(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes of some ids. Only for tokenizers with `token_bytes`."""
+        """Return the concatenated bytes of the tokens. Only for tokenizers whose `token_bytes` is not None."""
         shown = self._shown_bytes
         size = len(shown)
         return b"".join([shown[i] if 0 <= i < size else UNKNOWN for i in ids])
 
     def token_text(self, id_: int) -> str:
-        """Return one token as text. A special token is shown by its name, part of a character as U+FFFD."""
+        """Return one token as text. A special token is shown as its name, and part of a character as U+FFFD."""
         name = self._native.id_to_token(id_) if 0 <= id_ < self.vocab_size else None
         if name is None:
             return UNKNOWN.decode()
@@ -150,7 +150,7 @@ class Tokenizer:
         return self.token_bytes[id_].decode("utf-8", "replace")
 
     def token_name(self, id_: int) -> str:
-        """Return one token as text, but part of a character as its bytes: `bytes:\\xe4\\xb8`."""
+        """Return one token as text. Part of a character is shown as its bytes, such as `bytes:\\xe4\\xb8`."""
         if self.token_bytes is not None and 0 <= id_ < self.vocab_size and id_ not in self._specials.hidden:
             piece = self.token_bytes[id_]
             try:
@@ -167,14 +167,14 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """Map characters to ids, for kinds that encode each character separately. Much faster than the library."""
+        """Maps characters to ids; None unless each character is encoded separately. Much faster than the library."""
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None
         hidden = self._specials.hidden
         ids = {piece: i for i, piece in enumerate(self.token_bytes) if i not in hidden}
         single = [ids.get(bytes([byte])) for byte in range(256)]
-        if self.kind == "char":  # bytes have separate tokens, in addition to those of the ASCII characters
+        if self.kind == "char":  # a byte's token differs from that of the ASCII character
             single = [self._vocabulary.get(f"<0x{byte:02X}>") for byte in range(256)]
         if None in single:
             return None
@@ -207,14 +207,14 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _words(self, text: str, in_vocabulary: bool = True) -> list[str]:
-        """Return the words of a text that have a token or, with `in_vocabulary` False, those that have none."""
+        """Return the words of a text that have a token or, with `in_vocabulary` False, the words that have none."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
         return [word for word in words if (word in self._vocabulary) == in_vocabulary]
 
     def _guarded(self, encode: Callable[[], Any], inputs: Sequence[str] | Sequence[tuple[str, str]]) -> Any:
-        """Call `encode`, and raise its errors about the text as InvalidRequest."""
+        """Call `encode`, and convert errors that the text has caused to InvalidRequest."""
         try:
             return encode()
         except (UnicodeEncodeError, TypeError) as error:
@@ -231,7 +231,7 @@ class Tokenizer:
             raise InvalidRequest("this version's tokenizer cannot read the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
-        """Replace special tokens that come from the text itself, because word-level tokenizers look up every word."""
+        """Replace special tokens that come from the text: word-level tokenizers find even their names in the table."""
         forbidden = self._specials.forbidden
         if forbidden.isdisjoint(ids):
             return ids
@@ -242,8 +242,8 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """The ids of characters, filled on first use. Holds the characters of the vocabulary and at most `REMEMBERED`
-    others, so that the texts of clients cannot fill the memory."""
+    """A cache of the ids of characters, filled on first use. Contains characters of the vocabulary and a limited number
+    (`REMEMBERED`) of others, so that the texts of clients cannot fill the memory."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()
@@ -258,8 +258,8 @@ class _Characters(dict[str, tuple[int, ...]]):
 
 
 def _plain(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer does nothing but byte-pair encoding after the split that all byte-level tokenizers
-    share."""
+    """Whether the tokenizer only applies byte-pair encoding, after at most the split that byte-level tokenizers have in
+    common."""
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
@@ -276,8 +276,8 @@ def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
 
 
 def _panicked(error: BaseException) -> bool:
-    """Whether the library's Rust code has panicked. The class of this error derives from BaseException and cannot be
-    imported."""
+    """Whether the error is a panic of the library's Rust code. The class of such errors derives from BaseException and
+    cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 

@@ -1,6 +1,6 @@
-"""Trains tokenizers. The same texts in the same order give the same tokenizer, byte for byte.
+"""Trains tokenizers. Training on the same texts in the same order gives the same tokenizer, byte for byte.
 
-The texts are streamed: they are read once and not kept in memory.
+The texts are streamed: they are read only once and not kept in memory.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SEEN_TWICE = 2  # a pair that occurs only once is not merged
 
 
 def train(texts: Iterable[str], kind: str = "bpe", vocab_size: int = 8192) -> Tokenizer:
-    """Train a tokenizer of at most `vocab_size` tokens. Every kind encodes every Unicode text without loss.
+    """Train a tokenizer with at most `vocab_size` tokens. Every kind can encode every Unicode text without loss.
 
     - bpe: byte-level byte-pair encoding.
-    - char: one token for each of the most frequent characters; all others are encoded as bytes.
+    - char: one token for each of the most frequent characters; all other characters are encoded as bytes.
     - byte: one token for each byte; `texts` is not read.
 
-    Raises InvalidRequest for an unknown kind, a vocabulary without room for all bytes, or a text that is not valid
-    Unicode.
+    Raises InvalidRequest if the kind is unknown, if the vocabulary is too small for all bytes, or if a text is not
+    valid Unicode.
     """
     if kind not in KINDS:
         raise InvalidRequest(f"tokenizer {kind!r} is unknown; it can be {', '.join(KINDS)}", param="tokenizer")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PAD, EOS, SEP = "<pad>", "<eos>", "<sep>"
-SPECIALS = (PAD, EOS, SEP)  # with the ids 0, 1 and 2 in tokenizers trained here
+SPECIALS = (PAD, EOS, SEP)  # their ids are 0, 1 and 2 in tokenizers trained here
 NAMES: Mapping[str, tuple[str, ...]] = {
     "pad": (PAD, "[PAD]", "<|pad|>", "<|padding|>", "<blank>"),
     "eos": (EOS, "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "[EOS]"),
@@ -30,7 +30,7 @@ def byte_characters() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Specials:
-    """The ids of special tokens; None if the tokenizer has no such token. `hidden` ids decode to nothing."""
+    """The ids of special tokens; None if the tokenizer has no such token. `hidden` ids decode to an empty string."""
 
     pad: int | None
     eos: int | None
@@ -40,14 +40,14 @@ class Specials:
 
     @property
     def forbidden(self) -> frozenset[int]:
-        """The ids that a user's text must not be encoded to."""
+        """The ids to which a user's text must not be encoded."""
         named = {i for i in (self.pad, self.eos, self.sep) if i is not None}
         return (self.hidden | named) - {self.unk}
 
 
 def kind_of(definition: Mapping[str, Any]) -> str:
-    """Return bpe, char or byte for tokenizers trained here and equivalent ones, else the type of the tokenizer's
-    model."""
+    """Return bpe, char or byte for tokenizers trained here and equivalent tokenizers. For all others, return the type
+    of the tokenizer's model."""
     model = definition.get("model") or {}
     decoder = definition.get("decoder") or {}
     type_ = str(model.get("type") or "bpe").lower()
@@ -68,7 +68,7 @@ def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
 def find_specials(
     definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
 ) -> Specials:
-    """Find the special tokens: those that a configuration names, else those with a common name."""
+    """Find the special tokens: those that a configuration names or else those that have one of the usual names."""
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
     unk = (definition.get("model") or {}).get("unk_token")
     ids = {role: _find(role, vocabulary, configs) for role in NAMES}
@@ -104,7 +104,7 @@ def _find(role: str, vocabulary: Mapping[str, int], configs: tuple[Mapping[str, 
 
 
 def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> list[bytes] | None:
-    """Return the bytes of each token, by id, or None for tokenizers whose decoder does more than join the tokens."""
+    """Return the bytes of each token, by id, or None if the tokenizer's decoder does more than join the tokens."""
     decoder = definition.get("decoder") or {}
     if decoder.get("type") == "ByteLevel":
         by_character = {character: byte for byte, character in enumerate(byte_characters())}
@@ -128,8 +128,8 @@ def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
 
 
 def longest_token(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """Return the length in bytes of the longest token of a text, or None if some bytes of a text may belong to no
-    token."""
+    """Return the length in bytes of the longest token that a text can be encoded to, or None if some bytes of a text
+    may have no token."""
     shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
     if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
         return None

@@ -1,12 +1,12 @@
 """One attempt at a job, from the claim to the job's next state.
 
-1. Lock the run directory, which waits for the trainer of an earlier attempt to exit.
+1. Lock the run directory, after waiting for the trainer of an earlier attempt to exit.
 2. Fetch the data files and the base model.
-3. Record the events of earlier trainers that their workers may not have recorded.
-4. Start the trainer and record its events as they come.
-5. Derive the job's next state from the end of the trainer.
+3. Record the events of earlier trainers that have not been recorded yet, because their workers were lost.
+4. Start the trainer and record its events as they are written.
+5. Derive the job's next state from the way in which the trainer ended.
 
-The lease, in its own thread, guards all of this.
+During all of these steps, a separate thread renews the lease.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from app.worker.trainer import Trainer, environment
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1  # between two reads of the trainer's events
-STRAY_SECONDS = 1.0  # that the trainer of an earlier attempt has to exit by itself
-EXIT_SECONDS = 10.0  # that a trainer has to exit after its last event
-UNAVAILABLE_SECONDS = 5.0  # until a job is claimed again after its store was unavailable
-DISK_SECONDS = 15.0  # before a job is claimed again that found the disk full
+STRAY_SECONDS = 1.0  # how long the trainer of an earlier attempt may take to exit by itself
+EXIT_SECONDS = 10.0  # how long a trainer may take to exit after its last event
+UNAVAILABLE_SECONDS = 5.0  # delay before a job is claimed again, if a store was unavailable
+DISK_SECONDS = 15.0  # delay before a job is claimed again, if the disk was full
 LOST = "lost"  # not a status of a job: this worker no longer holds the job
 
 LastEvent = Done | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
-    """The attempt must stop, because the job is to be cancelled or paused or the worker is to stop."""
+    """The attempt must stop: the job is to be cancelled or paused, or the worker is to stop."""
 
 
 class Attempt:
@@ -95,7 +95,7 @@ class Attempt:
         with contextlib.ExitStack() as stack:
             self._run.create()
             lock = self._lock()
-            stack.callback(os.close, lock)  # when the block ends; from then on only the trainer holds the lock
+            stack.callback(os.close, lock)  # at the end of the block; from then on only the trainer holds the lock
             self._fill()
             self._checkpoints.load()
             for events in self._run.earlier_events(self._job.attempt):
@@ -111,7 +111,7 @@ class Attempt:
             trainer.close()
 
     def _lock(self) -> int:
-        """Lock the run directory: two trainers must not write to it.
+        """Lock the run directory, because two trainers must not write to it at the same time.
 
         The trainer of an earlier attempt usually exits by itself, because its lease is not renewed. Otherwise it is
         killed.
@@ -163,7 +163,8 @@ class Attempt:
             running = trainer.running()
             while events := file.read():
                 last = self._record(events, live=True) or last
-            # Once the trainer has ended, this is the last try. A cancelled job needs no more checkpoints.
+            # When the trainer has ended, try the pending checkpoints once more, regardless of their delay. A cancelled
+            # job needs no more checkpoints.
             self._report(JobProgress(), self._checkpoints.retry_pending(now=not running and not self._lease.cancel))
             if not running:
                 return last
@@ -178,7 +179,7 @@ class Attempt:
             time.sleep(POLL_SECONDS)
 
     def _record(self, events: list[TrainEvent], *, live: bool) -> LastEvent | None:
-        """Add events to the job's log, each only once. Return the last event if the trainer has written it.
+        """Add events to the job's log, each only once. Return the trainer's last event if `events` contains it.
 
         Events of earlier attempts (not `live`) do not change the progress, and their last event does not end this
         attempt.
@@ -223,7 +224,7 @@ class Attempt:
         try:
             return publish.fail(self._resources, self._lease, self._run, failed)
         except (OstinatoError, OSError) as error:
-            if disk_errors.awaited(error):  # its best checkpoint is still to be stored
+            if disk_errors.awaited(error):  # the best checkpoint must still be stored
                 return self._wait_for_disk(error)
             raise
 
@@ -234,13 +235,15 @@ class Attempt:
         return self._retry("the blob store cannot take the checkpoints", lost=False)
 
     def _wait_for_disk(self, error: Exception) -> str:
-        """Queue the job again until the disk can be written. Not counted as a loss, however long that takes."""
+        """Queue the job again, because the disk cannot be written. This is not counted as a loss, so the job may wait
+        for any length of time."""
         cause = disk_errors.awaited(error)
         assert cause is not None
         log.warning("%s: attempt %d waits for the disk: %s", self._job.id, self._job.attempt, cause)
         what = transcript.describe_error(cause)
         message = f"{what[0].upper()}{what[1:]}: the job waits, and goes on when that is over"
-        # By the step from which it goes on, so that it is told once, however many attempts find the disk full.
+        # The event has the step from which the job continues. Events are unique by (kind, step), so the event is logged
+        # only once per step, even if many attempts find the disk full.
         event = NewEvent(kind="job.waiting", step=self._run.step, level="warn", message=message)
         return self._requeue(event, DISK_SECONDS, lost=False)
 
@@ -275,8 +278,8 @@ class Attempt:
 
 
 def _disk_failure(code: int, last: LastEvent | None) -> OSError | None:
-    """The error of the disk that ended a trainer, if one did."""
+    """Return the disk error that ended a trainer, or None if the trainer ended for another reason."""
     if isinstance(last, Broke) and last.errno in disk_errors.AWAITED:
         return OSError(last.errno, last.kind)
-    # Without an event: not even that could be written.
+    # The trainer could not even write its last event, so only its exit code shows that the disk failed.
     return OSError(errno.ENOSPC, "exit code") if code == disk_errors.EXIT_CODE else None

@@ -1,4 +1,4 @@
-"""Stores the checkpoints that a trainer saves, and gives each an id by which it can be loaded."""
+"""Stores the checkpoints that a trainer saves, and gives each checkpoint an id by which it can be loaded."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one attempt. If the blob store cannot accept a checkpoint, it stays pending and is retried.
+    """The checkpoints of one attempt.
 
-    A training does not wait for the store: it continues while the store is unavailable.
+    Training does not wait for the blob store. If the store cannot accept a checkpoint, the checkpoint stays pending,
+    training continues, and storing the checkpoint is retried later.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
@@ -47,7 +48,7 @@ class Checkpoints:
         self._stored = stored_steps(self._lease)
 
     def store(self, saved: CheckpointSaved) -> NewEvent | None:
-        """Store a checkpoint, unless it is stored already.
+        """Store a checkpoint, unless it has already been stored.
 
         Returns the event for the job's log, or None if the checkpoint is still pending. Raises LeaseLost.
         """
@@ -66,8 +67,8 @@ class Checkpoints:
         return transcript.to_event(saved)
 
     def retry_pending(self, *, now: bool = False) -> list[NewEvent]:
-        """Try the pending checkpoints again if their delay is over, or in any case with `now`. Return the events for
-        the log."""
+        """Try to store the pending checkpoints if the delay since the last try has passed, or immediately with `now`.
+        Return the events for the log."""
         if not self._pending or not (now or time.monotonic() >= self._retry_at):
             return []
         pending, self._pending = self._pending, {}
@@ -86,8 +87,8 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
 
     def add(session: Session) -> None:
         resources.jobs.hold(session, job.id, job.attempt)
-        # The blobs were uploaded before this transaction. Garbage collection must not delete them before a row refers
-        # to them.
+        # The blobs were uploaded before this transaction. Prevent garbage collection from deleting them before the row
+        # that refers to them is committed.
         resources.registry.hold_files(session, files)
         row = JobCheckpoint(
             id=new_id("ftckpt"),

@@ -22,7 +22,7 @@ class EventFile:
         self._decoder: msgspec.json.Decoder[TrainEvent] = msgspec.json.Decoder(TrainEvent)
 
     def read(self) -> list[TrainEvent]:
-        """Read the next events, at most about one mebibyte. Returns an empty list if there are no new events."""
+        """Read the next events, up to about 1 MiB of them. Returns an empty list if there are no new events."""
         events: list[TrainEvent] = []
         size = READ_BYTES
         while not events:
@@ -34,7 +34,7 @@ class EventFile:
             elif len(chunk) < size:
                 break
             else:
-                size *= 2  # a line longer than the chunk
+                size *= 2  # the next line is longer than the chunk
         return events
 
     def _chunk(self, size: int) -> bytes:

@@ -1,7 +1,8 @@
 """The lease of one attempt on its job, renewed by a separate thread.
 
-The thread renews the lease in the database, passes each renewal on to the trainer, and reads what clients request. It
-kills the trainer when the lease is lost or the job is to be cancelled, even if the worker's main thread is blocked.
+The thread renews the lease in the database, notifies the trainer of each renewal, and reads the flags by which clients
+cancel or pause the job. It kills the trainer when the lease is lost or the job is to be cancelled, even if the worker's
+main thread is blocked.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from app.worker.trainer import Trainer
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.4  # between two reads of the flags: a cancelled trainer must be gone within two seconds
-RENEWALS = 4  # number of renewals within the time of one lease
+POLL_SECONDS = 0.4  # between two reads of the flags: the trainer of a cancelled job must end within two seconds
+RENEWALS = 4  # number of renewals during one lease
 TRAINER_SHARE = 0.75  # fraction of the lease after which the trainer exits, before another worker can claim the job
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between two attempts while the database is unavailable
 
@@ -34,7 +35,8 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """A context manager around an attempt. `lost`, `cancel` and `pause` may be read from any thread."""
+    """A context manager that keeps the lease during an attempt. `lost`, `cancel` and `pause` may be read from any
+    thread."""
 
     def __init__(self, database: Database, jobs: JobClaims, job: Job, seconds: float) -> None:
         self._database, self._jobs = database, jobs
@@ -44,8 +46,8 @@ class Lease:
         self._trainer: Trainer | None = None
         self._renewed = time.monotonic()
         self._over = threading.Event()
-        self._ending = threading.Lock()  # held while the attempt gives up the job or the thread reads it
-        in_context = copy_context().run  # so that the thread's log lines have the ids of the request and the job too
+        self._ending = threading.Lock()  # held while the attempt gives up the job, or the thread reads its row
+        in_context = copy_context().run  # so that the thread's log lines also have the ids of the request and job
         self._thread = threading.Thread(target=in_context, args=(self._keep,), name=f"lease-{job.id}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -66,8 +68,8 @@ class Lease:
 
     def check(self) -> None:
         """Raise LeaseLost unless the attempt may continue."""
-        # Check the clock as well as the flag: if this process was frozen, the lease may have expired before its thread
-        # ran.
+        # Check the clock as well as the flag: if this process was frozen, the lease may have expired, but the renewing
+        # thread may not have run yet.
         if self.lost or time.monotonic() - self._renewed > self.seconds:
             self._lose("it expired")
             raise LeaseLost
@@ -75,8 +77,8 @@ class Lease:
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction. While the database is unavailable, try again until the lease expires.
 
-        `work` must be fenced, and it may run twice: a commit may have succeeded without being confirmed. Raises
-        LeaseLost.
+        `work` must raise Fenced if the attempt no longer holds the job. It may run twice, because a commit may have
+        succeeded without being confirmed. Raises LeaseLost.
         """
         wait = FIRST_WAIT
         while True:
@@ -94,8 +96,8 @@ class Lease:
 
     def end(self, work: Callable[[Session], T]) -> T:
         """Run the attempt's last transaction, which gives up the job."""
-        # Without the lock, the thread could see that the job has been given up before `_over` is set, and report a lost
-        # lease.
+        # Without the lock, the thread could read that the job has been given up before `_over` is set, and report a
+        # lost lease.
         with self._ending:
             result = self.write(work)
             self._over.set()
@@ -110,7 +112,7 @@ class Lease:
             except DatabaseUnavailable:
                 pass  # the database may be back before the lease expires
             except Exception:
-                # This thread must survive any error, because it ends the trainer when the lease expires.
+                # This thread must survive any error, because it kills the trainer when the lease expires.
                 log.exception("%s: the lease could not be renewed", self.job.id)
             if time.monotonic() - self._renewed > self.seconds and not self._over.is_set():
                 self._lose("it expired")
@@ -125,17 +127,17 @@ class Lease:
         if flags is None:
             return self._lose("another attempt holds the job, or it has ended")
         if renew:
-            # The lease is counted from before the request, so that it never seems to last longer here than in the
+            # Measure the lease from before the request, so that it never seems to last longer here than in the
             # database.
             self._renewed = before
-            # A trainer counts its share of the lease from when it receives a renewal. If this renewal took long,
-            # because this process was frozen or the database was slow, the trainer could outlive the lease, so it is
-            # not passed on. The trainer receives the next one.
+            # A trainer measures its share of the lease from the time at which it is notified of a renewal. If the
+            # renewal took long, because this process was frozen or the database was slow, a notification could make the
+            # trainer outlive the lease. So this notification is left out, and the trainer waits for the next one.
             if self._trainer and time.monotonic() - before < (1 - TRAINER_SHARE) * self.seconds:
                 self._trainer.renew()
         self.pause = flags.pause
         self.cancel = flags.cancel
-        # Kill the trainer rather than asking it to stop: a cancelled training needs no resume point.
+        # Kill the trainer rather than asking it to stop: a cancelled job needs no resume point.
         if flags.cancel and self._trainer:
             self._trainer.kill()
 

@@ -1,7 +1,7 @@
-"""Ends a job with its result: registers the version of a finished training, or records why it failed.
+"""Ends a job with its result: registers the version that a training run has produced, or records why the run failed.
 
 Blobs are uploaded first; then one transaction writes every row that refers to them. A crash in between leaves
-unreferenced blobs, which garbage collection removes; the trainer of the next attempt then reports its result again.
+unreferenced blobs, which garbage collection removes. In the next attempt, the trainer reports its result again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
 
     def end(session: Session) -> str:
         job, attempt = lease.job, lease.job.attempt
-        # Lock the job's row: an earlier cancellation is seen here, and a later one has no effect.
+        # Lock the job's row, so that a cancellation is either noticed here or comes too late to have an effect.
         if resources.jobs.hold(session, job.id, attempt).cancel:
             return resources.jobs.finish(session, job.id, attempt, CANCELLED)
         expected = job.request.get("publish", {}).get("expected_version", msgspec.UNSET)
@@ -74,7 +74,8 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
     """End the job as failed, after storing the best checkpoint if there is one; return the job's status.
 
-    Raises LeaseLost, and retryable errors and those of a full disk, so that no checkpoint is lost meanwhile.
+    Raises LeaseLost. If the checkpoint cannot be stored because of a retryable error or a full disk, raises that error
+    instead of ending the job, so that the checkpoint is not lost.
     """
     if failed.checkpoint is not None and failed.step not in checkpoints.stored_steps(lease):
         try:
@@ -99,7 +100,7 @@ def _published_event(reference: str) -> NewEvent:
 
 
 def _flatten(metrics: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers in a version's metrics under the names `<split>_<metric>`."""
+    """Flatten the metrics of a version to a dict of numbers, with names of the form `<split>_<metric>`."""
     splits = {name: split for name, split in metrics.items() if isinstance(split, dict)}
     return {
         f"{name}_{metric}": float(value)

@@ -25,7 +25,7 @@ class Resources:
     """The resources of a worker, created once per process.
 
     `trainer` is the command that starts a trainer; the run directory and further options are appended to it. `env` is
-    the environment from which the trainer inherits some variables (`trainer.environment`).
+    the environment from which the trainer inherits some variables (see `trainer.environment`).
     """
 
     settings: Settings
@@ -56,7 +56,7 @@ class Resources:
 
     @property
     def runs(self) -> Path:
-        """The folder of the run directories, one per job."""
+        """The folder that contains the run directories, one per job."""
         return self.settings.data / "runs"
 
     @property

@@ -1,7 +1,7 @@
-"""Deletes rows that have expired: files, uploads, and all but the best checkpoints of each job.
+"""Deletes the rows of expired files and uploads, and those of all but the best checkpoints of each job.
 
-Each worker does this between two jobs. Deleting twice does no harm, so workers do not need to coordinate. Blobs that
-are no longer referenced are removed by garbage collection (`ostinato registry gc`).
+Each worker does this between jobs. Deleting the same rows twice is harmless, so workers do not need to coordinate.
+Blobs that are no longer referenced are removed by garbage collection (`ostinato registry gc`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Retention:
         self._due = time.monotonic()
 
     def run_if_due(self) -> None:
-        """Call `run` if the last run was an hour ago or longer. If it raises DatabaseUnavailable, it stays due."""
+        """Call `run`, unless it has succeeded within the last hour. Raises DatabaseUnavailable."""
         if time.monotonic() < self._due:
             return
         self.run()

@@ -6,6 +6,6 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # seconds
 
 
 def delay(failures: int) -> float:
-    """Return the seconds to wait after `failures` failures in a row. The delay doubles with each failure, up to a
-    minute."""
+    """Return the number of seconds to wait after `failures` consecutive failures. It doubles with each failure, up to
+    one minute."""
     return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures, 16))

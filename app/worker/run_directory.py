@@ -36,13 +36,13 @@ class RunBusy(Exception):
 
 
 class RunDirectory:
-    """The run directory of one job. It is kept when attempts and workers end."""
+    """The run directory of one job. It remains when an attempt or a worker ends."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id
 
     def create(self) -> None:
-        """Create the directory, unless it exists."""
+        """Create the directory, unless it already exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.path / "events").mkdir(exist_ok=True)
 
@@ -52,7 +52,8 @@ class RunDirectory:
         return self.path / "trainer.log"
 
     def inside(self, relative: str) -> Path:
-        """The path of a file that the trainer has named. Raises CheckpointInvalid if it is outside the directory."""
+        """Return the path of a file that the trainer has named. Raises CheckpointInvalid if the path is outside the
+        directory."""
         path = (self.path / relative).resolve()
         if not path.is_relative_to(self.path.resolve()):
             raise CheckpointInvalid(f"the trainer named the path {relative!r}, which is outside its run directory")
@@ -103,7 +104,7 @@ class RunDirectory:
 
     @property
     def step(self) -> int:
-        """The step from which the next attempt goes on; 0 without a resume point."""
+        """The step from which the next attempt continues; 0 if there is no resume point."""
         names = (path.name.removeprefix("step-") for path in (self.path / "resume").glob("step-*"))
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
@@ -142,7 +143,7 @@ class RunDirectory:
 def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
     """Remove the run directories of ended jobs, except the `keep` newest.
 
-    `ended` receives the ids of all jobs that have a directory and returns those of the ended jobs.
+    `ended` receives the ids of all jobs that have a directory, and returns the ids of the jobs that have ended.
     """
     if not runs.is_dir():
         return

@@ -1,7 +1,7 @@
-"""The trainer as a child process that leads a separate process group.
+"""Runs the trainer as a child process, in a process group of its own.
 
-The trainer writes its events to a file in the run directory instead of a pipe: the file remains if the worker is
-killed, and a worker that waits for the database does not block the trainer. The trainer reads renewals of the lease
+The trainer writes its events to a file in the run directory instead of a pipe. The file remains even if the worker is
+killed, and the trainer is not blocked while the worker waits for the database. The trainer reads renewals of the lease
 from its standard input.
 """
 
@@ -27,7 +27,7 @@ INHERITED_PREFIXES = (
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that a trainer inherits.
 
-    Uses an allow-list, so that no API keys or credentials of the blob store reach a trainer, whatever their names are.
+    Uses an allow-list, so that API keys and the credentials of the blob store never reach a trainer, under any name.
     """
     return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
@@ -49,8 +49,8 @@ class Trainer:
     ) -> None:
         """Start the process.
 
-        `about` holds the ids of the request and of the job for the trainer's log lines; `keep_open` holds the
-        descriptors that it inherits.
+        `about` contains the ids of the request and of the job, which the trainer adds to its log lines. `keep_open`
+        lists the file descriptors that the trainer inherits.
         """
         with events.open("ab") as events_file, log.open("ab") as log_file:
             options = [str(run), "--events-fd", str(events_file.fileno()), "--lease-seconds", f"{lease_seconds:g}"]
@@ -60,7 +60,7 @@ class Trainer:
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
-                start_new_session=True,  # a separate group: `kill` also ends the trainer's children, but not the worker
+                start_new_session=True,  # a separate group: `kill` ends the trainer and its children, not the worker
                 pass_fds=(events_file.fileno(), *keep_open),
                 env=env,
             )
@@ -76,7 +76,8 @@ class Trainer:
         return self._process.pid
 
     def renew(self) -> None:
-        """Pass a renewal of the lease on. Returns at once, even if the trainer does not read or has ended."""
+        """Notify the trainer that the lease was renewed. Returns at once, even if the trainer does not read or has
+        ended."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             os.write(self._stdin.fileno(), b"\n")
 
@@ -98,8 +99,8 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        A process that has ended stays a zombie until `close`, so that its id is not reused and no other process is
-        killed.
+        A process that has ended stays a zombie until `close`. Until then its id is not reused, so `kill` cannot hit
+        another process.
         """
         if self._closed.is_set():
             return False
@@ -108,7 +109,7 @@ class Trainer:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def close(self) -> int:
-        """Kill what is left of the process group, release the process id, and return the exit code."""
+        """Kill the remaining processes of the group, release the process id, and return the exit code."""
         self.kill()
         with self._lock:
             self._closed.set()

@@ -1,5 +1,5 @@
-"""The list of the trainers on this machine, which the launcher reads: one file per trainer,
-`<run>/trainers/<job>.json`."""
+"""The list of the trainers that run on this machine. Each has a file, `<run>/trainers/<job>.json`. The launcher reads
+these files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ import msgspec
 
 from app.checkpoint.directory import write_json
 
-PROCESSES = Path("/proc")  # on Linux; elsewhere, `ps` gives the command line
+PROCESSES = Path("/proc")  # exists on Linux only; elsewhere, command lines are read with `ps`
 
 
 class TrainerList:
-    """A folder of entries. An entry may outlive its trainer, and the operating system may reuse its process id.
+    """A folder with one entry per trainer.
 
-    So a process is killed only if it is in the list and its command line names the run directory.
+    An entry may outlive its trainer, and the operating system may reuse the trainer's process id. For this reason, a
+    process is killed only if it is in the list and its command line contains the path of the run directory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,7 +44,7 @@ class TrainerList:
                 self._path(job_id).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove the entries whose process has ended. A killed worker leaves such entries."""
+        """Remove the entries of trainers that have ended. Killed workers leave such entries."""
         for path in self.folder.glob("*.json"):
             pid = _read(path).get("pid")
             if not (isinstance(pid, int) and _command_line(pid)):

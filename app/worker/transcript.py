@@ -19,11 +19,11 @@ PHASES = {
 }
 LEVELS = ("info", "warn", "error")
 LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss", "full_valid_loss": "full validation loss"}
-KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # as wide as the columns
+KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # the widths of the database's columns
 
 
 def to_event(event: TrainEvent) -> NewEvent | None:
-    """Translate a trainer's event. Returns None for its last event, which determines the job's next state."""
+    """Translate a trainer's event. Returns None for the trainer's last event, which determines the job's next state."""
     match event:
         case Phase(phase):
             return NewEvent(kind=f"phase.{phase}"[:KIND_CHARACTERS], step=0, message=PHASES.get(phase, phase))
@@ -31,8 +31,8 @@ def to_event(event: TrainEvent) -> NewEvent | None:
             level = level if level in LEVELS else "info"
             return NewEvent(kind=kind[:KIND_CHARACTERS], step=step, level=level, message=clean(message), data=data)
         case Metrics():
-            # The final metrics have a separate kind: events are unique by (kind, step), and their step already has
-            # metrics.
+            # The final metrics have a separate kind: events are unique by (kind, step), and there may already be an
+            # event of the kind "metrics" for the last step.
             kind = "metrics.final" if event.final else "metrics"
             return NewEvent(kind=kind, step=event.step, type="metrics", message=_summary(event), data=_data(event))
         case CheckpointSaved(step):
@@ -41,7 +41,7 @@ def to_event(event: TrainEvent) -> NewEvent | None:
 
 
 def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = None) -> JobProgress:
-    """Return the progress of the job after these events."""
+    """Return the progress that the job has made after these events."""
     phase: str | None = None
     last: Metrics | None = None
     for event in events:
@@ -61,7 +61,7 @@ def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = N
 
 
 def lost_checkpoint(step: int) -> NewEvent:
-    """Make the event for a checkpoint that cannot be stored."""
+    """Make the event that reports a checkpoint as not stored."""
     message = f"The checkpoint of step {step} could not be stored"
     return NewEvent(kind="checkpoint.lost", step=step, level="warn", message=message)
 

@@ -29,7 +29,7 @@ def default_name() -> str:
 
 
 class Worker:
-    """Works on one job at a time. `run` returns after `stop`."""
+    """Works on one job at a time. `run` returns after `stop` has been called."""
 
     def __init__(self, resources: Resources, name: str | None = None) -> None:
         self._resources = resources
@@ -40,9 +40,9 @@ class Worker:
     def stop(self) -> None:
         """Make `run` return after the trainer has saved and exited and the job has been given back.
 
-        May be called from another thread and from a signal handler.
+        May be called from another thread or from a signal handler.
         """
-        self._stopping = True  # not an event, whose lock may be held by the thread that the handler interrupts
+        self._stopping = True  # not a `threading.Event`: the interrupted thread might hold its lock
 
     def run(self) -> None:
         """Work until `stop` is called. While the database is unavailable, wait for it."""
@@ -64,7 +64,7 @@ class Worker:
         log.info("worker %s stopped", self.name)
 
     def step(self) -> bool:
-        """Claim a job and work on it until this worker no longer holds it; return False if there is none."""
+        """Claim a job and work on it until this worker no longer holds it. Return False if no job can be claimed."""
         job = self._claim()
         if job is None:
             return False
@@ -78,8 +78,8 @@ class Worker:
         try:
             outcome = Attempt(self._resources, job, lambda: self._stopping).run()
         except Exception:
-            # A defect of this program. The lease expires and later claims count the loss, so the job is tried again,
-            # but not for ever.
+            # A defect of this program. When the lease expires, the next claim counts the attempt as lost, so the job is
+            # retried, but only until the limit of lost attempts is reached.
             log.exception("%s: attempt %d ended with an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
@@ -87,7 +87,7 @@ class Worker:
 
     def _claim(self) -> Job | None:
         resources, settings = self._resources, self._resources.settings
-        with resources.database.read() as session:  # without this, idle workers would take SQLite's write lock
+        with resources.database.read() as session:  # check first: idle workers must not take SQLite's write lock
             if not resources.jobs.claimable(session):
                 return None
         with resources.database.transaction() as session:
