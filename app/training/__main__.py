@@ -56,13 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Run one attempt and return the exit code."""
+    """Run one attempt at the training job and return the exit code."""
     lease.watch(sys.stdin.fileno() if options.lease_seconds else -1, options.lease_seconds)
     stop = _StopSignal()
     signal.signal(signal.SIGTERM, stop)
     _lower_priority()
     share_the_machine()
-    # Importing torch takes seconds. By now the lease is watched and SIGTERM is handled.
+    # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
     with quick_imports():
         from app.training.events import Events
         from app.training.run.preparation import Machine
@@ -79,8 +79,11 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _break_off(session: Session, error: Exception) -> int:
-    """Report an unexpected error; return the exit code. On a disk that is full the report may fail too, so the exit
-    code says by itself that the disk is the cause."""
+    """Report an unexpected error and return the exit code.
+
+    If the disk is full, reporting the error may fail as well. The exit code alone therefore says that the disk is the
+    cause.
+    """
     try:
         session.break_off(error)
     except OSError as second:
@@ -90,16 +93,18 @@ def _break_off(session: Session, error: Exception) -> int:
 
 
 def _lower_priority() -> None:
-    """Raise the niceness of the process and of its session: Linux shares cores among sessions (autogroups) before it
-    considers the niceness of their processes."""
+    """Raise the niceness of this process and of its session.
+
+    Linux divides CPU time among sessions (autogroups) before it considers the niceness of the processes in a session.
+    """
     os.nice(NICENESS)
-    if os.getsid(0) == os.getpid():  # otherwise the session is the terminal's
-        with contextlib.suppress(OSError):  # the system has no autogroups
+    if os.getsid(0) == os.getpid():  # otherwise, the session belongs to a terminal
+        with contextlib.suppress(OSError):  # the system may not support autogroups
             Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 class _StopSignal:
-    """Records SIGTERM. The session asks for it between two steps, and then saves a resume point."""
+    """Records SIGTERM. The session checks for it between steps, and then saves a resume point and stops."""
 
     def __init__(self) -> None:
         self._received = False

@@ -1,4 +1,4 @@
-"""The checkpoint to fine-tune, which the worker has put in the run directory. Its weights are not loaded here."""
+"""Reads the checkpoint to fine-tune, which the worker has copied to the run directory. Does not load its weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from models.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class BaseCheckpoint:
-    """A validated checkpoint directory, with what its `config.json` and `labels.json` say.
+    """A validated checkpoint directory, with the contents of its `config.json` and `labels.json`.
 
-    `normalization` has the mean and std of numeric inputs, `target` those of a regression's values.
+    `normalization` has the mean and standard deviation of numeric inputs; `target` has the same figures
+    for the values to predict in regression.
     """
 
     directory: Path
@@ -29,16 +30,19 @@ class BaseCheckpoint:
 
     @property
     def weights(self) -> Path:
-        """The path of the weights."""
+        """The path of the weights file."""
         return self.directory / "model.safetensors"
 
     def tokenizer(self) -> Tokenizer:
-        """Load the tokenizer."""
+        """Load the tokenizer of the checkpoint."""
         return Tokenizer.load(self.directory)
 
 
 def find(run: Path, spec: TrainSpec) -> BaseCheckpoint | None:
-    """The base checkpoint of a run; None if the run trains a new network. Raises TrainingFailure for an invalid one."""
+    """The base checkpoint of a run; None if the run trains a new network.
+
+    Raises TrainingFailure if the checkpoint is invalid.
+    """
     if spec.model != "base":
         return None
     directory = run / "base"

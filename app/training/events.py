@@ -1,7 +1,7 @@
 """Writes the trainer's events to a file descriptor, one JSON line per event.
 
-The (kind, step) of an event depends on the training alone. An attempt that repeats steps after a kill therefore repeats
-the keys of the events that were sent before.
+The (kind, step) of an event identifies it and depends only on the training steps. If an attempt was killed and the next
+one repeats some steps, the events of these steps therefore have the same keys as before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}
 
 
 class Events:
-    """Sends events to the worker and logs them; without a descriptor it only logs. Threads may share one instance."""
+    """Sends events to the worker and logs them. Without a descriptor, events are only logged. Thread-safe."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -43,7 +43,7 @@ class Events:
 
 def _write_all(descriptor: int, line: bytes) -> None:
     view = memoryview(line)
-    while view:  # a pipe may take only a part of the line
+    while view:  # a pipe may accept only part of the line
         view = view[os.write(descriptor, view) :]
 
 

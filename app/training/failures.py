@@ -1,4 +1,4 @@
-"""The exceptions that end a training early, and predicates that classify unexpected errors."""
+"""The exceptions that end a training run early, and predicates that classify unexpected errors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from app.errors import OstinatoError
 
 
 class TrainingFailure(Exception):
-    """The training cannot continue, and a retry would fail in the same way.
+    """The training run cannot continue, and another attempt would fail in the same way.
 
-    `code` and `param` (the field of the request at fault) are for programs. `message` is for users: what was wrong,
-    where, and what would be right.
+    `code` and `param`, the request field at fault, are for programs. `message` is for users: it says what is wrong,
+    where, and how to correct it.
     """
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -23,7 +23,7 @@ class TrainingFailure(Exception):
 class BadData(TrainingFailure):
     """A data file has content that cannot be used. `Source.fault` creates it with the name of the file.
 
-    `where` has the places, such as ('line 7', "column 'label'"), and `reason` the message without file and places.
+    `where` is the place, such as ('line 7', "column 'label'"); `reason` is the message without the file and the place.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class BadData(TrainingFailure):
 
 
 class BadOption(TrainingFailure):
-    """A setting of the request cannot be used. `field` is its full name, such as `training.heads`."""
+    """A setting of the request cannot be used. `field` is the full name of the setting, such as `training.heads`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__("invalid_hyperparameter", f"{field}: {message}", field)
 
 
 def diverged(symptom: str, learning_rate: float) -> TrainingFailure:
-    """The failure of a training whose loss or weights became unusable. `symptom` says how that was noticed."""
+    """The failure of a training run that has diverged. `symptom` says how the divergence was detected."""
     advice = f"use a learning rate below {learning_rate:g}, or a smaller max_grad_norm"
     return TrainingFailure("diverged", f"{symptom}: the training has diverged; {advice}", "training.learning_rate")
 
@@ -57,9 +57,9 @@ class StopRequested(Exception):
 
 
 def is_data_error(error: Exception) -> bool:
-    """Whether to blame the data for an error that was raised while the data was read.
+    """Whether the data is the likely cause of an error that was raised while the data was being read.
 
-    That is every error that the trainer does not raise on purpose, apart from those of the machine (I/O, memory).
+    This is the case for every error that the trainer does not raise on purpose, except for I/O and memory errors.
     """
     deliberate_or_io = (TrainingFailure, StopRequested, OstinatoError, OSError)
     of_the_machine = is_memory_error(error) or disk_errors.awaited(error) is not None
@@ -67,7 +67,7 @@ def is_data_error(error: Exception) -> bool:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether the error is a lack of memory: a MemoryError, or one of the messages of torch's allocators."""
+    """Whether the error means a lack of memory: it is a MemoryError, or has a message of one of torch's allocators."""
     text = str(error).lower()
     named = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)

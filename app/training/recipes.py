@@ -1,6 +1,6 @@
-"""Defaults that train well without tuning, by architecture, task and size of the data.
+"""Default hyperparameters that work well without tuning, for each architecture, task and size of the data.
 
-`docs/log.md` records the experiments that led to them.
+`docs/log.md` records the experiments behind these defaults.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from app.wire.training_options import TrainingOptions
 from models.config import RECURRENT
 
-LEAST_STEPS = 160  # of a training with one target a row; an RNN has learned little after 60
+LEAST_STEPS = 160  # the minimum for data with one target per row; an RNN learns little in 60 steps
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The sizes of the network and the hyperparameters of its training.
 
-    `width` is the size of one direction of a bidirectional body.
+    `width` is the width of each direction if the network is bidirectional.
     """
 
     layers: int
@@ -33,20 +33,21 @@ class Recipe:
     warmup_ratio: float = 0.1
     label_smoothing: float = 0.0
     token_dropout: float = 0.0
-    averaging: float = 0.0  # the decay per step of the moving average of the weights; 0 for no average
+    averaging: float = 0.0  # the decay per step of the moving average of the weights; 0 disables averaging
     bidirectional: bool = False
     pooling: str = "mean"
-    window: int = 128  # tokens of a text that a training step reads in a row
+    window: int = 128  # the number of consecutive tokens of a text in each training window
 
 
-UNSPACED = 0.3  # with this share of characters in scripts without spaces, tokens are characters
+UNSPACED = 0.3  # with at least this share of characters in scripts without spaces, tokens are characters
 
 
 def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOptions) -> tuple[str, int]:
-    """(kind, vocabulary size) of a new tokenizer. The vocabulary grows with the text, so that tokens stay frequent.
+    """(kind, vocabulary size) of a new tokenizer. A longer text gets a larger vocabulary, so tokens remain frequent.
 
-    `unspaced` of the `characters` belong to scripts without spaces between words. Byte-pair encoding takes a whole
-    clause of those for a word, and learns clauses by heart that no other text has.
+    `characters` is the number of characters in the text; `unspaced` is the number of those in scripts without spaces
+    between words. In these scripts, byte-pair encoding would treat a whole clause as a word and learn clauses that do
+    not occur in any other text.
     """
     kind = options.tokenizer or ("char" if unspaced >= UNSPACED * max(1, characters) else "bpe")
     if options.vocab_size is not None:
@@ -60,12 +61,12 @@ def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOption
 
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
-    """The recipe for data with one target per row: `count` train rows with `tokens` tokens, or steps, in all."""
+    """The recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or steps."""
     small = count < 8_000
-    # Numeric data needs more epochs; on a small set of texts, more epochs only overfit.
+    # Numeric data needs more epochs; on a small set of texts, more epochs only lead to overfitting.
     by_count = min(40.0, 100_000 / max(1, count)) if features else min(30.0, max(5.0, 40_000 / max(1, count)))
     batch_size = 32 if small else 64 if count < 100_000 else 128
-    # A few dozen rows make one or two steps an epoch: their epochs are counted by steps.
+    # With a few dozen rows, an epoch has only one or two steps, so a minimum number of steps applies.
     by_count = max(by_count, LEAST_STEPS / max(1, math.ceil(count / batch_size)))
     epochs = min(by_count, 6_000_000 / max(1, tokens))
     dropout = 0.1 if features else 0.3 if architecture == "transformer" else 0.4
@@ -88,7 +89,7 @@ def rows(architecture: str, task: str, count: int, tokens: int, features: bool) 
 
 
 def generation(architecture: str, tokens: int) -> Recipe:
-    """The recipe for generation, with `tokens` tokens of train text."""
+    """The recipe for generation from a train text of `tokens` tokens."""
     small = tokens < 1_000_000
     recipe = Recipe(
         layers=4,

@@ -22,13 +22,13 @@ from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What a training run would read from its data files, or why it cannot use them.
+    """The result of checking data files: a report on their content, or the error that makes them unusable.
 
-    `report` has those keys of the job's `data_report` event that do not need a tokenizer. For a table, these are `rows`
-    and `lengths` for each split, `labels` (the number of rows of each label, for each split), `empty`, `duplicates`,
-    `leaks`, `ignored_columns` and `remarks` (dicts with the keys kind, message, level, where and count). For plain
-    text, they are `characters` and `remarks`. If there is an `error`, the report has only `remarks`. `unit` is the unit
-    of `lengths`: "characters" or "steps".
+    `report` has the keys of the job's `data_report` event, except for the keys that require a tokenizer. For a
+    table, it has `rows` and `lengths` for each split, `labels` (the number of rows of each label, for each split),
+    `empty`, `duplicates`, `leaks`, `ignored_columns` and `remarks` (dicts with the keys kind, message, level, where and
+    count). For plain text, it has `characters` and `remarks`. If there is an `error`, the report has only `remarks`.
+    `unit` is the unit of `lengths`: "characters" or "steps".
     """
 
     task: str | None

@@ -181,7 +181,7 @@ class _Trial:
     rows: int = 0
     wrong: int = 0  # the number of records with more or fewer cells than the header
     joined: int = 0  # the number of lines in records that span several lines
-    alone: int = 0  # how many of the joined lines would be a row on their own
+    alone: int = 0  # the number of joined lines that would be rows on their own
     suspects: int = 0  # the number of records of three or more lines, each a row on its own
     blanks: int = 0  # the number of cells that begin with blanks and a quote
     first_joined: int = 0  # the line of the first joined record

@@ -61,8 +61,8 @@ class _Plausibility:
 
     @property
     def is_cp1252(self) -> bool:
-        """Whether cp1252 is plausible: in Western European text, non-ASCII characters are few, and almost all of those
-        between lower-case letters are letters or word punctuation."""
+        """Whether cp1252 is plausible: in Western European text, non-ASCII characters are few. Between lower-case
+        letters, almost all of them are letters or word punctuation."""
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
 

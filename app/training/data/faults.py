@@ -68,7 +68,7 @@ class Faults:
     _places: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, error: BadData) -> None:
-        """Record the fault of a row. A row has at most one fault."""
+        """Record the fault of a row. Call this at most once per row."""
         self.rows += 1
         self.last = error.where[0] if error.where else ""
         if len(self.first) < LISTED:

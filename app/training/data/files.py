@@ -81,7 +81,7 @@ class Source:
         return io.TextIOWrapper(self.open(), self.encoding, newline=self.line_end)
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
-        """An error about this file. Its text is '<file> <message>', or '<file>, <where>, …: <message>' with places."""
+        """An error about this file: '<file> <message>' or, if there are places, '<file>, <where>, …: <message>'."""
         return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:

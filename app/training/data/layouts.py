@@ -72,7 +72,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """A map from each key to its column: the column that the request names, or else the column named as the key.
+    """A map from each key to its column, which the request names or which has the key as its name.
 
     The names of some columns are compared regardless of case.
     """

@@ -27,7 +27,7 @@ def assign(
 ) -> NDArray[np.uint8]:
     """Return the splits with every unassigned row settled.
 
-    Unassigned rows become train rows. Unless there already are validation rows, about `fraction` of the train rows of
+    Unassigned rows become train rows. Unless there are already validation rows, about `fraction` of the train rows of
     each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input is in
     both, and every label keeps some train rows.
 

@@ -77,7 +77,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the network and the model card need to know about the data. All values are JSON values.
+    """Facts about the data, for the network and the model card. All values are JSON values.
 
     `blank` is the id of the token that replaces others in token dropout; None if the tokenizer has no such token.
     `specials` are the ids of the tokens that do not represent text.
