@@ -6,7 +6,7 @@ import re
 
 from app.errors import InvalidRequest
 
-PREFIX = "OSTINATO_"  # of every setting's environment variable
+PREFIX = "OSTINATO_"  # the prefix of every setting's environment variable
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 
@@ -17,13 +17,13 @@ class SettingError(InvalidRequest):
 
 
 def key_pairs(text: str) -> list[tuple[str, str]]:
-    """The (name, secret) pairs of the setting `api_keys`. Raises SettingError if they are malformed."""
+    """Parse the setting `api_keys` into (name, secret) pairs. Raises SettingError if the setting is invalid."""
     pairs: list[tuple[str, str]] = []
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, separator, secret = part.partition(":")
         if not (separator and name and len(secret) >= 8):
             raise SettingError(f"{PREFIX}API_KEYS must be name:secret pairs with secrets of at least 8 characters")
-        if name == "local":  # the principal of services without keys, to whom everything is visible
+        if name == "local":  # the principal if no keys are configured, who may see every object
             raise SettingError(f"{PREFIX}API_KEYS: the name 'local' is reserved; choose another name")
         if any(secret == earlier for _, earlier in pairs):
             raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own")
@@ -32,7 +32,10 @@ def key_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def origins(text: str, has_keys: bool) -> tuple[str, ...]:
-    """The origins of the setting `allowed_origins`. Raises SettingError if one is malformed, or is * without keys."""
+    """Parse the setting `allowed_origins` into a tuple of origins.
+
+    Raises SettingError if an origin is malformed, or if an origin is `*` and there are no API keys.
+    """
     parts = tuple(filter(None, (part.strip() for part in text.split(","))))
     for origin in parts:
         if origin == "*" and not has_keys:

@@ -1,4 +1,4 @@
-"""Decides which addresses other machines can reach, and refuses to bind them without an API key."""
+"""Decides whether other machines can reach an address, and refuses to bind such an address without an API key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_bind(settings: Settings) -> None:
 
 
 def address_of(settings: Settings) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """The socket family and the address to bind. An IPv6 address may be in brackets."""
+    """Return the socket family and the address to bind. In the `host` setting, an IPv6 address may be in brackets."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     return family, (settings.host.strip("[]"), settings.port)
 
@@ -27,7 +27,8 @@ def address_of(settings: Settings) -> tuple[socket.AddressFamily, tuple[str, int
 def is_loopback(address: str) -> bool:
     """Whether `address` is a literal loopback address.
 
-    Names are never resolved, so the answer is False for them: whoever sends a name may control what it resolves to.
+    Host names are never resolved, so the result is False for a name: the sender of a request may control the address
+    that the name resolves to.
     """
     try:
         return ipaddress.ip_address(address.strip("[]").partition("%")[0]).is_loopback

@@ -19,7 +19,7 @@ import httpx
 from app.errors import OstinatoError
 from app.settings import Settings
 
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # others, such as ? and #, are escaped: they would end the path
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # not escaped in paths; others are, since ? or #, for example, would end the path
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
@@ -37,7 +37,7 @@ class Client:
             raise ServiceError("OSTINATO_API_KEY has characters that no key has; copy it again")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.url = base_url(url)
-        trusting = not is_loopback(self.url)  # a proxy of the environment cannot reach this machine's own service
+        trusting = not is_loopback(self.url)  # a proxy could not reach a loopback address
         try:
             self._http = httpx.Client(
                 base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport, trust_env=trusting
@@ -50,7 +50,7 @@ class Client:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """A client of the service that the settings name."""
+        """Create a client for the service at `settings.service_url`, with the key `settings.api_key`."""
         return cls(settings.service_url, settings.api_key)
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Client:
         self.close()
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """Send one request and return the decoded JSON reply. `options` are those of httpx."""
+        """Send one request and return the decoded JSON reply. `options` are those of `httpx.Client.request`."""
         response = self._send(self._request(method, path, **options))
         response.read()
         self._check(response)
@@ -75,15 +75,15 @@ class Client:
             ) from None
 
     def get(self, path: str, **params: Any) -> Any:
-        """The JSON reply to a GET request. Parameters that are None are left out."""
+        """Send a GET request and return the decoded JSON reply. Parameters that are None are omitted."""
         return self.call("GET", path, params={k: v for k, v in params.items() if v is not None})
 
     def post(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        """The JSON reply to a POST request with a JSON body, if there is one."""
+        """Send a POST request and return the decoded JSON reply. `body` is sent as JSON unless it is None."""
         return self.call("POST", path, headers=headers, **({} if body is None else {"json": body}))
 
     def pages(self, path: str, limit: int = 100, **params: Any) -> Iterator[dict[str, Any]]:
-        """Every item of a paginated list, read page by page."""
+        """Iterate over all items of a paginated list, requesting one page of `limit` items at a time."""
         after: str | None = None
         while True:
             page = self.get(path, limit=limit, after=after, **params)
@@ -107,7 +107,10 @@ class Client:
         return dict(self.post("/v1/fine_tuning/jobs", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The events of a server-sent stream, up to `[DONE]`. An error event is raised as ServiceError."""
+        """Send a POST request and iterate over the server-sent events of the reply, up to `[DONE]`.
+
+        Raises ServiceError for an error event.
+        """
         response = self._send(self._request("POST", path, json=body), stream=True)
         try:
             if response.is_error:
@@ -120,7 +123,7 @@ class Client:
             response.close()
 
     def download(self, path: str) -> Iterator[bytes]:
-        """The body of a GET request, in chunks."""
+        """Send a GET request and iterate over the chunks of the reply's body."""
         response = self._send(self._request("GET", path), stream=True)
         try:
             if response.is_error:
@@ -160,9 +163,9 @@ class Client:
 
 
 def base_url(url: str) -> str:
-    """The root of a service's URL: with a scheme, and without the `/v1` that OpenAI's clients need.
+    """Normalize a service's URL: add a missing scheme, and remove a final `/v1`, which only OpenAI's clients need.
 
-    Raises ServiceError if it is not a URL.
+    Raises ServiceError if `url` is not a valid URL.
     """
     text = url.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
@@ -177,7 +180,7 @@ def base_url(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine."""
+    """Whether the host of a URL is this machine: localhost, or a loopback or unspecified address."""
     host = httpx.URL(url).host.lower().rstrip(".")
     try:
         address = ipaddress.ip_address(host)
@@ -189,7 +192,7 @@ def is_loopback(url: str) -> bool:
 
 @contextmanager
 def _seekable(path: Path) -> Iterator[BinaryIO]:
-    """A file opened for an upload, which must know its size. A pipe is read into a temporary file first."""
+    """Open a file for an upload, whose size must be known. A pipe is first copied into a temporary file."""
     with path.open("rb") as stream:
         if stream.seekable():
             yield stream
@@ -221,7 +224,7 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _not_ready(checks: dict[str, str]) -> str:
-    """A message for the failed checks of /readyz."""
+    """The message that lists the failed checks of `/readyz`."""
     failed = "; ".join(f"{check}: {state}" for check, state in checks.items() if state != "ok")
     return f"the service is not ready: {failed}"
 
@@ -231,7 +234,7 @@ def _message(error: object) -> str:
 
 
 def _error(response: httpx.Response) -> ServiceError:
-    """The error of a failed response, in any of the service's dialects."""
+    """Convert a failed response to an error. The response may be in any dialect of the service."""
     try:
         body = response.json()
         error = body["error"] if "error" in body else _not_ready(body["checks"])

@@ -1,4 +1,4 @@
-"""Errors of a disk that is full or does not work, whichever library reports them."""
+"""Recognizes errors of a full or failing disk, regardless of the library that reports them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import errno
 import re
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-AWAITED = (*FULL, errno.EIO)  # of the machine, not of one file: a job waits until they are over
-EXIT_CODE = 74  # EX_IOERR: a program that cannot even write why it ends
+AWAITED = (*FULL, errno.EIO)  # problems of the machine, not of one file: a job waits until they are solved
+EXIT_CODE = 74  # EX_IOERR: a disk error ended the program, and it could not write a report either
 _RUST = re.compile(r"\(os error (\d+)\)")
 _LIBRARIES = ("safetensors", "obstore")
 
 
 def os_error(error: BaseException) -> OSError | None:
-    """The operating system's error behind an error: the error itself, one that it was raised from, or one that a
-    library written in Rust (safetensors, tokenizers, obstore) names in its message."""
+    """Return the operating system's error that caused `error`, or None.
+
+    This is `error` itself or an exception that it was raised from. Libraries written in Rust (safetensors, tokenizers,
+    obstore) raise no OSError; their messages contain the number of the operating system's error.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno is not None:
             return seen
-        # Not in the messages of other errors: they may quote data.
+        # Messages of other errors are not searched, because they may quote user data.
         if _is_rust(seen) and (match := _RUST.search(str(seen))):
             return OSError(int(match[1]), str(seen))
         seen = seen.__cause__
@@ -27,11 +30,11 @@ def os_error(error: BaseException) -> OSError | None:
 
 
 def awaited(error: BaseException) -> OSError | None:
-    """The error of the disk behind an error, if it is one that a job waits for."""
+    """Return the disk error that caused `error`, if jobs wait until such an error is solved; otherwise None."""
     cause = os_error(error)
     return cause if cause is not None and cause.errno in AWAITED else None
 
 
 def _is_rust(error: BaseException) -> bool:
-    """Whether a library written in Rust has raised the error; tokenizers raises a plain Exception."""
+    """Whether the error may come from a library written in Rust. tokenizers raises a plain `Exception`."""
     return type(error) is Exception or type(error).__module__.partition(".")[0] in _LIBRARIES

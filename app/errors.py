@@ -10,10 +10,10 @@ class OstinatoError(Exception):
     """An error whose message is meant for the caller: what was wrong, where, and what would be right.
 
     Attributes:
-        code: stable and machine-readable.
+        code: a stable identifier of the kind of error, for programs.
         param: the field of the request that was wrong, if there is one.
-        status: the HTTP status that fits.
-        retry_after: seconds after which a retry may succeed, if that is known.
+        status: the HTTP status of the reply.
+        retry_after: seconds after which a retry may succeed, if known.
         retryable: whether clients should retry; by default, only with status 429, 503 or 504.
     """
 
@@ -86,7 +86,7 @@ class Overloaded(OstinatoError):
 
 
 class EngineFailed(OstinatoError):
-    """The engine failed, or was lost, while it handled the request."""
+    """The engine failed, ended or stopped responding while it handled the request."""
 
     status, code = 500, "engine_failed"
 
@@ -104,13 +104,13 @@ class DeadlineExceeded(OstinatoError):
 
 
 class CheckpointInvalid(InvalidRequest):
-    """A checkpoint directory lacks something or contradicts itself."""
+    """A checkpoint directory is incomplete, malformed or inconsistent."""
 
     code = "invalid_checkpoint"
 
 
 def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
-    """A suggestion to append to a message about an unknown name: "; did you mean 'label'?".
+    """Return a suggestion to append to an error message about an unknown name: "; did you mean 'label'?".
 
     Suggests the most similar of `names`; returns `otherwise` if none is similar enough.
     """

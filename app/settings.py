@@ -1,4 +1,4 @@
-"""The settings: their names, types, bounds and defaults. The only module that reads the environment."""
+"""The settings: names, types, bounds and defaults. Only this module reads settings from the environment."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from app.access import PREFIX as PREFIX
 from app.access import SettingError as SettingError
 from app.errors import most_similar
 
-REFUSED = 2  # exit status of a program that rejects its settings or arguments, so that a restart would fail too
-# bytes of a socket's folder: the path of a UNIX socket may have 103 (Linux: 107), and the file's name takes up to 25
+REFUSED = 2  # exit status of a program that rejects its settings or arguments; restarting it would not help
+# The maximum length in bytes of the path of a socket's folder: the path of a UNIX socket may have 103 bytes (107 on
+# Linux), of which the file name takes up to 25.
 SOCKET_PATH_LIMIT = 78
 
-# How URLs may begin. This is checked before any program starts; the rest of a URL only by whoever opens it.
+# The forms that URLs may have. Only the form is checked here; other errors in a URL appear when it is opened.
 _DATABASES = re.compile(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://.*")
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
 _STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://server"
@@ -44,7 +45,7 @@ def _help(text: str) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The settings of one process, each read from `OSTINATO_<NAME>`. `help_lines` documents them."""
+    """The settings of one process, each read from the environment variable `OSTINATO_<NAME>`."""
 
     host: Annotated[str, _help("address that the API binds; without API keys, loopback only")] = "127.0.0.1"
     port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000
@@ -112,12 +113,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def run_dir(self) -> Path:
-        """The folder with the list of running programs."""
+        """The folder in which the running programs are listed."""
         return self.data / "run"
 
     @property
     def scratch_dir(self) -> Path:
-        """The folder in which large uploads are unpacked. The system's temporary folder is often in memory."""
+        """The folder for temporary files, instead of the system's temporary folder, which is often in memory."""
         return self.data / "scratch"
 
     @cached_property
@@ -130,12 +131,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def database(self) -> str:
-        """The database's URL, with the default filled in."""
+        """The URL of the database: `database_url`, or SQLite in the data folder if that is empty."""
         return self.database_url or f"sqlite:///{self.data / 'ostinato.db'}"
 
     @property
     def storage(self) -> str:
-        """The blob store's URL, with the default filled in."""
+        """The URL of the blob store: `storage_url`, or a folder in the data folder if that is empty."""
         return self.storage_url or (self.data / "blobs").as_uri()
 
     @property
@@ -151,17 +152,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def keys(self) -> dict[str, str]:
-        """The API keys: secret -> name of its holder. Raises SettingError if they are malformed."""
+        """The API keys: a mapping from secrets to names. Raises SettingError if the setting `api_keys` is invalid."""
         return {secret: name for name, secret in access.key_pairs(self.api_keys)}
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The web pages' origins that may call the API. Raises SettingError if they are malformed."""
+        """The origins of web pages that may call the API. Raises SettingError if the setting is invalid."""
         return access.origins(self.allowed_origins, bool(self.api_keys))
 
 
 def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
-    """Read the settings from the environment. `overrides`, from a command line, win where they are not None.
+    """Read the settings from the environment. `overrides` that are not None take precedence.
 
     An empty variable counts as unset. Raises SettingError for an unknown variable or an invalid value.
     """
@@ -180,7 +181,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
-    _ = settings.keys  # so that malformed keys prevent the start instead of failing the first request
+    _ = settings.keys  # malformed keys must prevent the start, not fail the first request
     _check_database(settings.database_url)
     _check_storage(settings.storage_url)
     return settings
@@ -200,7 +201,7 @@ def _check_database(url: str) -> None:
 
 
 def _check_storage(url: str) -> None:
-    """Messages do not repeat the URL, because it may contain a secret."""
+    """Check the form of the blob store's URL. Messages do not repeat the URL, because it may contain a secret."""
     if not url:
         return
     try:
@@ -222,7 +223,7 @@ def _types() -> dict[str, Any]:
 
 
 def _choices(name: str) -> tuple[str, ...]:
-    """The values of a setting that has a fixed list of them, in its order; empty for any other setting."""
+    """The permitted values of a setting, in order; empty if the setting is not restricted to a list of values."""
     declared = _types().get(name)
     return get_args(declared) if get_origin(declared) is Literal else ()
 
@@ -232,7 +233,7 @@ def _join_choices(choices: Sequence[str]) -> str:
 
 
 def help_lines() -> list[tuple[str, str, str]]:
-    """(variable, default, meaning) of every setting, in order. The meaning includes the choices, if there are any."""
+    """Return (variable, default, description) for every setting. The description lists the permitted values, if any."""
     lines = []
     for field in msgspec.inspect.type_info(Settings).fields:  # type: ignore[attr-defined]
         meta = (field.type.extra_json_schema or {}) if isinstance(field.type, msgspec.inspect.Metadata) else {}
@@ -250,12 +251,12 @@ def share_the_machine() -> None:
     """Tune OpenMP and malloc for programs that share the machine with others. Call it before torch is imported.
 
     OpenMP: idle threads spin for some microseconds and then sleep. Threads that spin for long starve the machine's
-    other programs; threads that sleep at once make small networks several times slower. A value that is already set in
-    the environment is kept.
+    other programs; threads that sleep at once make small networks several times slower. If
+    `GOMP_SPINCOUNT` is already set in the environment, its value is kept.
 
-    malloc: freed memory is kept for the next step. By default glibc returns large blocks to the system at once and
-    fetches them again, page by page, which takes up to half of a large batch's time. A program returns memory that it
-    no longer needs with `malloc_trim`. The measurements are in docs/log.md.
+    malloc: the process keeps freed memory for the next step. By default glibc returns large blocks to the system
+    at once and fetches them again, page by page, which takes up to half of the time of a large batch. A program returns
+    memory that it no longer needs with `malloc_trim`. The measurements are in docs/log.md.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if platform.libc_ver()[0] == "glibc":
@@ -265,10 +266,10 @@ def share_the_machine() -> None:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """A context for importing torch, in which Python's garbage collector is off.
+    """Context manager that turns off Python's garbage collector while torch is imported.
 
-    The import creates about a million objects, which the collector would scan again and again. The objects are then
-    frozen, so that the collector does not scan them later or at exit either.
+    The import creates about a million objects, which the collector would scan again and again. After the
+    import the objects are frozen, so the collector does not scan them later either, nor at exit.
     """
     gc.disable()
     try:
@@ -278,7 +279,8 @@ def quick_imports() -> Iterator[None]:
         gc.enable()
 
 
-# <malloc.h>. Blocks up to MMAP_THRESHOLD come from the heap; some versions of glibc accept 32 MiB at most, so that is
-# set first. Up to TRIM_THRESHOLD bytes of the heap may be free. Threads share one arena, because the others are small.
+# Options of <malloc.h>. Blocks of up to MMAP_THRESHOLD bytes come from the heap. Some versions of glibc reject values
+# above 32 MiB, so 32 MiB is set before 1 GiB. The heap keeps up to TRIM_THRESHOLD free bytes. All threads share one
+# arena, because further arenas are small.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MALLOC = ((_M_MMAP_THRESHOLD, 1 << 25), (_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, 1 << 30), (_M_ARENA_MAX, 1))

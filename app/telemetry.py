@@ -23,7 +23,7 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 METRICS = CollectorRegistry()
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MODEL = "model_name"
-KEPT_SECONDS, MOST_MODELS = 600.0, 1000  # how long, and for how many models, unused series are kept
+KEPT_SECONDS, MOST_MODELS = 600.0, 1000  # how long an unused model's series are kept, and the maximum number of models
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 _by_model: list[Counter | Gauge | Histogram] = []  # the metrics with the label `model_name`
 
@@ -82,10 +82,10 @@ class ModelSeries:
     """Tracks the models that have metric series, and drops the series of unused models, which would otherwise
     accumulate.
 
-    The series of a model are kept while it has open requests. Otherwise they are dropped `seconds` after the last
-    request or load and after the last engine has unloaded the model, so that Prometheus has time to read the last
-    values. If there are more than `most` models, the least recently used ones are dropped at once. The counters of a
-    model that is used again start from zero, as after a restart of the process. Thread-safe.
+    The series of a model are kept while it has open requests or is loaded in an engine, and for `seconds` after that,
+    so that Prometheus has time to read the last values. If more than `most` models have series, the series of the least
+    recently used models without open requests are dropped at once. If a model is used again later, its counters start
+    from zero, as after a restart of the process. Thread-safe.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ModelSeries:
     ) -> None:
         self._metrics, self._seconds, self._most, self._clock = metrics, seconds, most, clock
         self._used: OrderedDict[str, float] = OrderedDict()  # model -> time of its last use, oldest first
-        self._open: Multiset[str] = Multiset()  # model -> its open requests
+        self._open: Multiset[str] = Multiset()  # model -> number of its open requests
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class ModelSeries:
                     self._drop(name)
 
     def begin(self, model: str) -> None:
-        """Record that a request for the model starts. The model's series are kept until `end`."""
+        """Record that a request for the model has started. The model's series are kept until `end`."""
         with self._lock:
             self._open[model] += 1
         self.use(model)
@@ -151,7 +151,7 @@ model_series = ModelSeries(_by_model)
 
 @contextmanager
 def about(request: str | None, job: str = "") -> Iterator[None]:
-    """Add these ids to all log lines that are written within the block."""
+    """Context manager that adds a request id and a job id to all log lines written within its block."""
     tokens = request_id.set(request or ""), job_id.set(job)
     try:
         yield
@@ -223,4 +223,4 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
     root.setLevel(log_level.upper())
     for noisy in ("httpx", "httpcore", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns when it builds its font cache, in any thread
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hides the warnings about building its font cache

@@ -1,4 +1,4 @@
-"""Small grammar for messages."""
+"""Helpers for the grammar of messages: plurals and lists."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 layer", "2 layers", "12,000 rows"."""
+    """Format a number with its noun, in the singular or plural: "1 layer", "2 layers", "12,000 rows"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def listed(words: Sequence[str], last: str = "or") -> str:
-    """Words as a sentence lists them: "rnn, lstm or gru"."""
+    """Join words to a list for a sentence: "rnn, lstm or gru"."""
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -15,17 +15,19 @@ from app.binding import address_of
 from app.errors import OstinatoError
 from app.settings import REFUSED, SettingError, Settings
 
-DRAIN_SECONDS = 10  # for which open requests may go on after the signal
+DRAIN_SECONDS = 10  # how long open requests may continue after the signal
 
 
 class CannotBind(OstinatoError):
-    """The address cannot be bound. The port may become free, so the exit status differs from that of bad settings."""
+    """The address cannot be bound. The port may become free, so the exit status differs from that for
+    invalid settings."""
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket that is bound to the address of the settings. Raises CannotBind.
+    """Return a socket that is bound to the configured address. Raises CannotBind.
 
-    With several API processes, each binds the same port, and the kernel distributes the connections (SO_REUSEPORT).
+    If there are several API processes, each of them binds the same port, and the kernel distributes the connections
+    (SO_REUSEPORT).
     """
     family, address = address_of(settings)
     listener = socket.socket(family, socket.SOCK_STREAM)

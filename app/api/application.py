@@ -33,9 +33,10 @@ DIALECTS = (openai.DIALECT, native.DIALECT, huggingface.DIALECT, openinference.D
 
 
 def create_app(settings: Settings, build: Callable[[Settings], Services] = build_services) -> FastAPI:
-    """The application with all dialects.
+    """Create the application with all dialects.
 
-    Raises SettingError where the address needs keys and has none, or where the database or storage URL is invalid.
+    Raises SettingError if the address requires API keys and there are none, or if the database or storage URL is
+    invalid.
     """
     check_bind(settings)
     services = build(settings)
@@ -72,7 +73,7 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
 
 
 def _include_routes(app: FastAPI) -> None:
-    # Routes are matched one after the other, so the busiest come first.
+    # Routes are matched one after another, so the most frequently used routes are added first.
     for dialect in DIALECTS:
         for router in dialect.inference:
             app.include_router(router)
@@ -82,7 +83,7 @@ def _include_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """The OpenAPI document, made once. `secured`: whether routes need a key."""
+    """The OpenAPI document, which is built only once. `secured`: whether routes require an API key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None

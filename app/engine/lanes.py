@@ -75,7 +75,7 @@ class Lanes:
         then()
 
     def widen(self) -> None:
-        """Let the caller's thread compute with all cores from now on. No lane may be running."""
+        """Let the caller's thread compute with all cores from now on. Must not be called while a lane is running."""
         assert not self.running
         torch.set_num_threads(self.count)
 

@@ -11,11 +11,11 @@ from app.wire.engine import Failed, FromEngine
 logger = logging.getLogger(__name__)
 Reply = Callable[[bytes, FromEngine], None]  # (peer, message)
 
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in the text of torch's RuntimeError
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # parts of the text of torch's RuntimeError
 
 
 class Counters(dict[str, float]):
-    """Sums since the start of the process, by name."""
+    """The values of all counters since the start of the process, by name."""
 
     def add(self, name: str, amount: float = 1) -> None:
         self[name] = self.get(name, 0.0) + amount

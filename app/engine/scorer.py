@@ -37,7 +37,7 @@ class ScoringRequest:
     results: list[list[float]]
     remaining: int
     request_id: str  # the id of the HTTP request, for the log
-    started: float = 0.0  # when its first row entered a batch (monotonic)
+    started: float = 0.0  # the monotonic time at which the first row entered a batch; 0 before
     closed: bool = False
 
 
@@ -51,7 +51,7 @@ class ScoringItem:
 
 
 class Scorer:
-    """Answers each request with exactly one Scored or Failed, or Finished if it is aborted.
+    """Answers each request with exactly one Scored or Failed, or Finished if the request is aborted.
 
     `step` runs one batch. The host instead calls the three parts of a step: `take`, `attempt` (in any thread) and
     `finish`.
@@ -63,7 +63,7 @@ class Scorer:
         self.network, self.config, self.batcher = network, config, batcher
         self.reply, self.counters = reply, counters
         self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
-        self._stale = False  # whether the batcher may hold rows of closed requests
+        self._stale = False  # whether the batcher may contain rows of closed requests
 
     @property
     def running(self) -> int:
@@ -167,7 +167,7 @@ class Scorer:
             self._accept(item, result)
 
     def _isolate(self, batch: Sequence[ScoringItem], error: Exception) -> None:
-        """Run each row of a failed batch by itself, so that only the requests of faulty rows fail."""
+        """Run each row of a failed batch separately, so that only the requests of faulty rows fail."""
         if len(batch) > 1:
             for item in batch:
                 if not item.request.closed:

@@ -27,7 +27,7 @@ class Ticket:
     def __init__(self, admission: Admission, model: str, requests: int, tokens: int) -> None:
         self._admission, self._model = admission, model
         self._held, self._tokens = requests, tokens  # the capacity taken from `admission`
-        self._waiting, self._running = requests, 0  # as shown by the gauges
+        self._waiting, self._running = requests, 0  # the numbers that the gauges show
         self._closed = False
         model_series.begin(model)  # keeps the gauges of this model from being dropped until `close`
         num_requests_waiting.labels(model).inc(requests)
@@ -62,7 +62,7 @@ class Ticket:
         num_requests_running.labels(self._model).inc(count)
 
     def close(self) -> None:
-        """Release the capacity that is still held. May be called again."""
+        """Release the capacity that is still held. May be called more than once."""
         if self._closed:
             return
         self._closed = True

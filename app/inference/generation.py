@@ -57,7 +57,7 @@ class Choice:
         self.cached_tokens = 0
         self.timing: wire.Timing | None = None
         self.finish_reason: str | None = None
-        self.stop_logprob: float | None = None  # of the token that ended the choice, if log-probabilities are requested
+        self.stop_logprob: float | None = None  # the log-probability of the token that ended the choice, if requested
         self._began = 0.0
         self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens)
         self._include_stop = stops.include
@@ -70,7 +70,7 @@ class Choice:
         self.tokens += len(message.ids)
         if delta.finished_by_stop is not None:
             self.finish_reason = "stop"
-            if self.timing is not None:  # the engine sends no final timing, since it is about to receive an abort
+            if self.timing is not None:  # the engine will send no final timing: this choice is about to be aborted
                 spent = 1000 * (time.monotonic() - self._began)
                 self.timing = msgspec.structs.replace(self.timing, inference_ms=self.timing.prefill_ms + spent)
         return Piece(
@@ -154,7 +154,7 @@ class GenerationRequest:
             raise failures.of(answer)
         choice = self.choices[tag]
         if choice.finish_reason is not None or isinstance(answer, wire.Scored | wire.PackedScored):
-            return None  # sent by the engine before it received the abort that followed a stop string
+            return None  # the engine sent this answer before it received the abort that followed a stop string
         if isinstance(answer, wire.Finished):
             piece = choice.finish(answer)
         else:
@@ -170,5 +170,5 @@ class GenerationRequest:
         return piece
 
     async def close(self) -> None:
-        """Abort the choices that are still open and release all resources. May be called again."""
+        """Abort the choices that are still open and release all resources. May be called more than once."""
         await self.resources.aclose()

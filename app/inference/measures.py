@@ -1,4 +1,4 @@
-"""The metrics of one admitted request."""
+"""Records the metrics of an admitted request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GenerationMeasures(Measures):
         self._count = t.generation_tokens.labels(model)
 
     def tokens(self, choice: int, count: int) -> None:
-        """Record that `count` tokens of a choice have arrived together."""
+        """Record that `count` tokens of a choice have arrived at once."""
         now, last = time.monotonic(), self._last[choice]
         if last:
             self._between.observe(now - last)

@@ -54,12 +54,12 @@ class Readiness:
     def __init__(self, ping: Callable[[], None], catalogue: Catalogue, inference: Inference) -> None:
         self._ping, self._catalogue, self._inference = ping, catalogue, inference
         self._executor = ThreadPoolExecutor(1, "readiness")
-        self.looks = 0  # completed rounds of checks
+        self.looks = 0  # the number of completed rounds of checks
         self._answered = float("-inf")  # when the database last answered
         self._required: dict[str, tuple[str, str]] = {}  # name@alias -> (digest, owner)
         self._problems: dict[str, str] = {}  # name@alias -> why the version is not warm
         self._warm: set[tuple[str, str]] = set()  # (digest, instance of the engine)
-        self._rests: dict[str, tuple[float, float]] = {}  # digest -> (seconds of the last rest, its end)
+        self._rests: dict[str, tuple[float, float]] = {}  # digest -> (seconds of the last pause, its end)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -123,7 +123,7 @@ class Readiness:
         return self._catalogue.required_aliases(), self._catalogue.registered(digests) if digests else ()
 
     async def _check_required(self, aliases: Sequence[Alias]) -> None:
-        """Find the version of each required alias, and warm it up."""
+        """Find the version of each required alias, and start to warm up the version."""
         self._problems = {name: why for name, why in self._problems.items() if name in self._required}
         required = {}
         for alias in aliases:

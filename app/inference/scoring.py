@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-FEW = 8  # a heap is faster than sorting if at most one in this many scores is requested
+FEW = 8  # a heap is faster than sorting if less than 1/FEW of the scores are requested
 
 
 class LabelScore(msgspec.Struct, frozen=True, gc=False):

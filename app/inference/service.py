@@ -80,7 +80,7 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the raw outputs of the head for each item. Raises InvalidRequest for a version that generates.
+        """Return the raw outputs of the head for each item. Raises InvalidRequest if the version generates text.
 
         `check` is called with the version before any work is done, and may raise an error to refuse the version.
         """
@@ -231,8 +231,8 @@ class Inference:
     async def _started(
         self, version: ResolvedVersion, requests: tuple[wire.Generate, ...], trusted: bool, stack: AsyncExitStack
     ) -> tuple[EngineClient, Work]:
-        """Send the requests and wait for the first answer. When `stack` closes, it aborts the requests that are still
-        open.
+        """Send the requests and wait for the first answer. Requests that are still open when `stack` closes are aborted
+        then.
 
         If the engine has unloaded the version in the meantime, the version is loaded again, once.
         """

@@ -15,7 +15,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 class StillRunning(Exception):
-    """A shared task has not ended within the time limit of one of its waiters."""
+    """Raised in a caller if the shared task has not ended within the time that the caller waits."""
 
 
 class SharedTasks(Generic[K, T]):

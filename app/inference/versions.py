@@ -66,7 +66,7 @@ class Assets:
 
 @dataclass(frozen=True)
 class ResolvedVersion:
-    """The version that one request uses from its start to its end.
+    """The version that one request uses from start to end.
 
     `wait_until` is the monotonic time until which the request waits for the version to be loaded.
     """

@@ -1,6 +1,6 @@
 """Messages between the API and the engine, as typed msgpack. Imports no torch.
 
-Every request carries the principal on whose behalf it is sent.
+Score, Generate and Embed carry the principal on whose behalf they are sent.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ _decode_row = msgspec.msgpack.Decoder(list[float]).decode
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The sampling parameters of a generation. The defaults do not change the model's distribution; `temperature` 0 is
-    greedy.
+    """The sampling parameters of a generation. The defaults leave the model's distribution unchanged. With a
+    `temperature` of 0, decoding is greedy.
 
-    Penalties and bias apply to the raw logits first; then temperature, top-k, top-p, min-p and typical-p follow, in
-    this order. `logprobs` and `prompt_logprobs` are the number of alternatives to report beside each token (None: no
-    report); reported log-probabilities are computed from the raw logits. `stop_token_ids` end the sequence. Stop
-    strings are handled in the API process, since the engine sees no text.
+    The penalties and the bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and
+    typical-p, in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to
+    each token; None turns the report off. Reported log-probabilities are computed from the raw logits. Any token of
+    `stop_token_ids` ends the sequence. Stop strings are handled in the API process, because the engine does not handle
+    text.
     """
 
     max_tokens: int = 16
@@ -42,24 +43,24 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """Load the checkpoint in `directory`, whose manifest must have `digest`; answered by Loaded or LoadFailed."""
+    """Load the checkpoint in `directory`, whose files must have `digest`. Answered with Loaded or LoadFailed."""
 
     digest: str
     directory: str
-    files: dict[str, str]  # path -> SHA-256, checked before anything is read
+    files: dict[str, str]  # path -> SHA-256, which is verified before the file is used
     name: str  # the version's reference, for logs and metrics
     bytes: int = 0  # the size of the weights file, which is about the memory that the weights need
     aliased: bool = False  # whether an alias points at the version; such versions are the last to be unloaded
 
 
 class Unload(msgspec.Struct, tag=True, frozen=True):
-    """Unload a version as soon as no request for it is open."""
+    """Unload a version as soon as it has no open requests."""
 
     digest: str
 
 
 class Keep(msgspec.Struct, tag=True, frozen=True):
-    """The versions that must not be unloaded to make room. Replaces the list of the previous Keep message."""
+    """Lists the versions that must not be unloaded to make room for others. Replaces the list of the previous Keep."""
 
     digests: list[str]
 
@@ -67,8 +68,8 @@ class Keep(msgspec.Struct, tag=True, frozen=True):
 class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
     """One numeric sequence: little-endian numbers of shape (steps, features), row-major.
 
-    `dtype` is that of the numbers, f4 or f8. It is f8 between programs of this release, since numbers with a large
-    offset lose their meaning in float32 before the engine can subtract the mean.
+    `dtype` is the type of the numbers, f4 or f8. Programs of this release send f8: float32 numbers with a large offset
+    would lose their precision before the engine can subtract the mean.
     """
 
     steps: int
@@ -78,7 +79,7 @@ class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Score(msgspec.Struct, tag="Classify", frozen=True):
-    """Score sequences of token ids or numeric steps with one version; answered by Scored or Failed."""
+    """Score sequences of token ids or numeric steps with one version. Answered with Scored or Failed."""
 
     id: str
     digest: str
@@ -90,9 +91,10 @@ class Score(msgspec.Struct, tag="Classify", frozen=True):
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
-    """Generate one continuation of one prompt; answered by any number of Tokens, then Finished or Failed.
+    """Generate one continuation of one prompt. Answered with any number of Tokens, followed by Finished or Failed.
 
-    `choice` is the index of this continuation among those of the prompt; each uses different random numbers.
+    `choice` is the index of this continuation among all continuations of the prompt. Each continuation uses different
+    random numbers.
     """
 
     id: str
@@ -106,9 +108,9 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
 
 
 class Embed(msgspec.Struct, tag=True, frozen=True):
-    """Embed sequences as the mean of the body's last hidden vectors, scaled to unit length.
+    """Embed each sequence as the mean of the last layer's hidden vectors, scaled to unit length.
 
-    Answered by Scored, whose scores are the vectors, or Failed.
+    Answered with Scored, whose `scores` are the vectors, or with Failed.
     """
 
     id: str
@@ -121,7 +123,7 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
-    """Abort a request. If it is still open, the answer to it is Finished with the reason `abort`."""
+    """Abort a request. If the request is still open, it is answered with Finished and the reason `abort`."""
 
     id: str
 
@@ -130,7 +132,7 @@ class Abort(msgspec.Struct, tag=True, frozen=True):
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True):
-    """A version has been loaded; `seconds` is how long it took."""
+    """A version has been loaded. `seconds` is the duration of loading."""
 
     digest: str
     seconds: float
@@ -145,7 +147,7 @@ class LoadFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True, array_like=True):
-    """Three times in milliseconds: in the queue, in the network, and in the network until the first token."""
+    """Durations in milliseconds: waiting in the queue, processing, and processing up to the first token."""
 
     queue_ms: float = 0.0
     inference_ms: float = 0.0
@@ -153,7 +155,7 @@ class Timing(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, tag="Classified", frozen=True):
-    """Raw outputs of the head (logits, or the value of a regression): one list per sequence, in the given order."""
+    """Raw outputs of the head (logits, or the value of a regression): one list per sequence, in the request's order."""
 
     id: str
     scores: list[list[float]]
@@ -161,9 +163,9 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
-    """A large `Scored` message as the API reads it, with its lists still encoded.
+    """A large `Scored` message as the API process first decodes it, with its lists still encoded.
 
-    msgspec holds the GIL during a whole call, so a thread decodes the lists one by one.
+    msgspec holds the GIL for the whole of a call, so a worker thread decodes the lists one by one.
     """
 
     id: str
@@ -171,7 +173,7 @@ class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
     timing: Timing
 
     def rows(self) -> list[list[float]]:
-        """Decode the lists. Slow."""
+        """Decode the lists. This is slow, so call it in a worker thread."""
         return [_decode_row(row) for row in self.scores]
 
 
@@ -187,7 +189,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
-    """New tokens of a generation. `prompt_logprobs` and `timing` come once, with the first tokens."""
+    """New tokens of a generation. `prompt_logprobs` and `timing` are sent once, with the first tokens."""
 
     id: str
     ids: list[int]
@@ -197,10 +199,10 @@ class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
 
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
-    """The only final message of a generation; the reason is `stop` (end token or stop id), `length` or `abort`.
+    """The final message of a generation; `reason` is `stop` (end token or stop token), `length` or `abort`.
 
-    `stop_id` is the token that ended the generation. It is not sent in Tokens. `stop_logprob` is its log-probability,
-    which is set if the request asks for log-probabilities.
+    `stop_id` is the token that ended the generation; Tokens messages do not contain this token. `stop_logprob` is the
+    log-probability of `stop_id`, which is set if the request asks for log-probabilities.
     """
 
     id: str
@@ -212,7 +214,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """The only final message of a request that could not be answered. `code` is an error code of `app.errors`."""
+    """The final message of a request that could not be answered. `code` is an error code of `app.errors`."""
 
     id: str
     code: str
@@ -220,8 +222,8 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 class VersionStatus(msgspec.Struct, frozen=True):
-    """The state of one loaded version. `cache_bytes` is the memory allocated for sequences; running sequences use
-    `cache_used` bytes of it."""
+    """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, of which
+    running sequences use `cache_used` bytes."""
 
     digest: str
     name: str
@@ -238,7 +240,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):
     """The state of the engine, sent every quarter of a second by a separate thread.
 
-    `instance` is different after each start of the process.
+    `instance` identifies the run of the process: each start has a different value.
     """
 
     instance: str
@@ -252,4 +254,4 @@ class Heartbeat(msgspec.Struct, tag=True, frozen=True):
 
 ToEngine = Load | Unload | Keep | Score | Generate | Embed | Abort
 FromEngine = Loaded | LoadFailed | Scored | Tokens | Finished | Failed
-LargeFromEngine = Loaded | LoadFailed | PackedScored | Tokens | Finished | Failed  # types for large messages
+LargeFromEngine = Loaded | LoadFailed | PackedScored | Tokens | Finished | Failed  # for decoding large messages

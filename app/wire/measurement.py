@@ -1,4 +1,4 @@
-"""How many rows a figure must be measured on before it says something about a model."""
+"""The minimum number of rows on which a metric must be measured to say something about a model."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import TypeGuard
 
 from app.wording import counted
 
-# A perfect score on 20 rows still leaves an error rate of 14 % possible (3/n, the "rule of three" at 95 %); on 2 rows
-# it leaves any.
+# With a perfect score on 20 rows, the true error rate may still be 14 % (about 3/n, the "rule of three" at 95 %). With
+# a perfect score on 2 rows, it may still be 78 %.
 MEASURABLE_ROWS = 20
 
 
 def too_few(rows: object) -> TypeGuard[int]:
-    """Whether figures on so many rows are not a measurement. False for None: older versions do not have the number."""
+    """Whether `rows` are too few to measure a metric on. False for None: older versions do not record the number."""
     return isinstance(rows, int) and not isinstance(rows, bool) and rows < MEASURABLE_ROWS
 
 
 def verdict(rows: int) -> str:
-    """What is shown in place of a figure that is not a measurement: `2 rows: not a measurement`."""
+    """The text to show instead of a metric that was measured on too few rows: `2 rows: not a measurement`."""
     return f"{counted(rows, 'row')}: not a measurement"

@@ -1,6 +1,6 @@
-"""The folder of the engines' sockets, which must be private: any process that binds a socket in it counts as an engine.
+"""The folder of the engines' sockets. It must be private, because every socket in it is treated as that of an engine.
 
-The folder may be inside the system's temporary folder, where another user can create it first.
+The folder may be inside the system's temporary folder, where another user could create it first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.errors import OstinatoError
 
 
 class NotPrivate(OstinatoError):
-    """Another user could put a socket into the folder."""
+    """The folder is not private: another user could put a socket into it."""
 
 
 def make(folder: Path) -> None:

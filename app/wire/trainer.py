@@ -1,6 +1,7 @@
 """Messages between the worker and the trainer: `run.json`, and the trainer's events as JSON lines.
 
-Both are stored on disk, so class names and field names are part of the data folder's format.
+Both `run.json` and the events are stored on disk, so the names of these classes and their fields are part of the data
+folder's format.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import msgspec
 
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
 
-Figures = Mapping[str, float | None]  # None stands for NaN and infinity, which JSON lacks
+Figures = Mapping[str, float | None]  # None stands for NaN and infinity, which JSON cannot represent
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """A data file of a training; `path` is relative to the run directory."""
+    """A data file of a training run; `path` is relative to the run directory."""
 
     path: str
     filename: str
@@ -47,7 +48,7 @@ class Phase(msgspec.Struct, tag=True, frozen=True):
 
 
 class Note(msgspec.Struct, tag=True, frozen=True):
-    """A human-readable message; unique in a job by (`kind`, `step`)."""
+    """A human-readable message. A job has no two notes with the same `kind` and `step`."""
 
     kind: str
     step: int
@@ -57,9 +58,9 @@ class Note(msgspec.Struct, tag=True, frozen=True):
 
 
 class Metrics(msgspec.Struct, tag=True, frozen=True):
-    """Figures at a step: train_loss, valid_loss, …, lr.
+    """The metrics of one step: train_loss, valid_loss, …, lr.
 
-    If `final`, the figures are those of the kept checkpoint over all held-out data.
+    If `final` is true, they are the metrics of the kept checkpoint, measured on all held-out data.
     """
 
     step: int
@@ -99,8 +100,8 @@ class Stopped(msgspec.Struct, tag=True, frozen=True):
 
 
 class TrainFailed(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event on failure. `checkpoint` is the best checkpoint so far, if any, and `step` is its
-    step."""
+    """The trainer's final event on failure. `checkpoint` is the best checkpoint so far, if any, and `step` is the
+    step of that checkpoint."""
 
     code: str  # invalid_training_file, invalid_hyperparameter, diverged, out_of_memory, …
     message: str
@@ -113,7 +114,7 @@ class TrainFailed(msgspec.Struct, tag=True, frozen=True):
 class Broke(msgspec.Struct, tag=True, frozen=True):
     """The trainer's final event after an unexpected exception, whose class is `kind`; another attempt may succeed.
 
-    `errno` is the number of the operating system's error behind it, 0 if there is none.
+    `errno` is the number of the operating system's error that caused the exception, or 0 if there is none.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The options of a training and the mapping of data columns, as users write them in a job request."""
+"""The options of a training run and the mapping of data columns, as users write them in a job request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VALIDATION_SPLIT = 0.1  # the default fraction of rows held out for validation
 
 
 class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The name of the data column for each role; None means the default name, if the data has such a column."""
+    """The name of the data column for each role. None selects the column with the default name, if the data has it."""
 
     text: str | None = None
     text_pair: str | None = None
@@ -21,7 +21,7 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Training options; None lets the trainer choose from the data, the machine and the architecture."""
+    """Training options. If an option is None, the trainer chooses it by the data, the machine and the architecture."""
 
     epochs: float | None = None
     max_steps: int | None = None
@@ -53,5 +53,5 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     precision: str | None = None  # float32 | bfloat16
     threads: int | None = None
     deterministic: bool | None = None
-    encoding: str | None = None  # of data files that are text; None: detected
+    encoding: str | None = None  # encoding of text files; None: detected
     skip_bad_rows: float | None = None  # the maximum fraction of rows that may be dropped because they cannot be used

@@ -1,7 +1,7 @@
 """Validation of training options: ranges, choices, and which options apply to which kind of training.
 
-The job API checks a request with these tables before it creates a job. The trainer checks again once it has read the
-data. An option that would have no effect is refused, like an invalid one.
+The job API checks the options of a request before it creates a job. The trainer checks them again once it has read the
+data. An option that would have no effect is refused in the same way as an invalid one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SMALLEST_VOCABULARY = 259  # three special tokens and one token for every byte
 
 
 class OptionError(ValueError):
-    """A training option that is invalid; `field` is its name in `training`."""
+    """A training option that is invalid; `field` is the name of the option in `training`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"training.{field} {message}")
@@ -29,7 +29,7 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An interval of numbers. `above` excludes `low`; `below` excludes `high`."""
+    """An interval of numbers. It includes `low` unless `above` is set, and `high` unless `below` is set."""
 
     low: float
     high: float
@@ -40,7 +40,7 @@ class Range:
         """Explain why `value` is not in the range. Returns None if it is."""
         over = value > self.low or (value == self.low and not self.above)
         under = value < self.high or (value == self.high and not self.below)
-        if over and under:  # NaN is neither, so it is refused
+        if over and under:  # never true for NaN, which is therefore refused
             return None
         start = f"{'above' if self.above else 'at least'} {self.low:g}"
         return f"must be {start} and {'below' if self.below else 'at most'} {self.high:g}, not {_shown(value)}"
@@ -83,8 +83,8 @@ CLASS_WEIGHT = Range(0, 1e9, above=True)
 
 @dataclass(frozen=True, slots=True)
 class TrainingKind:
-    """The kind of training that the options are for. A field is None if it is not decided yet. `tuned` means
-    fine-tuning."""
+    """The kind of training that the options are for. A field is None if its value is not known yet. `tuned`
+    is true for fine-tuning."""
 
     architecture: str | None = None
     task: str | None = None
@@ -94,9 +94,9 @@ class TrainingKind:
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """The option `field` does not apply to a training for which `excludes` holds.
+    """The option `field` does not apply to any kind of training for which `excludes` returns true.
 
-    With `allow_off`, the values false and 0 are accepted nevertheless, because they turn the option off.
+    With `allow_off`, the values false and 0 are still accepted, because they turn the option off.
     """
 
     field: str
@@ -144,7 +144,7 @@ FIXED_BY_BASE = ("layers", "width", "heads", "kv_heads", "vocab_size", "bidirect
 
 
 def check(options: TrainingOptions, kind: TrainingKind) -> None:
-    """Check each option by itself and against the kind of training.
+    """Check the value of each option, and whether the option applies to the kind of training.
 
     Raises OptionError for a value that is invalid or would have no effect.
     """
@@ -178,7 +178,7 @@ def _check_values(options: TrainingOptions) -> None:
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
     """Check that the options do not change the shape of the checkpoint to fine-tune; `base` is its config.json.
 
-    Raises OptionError for an option that asks for another shape.
+    Raises OptionError for an option that would change the shape.
     """
     for name in FIXED_BY_BASE:
         value, current = getattr(options, name), base.get(name)
@@ -194,10 +194,10 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
 
 
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
-    """Return the heads and width of a new Transformer: those of the options, or else values as close to the arguments
-    as possible.
+    """Return the number of heads and the width of a new Transformer.
 
-    The heads are a multiple of `kv_heads`, and the width is a multiple of twice the heads.
+    Values that are set in `options` are kept. The others are chosen as close to the arguments as possible, so that the
+    number of heads is a multiple of `kv_heads`, and the width is a multiple of twice the number of heads.
     """
     shared = options.kv_heads or 1
     heads = options.heads or max(shared, heads - heads % shared)
@@ -220,7 +220,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 
 
 def _is_encoding(name: str) -> bool:
-    """Whether the name is a text encoding of Python. Codecs for other purposes, such as idna, do not count."""
+    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, are not accepted."""
     try:
         codec = codecs.lookup(name)
         codecs.getincrementaldecoder(name)

@@ -1,4 +1,4 @@
-"""Authentication: API keys, public routes, and protection from other web sites."""
+"""Authentication: API keys, public routes, and protection against requests from other web sites."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def principal_of(request: Request) -> str:
-    """The name of the key that the request was sent with, or `local` where no keys are configured."""
+    """The name of the API key that the request was sent with, or `local` if no keys are configured."""
     name: str = request.scope.get("principal", LOCAL)
     return name
 
 
 async def _principal(request: Request) -> str:
-    # `async`, because FastAPI calls a plain function in a worker thread: it would wait for one while blocking routes
-    # hold them all.
+    # `async`, because FastAPI calls a plain function in a worker thread. While blocking routes occupy all worker
+    # threads, this dependency would have to wait for one.
     return principal_of(request)
 
 
@@ -43,7 +43,7 @@ Principal = Annotated[str, Depends(_principal)]
 
 
 class Keys:
-    """The API keys, kept as SHA-256 digests so that the secrets are not held in memory."""
+    """The API keys, stored as SHA-256 digests so that the secrets are not kept in memory."""
 
     def __init__(self, principals: dict[str, str]) -> None:
         """`principals` maps each secret to the name of its principal."""
@@ -53,12 +53,12 @@ class Keys:
         return bool(self._names)
 
     def principal(self, header: bytes | None) -> str | None:
-        """The name of the principal whose key an Authorization header holds, or None."""
+        """The name of the principal whose key is in the Authorization header, or None if there is no valid key."""
         scheme, _, secret = (header or b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return None
         sent, principal = hashlib.sha256(secret.strip()).digest(), None
-        # Every key is compared, in constant time, so that the time taken reveals neither a secret nor its place.
+        # Every key is compared, in constant time, so that the duration reveals neither a secret nor its position.
         for digest, name in self._names:
             if hmac.compare_digest(digest, sent):
                 principal = name
@@ -72,7 +72,7 @@ def _hash(secret: str) -> bytes:
 class Authentication:
     """ASGI middleware that puts the principal into the scope, or refuses the request.
 
-    It precedes routing, so unknown paths need a key too.
+    It runs before routing, so requests for unknown paths need a key too.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -100,12 +100,13 @@ class Authentication:
         await self.app(scope, receive, send)
 
     def _cross_site(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Forbidden | None:
-        """The refusal of a request that a page of another web site sends through its visitor's browser, or None.
+        """Return the error for a request that a page of another web site sends through a visitor's browser, or None.
 
-        Pages of the setting `allowed_origins` are not refused. A method that changes nothing is not checked for its
-        origin: without CORS headers the browser keeps the reply from the page. Without keys, the Host header is checked
-        for every method, against DNS rebinding: a page whose domain resolves to this machine has this service as its
-        own origin, so the Origin header does not betray it.
+        Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
+        that change nothing: without CORS headers, the browser withholds the reply from the page. If no keys are
+        configured, the Host header is checked for every method, to prevent DNS rebinding: if the domain of a malicious
+        page resolves to this machine, its requests have the same origin as the page, so the Origin header does not
+        reveal them.
         """
         origin = _header(headers, b"origin")
         host = _header(headers, b"host") or b""
@@ -130,7 +131,7 @@ class Authentication:
 
 
 def _complaint(header: bytes | None) -> str:
-    """What is wrong with an Authorization header that holds no key of this service."""
+    """The error message for an Authorization header without a valid key."""
     scheme, _, secret = (header or b"").partition(b" ")
     if scheme.lower() == b"bearer" and secret.strip():
         return "the API key is not known: check the secret after Authorization: Bearer"

@@ -23,12 +23,12 @@ class JsonBody(Generic[T]):
     """Decodes request bodies into one type of struct."""
 
     def __init__(self, kind: type[T], others: OtherFields | None = None) -> None:
-        """`others` are fields of other servers that are accepted too."""
+        """`others` describes the fields of other servers that are also accepted."""
         self.kind, self._others = kind, others
         self._decode = msgspec.json.Decoder(kind).decode
 
     async def read(self, request: Request) -> T:
-        """The body of a request. Raises UnsupportedMedia where it is not JSON, and otherwise as `decode`."""
+        """Read and decode a body. Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest."""
         _check_type(request.headers.get("content-type"))
         return self.decode(await request.body())
 
@@ -44,13 +44,13 @@ class JsonBody(Generic[T]):
             translated = self._others.translate(_plain(payload), self.kind)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise _not_json(error) from None
-        try:  # slower, so only bodies with an unknown field come here
+        try:  # slower, so only used for bodies with an unknown field
             return msgspec.convert(translated, self.kind)
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
 
     def _invalid(self, text: str) -> InvalidRequest:
-        """msgspec's message, such as "Expected `int`, got `str` - at `$.top_k`", as an error with a `param`."""
+        """Convert msgspec's message, such as "Expected `int`, got `str` - at `$.top_k`", to an error with a `param`."""
         what, _, place = text.partition(" - at `$")
         place = place.rstrip("`").lstrip(".")
         prefix = f"{place}." if place else ""
@@ -64,7 +64,7 @@ class JsonBody(Generic[T]):
 
 
 def _plain(payload: bytes) -> dict[str, Any]:
-    """The object in a body that began as one."""
+    """Decode a body that begins as a JSON object."""
     try:
         return msgspec.json.decode(payload, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -77,7 +77,10 @@ def _not_json(error: Exception) -> InvalidRequest:
 
 
 def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
-    """The fields of the objects at a path of a body, such as `stream_options` or `input[0]`; "" is the body itself."""
+    """The field names of the objects at a path of a body, such as `stream_options` or `input[0]`.
+
+    The path "" is the body itself.
+    """
     types = _members([inspect.type_info(kind)])
     for step in STEP.findall(place):
         types = _members(inner for type_ in types for inner in _inside(type_, step))
@@ -85,7 +88,7 @@ def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
 
 
 def _members(types: Iterable[inspect.Type]) -> list[inspect.Type]:
-    """The types without annotations, and unions replaced by their members."""
+    """Strip the annotations from the types, and replace unions with their members."""
     members: list[inspect.Type] = []
     for type_ in types:
         if isinstance(type_, inspect.UnionType):
@@ -102,8 +105,8 @@ def _inside(type_: inspect.Type, step: str) -> list[inspect.Type]:
 
 
 def _check_type(content_type: str | None) -> None:
-    # A browser sends application/json to another origin only after a CORS preflight, which is never granted here; it
-    # would send text/plain or a form without asking.
+    # A browser sends application/json to another origin only after a CORS preflight, which is granted only to the
+    # setting `allowed_origins`. It would send text/plain or a form without a preflight.
     kind = (content_type or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMedia(f"the request body must be application/json, not {kind[:60]!a}")

@@ -1,4 +1,4 @@
-"""Calls from web pages of other sites: the CORS headers for the origins of the setting `allowed_origins`."""
+"""CORS headers, which let web pages of the origins in the setting `allowed_origins` call the API."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PREFLIGHT_SECONDS = 600
 
 
 def cors(origins: Sequence[str]) -> list[Middleware]:
-    """The middleware that answers preflight requests, which carry no key, and marks replies as readable.
+    """Return the middleware that answers preflight requests, which carry no key, and marks replies as readable.
 
-    Without origins there is none, so that a browser keeps every reply from other sites.
+    If there are no origins, the list is empty. Browsers then withhold replies from the pages of other sites.
     """
     if not origins:
         return []

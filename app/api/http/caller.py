@@ -1,4 +1,4 @@
-"""The caller of a model route: who asks, for which model, and how long the caller waits."""
+"""The caller of a model route: the principal, the model reference, and the time limit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MILLISECONDS = re.compile("[1-9][0-9]{0,10}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a request to a model contains besides its input.
+    """The principal, the model and the time limit of a request to a model.
 
-    `principal` is the name of the API key, `reference` the model reference, and `seconds` the time within which the
-    request must be answered.
+    `principal` is the name of the API key, `reference` is the model reference, and `seconds` is the time within which
+    the request must be answered.
     """
 
     principal: str
@@ -30,7 +30,7 @@ class Caller:
 
     @classmethod
     def read(cls, request: Request, model: str | None) -> Self:
-        """Read the caller of a request whose body names `model`. Raises InvalidRequest."""
+        """Read the caller of a request. `model` is the model that the body names, or None. Raises InvalidRequest."""
         settings = services_of(request).settings
         return cls(principal_of(request), _reference(request, model, settings), _seconds(request, settings))
 
@@ -44,7 +44,7 @@ def _reference(request: Request, model: str | None, settings: Settings) -> str:
 
 
 def _seconds(request: Request, settings: Settings) -> float:
-    """The time limit that the client sends, at most the `request_timeout` setting."""
+    """The time limit that the client sends, capped at the `request_timeout` setting, which is also the default."""
     header = request.headers.get("x-request-timeout-ms")
     if header is None:
         return settings.request_timeout

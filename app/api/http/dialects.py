@@ -1,4 +1,4 @@
-"""What a dialect of the API is: its routes, the paths it claims, and the shape of its errors."""
+"""Defines a dialect of the API: its routes, the paths that it claims, and the format of its errors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TYPES = {  # `type` by HTTP status, as in OpenAI's API
 
 
 def error_body(error: OstinatoError) -> dict[str, Any]:
-    """An error as `{"error": {"message", "type", "param", "code"}}`: OpenAI's shape, which is also used where no
-    dialect claims the path."""
+    """Render an error as `{"error": {"message", "type", "param", "code"}}`. This is OpenAI's format, which is also used
+    for paths that no dialect claims."""
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """The default `RenderError`."""
+    """Render an error in the default format, which is OpenAI's."""
     return error.status, error_body(error)
 
 
@@ -34,10 +34,10 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 class Dialect:
     """One dialect of the API, such as OpenAI's.
 
-    `inference` are the routers whose routes ask a model, `management` all others. `prefixes` are the paths that the
-    dialect claims: errors of a claimed path, and of every path below it, are rendered by `render_error`, whether or
-    not there is such a route. "/" claims only itself. `missing` maps paths of the dialect that have no route to
-    what to call instead.
+    `inference` contains the routers whose routes run a model, and `management` all other routers. `prefixes` are the
+    paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
+    if there is no such route. "/" claims only the path "/". `missing` maps paths that are not implemented here to an
+    error message that says what to call instead.
     """
 
     inference: tuple[APIRouter, ...] = ()
@@ -47,10 +47,10 @@ class Dialect:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def claims(self, path: str) -> bool:
-        """Whether the errors of a path are this dialect's to render."""
+        """Whether this dialect renders the errors of a path."""
         return any(path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")) for prefix in self.prefixes)
 
 
 def renderer_of(path: str, dialects: Iterable[Dialect]) -> RenderError:
-    """The `render_error` of the first dialect that claims the path, or else the default."""
+    """The `render_error` of the first dialect that claims the path, or the default if no dialect claims it."""
     return next((dialect.render_error for dialect in dialects if dialect.claims(path)), render_error)

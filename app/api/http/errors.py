@@ -1,4 +1,4 @@
-"""Errors as HTTP replies. Routes raise `app.errors` types; the dialect of the path renders them."""
+"""Converts errors to HTTP replies. Routes raise the types of `app.errors`, which the dialect of the path renders."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ IN_PARTS = "send larger files in parts with POST /v1/uploads"
 
 
 class MethodNotAllowed(InvalidRequest):
-    """The path has a route, but not for this method."""
+    """The path has routes, but none for this method."""
 
     status, code = 405, "method_not_allowed"
 
 
 class InternalError(OstinatoError):
-    """An unexpected error in the service. Its reply holds only the request id under which the log has the cause."""
+    """An unexpected error in the service. The reply has only the request id, by which the cause is found in the log."""
 
     def __init__(self) -> None:
         super().__init__(f"an internal error occurred; the log has it under request id {request_id.get()}")
@@ -36,7 +36,7 @@ class InternalError(OstinatoError):
 
 
 class ClientGone(OstinatoError):
-    """The client has disconnected. No reply is read; the status is for the log and the metrics."""
+    """The client has disconnected and does not read the reply. The status is only for the log and the metrics."""
 
     status, code = 499, "client_gone"
 
@@ -59,19 +59,19 @@ def response(error: OstinatoError, scope: Scope) -> Response:
 
 
 def _headers(error: OstinatoError) -> dict[str, str]:
-    """What clients of every dialect read in headers: when to try again, whether to, and how to authenticate."""
+    """The headers for clients of every dialect: when to try again, whether to try again, and how to authenticate."""
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if not error.retryable and (error.status >= 500 or error.status in (408, 409, 429)):
-        headers["x-should-retry"] = "false"  # OpenAI's clients retry these statuses unless told not to
+        headers["x-should-retry"] = "false"  # otherwise OpenAI's clients retry these statuses
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return headers
 
 
 async def send_error(scope: Scope, send: Send, error: OstinatoError) -> None:
-    """Reply with an error from a middleware."""
+    """Send an error reply from within a middleware."""
 
     async def receive() -> Any:  # a Response only sends, so this is never called
         return {"type": "http.disconnect"}
@@ -94,7 +94,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
-    """FastAPI's own validation, of parameters in the path, the query and headers."""
+    """Handle errors of FastAPI's own validation of parameters in the path, the query and the headers."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
@@ -109,13 +109,13 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """The client disconnected before it had sent the whole request."""
+    """Handle a client that disconnected before it had sent the whole request."""
     cancelled.labels("sending").inc()
     return response(ClientGone(), request.scope)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """Errors that Starlette itself raises, such as an unknown path or a malformed form."""
+    """Handle errors that Starlette itself raises, such as an unknown path or a malformed form."""
     assert isinstance(error, HTTPException)
     path, method = request.url.path, request.method
     ours: OstinatoError
@@ -137,7 +137,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _no_route(request: Request) -> str:
-    """That a path has no route, and what to call instead where that is known."""
+    """The error message for a path without a route. It says what to call instead, if that is known."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
     for dialect in request.app.state.dialects:
@@ -151,7 +151,7 @@ def _no_route(request: Request) -> str:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes of the request's path; Starlette names those of the first one only."""
+    """The methods of all routes that match the request's path. Starlette names only those of the first route."""
     return _methods_of(request, request.scope["path"])
 
 

@@ -42,18 +42,18 @@ class Form:
     files: dict[str, SentFile]
 
     def file(self, name: str) -> SentFile:
-        """The file of a field. Raises InvalidRequest where it is missing."""
+        """The file of a field. Raises InvalidRequest if it is missing."""
         if name in self.files:
             return self.files[name]
         hint = "; this field was sent without a file name" if name in self.fields else ""
         raise InvalidRequest(f"{name} is missing: send a file in the multipart field {name!r}{hint}", param=name)
 
     def optional(self, name: str) -> str | None:
-        """The text of a field, or None where it is missing or empty: Swagger UI and other forms send empty fields."""
+        """The text of a field, or None if it is missing or empty: Swagger UI and web forms send unused fields empty."""
         return self.fields.get(name) or None
 
     def check_names(self, allowed: Sequence[str]) -> None:
-        """Raises InvalidRequest for a field whose name is not among `allowed`."""
+        """Raise InvalidRequest for a field whose name is not among `allowed`."""
         for name in (*self.fields, *self.files):
             if name not in allowed:
                 raise InvalidRequest(
@@ -62,7 +62,7 @@ class Form:
 
 
 class DiskParser(MultiPartParser):
-    """Starlette's parser, with files in `folder` and not in the system's temporary folder, which is often in memory.
+    """Starlette's parser, which stores files in `folder`: the system's temporary folder is often in memory.
 
     Files up to `spool_max_size` bytes stay in memory. Larger ones are unlinked as soon as they are opened, so they do
     not outlive the process.
@@ -83,10 +83,10 @@ class DiskParser(MultiPartParser):
 
 
 async def read_form(request: Request) -> AsyncIterator[Form]:
-    """A dependency: the form of a multipart request, whose file is closed after the reply.
+    """A dependency that reads the form of a multipart request, and closes the form's file after the reply.
 
-    `middleware.BodyLimit` bounds the size of the body. Raises UnsupportedMedia for a body of another type, and
-    InvalidRequest for a malformed form or a field that is sent twice.
+    `middleware.BodyLimit` bounds the size of the body. Raises UnsupportedMedia if the body is not multipart/form-data,
+    and InvalidRequest if the form is malformed or a field is sent twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":

@@ -1,4 +1,4 @@
-"""HEAD wherever there is GET: the headers of the reply, without its body."""
+"""Answers HEAD requests on every route that has GET, with the headers of the reply and without its body."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class _HeadersSent(Exception):
 
 
 class HeadAsGet:
-    """ASGI middleware that answers HEAD as GET. The reply ends after its headers, so a download is not read."""
+    """ASGI middleware that handles HEAD as GET. The reply ends after its headers, so a download is not read."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -32,7 +32,7 @@ class HeadAsGet:
         inner = {**scope, "method": "GET"}
         try:
             await self.app(inner, receive, send_headers)
-        except Exception:  # the one above, or what it has become on its way through the route
+        except Exception:  # _HeadersSent, or an exception that the route has converted it to
             if not done:
                 raise
         finally:

@@ -1,6 +1,6 @@
-"""Middleware of every request: request ids, timing, the access log, unexpected errors, and the size of bodies.
+"""Middleware for every request: request ids, timing, the access log, unexpected errors, and limits on body sizes.
 
-Plain ASGI, because Starlette's `BaseHTTPMiddleware` costs more time per request.
+The classes are plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from app.errors import InvalidRequest, OstinatoError, TooLarge, UnsupportedMedia
 from app.telemetry import http_requests, request_id
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-MULTIPART_SLACK = 2**20  # for the fields and boundaries around a file
+MULTIPART_SLACK = 2**20  # bytes allowed for the fields and boundaries around a file
 BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
-QUIET = ("/livez", "/readyz", "/health", "/ping", "/metrics")  # polled all the time, so logged at debug level only
+QUIET = ("/livez", "/readyz", "/health", "/ping", "/metrics")  # polled frequently, so logged only at debug level
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # others share one metric label
 
 log = logging.getLogger("ostinato.access")
@@ -61,13 +61,13 @@ class Envelope:
         except asyncio.CancelledError:
             if status or (task := asyncio.current_task()) is None:
                 raise
-            # uvicorn cancels the requests that are still open at the end of the drain time. No reply has begun, so
-            # this one can still say why.
+            # uvicorn cancels the requests that are still open at the end of the drain time. No reply has been started
+            # for this request, so an error reply can still give the reason.
             task.uncancel()
             await send_error(scope, send_with_headers, Stopping())
         except Exception:
             faults.exception("%s %s failed", scope["method"], ascii(scope["path"][:200]))
-            if status:  # a reply has begun, so only its connection can show the error
+            if status:  # a reply has been started, so the error can be shown only by closing the connection
                 raise
             await send_error(scope, send_with_headers, InternalError())
         finally:
@@ -76,7 +76,7 @@ class Envelope:
 
 
 def _request_id_of(scope: Scope) -> str:
-    """The client's `x-request-id` if it is well-formed, and else a new id."""
+    """The client's `x-request-id` if it is well-formed, otherwise a new id."""
     for key, value in scope["headers"]:
         if key == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value.decode("ascii"))
@@ -85,7 +85,7 @@ def _request_id_of(scope: Scope) -> str:
 
 def _record(scope: Scope, status: int, began: float) -> None:
     """Count the reply and write the access log."""
-    # The template of the route and not the path, which would make a time series of every model's name.
+    # The label is the route's template: with the path, there would be one time series for every model name.
     method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
     http_requests.labels(method if method in METHODS else "other", route, status).inc()
     level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
@@ -97,7 +97,7 @@ def _record(scope: Scope, status: int, began: float) -> None:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, by Content-Length or as they arrive, and bodies with a content encoding."""
+    """Refuses bodies with a content encoding, and bodies whose Content-Length or actual size is too large."""
 
     def __init__(self, app: ASGIApp, max_body: int, max_upload: int) -> None:
         self.app = app
@@ -115,11 +115,14 @@ class BodyLimit:
         await self.app(scope, _limited(receive, limit, hint), send)
 
     def _limit(self, scope: Scope) -> tuple[int, str]:
-        """The most bytes that the body may have, and a hint for the error message. Raises for invalid headers."""
+        """Return the maximum size of the body in bytes and a hint for the error message.
+
+        Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers do not permit the body.
+        """
         sent: dict[bytes, bytes] = {}
         for key, value in scope["headers"]:
             if key in BODY_HEADERS and sent.setdefault(key, value) is not value:
-                # The route might read another one of the two than this check.
+                # The route might read one of the two headers and this check the other.
                 raise InvalidRequest(f"{key.decode()} is sent twice; send it once")
         if sent.get(b"content-encoding", b"").lower() not in (b"identity", b""):
             raise UnsupportedMedia("content-encoding is not supported; send the request body uncompressed")
@@ -136,7 +139,7 @@ class BodyLimit:
 
 
 def _limited(receive: Receive, limit: int, hint: str) -> Receive:
-    """`receive`, which raises TooLarge when more than `limit` bytes have arrived: Content-Length may be missing."""
+    """Wrap `receive` to raise TooLarge after more than `limit` bytes, because Content-Length may be missing."""
     left = limit
 
     async def receive_limited() -> Message:

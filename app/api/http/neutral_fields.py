@@ -1,7 +1,8 @@
-"""Fields of other servers' requests: values that change nothing here, and other names of our own fields.
+"""Request fields of other servers: fields that have no effect here, and other names for this service's fields.
 
-Clients of vLLM, llama.cpp and OpenAI send such fields with their defaults. Each is listed here with the values that may
-be sent. Any other value asks for something that this service does not do, and is refused by name.
+Clients of vLLM, llama.cpp and OpenAI send such fields with their default values. Each field is listed here with the
+values that are accepted. Any other value asks for a feature that this service does not have, so the request is refused
+with an error that names the field.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from app.errors import InvalidRequest
 
-ANY = object()  # a field that changes nothing, whatever its value
+ANY = object()  # the field has no effect, so any value is accepted
 OFF = (False,)
 NONE: tuple[Any, ...] = ([], {}, "")
 
@@ -83,20 +84,23 @@ LLAMA_CPP: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class OtherFields:
-    """What a route accepts beside the fields of its struct.
+    """The fields that a route accepts in addition to those of its struct.
 
-    `neutral` maps a field to the values that may be sent (null always may); `synonyms` maps another name to ours.
+    `neutral` maps a field to the values that are accepted; null is always accepted. `synonyms` maps another server's
+    name for a field to the name in the struct.
     """
 
     neutral: Mapping[str, Any]
     synonyms: Mapping[str, str]
 
     def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
-        """The body in our own fields. Raises InvalidRequest for a value that is not neutral, and for two names of one
-        field that disagree. Fields that are not listed here stay as they are."""
+        """Return the body with the field names of the struct `kind`. Fields that are not listed here are kept.
+
+        Raises InvalidRequest for a value that is not neutral, or if two names of the same field have different values.
+        """
         own = {field.encode_name for field in msgspec.structs.fields(kind)}
         translated: dict[str, Any] = {}
-        sources: dict[str, str] = {}  # our field -> the name that it was sent by
+        sources: dict[str, str] = {}  # field of the struct -> name under which it was sent
         for name, value in body.items():
             if name not in own and name in self.neutral:
                 _check_neutral(name, value, self.neutral[name])

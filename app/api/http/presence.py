@@ -13,7 +13,7 @@ from app.api.http.errors import ClientGone
 from app.telemetry import cancelled
 
 T = TypeVar("T")
-UNWATCHED = 0.02  # seconds; most requests end sooner, and then need no task that watches the connection
+UNWATCHED = 0.02  # seconds until the connection is watched; most requests end sooner and need no watcher task
 
 
 async def disconnected(receive: Receive) -> None:
@@ -23,7 +23,7 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def attended(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`. When the client disconnects, `work` is cancelled and ClientGone is raised."""
+    """Await `work` and return its result. If the client disconnects, cancel `work` and raise ClientGone."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     watchers: list[asyncio.Task[None]] = []
@@ -41,7 +41,7 @@ async def attended(request: Request, work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if not client_left:  # cancelled by the server, not by `watch`
             raise
-        task.uncancel()  # the cancellation ends here and must not end what the task does next
+        task.uncancel()  # the cancellation is handled here and must not affect what the task does next
         cancelled.labels("waiting").inc()
         raise ClientGone from None
     finally:

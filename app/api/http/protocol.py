@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with replies of unknown length that an HTTP/1.0 client can read."""
+"""uvicorn's HTTP protocol, changed so that HTTP/1.0 clients can read replies of unknown length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 
 class UnchunkedCycle(RequestResponseCycle):
-    """A reply to an HTTP/1.0 client. Without a length it ends with the connection, because HTTP/1.0 has no chunks."""
+    """A reply to an HTTP/1.0 client. If its length is unknown, closing the connection marks its end, because HTTP/1.0
+    has no chunked encoding."""
 
     lengthless = False
 
@@ -19,13 +20,14 @@ class UnchunkedCycle(RequestResponseCycle):
                 self.keep_alive = False
                 self.chunked_encoding = False
         elif self.lengthless:
-            # uvicorn counts what is left of a Content-Length; without one, each piece is all that is expected.
+            # uvicorn compares each piece with the number of bytes still expected. The total is unknown here, so the
+            # expected number is set to the size of the piece.
             self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which sends no chunks to HTTP/1.0 clients."""
+    """uvicorn's protocol, without chunked encoding for HTTP/1.0 clients."""
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

@@ -23,7 +23,7 @@ class JsonReply(Response):
 
 
 def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:
-    """Items as JSON, for a large reply that is built in a thread.
+    """Encode items as JSON one by one, for a large reply that is built in a worker thread.
 
     msgspec holds the GIL for the whole of a call, so one call over all items would block the event loop even from
     another thread.
@@ -36,7 +36,7 @@ def answer_headers(
 ) -> dict[str, str]:
     """The headers of a model's answer: the version, times in milliseconds, and token counts.
 
-    `ended` False leaves out the inference time, which a stream does not know yet when its headers are sent.
+    If `ended` is false, the inference time is omitted: it is not yet known when the headers of a stream are sent.
     """
     headers = {"x-model-version": ref, "x-prompt-tokens": str(prompt_tokens)}
     headers["x-queue-time"] = f"{timing.queue_ms:.3f}"
@@ -48,7 +48,7 @@ def answer_headers(
 
 
 def download(pieces: Iterator[bytes], filename: str, size: int, media: str = "application/octet-stream") -> Response:
-    """A reply that a browser saves and does not display: HTML in it would run with this service's origin."""
+    """A reply that a browser saves instead of displaying: HTML in the content would run in this service's origin."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
     headers = {
         "content-length": str(size),

@@ -37,7 +37,7 @@ class Services:
         self.readiness.start()
 
     async def close(self) -> None:
-        """Stop what `start` started, and close the database."""
+        """Stop the services that `start` started, and close the database."""
         await self.readiness.close()
         await self.inference.close()
         await asyncio.to_thread(self.database.close)
@@ -62,14 +62,14 @@ def build_services(settings: Settings) -> Services:
 
 
 def services_of(request: Request) -> Services:
-    """The services of the process that answers the request."""
+    """The services of the process that handles the request."""
     services: Services = request.app.state.services
     return services
 
 
 async def _services(request: Request) -> Services:
-    # `async`, because FastAPI calls a plain function in a worker thread: it would wait for one while blocking routes
-    # hold them all.
+    # `async`, because FastAPI calls a plain function in a worker thread. While blocking routes occupy all worker
+    # threads, this dependency would have to wait for one.
     return services_of(request)
 
 

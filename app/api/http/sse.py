@@ -20,9 +20,9 @@ from app.telemetry import cancelled, request_failure
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 PING_SECONDS = 15.0
-LAST_WORDS = 5.0  # seconds after its deadline for which a stream stays open, so that the client can read its end
-# JSON does not escape these characters, but `str.splitlines` ends a line at each of them. httpx's `iter_lines` splits
-# so, and with it clients such as OpenAI's: generated text with one of these characters would break an event in two.
+LAST_WORDS = 5.0  # seconds for which a stream stays open after its deadline, so that the client can read the end
+# JSON does not escape these characters, but `str.splitlines` ends a line at each of them. So does httpx's `iter_lines`,
+# which clients such as OpenAI's use: for them, one of these characters in generated text would split an event in two.
 LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json_line(value: object) -> bytes:
-    """JSON that every client reads as one line."""
+    """Encode a value as JSON that every client reads as one line."""
     data = _encode(value)
     if not data.isascii():
         for end, escape in LINE_ENDS:
@@ -39,20 +39,20 @@ def json_line(value: object) -> bytes:
 
 
 def frame(value: object) -> bytes:
-    """One event with JSON data."""
+    """Encode one event with JSON data."""
     return b"data: " + json_line(value) + b"\n\n"
 
 
 def error_frame(error: OstinatoError) -> bytes:
-    """An error as an event, in OpenAI's shape."""
+    """Encode an error as an event, in OpenAI's format."""
     return frame(error_body(error))
 
 
 class EventStream(Response):
-    """A stream of events.
+    """A reply that streams server-sent events.
 
-    An error after the first event is sent as one more event, before `end`. When the client disconnects, or does not
-    read, `frames` is closed. `render_error` renders an error as an event of the dialect.
+    An error during the stream is sent as one more event, before `end`. If the client disconnects or stops reading,
+    `frames` is closed. `render_error` renders an error as an event of the dialect.
     """
 
     media_type = "text/event-stream"
@@ -66,16 +66,17 @@ class EventStream(Response):
         end: bytes = DONE,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`until` is the deadline of the work in `time.monotonic()`; the stream is cut `LAST_WORDS` seconds after it.
+        """`until` is the deadline of the work, as a value of `time.monotonic()`. The stream is cut off if it is
+        still open `LAST_WORDS` seconds after the deadline.
 
-        `close` releases what `frames` depends on. It is called even if `frames` was never started, in which case its
-        own `finally` does not run.
+        `close` releases the resources that `frames` depends on. It is called even if `frames` was never started: the
+        `finally` blocks of a generator do not run before its first step.
         """
         super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.frames, self.until = frames, until
         self.render_error, self.end, self.close = render_error, end, close
-        self._gone = ""  # why the stream was given up, as a metric's label
+        self._gone = ""  # the metric label with the reason why the stream was abandoned
         self._sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,10 +89,10 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send_all(send)
-            watcher.cancel()  # the work is done, so a client that leaves now does not count as gone
+            watcher.cancel()  # the work is done, so a client that disconnects now is not counted as cancelled
             await send({"type": "http.response.body", "body": self.end, "more_body": False})
         except asyncio.CancelledError:
-            task.uncancel()  # the cancellation ends here: the rest of the stream may still be sent
+            task.uncancel()  # the cancellation is handled here: the end of the stream may still be sent
             watcher.cancel()
             if self._gone:
                 cancelled.labels(self._gone).inc()
@@ -101,7 +102,7 @@ class EventStream(Response):
         finally:
             timer.cancel()
             watcher.cancel()
-            await self.frames.aclose()  # ends the work behind the stream, wherever it stopped
+            await self.frames.aclose()  # ends the work that the stream reports, however far it got
             if self.close is not None:
                 await self.close()
 
@@ -125,7 +126,7 @@ class EventStream(Response):
         task.cancel()
 
     async def _watch(self, receive: Receive, send: Send, task: asyncio.Task[None]) -> None:
-        """Give up when the client disconnects. Send a comment while the stream is silent, so that proxies keep it."""
+        """Abandon the stream if the client disconnects. Send comments during silence, so that proxies keep it open."""
         leaving = asyncio.ensure_future(disconnected(receive))
         try:
             while not leaving.done():

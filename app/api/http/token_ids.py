@@ -1,4 +1,4 @@
-"""Token ids as input: whose tokenizer made them."""
+"""Checks which tokenizer produced the token ids in a request."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ UNNAMED = (
 async def check_token_ids(
     request: Request, caller: Caller, items: Sequence[Item], token_ids_of: str | None, *, needs_name: bool = False
 ) -> None:
-    """Check that token ids come from the tokenizer of the version that the caller asks.
+    """Check that token ids come from the tokenizer of the version that the caller uses.
 
-    `token_ids_of` is the field of the body; the header `x-token-ids-of` stands for it where it is missing. Both name a
-    model reference or a digest. With `needs_name`, ids without a name are refused, unless the setting
-    `accept_token_ids` allows them. Items of one request are of one kind, so the first decides. Raises InvalidRequest,
-    and NotFound for a name that matches no version.
+    `token_ids_of` is the field of the request body. If the field is missing, the header `x-token-ids-of` is used. The
+    value is the model reference or digest of a version. With `needs_name`, token ids are refused if neither the field
+    nor the header is sent, unless the setting `accept_token_ids` is on. All items of a request have the same type, so
+    only the first is inspected. Raises InvalidRequest, and NotFound if the value does not match any version.
     """
     owner = token_ids_of or request.headers.get(HEADER)
     if not isinstance(items[0], list):
@@ -38,5 +38,5 @@ async def check_token_ids(
         await services.inference.check_tokenizer(caller.reference, owner, caller.principal, FIELD)
     elif needs_name and not services.settings.accept_token_ids:
         version = await services.inference.versions.get(caller.reference, caller.principal)
-        if version.tokenizer is not None:  # a version that reads numbers refuses any ids
+        if version.tokenizer is not None:  # a version that reads numbers refuses all token ids
             raise InvalidRequest(UNNAMED, code="token_ids_unnamed", param="input")

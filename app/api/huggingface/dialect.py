@@ -1,4 +1,4 @@
-"""Hugging Face's servers (TGI, TEI): the shape of their errors. None of their routes is served yet."""
+"""The dialect of Hugging Face's servers (TGI, TEI): the format of errors. None of their routes is served yet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from app.api.http.dialects import Dialect
 from app.errors import OstinatoError
 
-TYPES = {  # our status -> the status and `error_type` that TGI and TEI answer with
+TYPES = {  # Ostinato's status -> the status and `error_type` of TGI and TEI
     400: (422, "validation"),
     404: (404, "not_found"),
     413: (413, "validation"),
@@ -19,7 +19,7 @@ TYPES = {  # our status -> the status and `error_type` that TGI and TEI answer w
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """`{"error": …, "error_type": …}`, the shape that TGI and TEI use."""
+    """Render an error as `{"error": …, "error_type": …}`, the format of TGI and TEI."""
     status, kind = TYPES.get(error.status, (error.status, error.code))
     return status, {"error": error.message, "error_type": kind}
 

@@ -31,19 +31,20 @@ from app.inference.versions import ResolvedVersion
 router = APIRouter(tags=["classification"])
 
 Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
-LARGEST = 1_000_000  # probabilities and scores in a reply, which are some 50 MB of JSON
-INLINE = 2000  # scores; a reply with more of them is built in a thread, so that it does not block the event loop
+LARGEST = 1_000_000  # maximum number of probabilities and scores in a reply: about 50 MB of JSON
+INLINE = 2000  # scores; a larger reply is built in a worker thread, so that it does not block the event loop
 
 
 class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to classify one or more inputs.
 
     `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers it is
-    an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the best labels; `threshold`
-    is the lowest probability of a label in `labels` (by default the version's own). `truncate_prompt_tokens` cuts each
-    input to that many tokens; -1 cuts it to the version's context length. With `use_activation` false, `probs` and
-    `scores` hold the raw outputs of the network. `probs` false leaves `probs` out of the reply, which is much smaller
-    for a version with many labels. A reply holds at most 1,000,000 probabilities and scores.
+    an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
+    highest scores. `threshold` is the minimum probability of the labels in `labels`; the default is the threshold of
+    the version. `truncate_prompt_tokens` is the number of tokens to which each input is truncated; -1 truncates it to
+    the version's context length. If `use_activation` is false, `probs` and `scores` are the raw outputs of the network.
+    If `probs` is false, the reply has no `probs`, which makes it much smaller for a version with many labels. A reply
+    has a maximum of 1,000,000 probabilities and scores.
     """
 
     input: Sequences
@@ -63,9 +64,9 @@ class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
     """The result for one input.
 
     `probs` has one probability for each of the version's labels, in the order of `labels` in the version's record
-    (`GET /v1/registry/models/{name}/versions/{version}`); it is left out if the request has `probs` false. `scores` is
-    sorted from the highest score to the lowest. `labels` is set by multilabel versions only, `value` by regression
-    versions only."""
+    (`GET /v1/registry/models/{name}/versions/{version}`); it is omitted if `probs` is false in the request. `scores` is
+    sorted from the highest score to the lowest. `labels` is set only by multilabel versions, and `value` only by
+    regression versions."""
 
     index: int
     label: str | None
@@ -173,7 +174,7 @@ def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> R
 
 
 def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
-    """`data` holds a ClassificationItem for each input, or its JSON."""
+    """`data` contains one ClassificationItem per input, either as a struct or encoded as JSON."""
     tokens = sum(scored.lengths)
     value = ClassifyReply(
         f"classify-{uuid.uuid4().hex}", "list", int(time.time()), reference, data, Usage(tokens, tokens)

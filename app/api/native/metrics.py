@@ -35,7 +35,7 @@ def _share(version: VersionStatus) -> float:
 
 
 class EngineCollector(Collector):
-    """The statistics in the engines' last heartbeats."""
+    """Collects the statistics in the engines' last heartbeats."""
 
     def __init__(self, pool: EnginePool) -> None:
         self.pool = pool
@@ -61,7 +61,7 @@ def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
-    """The counters of the engines, under the engines' names for them, and their histograms.
+    """The engines' counters, under the names that the engines send, and the engines' histograms.
 
     An engine sends a histogram as counters: one per bucket (`…_le_16`) and the sum (`…_sum`).
     """
@@ -87,7 +87,7 @@ def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
-    """Prometheus' buckets from counts per bucket: each also counts what is in the smaller ones."""
+    """Convert counts per bucket to Prometheus' buckets, each of which includes the counts of all smaller buckets."""
     buckets, below = [], 0.0
     for bound in SIZES:
         below += counts.get(str(bound), 0.0)
@@ -96,7 +96,7 @@ def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
 
 
 class AliasCollector(Collector):
-    """The version of each alias."""
+    """Collects the version that each alias points at."""
 
     def __init__(self, aliases: Sequence[Alias]) -> None:
         self.aliases = aliases
@@ -111,7 +111,7 @@ class AliasCollector(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """All metrics in Prometheus' text format: those of this process, and those read now."""
+    """All metrics in Prometheus' text format: those of this process, and those that are read at each scrape."""
     scraped = CollectorRegistry()
     scraped.register(EngineCollector(pool))
     scraped.register(AliasCollector(aliases))

@@ -24,13 +24,13 @@ ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The process runs."""
+    """The process is running."""
 
     status: str = "ok"
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """`checks` maps each check to `ok` or to its problem."""
+    """`checks` maps each check to `ok` or to a description of the problem."""
 
     status: str
     checks: dict[str, str]
@@ -50,7 +50,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine; `busy_seconds` is how long its current step has lasted."""
+    """An engine; `busy_seconds` is the duration of its current step so far."""
 
     pid: int
     device: str
@@ -152,7 +152,7 @@ class Release(msgspec.Struct, frozen=True):
     responses=replies(Release, {"version": "0.1.0"}, COMMON),
 )
 async def version(request: Request) -> Response:
-    """Returns the release of Ostinato that answers."""
+    """Returns the release of Ostinato that the service runs."""
     return JsonReply(Release(request.app.version))
 
 
@@ -203,7 +203,7 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
-    """`names` maps the digests of the versions to report to the names that the caller knows them by."""
+    """`names` maps the digests of the versions to report to the references by which the caller may use them."""
     versions = [
         EngineVersion(names[v.digest], v.digest, v.dtype, v.bytes, v.running, v.waiting, v.slots, v.cache_bytes)
         for v in beat.versions

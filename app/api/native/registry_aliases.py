@@ -30,7 +30,7 @@ _body = JsonBody(AliasRequest)
 
 
 async def alias_request(request: Request) -> AliasRequest:
-    """A dependency: the request body."""
+    """A dependency that reads the request body."""
     return await _body.read(request)
 
 

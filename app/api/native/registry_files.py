@@ -31,7 +31,7 @@ MEDIA = {
     ".svg": "image/svg+xml",
 }
 NO_SCRIPTS = (
-    "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # an SVG picture may hold a script; it must not run
+    "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # an SVG picture may contain a script, which must not run
 )
 _IMPORT: dict[str, Any] = {
     "requestBody": {
@@ -138,7 +138,7 @@ def retrieve_file(
     services: ServicesDep, principal: Principal, request: Request, name: str, version: int, path: str
 ) -> Response:
     record = _ready(services, principal, name, version)
-    # Only the version's own list of files is looked up, so a path of the client's never reaches the file system.
+    # The path is only looked up in the version's list of files, so the client's path never reaches the file system.
     entry = record.files.get(path)
     if entry is None:
         names = ", ".join(record.files)

@@ -70,7 +70,8 @@ class AliasObject(msgspec.Struct, frozen=True):
 
 
 class AliasMoveObject(msgspec.Struct, frozen=True):
-    """One move of an alias. `from_version` is null if the alias was created, `to_version` if it was deleted."""
+    """One move of an alias. `from_version` is null if the move created the alias, and `to_version` is null if it
+    deleted the alias."""
 
     id: int
     object: str
@@ -83,7 +84,7 @@ class AliasMoveObject(msgspec.Struct, frozen=True):
 
 
 class RegistryDeleted(msgspec.Struct, frozen=True):
-    """What was deleted."""
+    """The version or alias that was deleted."""
 
     id: str
     object: str
@@ -92,8 +93,8 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
-    null if it must not exist yet; without it, the alias is moved in any case. Without `required`, the alias keeps its
-    setting."""
+    null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. Without
+    `required`, the alias keeps its current value of `required`."""
 
     version: int
     expected_version: int | UnsetType | None = UNSET
@@ -125,8 +126,8 @@ class AliasMoveList(msgspec.Struct, frozen=True):
 
 
 class ComparisonObject(msgspec.Struct, frozen=True):
-    """The metrics of several versions side by side. `figures` maps the path of a metric to its value in each version,
-    `best` to the index of the best version."""
+    """The metrics of several versions side by side. `figures` maps the path of a metric to its value in each version;
+    `best` maps the path to the index of the best version."""
 
     object: str
     versions: list[VersionObject]
@@ -178,7 +179,7 @@ ALIAS_EXAMPLE: dict[str, Any] = {
 
 
 def parse_number(text: str, message: str, param: str) -> int:
-    """A version number in decimal digits. Raises InvalidRequest with `message`."""
+    """Parse a version number in decimal digits. Raises InvalidRequest with `message` if the text is anything else."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidRequest(message, param=param)
     return int(text)

@@ -133,13 +133,14 @@ def _params(body: CompletionRequest) -> SamplingParams:
 
 
 def _prompt_logprobs(body: CompletionRequest) -> int | None:
-    """With echo, `logprobs` reports the prompt's tokens too, so the engine computes the larger of the two counts."""
+    """The number of alternatives for prompt tokens. With `echo`, `logprobs` also applies to the prompt, so this is the
+    larger of `prompt_logprobs` and `logprobs`."""
     counts = [n for n in (body.prompt_logprobs, body.logprobs if body.echo else None) if n is not None]
     return max(counts, default=None)
 
 
 def _or(value: T | None, default: T) -> T:
-    """OpenAI's clients may send null for a field's default."""
+    """Replace null with the default, because OpenAI's clients may send null to ask for the default."""
     return default if value is None else value
 
 
@@ -158,7 +159,8 @@ async def _collect(generation: GenerationRequest) -> list[Piece]:
 
 
 async def _streamed(request: Request, generation: GenerationRequest, head: ReplyHead) -> Response:
-    # The headers wait for the first piece, so that an error of the engine before it is a plain error reply.
+    # The headers are sent only after the first piece has arrived, so that an earlier error of the engine becomes a
+    # plain error reply.
     pieces = generation.pieces()
     first = await attended(request, anext(pieces))
     headers = answer_headers(generation.version.ref, generation.prompt_tokens, generation.timing, ended=False)

@@ -1,4 +1,4 @@
-"""Generated pieces as OpenAI's choices, in a whole reply or in the chunks of a stream."""
+"""Converts generated pieces to OpenAI's choices, for a whole reply or for the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIDDLE = b',"logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":nu
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """The fields that all chunks of a reply share, and the request that it answers."""
+    """The fields that all chunks of a reply share, and the request that the reply answers."""
 
     id: str
     created: int
@@ -35,16 +35,16 @@ class ReplyHead:
 
 
 def usage_of(generation: GenerationRequest) -> CompletionUsage:
-    """The token counts so far."""
+    """The token counts of a generation so far."""
     prompt, completion = generation.prompt_tokens, generation.generated_tokens
     return CompletionUsage(prompt, completion, prompt + completion, {"cached_tokens": generation.cached_tokens})
 
 
 def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """A name for each token, different for different tokens.
+    """Return a name for each token. Different tokens have different names.
 
-    It is the token's text, or `bytes:\\xf0\\x9f` where its bytes are not valid text, or `token_id:5` where an earlier
-    token of `ids` has the same text.
+    The name is the token's text, or `bytes:\\xf0\\x9f` if the token's bytes are not valid text, or `token_id:5` if an
+    earlier token in `ids` has the same text.
     """
     ids_by_name: dict[str, int] = {}
     names = []
@@ -59,7 +59,7 @@ def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
 class LogprobsWriter:
     """Reports the log-probabilities of one choice piece by piece, with text offsets that continue from piece to piece.
 
-    `alternatives` is the number of most likely tokens to report; None reports nothing.
+    `alternatives` is the number of most likely tokens to report at each position; None turns the report off.
     """
 
     def __init__(self, tokenizer: Tokenizer, alternatives: int | None) -> None:
@@ -67,7 +67,7 @@ class LogprobsWriter:
         self._offsets = Offsets(tokenizer)
 
     def logprobs(self, prompt: Sequence[wire.TokenLogprob], entries: Sequence[wire.TokenLogprob]) -> Logprobs | None:
-        """The report on a piece's tokens, after those of an echoed prompt. Offsets count characters of the reply."""
+        """Report the tokens of an echoed prompt, then those of a piece. Offsets count the characters of the reply."""
         if self._alternatives is None or not (prompt or entries):
             return None
         offsets = [self._offsets.push(entry.id) for entry in prompt]
@@ -83,11 +83,11 @@ class LogprobsWriter:
         )
 
     def _top(self, entry: wire.TokenLogprob) -> dict[str, float] | None:
-        """The most likely tokens by name, the best first. The chosen token is always among them."""
+        """The log-probabilities of the most likely tokens and of the chosen token, by name, in descending order."""
         if entry.logprob is None:
             return None
         pairs = dict(zip(entry.top_ids[: self._alternatives], entry.top_logprobs, strict=False))
-        pairs = {entry.id: entry.logprob} | pairs  # first, so that `names_of` gives it its own text as name
+        pairs = {entry.id: entry.logprob} | pairs  # the chosen token is first, so that `names_of` names it by its text
         named = zip(names_of(list(pairs), self._tokenizer), pairs.values(), strict=True)
         return dict(sorted(named, key=lambda item: -item[1]))
 
@@ -95,8 +95,8 @@ class LogprobsWriter:
 def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, most: int) -> list[dict[str, Any] | None]:
     """vLLM's `prompt_logprobs`: for each position, the log-probability, rank and text of tokens, by token id.
 
-    `most` is the number of most likely tokens; the prompt's own token is always reported. The first token has no
-    report, because nothing precedes it.
+    `most` is the number of most likely tokens to report; the prompt's own token is always reported. The first token
+    has no report, because nothing precedes it.
     """
     report: list[dict[str, Any] | None] = []
     for entry in entries:
@@ -169,8 +169,8 @@ def _choice(
 class Framer:
     """Makes the chunks of a stream.
 
-    Most chunks hold text alone. Their bytes are joined from a head and a tail that are encoded once per choice, which
-    is much faster than encoding a struct for every token.
+    Most chunks contain only text. They are assembled from a head and a tail that are encoded in advance, which is much
+    faster than encoding a struct for every token.
     """
 
     def __init__(self, head: ReplyHead, generation: GenerationRequest) -> None:
@@ -189,7 +189,7 @@ class Framer:
                 "choices": [],
             }
         )
-        start = b"data: " + whole[:-2]  # without the end of the empty list and of the object
+        start = b"data: " + whole[:-2]  # without the closing brackets of the empty list and the object
         self._starts = [start + b'{"index":%d,"text":' % i for i in range(len(generation.choices))]
         options = head.body.stream_options
         self._count = options is not None and options.include_usage and options.continuous_usage_stats
@@ -200,7 +200,7 @@ class Framer:
         return CompletionReply(self._head.id, self._head.created, self._head.model, [])
 
     def opening(self) -> Iterator[bytes]:
-        """Chunks with the prompts, for `echo`. With `logprobs`, the first pieces hold the prompts instead."""
+        """The chunks with the prompts, if `echo` is set. With `logprobs`, the first pieces contain them instead."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):
@@ -208,7 +208,7 @@ class Framer:
             yield self._text(i, text) if self._plain else self._full(Piece(i, text))
 
     def frame(self, piece: Piece) -> bytes | None:
-        """The chunk of a piece, or None for a piece without text that needs no chunk."""
+        """The chunk of a piece, or None if the piece has no text and no other content to send."""
         if self._plain and piece.finish_reason is None and not piece.prompt_logprobs:
             return self._text(piece.index, piece.text) if piece.text else None
         return self._full(piece)

@@ -18,7 +18,7 @@ Alternatives = Annotated[int, Meta(ge=0, le=20)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 ID_KEYS = {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8})$"}}  # a number up to 2**31 - 1
-TEXT_FORMAT = {  # the only one
+TEXT_FORMAT = {  # the only supported format
     "properties": {"type": {"type": "string", "enum": ["text"]}},
     "required": ["type"],
     "additionalProperties": False,
@@ -27,7 +27,8 @@ Several = Annotated[int, Meta(ge=1, le=64)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`include_usage` sends the token counts at the end of a stream, `continuous_usage_stats` with every chunk.
+    """With `include_usage`, the token counts are sent at the end of a stream. If `continuous_usage_stats` is also set,
+    they are sent with every chunk.
     `include_obfuscation` has no effect."""
 
     include_usage: bool = False
@@ -38,11 +39,11 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to continue one or more prompts.
 
-    `prompt` is a text, token ids, or a list of either; `token_ids_of` names the version whose tokenizer made the ids,
-    which must be that of `model`. `temperature` 0 always chooses the most likely token. `logprobs` is the number of
-    most likely tokens to report at each position. `best_of` continuations of each prompt are generated, and the `n`
-    most likely ones are returned. `truncate_prompt_tokens` keeps that many of the last tokens of a prompt; -1 keeps as
-    many as fit into the context together with `max_tokens`.
+    `prompt` is a text, token ids, or a list of either; `token_ids_of` names the version whose tokenizer made the token
+    ids, and `model` must have the same tokenizer. With a `temperature` of 0, the most likely token is always chosen.
+    `logprobs` is the number of most likely tokens to report at each position. `best_of` continuations of each prompt
+    are generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` is the number of tokens to keep
+    from the end of a prompt; -1 keeps as many tokens as fit into the context together with `max_tokens` new tokens.
     """
 
     prompt: str | list[str | int | list[int]]
@@ -80,15 +81,15 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     token_ids_of: str | None = None
     user: str | None = None
     request_id: str | None = None
-    # These are not supported. They are declared so that a client that sends them gets a clear error.
+    # The following fields are not supported. They are declared so that a client that sends them gets a clear error.
     suffix: None = None
     response_format: Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)] | None = None
     structured_outputs: None = None
 
 
 class Logprobs(msgspec.Struct, frozen=True):
-    """The log-probabilities of a choice's tokens. `text_offset` is where each token begins in the text, in
-    characters."""
+    """The log-probabilities of a choice's tokens. `text_offset` lists the positions in the text at which the
+    tokens begin, in characters."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -97,8 +98,8 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One continuation, or a piece of it in a stream. `stop_reason` is the stop string or stop token id that ended it.
-    Token ids are sent with `return_token_ids`."""
+    """One continuation, or a piece of it in a stream. `stop_reason` is the stop string or stop token id that ended the
+    continuation. Token ids are sent only if the request sets `return_token_ids`."""
 
     index: int
     text: str

@@ -7,7 +7,7 @@ from app.api.openai import completions, embeddings, files, fine_tuning, models, 
 
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 
-# Its errors have the default shape, which is OpenAI's.
+# There is no `render_error`, because the default format of errors is OpenAI's.
 DIALECT = Dialect(
     inference=(completions.router, embeddings.router),
     management=(models.router, files.router, uploads.router, fine_tuning.router),

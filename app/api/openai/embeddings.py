@@ -27,7 +27,7 @@ from app.inference.inputs import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])
-INLINE = 4000  # numbers; a reply with more of them is encoded in a thread, so that it does not block the event loop
+INLINE = 4000  # numbers; a larger reply is encoded in a worker thread, so that it does not block the event loop
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,10 +35,10 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `input` is a text, token ids, or a list of these. Token ids are accepted if `token_ids_of` (or the header
     `x-token-ids-of`) names the version whose tokenizer made them, by its model reference or digest. For a version that
-    reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` keeps only the
-    first numbers of each vector and scales them to unit length again. With `encoding_format` base64, each vector is
-    little-endian float32 in base64. `truncate_prompt_tokens` cuts each input to that many tokens; -1 cuts it to the
-    version's context length."""
+    reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` shortens each
+    vector to this many numbers and scales the rest to unit length again. If `encoding_format` is `base64`, each vector
+    is sent as little-endian float32 in base64. `truncate_prompt_tokens` is the number of tokens to which each input is
+    truncated; -1 truncates it to the version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]
     model: str | None = None
@@ -52,7 +52,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Embedding(msgspec.Struct, frozen=True):
-    """The vector of one input: numbers, or base64."""
+    """The vector of one input, as a list of numbers or in base64."""
 
     index: int
     embedding: list[float] | str
@@ -118,7 +118,7 @@ def _long_reply(body: EmbeddingRequest, reference: str, scored: ScoredBatch) -> 
 
 
 def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
-    """`data` holds an Embedding for each input, or its JSON."""
+    """`data` contains one Embedding per input, either as a struct or encoded as JSON."""
     tokens = sum(scored.lengths)
     headers = answer_headers(scored.version.ref, tokens, scored.timing)
     return JsonReply(EmbeddingReply(reference, data, Usage(tokens, tokens)), headers)
@@ -131,14 +131,14 @@ def _embedding(index: int, row: list[float], body: EmbeddingRequest) -> Embeddin
 
 
 def _cut(row: list[float], dimensions: int) -> list[float]:
-    """The first `dimensions` numbers, scaled to unit length."""
+    """Shorten a vector to its first `dimensions` numbers, and scale it to unit length."""
     cut = row[:dimensions]
     length = math.sqrt(math.fsum(x * x for x in cut)) or 1.0
     return [x / length for x in cut]
 
 
 def _base64(row: list[float]) -> str:
-    """Little-endian float32 in base64, as OpenAI's clients decode it."""
+    """Encode a vector as little-endian float32 in base64, the format that OpenAI's clients decode."""
     numbers = array("f", row)
     if sys.byteorder == "big":
         numbers.byteswap()

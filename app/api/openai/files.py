@@ -88,7 +88,7 @@ EXAMPLE: dict[str, Any] = {
     "columns": ["body", "mood"],
     "column_roles": {"text": "body", "label": "mood"},
 }
-_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the first alternative, or the example, and sends no empty field
+_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the first alternative or the example, and omits empty fields
     "expires_after[anchor]": {"type": "string", "enum": ["", "created_at"], "examples": [""]},
     "expires_after[seconds]": {
         "anyOf": [{"type": "string", "enum": [""]}, {"type": "integer", "minimum": 3600, "maximum": 2592000}],
@@ -255,7 +255,7 @@ def _format(name: str | None) -> str | None:
 
 
 def _roles(form: Form) -> dict[str, str]:
-    """The column of each role: {"text": "body"} from the field `columns[text]=body`."""
+    """Read the column of each role: the field `columns[text]=body` becomes {"text": "body"}."""
     fields = form.fields
     roles = {role: fields[field] for role, field in COLUMNS.items() if field in fields}
     for role, column in roles.items():

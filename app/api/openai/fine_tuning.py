@@ -93,7 +93,7 @@ _FILE_FIRST = "replace training_file by the id of a file from POST /v1/files or 
 
 
 async def job_request(request: Request) -> JobRequest:
-    """A dependency: the validated request body."""
+    """A dependency that reads and validates the request body."""
     return parse(await _body.read(request))
 
 
@@ -240,7 +240,10 @@ def checkpoints(
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
-    """The pairs of `metadata[key]=value` in the query, and whether it has `metadata=null`. Raises InvalidRequest."""
+    """Return the pairs of `metadata[key]=value` in the query, and whether the query has `metadata=null`.
+
+    Raises InvalidRequest for any other value of `metadata`.
+    """
     pairs: dict[str, str] = {}
     without = False
     for name, value in request.query_params.multi_items():

@@ -18,8 +18,8 @@ FIGURES = (
 
 
 class JobError(msgspec.Struct, frozen=True):
-    """Why a job failed. `code` is for programs: invalid_training_file, invalid_validation_file, diverged,
-    out_of_memory, …"""
+    """The reason why a job failed. `code` is meant for programs: invalid_training_file, invalid_validation_file,
+    diverged, out_of_memory, …"""
 
     code: str
     message: str
@@ -30,9 +30,10 @@ class JobObject(msgspec.Struct, frozen=True):
     """A training job.
 
     `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
-    `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` holds the requested settings and,
-    once training has begun, those that were chosen automatically. `progress` grows from 0 to 1. `jobs_before` is the
-    number of jobs that run or will be started before a queued one; it is counted when a job is created or retrieved.
+    `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` contains the requested settings
+    and, once training has begun, those that were chosen automatically. `progress` grows from 0 to 1. For a queued
+    job, `jobs_before` is the number of jobs that are running or will be started before this job; it is computed when
+    the job is created or retrieved.
     """
 
     id: str
@@ -70,7 +71,7 @@ class JobObject(msgspec.Struct, frozen=True):
 
 
 class EventObject(msgspec.Struct, frozen=True):
-    """An event of a job. `data` of a metrics event holds the metrics of one step."""
+    """An event of a job. The `data` of a metrics event contains the metrics of one step."""
 
     id: str
     object: str
@@ -163,7 +164,7 @@ def job_object(job: Job) -> JobObject:
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:
-    """The requested settings, and those that were chosen automatically. OpenAI's three are always present."""
+    """The requested settings and those chosen automatically. OpenAI's three hyperparameters are always present."""
     requested = dict(job.request.get("training") or {})
     chosen = {k: v for k, v in job.settled.items() if isinstance(v, str | int | float | bool)}
     settings = chosen | requested

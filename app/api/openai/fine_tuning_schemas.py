@@ -1,4 +1,4 @@
-"""The bounds of a training request, for readers of the OpenAPI document; `app.jobs` checks them."""
+"""The bounds of the fields of a training request, for the OpenAPI document; `app.jobs` checks them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ A_FILE = {"pattern": f"^{FILE_ID.pattern}$"}
 
 
 def write_bounds() -> None:
-    """Add the bounds and the schemas that the structs lack to the document."""
+    """Add bounds and schemas that the structs do not express to the OpenAPI document."""
     options = _options()
     bound(TrainingOptions, **{name: {"anyOf": schema["anyOf"]} for name, schema in options.items()})
     bound(Publish, name=A_TITLE, alias=A_NAME, expected_version={"minimum": 1, "maximum": MAX_VERSION})
@@ -54,7 +54,7 @@ def write_bounds() -> None:
 
 
 def _object(properties: Schema, description: str | None = None) -> Schema:
-    """An object that has no other fields than these."""
+    """The schema of an object that may have only the fields in `properties`."""
     about = {} if description is None else {"description": description}
     return {"type": "object", **about, "properties": properties, "additionalProperties": False}
 
@@ -64,7 +64,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _options() -> dict[str, Schema]:
-    """The schema of each training option: with its range or its words, and `auto` for the automatic choice."""
+    """The schema of each training option, with its range or permitted words, and `auto` for the automatic choice."""
     name = TrainingOptions.__name__
     options: dict[str, Schema] = described([TrainingOptions])[name]["properties"]
     for field, schema in options.items():

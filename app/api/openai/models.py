@@ -23,7 +23,7 @@ router = APIRouter(tags=["models"])
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """A model or a version. `id` can be sent as `model` in requests; `version` is the version that it refers to now."""
+    """A model or a version. `id` can be sent as `model` in requests, and now refers to version `version`."""
 
     id: str
     created: int
@@ -120,7 +120,7 @@ def _delete(registry: Registry, model: str, principal: str) -> None:
     except InvalidRequest as error:
         raise NotFound(error.message, code="model_not_found", param="model") from None
     if reference.version is None:
-        registry.resolve(model, principal)  # raises NotFound for an unknown model, before the complaint about its form
+        registry.resolve(model, principal)  # raises NotFound for an unknown model, which takes precedence
         raise InvalidRequest(f"model must name the version to delete: {reference.name}:<number>", param="model")
     registry.delete_version(reference.name, reference.version, principal)
 

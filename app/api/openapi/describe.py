@@ -25,15 +25,15 @@ MEANINGS = {
     504: "The request was not answered within its time limit",
 }
 COMMON = (400, 401, 403, 413, 415, 500)
-LOOKUP = (*COMMON, 404)  # of routes that look something up
+LOOKUP = (*COMMON, 404)  # errors of routes that look up an object
 INFERENCE = (*LOOKUP, 429, 503, 504)
 
-NULL = "\0null"  # stands for null in examples: FastAPI leaves out every null of the document
+NULL = "\0null"  # stands for null in examples, because FastAPI removes every null from the document
 
 _structs: dict[str, type[msgspec.Struct]] = {}
 _requests: set[str] = set()
 _bounds: dict[str, dict[str, Schema]] = {}  # schema -> field -> keywords that the struct does not express
-_extra: dict[str, Schema] = {}  # schemas that no struct has
+_extra: dict[str, Schema] = {}  # schemas that do not belong to a struct
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class ErrorReply(msgspec.Struct, frozen=True):
 
 
 class Noted(NamedTuple):
-    """An example of a request body, with a summary of what it needs."""
+    """An example of a request body, with a summary that says what the example needs."""
 
     value: dict[str, Any]
     summary: str
@@ -64,8 +64,8 @@ def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """`openapi_extra` of a route that decodes its body with `JsonBody`. Examples are shown under their names, with
-    spaces for underscores."""
+    """Return `openapi_extra` for a route that decodes its body with `JsonBody`. The examples are shown under their
+    names, with underscores replaced by spaces."""
     named = {
         name.replace("_", " "): example._asdict() if isinstance(example, Noted) else {"value": example}
         for name, example in examples.items()
@@ -78,7 +78,7 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 def replies(
     kind: type[msgspec.Struct], example: Any, errors: tuple[int, ...] = INFERENCE, stream: str | None = None
 ) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route. `stream` is an example of its events, for a route that can stream."""
+    """Return `responses` for a route. `stream` is an example of the events, for a route that can stream."""
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
     if stream is not None:
         content["text/event-stream"] = {"schema": _event(kind), "example": stream}
@@ -91,7 +91,7 @@ def bound(kind: type[msgspec.Struct], **fields: Schema) -> None:
 
 
 def define(name: str, schema: Schema) -> dict[str, str]:
-    """Add a schema that no struct has; returns the reference to it."""
+    """Add a schema that does not belong to a struct, and return a reference to it."""
     _extra[name] = schema
     return {"$ref": REF.format(name=name)}
 
@@ -121,7 +121,7 @@ def _restore_nulls(document: Any) -> None:
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route's errors."""
+    """Return `responses` for the errors of a route."""
     return {
         status: {
             "description": MEANINGS[status],
@@ -137,9 +137,9 @@ def _error(status: int) -> dict[str, Any]:
 
 
 def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) -> dict[str, Any]:
-    """Add the structs, the API key and examples of parameters to FastAPI's document.
+    """Add the schemas of structs, the API key and the examples of parameters to FastAPI's document.
 
-    Replaces FastAPI's 422 by 400, since validation errors are answered with 400 here.
+    Replaces status 422 with 400, because this service answers validation errors with 400.
     """
     components = document.setdefault("components", {})
     components["schemas"] = dict(sorted(_schemas(components.get("schemas", {})).items()))
@@ -153,7 +153,7 @@ def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) ->
                 for status, reply in failures(400).items():
                     replies_.setdefault(str(status), reply)
             if method == "get" and any(p["name"] == "after" for p in operation.get("parameters", ())):
-                replies_.setdefault("404", failures(404)[404])  # `after` must be an item of the list
+                replies_.setdefault("404", failures(404)[404])  # for an `after` that is not in the list
             if secured and path not in public:
                 operation["security"] = [{"key": []}]
     _restore_nulls(document)
@@ -161,7 +161,7 @@ def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) ->
 
 
 def _schemas(others: dict[str, Schema]) -> dict[str, Schema]:
-    """The schemas of all structs, and `others` that FastAPI has found."""
+    """The schemas of all structs, merged with `others`, which FastAPI has collected."""
     schemas = described(_structs.values()) | copy.deepcopy(_extra) | others
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -1,7 +1,7 @@
 """Descriptions and examples of parameters by name, for the OpenAPI document. The examples work with the demo's models.
 
 Swagger UI fills in and sends every `example` of a parameter, so only required parameters have one. Optional parameters
-have `examples` in their schema, which it shows but does not send.
+have `examples` in their schema, which Swagger UI shows but does not send.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.wording import listed
 from models.config import ARCHITECTURES, TASKS
 
 MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
-OWN_MODEL = "reviews"  # in examples that delete something: the other examples need the demo's models
+OWN_MODEL = "reviews"  # deleted in examples, because other examples need the demo's models
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
 UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
@@ -36,7 +36,7 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }
-DELETED: dict[str, tuple[Any, str]] = {  # of the routes that delete
+DELETED: dict[str, tuple[Any, str]] = {  # for the routes that delete something
     "name": (OWN_MODEL, "The name of a model of your own"),
     "model": (f"{OWN_MODEL}:1", "A version of a model of your own, as name:number"),
 }
@@ -62,7 +62,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     ),
 }
 
-# What the checks of the registry and other packages accept, for readers of the document; FastAPI does not check it.
+# The bounds that the registry and other packages check, for readers of the document. FastAPI does not check them.
 REFERENCE = (
     r"(ftckpt-[A-Za-z0-9_-]{1,33}|(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}"
     r"(:[1-9][0-9]{0,8}|@(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}|@sha256:[0-9a-f]{64})?)"
@@ -80,7 +80,7 @@ BOUNDS: dict[str, Schema] = {
     "idempotency-key": {"minLength": 1, "maxLength": 255},
     **dict.fromkeys(("query", "task", "architecture", "status", "job_id"), A_PART),
 }
-OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # of one operation: (operation id, parameter)
+OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (operation id, parameter)
     ("list_files", "limit"): {"minimum": 1, "maximum": 10_000},
     ("delete_model", "model"): {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}:[1-9][0-9]{0,8}$"},
     ("list_registry_models", "task"): {},
@@ -94,7 +94,7 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # of one operation: (operation id
 
 
 def illustrate(operation: dict[str, Any]) -> None:
-    """Add an example and a description to each parameter of an operation that has none of its own."""
+    """Add an example and a description to each parameter of an operation, unless the parameter has its own."""
     for parameter in operation.get("parameters", ()):
         name, required = parameter["name"], parameter["required"]
         _bound(parameter, operation["operationId"])
@@ -112,7 +112,7 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _bound(parameter: dict[str, Any], operation: str) -> None:
-    """Write the bounds of a parameter into its schema. A query cannot hold null, so null is left out."""
+    """Write the bounds of a parameter into its schema. A query cannot contain null, so null is removed."""
     schema, name = parameter["schema"], parameter["name"]
     alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
     for branch in alternatives:
@@ -124,6 +124,6 @@ def _bound(parameter: dict[str, Any], operation: str) -> None:
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
-    """The `after` that follows the page in the example of the reply."""
+    """An example of `after`, which is the last id in the example of the reply, and its description."""
     page = operation["responses"]["200"]["content"]["application/json"]["example"]
     return page["data"][-1]["id"], "The last id of the previous page"

@@ -1,8 +1,8 @@
-"""JSON schemas of request and reply structs, in the form that generators of clients can read.
+"""JSON schemas of request and reply structs, in a form that client generators can read.
 
-msgspec describes a struct as it decodes it. Here the schemas are completed for readers: a request has no `default`
-(generators of TypeScript would make such a field required) but names it in the description, a reply lists the fields
-that are always sent as required, and every array has `items`.
+The schemas of msgspec describe how it decodes a struct. They are completed here for readers of the document. Fields of
+a request have no `default`, because TypeScript generators would make such a field required; the default is part of the
+description instead. A reply lists the fields that are always sent as required. Every array has `items`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Schema = dict[str, Any]
 
 
 def constrain(schema: Schema, **keywords: Any) -> None:
-    """Add keywords to a schema, or to those of its `anyOf` alternatives that have a fitting type.
+    """Add keywords to a schema, or to those of its `anyOf` alternatives whose types the keywords apply to.
 
     `nullable` adds null as an alternative; `anyOf` replaces the alternatives.
     """
@@ -41,13 +41,13 @@ def constrain(schema: Schema, **keywords: Any) -> None:
 
 
 def described(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
-    """The schemas of the structs and of all that they refer to, by name, as msgspec makes them."""
+    """The schemas that msgspec makes of the structs and of all types that they refer to, by name."""
     _, schemas = msgspec.json.schema_components(structs, ref_template=REF)
     return schemas
 
 
 def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
-    """The names of the structs, and of those in them, that are sent without the fields that have their defaults."""
+    """The names of the structs, nested ones included, that are sent without fields whose value is the default."""
     names: set[str] = set()
     ahead = list(msgspec.inspect.multi_type_info(structs))
     seen: set[type] = set()
@@ -67,8 +67,8 @@ def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
 
 
 def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[str]) -> None:
-    """Complete the schemas in place. `requests` are those of request bodies; the fields of those named in `partial`
-    may be missing from a reply."""
+    """Complete the schemas in place. `requests` names the schemas of request bodies. `partial` names the schemas
+    whose fields may be missing from a reply."""
     asked, loose = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():
         if "description" in schema:
@@ -86,7 +86,7 @@ def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[
 
 
 def reached(schemas: Mapping[str, Schema], names: Iterable[str]) -> set[str]:
-    """The names, and those of the schemas that they refer to."""
+    """The names, together with the names of all schemas that they refer to, directly or indirectly."""
     seen: set[str] = set()
     ahead = list(names)
     while ahead:
@@ -98,7 +98,7 @@ def reached(schemas: Mapping[str, Schema], names: Iterable[str]) -> set[str]:
 
 
 def _nodes(schema: Any) -> Iterator[Schema]:
-    """The schema and all schemas in it."""
+    """Iterate over the schema and all schemas nested in it."""
     if isinstance(schema, dict):
         yield schema
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():

@@ -9,7 +9,7 @@ from app.errors import OstinatoError
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """`{"error": message}`, as the protocol defines it."""
+    """Render an error as `{"error": message}`, as the protocol defines it."""
     return error.status, {"error": error.message}
 
 

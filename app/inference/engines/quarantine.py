@@ -97,8 +97,8 @@ class Quarantine:
         self._next_expiry = math.inf  # no suspicion ends before this time
 
     def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
-        """Record that an engine died. `open_work` has an entry for each piece of work that was open: its requests, and
-        the number of answers so far.
+        """Record that an engine died. `open_work` contains, for each piece of work that was open, its requests and
+        the number of answers received so far.
 
         If `convict` is false, no work is convicted, because other open work may be the cause. Identical work counts
         once.
