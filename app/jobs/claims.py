@@ -50,7 +50,7 @@ class JobClaims:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
         A job whose lease has expired counts as lost and can be claimed too. But if a client has asked to cancel or
-        pause the lost job, it is cancelled or paused instead; if it was lost `max_attempts` times, it fails.
+        pause the lost job, it is cancelled or paused instead. A job lost `max_attempts` times fails.
         """
         now = self._database.now(session)
         # Do this first; otherwise the claim below could start a job that a client has cancelled, or a job that was

@@ -18,7 +18,7 @@ from app.errors import CheckpointInvalid, InvalidRequest
 from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, longest_token, token_bytes, unknown_words
 
 FILE = "tokenizer.json"
-SLICE = 2**15  # characters of a long text encoded at a time; this takes milliseconds, in which other threads wait
+SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
 REMEMBERED = 2**14  # maximum number of cached characters without a token of their own; more than any language uses
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 

@@ -141,7 +141,7 @@ class RunDirectory:
 
 
 def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
-    """Remove the run directories of ended jobs, except the `keep` newest.
+    """Remove the run directories of ended jobs, except the newest `keep` directories.
 
     `ended` receives the ids of all jobs that have a directory, and returns the ids of the jobs that have ended.
     """

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The environment variables that a trainer inherits: those that locate programs, libraries and folders, and those that
-# configure computation. They do not include the service's settings; the trainer receives its settings as options.
+# The environment variables that a trainer inherits. They locate programs, libraries and folders, or they configure
+# computation. The service's settings are not among them: the trainer receives its settings as options.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "MPLCONFIGDIR", "XDG_CACHE_HOME")
 INHERITED_PREFIXES = (
     *("LC_", "LD_", "DYLD_", "PYTHON", "MALLOC_", "TORCH", "PYTORCH", "CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_"),
