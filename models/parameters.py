@@ -18,9 +18,10 @@ do not change. Matrices are (out, in), as in torch.
     norm.weight, norm.bias       (W), (W)   with output_norm "steps" or "pooled"; W = the body's width
     pooling.hidden.weight, .bias          (A, W), (A)   unless A = pooling_width is 0
     pooling.query.weight         (1, A) or (1, W)   with pooling "attention"
-    head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])   X = the width before it; W for N = 0
+    head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])
     head.weight, head.bias       (C, X), (C); for generation (V, D), unless tied, and (V). bias: with head_bias
 
+X is the width of the vector that a layer of the head reads: the width of the layer before it, or W for the first layer.
 With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.
 
 To convert a `torch.nn.TransformerEncoder`, rename `layers.N.` to `body.blocks.N.`, and within it

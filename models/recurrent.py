@@ -48,9 +48,9 @@ class Recurrent(KernelLayer):
         return hidden_BTD, [last_LBD]
 
     def _torch_cell(self, weights: Sequence[Tensor]) -> Cell:
-        """Return a function for one step of one layer: torch's own cell, which is fast on a GPU.
+        """Return a function for one step of one layer, which calls torch's own cell.
 
-        There, it is one kernel after the two matrix products.
+        On a GPU, the cell is a single kernel after the two matrix products.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""The tensors that `model.safetensors` holds for a configuration: their names, shapes and dtypes. Imports no torch."""
+"""The names, shapes and dtypes of the tensors in `model.safetensors` for a configuration. Imports no torch."""
 
 from __future__ import annotations
 

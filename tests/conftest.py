@@ -38,6 +38,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name cases of bytes after their argument and number: packed bytes may hold the time, and differ by process."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long tests first: with several processes, none is left with a long one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)

@@ -94,7 +94,7 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
     cut = [[row[0], *(cell if len(cell) <= room else cell[: room - 1] + "…" for cell in row[1:])] for row in cells]
     heads = [
         name if len(name) <= room else "…" + name[1 - room :] for name in columns[1:]
-    ]  # the end is kept, because versions of one model differ only there
+    ]  # the end is kept, because the versions of a model differ only there
     return [columns[0], *heads], cut
 
 

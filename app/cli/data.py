@@ -51,8 +51,8 @@ def _regular(path: Path, stack: ExitStack) -> Path:
 def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
     """Check the data files as the trainer will, and print the result. Returns the messages of the checks.
 
-    With `as_json`, only warnings are printed, to standard error. Raises InvalidRequest if the data cannot be used; if
-    the cause is invalid rows, the first of them are printed before.
+    With `as_json`, only warnings are printed, to standard error. If the data cannot be used, the first faults of its
+    rows are printed, one per line, and InvalidRequest is raised.
     """
     from app.training.data.checking import check_files  # loads numpy and pyarrow
 
@@ -107,7 +107,7 @@ def _messages(result: DataReport) -> list[tuple[str, str]]:
 
 
 def _refusal(result: DataReport) -> InvalidRequest:
-    """The error for data that cannot be used. For `BadRows`, the first faults are printed here, one per line."""
+    """The error for data that cannot be used. For `BadRows`, prints the first faults before, one per line."""
     from app.training.data.faults import BadRows
 
     error = result.error

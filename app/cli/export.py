@@ -29,7 +29,7 @@ def export_version(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Save a version as a tar or a directory: configuration, weights, tokenizer, labels, metrics."""
+    """Save a version's configuration, weights, tokenizer, labels and metrics as a tar archive or a directory."""
     with connect() as client:
         name, number = locate(client, reference)
         target = output or Path(f"{name}-{number}.tar")

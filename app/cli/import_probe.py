@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from app.client import Client
     from app.importing.probe import Probe
 
-PATIENCE, PAUSE = 60.0, 0.5  # seconds: to wait for an engine to load the version; between two requests
+PATIENCE, PAUSE = 60.0, 0.5  # seconds: maximum wait for an engine to load the version; pause between two requests
 SHOWN = 10  # maximum number of labels or tokens to print
 
 
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
-    """The version's answer: the probability of each label or of the likeliest next tokens, or {"value": number}.
+    """The version's answer: the probabilities of the labels or of the likeliest next tokens, or {"value": number}.
 
     Raises ServiceError if the service does not answer the request.
     """

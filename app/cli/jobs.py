@@ -119,7 +119,7 @@ def cancel(job_id: JobId, as_json: Json = False) -> None:
 
 @jobs.command("pause")
 def pause(job_id: JobId, as_json: Json = False) -> None:
-    """Pause a job. It saves its progress and can be resumed."""
+    """Pause a job. The job saves its progress and can be resumed."""
     _act(job_id, "pause", as_json)
 
 

@@ -92,7 +92,7 @@ def keys(
     name: Annotated[str, typer.Argument(help="Name of the key's holder, who owns everything created with it.")] = "me",
     as_json: Json = False,
 ) -> None:
-    """Print a new API key as name:secret, for OSTINATO_API_KEYS. It is not stored anywhere."""
+    """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
     if not KEY_NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} cannot be the name of a key: it may have up to 64 letters, digits, dots, dashes and "
@@ -110,7 +110,7 @@ def fsck(
     quick: Annotated[bool, typer.Option("--quick", help="Look for missing blobs only, without hashing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every blob against its hash, and every alias against its version. Exits with status 1 on a fault."""
+    """Check every blob against its hash, and every alias against its version. Exits with status 1 if a check fails."""
     report = _registry(data_dir).fsck(deep=not quick)
     if as_json:
         print_json({"ok": report.ok, **msgspec.to_builtins(report)})

@@ -68,7 +68,7 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def clean(text: str) -> str:
-    """`text` without control characters, which could move the cursor or colour the terminal."""
+    """Replace the control characters of `text`, which could move the cursor or colour the terminal."""
     return "".join(c if c.isprintable() else " " if c in "\n\t\r" else "�" for c in text)
 
 
@@ -114,7 +114,7 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 def headline(metrics: dict[str, Any] | None) -> str:
     """The main quality metric of a version: on its test rows if they have one, otherwise on its validation rows.
 
-    A split with too few rows is skipped. If no other split has a metric, the text says how few rows the split has.
+    A split with too few rows is skipped. If no other split has a metric, the number of rows of this split is returned.
     """
     splits = [(part, (metrics or {}).get(part) or {}) for part in ("test", "validation")]
     small = [(part, values["rows"]) for part, values in splits if too_few(values.get("rows"))]

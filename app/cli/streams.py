@@ -1,4 +1,4 @@
-"""Reads text from arguments, files and standard input, and prepares output for characters that it cannot encode."""
+"""Reads text from arguments, files and standard input, and lets output escape characters that it cannot encode."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    r"""A text in quotes, with the bytes of an argument that are not UTF-8 escaped: 'sch\xf6n'."""
+    r"""Return the text in quotes, with escapes in place of bytes that are not UTF-8: 'sch\xf6n'."""
     return "'" + os.fsencode(text).decode("utf-8", "backslashreplace") + "'"
 
 

@@ -69,7 +69,7 @@ def train(
     }
     request = {k: v for k, v in request.items() if v not in (None, {})}
     files = {"training_file": file} | ({"validation_file": validation_file} if validation_file else {})
-    parse(request | {field: f"file-{number}" for number, field in enumerate(files)})  # fails before the upload
+    parse(request | {field: f"file-{number}" for number, field in enumerate(files)})  # validate before uploading
     ids = {field: str(path) for field, path in files.items() if _is_id(path)}
     with as_regular_files({field: path for field, path in files.items() if field not in ids}) as paths:
         printed = [] if ids else check_data(paths, request, as_json)

@@ -27,7 +27,7 @@ _FIELDS = {
     "publish.alias": "--alias",
     "validation_file": "--validation-file",
     "validation_split": "--validation-split",
-    # without their prefix, only names that cannot be ordinary words of a sentence: those with an underscore
+    # fields without a prefix: only names with an underscore, which cannot be ordinary words of a sentence
     **{name: f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__ if "_" in name},
     **{name: f"--{name.replace('_', '-')}" for name in ("max_tokens", "top_k", "top_p", "min_p", "repetition_penalty")},
 }

@@ -32,7 +32,7 @@ class TableBase(DeclarativeBase):
 
 
 class FileRow(TableBase):
-    """An uploaded file; its bytes are the blob `sha256`."""
+    """An uploaded file. Its bytes are stored as the blob `sha256`."""
 
     __tablename__ = "files"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)  # file-…
@@ -172,7 +172,7 @@ class JobEventRow(TableBase):
 
 
 class JobCheckpointRow(TableBase):
-    """A checkpoint of a job, which can be loaded by its own id."""
+    """A checkpoint of a job. It can be loaded by its id."""
 
     __tablename__ = "job_checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "step"),)

@@ -1,4 +1,4 @@
-"""The six training jobs that `ostinato up --demo` queues: small enough for two cores, large enough to be useful."""
+"""The six training jobs of `ostinato up --demo`: small enough for two cores, large enough to learn something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts weights of other programs to a checkpoint directory, for `ostinato import` on the user's machine.
+"""Converts weights from other programs to a checkpoint directory, for `ostinato import` on the user's machine.
 
 The file is read without running any code in it. The network is inferred from the names and shapes of the tensors, and
 the user is asked about everything that they do not show. Imports no torch.
@@ -178,7 +178,7 @@ def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
 
 
 def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str]) -> str:
-    """The checkpoint's README.md."""
+    """The text of the checkpoint's README.md."""
     kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
     return (
         f"# Imported from {source.name}\n\n"

@@ -19,7 +19,7 @@ FIELDS = (
 class Question:
     """A question to the user.
 
-    `options` are the possible answers; it is empty for a free text. `usual` is PyTorch's default, if there is one.
+    `options` contains the possible answers; it is empty if any text is allowed. `usual` is PyTorch's default, or None.
     """
 
     field: str
@@ -98,7 +98,7 @@ class Answers:
         return value
 
     def number(self, field: str, default: float, reason: str) -> float:
-        """Like `assume`, for a number."""
+        """Like `assume`, for a number. Raises InvalidRequest for an answer that is not a number."""
         answer = self.assume(field, f"{default:g}", reason)
         try:
             return float(answer)
@@ -106,14 +106,14 @@ class Answers:
             raise InvalidRequest(f"{field}={answer}: must be a number", param=field) from None
 
     def count(self, field: str, default: int, reason: str) -> int:
-        """Like `assume`, for a positive integer."""
+        """Like `assume`, for a positive integer. Raises InvalidRequest for any other answer."""
         answer = self.assume(field, str(default), reason)
         if not answer.isdecimal() or int(answer) < 1:
             raise InvalidRequest(f"{field}={answer}: must be an integer of 1 or more", param=field)
         return int(answer)
 
     def settle(self) -> None:
-        """Raise ImportQuestion if a question is open, or InvalidRequest if the import did not use an answer."""
+        """Raise ImportQuestion if a question is open, or InvalidRequest if the import has not used all answers."""
         if self.open:
             raise ImportQuestion(self.open)
         if unused := [field for field in self._answers if field not in self._used]:

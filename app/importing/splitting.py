@@ -1,4 +1,4 @@
-"""Reproduces how other programs split texts into words, with normalizers and splits of the tokenizers library."""
+"""Splits texts into words as other programs do, with normalizers and pre-tokenizers of the tokenizers library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes tokenizers from vocabularies of other programs: lists of words, dictionaries of ids, or tokenizer.json."""
+"""Makes tokenizers from vocabularies of other programs: lists of words, dictionaries of ids, tokenizer.json files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AROUND = (
 )  # fmt: skip
 SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}  # in all their usual spellings
 PIECES = {"##": "a WordPiece tokenizer", "Ġ": "a byte-level BPE tokenizer", "▁": "a SentencePiece tokenizer"}
-GAP = "…"  # stands for the text in an answer to `around`
+GAP = "…"  # stands for the text in the user's answer to the question `around`
 
 
 class VocabularyInvalid(InvalidRequest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FIRST = 0.1  # seconds; the first restart is quick, because most crashes happen once
+FIRST = 0.1  # seconds; the first restart is quick, because most crashes do not repeat
 LONGEST = 15.0  # seconds
 STEADY = 20.0  # seconds of uptime after which earlier crashes no longer count
 
@@ -13,5 +13,8 @@ def count_crashes(previous: int, uptime: float) -> int:
 
 
 def delay(crashes: int) -> float:
-    """Return the seconds to wait before the next start. The delay doubles with each crash in a row, up to `LONGEST`."""
+    """Return the number of seconds to wait before the next start.
+
+    The delay doubles with each consecutive crash, up to `LONGEST`.
+    """
     return min(LONGEST, FIRST * 2.0 ** min(crashes - 1, 16))

@@ -10,7 +10,7 @@ from typing import TextIO
 import msgspec
 
 NAME_WIDTH = 7  # width of the program's name before each log line
-PROGRESS = "progress: "  # prefix of the demo's progress lines; a JSON list of [name, state, share] follows
+PROGRESS = "progress: "  # prefix of the demo's progress lines; JSON with one [name, state, share] per job follows
 BAR = 24  # characters
 # matches the log lines that app.telemetry.TextLines writes
 _LOG_LINE = re.compile(r"\d{4}-\S+Z (debug|info|warning|error|critical) +\S+ (?:\[[^\]]*\] )?(.*)")
@@ -57,7 +57,7 @@ class Terminal(Console):
         self._finished: set[str] = set()
 
     def line(self, program: str, line: str) -> None:
-        """Print a line of a program, unless it is a log line below warning."""
+        """Print a line of a program, unless it is a log line with a level below warning."""
         match = _LOG_LINE.fullmatch(line)
         if program == "demo" and line.startswith(PROGRESS):
             self._show_progress(line.removeprefix(PROGRESS))

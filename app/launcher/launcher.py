@@ -27,7 +27,7 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
     """Run the service until it is stopped, and return the exit status.
 
     At a terminal, only warnings are printed, unless `verbose` is set. Raises StartRefused, NotPrivate or SettingError
-    if it cannot be started.
+    if the service cannot be started.
     """
     check_bind(settings)
     settings = msgspec.structs.replace(settings, port=find_port(settings))

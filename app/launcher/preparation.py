@@ -22,7 +22,7 @@ class StartRefused(OstinatoError):
 
 
 def find_port(settings: Settings) -> int:
-    """Return the API's port: the configured port or, if that is 0, a free one.
+    """Return the API's port: the configured port or, if the configured port is 0, a free port.
 
     Raises StartRefused if the port is taken.
     """

@@ -47,7 +47,7 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether this process is a trainer.
+    """Whether the process with this id is a trainer.
 
     The command line is checked, because process ids are reused and differ between containers.
     """
@@ -73,7 +73,7 @@ def read_trainers(run_dir: Path) -> list[Program]:
 
 
 def write(run_dir: Path, programs: list[Program]) -> None:
-    """Replace the list atomically."""
+    """Replace the list of running programs atomically."""
     temporary = run_dir / f".{NAME}.{os.getpid()}"
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(programs), indent=2) + b"\n")
     os.replace(temporary, run_dir / NAME)

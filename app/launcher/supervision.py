@@ -23,7 +23,7 @@ from app.launcher.programs import Program
 from app.settings import REFUSED
 
 POLL = 0.05  # seconds between two checks of a child
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 # looked up in the parent, because the child may only make system calls between fork and exec
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 

@@ -1,4 +1,4 @@
-"""Chooses the kernels for a network, once, when it is loaded."""
+"""Chooses the kernels for a network, once, when the network is loaded."""
 
 from __future__ import annotations
 

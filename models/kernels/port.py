@@ -13,12 +13,12 @@ AddedProduct = Callable[[Tensor, Tensor], Tensor]  # x (…, in) and a summand (
 
 
 class Kernels(Protocol):
-    """Products with fixed matrices on one kind of processor. A module with these functions implements it.
+    """Products with fixed matrices on one kind of processor. A module with these functions implements this protocol.
 
     Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
-    Work that is needed once per matrix, such as changing its memory layout, is done in the outer call. Except for those
-    of `reference`, the products are for inference only: no gradient flows through them, and later changes of the weight
-    have no effect on them. `activation` is "silu", "gelu" (the exact one, with erf) or "relu".
+    Work that is needed once per matrix, such as changing its memory layout, is done when the product is created. Except
+    in `reference`, the products are for inference only: no gradient flows through them, and later changes of the weight
+    have no effect on them. `activation` is "silu", "gelu" (the exact GELU, with erf) or "relu".
     """
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
@@ -26,7 +26,7 @@ class Kernels(Protocol):
         ...
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Product:
-        """Return the product x -> x W' + b."""
+        """Return the product x -> x W' + b, where W' is the transpose of W."""
         ...
 
     def linear_add(self, weight: Tensor, bias: Tensor | None) -> AddedProduct:
@@ -46,7 +46,7 @@ class Kernels(Protocol):
 
 
 class KernelLayer(nn.Module):
-    """A layer whose matrix products can be replaced by those of other kernels, once, for inference."""
+    """A layer whose matrix products can be replaced once, for inference, by the products of other kernels."""
 
     def bind(self, kernels: Kernels) -> int:
         """Compute with `kernels` from now on, and drop the parameters that only the replaced products needed.

@@ -1,7 +1,7 @@
 """Infers our model configuration and our tensor names from the names and shapes in a state dict.
 
-Supports `torch.nn.RNN`, `LSTM`, `GRU` and their single cells, and `TransformerEncoder` and its single layer, each with
-the layers that tutorials usually put around it.
+Supports `torch.nn.RNN`, `LSTM`, `GRU` and `TransformerEncoder`, a single cell or layer of these, and the other layers
+that tutorials usually put around them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,10 @@ FOREIGN = (  # (pattern of tensor names, part that is not supported), the most s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A linear layer with a matrix (outputs, inputs) and perhaps a bias, or an embedding (rows, width)."""
+    """A linear layer with or without a bias, or an embedding.
+
+    The shape of `weight` is (outputs, inputs) for a linear layer and (rows, width) for an embedding.
+    """
 
     name: str
     weight: Array
@@ -43,7 +46,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:
-    """A LayerNorm's weight and bias, both (width)."""
+    """The weight and the bias of a LayerNorm, both of shape (width)."""
 
     name: str
     weight: Array

@@ -19,7 +19,7 @@ from app.importing.pytorch.tensors import ForeignFileInvalid
 MOST_OPCODES = 5_000_000  # a state dict needs about thirty opcodes per tensor
 
 
-MARK = object()  # on the stack, before the items of a tuple, list or dictionary
+MARK = object()  # marks where the items of a tuple, list or dictionary begin on the stack
 
 
 def read(data: bytes) -> Any:

@@ -14,9 +14,9 @@ from app.importing.questions import Answers, Question
 
 # The names in nn.LSTM end with the layer's number; those in nn.LSTMCell have no number.
 PARAMETER = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?$")
-ARCHITECTURES = {1: "rnn", 3: "gru", 4: "lstm"}  # by the number of gates, whose matrices PyTorch stacks
+ARCHITECTURES = {1: "rnn", 3: "gru", 4: "lstm"}  # by number of gates; PyTorch stacks the matrices of all gates
 MOST_PARTS = 5  # maximum number of recurrent modules that are applied one after the other
-CONTEXT_LENGTH = 4096  # steps
+CONTEXT_LENGTH = 4096  # maximum number of steps
 CONTEXT_REASON = "the longest sequence to accept; the network itself has no limit"
 
 

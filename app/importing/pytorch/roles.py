@@ -21,7 +21,7 @@ Chain = tuple[Layer, ...]
 class Roles:
     """The layers around a body, each group in the order in which they are applied.
 
-    `embedding` is (vocabulary, width); `inputs` turn features or embeddings into the vectors that the body reads.
+    `embedding` has the shape (vocabulary, width). `inputs` compute the body's input from features or embeddings.
     `scorer` computes one score per step, for attention pooling. The last layer of `head` computes the outputs.
     """
 

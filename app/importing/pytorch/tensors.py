@@ -1,4 +1,4 @@
-"""Tensors as NumPy arrays: number types by name, and bytes to float32."""
+"""Converts the bytes of stored tensors to NumPy arrays in float32."""
 
 from __future__ import annotations
 
