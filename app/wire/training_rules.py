@@ -184,7 +184,7 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
         value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":
             current = current or base.get("heads")
-        new = name == "pooling" and base.get("task") == "generation"  # a generation model has no pooling that must be kept
+        new = name == "pooling" and base.get("task") == "generation"  # a generation model has no pooling to preserve
         if value is not None and value != current and not new:
             origin = "comes from" if current is None else f"is {current!r} in"
             raise OptionError(name, f"{origin} the model to fine-tune and cannot become {value!r}; leave it out")
