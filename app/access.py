@@ -1,4 +1,4 @@
-"""Who may call the API: the settings `api_keys` and `allowed_origins`, parsed and checked."""
+"""Parses and checks the settings that decide who may call the API: `api_keys` and `allowed_origins`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def key_pairs(text: str) -> list[tuple[str, str]]:
         name, separator, secret = part.partition(":")
         if not (separator and name and len(secret) >= 8):
             raise SettingError(f"{PREFIX}API_KEYS must be name:secret pairs with secrets of at least 8 characters")
-        if name == "local":  # the principal if no keys are configured, who may see every object
+        if name == "local":  # the principal of every request if no keys are configured
             raise SettingError(f"{PREFIX}API_KEYS: the name 'local' is reserved; choose another name")
         if any(secret == earlier for _, earlier in pairs):
             raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own")

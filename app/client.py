@@ -37,7 +37,7 @@ class Client:
             raise ServiceError("OSTINATO_API_KEY has characters that no key has; copy it again")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.url = base_url(url)
-        trusting = not is_loopback(self.url)  # a proxy could not reach a loopback address
+        trusting = not is_loopback(self.url)  # no proxy for loopback addresses, which a proxy could not reach
         try:
             self._http = httpx.Client(
                 base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport, trust_env=trusting
@@ -93,7 +93,7 @@ class Client:
             after = page["data"][-1]["id"]
 
     def upload(self, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
-        """Upload a local file; returns the file object."""
+        """Upload a local file and return its file object."""
         name = os.fsencode(path.name).decode("utf-8", "replace")
         try:
             with _seekable(path) as stream:

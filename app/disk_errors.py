@@ -7,7 +7,7 @@ import re
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 AWAITED = (*FULL, errno.EIO)  # problems of the machine, not of one file: a job waits until they are solved
-EXIT_CODE = 74  # EX_IOERR: a disk error ended the program, and it could not write a report either
+EXIT_CODE = 74  # EX_IOERR: a full or failing disk ended the program, perhaps before it could report the error
 _RUST = re.compile(r"\(os error (\d+)\)")
 _LIBRARIES = ("safetensors", "obstore")
 
@@ -16,7 +16,7 @@ def os_error(error: BaseException) -> OSError | None:
     """Return the operating system's error that caused `error`, or None.
 
     This is `error` itself or an exception that it was raised from. Libraries written in Rust (safetensors, tokenizers,
-    obstore) raise no OSError; their messages contain the number of the operating system's error.
+    obstore) do not always raise an OSError, but their messages contain the number of the operating system's error.
     """
     seen: BaseException | None = error
     while seen is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class OstinatoError(Exception):
-    """An error whose message is meant for the caller: what was wrong, where, and what would be right.
+    """An error whose message is meant for the caller. It says what was wrong, where, and what would be right.
 
     Attributes:
         code: a stable identifier of the kind of error, for programs.

@@ -118,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def scratch_dir(self) -> Path:
-        """The folder for temporary files, instead of the system's temporary folder, which is often in memory."""
+        """The folder for temporary files. It replaces the system's temporary folder, which is often in memory."""
         return self.data / "scratch"
 
     @cached_property
@@ -147,7 +147,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def service_url(self) -> str:
-        """The URL of the service that the command line talks to."""
+        """The URL of the service that the command line uses."""
         return self.url or self.local_url
 
     @property
@@ -251,8 +251,8 @@ def share_the_machine() -> None:
     """Tune OpenMP and malloc for programs that share the machine with others. Call it before torch is imported.
 
     OpenMP: idle threads spin for some microseconds and then sleep. Threads that spin for long starve the machine's
-    other programs; threads that sleep at once make small networks several times slower. If
-    `GOMP_SPINCOUNT` is already set in the environment, its value is kept.
+    other programs; threads that sleep at once make small networks several times slower. If `GOMP_SPINCOUNT` is
+    already set in the environment, its value is kept.
 
     malloc: the process keeps freed memory for the next step. By default glibc returns large blocks to the system
     at once and fetches them again, page by page, which takes up to half of the time of a large batch. A program returns

@@ -31,8 +31,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 POSITIVE = ("layers", "width", "heads", "context_length")
 COUNTS = ("vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width")
 MOST_HEAD_LAYERS = 16
-# Fields that are written only if they differ from their defaults, so that the bytes of configurations that do not use
-# them do not change.
+# Fields that are written only if they differ from their defaults. The bytes of configurations that do not use these
+# fields therefore stay the same.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
     "head_activation",

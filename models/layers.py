@@ -36,7 +36,7 @@ class AttentionPlan:
     """The data that all attention layers of one call share.
 
     - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
-    - `causal`: each step attends to itself and to earlier steps.
+    - `causal`: if true, each step attends to itself and to earlier steps.
     - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
     - `places`: where the new keys and values are stored in the cache. None: there is no cache, and queries attend
       only to the steps of this call.

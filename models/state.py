@@ -40,7 +40,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Storage:
-    """The tensors shared by a state and all its views. `rows` slots and `capacity` positions are allocated."""
+    """The tensors shared by a state and its views. Memory is allocated for `rows` slots and `capacity` positions."""
 
     shapes: tuple[tuple[Shape, ...], ...]
     slots: int
@@ -138,7 +138,7 @@ class State:
 
     @property
     def positions(self) -> list[int]:
-        """The number of steps that each slot has read, as a copy."""
+        """The number of steps that each slot has read. The list is a copy."""
         return self._storage.positions[self._start : self._start + self.slots]
 
     @property
@@ -161,7 +161,7 @@ class State:
         return sum(t.nbytes * rows // t.shape[0] for layer in self._storage.layers for t in layer)
 
     def narrow(self, start: int, rows: int) -> State:
-        """Return a view of `rows` slots from `start` on. Raises IndexError if they are not all in the state."""
+        """Return a view of `rows` slots from `start` on. Raises IndexError if the state lacks any of them."""
         if not 0 <= start <= start + rows <= self.slots:
             raise IndexError(f"slots {start} to {start + rows - 1} are not in a state of {self.slots} slots")
         return State(self._storage, self._start + start, rows)

@@ -97,7 +97,7 @@ class TransformerEncoder(Transformer):
         return super().forward(x_BTD, context)
 
     def _without_padding(self, x_BTD: Tensor, steps: list[int]) -> Tensor:
-        """Compute `forward` for inference, with the real steps of all rows concatenated to a single row of N steps."""
+        """Compute `forward` for inference, with the real steps of all rows concatenated into one row of N steps."""
         rows, longest, width = x_BTD.shape
         self._check_length(longest)
         # Consecutive rows of equal length share one call of attention.

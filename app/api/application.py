@@ -95,5 +95,5 @@ def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
 def _version() -> str:
     try:
         return version("ostinato")
-    except PackageNotFoundError:  # run from a source tree that is not installed
+    except PackageNotFoundError:  # the source tree is run without being installed
         return "0"

@@ -1,4 +1,4 @@
-"""Checks the configuration of a checkpoint, config.json."""
+"""Checks config.json, the configuration of a checkpoint."""
 
 from __future__ import annotations
 

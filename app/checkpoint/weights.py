@@ -54,7 +54,7 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
 
 
 def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorEntry]:
-    """Parse and check a JSON header; `data_bytes` is the number of bytes after it. Raises CheckpointInvalid."""
+    """Parse and check a JSON header; `data_bytes` is the number of bytes after the header. Raises CheckpointInvalid."""
     header = _parse_json(raw)
     if header.pop("__metadata__", PLAIN_METADATA) != PLAIN_METADATA:
         raise _invalid("it has __metadata__; save it without metadata")

@@ -213,8 +213,8 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Switch to write-ahead logging (WAL), in which readers do not wait for writers.
 
-    SQLite ignores the busy timeout during the switch, so it fails if several programs switch a new file at the same
-    time. For this reason, it is retried.
+    SQLite ignores the busy timeout during the switch, so the switch fails if several programs try it on a new file at
+    the same time. For this reason, the switch is retried.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -33,8 +33,8 @@ def hold_blobs(session: Session, *, alone: bool = False) -> None:
 def claim_blobs(session: Session, hashes: Iterable[str], exists: Callable[[str], bool]) -> None:
     """Protect these blobs from garbage collection until the end of the caller's transaction.
 
-    Every transaction that adds a row which refers to a blob must call this first. Raises Unavailable if a blob has
-    already been collected; the client must then upload it again.
+    A transaction must call this before it adds a row that refers to a blob. Raises Unavailable if a blob has already
+    been collected; the client must then upload it again.
     """
     hold_blobs(session)  # before the check, so that no blob is collected between the check and the commit
     if not all(exists(sha256) for sha256 in set(hashes)):

@@ -32,7 +32,7 @@ class TableBase(DeclarativeBase):
 
 
 class FileRow(TableBase):
-    """An uploaded file; its bytes are the blob `sha256`."""
+    """An uploaded file. Its bytes are stored as the blob `sha256`."""
 
     __tablename__ = "files"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)  # file-…
@@ -132,7 +132,7 @@ class JobRow(TableBase):
     body_sha256: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]  # the checked request of the client
     model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested
-    base_digest: Mapped[str | None] = mapped_column(String(64))  # of the version to fine-tune, resolved at creation
+    base_digest: Mapped[str | None] = mapped_column(String(64))  # digest of the base version, resolved at creation
     training_file: Mapped[str] = mapped_column(String(40), index=True)
     validation_file: Mapped[str | None] = mapped_column(String(40), index=True)
     seed: Mapped[int]
@@ -172,7 +172,7 @@ class JobEventRow(TableBase):
 
 
 class JobCheckpointRow(TableBase):
-    """A checkpoint of a job, which can be loaded by its own id."""
+    """A checkpoint of a job. It can be loaded by its id."""
 
     __tablename__ = "job_checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "step"),)

@@ -1,9 +1,9 @@
 """Counts the rows and reads the column names of a table while it is uploaded.
 
 Reads CSV, TSV and JSONL, with or without gzip. A Parquet file describes its rows and columns in a footer, which only
-the trainer reads. The numbers and names reported here must agree with those that the trainer reads later. So nothing is
-reported for a file that is malformed, too large to count during the upload, or ambiguous unless read twice. Errors in a
-file are reported by the job that uses the file.
+the trainer reads. The row counts and column names reported here must agree with what the trainer reads later. So
+nothing is reported for a file that is malformed, too large to count during the upload, or ambiguous unless read twice.
+Errors in a file are reported by the job that uses the file.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Table:
 
 
 class JsonLinesTable(Table):
-    """JSONL: one record per line; the columns are the names in the first record."""
+    """JSONL: one record per line; the column names are the keys of the first record."""
 
     def take(self, line: bytes) -> bool:
         """Count the next line; return whether to continue."""

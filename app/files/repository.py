@@ -41,9 +41,9 @@ def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) 
 def page(
     session: Session, owner: str | None, purpose: str | None, now: float, after: FileRow | None, order: str, limit: int
 ) -> list[StoredFile]:
-    """Load up to `limit + 1` files that have not expired, by age, after the file `after`.
+    """Load up to `limit + 1` files that have not expired, ordered by age, after the file `after`.
 
-    `owner` or `purpose` None selects files of all owners or purposes.
+    If `owner` or `purpose` is None, loads the files of all owners or purposes.
     """
     query = select(FileRow).where(FileRow.id.startswith("file-"))  # not the rows of uploads and their parts
     query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))

@@ -4,8 +4,9 @@ Workers do not know about each other. Two rules make this safe:
 
 - A lease expires according to the database's clock, and a job with an expired lease can be claimed again. The workers'
 own clocks do not matter, and nothing has to be cleaned up after a killed worker.
-- Each claim increments the job's `attempt`, and each later write of a worker names the attempt that it belongs to. If a
-worker was frozen while another one claimed its job, its next write raises `Fenced` and changes nothing.
+- Each claim increments the job's `attempt`, and each write of a worker names the attempt to which it belongs. If a
+worker was frozen while another worker claimed its job, the first worker's next write raises `Fenced` and changes
+nothing.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ class JobClaims:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
         A job whose lease has expired counts as lost and can be claimed too. But if a client has asked to cancel or
-        pause the lost job, it is cancelled or paused instead; if it was lost `max_attempts` times, it fails.
+        pause the lost job, it is cancelled or paused instead. A job lost `max_attempts` times fails.
         """
         now = self._database.now(session)
-        # Do this first; otherwise the claim below could start a job that a client has cancelled, or one that was lost
-        # too often.
+        # Do this first; otherwise the claim below could start a job that a client has cancelled, or a job that was
+        # lost too often.
         self._settle_lost(session, now, max_attempts)
         # One statement selects and updates. With SKIP LOCKED, workers on PostgreSQL do not wait for a row that another
         # worker is claiming. On SQLite, writing transactions run one at a time.
@@ -150,8 +151,8 @@ class JobClaims:
     def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
         """Give the job back, to be claimed again after `delay` seconds. Raises Fenced.
 
-        With `lost`, the attempt counts towards the limit of attempts. Returns the new status. If a client has asked to
-        cancel or pause the job, it is cancelled or paused instead of queued.
+        With `lost`, the attempt counts towards the limit of lost attempts. Returns the new status. If a client has
+        asked to cancel or pause the job, it is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
         if flags.cancel or flags.pause:
@@ -181,7 +182,7 @@ class JobClaims:
             self._states.end(session, row.id, FAILED, error=error, losses=JobRow.losses + 1)
 
     def _write(self, session: Session, job_id: str, attempt: int, **values: Any) -> None:
-        # The fence is part of the UPDATE's condition, so no claim can come between the check and the write.
+        # The attempt is checked in the UPDATE's condition, so no claim can come between the check and the write.
         statement = update(JobRow).where(_held_by(job_id, attempt)).values(**values).returning(JobRow.id)
         if session.scalar(statement.execution_options(synchronize_session=False)) is None:
             raise Fenced(f"{job_id}, attempt {attempt}")

@@ -26,7 +26,7 @@ from app.wire.trainer import DataFile, TrainSpec
 from app.wire.training_options import Columns
 from models.config import ARCHITECTURES
 
-RETRY_SECONDS = 600.0  # a client's retry returns the job of the original request if it is not older than this
+RETRY_SECONDS = 600.0  # maximum age of a job that is returned for a client's retry of the request
 NAME_CHARACTERS = 64
 
 
@@ -99,7 +99,7 @@ class JobCreation:
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
         # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. After that,
-        # the job's row refers to them.
+        # the blobs are protected because the job's row refers to them.
         self._registry.hold_files(session, base.files)
         return base
 

@@ -36,7 +36,7 @@ def check(request: JobRequest) -> None:
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
-    """Check a fine-tuning request against the configuration of its base model, whose shape cannot change.
+    """Check a fine-tuning request against the configuration of its base model. The model's shape cannot change.
 
     Raises InvalidRequest with `param` set.
     """

@@ -56,7 +56,7 @@ def event_position(session: Session, job_id: str, id_: str) -> int | None:
 
 
 def events(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobEvent]:
-    """Load the events before a position, newest first."""
+    """Load the events of a job, newest first: those before the position `before`, or all events if it is None."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id)
     if before is not None:
         query = query.where(JobEventRow.seq < before)
@@ -80,7 +80,7 @@ def checkpoint_step(session: Session, job_id: str, id_: str) -> int | None:
 
 
 def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobCheckpoint]:
-    """Load the checkpoints before a step, latest step first."""
+    """Load the checkpoints of a job, latest step first: those before the step `before`, or all if it is None."""
     query = select(JobCheckpointRow).where(JobCheckpointRow.job_id == job_id)
     if before is not None:
         query = query.where(JobCheckpointRow.step < before)

@@ -102,7 +102,7 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 
 
 def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the training options from the three objects that may hold them.
+    """Merge the training options from the three objects in which a client may send them.
 
     The value "auto" means the same as leaving the option out. Raises InvalidRequest if two objects give different
     values for an option.

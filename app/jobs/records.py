@@ -28,7 +28,7 @@ class Fenced(Exception):
 class Job:
     """A row of the table `jobs`, as it was when it was read.
 
-    `request` holds the checked fields of `JobRequest` and, under "spec", the `TrainSpec` that all attempts use.
+    `request` contains the checked fields of `JobRequest` and, under "spec", the `TrainSpec` that all attempts use.
     Each claim increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of
     attempts that ended with a fault. `seen_at` sets `lost` if the lease has expired, so that the job waits for its next
     claim. Times are seconds since the epoch according to the database's clock.
@@ -69,7 +69,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
-    jobs_before: int | None = None  # of a queued job: number of jobs that run or start before it; None: not counted
+    jobs_before: int | None = None  # number of jobs that are running or will start earlier; None if not counted
 
     @classmethod
     def of(cls, row: JobRow) -> Self:

@@ -60,7 +60,7 @@ class JobStates:
         self._note(session, job_id, "job.resumed", "The job waits for a worker again")
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log, at the database's time."""
+        """Append events to the job's log, with the current time of the database's clock."""
         logbook.append(session, job_id, events, self._database.now(session))
 
     def update(self, session: Session, job_id: str, **values: Any) -> None:

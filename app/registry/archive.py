@@ -52,7 +52,7 @@ class _Input:
         self._limit = self.left = limit
 
     def read(self, most: int) -> bytes:
-        """Read from 1 to `most` bytes; an empty result means the end."""
+        """Read from 1 to `most` bytes. An empty result means the end of the stream."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
@@ -78,7 +78,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
     """Write the files of a tar or tar.gz archive to an empty, private directory. `limit` is the maximum unpacked size
     in bytes.
 
-    Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, and TooLarge beyond the limit.
+    Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, and TooLarge if a limit is exceeded.
     """
     source, names = _Input(stream, limit), set[str]()
     for member in _read_members(source):
@@ -182,7 +182,7 @@ def _parse_extension(kind: bytes, data: bytes) -> dict[str, str]:
         values[_parse_text(key)] = _parse_text(value)
     if any(key.startswith("GNU.sparse") for key in values):
         raise ArchiveInvalid("the archive has a sparse file; make it without -S")
-    # A global header (kind g) sets values for all members. It is checked like others, but its values are ignored.
+    # Global headers (kind g), which set values for all members, are checked like other headers and then ignored.
     return {} if kind == b"g" else {key: values[key] for key in ("path", "size") if key in values}
 
 
@@ -198,7 +198,8 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read the rest of the stream, so that the sender is not cut off. Raises ArchiveInvalid if it is not padding."""
+    """Read the rest of the stream, so that the sender is not cut off. Raises ArchiveInvalid if it is not only
+    padding."""
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)

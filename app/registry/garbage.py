@@ -31,7 +31,8 @@ BATCH = 200  # number of blobs deleted in one transaction, during which publishe
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The numbers of blobs, bytes and partial uploads that a collection has removed or, in a dry run, would remove."""
+    """The result of a collection: how much it has removed or, in a dry run, would remove, and the number of blobs
+    kept."""
 
     dry_run: bool
     blobs: int

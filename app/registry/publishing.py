@@ -39,7 +39,7 @@ class Publication:
 
 def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
     """Check a checkpoint directory and store its files. Raises CheckpointInvalid, or Conflict if a file changes
-    meanwhile.
+    while it is read.
     """
     files = manifest(directory)
     read(directory)

@@ -57,7 +57,8 @@ def show(text: str) -> str:
 class ModelReference:
     """A parsed model reference. At most one of `version`, `alias`, `digest` and `checkpoint` is set.
 
-    If none of them is set, the reference means the model's champion, or its newest ready version if it has no champion.
+    If none of them is set, the reference resolves to the model's champion, or to the newest ready version if the model
+    has no champion.
     """
 
     name: str
@@ -68,7 +69,7 @@ class ModelReference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a reference. Raises InvalidRequest (`invalid_model_reference`), whose message lists the forms."""
+        """Parse a reference. Raises InvalidRequest (`invalid_model_reference`), with the valid forms in the message."""
         if CHECKPOINT_ID.fullmatch(text):
             return cls(text, checkpoint=text)
         name, mark, rest = _split(text)

@@ -69,7 +69,7 @@ def list_models(
     order: str,
     limit: int,
 ) -> list[Model]:
-    """Load up to `limit + 1` models whose names contain `query`, by name.
+    """Load up to `limit + 1` models whose names contain `query`, ordered by name.
 
     `newest` maps columns to the values that they must have in a model's newest ready version.
     """
@@ -142,8 +142,8 @@ def find_newest(session: Session, name: str, digest: str | None = None) -> Versi
 def list_versions(
     session: Session, name: str, status: str | None, after: int | None, order: str, limit: int
 ) -> list[Version]:
-    """Load up to `limit + 1` versions of a model, by number. `status` None selects all versions that are not
-    deleted."""
+    """Load up to `limit + 1` versions of a model, ordered by number. If `status` is None, loads all versions that are
+    not deleted."""
     query = select(VersionRow).where(VersionRow.model == name)
     query = query.where(VersionRow.status == status if status else VersionRow.status != DELETED)
     if after is not None:
@@ -237,7 +237,7 @@ def load_checkpoint(session: Session, id_: str) -> Version | None:
 
 
 def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
-    """Load the aliases of some models, by model and alias."""
+    """Load the aliases of some models, ordered by model and alias."""
     query = select(AliasRow).where(AliasRow.model.in_(list(names))).order_by(AliasRow.model, AliasRow.alias)
     return [make_alias(row) for row in session.scalars(query)]
 
@@ -269,13 +269,13 @@ def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]
 
 
 def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
-    """Whether `id_` is the id of a move of that alias."""
+    """Whether `id_` is the id of a move of the alias."""
     query = select(AliasMoveRow.id).where(AliasMoveRow.id == id_)
     return session.scalar(query.where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)) is not None
 
 
 def list_moves(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
-    """Load up to `limit + 1` moves of an alias, by id."""
+    """Load up to `limit + 1` moves of an alias, ordered by id."""
     query = select(AliasMoveRow).where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)
     if after is not None:
         query = query.where(AliasMoveRow.id > after if order == "asc" else AliasMoveRow.id < after)

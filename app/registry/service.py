@@ -110,7 +110,7 @@ class Registry:
         limit: int = 100,
         order: str = "asc",
     ) -> Page[Model]:
-        """Return models by name. `after` is the last name on the previous page; `query` is a substring of the names.
+        """Return models, ordered by name. `after` is the last name on the previous page; `query` is part of the names.
 
         `task` and `architecture` filter by the newest ready version of each model.
         """
@@ -141,7 +141,7 @@ class Registry:
         limit: int = 100,
         order: str = "desc",
     ) -> Page[Version]:
-        """Return versions of a model by number. Deleted versions are included only if `status` is "deleted"."""
+        """Return versions of a model, ordered by number. Includes deleted versions only if `status` is "deleted"."""
         check_page(limit, order, PAGE_LIMIT)
         if status is not None and status not in STATUSES:
             raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}, not {show(status)}", param="status")
@@ -152,13 +152,13 @@ class Registry:
             return cut(repository.list_versions(session, name, status, after, order, limit), limit)
 
     def search(self, principal: str, filter_: Filter, *, after: str | None = None, limit: int = 100) -> Page[Version]:
-        """Return versions of all models, by metric or by age. `after` is the last `ref` on the previous page."""
+        """Return versions of all models, ordered by metric or age. `after` is the last `ref` on the previous page."""
         check_page(limit, filter_.order or "desc", PAGE_LIMIT)
         with self.database.read() as session:
             return select_versions(session, principal, filter_, after, limit)
 
     def compare(self, references: Sequence[str], principal: str) -> Comparison:
-        """Compare the metrics of some versions."""
+        """Compare the metrics of several versions."""
         with self.database.read() as session:
             return compare([self.resolve(reference, principal, session) for reference in references])
 

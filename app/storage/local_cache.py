@@ -35,7 +35,7 @@ class LocalCache:
 
     def __init__(self, root: Path, blobs: BlobStore, limit: int = 2**63) -> None:
         self._root, self._blobs, self._limit = root, blobs, limit
-        self._signatures: dict[str, Signature] = {}  # of the directories that this process has hashed
+        self._signatures: dict[str, Signature] = {}  # digest -> signature of a directory that this process has hashed
         self._lock = Lock()
         for folder in (root, root / "locks", root / "partial"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ class TextStream:
         self._include_stop = include_stop
         self._unstoppable = (
             min_tokens if self._stops else 0
-        )  # number of the next tokens that cannot complete a stop string
+        )  # number of upcoming tokens that cannot complete a stop string
         self._held = ""
         self._finished = False
 

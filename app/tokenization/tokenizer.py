@@ -18,7 +18,7 @@ from app.errors import CheckpointInvalid, InvalidRequest
 from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, longest_token, token_bytes, unknown_words
 
 FILE = "tokenizer.json"
-SLICE = 2**15  # characters of a long text encoded at a time; this takes milliseconds, in which other threads wait
+SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
 REMEMBERED = 2**14  # maximum number of cached characters without a token of their own; more than any language uses
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 
@@ -70,7 +70,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Load a tokenizer.json, which `path` is or contains, and the files next to it that name special tokens.
+        """Load a tokenizer.json, given by its path or directory, and the files next to it that name special tokens.
 
         Raises CheckpointInvalid.
         """
@@ -167,7 +167,7 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """Maps characters to ids; None unless each character is encoded separately. Much faster than the library."""
+        """The ids of each character, or None unless each character is encoded separately. Faster than the library."""
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None
@@ -231,7 +231,7 @@ class Tokenizer:
             raise InvalidRequest("this version's tokenizer cannot read the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
-        """Replace special tokens that come from the text: word-level tokenizers find even their names in the table."""
+        """Replace the special tokens to which a word-level tokenizer has encoded their names in the text."""
         forbidden = self._specials.forbidden
         if forbidden.isdisjoint(ids):
             return ids

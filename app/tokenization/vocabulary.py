@@ -68,7 +68,7 @@ def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
 def find_specials(
     definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
 ) -> Specials:
-    """Find the special tokens: those that a configuration names or else those that have one of the usual names."""
+    """Find each special token by its name or id in a configuration or, failing that, by one of its usual names."""
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
     unk = (definition.get("model") or {}).get("unk_token")
     ids = {role: _find(role, vocabulary, configs) for role in NAMES}

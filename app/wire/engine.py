@@ -49,8 +49,8 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     directory: str
     files: dict[str, str]  # path -> SHA-256, which is verified before the file is used
     name: str  # the version's reference, for logs and metrics
-    bytes: int = 0  # the size of the weights file, which is about the memory that the weights need
-    aliased: bool = False  # whether an alias points at the version; such versions are the last to be unloaded
+    bytes: int = 0  # the size of the weights file, which approximates the memory that the weights need
+    aliased: bool = False  # whether an alias points at the version; versions with an alias are unloaded last
 
 
 class Unload(msgspec.Struct, tag=True, frozen=True):
@@ -165,7 +165,8 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
 class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
     """A large `Scored` message as the API process first decodes it, with its lists still encoded.
 
-    msgspec holds the GIL for the whole of a call, so a worker thread decodes the lists one by one.
+    msgspec does not release the GIL during a call. A worker thread therefore decodes the lists one by one, so that
+    other threads can run in between.
     """
 
     id: str
@@ -247,7 +248,7 @@ class Heartbeat(msgspec.Struct, tag=True, frozen=True):
     pid: int
     device: str
     threads: int
-    busy_seconds: float  # how long the current step has lasted
+    busy_seconds: float  # the duration of the current step so far
     versions: list[VersionStatus] = []
     counters: dict[str, float] = {}
 

@@ -6,8 +6,8 @@ from typing import TypeGuard
 
 from app.wording import counted
 
-# With a perfect score on 20 rows, the true error rate may still be 14 % (about 3/n, the "rule of three" at 95 %). With
-# a perfect score on 2 rows, it may still be 78 %.
+# With a perfect score on 20 rows, the true error rate may still be up to 14 % (about 3/n, the "rule of three" at 95 %).
+# With a perfect score on 2 rows, it may still be up to 78 %.
 MEASURABLE_ROWS = 20
 
 

@@ -26,7 +26,7 @@ class DataFile(msgspec.Struct, frozen=True):
 
 
 class TrainSpec(msgspec.Struct, frozen=True):
-    """The contents of `run.json`, the trainer's only input. Equal specs give equal weights.
+    """The contents of `run.json`, the trainer's only input. Equal specs produce equal weights.
 
     `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`.
     """

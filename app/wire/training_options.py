@@ -21,7 +21,8 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Training options. If an option is None, the trainer chooses it by the data, the machine and the architecture."""
+    """Training options. For an option that is None, the trainer chooses a value that suits the data, the machine and
+    the architecture."""
 
     epochs: float | None = None
     max_steps: int | None = None
@@ -47,7 +48,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     tokenizer: str | None = None  # bpe | char | byte
     pooling: str | None = None
     bidirectional: bool | None = None
-    head_only: bool | None = None  # fine-tuning: train the head only, with all other parameters frozen
+    head_only: bool | None = None  # for fine-tuning: train only the head, with all other parameters frozen
     patience: int | None = None
     eval_every: int | None = None
     precision: str | None = None  # float32 | bfloat16

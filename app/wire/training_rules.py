@@ -37,7 +37,7 @@ class Range:
     below: bool = False
 
     def complaint(self, value: float) -> str | None:
-        """Explain why `value` is not in the range. Returns None if it is."""
+        """Return an explanation of why `value` is outside the range, or None if it is inside."""
         over = value > self.low or (value == self.low and not self.above)
         under = value < self.high or (value == self.high and not self.below)
         if over and under:  # never true for NaN, which is therefore refused
@@ -184,7 +184,7 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
         value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":
             current = current or base.get("heads")
-        new = name == "pooling" and base.get("task") == "generation"  # a generation model has no pooling to keep
+        new = name == "pooling" and base.get("task") == "generation"  # a generation model has no pooling to preserve
         if value is not None and value != current and not new:
             origin = "comes from" if current is None else f"is {current!r} in"
             raise OptionError(name, f"{origin} the model to fine-tune and cannot become {value!r}; leave it out")
@@ -231,7 +231,7 @@ def _is_encoding(name: str) -> bool:
 
 
 def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:
-    """Check the shape of a new network by building its ModelConfig, with valid defaults for undecided fields."""
+    """Check the shape of a new network by building its ModelConfig, with valid defaults for unknown fields."""
     heads, width = heads_and_width(options, 4, 128)
     if options.heads is None and options.kv_heads and width % (2 * heads):
         raise OptionError("kv_heads", f"needs a width that is a multiple of {2 * options.kv_heads}; {width} is not")

@@ -153,7 +153,8 @@ class Attempt:
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record the trainer's events until it ends; return its last event. Kill it if it does not exit in time."""
+        """Record the trainer's events until the trainer ends; return its last event. Kill the trainer if it does not
+        exit in time."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
@@ -163,8 +164,8 @@ class Attempt:
             running = trainer.running()
             while events := file.read():
                 last = self._record(events, live=True) or last
-            # When the trainer has ended, try the pending checkpoints once more, regardless of their delay. A cancelled
-            # job needs no more checkpoints.
+            # When the trainer has ended, try to store the pending checkpoints once more, regardless of the delay. A
+            # cancelled job needs no more checkpoints.
             self._report(JobProgress(), self._checkpoints.retry_pending(now=not running and not self._lease.cancel))
             if not running:
                 return last
@@ -255,7 +256,7 @@ class Attempt:
     def _retry(self, why: str, *, lost: bool = True) -> str:
         """Queue the job again after a fault. It continues from the newest resume point.
 
-        With `lost`, the attempt counts against the limit of attempts; when the limit is reached, the job fails.
+        With `lost`, the attempt counts towards the limit of lost attempts; when the limit is reached, the job fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:

@@ -40,7 +40,7 @@ class Checkpoints:
 
     @property
     def pending(self) -> bool:
-        """Whether any checkpoint is not stored yet."""
+        """Whether any checkpoint has not been stored yet."""
         return bool(self._pending)
 
     def load(self) -> None:

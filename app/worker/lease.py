@@ -46,7 +46,7 @@ class Lease:
         self._trainer: Trainer | None = None
         self._renewed = time.monotonic()
         self._over = threading.Event()
-        self._ending = threading.Lock()  # held while the attempt gives up the job, or the thread reads its row
+        self._ending = threading.Lock()  # held while the attempt gives up the job or the thread reads the job's flags
         in_context = copy_context().run  # so that the thread's log lines also have the ids of the request and job
         self._thread = threading.Thread(target=in_context, args=(self._keep,), name=f"lease-{job.id}", daemon=True)
 
@@ -120,7 +120,7 @@ class Lease:
                 return
 
     def _look(self) -> None:
-        """Renew the lease if it is due, and read the flags in any case."""
+        """Read the flags. Also renew the lease if a renewal is due."""
         before = time.monotonic()
         renew = before - self._renewed + self._period >= self.seconds / RENEWALS
         flags = self._renew() if renew else self._read()

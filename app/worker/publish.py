@@ -24,7 +24,7 @@ from app.worker.run_directory import RunDirectory
 from app.worker.transcript import clean
 
 log = logging.getLogger(__name__)
-RESULTS = "fine-tune-results"  # the purpose of the file that holds the metrics
+RESULTS = "fine-tune-results"  # the purpose of the file that contains the metrics
 
 
 def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> str:

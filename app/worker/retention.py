@@ -1,4 +1,4 @@
-"""Deletes the rows of expired files and uploads, and those of all but the best checkpoints of each job.
+"""Deletes the rows of expired files and uploads and, for each job, the rows of all but the best checkpoints.
 
 Each worker does this between jobs. Deleting the same rows twice is harmless, so workers do not need to coordinate.
 Blobs that are no longer referenced are removed by garbage collection (`ostinato registry gc`).

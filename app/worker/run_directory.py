@@ -65,8 +65,8 @@ class RunDirectory:
         The lock is held as long as any process has the descriptor open. Once the trainer runs, the worker closes its
         own copy, so that the lock is released exactly when the trainer exits, even if the worker is frozen.
 
-        Waits `patience` seconds for another trainer to exit, then raises RunBusy. `check` is called while waiting and
-        may raise.
+        Waits up to `patience` seconds for another trainer to exit, then raises RunBusy. While waiting, calls `check`
+        repeatedly; it may raise an exception to stop the wait.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -141,7 +141,7 @@ class RunDirectory:
 
 
 def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
-    """Remove the run directories of ended jobs, except the `keep` newest.
+    """Remove the run directories of ended jobs, except the newest `keep` directories.
 
     `ended` receives the ids of all jobs that have a directory, and returns the ids of the jobs that have ended.
     """

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The environment variables that a trainer inherits: those that locate programs, libraries and folders, and those that
-# configure computation. They do not include the service's settings; the trainer receives its settings as options.
+# The environment variables that a trainer inherits. They locate programs, libraries and folders, or they configure
+# computation. The service's settings are not among them: the trainer receives its settings as options.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "MPLCONFIGDIR", "XDG_CACHE_HOME")
 INHERITED_PREFIXES = (
     *("LC_", "LD_", "DYLD_", "PYTHON", "MALLOC_", "TORCH", "PYTORCH", "CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_"),
@@ -27,7 +27,8 @@ INHERITED_PREFIXES = (
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that a trainer inherits.
 
-    Uses an allow-list, so that API keys and the credentials of the blob store never reach a trainer, under any name.
+    Uses an allow-list, so that API keys and the credentials of the blob store never reach a trainer, whatever the names
+    of their variables are.
     """
     return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
@@ -76,8 +77,8 @@ class Trainer:
         return self._process.pid
 
     def renew(self) -> None:
-        """Notify the trainer that the lease was renewed. Returns at once, even if the trainer does not read or has
-        ended."""
+        """Notify the trainer that the lease was renewed. Returns at once, even if the trainer does not read its
+        input or has ended."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             os.write(self._stdin.fileno(), b"\n")
 

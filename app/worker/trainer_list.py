@@ -1,5 +1,5 @@
-"""The list of the trainers that run on this machine. Each has a file, `<run>/trainers/<job>.json`. The launcher reads
-these files."""
+"""The list of the trainers that run on this machine. Each trainer has a file, `<run>/trainers/<job>.json`. The launcher
+reads these files."""
 
 from __future__ import annotations
 

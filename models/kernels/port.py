@@ -16,9 +16,9 @@ class Kernels(Protocol):
     """Products with fixed matrices on one kind of processor. A module with these functions implements this protocol.
 
     Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
-    Work that is needed once per matrix, such as changing its memory layout, is done in the outer call. Except for those
-    of `reference`, the products are for inference only: no gradient flows through them, and later changes of the weight
-    have no effect on them. `activation` is "silu", "gelu" (the exact one, with erf) or "relu".
+    Work that is needed once per matrix, such as changing its memory layout, is done when the product is created. Except
+    in `reference`, the products are for inference only: no gradient flows through them, and later changes of the weight
+    have no effect on them. `activation` is "silu", "gelu" (the exact GELU, with erf) or "relu".
     """
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:

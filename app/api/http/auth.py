@@ -105,8 +105,8 @@ class Authentication:
         Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
         that change nothing: without CORS headers, the browser withholds the reply from the page. If no keys are
         configured, the Host header is checked for every method, to prevent DNS rebinding: if the domain of a malicious
-        page resolves to this machine, its requests have the same origin as the page, so the Origin header does not
-        reveal them.
+        page resolves to this machine, the Origin and Host headers of its requests agree, so the check of the origin
+        accepts them.
         """
         origin = _header(headers, b"origin")
         host = _header(headers, b"host") or b""

@@ -1,4 +1,4 @@
-"""JSON request bodies, decoded into msgspec structs."""
+"""Decodes JSON request bodies into msgspec structs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _inside(type_: inspect.Type, step: str) -> list[inspect.Type]:
 
 def _check_type(content_type: str | None) -> None:
     # A browser sends application/json to another origin only after a CORS preflight, which is granted only to the
-    # setting `allowed_origins`. It would send text/plain or a form without a preflight.
+    # origins in the setting `allowed_origins`. It would send text/plain or a form without a preflight.
     kind = (content_type or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMedia(f"the request body must be application/json, not {kind[:60]!a}")

@@ -52,7 +52,7 @@ class Stopping(Unavailable):
 
 
 def response(error: OstinatoError, scope: Scope) -> Response:
-    """The reply to the request of `scope`, in the dialect of its path."""
+    """Render an error as the reply to the request of `scope`, in the dialect of the request's path."""
     request_failure.labels(error.code).inc()
     status, body = renderer_of(scope["path"], scope["app"].state.dialects)(error)
     return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
@@ -73,14 +73,14 @@ def _headers(error: OstinatoError) -> dict[str, str]:
 async def send_error(scope: Scope, send: Send, error: OstinatoError) -> None:
     """Send an error reply from within a middleware."""
 
-    async def receive() -> Any:  # a Response only sends, so this is never called
+    async def receive() -> Any:  # never called, because a Response only sends
         return {"type": "http.disconnect"}
 
     await response(error, scope)(scope, receive, send)
 
 
 def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
-    """Make `app` answer every error in the dialect of its path."""
+    """Make `app` render every error in the dialect of the request's path."""
     app.state.dialects = dialects
     app.add_exception_handler(OstinatoError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)

@@ -23,7 +23,7 @@ FIELD_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file of a form."""
+    """A file that was sent in a form."""
 
     filename: str
     file: BinaryIO
@@ -49,7 +49,7 @@ class Form:
         raise InvalidRequest(f"{name} is missing: send a file in the multipart field {name!r}{hint}", param=name)
 
     def optional(self, name: str) -> str | None:
-        """The text of a field, or None if it is missing or empty: Swagger UI and web forms send unused fields empty."""
+        """The text of a field, or None if it is missing or empty. Swagger UI and web forms send unused fields empty."""
         return self.fields.get(name) or None
 
     def check_names(self, allowed: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ class Form:
 
 
 class DiskParser(MultiPartParser):
-    """Starlette's parser, which stores files in `folder`: the system's temporary folder is often in memory.
+    """Starlette's parser, which stores files in `folder`, since the system's temporary folder is often in memory.
 
     Files up to `spool_max_size` bytes stay in memory. Larger ones are unlinked as soon as they are opened, so they do
     not outlive the process.

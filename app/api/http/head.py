@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class _HeadersSent(Exception):
-    """Ends the work on a reply whose headers have been sent."""
+    """Raised to end the work on a reply once its headers have been sent."""
 
 
 class HeadAsGet:

@@ -22,7 +22,7 @@ MULTIPART_SLACK = 2**20  # bytes allowed for the fields and boundaries around a 
 BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
 QUIET = ("/livez", "/readyz", "/health", "/ping", "/metrics")  # polled frequently, so logged only at debug level
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # others share one metric label
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # the others share a metric label
 
 log = logging.getLogger("ostinato.access")
 faults = logging.getLogger("ostinato.faults")

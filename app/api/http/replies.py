@@ -25,7 +25,7 @@ class JsonReply(Response):
 def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:
     """Encode items as JSON one by one, for a large reply that is built in a worker thread.
 
-    msgspec holds the GIL for the whole of a call, so one call over all items would block the event loop even from
+    msgspec does not release the GIL during a call, so one call for all items would block the event loop even from
     another thread.
     """
     return [msgspec.Raw(_encode(item)) for item in items]

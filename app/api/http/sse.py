@@ -1,4 +1,4 @@
-"""Replies as server-sent events."""
+"""Replies that consist of server-sent events."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class EventStream(Response):
         finally:
             timer.cancel()
             watcher.cancel()
-            await self.frames.aclose()  # ends the work that the stream reports, however far it got
+            await self.frames.aclose()  # ends the work that produces the stream, however far the stream got
             if self.close is not None:
                 await self.close()
 

@@ -1,4 +1,4 @@
-"""`POST /v1/classify`: classification in vLLM's shape, with ranked scores added."""
+"""`POST /v1/classify`: classification in vLLM's format, extended by ranked scores."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ INLINE = 2000  # scores; a larger reply is built in a worker thread, so that it 
 class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to classify one or more inputs.
 
-    `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers it is
-    an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
+    `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers,
+    `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
     highest scores. `threshold` is the minimum probability of the labels in `labels`; the default is the threshold of
     the version. `truncate_prompt_tokens` is the number of tokens to which each input is truncated; -1 truncates it to
     the version's context length. If `use_activation` is false, `probs` and `scores` are the raw outputs of the network.
@@ -202,7 +202,7 @@ def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBat
 
 
 def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
-    """The request's threshold, or the one in the version's `config.json`, or 0.5."""
+    """The threshold in the request; by default the threshold in the version's `config.json`, or else 0.5."""
     if body.threshold is not None:
         return body.threshold
     return float(scored.version.assets.raw_config.get("threshold", 0.5))

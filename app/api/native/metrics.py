@@ -1,4 +1,4 @@
-"""The metrics that are read at each scrape: the engines' statistics and the aliases."""
+"""Metrics that are read at each scrape: the statistics of the engines, and the versions of the aliases."""
 
 from __future__ import annotations
 

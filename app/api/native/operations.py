@@ -30,7 +30,7 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """`checks` maps each check to `ok` or to a description of the problem."""
+    """The readiness of the service; `checks` maps each check to `ok` or to a description of the problem."""
 
     status: str
     checks: dict[str, str]
@@ -108,7 +108,7 @@ async def readyz(services: ServicesDep, principal: Principal) -> Response:
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`status` is Healthy or Unhealthy."""
+    """The health of the service; `status` is Healthy or Unhealthy."""
 
     status: str
 

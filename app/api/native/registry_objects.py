@@ -44,8 +44,8 @@ class VersionObject(msgspec.Struct, frozen=True):
 
 
 class ModelObject(msgspec.Struct, frozen=True):
-    """A model. `versions` counts its versions, `latest` is the newest ready one, and `aliases` maps each alias to the
-    number of its version."""
+    """A model. `versions` is the number of its versions, `latest` is the newest ready version, and `aliases` maps each
+    alias to the number of its version."""
 
     id: str
     object: str
@@ -58,7 +58,7 @@ class ModelObject(msgspec.Struct, frozen=True):
 
 
 class AliasObject(msgspec.Struct, frozen=True):
-    """An alias of a version. With `required`, the service is ready only while this version is loaded."""
+    """An alias of a version. If `required` is true, the service is ready only while this version is loaded."""
 
     id: str
     object: str

@@ -1,4 +1,4 @@
-"""`/tokenize` and `/detokenize`, in vLLM's shapes."""
+"""`/tokenize` and `/detokenize`, in vLLM's format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for the tokens of a text. `return_token_strs` also returns the text of each token."""
+    """A request to split a text into tokens. `return_token_strs` also returns the text of each token."""
 
     prompt: str
     model: str | None = None
@@ -42,7 +42,7 @@ class TokenizeReply(msgspec.Struct, frozen=True):
 
 
 class DetokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for the text of token ids."""
+    """A request to join token ids to a text."""
 
     tokens: list[TokenId]
     model: str | None = None

@@ -37,7 +37,7 @@ from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["generation"])
 _body = JsonBody(CompletionRequest, COMPLETIONS)
-SEED_MASK = (1 << 63) - 1  # the engine takes seeds from 0 to 2**63 - 1
+SEED_MASK = (1 << 63) - 1  # the engine accepts seeds from 0 to 2**63 - 1
 T = TypeVar("T")
 
 
@@ -112,7 +112,7 @@ def _query(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> Ge
 def _params(body: CompletionRequest) -> SamplingParams:
     logprobs = body.logprobs
     if logprobs is None and (body.best_of or 1) > (body.n or 1):
-        logprobs = 0  # choices are ranked by the log-probabilities of their own tokens
+        logprobs = 0  # continuations are ranked by the log-probabilities of their tokens
     return SamplingParams(
         max_tokens=_or(body.max_tokens, DEFAULTS.max_tokens),
         min_tokens=body.min_tokens,

@@ -32,7 +32,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `include_obfuscation` has no effect."""
 
     include_usage: bool = False
-    include_obfuscation: bool = False  # OpenAI's client sends it
+    include_obfuscation: bool = False  # sent by OpenAI's client
     continuous_usage_stats: bool = False
 
 

@@ -1,4 +1,4 @@
-"""`/v1/files`: uploaded data sets in OpenAI's shapes."""
+"""`/v1/files`: uploaded data sets, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class FileObject(msgspec.Struct, frozen=True):
     tsv, jsonl, parquet or text, with `.gz` for a compressed file.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
-    of its first record. They are null for other formats, for files of more than 64 MiB uncompressed, and for files
-    that cannot be read. `column_roles` holds the `columns[text]`, `columns[label]` and similar fields of the upload.
-    They are the defaults of the jobs that train on the file."""
+    of its first record. Both are null for other formats, for files of more than 64 MiB uncompressed, and for files
+    that cannot be read. `column_roles` contains the `columns[text]`, `columns[label]` and similar fields of the
+    upload, which are the defaults of the jobs that train on the file."""
 
     id: str
     object: str

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`: training jobs in OpenAI's shapes."""
+"""`/v1/fine_tuning/jobs`: training jobs, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def create(
     idempotency_key: Annotated[str | None, Header()] = None,
     x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    count = x_stainless_retry_count or ""  # OpenAI's client counts its retries here
+    count = x_stainless_retry_count or ""  # OpenAI's client sends the number of its retries in this header
     retries = int(count) if count.isdecimal() and len(count) < 6 else 0
     return JsonReply(job_object(services.jobs.create(body, principal, idempotency_key, retries)))
 
@@ -164,7 +164,7 @@ def list_(
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Returns the status, progress and settings of a job, and the version that it made or the error that ended it."""
+    """Returns the status, progress and settings of a job, and its published version or the error that ended it."""
     return JsonReply(job_object(services.jobs.get(job_id, principal)))
 
 

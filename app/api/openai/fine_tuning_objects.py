@@ -1,4 +1,4 @@
-"""The JSON objects of training jobs, in OpenAI's shapes. Every field is always present."""
+"""The JSON objects of training jobs, in OpenAI's format. Every field is always present."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from app.wire.training_options import TrainingOptions
 from models.config import TASKS
 
 AUTO = {"type": "string", "enum": ["auto"]}
-A_TITLE = {"minLength": 1, "maxLength": 64, "pattern": "[A-Za-z0-9]"}  # becomes the name of a model
+A_TITLE = {"minLength": 1, "maxLength": 64, "pattern": "[A-Za-z0-9]"}  # the title becomes the name of a model
 A_FILE = {"pattern": f"^{FILE_ID.pattern}$"}
 
 

@@ -1,4 +1,4 @@
-"""`/v1/models`: models by name and ready versions as `name:number`, in OpenAI's shapes."""
+"""`/v1/models`: models by name, and ready versions as `name:number`, in OpenAI's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/uploads`: large files that are uploaded in parts, in OpenAI's shapes."""
+"""`/v1/uploads`: large files that are uploaded in parts, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in th
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When the file expires: `seconds` after its creation."""
+    """The expiry of the file: `seconds` after the creation of the file."""
 
     seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
     anchor: Annotated[str, Meta(extra_json_schema={"enum": ["created_at"]})] = "created_at"
@@ -50,7 +50,7 @@ class CompleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UploadObject(msgspec.Struct, frozen=True):
-    """An upload. `status` is pending, completed, cancelled or expired; `file` is set when it is completed."""
+    """An upload. `status` is pending, completed, cancelled or expired; `file` is set once the upload is completed."""
 
     id: str
     object: str

@@ -97,7 +97,7 @@ def define(name: str, schema: Schema) -> dict[str, str]:
 
 
 def _event(kind: type[msgspec.Struct]) -> Schema:
-    """One server-sent event: `data` is JSON, or `[DONE]` at the end of the stream."""
+    """The schema of one server-sent event: `data` is JSON, or `[DONE]` at the end of the stream."""
     chunk = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(kind)}
     data = {"anyOf": [{"type": "string", "const": "[DONE]"}, chunk]}
     description = "One event of the stream. `data` is a chunk or an error as JSON, and `[DONE]` in the last event."

@@ -1,6 +1,6 @@
 """JSON schemas of request and reply structs, in a form that client generators can read.
 
-The schemas of msgspec describe how it decodes a struct. They are completed here for readers of the document. Fields of
+msgspec's schemas describe how msgspec decodes a struct. They are completed here for readers of the document. Fields of
 a request have no `default`, because TypeScript generators would make such a field required; the default is part of the
 description instead. A reply lists the fields that are always sent as required. Every array has `items`.
 """

@@ -10,7 +10,7 @@ connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=TableBase.metadata,
-    transactional_ddl=True,  # on SQLite too: an upgrade is applied completely or not at all
+    transactional_ddl=True,  # even on SQLite, an upgrade is applied completely or not at all
     render_as_batch=connection.dialect.name == "sqlite",
 )
 with context.begin_transaction():

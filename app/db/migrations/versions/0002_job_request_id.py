@@ -1,4 +1,4 @@
-"""The id of the HTTP request that created a job, which the worker and the trainer add to their log lines."""
+"""Adds to jobs the id of the HTTP request that created the job. Workers and trainers add it to their log lines."""
 
 from __future__ import annotations
 

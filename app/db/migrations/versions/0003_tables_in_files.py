@@ -1,4 +1,4 @@
-"""The number of rows, the columns and the column roles of uploaded tables."""
+"""Adds the number of rows, the column names and the column roles of uploaded tables to the table of files."""
 
 from __future__ import annotations
 
