@@ -51,7 +51,7 @@ class LabelColumn:
 
 
 def shown(label: str) -> str:
-    """A label in quotes. Invisible characters are escaped; so are all non-ASCII ones if some look like others."""
+    """A label in quotes. Invisible characters, and characters that look like others, are escaped."""
     return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 

@@ -64,7 +64,8 @@ def _parts(text: str, delimiter: str) -> list[str]:
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
     """Whether the delimiter separates labels, in the task multilabel.
 
-    It does if nothing else in the column could separate labels, or if most of its parts also occur in other cells.
+    It does if nothing else in the column could separate labels, or if most of the separated parts also occur in other
+    cells.
     """
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))

@@ -38,5 +38,5 @@ _OF_ONE = {  # note -> sentence for a single row
 
 
 def sentence(note: str, count: int) -> str:
-    """The sentence that reports a note about `count` rows."""
+    """The sentence that reports a note for `count` rows."""
     return _OF_ONE[note] if count == 1 else MESSAGES[note][1].format(count=f"{count:,}")

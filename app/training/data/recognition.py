@@ -28,7 +28,7 @@ def as_table(source: Source, task: str | None) -> Source:
     """The file, with the format of a table if its content is clearly a table; otherwise unchanged.
 
     For the task generation, a text file is always plain text. Raises BadData if the text may be a table and the request
-    does not name a task, so that the user decides.
+    does not name a task, so that the user can decide.
     """
     if source.format != "text" or task == "generation":
         return source

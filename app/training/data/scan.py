@@ -83,7 +83,7 @@ class Scan:
 
     @property
     def labels(self) -> list[str]:
-        """All distinct labels, sorted by `in_order`."""
+        """All distinct labels, in the order of `in_order`."""
         return in_order({label for stratum in self.strata for label in stratum})
 
 

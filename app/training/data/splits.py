@@ -29,7 +29,7 @@ def assign(
 
     Unassigned rows become train rows. Unless there are already validation rows, about `fraction` of the train rows of
     each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input is in
-    both, and every label keeps some train rows.
+    two splits. Every label keeps some train rows.
 
     Args:
         splits_N: the split of each row, or UNASSIGNED.
@@ -69,7 +69,7 @@ class _Draw:
         for stratum, count in zip(*np.unique(strata_N, return_counts=True), strict=True):
             self._rows.update(dict.fromkeys(self._labels[stratum], int(count)))
         self._held: Counter[str] = Counter()  # the number of held-out rows with each label
-        self._total, self._target = 0, max(1, round(len(hashes_N) * fraction))  # numbers of held-out rows
+        self._total, self._target = 0, max(1, round(len(hashes_N) * fraction))  # held-out rows: current number, target
         self._shares = {label: count * fraction for label, count in self._rows.items()}
         self._quota = self._quotas()
         self._most = {label: max(self._quota[label], count // 2) for label, count in self._rows.items()}

@@ -20,7 +20,7 @@ def pieces(source: Source) -> Iterator[str]:
     buffer = ""
     for block in characters(source):
         buffer += block
-        while len(buffer) >= PIECE + 2:  # the two characters after a cut determine whether it is possible
+        while len(buffer) >= PIECE + 2:  # the two characters after a cut determine whether the cut is possible
             match = _CUT.match(buffer, 0, PIECE + 2)
             cut = match.end() if match else PIECE
             yield buffer[:cut]

@@ -1,8 +1,8 @@
 """Standardises numeric steps with the mean and standard deviation of the train steps.
 
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
-123,456,700.25 would lose its decimals, since adjacent values there differ by 8. Checkpoints of this kind have
-`"dtype": "float64"` in their `normalization`. Without this key, as in imported checkpoints and checkpoints of
+123,456,700.25 would lose its decimals, since adjacent float32 values of this size differ by 8. Checkpoints of this kind
+have `"dtype": "float64"` in their `normalization`. Without this key, as in imported checkpoints and checkpoints of
 earlier releases, the computation is done in float32, as in the training of these checkpoints.
 """
 
