@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which generalises better than the weights of the last step."""
+"""An exponential moving average of the weights, which usually generalises better than the latest weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.training.loop.objective import TaskNetwork
 
 
 class AveragedWeights:
-    """The average of a network's parameters over the steps; with a decay of 0, the parameters themselves."""
+    """The moving average of a network's parameters. With a decay of 0, averaging is disabled."""
 
     def __init__(self, network: TaskNetwork, decay: float) -> None:
         self._network, self._decay = network, decay
@@ -22,8 +22,10 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after a step (from 0). Early steps decay fast, so that the initial weights, which are
-        random, are soon forgotten."""
+        """Add the weights after the given step (counted from 0) to the average.
+
+        In early steps, the decay factor is smaller, so that the influence of the random initial weights soon vanishes.
+        """
         if not self.tensors:
             return
         decay = min(self._decay, (1.0 + step) / (10.0 + step))
@@ -32,7 +34,7 @@ class AveragedWeights:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network with the averaged weights, which are the ones that are evaluated and kept."""
+        """Use the averaged weights inside the block, to evaluate or save them. Then restore the latest weights."""
         own = {name: parameter.data for name, parameter in self._network.named_parameters()}
         try:
             self._assign(self.tensors)
@@ -41,6 +43,6 @@ class AveragedWeights:
             self._assign(own)
 
     def _assign(self, tensors: dict[str, Tensor]) -> None:
-        # `data` is exchanged and not copied: the optimizer's moments belong to the parameters, which stay the same.
+        # Only `data` is replaced. The parameters remain the same objects, to which the moments of the optimizer belong.
         for name, parameter in self._network.named_parameters():
             parameter.data = tensors.get(name, parameter.data)

@@ -1,7 +1,7 @@
-"""Forms batches as a function of (seed, step), so that a resumed training sees the same batches.
+"""Forms batches as a function of (seed, step), so that a resumed training run gets the same batches.
 
-A batch holds rows of similar length, so that little of it is padding, and an epoch holds every row once. A long text is
-cut into windows anew each epoch, at another offset, and the windows come in random order.
+The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. A long text is divided
+into windows again in each epoch, starting at another random offset, and the windows are used in random order.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from torch import Tensor
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows, Stream, kept_part
 
-IGNORED = -100  # the target of a step that has none
-_GROUP = 32  # batches whose rows are drawn together and sorted by length
+IGNORED = -100  # the target of a step without a target
+_GROUP = 32  # the number of batches whose rows are drawn together and sorted by length
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded inputs (ids_BT or x_BTF), their lengths, and targets: one per row or per step (see `of_text`)."""
+    """Right-padded inputs (ids_BT or x_BTF), their lengths, and their targets.
+
+    There is one target per row or, in a batch that `of_text` made, per step.
+    """
 
     inputs: Tensor
     lengths_B: Tensor
@@ -34,32 +37,39 @@ class Batch:
 
     @classmethod
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
-        """A batch for next-token prediction, where a target of -100 stands for none.
+        """A batch for next-token prediction, in which a target of -100 means that a step has no target.
 
-        `learned_N` are the steps that have a target, as indices into the flattened (B, T). They are computed on the
-        host: their number is the shape of later tensors, so on a GPU the host would have to wait for it.
+        `learned_N` contains the steps that have a target, as indices into the flattened (B, T). It is computed on the
+        host because later tensors have its length as their shape; if it were computed on a GPU, the host would have to
+        wait for the result.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
     def with_inputs(self, inputs: Tensor) -> Batch:
-        """The same lengths and targets with other inputs of the same shape."""
+        """A copy of this batch with other inputs of the same shape."""
         return replace(self, inputs=inputs)
 
     @property
     def tokens(self) -> int:
-        """The number of tokens or numeric steps, without padding."""
+        """The number of tokens or numeric steps, excluding padding."""
         return int(self.lengths_B.sum())
 
 
 def derive(seed: int, *parts: object) -> int:
-    """A 63-bit seed for one purpose, named by `parts`: the same in every process, independent of all others."""
+    """A 63-bit seed for the purpose that `parts` names.
+
+    It is the same in every process, and independent of the seeds for other purposes.
+    """
     text = ":".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 class RowBatches:
-    """Batches of `size` rows, cut at `limit` steps. A batch of more than `micro_tokens` steps, padding included, is
-    split into pieces; a single longer row is a piece of its own. `causal`: rows are for next-token prediction."""
+    """Batches of `size` rows. Rows are cut after `limit` steps.
+
+    A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that exceeds this
+    limit forms a piece of its own. If `causal` is true, the rows are for next-token prediction.
+    """
 
     def __init__(self, rows: Rows, size: int, seed: int, *, limit: int, micro_tokens: int, causal: bool) -> None:
         self.rows, self.size, self.seed = rows, size, seed
@@ -79,7 +89,7 @@ class RowBatches:
         return [self.gather(part) for part in self._cut(self._plan[1][position])]
 
     def _order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Random groups of rows, each sorted by length and cut into batches; then the batches in random order."""
+        """The batches of an epoch. Random groups of rows are sorted by length and cut into batches, then shuffled."""
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         order_N = random.permutation(len(self.rows))
         batches: list[NDArray[np.int64]] = []
@@ -90,7 +100,7 @@ class RowBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cut(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Sort by length and cut wherever one more row, padded to its own length, would exceed `micro_tokens`."""
+        """Sort rows by length, and divide them so that each part, padded to its longest row, fits in `micro_tokens`."""
         rows = rows[np.argsort(self._lengths_N[rows], kind="stable")]
         start = 0
         for end in range(1, len(rows) + 1):
@@ -99,11 +109,11 @@ class RowBatches:
                 start = end
 
     def gather(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """The batch of these rows, by number."""
+        """The batch of the rows with these numbers."""
         return completion_batch(self.rows, rows, self.limit) if self.causal else row_batch(self.rows, rows, self.limit)
 
     def in_order(self, most: int | None = None) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-        """Every row once (or `most` evenly spaced ones), shortest first, as batches with their row numbers."""
+        """(batch, row numbers) for every row, or for `most` evenly spaced rows, from the shortest to the longest."""
         chosen = np.arange(len(self.rows))
         if most is not None and most < len(chosen):
             chosen = np.linspace(0, len(chosen) - 1, most).astype(np.int64)
@@ -114,14 +124,14 @@ class RowBatches:
 
 
 def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """A batch of rows with one target each, cut after `limit` steps."""
+    """A batch of rows, each with one target. Rows are cut after `limit` steps."""
     pieces = [rows.row(int(i))[:limit] for i in chosen]
     targets = torch.from_numpy(rows.targets_N[chosen])
     return Batch(_padded(pieces), torch.tensor([len(piece) for piece in pieces]), targets)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """A batch of ids. The targets are the next ids, where these are to be learned."""
+    """A batch of token ids. The target of a step is the next id, if this is a learned token."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)
@@ -141,7 +151,10 @@ def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
 
 
 class StreamBatches:
-    """Batches of `size` windows of `window` tokens of one text, split into pieces of about `micro_tokens`."""
+    """Batches of `size` windows of one text. A window has `window` tokens.
+
+    A batch is split into pieces of at most `micro_tokens` tokens, but at least one window.
+    """
 
     def __init__(self, stream: Stream, size: int, seed: int, *, window: int, micro_tokens: int) -> None:
         self.ids_T, self.seed = stream.ids_T, seed
@@ -164,11 +177,11 @@ class StreamBatches:
         return [self._gather(starts[at : at + self.piece_size]) for at in range(0, len(starts), self.piece_size)]
 
     def _starts(self, epoch: int) -> NDArray[np.int64]:
-        """Where an epoch's windows start: one after the other from a random offset, in random order."""
+        """The starts of the windows in an epoch: adjacent windows from a random offset on, in random order."""
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
-        # Giving up one window leaves room for an offset of a whole window; its start is drawn freely instead. A batch
-        # that takes all windows cannot give one up.
+        # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this
+        # window is drawn at random instead. If a batch takes all windows, none is left out.
         count, room = (self.windows - 1, self.window + slack) if self.windows > self.size else (self.windows, slack)
         starts: NDArray[np.int64] = int(random.integers(0, room + 1)) + random.permutation(count) * self.window
         return starts if count == self.windows else np.append(starts, int(random.integers(0, room + 1)))
@@ -181,7 +194,7 @@ class StreamBatches:
 
 
 def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatches:
-    """The batches of a training, by the shape of its data."""
+    """The batches of a training run: windows for a text stream, and otherwise rows."""
     size, seed, micro, train = settled.batch_size, settled.seed, settled.micro_tokens, dataset.train
     if isinstance(train, Stream):
         return StreamBatches(train, size, seed, window=settled.window, micro_tokens=micro)
@@ -190,10 +203,10 @@ def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatc
 
 
 def held_out_windows(stream: Stream, window: int, overlap: int, rows: int, most: int | None = None) -> Iterator[Batch]:
-    """Batches of `rows` windows in which every token after the stream's context is a target exactly once.
+    """Batches of `rows` windows, in which every token after the context of the stream is a target exactly once.
 
-    Each target has at least `overlap` tokens before it, unless the stream begins there. `most`: stop after this many
-    targets.
+    In its window, each target is preceded by at least `overlap` tokens, or by all earlier tokens of the stream if there
+    are fewer. If `most` is given, only the first `most` tokens are targets.
     """
     first, end = max(1, stream.context), len(stream.ids_T)
     if most is not None:

@@ -1,7 +1,7 @@
-"""Copies batches to the training device, and sums results on it.
+"""Copies batches to the training device, and sums results on this device.
 
-CUDA runs asynchronously: the host waits whenever it reads a value (`item`, `cpu`, a boolean index). This module reads
-values once per step.
+CUDA runs asynchronously, so the host has to wait whenever it reads a value (`item`, `cpu`, a boolean index). This
+module reads values only once per step.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from app.training.loop.objective import BatchLoss
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    """Copy the tensors of a batch to the device; on the CPU, the batch itself."""
+    """Copy the tensors of a batch to the device. On the CPU, return the batch itself."""
     if device == "cpu":
         return batch
 
     def copy(tensor: Tensor) -> Tensor:
-        # Only copies from pinned memory run beside the device's work; others make the host wait.
+        # Only a copy from pinned memory is asynchronous; any other copy makes the host wait.
         return tensor.pin_memory().to(device, non_blocking=True)
 
     learned_N = None if batch.learned_N is None else copy(batch.learned_N)
@@ -29,8 +29,11 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 
 def prefetch(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
-    """Yield each batch on the device. The copy of the next batch is started first, but no further one, so at most two
-    pieces are in memory, however many a step has."""
+    """Yield each batch on the device.
+
+    The copy of the next batch is started before the current batch is yielded. Later batches are not copied yet, so
+    memory use does not grow with the number of batches.
+    """
     upcoming: Batch | None = None
     for batch in batches:
         current, upcoming = upcoming, to_device(batch, device)
@@ -41,10 +44,10 @@ def prefetch(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
 
 
 class Sums:
-    """Losses and correct predictions of several batches, summed on the device."""
+    """The losses and correct predictions of several batches, summed on the device."""
 
     def __init__(self, device: str) -> None:
-        # float64 adds float32 losses as Python's floats do, so the sum does not depend on where it is taken.
+        # Python floats have 64 bits, so float64 gives the same sum as adding the losses on the host.
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -54,5 +57,5 @@ class Sums:
         self._correct += measured.correct
 
     def read(self, *others: Tensor) -> list[float]:
-        """The loss, the correct predictions and other scalars, in one transfer: the host waits for the device."""
+        """The loss, the number of correct predictions, and the other scalars, in one transfer. Waits for the device."""
         return torch.stack([value.double() for value in (self._loss, self._correct, *others)]).tolist()

@@ -1,4 +1,4 @@
-"""Detects that a training has diverged: a loss, gradient or metric that is not finite, or a loss far above guessing."""
+"""Detects that training has diverged: a loss, gradient norm or metric is not finite, or the loss stays very high."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from app.training.loop.progress import Progress
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows, Stream
 
-PATIENT_STEPS = 20  # steps in a row above the ceiling: a few alone are spikes, from which trainings recover
+PATIENT_STEPS = 20  # this many steps in a row above the ceiling mean divergence; shorter spikes are harmless
 
 
 def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
-    """A loss that no working training stays above: more than twice that of guessing."""
+    """The maximum plausible loss in a training run that has not diverged: more than twice the loss of guessing."""
     config = settled.config
     if config.task == "regression":
-        # Without a scale the values may have any size, so no loss is too large.
+        # If the values are not scaled, they may have any magnitude, so there is no ceiling.
         return 100.0 * _mean_square(dataset.train) if dataset.facts.target else math.inf
     guessing = math.log(2 if config.task == "multilabel" else max(2, config.classes or config.vocab_size))
     return (2.0 * guessing + 2.0) * max(settled.class_weights or [1.0])
 
 
 def _mean_square(train: Rows | Stream) -> float:
-    """The mean square of the values to predict: 1 where they were standardised, and more where the scale of a base
-    version is kept."""
+    """The mean square of the values to predict, but at least 1.
+
+    It is 1 if the values were standardised with their own mean and deviation, but may be larger with those of a base
+    version.
+    """
     assert isinstance(train, Rows)
     return max(1.0, float(np.square(train.targets_N, dtype=np.float64).mean()))
 
 
 def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float, norm: float) -> None:
-    """Raise `diverged` for a mean loss or gradient norm that is not finite, or too many losses above the ceiling."""
+    """Raise `diverged` if the loss or the gradient norm is not finite, or if too many losses exceed the ceiling."""
     progress.bad_steps = progress.bad_steps + 1 if loss > ceiling else 0
     if math.isfinite(loss) and math.isfinite(norm) and progress.bad_steps < PATIENT_STEPS:
         return
@@ -41,7 +44,7 @@ def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float
 
 
 def check_metrics(split: str, metrics: dict[str, Any], step: int, settled: Settled) -> None:
-    """Raise `diverged` for a metric that is not finite: weights cannot be compared by it, and JSON cannot hold it."""
+    """Raise `diverged` if a metric is not finite: it could neither be compared nor be written as JSON."""
     for name, value in metrics.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise diverged(f"the {split} {name} at step {step} is {value}", settled.learning_rate)

@@ -1,4 +1,4 @@
-"""The metrics of a network on held-out data. In a text, every held-out token is predicted exactly once."""
+"""Computes the metrics of a network on held-out data. In a text, every held-out token is predicted exactly once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from app.training.prepare.dataset import Facts, Rows, Stream
 from models.config import ModelConfig
 from models.tasks import Classifier, LanguageModel
 
-EVAL_TOKENS = 16_384  # of a batch, padding included
-RECURRENT_WINDOW = 512, 64  # tokens of a held-out text at a time, of which so many are context and not predicted
-MATRIX_LABELS = 500  # with more labels, a confusion matrix is megabytes of zeros
+EVAL_TOKENS = 16_384  # the maximum size of a batch, including padding
+RECURRENT_WINDOW = 512, 64  # tokens of a held-out text per window, and how many of these are only context
+MATRIX_LABELS = 500  # with more labels, a confusion matrix would be megabytes of mostly zeros
 Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSplit:
-    """Held-out data and where to evaluate it. `most`: the number of rows, or of a text's tokens; None: all."""
+    """Held-out data, and the device on which to evaluate it.
+
+    `most` limits the number of rows, or of tokens of a text; None means all.
+    """
 
     data: Rows | Stream
     facts: Facts
@@ -35,7 +38,10 @@ class EvaluationSplit:
 
 
 def evaluate(network: TaskNetwork, split: EvaluationSplit, check: Check = lambda: None) -> dict[str, Any]:
-    """The metrics of a split. `check` is called before each batch and may raise. Leaves the network in train mode."""
+    """Compute the metrics of a split. `check` is called before each batch and may raise.
+
+    Leaves the network in training mode.
+    """
     network.eval()
     try:
         with torch.no_grad():
@@ -80,7 +86,7 @@ def _text_batches(config: ModelConfig, split: EvaluationSplit) -> Iterator[Batch
         rows = _row_batches(split, config.context_length, causal=True)
         yield from (batch for batch, _ in rows.in_order(split.most))
         return
-    # A recurrent network works beyond the windows it was trained on, and its state needs few tokens to settle.
+    # A recurrent network can read more tokens than its training windows have, and it needs only a short context.
     window, overlap = RECURRENT_WINDOW if config.recurrent else (config.context_length, config.context_length // 2)
     yield from held_out_windows(split.data, window, overlap, max(1, EVAL_TOKENS // window), split.most)
 
@@ -91,13 +97,13 @@ def _row_batches(split: EvaluationSplit, limit: int, *, causal: bool) -> RowBatc
 
 
 def _outputs(network: Classifier, split: EvaluationSplit, check: Check) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """The network's outputs of the rows, in the order of their numbers, and the rows' targets."""
+    """(outputs, targets) of the rows, in the order of the row numbers."""
     assert isinstance(split.data, Rows)
     outputs, order = [], []
     for batch, rows in _row_batches(split, network.config.context_length, causal=False).in_order(split.most):
         check()
         on_device = to_device(batch, split.device)
-        # One wait per batch: with many labels, the outputs of all rows may not fit on the device.
+        # The host waits for each batch: with many labels, the outputs of all rows may not fit on the device.
         outputs.append(network(on_device.inputs, on_device.lengths_B).float().cpu().numpy().astype(np.float64))
         order.append(rows)
     chosen = np.concatenate(order)
@@ -106,7 +112,7 @@ def _outputs(network: Classifier, split: EvaluationSplit, check: Check) -> tuple
 
 
 def _classification(logits_NC: NDArray[np.float64], targets_N: NDArray[np.int64], labels: list[str]) -> dict[str, Any]:
-    """The confusion matrix has a row for each true label and a column for each predicted one."""
+    """The metrics of classification. The confusion matrix has a row per true label and a column per predicted label."""
     shifted_NC = logits_NC - logits_NC.max(1, keepdims=True)
     log_probs_NC = shifted_NC - np.log(np.exp(shifted_NC).sum(1, keepdims=True))
     confusion_CC = np.zeros((len(labels), len(labels)), dtype=np.int64)
@@ -124,7 +130,7 @@ def _classification(logits_NC: NDArray[np.float64], targets_N: NDArray[np.int64]
 
 
 def _multilabel(logits_NC: NDArray[np.float64], targets_NC: NDArray[np.uint8], labels: list[str]) -> dict[str, Any]:
-    predicted_NC, true_NC = logits_NC >= 0, targets_NC > 0  # a logit of 0 is a probability of 0.5
+    predicted_NC, true_NC = logits_NC >= 0, targets_NC > 0  # a logit of 0 corresponds to a probability of 0.5
     correct_C, predicted_C, true_C = (predicted_NC & true_NC).sum(0), predicted_NC.sum(0), true_NC.sum(0)
     per_class = _per_class(labels, correct_C, predicted_C, true_C)
     micro_f1 = 2 * correct_C.sum() / max(1, predicted_C.sum() + true_C.sum())
@@ -155,7 +161,7 @@ def _per_class(
 
 
 def _macro_f1(per_class: dict[str, dict[str, float]]) -> float:
-    """The mean F1 over the labels that occur in the split."""
+    """The mean F1 score over the labels that occur in the split."""
     scores = [values["f1"] for values in per_class.values() if values["support"]]
     return float(np.mean(scores or [0.0]))
 
@@ -163,7 +169,7 @@ def _macro_f1(per_class: dict[str, dict[str, float]]) -> float:
 def _regression(
     values_N: NDArray[np.float64], targets_N: NDArray[np.float32], scale: dict[str, float]
 ) -> dict[str, Any]:
-    """Errors are in the units of the data. The loss is that of the standardised targets."""
+    """The metrics of regression. Errors are in the units of the data; the loss is computed on standardised values."""
     error_N = (values_N - targets_N) * scale["std"]
     variance = float((targets_N.astype(np.float64) * scale["std"]).var())
     mse = float((error_N**2).mean())

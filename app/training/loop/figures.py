@@ -1,4 +1,4 @@
-"""The figures of a training's reports: losses and accuracies under their public names, speed, and time left."""
+"""The figures in the reports of a training run: losses and accuracies under their public names, speed, time left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def training_figures(progress: Progress, task: str) -> dict[str, float]:
 
 
 def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, float]:
-    """An evaluation's metrics as they are reported. `full`: they are of all validation data and not of a part."""
+    """The metrics of an evaluation under their public names.
+
+    `full` means that the evaluation used all validation data, not only a part.
+    """
     figures = {"valid_loss": metrics["loss"]}
     if "rows" in metrics:
         figures["valid_rows"] = metrics["rows"]
@@ -35,7 +38,7 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 
 
 class Pace:
-    """The speed of this attempt. Earlier attempts do not count: they may have run on another machine."""
+    """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine."""
 
     def __init__(self, settled: Settled, progress: Progress, clock: Callable[[], float]) -> None:
         self._settled, self._progress, self._clock = settled, progress, clock
@@ -47,8 +50,7 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds until the last step or the time limit, whichever is sooner; None where neither can be
-        estimated."""
+        """The seconds until the last step or the time limit, whichever is sooner; None if neither can be estimated."""
         settled, progress = self._settled, self._progress
         estimates = []
         steps = progress.step - self._first_step

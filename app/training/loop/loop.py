@@ -1,8 +1,8 @@
-"""The training loop, to be read from top to bottom.
+"""The training loop.
 
-A step is a pure function of the state before it: dropout is drawn anew from (seed, step), and so is the order of the
-data. A training that was killed and continues from a resume point therefore ends with the same weights, bit for bit.
-`max_seconds` voids this, because the clock then decides how many steps there are and how fast the learning rate falls.
+A step is a pure function of the state before it: dropout and the order of the data depend only on (seed, step). A run
+that is killed and continues from a resume point therefore ends with the same weights, bit for bit. This does not hold
+with `max_seconds`: elapsed time then determines the number of steps and the decay of the learning rate.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from app.wire.trainer import Metrics
 
 @dataclass(slots=True)
 class Hooks:
-    """What the loop asks of the program around it."""
+    """The functions that the loop calls in the surrounding program."""
 
     events: Events
-    stopping: Callable[[], bool]  # whether the training should stop after this step
+    stopping: Callable[[], bool]  # whether to stop after the current step
     save: Callable[[], None]  # write a resume point now
     save_due: Callable[[], bool]
-    keep: Callable[[dict[str, float]], None]  # export the current weights, which replace those kept before
+    keep: Callable[[dict[str, float]], None]  # export the current weights as the best so far, with these metrics
     clock: Callable[[], float] = time.monotonic
 
 
 class Training:
-    """A network and the state of its training. `progress` is updated in place."""
+    """A network and the state of its training run. `progress` is updated in place."""
 
     def __init__(
         self, settled: Settled, dataset: Dataset, network: TaskNetwork, progress: Progress, hooks: Hooks
@@ -65,14 +65,14 @@ class Training:
         self._ticked = hooks.clock()
 
     def run(self) -> None:
-        """Train to the end. Raises StopRequested, or TrainingFailure `diverged`."""
+        """Train to the end. Raises StopRequested, or the TrainingFailure `diverged`."""
         self.network.train()
         self._ticked = self.hooks.clock()
         while True:
             self._tick()
             if self.schedule.evaluation_due:
                 self._evaluate()
-                # Whatever happens from here on, this evaluation is not repeated.
+                # From here on, even a resumed attempt does not repeat this evaluation.
                 self.hooks.save()
                 self._tick()
             if self.schedule.finished:
@@ -84,28 +84,28 @@ class Training:
             if self.hooks.save_due():
                 self.hooks.save()
 
-    # A step.
+    # Steps.
 
     def _step(self) -> None:
-        """One step of the optimizer, by the gradient of `accumulation` batches."""
+        """One step of the optimizer, with the gradient of `accumulation` batches."""
         settled, progress = self.settled, self.progress
-        # Dropout depends on (seed, step) alone, so the random state need not be part of a resume point.
+        # Dropout depends only on (seed, step), so a resume point need not include the state of the random generator.
         torch.manual_seed(derive(settled.seed, "step", progress.step))
         pieces = self._pieces()
-        # Every piece is divided by the weight of the whole step, so that their gradients add up to those of the mean
-        # loss. It is counted on the host: the pieces are not on the device yet.
+        # The loss of every piece is divided by the weight of the whole step, so that the gradients of the pieces add up
+        # to the gradient of the mean loss. The weight is computed on the host, where the pieces are at this time.
         weight = sum(map(self.objective.weight, pieces))
         divisor = max(weight, 1e-9)
         sums = Sums(settled.device)
         for piece in prefetch(pieces, settled.device):
             with self._precision():
                 measured = self.objective(self._with_dropped_tokens(piece))
-            # Frees the activations of this piece before the next one makes its own: accumulation saves memory.
+            # This frees the activations of this piece before those of the next piece are computed, to save memory.
             (measured.loss / divisor).backward()  # type: ignore[no-untyped-call]
             sums.add(measured)
             progress.count += measured.count
         norm = torch.nn.utils.clip_grad_norm_(self._trained, settled.max_grad_norm)
-        loss, correct, gradient_norm = sums.read(norm)  # the step's only wait for the device
+        loss, correct, gradient_norm = sums.read(norm)  # the only time in a step that the host waits for the device
         check_step(progress, settled, self._loss_ceiling, loss / divisor, gradient_norm)
         self.optimizer.step(optim.learning_rate(settled, self.schedule.fraction))
         self.averaged.update(progress.step)
@@ -116,14 +116,14 @@ class Training:
         progress.step += 1
 
     def _pieces(self) -> list[Batch]:
-        """The step's batches on the host, cut into pieces that the device can hold."""
+        """The batches of the step, on the host, split into pieces of limited size."""
         first = self.progress.step * self.settled.accumulation
         return [piece for k in range(self.settled.accumulation) for piece in self.batches.pieces(first + k)]
 
     def _with_dropped_tokens(self, batch: Batch) -> Batch:
-        """Replace a share of a text's tokens by the blank one, so that the network relies on no single word.
+        """Replace a random share of the tokens by the blank token, so that the network does not rely on single words.
 
-        Special tokens stay: they mark the structure of the input.
+        Special tokens are not replaced, because they mark the structure of the input.
         """
         facts, share = self.dataset.facts, self.settled.token_dropout
         if not share or facts.blank is None or facts.input != "tokens":
@@ -140,7 +140,7 @@ class Training:
     # Evaluations and reports.
 
     def _evaluate(self) -> None:
-        """Evaluate on the validation data, and keep the weights if `selection` prefers them to the kept ones."""
+        """Evaluate on the validation data. Keep the weights if `selection` prefers them to the weights kept so far."""
         settled, progress, began = self.settled, self.progress, self.hooks.clock()
         split = EvaluationSplit(self.dataset.validation, self.dataset.facts, settled.device, settled.eval_rows)
         with self.averaged.applied():
@@ -162,12 +162,12 @@ class Training:
         self._report(figures)
 
     def _report(self, validation: dict[str, float]) -> None:
-        """Emit the figures since the last report, and begin new sums."""
+        """Emit the figures since the last report, and reset the sums."""
         self._tick()
         progress, settled = self.progress, self.settled
         figures = self._training_figures() if progress.count else {}
         figures |= {"lr": optim.learning_rate(settled, self.schedule.fraction)} | validation
-        # Before the speed is added: results.csv holds nothing that depends on the machine.
+        # The history is recorded before the speed is added, since results.csv must not depend on the machine.
         progress.history.append({"step": progress.step} | figures)
         progress.loss, progress.weight, progress.correct, progress.count = 0.0, 0.0, 0, 0
         figures["tokens_per_second"] = self._pace.tokens_per_second
@@ -180,7 +180,7 @@ class Training:
         return training_figures(self.progress, self.dataset.facts.task)
 
     def _tick(self) -> None:
-        """Add the time since the last tick to `elapsed`: a time limit counts steps, evaluations, saves and reports."""
+        """Add the time since the last tick to `elapsed`, which includes steps, evaluations, saving and reports."""
         now = self.hooks.clock()
         self.progress.elapsed, self._ticked = self.progress.elapsed + now - self._ticked, now
 
@@ -191,7 +191,7 @@ class Training:
     # Resume points.
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors that the next step depends on, by name."""
+        """All tensors on which the next step depends, keyed by name."""
         parts = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.tensors,
@@ -200,7 +200,7 @@ class Training:
         return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the tensors of a resume point."""
+        """Restore the tensors of a resume point."""
         self.network.load_state_dict(_part("network", tensors))
         self.averaged.tensors = _part("averaged", tensors)
         self.optimizer.restore(_part("moments", tensors))

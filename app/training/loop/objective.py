@@ -1,4 +1,4 @@
-"""Training losses of each task, summed over a batch, so that the losses of its pieces add up to its own."""
+"""The training loss of each task. Losses are summed, so the losses of the pieces of a batch add up to its loss."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ TaskNetwork = LanguageModel | Classifier
 
 @dataclass(frozen=True, slots=True)
 class BatchLoss:
-    """The summed loss of a batch (divide it by `Objective.weight`), and `correct` of `count` predictions.
+    """The summed loss of a batch, and how many of its `count` predictions are correct.
 
-    Loss and `correct` stay on the device, so the host waits for them only when it reads them.
+    The mean loss is `loss` divided by `Objective.weight`. `loss` and `correct` stay on the device, so the host waits
+    only when it reads them.
     """
 
     loss: Tensor
@@ -29,18 +30,17 @@ class BatchLoss:
 
 
 class Objective(Protocol):
-    """The loss of one kind of task. A call runs the network on a batch that is on its device."""
+    """The loss of one kind of task. Calling it runs the network on a batch, which must be on the network's device."""
 
     def weight(self, batch: Batch) -> float:
-        """The number, or total weight, of the targets. The summed loss divided by it is the mean. The batch is on the
-        CPU."""
+        """The number or total weight of the targets, by which to divide the summed loss. The batch is on the CPU."""
         ...
 
     def __call__(self, batch: Batch) -> BatchLoss: ...
 
 
 class NextToken:
-    """Cross-entropy of the next token, at the steps of a batch that have a target (see `Batch.of_text`)."""
+    """Cross-entropy of the next token, summed over the steps that have a target (see `Batch.of_text`)."""
 
     def __init__(self, network: LanguageModel, smoothing: float) -> None:
         self.network, self.smoothing = network, smoothing
@@ -52,8 +52,8 @@ class NextToken:
         learned_N = _learned(batch)
         hidden_BTD = self.network.dropout(self.network(batch.inputs, Context(batch.lengths_B)))
         hidden_ND, targets_N = hidden_BTD.flatten(0, 1), batch.targets.flatten()
-        # A step has as many logits as the vocabulary has tokens, so they are computed only where there is a target:
-        # everywhere in windows of a text, and after the prompts in completions.
+        # Each step has one logit per token of the vocabulary, so logits are computed only for steps with a target: all
+        # steps in windows of a text, but in completions only the learned part.
         if len(learned_N) < len(targets_N):
             hidden_ND, targets_N = hidden_ND.index_select(0, learned_N), targets_N[learned_N]
         logits_NV = self.network.logits(hidden_ND).float()
@@ -69,7 +69,7 @@ def _learned(batch: Batch) -> Tensor:
 
 
 class Classes:
-    """Cross-entropy of one label per row. `weights`: the weight of a row, by its label."""
+    """Cross-entropy of one label per row. `weights` contains the weight of each label."""
 
     def __init__(self, network: Classifier, weights: list[float] | None, smoothing: float) -> None:
         self.network, self.smoothing = network, smoothing
@@ -90,9 +90,9 @@ class Classes:
 
 
 class Labels:
-    """Binary cross-entropy of any number of labels per row. Every label of every row is a prediction.
+    """Binary cross-entropy for any number of labels per row. There is one prediction for every label of every row.
 
-    `weights`: how much a label counts where it applies. Smoothing moves targets towards 0.5.
+    `weights` contains the weight of each label in rows that have the label. Smoothing moves targets towards 0.5.
     """
 
     def __init__(self, network: Classifier, weights: list[float] | None, smoothing: float) -> None:
@@ -114,9 +114,9 @@ class Labels:
 
 
 class Values:
-    """Squared error of one value per row. Targets are standardised, so an error of 1 is their standard deviation.
+    """Squared error of one value per row, in standardised units: an error of 1 is one standard deviation.
 
-    Nothing is counted as correct.
+    No prediction counts as correct.
     """
 
     def __init__(self, network: Classifier) -> None:
@@ -138,7 +138,10 @@ def _on_device_of(network: Classifier, weights_C: Tensor | None) -> Tensor | Non
 def build_objective(
     network: TaskNetwork, class_weights: list[float] | None = None, smoothing: float = 0.0
 ) -> Objective:
-    """The objective of the network's task. `smoothing`: label smoothing (Szegedy et al., 2016, section 7)."""
+    """The objective for the task of the network.
+
+    `smoothing` is the amount of label smoothing (Szegedy et al., 2016, section 7).
+    """
     if isinstance(network, LanguageModel):
         return NextToken(network, smoothing)
     if network.config.task == "regression":

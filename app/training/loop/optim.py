@@ -13,7 +13,7 @@ from torch.optim.sgd import sgd
 
 from app.training.plan.config import Settled
 
-Moments = dict[str, Tensor]  # the optimizer's state of one parameter
+Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Group:
 
 
 class Optimizer(ABC):
-    """An optimizer of `torch.optim`, by its functional form.
+    """An optimizer based on the functions of `torch.optim`.
 
-    The classes of `torch.optim` import torch's compiler when the first one is created, which would add more than a
-    second to the start of each trainer. The functions do not.
+    The classes of `torch.optim` are not used, because creating an instance imports torch's compiler, which would delay
+    the start of each trainer by more than a second.
     """
 
     def __init__(self, groups: list[Group]) -> None:
@@ -38,7 +38,7 @@ class Optimizer(ABC):
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update every parameter that has a gradient, and drop the gradients. `rate`: the learning rate."""
+        """Update every parameter that has a gradient, then release all gradients. `rate` is the learning rate."""
         for group in self.groups:
             parameters = [parameter for parameter in group.parameters if parameter.grad is not None]
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -53,12 +53,15 @@ class Optimizer(ABC):
     ) -> None: ...
 
     def moments(self) -> dict[str, Tensor]:
-        """The state as `INDEX.NAME`, by the index of each parameter. Empty before the first step."""
+        """The state of all parameters, keyed by `INDEX.NAME`, where INDEX is the number of the parameter.
+
+        Empty before the first step.
+        """
         parameters = enumerate(self._parameters)
         return {f"{i}.{name}": value for i, p in parameters for name, value in self._moments[p].items()}
 
     def restore(self, flat: dict[str, Tensor]) -> None:
-        """Take over what `moments` returned."""
+        """Restore the state that `moments` returned."""
         for key, value in flat.items():
             index, name = key.split(".", 1)
             self._moments[self._parameters[int(index)]][name] = value
@@ -116,9 +119,9 @@ class SGD(Optimizer):
 
 
 def build(network: nn.Module, settled: Settled) -> Optimizer:
-    """The optimizer of a training. Weight decay applies to matrices, not to gains, biases and embeddings.
+    """The optimizer of a training run. Weight decay applies to matrices, but not to gains, biases and embeddings.
 
-    Embeddings are excluded because most of their rows get no gradient in a step.
+    Embeddings are excluded because most of their rows do not get a gradient in a step.
     """
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
@@ -132,7 +135,11 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
 
 
 def learning_rate(settled: Settled, progress: float) -> float:
-    """The rate at `progress` (0 to 1): linear warm-up, then a cosine or linear decay to 1 % of the peak, or none."""
+    """The learning rate at `progress`, which is from 0 to 1.
+
+    After a linear warm-up, the rate either remains constant or decays to 1 % of its peak, following a cosine curve or a
+    straight line.
+    """
     warmup, peak = settled.warmup_ratio, settled.learning_rate
     if progress < warmup:
         return peak * max(progress / warmup, 0.01)

@@ -1,6 +1,6 @@
-"""Resume points: the whole state of a training between two steps, stored under the run directory.
+"""Resume points: the complete state of a training run between two steps, stored in the run directory.
 
-A point is written to a temporary directory, synced to disk and renamed, so it is either complete or absent.
+A point is written to a temporary directory, synced to disk, and renamed. A partial point is therefore never visible.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from app import disk_errors
 from app.checkpoint import directory as checkpoint
 from app.training.failures import TrainingFailure
 
-KEPT = 2  # a whole point remains when the newest one turns out to be damaged
+KEPT = 2  # if the newest point is damaged, an intact one remains
 _STATE, _TENSORS = "state.json", "state.safetensors"
-_UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)  # of this file, not of the machine
+_UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)  # errors of the file, not of the machine
 
 
 @dataclass(slots=True)
 class Progress:
-    """Counters and sums of a training between two steps.
+    """Counters and sums of a training run between two steps.
 
-    `elapsed`: seconds since the first step, over all attempts. `loss`, `weight`, `correct` and `count` are sums since
+    `elapsed` is the training time in seconds, over all attempts. `loss`, `weight`, `correct` and `count` are sums since
     the last report. `best_step`, `best_value` and `best_metrics` belong to the best evaluation so far.
     """
 
@@ -44,18 +44,18 @@ class Progress:
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations: int = 0
-    without_gain: int = 0  # evaluations in a row that were no better than the best one
+    without_gain: int = 0  # the number of evaluations since the best one
     loss: float = 0.0
     weight: float = 0.0
     correct: int = 0
     count: int = 0
-    bad_steps: int = 0  # steps in a row with a loss above the ceiling
+    bad_steps: int = 0  # the number of consecutive steps with a loss above the ceiling
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """What a training continues from: its counters, and its tensors by name (weights, averages, moments)."""
+    """The state from which a run continues: its counters, and its tensors by name (weights, averages, moments)."""
 
     progress: Progress
     tensors: dict[str, Tensor]
@@ -63,7 +63,7 @@ class ResumePoint:
 
 @dataclass(frozen=True, slots=True)
 class DamagedPoint:
-    """A resume point that cannot be read, and why."""
+    """A resume point that cannot be read, with the reason."""
 
     directory: Path
     reason: str
@@ -75,11 +75,11 @@ class DamagedPoint:
 
 
 class _Damage(Exception):
-    """The files of a resume point differ from what was written."""
+    """The files of a resume point are not as they were written."""
 
 
 def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digests: dict[str, str]) -> None:
-    """Write the point of `progress.step` and delete all points but the newest two."""
+    """Write the resume point of `progress.step`, and delete all points except the newest two."""
     directory.mkdir(exist_ok=True)
     point, temporary, replaced = directory / f"step-{progress.step:09d}", directory / ".tmp", directory / ".old"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -88,7 +88,7 @@ def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digest
     sync(temporary / _TENSORS)
     content = {"state": asdict(progress), "digests": digests}
     checkpoint.write_json(temporary / _STATE, content | {"sha256": _checksum(content, temporary / _TENSORS)})
-    if point.exists():  # the same step, saved again after its evaluation
+    if point.exists():  # the step is saved again after its evaluation
         shutil.rmtree(replaced, ignore_errors=True)
         os.rename(point, replaced)
     os.rename(temporary, point)
@@ -100,10 +100,10 @@ def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digest
 def load(
     directory: Path, digests: dict[str, str], device: str = "cpu"
 ) -> tuple[ResumePoint | None, list[DamagedPoint]]:
-    """The newest point that can be read, or None; and the damaged points that are newer than it.
+    """(newest readable point or None, damaged points newer than the readable one).
 
-    Steps are pure functions of the state before them, so an older point leads to the same weights. Raises
-    TrainingFailure `resume_mismatch` where that point belongs to other data, another tokenizer or another request.
+    A step is a pure function of the state before it, so continuing from an older point gives the same weights. Raises
+    TrainingFailure `resume_mismatch` if the readable point belongs to other data, another tokenizer or another request.
     """
     damaged: list[DamagedPoint] = []
     for place in _points(directory):
@@ -112,7 +112,7 @@ def load(
             tensors = load_file(place / _TENSORS, device=device)
         except _Damage as damage:
             damaged.append(DamagedPoint(place, str(damage)))
-        except SafetensorError as error:  # of a point that was written without a checksum
+        except SafetensorError as error:  # only for points that were written without a checksum
             if (cause := disk_errors.os_error(error)) is not None and cause.errno not in _UNREADABLE:
                 raise
             damaged.append(DamagedPoint(place, f"{_TENSORS} is not a safetensors file"))
@@ -123,17 +123,17 @@ def load(
 
 
 def discard(point: DamagedPoint) -> None:
-    """Delete a damaged point, so that it does not count as one of those that are kept."""
+    """Delete a damaged point, so that it does not count as one of the points to keep."""
     shutil.rmtree(point.directory, ignore_errors=True)
 
 
 def newest(directory: Path) -> list[str | int]:
-    """The name and modification time of the newest point, which identify it; empty without any point."""
+    """The name and modification time of the newest point, which identify the point; empty if there are no points."""
     return [part for place in _points(directory)[:1] for part in (place.name, place.stat().st_mtime_ns)]
 
 
 def _content(place: Path) -> dict[str, Any]:
-    """The values of state.json. Raises _Damage where they, or the tensors, are not those that were written."""
+    """The content of state.json. Raises _Damage if state.json or the tensors are damaged or missing."""
     try:
         content: dict[str, Any] = json.loads((place / _STATE).read_bytes())
         written = content.pop("sha256", None)
@@ -151,8 +151,10 @@ def _content(place: Path) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any], tensors: Path) -> str:
-    """The SHA-256 of both. No reader would notice a flipped bit in a tensor, which would silently change the
-    weights."""
+    """The SHA-256 of `content` and the tensor file.
+
+    Without this checksum, a flipped bit in a tensor would not be noticed, and would silently change the weights.
+    """
     head = checkpoint.encode(content)
     with tensors.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.sha256(head)).hexdigest()
@@ -167,7 +169,10 @@ def _check_digests(content: dict[str, Any], digests: dict[str, str]) -> None:
 
 
 def _points(directory: Path) -> list[Path]:
-    """Newest first. Last comes a point that was being replaced when the trainer was killed, if it is complete."""
+    """The directories of all points, newest first.
+
+    If the trainer was killed while it replaced a point, the old directory of this point comes last.
+    """
     replaced = [place for place in [directory / ".old"] if (place / _STATE).exists()]
     return sorted(directory.glob("step-*"), reverse=True) + replaced
 

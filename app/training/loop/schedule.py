@@ -1,41 +1,40 @@
-"""Decides when a training evaluates, reports and ends, as functions of its settings and its progress. Reads no
-clock."""
+"""Decides when a training run evaluates, reports and ends, based only on its settings and progress."""
 
 from __future__ import annotations
 
 from app.training.loop.progress import Progress
 from app.training.plan.config import EVALUATIONS, Settled
 
-REPORTS = 100  # in a training whose number of steps is settled
-EVALUATION_SHARE = 0.05  # of the elapsed time, where time is limited
+REPORTS = 100  # the number of reports if the number of steps is known
+EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time, if time is limited
 
 
 class Schedule:
-    """What is due at the current step of a training."""
+    """Decides what to do at the current step of a training run."""
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
         self.settled, self.progress = settled, progress
 
     @property
     def fraction(self) -> float:
-        """How much of the training is done, from 0 to 1: by steps or by time, whichever is further."""
+        """The completed share of the run, from 0 to 1, in steps or in time, whichever is larger."""
         steps, seconds = self.settled.total_steps, self.settled.max_seconds
         by_steps = self.progress.step / steps if steps else 0.0
         return min(1.0, max(by_steps, self.progress.elapsed / seconds if seconds else 0.0))
 
     @property
     def finished(self) -> bool:
-        """Whether the last step was taken, the time is up, or patience has run out."""
+        """Whether all steps are done, the time is up, or the run is out of patience."""
         return self.fraction >= 1.0 or self.out_of_patience
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether `patience` evaluations in a row brought no gain."""
+        """Whether the last `patience` evaluations, or more, brought no improvement."""
         return 0 < self.settled.patience <= self.progress.without_gain
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether to evaluate now: every `eval_every` steps, at the end, and never twice at one step."""
+        """Whether to evaluate now: every `eval_every` steps and at the end, but never twice at the same step."""
         progress, every = self.progress, self.settled.eval_every
         if progress.step == 0 or progress.evaluated == progress.step:
             return False
@@ -43,15 +42,19 @@ class Schedule:
             return True
         if every is not None:
             return progress.step % every == 0
-        # The training ends by the clock, so the clock may also keep evaluations from taking much of a slow machine's
-        # time. With a number of steps it may not: that would make results depend on speed.
+        # Here, the clock determines the end of the run, so it may also limit the time spent on evaluations, for the
+        # sake of slow machines. If the number of steps is known, it must not: results would then depend on speed.
         affordable = progress.evaluating <= EVALUATION_SHARE * progress.elapsed
         return affordable and int(self.fraction * EVALUATIONS) > progress.evaluations
 
     @property
     def report_due(self) -> bool:
-        """Whether to report now: about a hundred times in a training, except at evaluations, which report too. Without
-        a number of steps, reports become rarer."""
+        """Whether to report now, which is about a hundred times per run.
+
+        False if an evaluation is due, because evaluations also report.
+
+        If the number of steps is not known, reports become less frequent as the number of steps grows.
+        """
         step, total = self.progress.step, self.settled.total_steps
         every = max(1, -(-total // REPORTS)) if total is not None else 5 << max(0, (step // 100).bit_length() - 1)
         return step % every == 0 and not self.evaluation_due

@@ -1,11 +1,11 @@
-"""Which weights of a training are kept: those of its best evaluation, or those of its last step.
+"""Decides which weights of a training run to keep: those of the best evaluation, or those of the last step.
 
-The rule is settled before step 0, as `Settled.metric`:
+The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows. Of equal ones, the lowest validation loss: on few rows a rate
-  takes few values, and the first evaluation to reach one belongs to a network that is hardly trained.
+- `macro_f1`: the highest macro F1 on the validation rows; among equal scores, the lowest validation loss. On few rows,
+  the score has few possible values, and the first evaluation to reach a value may belong to a barely trained network.
 - `loss`: the lowest validation loss.
-- `last`: the last step. For validation rows that are too few to compare evaluations by (`config.SELECTING_ROWS`).
+- `last`: the last step. Used if there are too few validation rows to compare evaluations (`config.SELECTING_ROWS`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 from app.training.loop.progress import Progress
 
-SAVES = 5  # checkpoints of a training that keeps its last weights, so that one is left if the training fails
+SAVES = 5  # how often a run with the rule `last` saves weights, so that some exist if the run fails
 
 
 def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
-    """The value of an evaluation, for `Progress.best_value`. `fraction`: how much of the training is done."""
+    """The value of an evaluation, for `Progress.best_value`. `fraction` is the completed share of the run."""
     return fraction if rule == "last" else float(metrics[rule])
 
 
 def improves(rule: str, metrics: dict[str, Any], fraction: float, progress: Progress) -> bool:
-    """Whether the weights of this evaluation replace those that are kept."""
+    """Whether the weights of this evaluation replace the weights kept so far."""
     best, value = progress.best_value, score(rule, metrics, fraction)
     if best is None:
         return True
@@ -32,5 +32,5 @@ def improves(rule: str, metrics: dict[str, Any], fraction: float, progress: Prog
         return value >= 1.0 or int(value * SAVES) > int(best * SAVES)
     if rule == "loss":
         return value < best
-    # Taken from the metrics of the kept checkpoint: resume points of earlier releases have them too.
+    # The loss is taken from the metrics of the kept checkpoint, which resume points of earlier releases also contain.
     return value > best or (value == best and metrics["loss"] < progress.best_metrics.get("valid_loss", -math.inf))

@@ -1,6 +1,6 @@
-"""The complete configuration of a training, settled before step 0 and stored in `settled.json` for all attempts.
+"""The complete configuration of a training run, settled before step 0 and stored in `settled.json` for all attempts.
 
-It follows from the request, the data and the machine, and never from a measured time.
+It depends on the request, the data and the machine, but never on a measured time.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from app.wire.training_rules import OptionError, TrainingKind, check_base
 from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
-MICRO_TOKENS = 16_384  # tokens or steps of a piece of a batch, padding included
-_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # of a large validation set, for each evaluation before the last
-EVALUATIONS = 10  # in a training of text, and in one that is limited by time
-SELECTING_ROWS = 50  # held-out rows from which on evaluations can be compared; docs/log.md has the measurements
+MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
+_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set that evaluations before the last one use
+EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
+SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md has the measurements
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The network and how it is trained. A step takes `batch_size * accumulation` rows or windows.
+    """The configuration of the network and of its training. A step uses `batch_size * accumulation` rows or windows.
 
-    `total_steps` None: `max_seconds` or early stopping ends the training. `eval_every` None: the clock says when to
-    evaluate. `patience` 0: no early stopping. `metric` is the rule that chooses the weights to keep (see
-    `loop/selection.py`). `digests` identify data, tokenizer and request; a resume point with other
-    digests is refused.
+    If `total_steps` is None, the run ends after `max_seconds` or by early stopping. If `eval_every` is None, elapsed
+    time determines when to evaluate. If `patience` is 0, there is no early stopping. `metric` is the rule for choosing
+    the weights to keep (see `loop/selection.py`). `digests` identify the data, tokenizer and request; a resume point
+    with other digests is rejected.
     """
 
     model: dict[str, Any]
@@ -68,7 +68,7 @@ class Settled:
 
     @property
     def config(self) -> ModelConfig:
-        """The network's configuration."""
+        """The configuration of the network."""
         return ModelConfig.from_dict(self.model)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Settled:
 
 
 def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    """Fill in everything that the request leaves open. Raises BadOption or TrainingFailure for what is impossible."""
+    """Settle all settings that the request leaves open. Raises BadOption or TrainingFailure for impossible settings."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec.model if base is None else base.config.architecture, facts, train)
@@ -120,8 +120,10 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
 
 
 def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = None) -> None:
-    """Raise BadOption for a setting that is impossible or has no effect. Without `facts`, before the data is read,
-    fewer of them can be detected."""
+    """Raise BadOption for a setting that is impossible or has no effect.
+
+    Before the data is read, `facts` is None, and fewer such settings can be detected.
+    """
     architecture = spec.model if base is None else base.config.architecture
     task, kind = (spec.task, None) if facts is None else (facts.task, facts.input)
     try:
@@ -133,15 +135,19 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
 
 
 def _eval_size(dataset: Dataset) -> int | None:
-    """The number of rows or tokens that an evaluation during training reads; None: all, as in the last evaluation."""
+    """The number of rows or tokens to evaluate during training. None means all, as in the final evaluation."""
     held_out = dataset.validation
     size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
     return most if size > 1.5 * most else None
 
 
 def _metric(options: TrainingOptions, facts: Facts, held_out: Rows | Stream) -> str:
-    """The rule that chooses the weights to keep. Early stopping compares evaluations, so a request with `patience`
-    compares them on few rows too. The tokens of a text, or of completions, are many even where its rows are few."""
+    """The rule for choosing the weights to keep.
+
+    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
+    if the request sets `patience`, since early stopping compares evaluations in any case; and for generation, since
+    even a few rows have many tokens.
+    """
     comparable = not isinstance(held_out, Rows) or facts.task == "generation" or len(held_out) >= SELECTING_ROWS
     if not comparable and not options.patience:
         return "last"
@@ -149,7 +155,7 @@ def _metric(options: TrainingOptions, facts: Facts, held_out: Rows | Stream) -> 
 
 
 def _precision(facts: Facts, device: str) -> str:
-    """bfloat16 for generation, whose matrix products are large, if the device has fast instructions for it."""
+    """bfloat16 for generation, which has large matrix products, if the device has fast bfloat16 instructions."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
     fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags
@@ -175,7 +181,7 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
 def _steps(
     options: TrainingOptions, recipe: recipes.Recipe, train: Any, batch_size: int, window: int
 ) -> tuple[int | None, int]:
-    """(total steps, steps per epoch). With `max_seconds` alone, the number of steps is not limited."""
+    """(total steps, steps per epoch). The total is None if `max_seconds` is the only limit."""
     count = len(train) if isinstance(train, Rows) else (len(train.ids_T) - 1) // min(window, len(train.ids_T) - 1)
     per_step = batch_size * (options.accumulation or 1)
     per_epoch = max(1, -(-count // per_step) if isinstance(train, Rows) else count // per_step)
@@ -188,7 +194,10 @@ def _steps(
 
 
 def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:
-    """Steps between evaluations: a tenth of all for generation; else an epoch or a twentieth, if that is more."""
+    """The number of steps between evaluations; None without a total number of steps.
+
+    For generation, this is a tenth of all steps; otherwise, an epoch or a twentieth of all steps, whichever is more.
+    """
     if total_steps is None:
         return None
     tenth = max(1, -(-total_steps // EVALUATIONS))
@@ -196,8 +205,10 @@ def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | 
 
 
 def _patience(options: TrainingOptions, facts: Facts) -> int:
-    """Evaluations without gain before the end; 0 for no early stopping. Where the request sets neither patience nor a
-    length, trainings with a target for each text stop early: they overfit soon."""
+    """The number of evaluations without improvement after which the run stops; 0 disables early stopping.
+
+    If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit soon.
+    """
     if options.patience is not None:
         return options.patience
     limits = (options.epochs, options.max_steps, options.max_seconds)
@@ -206,7 +217,7 @@ def _patience(options: TrainingOptions, facts: Facts) -> int:
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
-    """A weight for each label, by default 1. With "balanced", the total weight of the rows is equal for all labels."""
+    """The weight of each label, by default 1. With "balanced", the rows of each label have the same total weight."""
     weights = options.class_weights
     if weights is None:
         return None

@@ -12,10 +12,11 @@ from models.tasks import Classifier, LanguageModel
 
 
 def take_over(network: LanguageModel | Classifier, base: BaseCheckpoint, settled: Settled, labels: list[str]) -> str:
-    """Copy every tensor whose name and shape fit, and return a sentence about those that are new.
+    """Copy every base tensor whose name and shape match the network, and return a sentence about the result.
 
-    The head is copied only for the same task with the same labels in the same order. With `head_only`, all parameters
-    but those of head and pooling are frozen. Raises TrainingFailure `invalid_base_model` if no tensor of the body fits.
+    The head is copied only if the task, the labels and the order of the labels are the same. With `head_only`, all
+    parameters except those of the head and the pooling are frozen. Raises TrainingFailure `invalid_base_model` if no
+    tensor of the body matches.
     """
     own = network.state_dict()
     base_tensors = _reshaped(load_file(base.weights), own)
@@ -38,8 +39,11 @@ def take_over(network: LanguageModel | Classifier, base: BaseCheckpoint, settled
 
 
 def _reshaped(base: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a head that was tied to the embedding its own matrix, if the new network has one, and cut learned positions
-    to the new context."""
+    """Adapt the base tensors to the new network.
+
+    If the base head was tied to the embedding, but the new head has its own matrix, the head gets a copy of the
+    embedding. Learned positions are cut to the new context length.
+    """
     head, embedding, positions = "head.weight", "input.embedding.weight", "body.positions.weight"
     if head in own and head not in base and embedding in base:
         base[head] = base[embedding].clone()

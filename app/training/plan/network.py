@@ -1,4 +1,4 @@
-"""The configuration of the network, from the request's options, the recipe and the version to fine-tune."""
+"""Derives the configuration of the network from the request, the recipe and the version to fine-tune."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import heads_and_width
 from models.config import RECURRENT, ConfigError, ModelConfig
 
-LONGEST_CONTEXT = 1024  # tokens of a text to classify, unless the request asks for more
-RECURRENT_CONTEXT = 8192  # tokens of a prompt: the network itself has no limit, but memory and time have
+LONGEST_CONTEXT = 1024  # the default maximum, in tokens or steps, for data other than one long text
+RECURRENT_CONTEXT = 8192  # tokens; limits memory and time, since the network itself has no limit
 
 
 def model(
     spec: TrainSpec, facts: Facts, recipe: Recipe, train: Rows | Stream, base: BaseCheckpoint | None
 ) -> ModelConfig:
-    """The configuration of the network to train. Raises BadOption for options that no network can have, and
-    TrainingFailure `invalid_base_model` for a base version that cannot do the task."""
+    """The configuration of the network to train.
+
+    Raises BadOption for options that no network can have, and TrainingFailure `invalid_base_model` for a base version
+    that cannot be fine-tuned for the task.
+    """
     options = spec.training
     architecture = spec.model if base is None else base.config.architecture
     context = options.context_length or _context(facts, recipe, architecture, train)
@@ -32,7 +35,7 @@ def model(
         return _built(_new(options, facts, recipe, architecture) | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # A recurrent network has no positions, so its context may grow; that of a Transformer may not.
+        # A recurrent network has no positions, so its context may grow. The context of a Transformer may not.
         context = max(before.context_length, context) if before.recurrent else before.context_length
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(asdict(before) | changes)
@@ -43,7 +46,8 @@ def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stre
         return RECURRENT_CONTEXT if architecture in RECURRENT else recipe.window
     longest = int(train.lengths_N.max())
     room: int = 2 ** max(6, (int(np.percentile(train.lengths_N, 99.9)) * 2 - 1).bit_length())
-    # At least twice the length of almost all rows, as requests may be longer than these. The few rows beyond are cut.
+    # Requests may be longer than the train rows, so the context is at least twice the length of almost all rows, within
+    # the maximum. Longer rows are cut.
     return min(max(room, 128), LONGEST_CONTEXT) if longest <= LONGEST_CONTEXT else LONGEST_CONTEXT
 
 
@@ -75,14 +79,14 @@ def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: s
 
 
 def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseCheckpoint) -> dict[str, Any]:
-    """What fine-tuning changes in the configuration of the base version."""
+    """The changes that fine-tuning makes to the configuration of the base version."""
     before = base.config
     changes: dict[str, Any] = {"task": facts.task, "classes": _classes(facts)}
     if facts.task == "generation":
         if before.bidirectional:
             message = "the version to fine-tune is bidirectional, and generation reads from left to right only"
             raise TrainingFailure("invalid_base_model", message, "model")
-        # A head that is trained alone needs its own matrix, and so does one whose width is not the embedding's.
+        # The head needs its own matrix if only the head is trained, or if its width differs from that of the embedding.
         tied = before.tie_embeddings and before.vector_width == before.width
         changes["tie_embeddings"] = tied and not options.head_only
         changes |= {"head_widths": (), "output_activation": "none", "pooling_width": 0}

@@ -1,7 +1,7 @@
-"""Encodes rows with a target each: texts as tokens, numeric sequences standardised.
+"""Encodes rows that each have a target: texts become tokens, and numeric sequences are standardised.
 
-Whatever is derived from the data (tokenizer, means, deviations) is derived from train rows alone. Fine-tuning uses the
-base version's own, since its weights were trained with them.
+The tokenizer, means and standard deviations are derived from train rows only. Fine-tuning uses those of the base
+version, since its weights were trained with them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from app.training.prepare.tokenizing import batches, describe_input, tokenizer_f
 from app.wire.trainer import TrainSpec
 
 Encoder = Callable[[DataFiles, Scan, TrainSpec, BaseCheckpoint | None, Path], Dataset]
-_BLOCK_ROWS = 256  # rows of numbers that are read at once
+_BLOCK_ROWS = 256  # the number of numeric rows to read at once
 
 
 def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path) -> Dataset:
-    """Encode texts, or pairs of texts, with a target each."""
+    """Encode texts, or pairs of texts, each with a target."""
     task = scan.task
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
-    placeholder = [tokenizer.blank_id or 0]  # for a text without any token: a network needs at least one
+    placeholder = [tokenizer.blank_id or 0]  # for a text without tokens, since a network needs at least one
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
     for batch in batches(files, scan):
         singles = tokenizer.encode_batch([example.text for example, _ in batch])
@@ -59,7 +59,7 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
 def encode_numbers(
     files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
-    """Encode numeric sequences with a target each."""
+    """Encode numeric sequences, each with a target."""
     task, source, width = scan.task, files.training.source, scan.steps_SF.shape[1]
     if base is not None and (base.config.input != "features" or base.config.features != width):
         raise source.fault(f"has {width} features per step, but the version to fine-tune takes {describe_input(base)}")
@@ -84,7 +84,7 @@ def encode_numbers(
 
 
 def assemble(facts: Facts, parts: dict[int, Any], staging: Path) -> Dataset:
-    """Combine the `parts`, keyed by the code of their split, into a dataset. An empty test part is left out."""
+    """Combine the `parts`, which are keyed by the codes of splits, into a dataset. An empty test part is left out."""
     train, validation, test = (parts.get(code) for code in SPLIT_NAMES)
     assert train is not None and validation is not None
     size = 0 if test is None else len(test) if isinstance(test, Rows) else len(test.ids_T) - test.context
@@ -104,7 +104,7 @@ def _lengths(parts: dict[int, Rows], unit: str) -> dict[str, Any]:
 
 
 def _blocks(scan: Scan) -> Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
-    """(steps, split of each step) for all rows, some rows at a time."""
+    """(steps, split of each step) for all rows, in blocks of rows."""
     offsets_N1 = np.concatenate([[0], np.cumsum(scan.lengths_N)])
     for start in range(0, len(scan.lengths_N), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)

@@ -1,4 +1,4 @@
-"""The model card, README.md of a checkpoint. It states only what was measured or configured."""
+"""Writes the model card, which is the README.md of a checkpoint. It states only what was measured or configured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_ch
 
 
 def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, Any], parameters: int) -> str:
-    """The card as Markdown. `metrics`: of each held-out split; `parameters`: their number."""
+    """The card as Markdown.
+
+    `metrics` contains the metrics of each held-out split; `parameters` is the number of parameters of the network.
+    """
     config = settled.config
     origin = "fine-tuned from another version" if spec.model == "base" else "trained from scratch"
     lines = [
@@ -86,7 +89,7 @@ def _table(metrics: dict[str, Any]) -> list[str]:
 
 
 def _cell(part: dict[str, Any], name: str) -> str:
-    """A figure of a split; none of a split with too few rows."""
+    """A figure of a split; empty if the split has too few rows or the figure is missing or not finite."""
     measured = not too_few(part.get("rows")) and math.isfinite(part.get(name, math.nan))
     return f"{part[name]:.4f}" if measured else ""
 
@@ -111,5 +114,5 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A name from the request or its data, without the characters that have a meaning in Markdown."""
+    """A name from the request or the data, with the characters that have a meaning in Markdown replaced."""
     return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:100]

@@ -1,6 +1,7 @@
-"""Writes checkpoint directories: weights, configuration, labels, tokenizer, figures, model card.
+"""Writes checkpoint directories: weights, configuration, labels, tokenizer, figures and model card.
 
-A directory is complete or absent. The file of the weights has no metadata, so equal weights are equal bytes.
+At any moment, a checkpoint directory is either complete or absent; a partial one is never visible. The weights file has
+no metadata, so equal weights give files with equal bytes.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from app.training.prepare.dataset import Dataset, Facts
 from app.training.report import results
 from app.wire.trainer import TrainSpec
 
-_RESERVE = 1 << 16  # bytes for values that are not available before the end
+_RESERVE = 1 << 16  # bytes, for values that are only known at the end of the run
 
 
 def write(
     directory: Path, network: TaskNetwork, spec: TrainSpec, settled: Settled, dataset: Dataset, metrics: dict[str, Any]
 ) -> None:
-    """Write all that is needed to load a version, and `training.json` about its origin. Replaces the directory."""
+    """Write all files that are needed to load the version, and `training.json`, which describes its origin.
+
+    Replaces the directory.
+    """
     temporary = _temporary(directory)
     facts = dataset.facts
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -46,7 +50,7 @@ def write(
 
 
 def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
-    """Raise BadData, before anything is trained, if a file of the checkpoint would exceed its size limit."""
+    """Raise BadData if a file of the checkpoint would exceed its size limit. Called before training starts."""
     facts = dataset.facts
     files = {
         "config.json": _config(settled, facts),
@@ -67,7 +71,7 @@ def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
 
 
 def _widest(labels: list[str]) -> dict[str, Any]:
-    """Metrics with the longest possible JSON."""
+    """Metrics whose JSON representation has the maximum length."""
     figures = dict.fromkeys(("precision", "recall", "f1"), 1.2345678901234567e-05) | {"support": 10**12}
     matrix = [[10**6] * len(labels)] * len(labels) if len(labels) <= MATRIX_LABELS else []
     return {"per_class": dict.fromkeys(labels, figures), "confusion_matrix": matrix}
@@ -76,8 +80,11 @@ def _widest(labels: list[str]) -> dict[str, Any]:
 def finish(
     directory: Path, best: Path, card: str, metrics: dict[str, Any], progress: Progress, dataset: Dataset
 ) -> None:
-    """Write the final checkpoint: the directory `best` with its metrics, plots and card. Replaces the directory."""
-    # Imports matplotlib, which is needed only at the end of a training.
+    """Write the final checkpoint: a copy of the directory `best`, with metrics, plots and model card added.
+
+    Replaces `directory`.
+    """
+    # This imports matplotlib, which is only needed at the end of a run.
     from app.training.report import plots
 
     temporary = _temporary(directory)
@@ -95,7 +102,7 @@ def finish(
 
 
 def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
-    """The content of config.json. The labels are in labels.json only, because there may be very many."""
+    """The content of config.json. Labels are only in labels.json, because there may be very many of them."""
     optional = {
         "normalization": facts.normalization,
         "target": facts.target,
@@ -107,12 +114,12 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
 
 
 def _short(split: dict[str, Any]) -> dict[str, Any]:
-    """Metrics without those that grow with the number of labels, which are in metrics.json only."""
+    """The metrics of a split without those that grow with the number of labels; metrics.json contains all of them."""
     return {name: value for name, value in split.items() if name not in ("confusion_matrix", "per_class")}
 
 
 def _temporary(directory: Path) -> Path:
-    """An empty directory beside this one."""
+    """Create an empty temporary directory next to `directory`."""
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -120,7 +127,7 @@ def _temporary(directory: Path) -> Path:
 
 
 def _publish(temporary: Path, directory: Path) -> None:
-    """Give the finished directory its name."""
+    """Rename the finished directory to its final name."""
     shutil.rmtree(directory, ignore_errors=True)
     os.rename(temporary, directory)
     checkpoint.sync_directory(directory.parent)

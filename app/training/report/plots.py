@@ -1,4 +1,7 @@
-"""The plots of a training, as SVG files. Equal figures give equal bytes: the files contain no time of creation."""
+"""Draws the plots of a training run as SVG files.
+
+The files do not contain their creation time, so equal figures give files with equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-NAMED_LABELS, COUNTED_LABELS = 40, 15  # a confusion matrix of more labels shows no names, or no counts
+NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix has no names, or no counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
 
 
 def draw(
     directory: Path, history: list[dict[str, float]], metrics: dict[str, Any], lengths: dict[str, Any] | None
 ) -> None:
-    """Draw the loss, the lengths of the sequences and the confusion matrices, each where there are figures for it.
+    """Draw the loss and, if there are figures for them, the lengths of the sequences and the confusion matrices.
 
-    `lengths`: the length histogram of the data report.
+    `lengths` is the length histogram of the data report.
     """
     directory.mkdir(exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "ostinato", "svg.fonttype": "path", "font.size": 9}):
@@ -68,7 +71,7 @@ def _confusion(part: dict[str, Any], name: str) -> Figure:
     shares = [[n / max(1, sum(row)) for n in row] for row in rows]
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     shown = labels if len(labels) <= NAMED_LABELS else []
-    # A dollar sign would begin a formula.
+    # Unescaped, a dollar sign would begin a formula.
     names = [(label if len(label) <= 20 else f"{label[:17]}...").replace("$", r"\$") for label in shown]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)

@@ -1,4 +1,4 @@
-"""The result files of a training: `results.csv` and `metrics.json`."""
+"""Writes the result files of a training run: `results.csv` and `metrics.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMES = {"train_accuracy": "train_mean_token_accuracy"}
 
 
 def write_csv(path: Path, history: list[dict[str, float]]) -> None:
-    """A line for each report, with empty cells for figures that it does not have."""
+    """Write one line per report. If a report does not have a figure, the cell is empty."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -28,5 +28,5 @@ def _cell(value: float | None) -> str:
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """All metrics of each split."""
+    """Write all metrics of each split as JSON."""
     checkpoint.write_json(path, metrics)

@@ -1,4 +1,4 @@
-"""The end of a training: evaluates the best weights on all held-out data and writes the final checkpoint."""
+"""The end of a training run: evaluates the kept weights on all held-out data, and writes the final checkpoint."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 def complete(
     run: Path, spec: TrainSpec, training: Training, best: Path, events: Events, check: Callable[[], None]
 ) -> Done:
-    """Write `results.csv`, `done.json` and `checkpoint/`, whose weights are those of the directory `best`.
+    """Write `results.csv`, `done.json` and `checkpoint/`, with the weights from the directory `best`.
 
-    `check` is called between batches and may raise. If this attempt is killed, the next one repeats all of it:
-    `checkpoint/`, which marks a finished training, is written last.
+    `check` is called between batches and may raise. `checkpoint/` marks the run as finished and is therefore written
+    last: if this attempt is killed before that, the next attempt repeats all of these steps.
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
     network.load_state_dict(load_file(best / "model.safetensors", device=settled.device))
     metrics = _evaluate(training, check)
     if settled.eval_rows is not None:
-        # Earlier evaluations were of a part of the validation data; this one of all.
+        # Earlier evaluations used a part of the validation data; this one used all validation data.
         figures = validation_figures(metrics["validation"], full=True)
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
@@ -56,7 +56,7 @@ def complete(
 
 
 def _evaluate(training: Training, check: Callable[[], None]) -> dict[str, Any]:
-    """The metrics of each held-out split, by its name."""
+    """The metrics of each held-out split, keyed by the name of the split."""
     dataset, settled = training.dataset, training.settled
     splits = {name: data for name, data in dataset.parts.items() if name != "train"}
     metrics = {

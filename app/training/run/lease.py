@@ -1,8 +1,9 @@
-"""The trainer's end of the lease: it exits when renewals on standard input stop.
+"""The trainer's side of the lease: the trainer exits when it no longer receives renewals on standard input.
 
-Any line renews the lease. The process exits at once at the end of the input (the worker died), or without a renewal for
-the lease time (the worker is frozen, or cut off from the database), because another worker may hold the job by then.
-Resume points keep the loss small.
+Any input renews the lease. The process exits immediately at the end of the input, which means that the worker has died.
+It also exits if the lease time passes without a renewal, which means that the worker is frozen or cannot reach the
+database. In both cases, another worker may already have taken over the job. Because of resume points, little work is
+lost.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import select
 import threading
 import time
 
-EXIT_CODE = 75  # EX_TEMPFAIL: the training itself did not fail
+EXIT_CODE = 75  # EX_TEMPFAIL: the training run itself did not fail
 
 
 def watch(descriptor: int, seconds: float) -> threading.Thread:
-    """Watch a file descriptor in a daemon thread; with `seconds` 0, as for a trainer started by hand, not at all."""
+    """Watch a file descriptor in a daemon thread.
+
+    If `seconds` is 0, as in a trainer that is started by hand, the thread is not started.
+    """
     thread = threading.Thread(target=_watch, args=(descriptor, seconds), name="lease", daemon=True)
     if seconds > 0:
         thread.start()
@@ -32,5 +36,5 @@ def _watch(descriptor: int, seconds: float) -> None:
         if not os.read(descriptor, 65_536):
             break  # end of the input
         end = time.monotonic() + seconds
-    # Not sys.exit: the main thread must not get to write anything more.
+    # sys.exit would end only this thread, but the main thread must not write anything from here on.
     os._exit(EXIT_CODE)

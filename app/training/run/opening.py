@@ -1,4 +1,4 @@
-"""The notes at the start of a training: what the data is, what may be wrong with it, and what was settled."""
+"""Emits the notes at the start of a training run: the data report, warnings about the data, and the configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.wording import counted
 
 
 def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
-    """Emit the opening notes, all of step 0."""
+    """Emit the opening notes, all of which have step 0."""
     report = dataset.facts.report | {"truncated": settled.truncated}
     counts = report.get("rows") or report.get("characters") or {}
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
@@ -30,7 +30,7 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
 
 
 def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
-    """Emit one note for each remark. Notes are unique by kind, so a repeated kind is numbered."""
+    """Emit one note for each remark. The kind of a note must be unique, so repeated kinds are numbered."""
     kinds: Counter[str] = Counter()
     for remark in remarks:
         kind = remark["kind"]
@@ -50,7 +50,7 @@ def _summary(settled: Settled) -> str:
 
 
 def _few_rows(rows: int, settled: Settled) -> str:
-    """What follows from having so few validation rows; empty where nothing does."""
+    """A sentence about the consequences of having few validation rows; empty if there are none."""
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if settled.metric == "last":
         few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint by"

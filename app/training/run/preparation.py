@@ -1,6 +1,6 @@
-"""What a training needs before its first step: the prepared data and the settled configuration.
+"""Provides the prepared data and the settled configuration, which a training run needs before its first step.
 
-The first attempt writes both to the run directory; later ones read them.
+The first attempt writes both to the run directory; later attempts read them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from app.wire.trainer import TrainSpec
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the command line says about this attempt. `resume_every`: seconds; `threads` 0: one for each core."""
+    """The command-line options that depend on the machine.
+
+    `resume_every` is the number of seconds between resume points. If `threads` is 0, there is one thread per core.
+    """
 
     resume_every: float = 15.0
     threads: int = 0
@@ -43,7 +46,7 @@ class Machine:
 def load_or_prepare(
     run: Path, spec: TrainSpec, base_checkpoint: BaseCheckpoint | None, check: Callable[[], None]
 ) -> Dataset:
-    """The prepared data. `check` is called regularly while files are read, and may raise."""
+    """Load the prepared data, or prepare it now. `check` is called regularly while files are read, and may raise."""
     directory, temporary = run / "prepared", run / ".preparing"
     if directory.is_dir():
         return datasets.load(directory)
@@ -55,8 +58,10 @@ def load_or_prepare(
 def load_or_settle(
     run: Path, spec: TrainSpec, dataset: Dataset, base_checkpoint: BaseCheckpoint | None, machine: Machine
 ) -> Settled:
-    """The configuration. Raises TrainingFailure `resume_mismatch` if data, tokenizer or request changed since it was
-    settled."""
+    """Load the settled configuration, or settle it now.
+
+    Raises TrainingFailure `resume_mismatch` if the data, tokenizer or request have changed since it was settled.
+    """
     path, digests = run / "settled.json", _digests(run, spec, dataset)
     if not path.exists():
         threads = machine.threads or cores()
@@ -73,7 +78,7 @@ def load_or_settle(
 
 
 def _digests(run: Path, spec: TrainSpec, dataset: Dataset) -> dict[str, str]:
-    """The digests that a resume point must match."""
+    """The digests that a resume point and the settled configuration must match."""
     files = [spec.training_file, spec.validation_file]
     tokenizer = b"" if dataset.tokenizer is None else dataset.tokenizer.read_bytes()
     return {

@@ -1,8 +1,9 @@
-"""One attempt at a training, from the run directory to its last event.
+"""One attempt at a training run, from reading the run directory to sending the last event.
 
     run.json, inputs/, base/ → prepared/ → settled.json → resume/, checkpoints/step-N/ → checkpoint/, results.csv
 
-Each stage leaves its result complete or not at all, so that a later attempt continues from there.
+The result of each stage is either complete or absent, so that a later attempt can continue after the last completed
+stage.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ from models.tasks import build
 
 
 class Session:
-    """An attempt at the training of a run directory. `stopping`: whether the worker asked for an orderly end."""
+    """An attempt at the training run in a run directory.
+
+    `stopping` returns whether the worker has asked the trainer to save its progress and stop.
+    """
 
     def __init__(self, run: Path, events: Events, stopping: Callable[[], bool], machine: Machine) -> None:
         self.run, self.events, self.stopping, self.machine = run, events, stopping, machine
@@ -51,23 +55,28 @@ class Session:
         self._saved_at = time.monotonic()
 
     def attempt(self) -> TrainEvent:
-        """Train to the end, or until a stop is requested, and emit the last event. An error that neither the request
-        nor its data caused is raised: another attempt may succeed."""
+        """Train to the end, or until a stop is requested, and emit the last event.
+
+        Raises errors that neither the request nor its data caused: another attempt may succeed.
+        """
         event = self._attempt()
         self.events.emit(event)
         return event
 
     def break_off(self, error: Exception) -> TrainEvent:
-        """Emit that an unexpected error ended the attempt. The same error again, from the same resume point, fails the
-        job: a further attempt would end there too."""
+        """Emit an event about the unexpected error that ended the attempt.
+
+        If the previous attempt ended with the same error and resume point, the job fails, because any further attempt
+        would probably end in the same way.
+        """
         kind, path = type(error).__name__, self.run / "broken.json"
         record = {"kind": kind, "resumed": resume.newest(self.run / "resume")}
         again = path.exists() and json.loads(path.read_text()) == record
         cause = disk_errors.os_error(error)
         event: TrainEvent = Broke(kind, 0 if cause is None else cause.errno or 0)
         if disk_errors.awaited(error):
-            self._discard_partial()  # on a full disk, it is in the way of everything else; and nothing is recorded
-        elif again and not isinstance(error, OSError) and cause is None:  # what a machine lacks now it may have later
+            self._discard_partial()  # partial files may fill the disk; the error is not recorded
+        elif again and not isinstance(error, OSError) and cause is None:  # I/O errors may be temporary
             message = f"the training fails at the same step each time because of an internal error ({kind}); "
             event = self._failed("internal_error", f"{message}its log has the details", None)
         else:
@@ -76,7 +85,7 @@ class Session:
         return event
 
     def _discard_partial(self) -> None:
-        """Delete what the failed attempt has left half written."""
+        """Delete the incomplete files that the failed attempt has left."""
         partial = [self.run / ".preparing", self.run / ".checkpoint.tmp", self.run / "resume" / ".tmp"]
         for path in (*partial, *(self.run / "checkpoints").glob(".*.tmp")):
             shutil.rmtree(path, ignore_errors=True)
@@ -133,7 +142,7 @@ class Session:
         return complete(self.run, self.spec, training, self._best(), self.events, self._check_stop)
 
     def _training(self, settled: Settled, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> Training:
-        """The training, restored from the newest readable resume point, or else at its start."""
+        """The training, restored from the newest readable resume point, or at step 0 if there is none."""
         torch.manual_seed(derive(settled.seed, "initialisation"))
         network = build(settled.config)
         if base_checkpoint is not None:
@@ -160,7 +169,8 @@ class Session:
         for lost in damaged:
             message = f"the resume point at step {lost.step} is damaged ({lost.reason}): continuing from {begin}"
             self.events.note("resume_point_damaged", lost.step, message, "warn")
-            # Only now: an attempt that is killed before the note is out finds the point again.
+            # The point is deleted only after the note is sent: if this attempt is killed before that, the next attempt
+            # sends the note.
             resume.discard(lost)
         return point
 
@@ -189,7 +199,7 @@ class Session:
 
 def _configure_torch(settled: Settled) -> None:
     torch.set_num_threads(settled.threads)
-    # As `use_deterministic_algorithms`, which would also import torch's compiler.
+    # Has the same effect as `use_deterministic_algorithms`, which would also import torch's compiler.
     torch.set_deterministic_debug_mode("warn" if settled.deterministic else "default")
-    # Off: filling new tensors only finds reads of uninitialised memory, and costs time.
+    # Filling new tensors takes time and only helps to find reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
