@@ -1,8 +1,8 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
 Exit code 0: the last event is Done, Stopped or TrainFailed. 1: an unexpected error, after the event Broke, or
-TrainFailed if it occurred again. 74: the disk is full or does not work. 75: the lease ended. Any other code is a lost
-attempt.
+TrainFailed if it occurred again. 74: the disk is full or has failed. 75: the lease ended. Any other code means that
+the attempt was lost.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def train(options: argparse.Namespace) -> int:
 def _break_off(session: Session, error: Exception) -> int:
     """Report an unexpected error and return the exit code.
 
-    If the disk is full, reporting the error may fail as well. The exit code alone therefore says that the disk is the
-    cause.
+    If the disk is full, reporting the error may fail as well, so the exit code alone identifies the cause.
     """
     try:
         session.break_off(error)
@@ -93,18 +92,15 @@ def _break_off(session: Session, error: Exception) -> int:
 
 
 def _lower_priority() -> None:
-    """Raise the niceness of this process and of its session.
-
-    Linux divides CPU time among sessions (autogroups) before it considers the niceness of the processes in a session.
-    """
+    """Raise the niceness of this process and of its session, because Linux first divides CPU time among sessions."""
     os.nice(NICENESS)
     if os.getsid(0) == os.getpid():  # otherwise, the session belongs to a terminal
-        with contextlib.suppress(OSError):  # the system may not support autogroups
+        with contextlib.suppress(OSError):  # the kernel may not support autogroups
             Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 class _StopSignal:
-    """Records SIGTERM. The session checks for it between steps, and then saves a resume point and stops."""
+    """Records SIGTERM. Between steps, the session checks for it and, if received, saves a resume point and stops."""
 
     def __init__(self) -> None:
         self._received = False

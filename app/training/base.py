@@ -1,4 +1,4 @@
-"""Reads the checkpoint to fine-tune, which the worker has copied to the run directory. Does not load its weights."""
+"""Reads the checkpoint to fine-tune, which the worker has copied to the run directory. The weights are not loaded."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from models.config import ModelConfig
 class BaseCheckpoint:
     """A validated checkpoint directory, with the contents of its `config.json` and `labels.json`.
 
-    `normalization` has the mean and standard deviation of numeric inputs; `target` has the same figures
-    for the values to predict in regression.
+    `normalization` contains the mean and standard deviation of numeric inputs; `target` contains those of the values
+    to predict in regression.
     """
 
     directory: Path

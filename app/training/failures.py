@@ -9,8 +9,8 @@ from app.errors import OstinatoError
 class TrainingFailure(Exception):
     """The training run cannot continue, and another attempt would fail in the same way.
 
-    `code` and `param`, the request field at fault, are for programs. `message` is for users: it says what is wrong,
-    where, and how to correct it.
+    `code` and `param` (the request field at fault) are machine-readable. `message` tells users what is
+    wrong, where, and how to correct it.
     """
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -57,17 +57,14 @@ class StopRequested(Exception):
 
 
 def is_data_error(error: Exception) -> bool:
-    """Whether the data is the likely cause of an error that was raised while the data was being read.
-
-    This is the case for every error that the trainer does not raise on purpose, except for I/O and memory errors.
-    """
+    """Whether bad data is the likely cause of an error: it is neither deliberate, nor an I/O or memory error."""
     deliberate_or_io = (TrainingFailure, StopRequested, OstinatoError, OSError)
     of_the_machine = is_memory_error(error) or disk_errors.awaited(error) is not None
     return not isinstance(error, deliberate_or_io) and not of_the_machine
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether the error means a lack of memory: it is a MemoryError, or has a message of one of torch's allocators."""
+    """Whether the error means a lack of memory: it is a MemoryError, or its message is from a torch allocator."""
     text = str(error).lower()
     named = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)

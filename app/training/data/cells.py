@@ -1,4 +1,4 @@
-"""Converts the value of a cell to a text, a label, a number or a matrix of steps."""
+"""Converts the value of a cell to text, a label, a number or a matrix of steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPLIT_CODES = {
 }
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
 _LONGEST_LITERAL = 10_000  # characters
-_LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys of objects with labels
+_LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys for labels in objects
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
 _QUOTED = re.compile(_STRING)
 _PYTHON_LIST = re.compile(rf"[\[(]\s*((?:(?:{_STRING})(?:\s*,\s*|\s+|(?=\s*[\])])))*)\s*[\])]")
@@ -40,14 +40,14 @@ class CellError(Exception):
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell has no value: null, NaN, an empty text, or a text of white space only."""
+    """Whether a cell has no value: null, NaN, an empty string, or only white space."""
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def to_text(value: Any) -> str:
-    """The value itself. Raises CellError unless the value is a string of valid Unicode."""
+    """Return the value itself. Raises CellError unless the value is a string of valid Unicode."""
     if not isinstance(value, str):
         raise CellError(f"{describe(value)} where a text is expected")
     if not value.isascii() and _SURROGATE.search(value):
@@ -56,7 +56,7 @@ def to_text(value: Any) -> str:
 
 
 def to_input_text(value: Any) -> str:
-    """The value as text, formatted as in a CSV file. Null and NaN become an empty text."""
+    """The value as text, formatted as in a CSV file. Null and NaN become an empty string."""
     if isinstance(value, str):
         return to_text(value)
     return "" if is_blank(value) else _scalar(value, "a text")
@@ -90,9 +90,9 @@ def to_label(value: Any) -> str:
 def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     """(labels, listed): the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
-    These cells count as lists: a list value, a text that contains a JSON or Python list, an object such as
-    {"choices": [...]}, and a text in which | separates labels. Any other text is returned as a single label;
-    `settle_lists` decides later whether commas in the text separate several labels.
+    These cells count as lists: a list value, a string that contains a JSON or Python list, an object such as
+    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label;
+    `settle_lists` decides later whether commas in the string separate several labels.
     """
     elements = to_label_list(value)
     if elements is None and isinstance(value, str):
@@ -107,8 +107,8 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
 def to_label_list(value: Any) -> list[Any] | None:
     """The elements of a value that can only be a list of labels; None for any other value.
 
-    Accepts a list, a text that contains a JSON or Python list, and an object with a single key whose value is a list or
-    a text, such as {"choices": ["a", "b"]}, which annotation tools write. The object may also be JSON in a text.
+    Accepts a list, a string that contains a JSON or Python list, and an object with a single key whose value is a list
+    or a string, such as {"choices": ["a", "b"]}, which annotation tools write. The object may be encoded as JSON.
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", "("):
         value = _parse_list(value.strip())
@@ -146,7 +146,7 @@ def to_number(value: Any) -> float:
 
 
 def to_matrix(value: Any) -> NDArray[np.float64]:
-    """Convert a list of lists, or a text that contains one as JSON, to a matrix of steps (T, F).
+    """Convert a list of lists, or a JSON string of one, to a matrix of steps (T, F).
 
     In a plain list of numbers, each number is a step with one feature. The result has the precision of float64; every
     number is within the range of float32.
@@ -191,10 +191,10 @@ def _scalar(value: Any, expectation: str) -> str:
 
 
 def _parse_list(text: str) -> Any:
-    """Parse a text as JSON or as a Python list, tuple, dictionary or set; None if this fails.
+    """Parse a string as JSON or as a Python list, tuple, dictionary or set; None if this fails.
 
-    A list of texts may also be printed as a NumPy array, which has blanks instead of commas between its elements. A
-    JSON list that mixes texts with other values gives None.
+    A list of strings may also be printed as a NumPy array, with blanks instead of commas between its elements. The
+    result is None for a JSON list that mixes strings with other values.
     """
     try:
         value = json.loads(text)
@@ -209,7 +209,7 @@ def _parse_list(text: str) -> Any:
 
 
 def _python_value(text: str) -> Any:
-    """The dictionary, or the sorted elements of the set of texts, that Python prints as `text`; otherwise None."""
+    """The dictionary, or the sorted elements of the set of strings, that Python prints as `text`; otherwise None."""
     try:
         value = ast.literal_eval(text) if len(text) <= _LONGEST_LITERAL else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -220,7 +220,7 @@ def _python_value(text: str) -> Any:
 
 
 def _unescape(quoted: str) -> str:
-    """The text of a Python string literal."""
+    """The string that a Python string literal denotes."""
     try:
         return str(ast.literal_eval(quoted))
     except (ValueError, SyntaxError):
@@ -228,13 +228,13 @@ def _unescape(quoted: str) -> str:
 
 
 def _not_a_list(text: str) -> CellError:
-    """The error for a text that starts like a list of labels but is not one."""
+    """The error for a string that starts like a list of labels but is not one."""
     _parse(text, _LABEL_LIST)
     return CellError(f"{_LABEL_LIST}; not all elements of this list are texts")
 
 
 def _parse(text: str, expectation: str) -> Any:
-    """Parse a text as JSON, the form in which a CSV cell contains a list."""
+    """Parse a string as JSON, the form in which a CSV cell contains a list."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

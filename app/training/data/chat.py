@@ -21,8 +21,7 @@ Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 def read_turns(layout: Layout, record: Record) -> Turns:
     """(turns, notes) of a conversation. The turns alternate: prompt, answer, prompt, answer, …
 
-    The loss is computed over every answer of the assistant whose weight is not 0. Without any such answer, there are no
-    turns.
+    The loss is computed over every answer of the assistant whose weight is not 0. If there is none, `turns` is empty.
     """
     return read(layout, record, "messages", _to_turns)
 

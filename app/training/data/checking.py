@@ -25,7 +25,7 @@ class DataReport:
     """The result of checking data files: a report on their content, or the error that makes them unusable.
 
     `report` has the keys of the job's `data_report` event, except for the keys that require a tokenizer. For a
-    table, it has `rows` and `lengths` for each split, `labels` (the number of rows of each label, for each split),
+    table, it has `rows` and `lengths` for each split, `labels` (for each split, the number of rows of each label),
     `empty`, `duplicates`, `leaks`, `ignored_columns` and `remarks` (dicts with the keys kind, message, level, where and
     count). For plain text, it has `characters` and `remarks`. If there is an `error`, the report has only `remarks`.
     `unit` is the unit of `lengths`: "characters" or "steps".
@@ -38,7 +38,7 @@ class DataReport:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """(kind, message) of each warning that follows from the report and that the training run would give."""
+        """(kind, message) of each warning that the training run would issue because of the report."""
         return warnings_of(self.report, self.task)
 
     @property

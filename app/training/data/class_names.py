@@ -8,7 +8,7 @@ from typing import Any
 
 from app.training.data.files import Record, Source
 
-ClassNames = Mapping[str, tuple[str, ...]]  # from a column to the names of its classes, in the order of their numbers
+ClassNames = Mapping[str, tuple[str, ...]]  # maps columns to the names of their classes, in the order of their numbers
 
 
 def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> ClassNames:

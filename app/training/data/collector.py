@@ -30,16 +30,16 @@ class Place:
         return self.layout.fault(self.where, key, message)
 
     def relative_to(self, layout: Layout) -> str:
-        """The place for a message about the file of `layout`; names the file of the row if that is another one."""
+        """The place for a message about the file of `layout`. If the row is in another file, it names that file."""
         return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
 
 
-Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its cell is a list of labels
+Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its cell is a list
 
 
 @dataclass(slots=True)
 class Collector:
-    """Collects the contents of a Scan row by row. Uses 37 bytes of memory per row, however long its text is."""
+    """Collects the contents of a Scan row by row. Uses 37 bytes of memory per row, regardless of its length."""
 
     steps_path: Path | None  # if None, the steps are checked but not stored
     splits: array[int] = field(default_factory=lambda: array("B"))
@@ -48,12 +48,12 @@ class Collector:
     lengths: array[int] = field(default_factory=lambda: array("q"))
     unspaced: array[int] = field(default_factory=lambda: array("I"))
     values: array[float] = field(default_factory=lambda: array("d"))
-    numbers: dict[Stratum, int] = field(default_factory=dict)  # from each stratum to its index
+    numbers: dict[Stratum, int] = field(default_factory=dict)  # maps each stratum to its index
     places: list[Place] = field(default_factory=list)
     steps: NumberFile | None = None
     width: int = 0  # the number of features of a step
     empty: int = 0
-    left_out: int = 0  # the number of rows without an input for which a note gives the reason
+    left_out: int = 0  # the number of rows without input that have a note with the reason
     notes: dict[tuple[str, str], tuple[Place, int]] = field(default_factory=dict)  # (file, note) -> first place, count
 
     @property

@@ -1,4 +1,4 @@
-"""Reads the columns that several shapes of rows have in common: texts, the target and the split."""
+"""Reads the columns that several shapes of rows have in common: text columns, the target and the split."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_text(layout: Layout, record: Record, key: str) -> str:
 
 
 def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
-    """The notes on the split of a record and on the texts for the `keys`."""
+    """The notes on the split of a record and on its text in the columns for the `keys`."""
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
@@ -54,7 +54,7 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
 
 
 def read_target(layout: Layout, record: Record) -> Target:
-    """What the task should predict for the record; `NOTHING` for generation."""
+    """The prediction target of the record; `NOTHING` for generation."""
     if layout.task == "regression":
         return Target(value=read(layout, record, "value", to_number))
     if layout.one_hot:
@@ -76,7 +76,7 @@ def _to_target(value: Any) -> Target:
 
 
 def _to_open_target(value: Any) -> Target:
-    """The target if the request does not name a task: a list of labels may still make the task multilabel."""
+    """The target if the request does not name a task. A list of labels may still make the task multilabel."""
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)

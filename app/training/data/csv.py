@@ -145,9 +145,9 @@ class _Table:
 def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """(index, offset, closed) of the first cell with a malformed quote.
 
-    `index` is the number of the cell, from 0; `offset` is its position in the text; `closed` says whether its quote is
-    closed. If no quote is malformed, returns the index of the last cell and the length of the text. This function is
-    needed because csv.Error does not say where the error is.
+    `index` is the number of the cell, from 0; `offset` is its position in the string; `closed` says whether its quote
+    is closed. If no quote is malformed, returns the index of the last cell and the length of the string. This function
+    is needed because csv.Error does not say where the error is.
     """
     cell = at = 0
     while at < len(text):
@@ -166,7 +166,7 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
 
 
 def _after_quote(text: str, at: int) -> int:
-    """The offset after the closing quote; -1 if the quote is not closed. A quote inside the cell is written twice."""
+    """The offset after the closing quote; -1 if the quote is not closed. Inside a cell, quotes are doubled."""
     while (at := text.find('"', at) + 1) > 0:
         if text[at : at + 1] != '"':
             return at
@@ -175,7 +175,7 @@ def _after_quote(text: str, at: int) -> int:
 
 
 def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
-    """The cells of a row, cut or extended to the width of the header; None if the row cannot be read.
+    """The cells of a row, truncated or padded to the width of the header; None if the row cannot be read.
 
     A row may have extra empty cells at its end or be entirely empty. It may also lack columns at its end, if these are
     not needed: only the first `needed` columns must be present.

@@ -20,7 +20,7 @@ class DecimalCommas:
     count: int = 0
     first: str = ""
     example: str = ""
-    grouped: int = 0  # the number of cells like 1.234, in which the point may separate thousands
+    grouped: int = 0  # the number of cells such as 1.234, in which the point may separate thousands
     first_grouped: str = ""
 
     def convert(self, cell: str, where: str) -> str:

@@ -1,4 +1,4 @@
-"""Detects what a data file is: its format, compression, encoding and line ends."""
+"""Detects the format, compression, encoding and line ends of a data file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def detect(
 
     The format is `declared` if given; otherwise it is inferred from the name of the file, or else from its content.
     `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
-    that does not match the format, and a text that cannot be decoded.
+    that does not match the format, and text that cannot be decoded.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)
@@ -73,12 +73,12 @@ def _by_name(filename: str) -> str | None:
 
 
 def _text(source: Source, encoding: str | None) -> Source:
-    """The text file with its encoding and line ends, and with its format if this was not known."""
+    """The text file with its encoding and line ends and, if its format was unknown, with its format."""
     source = settle_encoding(source, encoding)
     with unpacking(source), source.open_text() as file:
         start = file.read(_SAMPLE).lstrip("\ufeff")
     feeds, both = start.count("\n"), start.count("\r\n")
-    if start.count("\r") - both > feeds:  # by majority: cells may contain line feeds, and other files stray CRs
+    if start.count("\r") - both > feeds:  # by majority, since stray line feeds and CRs may occur
         source = replace(source, line_end="\r")
         source.remark("line_ends", "has lines that end with CR alone, as on old Macintoshes; they are read as lines")
     return replace(source, format=source.format or _by_content(start))

@@ -1,7 +1,7 @@
 """Determines the dialect of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
 
 The dialect is inferred from the data. By default, a table is read according to the usual CSV rules. Another dialect is
-used in two cases: if the usual rules fail and the other dialect reads all rows, or nearly all; and, in tables delimited
+used in two cases: if the usual rules fail and the other dialect reads all or nearly all rows; and, in tables delimited
 by tabs or vertical bars, if quotes would join lines that are complete rows on their own.
 """
 
@@ -25,13 +25,13 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _BLANKS_AND_QUOTE = re.compile(' +"')
 _SAMPLE_ROWS = 200
 _FEW = 0.05  # up to this share of rows may differ in width in a table without quoting
-_TRUSTED = "\t|"  # rarely part of a text: a line with the right number of these is a row
+_TRUSTED = "\t|"  # rare in natural text, so a line with the right number of these is a row
 _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are plain characters
 
 
 @dataclass(frozen=True, slots=True)
 class TableDialect:
-    """The rules according to which a table is written.
+    """The rules for splitting a table into rows and cells.
 
     `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
     true, quoted cells may have blanks around them. If `backslash` is true, a quote inside a quoted cell is written as
@@ -114,7 +114,7 @@ def _fits(usual: _Trial, plain: _Trial) -> bool:
 
 
 def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect:
-    """The dialect that allows blanks or backslashes, if it is needed and reads every row; else `dialect` itself."""
+    """The dialect that allows blanks or backslashes, if it is needed and reads every row; otherwise `dialect`."""
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
         if _try(source, loose).is_clean:
@@ -138,7 +138,7 @@ def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialec
 
 
 def _delimited(source: Source) -> TableDialect:
-    """The dialect with the delimiter and the header line: the first line that is neither blank nor like `sep=;`."""
+    """The dialect with the delimiter and the header line, the first line that is neither blank nor like `sep=;`."""
     for number, line in lines(source):
         if match := _SEPARATOR_LINE.fullmatch(line):
             source.remark("delimiter", f"begins with sep={match[1]}; it is read with that between cells")
@@ -160,7 +160,7 @@ def _delimiter(source: Source, number: int, header: str) -> str:
     if len(candidates) == 1:
         return candidates[0]
     sample = [line for _, line in islice(lines(source), number - 1, number + _SAMPLE_ROWS)]
-    # Prefer the delimiter that gives most rows the width of the header, then the one most frequent in the header.
+    # Prefer the delimiter with which most rows have the width of the header, then the most frequent one in the header.
     return max(candidates, key=lambda delimiter: (_consistency(sample, delimiter), text.count(delimiter)))
 
 

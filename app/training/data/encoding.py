@@ -32,14 +32,14 @@ _WORD_PUNCTUATION = frozenset("’‘´·\xad–—…")  # the non-letters that
 
 @dataclass(slots=True)
 class _Plausibility:
-    """Statistics that show whether a text that is not valid UTF-8 is likely to be cp1252."""
+    """Statistics that show whether text that is not valid UTF-8 is likely to be cp1252."""
 
     sequences: int = 0  # well-formed UTF-8 sequences of several bytes
     stray: int = 0  # bytes above 0x7f outside of these sequences
     letters: int = 0  # ASCII letters in the examined blocks
     in_word: int = 0  # characters above 0x7f between two lower-case letters
-    odd: list[str] = field(default_factory=list)  # those that are unlikely inside a word, with their neighbours
-    words: dict[str, None] = field(default_factory=dict)  # words with non-ASCII characters, as examples
+    odd: list[str] = field(default_factory=list)  # the unlikely ones among these characters, with their neighbours
+    words: dict[str, None] = field(default_factory=dict)  # examples of words with non-ASCII characters
 
     def add(self, block: bytes) -> None:
         self.sequences += len(_UTF8_SEQUENCE.findall(block))

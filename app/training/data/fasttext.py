@@ -17,7 +17,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
-    """One record for every line that is not blank. Several labels become a list; without a label, the label is None."""
+    """One record for every line that is not blank. Several labels become a list; a missing label is None."""
     for number, line in lines(source):
         if line.strip():
             prefixes, text = _LINE.fullmatch(line).groups()  # type: ignore[union-attr]

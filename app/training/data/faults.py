@@ -11,7 +11,7 @@ from typing import Any
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # how many kinds of faults are counted separately, and how many places are named for each
+_KINDS, _PLACES = 20, 5  # the maximum number of kinds of faults counted separately, and of places named for each kind
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
@@ -20,7 +20,7 @@ OnFault = Callable[[BadData], None]
 
 
 def raise_first(error: BadData) -> None:
-    """Stop reading at the first fault, by raising it."""
+    """Raise the first fault, to stop reading."""
     raise error
 
 

@@ -21,7 +21,7 @@ from app.training.failures import BadData
 _BLOCK = 1 << 16
 _BOM = "\ufeff"
 _END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, the end mark of DOS text files
-RECORD_BYTES = 1 << 26  # the maximum size of a record; more suggests an error, such as an unclosed quote
+RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests an error, such as an unclosed quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which columns of a table to read, and how.
+    """The columns of a table to read, and how to read them.
 
     `ignored` columns are not needed: a reader may leave them out of the records, and they never cause a fault.
     `numbers` columns are read as numbers: they keep class numbers even if the schema contains the names of the classes.
@@ -95,7 +95,7 @@ class Source:
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """(number, line) of each line, numbered from 1. Lines keep their ends; byte order mark and end mark are removed."""
+    """(number, line) of each line, numbered from 1. Line ends are kept; byte order mark and end mark are removed."""
     return enumerate(_without_end_mark(source, _raw_lines(source)), 1)
 
 
@@ -124,10 +124,10 @@ def _raw_blocks(source: Source) -> Iterator[str]:
 
 
 def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
-    """The parts of a text, without a Ctrl-Z at the end of the text and any white space after the Ctrl-Z."""
+    """The chunks of a text, without a Ctrl-Z at the end of the text and any white space after the Ctrl-Z."""
     held = ""
     for part in parts:
-        if not held and "\x1a" not in part:  # a fast path for nearly all parts, because this runs for each line
+        if not held and "\x1a" not in part:  # a fast path for nearly all chunks, because this runs for each line
             yield part
         elif held and not part.strip("\x1a\x00 \t\r\n"):
             held += part
@@ -144,13 +144,13 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
 
 
 def too_long() -> str:
-    """The message for a record that exceeds `RECORD_BYTES`."""
+    """The message for a record larger than `RECORD_BYTES`."""
     return f"longer than {RECORD_BYTES >> 20} MiB, the maximum size of a record"
 
 
 @contextmanager
 def unpacking(source: Source) -> Iterator[None]:
-    """Raise BadData if the gzip stream is damaged. Any other OSError is a fault of the machine and passes through."""
+    """Raise BadData if the gzip stream is damaged. Any other OSError is a fault of the machine and propagates."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

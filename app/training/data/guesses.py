@@ -16,8 +16,8 @@ USUAL_LABELS = {
     "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
 }  # fmt: skip
 _SAMPLE = 2000  # records
-# A label column has at least `_FEWEST_ROWS` rows and at most `_MOST_LABELS` labels, and it uses each label at least
-# `_REPEATED` times on average.
+# A label column has at least `_FEWEST_ROWS` rows and at most `_MOST_LABELS` labels. On average, each label occurs at
+# least `_REPEATED` times.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200
 _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
@@ -43,7 +43,7 @@ class Sample:
         return [name for name, values in self._values.items() if {_flag(value) for value in values} == {False, True}]
 
     def categories(self) -> list[str]:
-        """The columns with few distinct values, which occur often on average."""
+        """The columns with few distinct values, each of which occurs often on average."""
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
@@ -64,7 +64,7 @@ class Sample:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """The columns that certainly contain the labels, in a table of texts without a label column; [] if there are none.
+    """The columns that certainly contain the labels, in a table of text without a label column; [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
     for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some

@@ -37,7 +37,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record; blank lines are skipped. A malformed line gives a record whose fault names the line and column.
+    """Every record; blank lines are skipped. A malformed line becomes a record whose fault names the line and column.
 
     Raises BadData for malformed JSON in a file that is not JSON Lines: nothing after the error can be trusted.
     """

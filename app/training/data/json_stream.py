@@ -86,7 +86,7 @@ class JsonStream:
         self._at = end
 
     def _more(self, characters_: int) -> bool:
-        """Read more text, and drop the part that is already decoded. Returns whether there was more text."""
+        """Read more text, and drop the text that is already decoded. Returns whether there was more text."""
         parts, size = [self._text[self._at :]], 0
         for block in self._blocks:
             parts.append(block)
@@ -115,7 +115,7 @@ class JsonStream:
 
 
 def objects(source: Source) -> Iterator[tuple[int, Any]]:
-    """(line, value) of each element if the file is an array, else of each value in the file."""
+    """(line, value) of each element if the file is an array, otherwise of each value in the file."""
     stream = JsonStream(source)
     is_array = stream.enter_array()
     line = stream.line

@@ -1,4 +1,4 @@
-"""Reads a JSON file that is a single object with all rows, as libraries for data frames write it."""
+"""Reads a JSON file that is a single object with all rows, as data frame libraries write it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
     columns: list[Any] = list(table.values())
-    # A single list may be the messages of a conversation or the steps of a sequence. It is then part of one record,
+    # A single list may be the messages of a conversation or the steps of a sequence. It then belongs to one record,
     # not a column.
     enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
     return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)

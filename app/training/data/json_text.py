@@ -1,4 +1,4 @@
-"""Explains why a text cannot be parsed as JSON, and in which column the error is."""
+"""Explains why a string cannot be parsed as JSON, and locates the error."""
 
 from __future__ import annotations
 

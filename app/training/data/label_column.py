@@ -1,4 +1,4 @@
-"""The label cells of a table, for deciding which labels each cell contains and how they are written."""
+"""The label cells of a table, used to decide which labels each cell contains and how these are spelt."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LISTED = 10  # the maximum number of labels that one remark lists
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    `listed` says of each cell whether it is a list of labels, and `rows` how many rows contain the cell. `base_labels`
-    are the labels of the version to fine-tune; their spelling is preserved.
+    For each cell, `listed` says whether it is a list, and `rows` is the number of rows with it. `base_labels` are
+    the labels of the version to fine-tune; their spelling is preserved.
     """
 
     task: str
@@ -56,7 +56,7 @@ def shown(label: str) -> str:
 
 
 def listing(parts: Iterable[str]) -> str:
-    """The first parts, separated by commas, followed by the number of remaining parts."""
+    """The first `parts`, separated by commas, followed by the number of those remaining."""
     texts = list(parts)
     more = len(texts) - LISTED
     return ", ".join(texts[:LISTED]) + (f" and {more:,} more" if more > 0 else "")

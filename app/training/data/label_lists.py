@@ -12,7 +12,7 @@ _RECURRING = 0.8  # the share of the parts that must also occur as labels in oth
 
 
 def settle_lists(column: LabelColumn) -> None:
-    """Infer the task if the request does not name one, and split texts that certainly contain several labels."""
+    """Infer the task if the request does not name one, and split strings that certainly contain several labels."""
     if column.task_inferred and any(column.listed):
         _infer_task(column)
     if column.task == "multilabel":
@@ -52,7 +52,7 @@ def _split_joined(column: LabelColumn) -> None:
 
 
 def _joined(column: LabelColumn, delimiter: str) -> list[int]:
-    """The indices of the cells that are a single text, not a list, and contain the delimiter."""
+    """The indices of the cells that are not lists and contain the delimiter."""
     cells = enumerate(zip(column.cells, column.listed, strict=True))
     return [index for index, (labels, listed) in cells if not listed and labels and delimiter in labels[0]]
 
@@ -62,11 +62,7 @@ def _parts(text: str, delimiter: str) -> list[str]:
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
-    """Whether the delimiter separates labels, in the task multilabel.
-
-    It does if nothing else in the column could separate labels, or if most of the separated parts also occur in other
-    cells.
-    """
+    """Whether the delimiter separates labels: nothing else could, or most of the parts also occur in other cells."""
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
     return (not others and not several) or _recurring(column, parts) >= _RECURRING
@@ -80,7 +76,7 @@ def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
 
 
 def _warn_of_lists(column: LabelColumn) -> None:
-    """Warn of labels that look like several labels, in a task with one label per row."""
+    """Warn about labels that look like several labels, in a task with one label per row."""
     several = "; several labels in a row need the task multilabel"
     lists = [index for index, labels in enumerate(column.cells) if labels and to_label_list(labels[0]) is not None]
     if lists:

@@ -1,4 +1,4 @@
-"""Unifies different spellings of the same label, and warns of labels that look alike or look odd."""
+"""Unifies different spellings of the same label, and warns about labels that look alike or odd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MANY_NUMBERS = 20
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """The labels, sorted as numbers if all of them are numbers, and otherwise as texts."""
+    """The labels, sorted numerically if all of them are numbers, and otherwise as strings."""
     names = list(labels)
     if all(map(_NUMBER.fullmatch, names)):
         return sorted(names, key=lambda name: (Decimal(name), name))
@@ -31,7 +31,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def settle_names(column: LabelColumn) -> None:
-    """Unify spellings that certainly mean the same label. Adds remarks on these changes and on labels that look odd."""
+    """Unify spellings that certainly mean the same label. Adds remarks on changed and odd-looking labels."""
     spellings = _spellings(column)
     if spellings:
         counts = column.counts

@@ -13,7 +13,7 @@ from app.training.failures import BadData
 from app.wire.training_options import Columns
 
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
-_OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of texts may have
+_OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of text may have
 _ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
@@ -30,12 +30,12 @@ class Layout:
     source: Source
     task: str
     shape: str
-    names: dict[str, str]  # from each key, such as "label", to the name of its column
+    names: dict[str, str]  # maps each key, such as "label", to the name of its column
     steps: tuple[str, ...] = ()  # the feature columns, for the shape "series"
     ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
     one_hot: tuple[str, ...] = ()  # columns of 0 and 1, one per label, instead of a "label" column
     task_inferred: bool = False  # the request does not name a task
-    absent: frozenset[str] = frozenset()  # keys that would have a meaning but are not among the columns
+    absent: frozenset[str] = frozenset()  # keys that would have a meaning if they were columns
 
     def fault(self, where: str, key: str, message: str) -> BadData:
         """The error for the value of `key` in the record at `where`."""
@@ -72,9 +72,9 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """A map from each key to its column, which the request names or which has the key as its name.
+    """A map from each key to its column: the one that the request names, or else the one with the key as its name.
 
-    The names of some columns are compared regardless of case.
+    Some column names are compared regardless of case.
     """
     names = {}
     for key in columns.__struct_fields__:
@@ -142,7 +142,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str]) -> str:
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """The keys that have no column here, but would change what is learned if a column had their name."""
+    """The keys that have no column, but would change the training target if a column had their name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -201,7 +201,7 @@ def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], p
 def _step_columns(
     source: Source, columns: Columns, names: dict[str, str], task: str, present: list[str]
 ) -> tuple[str, ...]:
-    """The feature columns of a series: the columns that the request lists, or else all without another meaning."""
+    """The feature columns of a series: those that the request lists, or else all columns without another meaning."""
     if columns.features:
         steps = [name.strip() for name in columns.features.split(",")]
         for name in steps:

@@ -1,4 +1,4 @@
-"""The notes that rows can have, and the sentences that report each note once for all rows of a file."""
+"""The notes that rows can have, and the sentences in which each note is reported once for all rows of a file."""
 
 from __future__ import annotations
 

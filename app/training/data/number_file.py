@@ -1,4 +1,4 @@
-"""Arrays on disk: rows are appended to a file, which is then mapped into memory."""
+"""Stores arrays on disk: rows are appended to a file, which is then mapped into memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Recognises tables in files whose names suggest plain text.
 
-A language model that is trained on a table learns to write rows of the table, which is rarely what a user wants.
+A language model trained on a table learns to generate rows of the table, which users rarely want.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.training.data.guesses import USUAL_LABELS
 from app.training.failures import BadData
 
 _SAMPLE = 200  # lines
-_EVEN_LINES = 10  # with at least this many lines, all of the same number of cells, a text may be a table
+_EVEN_LINES = 10  # a text with at least this many lines, all with the same number of cells, may be a table
 _MOST_CELLS = 0.9  # the share of the lines that must have at least as many cells as the header
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
 _INPUTS = {"text", "prompt", "features", "series", "messages"}
@@ -27,7 +27,7 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 def as_table(source: Source, task: str | None) -> Source:
     """The file, with the format of a table if its content is clearly a table; otherwise unchanged.
 
-    For the task generation, a text file is always plain text. Raises BadData if the text may be a table and the request
+    For the generation task, a text file is always plain text. Raises BadData if the text may be a table and the request
     does not name a task, so that the user can decide.
     """
     if source.format != "text" or task == "generation":
@@ -90,7 +90,7 @@ def _doubt(sample: list[str]) -> str:
         return ""
     for delimiter, name in _DELIMITERS.items():
         [(cells, count)] = Counter(line.count(delimiter) for line in sample).most_common(1)
-        # In prose, commas and semicolons are next to a blank; between cells, they are not.
+        # In prose, commas and semicolons are next to a blank, but between cells they are not.
         prose = (f"{delimiter} ", f" {delimiter}") if delimiter in ",;" else ()
         is_prose = any(mark in line for line in sample for mark in prose)
         if cells and count == len(sample) and not is_prose:

@@ -20,8 +20,8 @@ ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[Example]:
     """Every row of the file, in order. Series are in the order of their first rows.
 
-    Calls `on_fault` with the BadData of each row that cannot be read for any reason. If `on_fault` returns, the row is
-    left out. Raises BadData if an error makes all later rows unreadable.
+    Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out.
+    Raises BadData if an error makes all later rows unreadable.
     """
     return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
 

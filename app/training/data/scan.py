@@ -62,7 +62,7 @@ class DataFiles:
 
 @dataclass(slots=True)
 class Scan:
-    """The data that the first pass keeps about the N usable rows, in the order of the rows.
+    """The data that the first pass keeps for the N usable rows, in row order.
 
     A stratum is a distinct set of labels; `strata_N` indexes `strata` and `places`.
     """
@@ -76,7 +76,7 @@ class Scan:
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
     places: list[Place]  # the first row with each stratum
-    steps_SF: NDArray[np.float64]  # the concatenated steps of all numeric rows; of shape (0, 0) for texts
+    steps_SF: NDArray[np.float64]  # the concatenated steps of all numeric rows; of shape (0, 0) for text data
     empty: int = 0  # the number of rows without any input, which are left out
     dropped: Faults = field(default_factory=Faults)  # the faults of rows that are left out
     has_validation_rows: bool = False  # whether the files themselves mark validation rows
@@ -122,7 +122,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
                 collector.add(layout, example, split)
             except BadData as error:
                 faults.add(error)
-    except BadData as error:  # no row after this one can be read
+    except BadData as error:  # no later row can be read
         faults.add(error)
         raise faults.failure(collector.rows + faults.rows, skippable=False) from None
     total = collector.rows + faults.rows

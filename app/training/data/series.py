@@ -31,7 +31,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(slots=True)
 class _Series:
-    where: str  # the place of its first row
+    where: str  # the place of the first row of the series
     target: Target
     split: int
     numbers: array[float] = field(default_factory=lambda: array("d"))  # all features of a step, then the next step
@@ -42,8 +42,8 @@ class _Series:
 def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
     """One example for each series, in the order of the first rows of the series.
 
-    If a row is faulty and `on_fault` returns, the whole series of this row is left out: without the faulty step, the
-    series would be a different one.
+    If a row is faulty and `on_fault` returns, the whole series of this row is left out: without the faulty step, it
+    would be a different series.
     """
     by_name: dict[str, _Series] = {}
     faulty: set[str] = set()
@@ -127,7 +127,7 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
 
 
 def _parse_time(text: str) -> tuple[str, float] | None:
-    """(kind, time), where time is a number, or a date as microseconds since year 1. None if the text is not a time."""
+    """(kind, time), where time is a number, or a date in microseconds since year 1; None if `text` is not a time."""
     try:
         number = float(text)
     except ValueError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _SPREADSHEET = "save the sheet as CSV UTF-8 (File > Save As), and upload that"
 _UNPACK = "unpack it, and upload the data file inside"
-_SIGNATURES = (  # (first bytes, what the file is, what to do)
+_SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an old office program, such as .xls", _SPREADSHEET),
     (b"\x1f\x8b", "compressed by gzip twice", "unpack it once"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it, or compress it by gzip instead"),
@@ -33,7 +33,7 @@ _SIGNATURES = (  # (first bytes, what the file is, what to do)
 )
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-_ZIP_KINDS = (  # (a file in the archive, what the archive is, what to do)
+_ZIP_KINDS = (  # (a file in the archive, kind of archive, advice)
     ("xl/workbook.xml", "an Excel workbook (.xlsx)", _SPREADSHEET),
     ("xl/workbook.bin", "an Excel workbook (.xlsb)", _SPREADSHEET),
     ("word/document.xml", "a Word document (.docx)", "save it as plain text in UTF-8, or its table as CSV"),

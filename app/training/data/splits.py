@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.training.data.example import TRAIN, UNASSIGNED, VALIDATION
 
 Labels = Sequence[str]
-_MIN_ROWS = 4  # at least one row is held out of a label with this many rows, even if the fraction is small
+_MIN_ROWS = 4  # a label with at least this many rows has at least one held out, even if the fraction is small
 
 
 def assign(
@@ -87,7 +87,7 @@ class _Draw:
         return self._held_N
 
     def _quotas(self) -> dict[str, int]:
-        """The number of rows to hold out of each label, which is always less than the number of its rows."""
+        """The number of rows to hold out of each label, always less than its number of rows."""
         quota = {label: min(round(self._shares[label]), count - 1) for label, count in self._rows.items()}
         rare = [label for label, count in self._rows.items() if quota[label] == 0 and count >= _MIN_ROWS]
         if len(rare) <= len(self._held_N) // _MIN_ROWS:  # otherwise, too many rows would be held out
@@ -117,7 +117,7 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group that leaves train rows with each of its labels.
+        """Hold out the smallest group without which each of its labels still has train rows.
 
         Used if no other group could be held out, because a training run needs some validation rows.
         """
@@ -142,5 +142,5 @@ class _Draw:
 
     def _hold(self, start: int, end: int, labels: Counter[str]) -> None:
         self._held_N[start:end] = True
-        self._held.update(labels)  # not +=, which also visits every label held so far, to drop counts below 1
+        self._held.update(labels)  # not +=, which also visits every label counted so far, to drop counts below 1
         self._total += end - start

@@ -1,7 +1,7 @@
 """Reads plain text as one long stream of pieces.
 
 The positions of the cuts depend only on the characters of the text. If possible, a cut is before white space at which
-a tokenizer also splits. The tokens therefore depend neither on the way the file is read nor on the cuts.
+a tokenizer also splits. The tokens therefore depend neither on how the file is read nor on the cuts.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows, Stream, kept_part
 
 IGNORED = -100  # the target of a step without a target
-_GROUP = 32  # the number of batches whose rows are drawn together and sorted by length
+_GROUP = 32  # the number of batches whose rows are drawn together, then sorted by length
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Batch:
         """A batch for next-token prediction, in which a target of -100 means that a step has no target.
 
         `learned_N` contains the steps that have a target, as indices into the flattened (B, T). It is computed on the
-        host because later tensors have its length as their shape; if it were computed on a GPU, the host would have to
-        wait for the result.
+        host because its length determines the shape of later tensors; if it were computed on a GPU, the host would have
+        to wait for the result.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
@@ -56,10 +56,7 @@ class Batch:
 
 
 def derive(seed: int, *parts: object) -> int:
-    """A 63-bit seed for the purpose that `parts` names.
-
-    It is the same in every process, and independent of the seeds for other purposes.
-    """
+    """A 63-bit seed for the purpose that `parts` names, the same in every process and independent of other seeds."""
     text = ":".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -82,7 +79,7 @@ class RowBatches:
         return max(1, -(-len(self.rows) // self.size))
 
     def pieces(self, step: int) -> list[Batch]:
-        """The batch of a step (from 0, over all epochs), as one piece or several."""
+        """The batch of a step (counted from 0 over all epochs), as one or more pieces."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._order(epoch))
@@ -100,7 +97,7 @@ class RowBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cut(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Sort rows by length, and divide them so that each part, padded to its longest row, fits in `micro_tokens`."""
+        """Sort rows by length, and divide them into pieces that, when padded, have at most `micro_tokens` steps."""
         rows = rows[np.argsort(self._lengths_N[rows], kind="stable")]
         start = 0
         for end in range(1, len(rows) + 1):
@@ -153,7 +150,7 @@ def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
 class StreamBatches:
     """Batches of `size` windows of one text. A window has `window` tokens.
 
-    A batch is split into pieces of at most `micro_tokens` tokens, but at least one window.
+    A batch is split into pieces of at most `micro_tokens` tokens, or of one window if that is longer.
     """
 
     def __init__(self, stream: Stream, size: int, seed: int, *, window: int, micro_tokens: int) -> None:
@@ -169,7 +166,7 @@ class StreamBatches:
         return max(1, self.windows // self.size)
 
     def pieces(self, step: int) -> list[Batch]:
-        """The batch of a step (from 0, over all epochs), as one piece or several."""
+        """The batch of a step (counted from 0 over all epochs), as one or more pieces."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._starts(epoch))
@@ -177,7 +174,7 @@ class StreamBatches:
         return [self._gather(starts[at : at + self.piece_size]) for at in range(0, len(starts), self.piece_size)]
 
     def _starts(self, epoch: int) -> NDArray[np.int64]:
-        """The starts of the windows in an epoch: adjacent windows from a random offset on, in random order."""
+        """The starts of the windows in an epoch: adjacent windows from a random offset onwards, in random order."""
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
         # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this

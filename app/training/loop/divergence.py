@@ -12,7 +12,7 @@ from app.training.loop.progress import Progress
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows, Stream
 
-PATIENT_STEPS = 20  # this many steps in a row above the ceiling mean divergence; shorter spikes are harmless
+PATIENT_STEPS = 20  # consecutive steps above the ceiling that indicate divergence; shorter spikes are harmless
 
 
 def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
@@ -26,11 +26,7 @@ def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
 
 
 def _mean_square(train: Rows | Stream) -> float:
-    """The mean square of the values to predict, but at least 1.
-
-    It is 1 if the values were standardised with their own mean and deviation, but may be larger with those of a base
-    version.
-    """
+    """The mean square of the values to predict, at least 1. Only the scale of a base version can make it larger."""
     assert isinstance(train, Rows)
     return max(1.0, float(np.square(train.targets_N, dtype=np.float64).mean()))
 

@@ -1,4 +1,4 @@
-"""Computes the metrics of a network on held-out data. In a text, every held-out token is predicted exactly once."""
+"""Computes the metrics of a network on held-out data. In text, every held-out token is predicted exactly once."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def training_figures(progress: Progress, task: str) -> dict[str, float]:
 def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, float]:
     """The metrics of an evaluation under their public names.
 
-    `full` means that the evaluation used all validation data, not only a part.
+    `full` means that the evaluation used all of the validation data.
     """
     figures = {"valid_loss": metrics["loss"]}
     if "rows" in metrics:

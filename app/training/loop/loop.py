@@ -35,7 +35,7 @@ from app.wire.trainer import Metrics
 
 @dataclass(slots=True)
 class Hooks:
-    """The functions that the loop calls in the surrounding program."""
+    """Callbacks of the training loop."""
 
     events: Events
     stopping: Callable[[], bool]  # whether to stop after the current step
@@ -72,7 +72,7 @@ class Training:
             self._tick()
             if self.schedule.evaluation_due:
                 self._evaluate()
-                # From here on, even a resumed attempt does not repeat this evaluation.
+                # Save now, so that a resumed attempt does not repeat this evaluation.
                 self.hooks.save()
                 self._tick()
             if self.schedule.finished:
@@ -140,7 +140,7 @@ class Training:
     # Evaluations and reports.
 
     def _evaluate(self) -> None:
-        """Evaluate on the validation data. Keep the weights if `selection` prefers them to the weights kept so far."""
+        """Evaluate on the validation data. Keep the weights if `selection` prefers them to those kept so far."""
         settled, progress, began = self.settled, self.progress, self.hooks.clock()
         split = EvaluationSplit(self.dataset.validation, self.dataset.facts, settled.device, settled.eval_rows)
         with self.averaged.applied():

@@ -1,4 +1,4 @@
-"""The training loss of each task. Losses are summed, so the losses of the pieces of a batch add up to its loss."""
+"""The training loss of each task. Losses are summed, so those of the pieces of a batch add up to that of the batch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class NextToken:
         hidden_BTD = self.network.dropout(self.network(batch.inputs, Context(batch.lengths_B)))
         hidden_ND, targets_N = hidden_BTD.flatten(0, 1), batch.targets.flatten()
         # Each step has one logit per token of the vocabulary, so logits are computed only for steps with a target: all
-        # steps in windows of a text, but in completions only the learned part.
+        # steps in windows of a text, but only the learned tokens in completions.
         if len(learned_N) < len(targets_N):
             hidden_ND, targets_N = hidden_ND.index_select(0, learned_N), targets_N[learned_N]
         logits_NV = self.network.logits(hidden_ND).float()

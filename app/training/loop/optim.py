@@ -53,10 +53,7 @@ class Optimizer(ABC):
     ) -> None: ...
 
     def moments(self) -> dict[str, Tensor]:
-        """The state of all parameters, keyed by `INDEX.NAME`, where INDEX is the number of the parameter.
-
-        Empty before the first step.
-        """
+        """The state of all parameters, keyed by `<parameter number>.<name>`. Empty before the first step."""
         parameters = enumerate(self._parameters)
         return {f"{i}.{name}": value for i, p in parameters for name, value in self._moments[p].items()}
 

@@ -24,7 +24,7 @@ from app.training.failures import TrainingFailure
 
 KEPT = 2  # if the newest point is damaged, an intact one remains
 _STATE, _TENSORS = "state.json", "state.safetensors"
-_UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)  # errors of the file, not of the machine
+_UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)  # errors caused by the file, not by the machine
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digest
 def load(
     directory: Path, digests: dict[str, str], device: str = "cpu"
 ) -> tuple[ResumePoint | None, list[DamagedPoint]]:
-    """(newest readable point or None, damaged points newer than the readable one).
+    """(newest readable point or None, damaged points that are newer).
 
     A step is a pure function of the state before it, so continuing from an older point gives the same weights. Raises
     TrainingFailure `resume_mismatch` if the readable point belongs to other data, another tokenizer or another request.
@@ -151,10 +151,7 @@ def _content(place: Path) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any], tensors: Path) -> str:
-    """The SHA-256 of `content` and the tensor file.
-
-    Without this checksum, a flipped bit in a tensor would not be noticed, and would silently change the weights.
-    """
+    """The SHA-256 of `content` and the tensor file. Detects flipped bits, which would silently change the weights."""
     head = checkpoint.encode(content)
     with tensors.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.sha256(head)).hexdigest()
@@ -169,10 +166,7 @@ def _check_digests(content: dict[str, Any], digests: dict[str, str]) -> None:
 
 
 def _points(directory: Path) -> list[Path]:
-    """The directories of all points, newest first.
-
-    If the trainer was killed while it replaced a point, the old directory of this point comes last.
-    """
+    """The directories of all points, newest first. The old directory of an unfinished replacement comes last."""
     replaced = [place for place in [directory / ".old"] if (place / _STATE).exists()]
     return sorted(directory.glob("step-*"), reverse=True) + replaced
 

@@ -24,7 +24,7 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, the time is up, or the run is out of patience."""
+        """Whether all steps are done, the time limit is reached, or the run is out of patience."""
         return self.fraction >= 1.0 or self.out_of_patience
 
     @property
@@ -49,11 +49,10 @@ class Schedule:
 
     @property
     def report_due(self) -> bool:
-        """Whether to report now, which is about a hundred times per run.
+        """Whether to report now. A run reports about a hundred times.
 
-        False if an evaluation is due, because evaluations also report.
-
-        If the number of steps is not known, reports become less frequent as the number of steps grows.
+        False if an evaluation is due, because evaluations also report. If the total number of steps is not known,
+        reports become less frequent over time.
         """
         step, total = self.progress.step, self.settled.total_steps
         every = max(1, -(-total // REPORTS)) if total is not None else 5 << max(0, (step // 100).bit_length() - 1)

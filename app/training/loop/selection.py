@@ -1,4 +1,4 @@
-"""Decides which weights of a training run to keep: those of the best evaluation, or those of the last step.
+"""Decides which weights of a training run to keep: those of the best evaluation or those of the last step.
 
 The rule, `Settled.metric`, is chosen before step 0:
 

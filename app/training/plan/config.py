@@ -21,9 +21,9 @@ from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
-_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set that evaluations before the last one use
+_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
 EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
-SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md has the measurements
+SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ def _metric(options: TrainingOptions, facts: Facts, held_out: Rows | Stream) -> 
     """The rule for choosing the weights to keep.
 
     If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
-    if the request sets `patience`, since early stopping compares evaluations in any case; and for generation, since
-    even a few rows have many tokens.
+    requests that set `patience`, since early stopping compares evaluations in any case; and generation, since even a
+    few rows contain many tokens.
     """
     comparable = not isinstance(held_out, Rows) or facts.task == "generation" or len(held_out) >= SELECTING_ROWS
     if not comparable and not options.patience:
@@ -217,7 +217,7 @@ def _patience(options: TrainingOptions, facts: Facts) -> int:
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
-    """The weight of each label, by default 1. With "balanced", the rows of each label have the same total weight."""
+    """The weight of each label, by default 1. If "balanced", the rows of each label have the same total weight."""
     weights = options.class_weights
     if weights is None:
         return None

@@ -35,7 +35,7 @@ def model(
         return _built(_new(options, facts, recipe, architecture) | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # A recurrent network has no positions, so its context may grow. The context of a Transformer may not.
+        # A recurrent network has no positions, so its context may grow, unlike that of a Transformer.
         context = max(before.context_length, context) if before.recurrent else before.context_length
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(asdict(before) | changes)

@@ -114,7 +114,7 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, Rows | Stream]:
-        """The existing parts, keyed by name."""
+        """The parts that exist, keyed by name."""
         parts = {"train": self.train, "validation": self.validation}
         return parts if self.test is None else parts | {"test": self.test}
 

@@ -29,7 +29,7 @@ from app.training.prepare.gathering import GatheredRows, GatheredStream
 from app.training.prepare.tokenizing import batches, choose_tokenizer, end_ids, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
 
-_CONTEXT_TOKENS = 512  # of the end of the train text, as context for the held-out text that follows it
+_CONTEXT_TOKENS = 512  # from the end of the train text, as context for the held-out text that follows
 _BATCH_PIECES = 16  # the number of pieces of a text to encode at once
 
 
@@ -99,7 +99,7 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
     """The dataset, with the `characters` of completions reduced to those kept if a network reads `limit` tokens.
 
-    A dataset without completions is returned unchanged, because its sequences are cut in another way.
+    A dataset without completions is returned unchanged, because its sequences are cut differently.
     """
     if dataset.facts.shape != "completions":
         return dataset
@@ -153,7 +153,7 @@ class _Tally:
         self.characters = 0
         self.alphabet: set[str] = set()
         self.lengths: Counter[int] = Counter()  # the number of lines of each length
-        self._open = 0  # the length so far of the current line
+        self._open = 0  # the length of the current line so far
 
     def add(self, piece: str) -> None:
         self.characters += len(piece)

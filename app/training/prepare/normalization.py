@@ -2,8 +2,8 @@
 
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
 123,456,700.25 would lose its decimals, since adjacent float32 values of this size differ by 8. Checkpoints of this kind
-have `"dtype": "float64"` in their `normalization`. Without this key, as in imported checkpoints and checkpoints of
-earlier releases, the computation is done in float32, as in the training of these checkpoints.
+have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key: for these, the
+computation is done in float32, as it was during their training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Normalization = dict[str, Any]  # keys: mean and std, each a list of numbers, an
 _EPSILON, _SMALLEST = 4 * float(np.finfo(np.float64).eps), float(np.finfo(np.float32).tiny)
 _WHOLE = 2.0**53  # above this, float64 cannot represent every whole number
 _OFF = 0.1  # a change between steps counts as lost if its relative error is larger than this
-_SHARE = 0.1  # a feature that loses more than this share of its changes causes a warning
+_SHARE = 0.1  # a warning is issued for a feature that loses more than this share of its changes
 
 
 def measure(blocks: Blocks, width: int) -> Normalization:

@@ -26,8 +26,8 @@ _BLOCK = 1 << 16  # the number of rows to encode at once
 class Targets:
     """The encoded targets of all splits.
 
-    `label_counts` has the number of train rows with each label. For regression, `scale` has the `mean` and `std` of the
-    values; None if the values are not scaled.
+    `label_counts` contains the number of train rows with each label. For regression, `scale` contains the `mean` and
+    `std` of the values; it is None if the values are not scaled.
     """
 
     labels: list[str]

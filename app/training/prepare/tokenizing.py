@@ -52,7 +52,7 @@ def choose_tokenizer(
     """The tokenizer of the base version or, without a base version, a new tokenizer trained on `texts`.
 
     `sizes` is the number of characters in `texts`, and the number of those in scripts without spaces between words.
-    Raises BadData if the base version takes numeric features.
+    Raises BadData if the base version expects numeric features.
     """
     if base is not None:
         if base.config.input != "tokens":
@@ -67,7 +67,7 @@ def choose_tokenizer(
 
 
 def describe_input(base: BaseCheckpoint) -> str:
-    """The kind of input that a base version takes, for an error message."""
+    """The kind of input that a base version expects, for an error message."""
     return "text" if base.config.input == "tokens" else f"{base.config.features} features per step"
 
 

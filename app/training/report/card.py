@@ -114,5 +114,5 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A name from the request or the data, with the characters that have a meaning in Markdown replaced."""
+    """A name from the request or the data, with the special characters of Markdown replaced."""
     return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:100]

@@ -1,7 +1,7 @@
 """Writes checkpoint directories: weights, configuration, labels, tokenizer, figures and model card.
 
 At any moment, a checkpoint directory is either complete or absent; a partial one is never visible. The weights file has
-no metadata, so equal weights give files with equal bytes.
+no metadata, so equal weights produce identical files.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
 
 
 def _short(split: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of a split without those that grow with the number of labels; metrics.json contains all of them."""
+    """The metrics of a split, except those that grow with the number of labels; metrics.json contains all metrics."""
     return {name: value for name, value in split.items() if name not in ("confusion_matrix", "per_class")}
 
 

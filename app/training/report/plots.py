@@ -1,6 +1,6 @@
 """Draws the plots of a training run as SVG files.
 
-The files do not contain their creation time, so equal figures give files with equal bytes.
+The files do not contain their creation time, so equal figures produce identical files.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix has no names, or no counts
+NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix is drawn without names, or without counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
 
 
 def draw(
     directory: Path, history: list[dict[str, float]], metrics: dict[str, Any], lengths: dict[str, Any] | None
 ) -> None:
-    """Draw the loss and, if there are figures for them, the lengths of the sequences and the confusion matrices.
+    """Draw the loss and, if available, the sequence lengths and the confusion matrices.
 
     `lengths` is the length histogram of the data report.
     """

@@ -32,7 +32,7 @@ def complete(
     network.load_state_dict(load_file(best / "model.safetensors", device=settled.device))
     metrics = _evaluate(training, check)
     if settled.eval_rows is not None:
-        # Earlier evaluations used a part of the validation data; this one used all validation data.
+        # Earlier evaluations used only a subset of the validation data; this one used all of it.
         figures = validation_figures(metrics["validation"], full=True)
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))

@@ -17,10 +17,7 @@ EXIT_CODE = 75  # EX_TEMPFAIL: the training run itself did not fail
 
 
 def watch(descriptor: int, seconds: float) -> threading.Thread:
-    """Watch a file descriptor in a daemon thread.
-
-    If `seconds` is 0, as in a trainer that is started by hand, the thread is not started.
-    """
+    """Watch a file descriptor in a daemon thread; if `seconds` is 0 (a trainer started by hand), do not start it."""
     thread = threading.Thread(target=_watch, args=(descriptor, seconds), name="lease", daemon=True)
     if seconds > 0:
         thread.start()
@@ -36,5 +33,5 @@ def _watch(descriptor: int, seconds: float) -> None:
         if not os.read(descriptor, 65_536):
             break  # end of the input
         end = time.monotonic() + seconds
-    # sys.exit would end only this thread, but the main thread must not write anything from here on.
+    # sys.exit would end only this thread, but the main thread must not write anything more either.
     os._exit(EXIT_CODE)

@@ -14,7 +14,7 @@ from app.wording import counted
 
 
 def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
-    """Emit the opening notes, all of which have step 0."""
+    """Emit the opening notes, all with step 0."""
     report = dataset.facts.report | {"truncated": settled.truncated}
     counts = report.get("rows") or report.get("characters") or {}
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
@@ -30,7 +30,7 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
 
 
 def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
-    """Emit one note for each remark. The kind of a note must be unique, so repeated kinds are numbered."""
+    """Emit one note for each remark. Each note must have a unique kind, so repeated kinds are numbered."""
     kinds: Counter[str] = Counter()
     for remark in remarks:
         kind = remark["kind"]
