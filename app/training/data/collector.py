@@ -1,4 +1,4 @@
-"""Collects what the first pass over the data keeps for each row."""
+"""Collects the data that the first pass keeps for each row."""
 
 from __future__ import annotations
 

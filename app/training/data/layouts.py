@@ -1,4 +1,4 @@
-"""Decides what each column of a file means, and infers the task if the request does not name one."""
+"""Determines the meaning of each column of a file, and infers the task if the request does not name one."""
 
 from __future__ import annotations
 

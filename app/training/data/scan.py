@@ -1,4 +1,4 @@
-"""The first pass over the rows: checks each row, settles labels and splits, and keeps what later passes need.
+"""The first pass over the rows: checks each row, settles labels and splits, and keeps the data for later passes.
 
 This pass also writes numeric steps to disk, so they are not parsed a second time.
 """

@@ -10,7 +10,7 @@ EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time, if time is lim
 
 
 class Schedule:
-    """Decides what to do at the current step of a training run."""
+    """Determines the actions due at the current step of a training run."""
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
         self.settled, self.progress = settled, progress
@@ -49,11 +49,8 @@ class Schedule:
 
     @property
     def report_due(self) -> bool:
-        """Whether to report now. A run reports about a hundred times.
-
-        False if an evaluation is due, because evaluations also report. If the total number of steps is not known,
-        reports become less frequent over time.
-        """
+        """Whether to report now: about a hundred times per run, but not if an evaluation is due, which also reports."""
         step, total = self.progress.step, self.settled.total_steps
+        # If the total is not known, reports become less frequent as the number of steps grows.
         every = max(1, -(-total // REPORTS)) if total is not None else 5 << max(0, (step // 100).bit_length() - 1)
         return step % every == 0 and not self.evaluation_due

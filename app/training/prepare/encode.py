@@ -1,7 +1,7 @@
 """Encodes rows that each have a target: texts become tokens, and numeric sequences are standardised.
 
 The tokenizer, means and standard deviations are derived from train rows only. Fine-tuning uses those of the base
-version, since its weights were trained with them.
+version, because its weights were trained with them.
 """
 
 from __future__ import annotations

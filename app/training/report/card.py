@@ -1,4 +1,4 @@
-"""Writes the model card, which is the README.md of a checkpoint. It states only what was measured or configured."""
+"""Writes the model card, which is the README.md of a checkpoint. It contains only measurements and settings."""
 
 from __future__ import annotations
 

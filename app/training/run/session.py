@@ -55,10 +55,7 @@ class Session:
         self._saved_at = time.monotonic()
 
     def attempt(self) -> TrainEvent:
-        """Train to the end, or until a stop is requested, and emit the last event.
-
-        Raises errors that neither the request nor its data caused: another attempt may succeed.
-        """
+        """Train until done or stopped, and emit the last event. Raises errors not caused by the request or data."""
         event = self._attempt()
         self.events.emit(event)
         return event
