@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-_MAX_DEPTH = 100  # only for locating the error: json.loads itself fails much deeper, at the recursion limit
+_MAX_DEPTH = 100  # used only to locate the error: json.loads itself fails much deeper, at the recursion limit
 _LONG_NUMBER = re.compile(r"\d{4301,}")  # Python converts at most 4300 digits to an integer
 _STRINGS_AND_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[{]|[\]}]')
 

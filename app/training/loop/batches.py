@@ -128,7 +128,7 @@ def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """A batch of token ids. The target of a step is the next id, if this is a learned token."""
+    """A batch of token ids. The target of a step is the next id if that is a learned token."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)

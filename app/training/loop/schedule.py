@@ -6,7 +6,7 @@ from app.training.loop.progress import Progress
 from app.training.plan.config import EVALUATIONS, Settled
 
 REPORTS = 100  # the number of reports if the number of steps is known
-EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time, if time is limited
+EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time spent on evaluations, if time is limited
 
 
 class Schedule:

@@ -15,7 +15,7 @@ from typing import Any
 
 from app.training.loop.progress import Progress
 
-SAVES = 5  # how often a run with the rule `last` saves weights, so that some exist if the run fails
+SAVES = 5  # the number of times that a run with the rule `last` saves weights, in case it fails
 
 
 def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:

@@ -29,7 +29,7 @@ from app.training.prepare.gathering import GatheredRows, GatheredStream
 from app.training.prepare.tokenizing import batches, choose_tokenizer, end_ids, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
 
-_CONTEXT_TOKENS = 512  # from the end of the train text, as context for the held-out text that follows
+_CONTEXT_TOKENS = 512  # the number of tokens at the end of the train text that become context for the held-out text
 _BATCH_PIECES = 16  # the number of pieces of a text to encode at once
 
 
