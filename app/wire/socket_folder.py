@@ -13,7 +13,7 @@ from app.errors import OstinatoError
 
 
 class NotPrivate(OstinatoError):
-    """The folder is not private: another user could put a socket into it."""
+    """The folder is not private: another user could create a socket in it."""
 
 
 def make(folder: Path) -> None:

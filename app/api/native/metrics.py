@@ -1,4 +1,4 @@
-"""Metrics that are read at each scrape: the statistics of the engines, and the versions of the aliases."""
+"""Metrics that are read at each scrape: the statistics of the engines, and the versions that aliases point at."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
-    """Convert counts per bucket to Prometheus' buckets, each of which includes the counts of all smaller buckets."""
+    """Convert counts per bucket to the cumulative counts of Prometheus' buckets."""
     buckets, below = [], 0.0
     for bound in SIZES:
         below += counts.get(str(bound), 0.0)
@@ -111,7 +111,7 @@ class AliasCollector(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """All metrics in Prometheus' text format: those of this process, and those that are read at each scrape."""
+    """Return all metrics in Prometheus' text format: those of this process and those read at each scrape."""
     scraped = CollectorRegistry()
     scraped.register(EngineCollector(pool))
     scraped.register(AliasCollector(aliases))

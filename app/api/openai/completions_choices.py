@@ -1,4 +1,4 @@
-"""Converts generated pieces to OpenAI's choices, for a whole reply or for the chunks of a stream."""
+"""Converts generated pieces to OpenAI's choices, for a complete reply or the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
 class LogprobsWriter:
     """Reports the log-probabilities of one choice piece by piece, with text offsets that continue from piece to piece.
 
-    `alternatives` is the number of most likely tokens to report at each position; None turns the report off.
+    `alternatives` is the number of most likely tokens to report at each position; None disables the report.
     """
 
     def __init__(self, tokenizer: Tokenizer, alternatives: int | None) -> None:
@@ -119,7 +119,7 @@ def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, mo
 
 
 def assemble(pieces: Sequence[Piece], generation: GenerationRequest, body: CompletionRequest) -> list[CompletionChoice]:
-    """The choices of a whole reply: for each prompt, the `n` most likely of its `best_of` continuations."""
+    """Return the choices of a complete reply: for each prompt, the `n` most likely of its `best_of` continuations."""
     n, best_of = body.n or 1, body.best_of or body.n or 1
     collected: list[list[Piece]] = [[] for _ in generation.choices]
     for piece in pieces:
@@ -167,7 +167,7 @@ def _choice(
 
 
 class Framer:
-    """Makes the chunks of a stream.
+    """Creates the chunks of a stream.
 
     Most chunks contain only text. They are assembled from a head and a tail that are encoded in advance, which is much
     faster than encoding a struct for every token.
@@ -200,7 +200,7 @@ class Framer:
         return CompletionReply(self._head.id, self._head.created, self._head.model, [])
 
     def opening(self) -> Iterator[bytes]:
-        """The chunks with the prompts, if `echo` is set. With `logprobs`, the first pieces contain them instead."""
+        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain prompts."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):
@@ -208,7 +208,7 @@ class Framer:
             yield self._text(i, text) if self._plain else self._full(Piece(i, text))
 
     def frame(self, piece: Piece) -> bytes | None:
-        """The chunk of a piece, or None if the piece has no text and no other content to send."""
+        """Return the chunk of a piece, or None if the piece has no content to send."""
         if self._plain and piece.finish_reason is None and not piece.prompt_logprobs:
             return self._text(piece.index, piece.text) if piece.text else None
         return self._full(piece)

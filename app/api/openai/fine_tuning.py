@@ -203,7 +203,7 @@ def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Continues a paused job where it stopped. The weights are the same as without the pause."""
+    """Resumes a paused job where it stopped. The resulting weights are the same as without the pause."""
     return JsonReply(job_object(services.jobs.resume(job_id, principal)))
 
 

@@ -170,7 +170,7 @@ def hyperparameters(job: Job) -> dict[str, Any]:
     settings = chosen | requested
     epochs = settings.pop("epochs", None)
     if isinstance(epochs, int | float):
-        epochs = math.ceil(epochs)  # OpenAI's typed clients read a whole number; `training.epochs` is exact
+        epochs = math.ceil(epochs)  # OpenAI's typed clients expect an integer; `training.epochs` is exact
     of_openai = {"n_epochs": epochs, "batch_size": None, "learning_rate_multiplier": None}
     return {name: AUTO if value is None else value for name, value in (of_openai | settings).items()}
 

@@ -64,7 +64,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _options() -> dict[str, Schema]:
-    """The schema of each training option, with its range or permitted words, and `auto` for the automatic choice."""
+    """The schema of each training option, with its range or permitted values, and `auto` for the automatic choice."""
     name = TrainingOptions.__name__
     options: dict[str, Schema] = described([TrainingOptions])[name]["properties"]
     for field, schema in options.items():

@@ -64,8 +64,7 @@ def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that decodes its body with `JsonBody`. The examples are shown under their
-    names, with underscores replaced by spaces."""
+    """Return `openapi_extra` for a `JsonBody` route. Underscores in the names of examples are shown as spaces."""
     named = {
         name.replace("_", " "): example._asdict() if isinstance(example, Noted) else {"value": example}
         for name, example in examples.items()
