@@ -1,4 +1,4 @@
-"""Decides whether other machines can reach an address, and refuses to bind such an address without an API key."""
+"""Decides whether other machines can reach an address, and forbids binding such an address without an API key."""
 
 from __future__ import annotations
 

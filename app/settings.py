@@ -248,7 +248,7 @@ def cores() -> int:
 
 
 def share_the_machine() -> None:
-    """Tune OpenMP and malloc for programs that share the machine with others. Call it before torch is imported.
+    """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
 
     OpenMP: idle threads spin for some microseconds and then sleep. Threads that spin for long starve the machine's
     other programs; threads that sleep at once make small networks several times slower. If `GOMP_SPINCOUNT` is
@@ -269,7 +269,7 @@ def quick_imports() -> Iterator[None]:
     """Context manager that turns off Python's garbage collector while torch is imported.
 
     The import creates about a million objects, which the collector would scan again and again. After the
-    import the objects are frozen, so the collector does not scan them later either, nor at exit.
+    import the objects are frozen, so the collector does not scan them later or at exit.
     """
     gc.disable()
     try:

@@ -40,7 +40,7 @@ class Range:
         """Return an explanation of why `value` is outside the range, or None if it is inside."""
         over = value > self.low or (value == self.low and not self.above)
         under = value < self.high or (value == self.high and not self.below)
-        if over and under:  # never true for NaN, which is therefore refused
+        if over and under:  # never true for NaN, which is therefore rejected
             return None
         start = f"{'above' if self.above else 'at least'} {self.low:g}"
         return f"must be {start} and {'below' if self.below else 'at most'} {self.high:g}, not {_shown(value)}"

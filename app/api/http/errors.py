@@ -36,7 +36,7 @@ class InternalError(OstinatoError):
 
 
 class ClientGone(OstinatoError):
-    """The client has disconnected and does not read the reply. The status is only for the log and the metrics."""
+    """The client has disconnected, so it does not receive a reply. The status is only for the log and the metrics."""
 
     status, code = 499, "client_gone"
 

@@ -61,10 +61,7 @@ def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
-    """The engines' counters, under the names that the engines send, and the engines' histograms.
-
-    An engine sends a histogram as counters: one per bucket (`…_le_16`) and the sum (`…_sum`).
-    """
+    """Return the engines' counters and histograms, which are sent as counters per bucket (`…_le_16`) and `…_sum`."""
     families: dict[str, CounterMetricFamily] = {}
     histograms = {
         key: HistogramMetricFamily(f"ostinato_{name}", meaning, labels=["engine"])

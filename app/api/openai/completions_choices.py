@@ -41,11 +41,7 @@ def usage_of(generation: GenerationRequest) -> CompletionUsage:
 
 
 def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """Return a name for each token. Different tokens have different names.
-
-    The name is the token's text, or `bytes:\\xf0\\x9f` if the token's bytes are not valid text, or `token_id:5` if an
-    earlier token in `ids` has the same text.
-    """
+    """Return a distinct name for each token: its text, `bytes:…` if not UTF-8, or `token_id:5` for a duplicate."""
     ids_by_name: dict[str, int] = {}
     names = []
     for id_ in ids:
@@ -93,7 +89,7 @@ class LogprobsWriter:
 
 
 def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, most: int) -> list[dict[str, Any] | None]:
-    """vLLM's `prompt_logprobs`: for each position, the log-probability, rank and text of tokens, by token id.
+    """vLLM's `prompt_logprobs`: the log-probability, rank and text of tokens at each position, by token id.
 
     `most` is the number of most likely tokens to report; the prompt's own token is always reported. The first token
     has no report, because nothing precedes it.

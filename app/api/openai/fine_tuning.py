@@ -240,10 +240,7 @@ def checkpoints(
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
-    """Return the pairs of `metadata[key]=value` in the query, and whether the query has `metadata=null`.
-
-    Raises InvalidRequest for any other value of `metadata`.
-    """
+    """Return the `metadata[key]=value` pairs, and whether `metadata=null` is set. Raises InvalidRequest."""
     pairs: dict[str, str] = {}
     without = False
     for name, value in request.query_params.multi_items():

@@ -54,7 +54,7 @@ def write_bounds() -> None:
 
 
 def _object(properties: Schema, description: str | None = None) -> Schema:
-    """The schema of an object that may have only the fields in `properties`."""
+    """The schema of an object that may contain only the fields in `properties`."""
     about = {} if description is None else {"description": description}
     return {"type": "object", **about, "properties": properties, "additionalProperties": False}
 

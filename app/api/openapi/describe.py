@@ -28,7 +28,7 @@ COMMON = (400, 401, 403, 413, 415, 500)
 LOOKUP = (*COMMON, 404)  # errors of routes that look up an object
 INFERENCE = (*LOOKUP, 429, 503, 504)
 
-NULL = "\0null"  # stands for null in examples, because FastAPI removes every null from the document
+NULL = "\0null"  # a placeholder for null in examples, because FastAPI removes every null from the document
 
 _structs: dict[str, type[msgspec.Struct]] = {}
 _requests: set[str] = set()
