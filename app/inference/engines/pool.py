@@ -145,7 +145,7 @@ class EnginePool:
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
-        """If no engine is alive but some are silent, wait until `until` for a heartbeat, or until all are dead."""
+        """While all running engines are silent, wait for a heartbeat, at most until the monotonic time `until`."""
         while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
             left = until - time.monotonic()
             waits = [asyncio.ensure_future(client.liveness.decided.wait()) for client in silent]
