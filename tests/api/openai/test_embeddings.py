@@ -135,7 +135,7 @@ def test_numbers(api: Api, models: None, engine: FakeEngine) -> None:
     assert cut.json()["usage"]["prompt_tokens"] == 2
     message, _ = engine.wait_for(wire.Embed, 2)
     assert isinstance(message, wire.Embed) and not message.sequences
-    read = [np.frombuffer(row.data, "<f4").reshape(row.steps, row.features).tolist() for row in message.features]
+    read = [np.frombuffer(row.data, f"<{row.dtype}").reshape(row.steps, row.features).tolist() for row in message.features]
     assert read == series
 
 
