@@ -47,14 +47,14 @@ def _help(text: str) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """The settings of one process, each read from the environment variable `OSTINATO_<NAME>`."""
 
-    host: Annotated[str, _help("address that the API binds; without API keys, loopback only")] = "127.0.0.1"
+    host: Annotated[str, _help("address that the API binds to; without API keys, loopback only")] = "127.0.0.1"
     port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000
-    api_processes: Annotated[Positive, _help("API processes that share the port")] = 1
+    api_processes: Annotated[Positive, _help("number of API processes, which share the port")] = 1
     data_dir: Annotated[str, _help("folder for the database, blobs, caches and runs")] = "./ostinato-data"
     database_url: Annotated[str, _help("SQLAlchemy URL of the database; empty: SQLite in the data folder")] = ""
     storage_url: Annotated[str, _help("URL of the blob store (file://, s3://, …); empty: the data folder")] = ""
     api_keys: Annotated[str, _help("comma-separated name:secret pairs; `ostinato keys` creates one")] = ""
-    threads: Annotated[Count, _help("threads of each engine and each trainer; 0: one for each core")] = 0
+    threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
     dtype: Annotated[Literal["float32", "bfloat16"], _help("number type of the engine's weights")] = "float32"
     batch_invariant: Annotated[
@@ -63,12 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model_memory: Annotated[
         Count, _help("MiB of weights that an engine keeps loaded, evicting the least recently used; 0: half the memory")
     ] = 0
-    max_batch_tokens: Annotated[Positive, _help("maximum tokens of a classification batch, padding included")] = 4096
-    max_slots: Annotated[Positive, _help("maximum sequences of one version that are generated concurrently")] = 32
+    max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
+    max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
-    max_waiting: Annotated[Positive, _help("maximum waiting requests; beyond it, requests get 429")] = 1024
-    max_waiting_tokens: Annotated[Positive, _help("maximum waiting tokens; beyond it, requests get 429")] = 1_000_000
-    max_texts: Annotated[Positive, _help("maximum texts in one request")] = 2048
+    max_waiting: Annotated[Positive, _help("limit on waiting requests; further requests get 429")] = 1024
+    max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000
+    max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
     cache_bytes: Annotated[
@@ -81,19 +81,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_seconds: Annotated[
         Seconds, _help("seconds without a lease renewal after which another worker may take over a job")
     ] = 20.0
-    stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
-    max_attempts: Annotated[Positive, _help("lost attempts after which a job fails")] = 10
-    resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training")] = 15.0
-    keep_runs: Annotated[Count, _help("finished run folders to keep")] = 20
+    stop_seconds: Annotated[Seconds, _help("seconds that a trainer is allowed for saving and stopping")] = 1.5
+    max_attempts: Annotated[Positive, _help("number of lost attempts after which a job fails")] = 10
+    resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
+    keep_runs: Annotated[Count, _help("number of finished run folders to keep")] = 20
     keep_checkpoints: Annotated[
-        Positive, _help("best checkpoints to keep of each job; the others are deleted after a grace period")
+        Positive, _help("number of best checkpoints to keep per job; the others are deleted after a grace period")
     ] = 3
     delete_grace_seconds: Annotated[
         float, Meta(ge=0), _help("seconds before the bytes of deleted objects may be collected")
     ] = 86_400.0
     default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
     accept_token_ids: Annotated[
-        bool, _help("accept token ids on /v1/embeddings that do not say whose tokenizer made them (`token_ids_of`)")
+        bool, _help("accept token ids on /v1/embeddings even if requests do not name their tokenizer (`token_ids_of`)")
     ] = False
     allowed_origins: Annotated[
         str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
