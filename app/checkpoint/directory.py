@@ -131,7 +131,7 @@ def validate(directory: Path) -> Checkpoint:
 def write_json(path: Path, value: object) -> None:
     """Write JSON to a file atomically: even after a power failure, the file has either its old or its new content.
 
-    Equal values give equal bytes. Raises ValueError for NaN and infinity.
+    Equal values produce equal bytes. Raises ValueError for NaN and infinity.
     """
     write_bytes(path, encode(value))
 

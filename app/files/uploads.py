@@ -158,7 +158,7 @@ class Uploads:
         return row
 
     def _open(self, session: Session, upload_id: str, principal: str, *, lock: bool = False) -> FileRow:
-        """Return the row of a pending upload. With `lock`, lock the row until the transaction ends."""
+        """Return the row of a pending upload. If `lock`, lock the row until the transaction ends."""
         query = select(FileRow).where(FileRow.id == upload_id)
         query = query.with_for_update() if lock else query
         row = session.scalar(query) if UPLOAD_ID.fullmatch(upload_id) else None

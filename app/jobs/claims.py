@@ -96,8 +96,7 @@ class JobClaims:
     def renew(self, session: Session, job_id: str, attempt: int, lease_seconds: float) -> Flags | None:
         """Extend the lease to `lease_seconds` from now, and return the flags.
 
-        Returns None if the attempt no longer holds the job. An expired lease can be renewed until the job is claimed
-        again.
+        Returns None if the attempt no longer holds the job. An expired lease can be renewed until the next claim.
         """
         try:
             self._write(session, job_id, attempt, lease_until=self._database.now(session) + lease_seconds)
@@ -123,7 +122,7 @@ class JobClaims:
         """Write the attempt's progress and append its events. Raises Fenced."""
         flags = self.hold(session, job_id, attempt)
         values: dict[str, Any] = {
-            # Once a stop has been requested, the phase stays "stopping", whatever the trainer reports.
+            # Once a stop has been requested, the phase remains "stopping", regardless of what the trainer reports.
             "phase": None if flags.cancel or flags.pause else progress.phase,
             "progress": progress.progress,
             "trained_tokens": progress.trained_tokens,

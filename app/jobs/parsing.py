@@ -1,7 +1,6 @@
 """Parses a client's JSON into a checked `JobRequest`.
 
-Every error is an InvalidRequest that names the field. References to files, models and jobs are resolved later, when
-the job is created.
+Every error is an InvalidRequest that names the field. References are resolved later, when the job is created.
 """
 
 from __future__ import annotations
@@ -104,8 +103,7 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Merge the training options from the three objects in which a client may send them.
 
-    The value "auto" means the same as leaving the option out. Raises InvalidRequest if two objects give different
-    values for an option.
+    The value "auto" means that the option is not set. Raises InvalidRequest if two values of an option differ.
     """
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}  # option -> the path from which its value was taken

@@ -1,7 +1,6 @@
 """Moves, removes and lists aliases, and writes their history.
 
-The caller must have checked that the principal may see the model. To change an alias, the caller must also hold the
-lock on the model's row.
+The caller must check that the principal may see the model and, to change an alias, lock the model's row.
 """
 
 from __future__ import annotations

@@ -57,8 +57,7 @@ def show(text: str) -> str:
 class ModelReference:
     """A parsed model reference. At most one of `version`, `alias`, `digest` and `checkpoint` is set.
 
-    If none of them is set, the reference resolves to the model's champion, or to the newest ready version if the model
-    has no champion.
+    If none is set, the reference resolves to the model's champion or, without a champion, to its newest ready version.
     """
 
     name: str

@@ -33,7 +33,7 @@ def dump_manifest(files: Manifest) -> dict[str, Any]:
 
 
 def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
-    """Return the row of a model, if any. With `lock`, lock the row until the transaction ends, and read it again."""
+    """Return the row of a model, if any. If `lock`, lock the row until the transaction ends, and read it again."""
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 
@@ -126,7 +126,7 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
 
 
 def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
-    """Return the row of a version, whatever its status, or None."""
+    """Return the row of a version of any status, or None."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 
@@ -243,7 +243,7 @@ def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
 def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
     """Group the names of aliases by the version they point to.
 
-    With this dict, finding the aliases of many versions takes linear rather than quadratic time.
+    The dict makes finding the aliases of many versions take linear rather than quadratic time.
     """
     names: AliasNames = {}
     for alias in aliases:
@@ -259,7 +259,7 @@ def make_alias(row: AliasRow) -> Alias:
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """Load the aliases of all models and owners; with `required`, only the required aliases."""
+    """Load the aliases of all models and owners; if `required`, only the required aliases."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)

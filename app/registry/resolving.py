@@ -34,7 +34,7 @@ def resolve(session: Session, text: str, principal: str) -> Version:
 
 
 def get_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
-    """Return the row of the model `name`. With `lock`, the row is locked until the transaction ends.
+    """Return the row of the model `name`. If `lock`, the row is locked until the transaction ends.
 
     Raises NotFound (`model_not_found`, with this `param`) if the model does not exist or belongs to another principal.
     """
@@ -45,7 +45,7 @@ def get_model(session: Session, name: str, principal: str, *, lock: bool = False
 
 
 def get_version(session: Session, name: str, number: int, *, lock: bool = False, param: str = "version") -> VersionRow:
-    """Return a visible version of a model, whatever its status. Raises NotFound (`version_not_found`)."""
+    """Return a visible version of a model, in any status. Raises NotFound (`version_not_found`)."""
     row = repository.find_version(session, name, number, lock=lock) if 0 < number < NUMBER_LIMIT else None
     if row is None:
         raise NotFound(f"model {name!r} has no version {number}", code="version_not_found", param=param)

@@ -50,7 +50,7 @@ class Tokenizer:
         self._definition = definition
         self._native.no_truncation()
         self._native.no_padding()
-        self._native.encode_special_tokens = True  # a special token's name in a text is ordinary text
+        self._native.encode_special_tokens = True  # the name of a special token in a text is encoded as ordinary text
         self._vocabulary = self._native.get_vocab(with_added_tokens=True)
         self._specials = find_specials(parsed, self._vocabulary, configs)
         self.kind = kind_of(parsed)
@@ -206,7 +206,7 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _words(self, text: str, in_vocabulary: bool = True) -> list[str]:
-        """Return the words of a text that have a token or, with `in_vocabulary` False, the words that have none."""
+        """Return the words of a text that have a token or, if `in_vocabulary` is False, those that have none."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]

@@ -97,8 +97,7 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        A process that has ended stays a zombie until `close`. Until then its id is not reused, so `kill` cannot hit
-        another process.
+        An ended process remains a zombie until `close`, so its id is not reused and `kill` cannot hit another process.
         """
         if self._closed.is_set():
             return False

@@ -1,5 +1,4 @@
-"""The list of the trainers that run on this machine. Each trainer has a file, `<run>/trainers/<job>.json`. The launcher
-reads these files."""
+"""Lists the trainers that run on this machine, in one file per trainer, `<run>/trainers/<job>.json`."""
 
 from __future__ import annotations
 
