@@ -33,9 +33,9 @@ NOW = {
     "postgresql": "extract(epoch from clock_timestamp())::double precision",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
-ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are defects of this program
-UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL: no such table, no such column
-UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite
+ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are program defects
+UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL's error codes for a missing table or column
+UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
 NO_ANSWER = "the database does not answer; try again in a moment"
 OUTDATED = "the database does not have the tables of this release; run: ostinato migrate"
 

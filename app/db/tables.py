@@ -146,7 +146,7 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
-    request_id: Mapped[str | None] = mapped_column(String(64))  # of the HTTP request that created the job, for the logs
+    request_id: Mapped[str | None] = mapped_column(String(64))  # id of the HTTP request that created the job
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]

@@ -44,7 +44,7 @@ def page(
 
     If `owner` or `purpose` is None, loads the files of all owners or purposes.
     """
-    query = select(FileRow).where(FileRow.id.startswith("file-"))  # not the rows of uploads and their parts
+    query = select(FileRow).where(FileRow.id.startswith("file-"))  # excludes the rows of uploads and of their parts
     query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))
     if owner is not None:
         query = query.where(FileRow.owner == owner)

@@ -26,7 +26,7 @@ from app.files.repository import record
 from app.files.service import Files, check_purpose
 
 PENDING, COMPLETED, CANCELLED, EXPIRED = "pending", "completed", "cancelled", "expired"
-UPLOAD, PART = "upload", "part"  # the prefixes of ids, and the rows' purposes
+UPLOAD, PART = "upload", "part"  # the prefixes of the ids, and the purposes of the rows
 UPLOAD_ID, PART_ID = re.compile(r"upload-[0-9a-f]{24}"), re.compile(r"part-[0-9a-f]{24}")
 LIFETIME = 3600.0  # seconds until an upload must be complete, as in OpenAI's API
 MOST_BYTES = 8 * 2**30

@@ -15,7 +15,7 @@ from app.registry import repository
 from app.registry.records import NUMBER_LIMIT, Alias, AliasMove, check_name, show
 
 MOVE_LIMIT = 2**63  # above the largest id that a row can have
-Expected = int | None | UnsetType  # the version that the alias must point to; None: it must not exist; UNSET: any
+Expected = int | None | UnsetType  # the version that the alias must point to; None: no alias; UNSET: not checked
 
 
 def move(

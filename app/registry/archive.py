@@ -255,7 +255,7 @@ def _write_members(files: Manifest, blobs: BlobStore) -> Iterator[bytes]:
         for piece in blobs.open(files[name].sha256):
             size += len(piece)
             yield piece
-        if size != files[name].size:  # the header was already sent with another size, so the archive is invalid
+        if size != files[name].size:  # the header has already been sent with another size
             raise OstinatoError(f"stored bytes are damaged: {name} has {size} bytes, not {files[name].size}")
         yield bytes(-size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

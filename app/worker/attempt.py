@@ -36,12 +36,12 @@ from app.worker.run_directory import RunBusy, RunDirectory
 from app.worker.trainer import Trainer, environment
 
 log = logging.getLogger(__name__)
-POLL_SECONDS = 0.1  # between two reads of the trainer's events
-STRAY_SECONDS = 1.0  # how long the trainer of an earlier attempt may take to exit by itself
-EXIT_SECONDS = 10.0  # how long a trainer may take to exit after its last event
-UNAVAILABLE_SECONDS = 5.0  # delay before a job is claimed again, if a store was unavailable
-DISK_SECONDS = 15.0  # delay before a job is claimed again, if the disk was full
-LOST = "lost"  # not a status of a job: this worker no longer holds the job
+POLL_SECONDS = 0.1  # the interval between two reads of the trainer's events
+STRAY_SECONDS = 1.0  # maximum wait for the trainer of an earlier attempt to exit by itself
+EXIT_SECONDS = 10.0  # maximum wait for a trainer to exit after its last event
+UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was unavailable
+DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
+LOST = "lost"  # this worker no longer holds the job; not one of the statuses of jobs
 
 LastEvent = Done | Stopped | TrainFailed | Broke
 
@@ -157,7 +157,7 @@ class Attempt:
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Check this before reading the file: otherwise an event written between the read and the trainer's end
+            # Check this before reading the file; otherwise, an event written between the read and the trainer's end
             # would be missed.
             running = trainer.running()
             while events := file.read():

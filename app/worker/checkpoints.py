@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one attempt.
 
-    Training does not wait for the blob store. If the store cannot accept a checkpoint, the checkpoint stays pending,
+    Training does not wait for the blob store. If the store cannot accept a checkpoint, the checkpoint remains pending,
     training continues, and storing the checkpoint is retried later.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
         self._resources, self._lease, self._run = resources, lease, run
-        self._stored: set[int] = set()  # steps
-        self._pending: dict[int, CheckpointSaved] = {}  # by step
-        self.error: Exception | None = None  # why the last checkpoint could not be stored
+        self._stored: set[int] = set()  # the steps of the stored checkpoints
+        self._pending: dict[int, CheckpointSaved] = {}  # step -> event
+        self.error: Exception | None = None  # the reason why the last checkpoint could not be stored
         self._retry_at, self._failures = 0.0, 0  # the time of the next retry, and the number of consecutive failures
 
     @property

@@ -24,10 +24,10 @@ from app.worker.trainer import Trainer
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.4  # between two reads of the flags: the trainer of a cancelled job must end within two seconds
+POLL_SECONDS = 0.4  # the interval between two reads of the flags; a cancelled job's trainer must end within two seconds
 RENEWALS = 4  # number of renewals during one lease
 TRAINER_SHARE = 0.75  # fraction of the lease after which the trainer exits, before another worker can claim the job
-FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between two attempts while the database is unavailable
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between retries while the database is unavailable
 
 
 class LeaseLost(Exception):
