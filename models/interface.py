@@ -1,5 +1,4 @@
-"""The contract of a body: it maps input vectors to hidden vectors, and can continue a sequence from a state if it is
-causal.
+"""The contract of a body, which maps input vectors to hidden vectors and, if causal, can continue from a state.
 
 Tensor names end in their shape, one letter for each dimension:
 B batch · T time · D width · F features of a numeric step · V vocabulary · C classes · L layers · S slots · H heads

@@ -152,8 +152,7 @@ class Classifier(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Modules constructed in this mode do not initialise their parameters. `initialise` or a file of weights sets them
-    later.
+    """Modules built in this mode do not initialise their parameters; `initialise` or a file of weights sets them later.
 
     The "meta" device would do the same, but imports half of torch's compiler, which takes 1.7 seconds and 75 MB.
     """

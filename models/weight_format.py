@@ -9,7 +9,7 @@ from models import parameters
 from models.config import ModelConfig
 from models.parameters import Shape
 
-NAME_SHOWN = 80  # characters shown of an unexpected tensor's name, because it comes from an untrusted file
+NAME_SHOWN = 80  # maximum length of an unexpected tensor's name in a message; such names come from an untrusted file
 
 
 class WeightsMismatch(ValueError):
@@ -22,7 +22,7 @@ class WeightsMismatch(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WeightFormat:
-    """How the weights of a network are stored.
+    """The storage format of a network's weights.
 
     `shapes` returns the name and shape of every tensor for a configuration. `dtypes` are the allowed dtypes, in the
     notation of safetensors; loading converts tensors to the engine's dtype.

@@ -1,4 +1,4 @@
-"""`ostinato models search` and `compare`: versions by their metrics."""
+"""`ostinato models search` and `compare`: find and compare versions by their metrics."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def compare(
     every: Annotated[bool, typer.Option("--all", help="Also show metrics of single labels and other details.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare versions side by side. Shows only what differs, and marks the best value of each metric with *."""
+    """Compare versions side by side. Shows only fields that differ, and marks the best value of each metric with *."""
     if len(references) < 2:
         raise InvalidRequest("name at least two versions")
     with connect() as client:
@@ -84,7 +84,7 @@ def compare(
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:
-    """Return `columns` and `rows` with long cells shortened, so that lines fit into `width` characters if possible.
+    """Return `columns` and `rows` with long cells shortened, so that each line fits in `width` characters if possible.
 
     The first column, which contains the names of the fields, is never shortened.
     """

@@ -80,10 +80,7 @@ def write(run_dir: Path, programs: list[Program]) -> None:
 
 
 def read(run_dir: Path) -> list[Program]:
-    """Return the listed programs that are still running. Empty if no launcher has run yet.
-
-    Raises OstinatoError if the list cannot be read.
-    """
+    """Return the listed programs that are still running. Raises OstinatoError if the list exists but is unreadable."""
     try:
         listed = msgspec.json.decode((run_dir / NAME).read_bytes(), type=list[Program])
     except FileNotFoundError:

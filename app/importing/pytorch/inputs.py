@@ -1,4 +1,4 @@
-"""Adds the input of a network: numbers, perhaps with an input layer, or an embedding and the layers after it."""
+"""Adds a network's input: numeric steps, optionally with an input layer, or an embedding with the layers after it."""
 
 from __future__ import annotations
 
