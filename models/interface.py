@@ -21,7 +21,7 @@ class Context:
     """The arguments of a call of a body, apart from its input.
 
     - `lengths_B`: the number of real steps in each row (int64; None: all T steps). The remaining steps, on the right,
-      are padding. With a state, keep this tensor on the CPU: its values decide what is computed, and reading them from
+      are padding. With a state, keep this tensor on the CPU: its values control the computation, and reading them from
       an accelerator would block.
     - `state`: the state from which each row continues; it is changed in place. Row b of the input belongs to slot b of
       the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.

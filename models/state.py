@@ -122,7 +122,7 @@ class State:
     ) -> State:
         """Create a state whose layer l has a tensor (slots, *shape) for every shape in `shapes[l]`.
 
-        Memory is allocated at the first use, and only for the slots and positions that are used.
+        Memory is allocated on first use, and only for the slots and positions that are used.
         """
         if slots < 1:
             raise ValueError("a state needs at least one slot")

@@ -117,7 +117,7 @@ class LanguageModel(Network, KernelLayer):
 
 
 class VocabularyHead(nn.Module):
-    """The parameters of a language model's head. With tied embeddings (Press and Wolf, 2017), there is no matrix."""
+    """The parameters of a language model's head. Tied embeddings (Press and Wolf, 2017) replace its matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -52,8 +52,5 @@ FLOATING = WeightFormat(frozenset({"BF16", "F16", "F32", "F64"}), parameters.sha
 
 
 def check_weights(config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:
-    """Check a checkpoint's tensors, name to (dtype, shape), against its configuration.
-
-    Raises `WeightsMismatch` for a missing or unexpected tensor, a wrong shape or an unsupported dtype.
-    """
+    """Raise `WeightsMismatch` unless a checkpoint's tensors, name to (dtype, shape), match its configuration."""
     FLOATING.check(config, tensors)

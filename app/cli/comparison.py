@@ -110,8 +110,7 @@ def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
     """Like `differing_fields`, for the metrics of a comparison. The best value is marked with *.
 
-    A value that was measured on too few rows is replaced by the words "too few rows". If a metric has such a value, no
-    value of the metric is marked as the best.
+    Values measured on too few rows are shown as "too few rows". No best value is marked for a metric with such values.
     """
     figures = comparison["figures"]
     for name, values in figures.items():

@@ -47,7 +47,7 @@ def read_lines(path: Path | None) -> list[str]:
 def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
     """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
 
-    Raises InvalidRequest if the table cannot be read; for a bad row, the message gives the line and the column.
+    Raises InvalidRequest if the table cannot be read; for a bad row, the message names the line and the column.
     """
     from app.training.data.columns import read_text as read_cell
     from app.training.data.detection import detect

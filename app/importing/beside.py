@@ -1,4 +1,4 @@
-"""Finds the vocabulary and the labels that training scripts save along with their weights, by their usual keys."""
+"""Finds, by their usual keys, the vocabulary and the labels that training scripts save along with their weights."""
 
 from __future__ import annotations
 

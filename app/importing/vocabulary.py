@@ -26,7 +26,7 @@ AROUND = (
 )  # fmt: skip
 SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}  # in all their usual spellings
 PIECES = {"##": "a WordPiece tokenizer", "Ġ": "a byte-level BPE tokenizer", "▁": "a SentencePiece tokenizer"}
-GAP = "…"  # stands for the text in the user's answer to the question `around`
+GAP = "…"  # placeholder for the text in the user's answer to the question `around`
 
 
 class VocabularyInvalid(InvalidRequest):

@@ -47,10 +47,7 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether the process with this id is a trainer.
-
-    The command line is checked, because process ids are reused and differ between containers.
-    """
+    """Whether the process is a trainer, according to its command line: ids are reused and differ between containers."""
     try:
         return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:

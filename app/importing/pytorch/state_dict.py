@@ -154,10 +154,7 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:
-    """Yield (keys, dictionary) for each dictionary of tensors that contains a matrix, down to a depth of two keys.
-
-    The keys that lead to the dictionary are joined with a slash.
-    """
+    """Yield (keys joined by slashes, dictionary) for each dictionary of tensors with a matrix, up to two keys deep."""
     for key, item in value.items():
         if not isinstance(item, dict) or not item or str(key).lower().startswith(OPTIMIZERS):
             continue

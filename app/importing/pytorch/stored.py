@@ -1,4 +1,4 @@
-"""The tensors that a PyTorch pickle describes, and the storages that they are views of. Rejects anything else."""
+"""The tensors that a PyTorch pickle describes, and the storages that contain their values. Rejects other objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARAMETER = ("torch._utils", "_rebuild_parameter")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of a global that the pickle asks to import. Only the name is kept; nothing is imported."""
+    """The name of a global that unpickling would import. Only the name is stored; nothing is imported."""
 
     module: str
     name: str
