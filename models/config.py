@@ -49,7 +49,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Everything needed to build a network, apart from its weights.
+    """All data needed to build a network, except its weights.
 
     `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
     generation. `input_width` is the width of the input vectors of a recurrent network (0: the same as `width`). If it
@@ -58,7 +58,7 @@ class ModelConfig:
     default, see `inner_width`). Networks ignore `pad_id`, because they identify padding by the lengths of the rows; the
     field is kept for other programs.
 
-    The last group describes parts of imported networks. `input_activation` is applied after the projection of numeric
+    Fields of the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
     vector. `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the
     hidden layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of the

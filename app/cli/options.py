@@ -88,7 +88,7 @@ def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
 
 
 def _option_type(declared: Any) -> Any:
-    """The type of the field's option: the first type of the declared type or union that an option supports."""
+    """The type of the field's option: the first member of the declared type or union that an option supports."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
     return next(m for m in members if m in (bool, int, float, str))
 

@@ -130,7 +130,7 @@ def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array,
 
 
 def _is_table(tensor: Array, width: int) -> bool:
-    """Whether the tensor can be a table of positions: its shape is (steps, width), possibly with a dimension of 1.
+    """Whether the tensor can be a table of positions: its shape is (steps, width), plus at most one dimension of 1.
 
     A single row is not a table of positions; it may be a learned first token, for example.
     """

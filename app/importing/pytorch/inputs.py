@@ -35,7 +35,7 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _kind_of_steps(answers: Answers) -> str:
-    """Ask whether steps are numbers or one-hot vectors, which become tokens with the identity matrix as embedding."""
+    """Whether steps are numbers (assumed) or one-hot vectors, which become tokens with the identity as embedding."""
     reason = "a step is numbers, which are read as they are sent: scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
 
