@@ -1,5 +1,4 @@
-"""`python -m app.engine --socket PATH`: run one engine process. Options that are not given are taken from the
-settings."""
+"""Runs one engine process: `python -m app.engine --socket PATH`. Options default to the settings."""
 
 from __future__ import annotations
 
