@@ -29,7 +29,7 @@ REFUSED = 2  # exit status of a program that rejects its settings or arguments; 
 # Linux), of which the file name takes up to 25.
 SOCKET_PATH_LIMIT = 78
 
-# The forms that URLs may have. Only the form is checked here; other errors in a URL appear when it is opened.
+# The permitted formats of URLs. Other errors in a URL are detected when it is opened.
 _DATABASES = re.compile(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://.*")
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
 _STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://server"
@@ -131,12 +131,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def database(self) -> str:
-        """The URL of the database: `database_url`, or SQLite in the data folder if that is empty."""
+        """The URL of the database: `database_url`, or an SQLite file in the data folder if that setting is empty."""
         return self.database_url or f"sqlite:///{self.data / 'ostinato.db'}"
 
     @property
     def storage(self) -> str:
-        """The URL of the blob store: `storage_url`, or a folder in the data folder if that is empty."""
+        """The URL of the blob store: `storage_url`, or a subfolder of the data folder if that setting is empty."""
         return self.storage_url or (self.data / "blobs").as_uri()
 
     @property
@@ -181,7 +181,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
-    _ = settings.keys  # malformed keys must prevent the start, not fail the first request
+    _ = settings.keys  # malformed keys must be detected at startup, not at the first request
     _check_database(settings.database_url)
     _check_storage(settings.storage_url)
     return settings
@@ -201,7 +201,7 @@ def _check_database(url: str) -> None:
 
 
 def _check_storage(url: str) -> None:
-    """Check the form of the blob store's URL. Messages do not repeat the URL, because it may contain a secret."""
+    """Check the format of the blob store's URL. Messages do not repeat the URL, because it may contain a secret."""
     if not url:
         return
     try:
@@ -248,15 +248,15 @@ def cores() -> int:
 
 
 def share_the_machine() -> None:
-    """Tune OpenMP and malloc for programs that share the machine with others. Call it before torch is imported.
+    """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
 
     OpenMP: idle threads spin for some microseconds and then sleep. Threads that spin for long starve the machine's
     other programs; threads that sleep at once make small networks several times slower. If `GOMP_SPINCOUNT` is
     already set in the environment, its value is kept.
 
     malloc: the process keeps freed memory for the next step. By default glibc returns large blocks to the system
-    at once and fetches them again, page by page, which takes up to half of the time of a large batch. A program returns
-    memory that it no longer needs with `malloc_trim`. The measurements are in docs/log.md.
+    at once and fetches them again, page by page, which takes up to half of the time of a large batch. A program can
+    release unused memory with `malloc_trim`. The measurements are in docs/log.md.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if platform.libc_ver()[0] == "glibc":
@@ -269,7 +269,7 @@ def quick_imports() -> Iterator[None]:
     """Context manager that turns off Python's garbage collector while torch is imported.
 
     The import creates about a million objects, which the collector would scan again and again. After the
-    import the objects are frozen, so the collector does not scan them later either, nor at exit.
+    import the objects are frozen, so the collector does not scan them later or at exit.
     """
     gc.disable()
     try:

@@ -216,10 +216,7 @@ class ModelConfig:
         return None if self.recurrent else self.context_length
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values, without the fields in `OPTIONAL` that have their default values.
-
-        `from_dict` is the inverse.
-        """
+        """Return the fields as JSON values, except `OPTIONAL` fields with default values. Inverse: `from_dict`."""
         values = asdict(self)
         for field in fields(self):
             if field.name in OPTIONAL and values[field.name] == field.default:
@@ -240,7 +237,7 @@ class ModelConfig:
                 chosen[name] = _widths(value)
                 continue
             allowed = kinds[str(types[name])]
-            # In Python, a bool is an int too; in a configuration, it must not stand for a number.
+            # In Python, a bool is also an int; in a configuration, it is not accepted as a number.
             if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
                 raise ConfigError(name, f"must be of type {types[name]}, not {type(value).__name__}")
         for name in ("architecture", "task"):

@@ -1,5 +1,4 @@
-"""The format of checkpoint directories: their files, the rules for the content of each file, and the digest of a
-directory.
+"""The format of checkpoint directories: the files, the rules for their contents, and the digest of a directory.
 
 Every file is treated as untrusted. Nothing in a directory is executed. Imports no torch.
 """

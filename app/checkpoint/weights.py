@@ -41,8 +41,7 @@ class TensorEntry:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """Read the header of a file, and return its tensors by name. Raises CheckpointInvalid unless the tensors cover
-    every byte after the header exactly once."""
+    """Read the tensors in a file's header, by name. Raises CheckpointInvalid unless they fill the file exactly."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)

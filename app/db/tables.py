@@ -109,8 +109,7 @@ class AliasMoveRow(TableBase):
 
 
 class JobRow(TableBase):
-    """A training job. Rows are changed only by `app.jobs`. `app.jobs.claims` explains how `attempt` prevents late
-    writes."""
+    """A training job. Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -154,8 +153,7 @@ class JobRow(TableBase):
 
 
 class JobEventRow(TableBase):
-    """An event in a job's log. Unique by (job, kind, step), so that an attempt that repeats the work of an earlier
-    attempt adds no event twice."""
+    """An event in a job's log. Unique by (job, kind, step), so an attempt that repeats work adds no event twice."""
 
     __tablename__ = "job_events"
     __table_args__ = (UniqueConstraint("job_id", "kind", "step"),)

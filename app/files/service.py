@@ -117,7 +117,7 @@ class Files:
     def hold(self, session: Session, id_: str, principal: str) -> StoredFile:
         """Return the file like `get`, and prevent its deletion until the transaction ends.
 
-        Call this in a transaction that adds a row which refers to the file.
+        Call this in a transaction that adds a row referring to the file.
         """
         return repository.record(self._row(session, id_, principal, share=True))
 
@@ -158,8 +158,7 @@ class Files:
             session.delete(row)
 
     def delete_expired(self) -> int:
-        """Delete the expired files, uploads and parts, except those used by jobs that have not ended. Return the number
-        of deleted rows."""
+        """Delete expired files, uploads and parts that no unfinished job uses. Return the number of deleted rows."""
         with self.database.transaction() as session:
             rows = repository.expired(session, self.database.now(session))
             for row in rows:

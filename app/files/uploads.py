@@ -1,8 +1,8 @@
 """Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are rows of the table of files, with other prefixes in their ids. So they expire, and their
-blobs are protected and collected, according to the same rules as for files. But lists of files do not show them. The
-column `status_details` of an upload's row describes, as JSON, the file that the upload will become.
+Uploads and their parts are rows of the table of files, with other prefixes in their ids. They expire, and their blobs
+are protected and collected, by the same rules as files. However, they do not appear in file listings. The column
+`status_details` of an upload's row describes, as JSON, the file that the upload will become.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Uploads:
             return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Join the parts, in the order of `part_ids`, into a file. With `md5`, verify the hash of the file.
+        """Join the parts, in the order of `part_ids`, into a file; if `md5` is given, verify the file's hash.
 
         Raises InvalidRequest if the upload has ended, or if the parts do not match the announced size or the hash.
         """

@@ -89,7 +89,7 @@ def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -
 
 
 def forget_checkpoints(session: Session, keep: int, before: float) -> int:
-    """Delete the checkpoints created at or before `before`, except those of each job's `keep` latest steps.
+    """Delete the checkpoints created at or before `before`, except those of the `keep` latest steps of each job.
 
     A trainer saves a checkpoint when the model has improved, so the latest checkpoints are the best. Returns the number
     of deleted rows.

@@ -18,7 +18,7 @@ from app.jobs import limits
 from app.jobs.request import JobRequest, Publish
 from app.wire.training_options import Columns, TrainingOptions
 
-OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> the name here; all other names are the same
+OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> this service's name; all other names are the same
 OPTIONS = TrainingOptions.__struct_fields__
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # a NUL in JSON; after an escaped backslash, "u0000" is plain text
 FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> its fields

@@ -30,8 +30,7 @@ def move(
     expected: Expected = UNSET,
     required: bool | None = None,
 ) -> Alias:
-    """Point `alias` to a ready version; create the alias if it does not exist. If `required` is None, the alias keeps
-    its `required` flag.
+    """Point `alias` to a ready version, creating it if needed. If `required` is None, the flag does not change.
 
     Raises NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the
     alias does not point to the `expected` version.
@@ -68,8 +67,7 @@ def remove(
 
 
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
-    """Load the moves of an alias, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of its
-    moves."""
+    """Load the moves of an alias, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
     if after is not None and not (0 < after < MOVE_LIMIT and repository.is_move(session, name, alias, after)):
         raise NotFound(f"after {after} is not a move of {name}@{alias}", code="move_not_found", param="after")
     return cut(repository.list_moves(session, name, alias, after, order, limit), limit)

@@ -43,8 +43,7 @@ class _Member:
 
 
 class _Input:
-    """Reads a given number of bytes at a time from a stream of pieces, after decompressing gzip. Raises TooLarge beyond
-    a total of `limit` bytes."""
+    """Reads bytes from a stream of pieces, decompressing gzip. Raises TooLarge after more than `limit` bytes."""
 
     def __init__(self, stream: Iterable[bytes], limit: int) -> None:
         self._pieces = _decompress(iter(stream))
@@ -75,8 +74,7 @@ class _Input:
 
 
 def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
-    """Write the files of a tar or tar.gz archive to an empty, private directory. `limit` is the maximum unpacked size
-    in bytes.
+    """Unpack a tar or tar.gz archive, of at most `limit` unpacked bytes, to an empty, private directory.
 
     Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, and TooLarge if a limit is exceeded.
     """
@@ -104,8 +102,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
-    """Yield the members, with extended headers applied. The caller must read all bytes of a member before it requests
-    the next member."""
+    """Yield the members with extended headers applied. Callers must read each member before requesting the next."""
     extended: dict[str, str] = {}
     for _ in range(MEMBERS_LIMIT):
         block = b"".join(source.read_exactly(BLOCK))
@@ -198,8 +195,7 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read the rest of the stream, so that the sender is not cut off. Raises ArchiveInvalid if it is not only
-    padding."""
+    """Read to the end, so that the sender is not cut off. Raises ArchiveInvalid if there is more than padding."""
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)
@@ -245,8 +241,7 @@ class Export:
 
 
 def export(files: Manifest, blobs: BlobStore) -> Export:
-    """Return a tar archive of the stored files. Raises BlobMissing immediately, not in the middle of the stream, if a
-    file is missing."""
+    """Return a tar archive of the stored files. If a file is missing, raises BlobMissing before the stream begins."""
     for entry in files.values():
         blobs.open(entry.sha256)
     blocks = sum(1 + -(-entry.size // tarfile.BLOCKSIZE) for entry in files.values()) + 2

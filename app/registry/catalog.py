@@ -24,8 +24,7 @@ COLUMNS = ("model", "version", "owner", "task", "architecture", "digest", "param
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the catalog. `id` is a model reference; `version` is the number of the version to which it currently
-    resolves."""
+    """An entry of the catalog. `id` is a model reference that currently resolves to the version number `version`."""
 
     id: str
     model: str

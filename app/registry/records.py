@@ -49,7 +49,7 @@ def check_name(name: str, param: str = "name") -> str:
 
 
 def show(text: str) -> str:
-    """Make a caller's text safe to print: quoted, escaped, and cut to about 100 characters."""
+    """Make a caller's string safe to print: quoted, escaped, and cut to about 100 characters."""
     return ascii(text if len(text) <= 100 else text[:100] + "…")
 
 
@@ -147,8 +147,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """An entry in the history of an alias. `from_version` is None if the alias was created; `to_version` is None if the
-    alias was removed."""
+    """A move of an alias. `from_version` is None if the alias was created; `to_version` is None if it was removed."""
 
     id: int
     model: str

@@ -45,8 +45,7 @@ def get_model(session: Session, name: str, principal: str, *, lock: bool = False
 
 
 def get_version(session: Session, name: str, number: int, *, lock: bool = False, param: str = "version") -> VersionRow:
-    """Return a version of a model that the principal may see, whatever its status. Raises NotFound
-    (`version_not_found`)."""
+    """Return a visible version of a model, whatever its status. Raises NotFound (`version_not_found`)."""
     row = repository.find_version(session, name, number, lock=lock) if 0 < number < NUMBER_LIMIT else None
     if row is None:
         raise NotFound(f"model {name!r} has no version {number}", code="version_not_found", param=param)
@@ -61,8 +60,7 @@ def model_not_found(reference: str, reason: str, param: str = "model") -> NotFou
 
 
 def _find(session: Session, reference: ModelReference) -> VersionRow | None:
-    """Find a version by its number, digest or alias. For a bare name, find the champion or, if there is none, the
-    newest ready version."""
+    """Find a version by number, digest or alias. A bare name means the champion or else the newest ready version."""
     if reference.version is not None:
         return repository.find_version(session, reference.name, reference.version)
     if reference.digest is not None:

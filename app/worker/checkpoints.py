@@ -1,4 +1,4 @@
-"""Stores the checkpoints that a trainer saves, and gives each checkpoint an id by which it can be loaded."""
+"""Stores the checkpoints that a trainer saves, and assigns each checkpoint an id by which it can be loaded."""
 
 from __future__ import annotations
 
@@ -67,8 +67,7 @@ class Checkpoints:
         return transcript.to_event(saved)
 
     def retry_pending(self, *, now: bool = False) -> list[NewEvent]:
-        """Try to store the pending checkpoints if the delay since the last try has passed, or immediately with `now`.
-        Return the events for the log."""
+        """Retry the pending checkpoints if the delay has passed or `now` is set. Return the events for the log."""
         if not self._pending or not (now or time.monotonic() >= self._retry_at):
             return []
         pending, self._pending = self._pending, {}

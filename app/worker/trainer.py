@@ -27,8 +27,7 @@ INHERITED_PREFIXES = (
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that a trainer inherits.
 
-    Uses an allow-list, so that API keys and the credentials of the blob store never reach a trainer, whatever the names
-    of their variables are.
+    Because this is an allow-list, API keys and blob store credentials never reach a trainer, whatever their names.
     """
     return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
@@ -77,14 +76,12 @@ class Trainer:
         return self._process.pid
 
     def renew(self) -> None:
-        """Notify the trainer that the lease was renewed. Returns at once, even if the trainer does not read its
-        input or has ended."""
+        """Notify the trainer of a lease renewal, without waiting for a trainer that does not read or has ended."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask the trainer to save a resume point and to exit. Its helper processes receive no signal and end with the
-        trainer."""
+        """Ask the trainer to save a resume point and exit. Its helper processes end with it, without a signal."""
         with self._lock:
             if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)

@@ -78,8 +78,8 @@ class Worker:
         try:
             outcome = Attempt(self._resources, job, lambda: self._stopping).run()
         except Exception:
-            # A defect of this program. When the lease expires, the next claim counts the attempt as lost, so the job is
-            # retried, but only until the limit of lost attempts is reached.
+            # This is a defect of the worker. When the lease expires, the next claim counts the attempt as lost, so the
+            # job is retried, but only until the limit of lost attempts is reached.
             log.exception("%s: attempt %d ended with an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
