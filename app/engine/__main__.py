@@ -37,7 +37,7 @@ def serve(socket: Path, options: dict[str, Any]) -> None:
     chosen = settings.load(**options)
     telemetry.setup("engine", chosen.log_format, chosen.log_level)
     settings.share_the_machine()
-    with settings.quick_imports():  # torch takes seconds, so it is imported once the arguments are valid
+    with settings.quick_imports():  # importing torch takes seconds, so the arguments are checked first
         from app.engine.process import run
 
     run(socket, chosen)

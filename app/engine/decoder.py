@@ -127,7 +127,7 @@ class Decoder:
         return len(running)
 
     def _read(self, chunk: Chunk) -> None:
-        """Run one prefill call. Sequences whose prompt has then been read completely get their first token."""
+        """Run one prefill call, and sample the first token of each sequence whose prompt is then complete."""
         pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
         try:
             hidden_BTD = self.runner.read(chunk.start, pieces)

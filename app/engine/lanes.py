@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """A set of `count` threads. A process can have only one such set. Call all methods from one thread.
+    """A set of `count` threads. A process can have only one `Lanes`. Call all methods from one thread.
 
     `wake` is called, from any thread, when a result is ready for `collect`.
     """

@@ -61,7 +61,7 @@ class Ticket:
         num_requests_running.labels(self._model).inc(count)
 
     def close(self) -> None:
-        """Release the capacity that is still held. May be called more than once."""
+        """Release the remaining capacity. May be called more than once."""
         if self._closed:
             return
         self._closed = True

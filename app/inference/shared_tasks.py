@@ -1,4 +1,4 @@
-"""Lets several callers wait for the result of one task. Each caller gets its own exception object."""
+"""Shares the result of one task among several callers. Each caller receives its own exception object."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import time
 from app.launcher import programs
 from app.wire import engine as wire
 
-HEARTBEAT_LIMIT = 1.0  # seconds of silence after which an engine gets no new requests
+HEARTBEAT_LIMIT = 1.0  # seconds of silence after which an engine receives no new requests
 FROZEN_LIMIT = 10.0  # seconds of silence after which an engine counts as dead even if its process exists
 
 
