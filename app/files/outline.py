@@ -143,8 +143,8 @@ class JsonLinesTable(Table):
             if not isinstance(first, dict):
                 return False
             self.rows, self.columns = 0, _bounded(first)
-            # A single object may contain the whole table, with a list of values per column. Only if other lines follow
-            # is the first object a record.
+            # A single object may contain the whole table, with a list of values per column. The
+            # first object is a record only if other lines follow.
             self.open = bool(first) and all(isinstance(value, list | dict) for value in first.values())
         else:
             self.open = False
@@ -196,7 +196,7 @@ class CsvTable(Table):
         return True
 
     def _has_text(self, line: bytes) -> bool:
-        """Whether a line of blanks and quotes has a cell that is not blank."""
+        """Whether a line of blanks and quotes contains a cell that is not blank."""
         return any(cell.strip() for cells in self._parse(line) for cell in cells)
 
     def _parse(self, record: bytes) -> Iterator[list[str]]:

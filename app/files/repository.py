@@ -1,4 +1,4 @@
-"""The SQL for uploaded files. Uses the caller's session; the services make the decisions."""
+"""The SQL for uploaded files. Uses the caller's session; permissions and states are checked by the services."""
 
 from __future__ import annotations
 

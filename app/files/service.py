@@ -1,6 +1,6 @@
 """Stores uploaded data sets and result files, each as a blob and a row in the database.
 
-The content of a file is not checked here. It is checked by the trainer of the job that uses the file.
+The content of a file is not checked here, but by the trainer of the job that uses the file.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Files:
         self.blobs.fetch(file.sha256, path)
 
     def delete(self, id_: str, principal: str) -> None:
-        """Delete a file. Raises InvalidRequest (`file_in_use`) while a job that has not ended uses it."""
+        """Delete a file. Raises InvalidRequest (`file_in_use`) while an unfinished job uses it."""
         with self.database.transaction() as session:
             row = self._row(session, id_, principal, lock=True)
             if jobs := repository.jobs_using(session, row.id):

@@ -38,7 +38,7 @@ def move(
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
     if target is None or target.status != repository.READY:
         raise NotFound(f"model {model.name!r} has no ready version {version}", code="version_not_found")
-    # populate_existing: read the current row under the lock, even if the session has loaded an older state before.
+    # populate_existing: read the current row under the lock, even if the session has already loaded an older one.
     row = session.get(AliasRow, (model.name, alias), populate_existing=True)
     before = row.version if row is not None else None
     _compare(alias, before, expected)

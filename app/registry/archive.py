@@ -83,7 +83,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
         name = _check_member(member)
         if name is None:
             continue
-        # Compare without case: on some file systems README.md and readme.md are the same file.
+        # Ignore case: on some file systems, README.md and readme.md are the same file.
         if name.lower() in names:
             raise ArchiveInvalid(f"the archive holds {name!a} twice")
         names.add(name.lower())
@@ -215,7 +215,7 @@ def _decompress(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield first
         yield from pieces
         return
-    decompressor, pending = zlib.decompressobj(31), first  # 31: the largest window, with a gzip header
+    decompressor, pending = zlib.decompressobj(31), first  # 31: zlib's largest window, with a gzip header
     try:
         while not decompressor.eof:
             yield decompressor.decompress(pending, CHUNK)

@@ -64,7 +64,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
     repository.add_model(session, name, publication.owner, now)
     number = repository.take_number(session, name)
     model = repository.find_model(session, name, lock=True)
-    # The model may have existed before, with another owner. In this case, the error rolls back the new number.
+    # The model may have existed before, with another owner. If so, the error rolls back the new number.
     if model is None or not visible(model.owner, publication.owner):
         raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
     labels = {"labels": checkpoint.labels} if checkpoint.labels else {}

@@ -187,7 +187,7 @@ class BlobStore:
 
     def _upload(self, path: Path, sha256: str, *, conditional: bool) -> None:
         if conditional and path.stat().st_size <= ONE_PUT:
-            with suppress(AlreadyExistsError):  # another process has put the same bytes meanwhile
+            with suppress(AlreadyExistsError):  # another process has already put the same bytes
                 obstore.put(self._store, _key(sha256), path.read_bytes(), mode="create")
         else:
             obstore.put(self._store, _key(sha256), path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # seconds
+FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # in seconds
 
 
 def delay(failures: int) -> float:

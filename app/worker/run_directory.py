@@ -142,7 +142,7 @@ class RunDirectory:
 def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
     """Remove the run directories of ended jobs, except the newest `keep` directories.
 
-    `ended` receives the ids of all jobs that have a directory, and returns the ids of the jobs that have ended.
+    `ended` receives the ids of all jobs that have a directory, and returns the ids of those that have ended.
     """
     if not runs.is_dir():
         return

@@ -27,7 +27,7 @@ INHERITED_PREFIXES = (
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that a trainer inherits.
 
-    Because this is an allow-list, API keys and blob store credentials never reach a trainer, whatever their names.
+    Because this is an allow-list, API keys and store credentials never reach a trainer, however they are named.
     """
     return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
@@ -60,7 +60,7 @@ class Trainer:
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
-                start_new_session=True,  # a separate group: `kill` ends the trainer and its children, not the worker
+                start_new_session=True,  # a separate group, so that `kill` does not end the worker
                 pass_fds=(events_file.fileno(), *keep_open),
                 env=env,
             )
@@ -97,12 +97,12 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        An ended process remains a zombie until `close`, so its id is not reused and `kill` cannot hit another process.
+        An ended process remains a zombie until `close`, so its id is not reused and `kill` cannot kill another process.
         """
         if self._closed.is_set():
             return False
         if not hasattr(os, "waitid"):
-            return self._process.poll() is None  # macOS before Python 3.13: this frees the process id too early
+            return self._process.poll() is None  # macOS before Python 3.13; this releases the process id too early
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def close(self) -> int:

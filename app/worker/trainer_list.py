@@ -16,7 +16,7 @@ import msgspec
 
 from app.checkpoint.directory import write_json
 
-PROCESSES = Path("/proc")  # exists on Linux only; elsewhere, command lines are read with `ps`
+PROCESSES = Path("/proc")  # available only on Linux; on other systems, command lines are read with `ps`
 
 
 class TrainerList:
