@@ -1,4 +1,4 @@
-"""Parses and checks the settings that decide who may call the API: `api_keys` and `allowed_origins`."""
+"""Parses and checks the settings that control access to the API: `api_keys` and `allowed_origins`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,7 @@ def key_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def origins(text: str, has_keys: bool) -> tuple[str, ...]:
-    """Parse the setting `allowed_origins` into a tuple of origins.
-
-    Raises SettingError if an origin is malformed, or if an origin is `*` and there are no API keys.
-    """
+    """Parse the setting `allowed_origins`. Raises SettingError for a malformed origin, or for `*` without API keys."""
     parts = tuple(filter(None, (part.strip() for part in text.split(","))))
     for origin in parts:
         if origin == "*" and not has_keys:

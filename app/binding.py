@@ -1,4 +1,4 @@
-"""Decides whether other machines can reach an address, and refuses to bind such an address without an API key."""
+"""Decides whether other machines can reach an address, and forbids binding such an address without an API key."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ def address_of(settings: Settings) -> tuple[socket.AddressFamily, tuple[str, int
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address` is a literal loopback address.
-
-    Host names are never resolved, so the result is False for a name: the sender of a request may control the address
-    that the name resolves to.
-    """
+    """Whether `address` is a literal loopback address. Names are not resolved: a sender may control the result."""
     try:
         return ipaddress.ip_address(address.strip("[]").partition("%")[0]).is_loopback
     except ValueError:

@@ -19,7 +19,7 @@ import httpx
 from app.errors import OstinatoError
 from app.settings import Settings
 
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # not escaped in paths; others are, since ? or #, for example, would end the path
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # not escaped in paths; an unescaped ? or #, for example, would end the path
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
@@ -107,10 +107,7 @@ class Client:
         return dict(self.post("/v1/fine_tuning/jobs", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Send a POST request and iterate over the server-sent events of the reply, up to `[DONE]`.
-
-        Raises ServiceError for an error event.
-        """
+        """Send a POST request and iterate over the events up to `[DONE]`. Raises ServiceError for an error event."""
         response = self._send(self._request("POST", path, json=body), stream=True)
         try:
             if response.is_error:
@@ -163,10 +160,7 @@ class Client:
 
 
 def base_url(url: str) -> str:
-    """Normalize a service's URL: add a missing scheme, and remove a final `/v1`, which only OpenAI's clients need.
-
-    Raises ServiceError if `url` is not a valid URL.
-    """
+    """Normalize a service's URL: add a missing scheme and remove a final `/v1`. Raises ServiceError if invalid."""
     text = url.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
     try:
@@ -192,7 +186,7 @@ def is_loopback(url: str) -> bool:
 
 @contextmanager
 def _seekable(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for an upload, whose size must be known. A pipe is first copied into a temporary file."""
+    """Open a file for an upload. A pipe is first copied to a temporary file, because the size must be known."""
     with path.open("rb") as stream:
         if stream.seekable():
             yield stream
@@ -224,7 +218,7 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _not_ready(checks: dict[str, str]) -> str:
-    """The message that lists the failed checks of `/readyz`."""
+    """Return the message that lists the failed checks of `/readyz`."""
     failed = "; ".join(f"{check}: {state}" for check, state in checks.items() if state != "ok")
     return f"the service is not ready: {failed}"
 

@@ -6,7 +6,7 @@ import errno
 import re
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-AWAITED = (*FULL, errno.EIO)  # problems of the machine, not of one file: a job waits until they are solved
+AWAITED = (*FULL, errno.EIO)  # problems of the machine, not of one file: a job waits until they are resolved
 EXIT_CODE = 74  # EX_IOERR: a full or failing disk ended the program, perhaps before it could report the error
 _RUST = re.compile(r"\(os error (\d+)\)")
 _LIBRARIES = ("safetensors", "obstore")
@@ -30,7 +30,7 @@ def os_error(error: BaseException) -> OSError | None:
 
 
 def awaited(error: BaseException) -> OSError | None:
-    """Return the disk error that caused `error`, if jobs wait until such an error is solved; otherwise None."""
+    """Return the disk error that caused `error`, if jobs wait for it to be resolved, otherwise None."""
     cause = os_error(error)
     return cause if cause is not None and cause.errno in AWAITED else None
 

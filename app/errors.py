@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class OstinatoError(Exception):
-    """An error whose message is meant for the caller. It says what was wrong, where, and what would be right.
+    """An error whose message is meant for the caller. The message states the problem, its location and a remedy.
 
     Attributes:
         code: a stable identifier of the kind of error, for programs.
@@ -50,7 +50,7 @@ class Unauthorized(OstinatoError):
 
 
 class Forbidden(OstinatoError):
-    """The caller is not allowed to do this."""
+    """The caller is not allowed to perform the operation."""
 
     status, code = 403, "forbidden"
 
@@ -92,7 +92,7 @@ class EngineFailed(OstinatoError):
 
 
 class Unavailable(OstinatoError):
-    """The service, or a part that it needs, cannot handle the request now."""
+    """The service, or a component that it depends on, cannot currently handle the request."""
 
     status, code = 503, "unavailable"
 
@@ -110,10 +110,7 @@ class CheckpointInvalid(InvalidRequest):
 
 
 def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
-    """Return a suggestion to append to an error message about an unknown name: "; did you mean 'label'?".
-
-    Suggests the most similar of `names`; returns `otherwise` if none is similar enough.
-    """
+    """Return a suffix such as "; did you mean 'label'?" for an error message; `otherwise` if no name is similar."""
     match = most_similar(name, names, cutoff=cutoff)
     return otherwise if match is None else f"; did you mean {match!r}?"
 

@@ -29,7 +29,7 @@ REFUSED = 2  # exit status of a program that rejects its settings or arguments; 
 # Linux), of which the file name takes up to 25.
 SOCKET_PATH_LIMIT = 78
 
-# The forms that URLs may have. Only the form is checked here; other errors in a URL appear when it is opened.
+# The permitted formats of URLs. Other errors in a URL are detected when it is opened.
 _DATABASES = re.compile(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://.*")
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
 _STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://server"
@@ -47,14 +47,14 @@ def _help(text: str) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """The settings of one process, each read from the environment variable `OSTINATO_<NAME>`."""
 
-    host: Annotated[str, _help("address that the API binds; without API keys, loopback only")] = "127.0.0.1"
+    host: Annotated[str, _help("address that the API binds to; without API keys, loopback only")] = "127.0.0.1"
     port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000
-    api_processes: Annotated[Positive, _help("API processes that share the port")] = 1
+    api_processes: Annotated[Positive, _help("number of API processes, which share the port")] = 1
     data_dir: Annotated[str, _help("folder for the database, blobs, caches and runs")] = "./ostinato-data"
     database_url: Annotated[str, _help("SQLAlchemy URL of the database; empty: SQLite in the data folder")] = ""
     storage_url: Annotated[str, _help("URL of the blob store (file://, s3://, …); empty: the data folder")] = ""
     api_keys: Annotated[str, _help("comma-separated name:secret pairs; `ostinato keys` creates one")] = ""
-    threads: Annotated[Count, _help("threads of each engine and each trainer; 0: one for each core")] = 0
+    threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
     dtype: Annotated[Literal["float32", "bfloat16"], _help("number type of the engine's weights")] = "float32"
     batch_invariant: Annotated[
@@ -63,12 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model_memory: Annotated[
         Count, _help("MiB of weights that an engine keeps loaded, evicting the least recently used; 0: half the memory")
     ] = 0
-    max_batch_tokens: Annotated[Positive, _help("maximum tokens of a classification batch, padding included")] = 4096
-    max_slots: Annotated[Positive, _help("maximum sequences of one version that are generated concurrently")] = 32
+    max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
+    max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
-    max_waiting: Annotated[Positive, _help("maximum waiting requests; beyond it, requests get 429")] = 1024
-    max_waiting_tokens: Annotated[Positive, _help("maximum waiting tokens; beyond it, requests get 429")] = 1_000_000
-    max_texts: Annotated[Positive, _help("maximum texts in one request")] = 2048
+    max_waiting: Annotated[Positive, _help("limit on waiting requests; further requests get 429")] = 1024
+    max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000
+    max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
     cache_bytes: Annotated[
@@ -81,19 +81,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_seconds: Annotated[
         Seconds, _help("seconds without a lease renewal after which another worker may take over a job")
     ] = 20.0
-    stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
-    max_attempts: Annotated[Positive, _help("lost attempts after which a job fails")] = 10
-    resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training")] = 15.0
-    keep_runs: Annotated[Count, _help("finished run folders to keep")] = 20
+    stop_seconds: Annotated[Seconds, _help("seconds that a trainer is allowed for saving and stopping")] = 1.5
+    max_attempts: Annotated[Positive, _help("number of lost attempts after which a job fails")] = 10
+    resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
+    keep_runs: Annotated[Count, _help("number of finished run folders to keep")] = 20
     keep_checkpoints: Annotated[
-        Positive, _help("best checkpoints to keep of each job; the others are deleted after a grace period")
+        Positive, _help("number of best checkpoints to keep per job; the others are deleted after a grace period")
     ] = 3
     delete_grace_seconds: Annotated[
         float, Meta(ge=0), _help("seconds before the bytes of deleted objects may be collected")
     ] = 86_400.0
     default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
     accept_token_ids: Annotated[
-        bool, _help("accept token ids on /v1/embeddings that do not say whose tokenizer made them (`token_ids_of`)")
+        bool, _help("accept token ids on /v1/embeddings even if requests do not name their tokenizer (`token_ids_of`)")
     ] = False
     allowed_origins: Annotated[
         str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
@@ -131,12 +131,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def database(self) -> str:
-        """The URL of the database: `database_url`, or SQLite in the data folder if that is empty."""
+        """The URL of the database: `database_url`, or an SQLite file in the data folder if that setting is empty."""
         return self.database_url or f"sqlite:///{self.data / 'ostinato.db'}"
 
     @property
     def storage(self) -> str:
-        """The URL of the blob store: `storage_url`, or a folder in the data folder if that is empty."""
+        """The URL of the blob store: `storage_url`, or a subfolder of the data folder if that setting is empty."""
         return self.storage_url or (self.data / "blobs").as_uri()
 
     @property
@@ -181,7 +181,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
-    _ = settings.keys  # malformed keys must prevent the start, not fail the first request
+    _ = settings.keys  # malformed keys must be detected at startup, not at the first request
     _check_database(settings.database_url)
     _check_storage(settings.storage_url)
     return settings
@@ -201,7 +201,7 @@ def _check_database(url: str) -> None:
 
 
 def _check_storage(url: str) -> None:
-    """Check the form of the blob store's URL. Messages do not repeat the URL, because it may contain a secret."""
+    """Check the format of the blob store's URL. Messages do not repeat the URL, because it may contain a secret."""
     if not url:
         return
     try:
@@ -248,15 +248,15 @@ def cores() -> int:
 
 
 def share_the_machine() -> None:
-    """Tune OpenMP and malloc for programs that share the machine with others. Call it before torch is imported.
+    """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
 
     OpenMP: idle threads spin for some microseconds and then sleep. Threads that spin for long starve the machine's
     other programs; threads that sleep at once make small networks several times slower. If `GOMP_SPINCOUNT` is
     already set in the environment, its value is kept.
 
     malloc: the process keeps freed memory for the next step. By default glibc returns large blocks to the system
-    at once and fetches them again, page by page, which takes up to half of the time of a large batch. A program returns
-    memory that it no longer needs with `malloc_trim`. The measurements are in docs/log.md.
+    at once and fetches them again, page by page, which takes up to half of the time of a large batch. A program can
+    release unused memory with `malloc_trim`. The measurements are in docs/log.md.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if platform.libc_ver()[0] == "glibc":
@@ -269,7 +269,7 @@ def quick_imports() -> Iterator[None]:
     """Context manager that turns off Python's garbage collector while torch is imported.
 
     The import creates about a million objects, which the collector would scan again and again. After the
-    import the objects are frozen, so the collector does not scan them later either, nor at exit.
+    import the objects are frozen, so the collector does not scan them later or at exit.
     """
     gc.disable()
     try:

@@ -79,8 +79,7 @@ quarantined = _counter("quarantined", "Requests put into quarantine because they
 
 
 class ModelSeries:
-    """Tracks the models that have metric series, and drops the series of unused models, which would otherwise
-    accumulate.
+    """Tracks the models that have metric series, and drops the series of unused models to limit their number.
 
     The series of a model are kept while it has open requests or is loaded in an engine, and for `seconds` after that,
     so that Prometheus has time to read the last values. If more than `most` models have series, the series of the least
@@ -169,8 +168,7 @@ class _AddIds(logging.Filter):
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as one line. Control characters in a message are escaped, so that a message cannot contain a
-    forged log line."""
+    """Formats a record as one line. Control characters are escaped, so that a message cannot forge a log line."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -183,8 +181,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object: time, level, logger, program, message, the record's `data`, and the
-    request_id and job_id if there are any."""
+    """Formats a record as one JSON object: time, level, logger, program, message, `data`, and any request or job id."""
 
     def __init__(self, program: str) -> None:
         super().__init__()
@@ -223,4 +220,4 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
     root.setLevel(log_level.upper())
     for noisy in ("httpx", "httpcore", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hides the warnings about building its font cache
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hides warnings about building the font cache

@@ -11,5 +11,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def listed(words: Sequence[str], last: str = "or") -> str:
-    """Join words to a list for a sentence: "rnn, lstm or gru"."""
+    """Join words into a list for a sentence: "rnn, lstm or gru"."""
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

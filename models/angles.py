@@ -31,8 +31,7 @@ class Angles:
         self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
 
     def up_to(self, reach: int, like: Tensor) -> Table:
-        """Return the tables (sines, cosines), each of shape (P, width / 2) with P >= `reach`, with the device and the
-        dtype of `like`."""
+        """Return (sines, cosines), each (P, width / 2) with P >= `reach`, with the device and the dtype of `like`."""
         key = (like.device, like.dtype)
         table = self._tables.get(key)
         size = 0 if table is None else len(table[0])
@@ -47,7 +46,7 @@ class Angles:
         return table
 
     def _block(self, start: int) -> Tensor:
-        """Compute the float64 sines and cosines of BLOCK positions from `start` on, (2, BLOCK, width / 2).
+        """Compute the float64 sines and cosines of BLOCK positions, starting at `start`, (2, BLOCK, width / 2).
 
         In float32, the rounding error of a large angle would be visible in its sine. Every block begins at a multiple
         of BLOCK, so that each entry has the same bits regardless of the steps in which the table has grown.

@@ -1,5 +1,4 @@
-"""Maps the name of every body to its class. Classes are given as import paths, so that no class is imported before it
-is used.
+"""Maps the name of every body to the import path of its class, so that a class is imported only when it is used.
 
 Imports no torch. To add a body, write its class, add it to `BODIES`, and add its name to `config.CHOICES`.
 """

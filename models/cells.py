@@ -17,8 +17,7 @@ from models.recurrent import Cell, Recurrent
 
 
 class RNN(Recurrent):
-    """The simple recurrent network (Elman, 1990): h = f(W x + b + U h' + c), where f is the hyperbolic tangent or
-    ReLU."""
+    """The simple recurrent network (Elman, 1990): h = f(W x + b + U h' + c), where f is tanh or ReLU."""
 
     def _network(self, config: ModelConfig) -> nn.RNNBase:
         return nn.RNN(*_sizes(config), nonlinearity=config.nonlinearity, **_options(config))

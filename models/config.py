@@ -49,7 +49,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Everything needed to build a network, apart from its weights.
+    """All data needed to build a network, except its weights.
 
     `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
     generation. `input_width` is the width of the input vectors of a recurrent network (0: the same as `width`). If it
@@ -58,7 +58,7 @@ class ModelConfig:
     default, see `inner_width`). Networks ignore `pad_id`, because they identify padding by the lengths of the rows; the
     field is kept for other programs.
 
-    The last group describes parts of imported networks. `input_activation` is applied after the projection of numeric
+    Fields of the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
     vector. `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the
     hidden layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of the
@@ -216,10 +216,7 @@ class ModelConfig:
         return None if self.recurrent else self.context_length
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values, without the fields in `OPTIONAL` that have their default values.
-
-        `from_dict` is the inverse.
-        """
+        """Return the fields as JSON values, except `OPTIONAL` fields with default values. Inverse: `from_dict`."""
         values = asdict(self)
         for field in fields(self):
             if field.name in OPTIONAL and values[field.name] == field.default:
@@ -240,7 +237,7 @@ class ModelConfig:
                 chosen[name] = _widths(value)
                 continue
             allowed = kinds[str(types[name])]
-            # In Python, a bool is an int too; in a configuration, it must not stand for a number.
+            # In Python, a bool is also an int; in a configuration, it is not accepted as a number.
             if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
                 raise ConfigError(name, f"must be of type {types[name]}, not {type(value).__name__}")
         for name in ("architecture", "task"):

@@ -1,5 +1,4 @@
-"""The contract of a body: it maps input vectors to hidden vectors, and can continue a sequence from a state if it is
-causal.
+"""The contract of a body, which maps input vectors to hidden vectors and, if causal, can continue from a state.
 
 Tensor names end in their shape, one letter for each dimension:
 B batch · T time · D width · F features of a numeric step · V vocabulary · C classes · L layers · S slots · H heads
@@ -22,7 +21,7 @@ class Context:
     """The arguments of a call of a body, apart from its input.
 
     - `lengths_B`: the number of real steps in each row (int64; None: all T steps). The remaining steps, on the right,
-      are padding. With a state, keep this tensor on the CPU: its values decide what is computed, and reading them from
+      are padding. With a state, keep this tensor on the CPU: its values control the computation, and reading them from
       an accelerator would block.
     - `state`: the state from which each row continues; it is changed in place. Row b of the input belongs to slot b of
       the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.

@@ -1,5 +1,4 @@
-"""The parts of a Transformer: norms, rotary positions, attention with an optional cache, the MLP, and the
-block that combines them."""
+"""The components of a Transformer: norms, rotary positions, attention with an optional cache, MLP and block."""
 
 from __future__ import annotations
 
@@ -86,8 +85,7 @@ class Attention(KernelLayer):
         self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
-        """Return output_BTD. With a cache, the new keys and values are written to the cache, and the queries attend to
-        its contents instead of only to the steps of this call."""
+        """Return output_BTD. With a cache, new keys and values are written to it and queries attend to its contents."""
         project, output = self._bound or self._products(reference)
         rows, steps, width = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)

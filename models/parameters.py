@@ -27,7 +27,7 @@ With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair v
 To convert a `torch.nn.TransformerEncoder`, rename `layers.N.` to `body.blocks.N.`, and within it
 self_attn.in_proj_weight to attention.qkv.weight, self_attn.out_proj to attention.out, linear1 to mlp.up, linear2 to
 mlp.down, norm1 to norm_attention and norm2 to norm_mlp; rename the final norm to body.norm. The configuration has norm
-"layer" and bias true; `positions` depends on the program that the network comes from.
+"layer" and bias true; `positions` depends on the original program.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class Pooling(nn.Module):
     - `last`: the last real step. For a bidirectional recurrent network, the step that each direction reads last, which
       is step 0 for the backward direction (as in torch's `h_n`).
     - `last_step`: both directions at the last real step (as in `out[:, -1]`).
-    - `first`: step 0, at which some encoders have a special token.
+    - `first`: step 0, where some encoders place a special token.
     - `mean`, `max`: the mean or the maximum over the steps, separately for each dimension.
     - `attention`: a weighted mean. The weights are a softmax over the scores of the steps. A learned query scores each
       step's vector or, with `pooling_width`, a hidden layer over it (Yang et al., 2016, section 2.2).

@@ -21,12 +21,11 @@ from models.kernels.port import KernelLayer, Kernels
 from models.state import State
 
 Rows = slice | Tensor
-Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state) to the new state, the output first
+Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state) -> new state, output first
 
 
 class Recurrent(KernelLayer):
-    """The base of the recurrent bodies. `tensors` is the number of vectors in the state of a layer (two for an LSTM:
-    hidden and cell)."""
+    """The base of the recurrent bodies. A layer's state has `tensors` vectors (two for an LSTM: hidden and cell)."""
 
     tensors: ClassVar[int] = 1
     rnn: nn.RNNBase
@@ -48,10 +47,7 @@ class Recurrent(KernelLayer):
         return hidden_BTD, [last_LBD]
 
     def _torch_cell(self, weights: Sequence[Tensor]) -> Cell:
-        """Return a function for one step of one layer, which calls torch's own cell.
-
-        On a GPU, the cell is a single kernel after the two matrix products.
-        """
+        """Return torch's function for one step of one layer: on a GPU, one kernel after the two matrix products."""
         raise NotImplementedError
 
     def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:
@@ -150,8 +146,7 @@ def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
 
 
 def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int, Rows]]:
-    """Yield the pieces (start, stop, rows) of a chunk. `rows` are the rows with real steps from `start` to `stop`; at
-    least one of them ends at `stop`.
+    """Yield pieces (start, stop, rows): `rows` have real steps from `start` to `stop`, and at least one ends at `stop`.
 
     For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There is one piece for each distinct number of steps.
     """
@@ -163,8 +158,7 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """Return index_BT, which reverses every row within its own length and leaves padding in place. The
-    reordering is its own inverse."""
+    """Return index_BT, a self-inverse index that reverses every row within its length and leaves padding in place."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)

@@ -75,8 +75,7 @@ class _Storage:
         self.views.clear()  # the cached views belong to the old tensors
 
     def view(self, start: int, slots: int) -> Layers:
-        """Return the tensors of a range of slots. Views are cached, because decode steps ask for the same range
-        repeatedly."""
+        """Return the tensors of a range of slots, cached because decode steps request the same range repeatedly."""
         if (start, slots) not in self.views:
             self.reserve(start + slots, 0)
             with torch.inference_mode(False), torch.no_grad():
@@ -123,7 +122,7 @@ class State:
     ) -> State:
         """Create a state whose layer l has a tensor (slots, *shape) for every shape in `shapes[l]`.
 
-        Memory is allocated at the first use, and only for the slots and positions that are used.
+        Memory is allocated on first use, and only for the slots and positions that are used.
         """
         if slots < 1:
             raise ValueError("a state needs at least one slot")
@@ -161,7 +160,7 @@ class State:
         return sum(t.nbytes * rows // t.shape[0] for layer in self._storage.layers for t in layer)
 
     def narrow(self, start: int, rows: int) -> State:
-        """Return a view of `rows` slots from `start` on. Raises IndexError if the state lacks any of them."""
+        """Return a view of `rows` slots, starting at `start`. Raises IndexError if the state lacks any of them."""
         if not 0 <= start <= start + rows <= self.slots:
             raise IndexError(f"slots {start} to {start + rows - 1} are not in a state of {self.slots} slots")
         return State(self._storage, self._start + start, rows)
@@ -181,7 +180,7 @@ class State:
             self._write(slot, None, 0)
 
     def copy(self, source: int, target: int) -> None:
-        """Overwrite slot `target` with a copy of slot `source`, and so fork the sequence in `source`."""
+        """Overwrite slot `target` with a copy of slot `source`, which forks the sequence in `source`."""
         if source != target:
             self._write(target, self._read(source), self.positions[source])
 

@@ -117,7 +117,7 @@ class LanguageModel(Network, KernelLayer):
 
 
 class VocabularyHead(nn.Module):
-    """The parameters of a language model's head. With tied embeddings (Press and Wolf, 2017), there is no matrix."""
+    """The parameters of a language model's head. Tied embeddings (Press and Wolf, 2017) replace its matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -152,8 +152,7 @@ class Classifier(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Modules constructed in this mode do not initialise their parameters. `initialise` or a file of weights sets them
-    later.
+    """Modules built in this mode do not initialise their parameters; `initialise` or a file of weights sets them later.
 
     The "meta" device would do the same, but imports half of torch's compiler, which takes 1.7 seconds and 75 MB.
     """

@@ -50,8 +50,7 @@ class Transformer(nn.Module):
         return x_BTD if self.norm is None else self.norm(x_BTD)
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
-        """Return the attention plan; the position of each step, (T,), or (B, T) if positions differ between rows; and
-        an exclusive upper bound of all positions."""
+        """Return the attention plan, the positions of all steps, (T,) or (B, T), and their exclusive upper bound."""
         raise NotImplementedError
 
     def _with_positions(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Tensor:
@@ -127,8 +126,7 @@ class TransformerEncoder(Transformer):
 
 
 class TransformerDecoder(Transformer):
-    """A decoder in which every step attends to itself and earlier steps of its row. The state contains keys and
-    values."""
+    """A decoder: every step attends to itself and to earlier steps of its row. Its state contains keys and values."""
 
     causal = True
 

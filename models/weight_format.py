@@ -9,7 +9,7 @@ from models import parameters
 from models.config import ModelConfig
 from models.parameters import Shape
 
-NAME_SHOWN = 80  # characters shown of an unexpected tensor's name, because it comes from an untrusted file
+NAME_SHOWN = 80  # maximum length of an unexpected tensor's name in a message; such names come from an untrusted file
 
 
 class WeightsMismatch(ValueError):
@@ -22,7 +22,7 @@ class WeightsMismatch(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WeightFormat:
-    """How the weights of a network are stored.
+    """The storage format of a network's weights.
 
     `shapes` returns the name and shape of every tensor for a configuration. `dtypes` are the allowed dtypes, in the
     notation of safetensors; loading converts tensors to the engine's dtype.
@@ -52,8 +52,5 @@ FLOATING = WeightFormat(frozenset({"BF16", "F16", "F32", "F64"}), parameters.sha
 
 
 def check_weights(config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:
-    """Check a checkpoint's tensors, name to (dtype, shape), against its configuration.
-
-    Raises `WeightsMismatch` for a missing or unexpected tensor, a wrong shape or an unsupported dtype.
-    """
+    """Raise `WeightsMismatch` unless a checkpoint's tensors, name to (dtype, shape), match its configuration."""
     FLOATING.check(config, tensors)

@@ -19,15 +19,13 @@ DRAIN_SECONDS = 10  # how long open requests may continue after the signal
 
 
 class CannotBind(OstinatoError):
-    """The address cannot be bound. The port may become free, so the exit status differs from that for
-    invalid settings."""
+    """The address cannot be bound. The port may become free, so the exit status is not that of invalid settings."""
 
 
 def listen(settings: Settings) -> socket.socket:
     """Return a socket that is bound to the configured address. Raises CannotBind.
 
-    If there are several API processes, each of them binds the same port, and the kernel distributes the connections
-    (SO_REUSEPORT).
+    Several API processes can bind the same port; the kernel distributes the connections (SO_REUSEPORT).
     """
     family, address = address_of(settings)
     listener = socket.socket(family, socket.SOCK_STREAM)

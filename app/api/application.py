@@ -33,11 +33,7 @@ DIALECTS = (openai.DIALECT, native.DIALECT, huggingface.DIALECT, openinference.D
 
 
 def create_app(settings: Settings, build: Callable[[Settings], Services] = build_services) -> FastAPI:
-    """Create the application with all dialects.
-
-    Raises SettingError if the address requires API keys and there are none, or if the database or storage URL is
-    invalid.
-    """
+    """Create the application. Raises SettingError if API keys are required but missing, or a URL is invalid."""
     check_bind(settings)
     services = build(settings)
 
@@ -83,7 +79,7 @@ def _include_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """The OpenAPI document, which is built only once. `secured`: whether routes require an API key."""
+    """Return the OpenAPI document, which is built only once. `secured`: whether routes require an API key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None

@@ -29,7 +29,7 @@ CEILINGS = {  # maximum values, so that a small config.json cannot make a loader
 def parse_config(raw: dict[str, Any]) -> ModelConfig:
     """Check a parsed config.json, and return the configuration of the network.
 
-    Raises CheckpointInvalid if the configuration is not valid. The message names the wrong field.
+    Raises CheckpointInvalid if the configuration is not valid. The message names the invalid field.
     """
     if unknown := sorted(set(raw) - OWN_KEYS - EXTRA_KEYS):
         shown = ", ".join(repr(key[:60]) for key in unknown[:20])

@@ -1,5 +1,4 @@
-"""The format of checkpoint directories: their files, the rules for the content of each file, and the digest of a
-directory.
+"""The format of checkpoint directories: the files, the rules for their contents, and the digest of a directory.
 
 Every file is treated as untrusted. Nothing in a directory is executed. Imports no torch.
 """
@@ -132,7 +131,7 @@ def validate(directory: Path) -> Checkpoint:
 def write_json(path: Path, value: object) -> None:
     """Write JSON to a file atomically: even after a power failure, the file has either its old or its new content.
 
-    Equal values give equal bytes. Raises ValueError for NaN and infinity.
+    Equal values produce equal bytes. Raises ValueError for NaN and infinity.
     """
     write_bytes(path, encode(value))
 

@@ -1,5 +1,4 @@
-"""The regular expressions that a tokenizer.json may contain. They are taken from public tokenizers; all others are
-refused.
+"""The regular expressions allowed in a tokenizer.json: those of public tokenizers. All others are refused.
 
 The tokenizers library matches with backtracking, so a malicious expression can take hours even on a short text. The
 time that an expression in this list takes is proportional to the length of the text.
@@ -72,8 +71,7 @@ def check(definition: Mapping[str, Any]) -> None:
 
 
 def _find_patterns(values: list[Any]) -> Iterator[str]:
-    """Yield all regular expressions in nested JSON. Uses a stack instead of recursion, because the JSON may be deeply
-    nested."""
+    """Yield all regular expressions in nested JSON. Does not recurse, because the JSON may be deeply nested."""
     stack = list(values)
     while stack:
         value = stack.pop()

@@ -22,7 +22,7 @@ SIZES |= {"I64": 8, "U64": 8, "F64": 8}  # dtype -> bytes per number
 HEADER_LIMIT = 16 * 2**20  # bytes
 DIMENSIONS_LIMIT = 8
 ELEMENTS_LIMIT = 2**48
-# The metadata that common writers add. Other metadata would give files with equal weights different hashes.
+# The metadata that common writers add. Other metadata would make the hashes of files with equal weights differ.
 PLAIN_METADATA = {"format": "pt"}
 
 
@@ -41,8 +41,7 @@ class TensorEntry:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """Read the header of a file, and return its tensors by name. Raises CheckpointInvalid unless the tensors cover
-    every byte after the header exactly once."""
+    """Read the tensors in a file's header, by name. Raises CheckpointInvalid unless they fill the file exactly."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)

@@ -39,7 +39,7 @@ program.add_typer(files.files, name="files")
 program.add_typer(local.registry, name="registry")
 
 
-UsageError: Any = typer.BadParameter.__mro__[1]  # from whichever Click this release of typer uses
+UsageError: Any = typer.BadParameter.__mro__[1]  # the class from the Click package that this release of typer uses
 
 
 def print_version(value: bool) -> None:
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def refuse(error: Any) -> NoReturn:
-    """Print what is wrong with the arguments and exit. For an unknown option, the nearest known one is suggested."""
+    """Print a usage error and exit. For an unknown option, the message suggests the most similar known option."""
     message = error.format_message()
     if not message or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
@@ -123,10 +123,7 @@ def _is_debugging() -> bool:
 
 
 def fail(error: OstinatoError, status: int) -> NoReturn:
-    """Print the error in the command line's terms and exit. Adds the option concerned if the message does not name it.
-
-    `status` is the exit status.
-    """
+    """Print the error, with the option concerned if the message does not name it, and exit with status `status`."""
     message, option = in_own_words(error.message), option_for(error.param or "")
     where = f" (in {option})" if option and option not in message else ""
     print(f"ostinato: {message}{where}", file=sys.stderr)

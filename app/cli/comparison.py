@@ -1,4 +1,4 @@
-"""`ostinato models search` and `compare`: versions by their metrics."""
+"""`ostinato models search` and `compare`: find and compare versions by their metrics."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def compare(
     every: Annotated[bool, typer.Option("--all", help="Also show metrics of single labels and other details.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare versions side by side. Shows only what differs, and marks the best value of each metric with *."""
+    """Compare versions side by side. Shows only fields that differ, and marks the best value of each metric with *."""
     if len(references) < 2:
         raise InvalidRequest("name at least two versions")
     with connect() as client:
@@ -84,7 +84,7 @@ def compare(
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:
-    """Return `columns` and `rows` with long cells shortened, so that lines fit into `width` characters if possible.
+    """Return `columns` and `rows` with long cells shortened, so that each line fits in `width` characters if possible.
 
     The first column, which contains the names of the fields, is never shortened.
     """
@@ -110,8 +110,7 @@ def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
     """Like `differing_fields`, for the metrics of a comparison. The best value is marked with *.
 
-    A value that was measured on too few rows is replaced by the words "too few rows". If a metric has such a value, no
-    value of the metric is marked as the best.
+    Values measured on too few rows are shown as "too few rows". No best value is marked for a metric with such values.
     """
     figures = comparison["figures"]
     for name, values in figures.items():

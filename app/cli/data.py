@@ -1,4 +1,4 @@
-"""Prepares data files on this machine for the upload: copies pipes to files, and runs the trainer's checks."""
+"""Prepares data files on this machine for upload: copies pipes to files, and runs the trainer's checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.wording import counted
 if TYPE_CHECKING:
     from app.training.data.checking import DataReport
 
-LABELS = "labels"  # kind of the remark that gives the number of rows of each label
+LABELS = "labels"  # kind of the remark that states the number of rows of each label
 
 
 @contextmanager
@@ -81,10 +81,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
 
 
 def _sizes(result: DataReport) -> str:
-    """The size of the data, in rows or characters, and the lengths of the inputs.
-
-    For example: "24 rows for classification (22 train, 2 validation); …".
-    """
+    """The size of the data and the lengths of the inputs: "24 rows for classification (22 train, 2 validation); …"."""
     if characters := result.report.get("characters"):
         parts = ", ".join(f"{count:,} in the {split} file" for split, count in characters.items())
         return f"plain text for generation, {counted(sum(characters.values()), 'character')}" + (
@@ -107,7 +104,7 @@ def _messages(result: DataReport) -> list[tuple[str, str]]:
 
 
 def _refusal(result: DataReport) -> InvalidRequest:
-    """The error for data that cannot be used. For `BadRows`, prints the first faults before, one per line."""
+    """The error for data that cannot be used. For `BadRows`, also prints the first faults, one per line."""
     from app.training.data.faults import BadRows
 
     error = result.error

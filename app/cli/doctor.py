@@ -68,7 +68,7 @@ def examine(data_dir: str | None) -> Iterator[Finding]:
             yield check(chosen)
         except OstinatoError as error:
             yield Finding(name, "wrong", error.message)
-        except Exception as error:  # any failure of a check is reported as its finding
+        except Exception as error:  # every failure of a check is reported as a finding
             yield Finding(name, "wrong", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 

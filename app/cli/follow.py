@@ -1,7 +1,6 @@
-"""Follows a training job: prints its events as they arrive and, at a terminal, a progress bar.
+"""Follows a training job: prints its events and, at a terminal, a progress bar with the loss and the time left.
 
-The progress bar also shows the loss and the time left. The service is polled instead of streaming the events, because
-a job may outlive any connection.
+Events are polled rather than streamed, because a job may outlive any connection.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events. No event is added after a job has ended, so if the job has ended when it is
-        read, the events that are read next are complete.
+        The job is read first: no event is added to a job that has ended, so events read after its end are complete.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -75,12 +73,12 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """The events as lines to print, without events that are not shown or whose message was printed before."""
+        """The events as lines to print, without those that are never shown or whose message was already printed."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property
     def waiting(self) -> str:
-        """A line with the number of jobs before this one; empty if there are none, or if this job is not queued."""
+        """A line with the number of jobs ahead of this one; empty if there are none, or if this job is not queued."""
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""

@@ -17,7 +17,7 @@ SHOWN = 10  # maximum number of labels or tokens to print
 
 
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
-    """The version's answer: the probabilities of the labels or of the likeliest next tokens, or {"value": number}.
+    """The version's answer: the probabilities of the labels or of the most likely next tokens, or {"value": number}.
 
     Raises ServiceError if the service does not answer the request.
     """

@@ -98,7 +98,7 @@ def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
 
 
 def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuestion:
-    """Append to the error's message a command, in which `...` stands for each answer that has no default."""
+    """Append to the error's message a command, in which `...` replaces each answer without a default."""
     for question in error.questions:
         options = options.with_answer(question.field, question.usual or "...")
     error.message += f"\nThe command, with PyTorch's defaults; replace each ... by your answer:\n  {options.command()}"
@@ -121,7 +121,7 @@ def read_labels(labels: str | None) -> list[str] | None:
         text = Path(labels).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidRequest(f"--labels {labels}: the file is not UTF-8") from None
-    except (OSError, ValueError):  # there is no such file, or the text cannot be a file name
+    except (OSError, ValueError):  # the file does not exist, or the string is not a valid file name
         parts = labels.split(",")
     else:
         if text.lstrip().startswith(("{", "[")):

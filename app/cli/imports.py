@@ -152,7 +152,7 @@ def _archive(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether the file begins like a tar archive, gzipped or not."""
+    """Whether the file starts like a tar archive, gzipped or not."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     try:

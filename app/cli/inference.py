@@ -101,7 +101,7 @@ def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json:
 
 
 def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns: Columns) -> Iterator[InputRow]:
-    """The texts given as arguments, or the rows of a table, or the lines of a text file or of standard input."""
+    """The texts given as arguments, the rows of a table, or the lines of a text file or standard input."""
     if texts and file:
         raise InvalidRequest("give the texts as arguments or in a file, not both")
     if file is not None and is_table(file):
@@ -122,10 +122,7 @@ def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns:
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
-    """Yield (row, its item, the reply that contains the item).
-
-    A row without a text is not sent, so its item and its reply are None.
-    """
+    """Yield (row, its item, the reply with the item). A row without a text is not sent; its item and reply are None."""
     rows = iter(rows)
     empty = total = 0
     while chunk := list(itertools.islice(rows, CHUNK)):

@@ -73,7 +73,7 @@ def reference() -> str:
         "# Settings",
         "",
         "Every setting is an environment variable. `ostinato settings` lists them with their current values.",
-        "With an unknown `OSTINATO_…` variable or an invalid value, no program starts; the message names the variable.",
+        "If an `OSTINATO_…` variable is unknown or invalid, every program refuses to start; the error names it.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",

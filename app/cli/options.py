@@ -88,13 +88,13 @@ def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
 
 
 def _option_type(declared: Any) -> Any:
-    """The type of the field's option: the first member of the declared type or union that an option can have."""
+    """The type of the field's option: the first member of the declared type or union that an option supports."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
     return next(m for m in members if m in (bool, int, float, str))
 
 
 def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = "") -> dict[str, Any]:
-    """The options that were used, as a JSON object for the request. `suffix` is that of `with_fields`."""
+    """The options that were used, as a JSON object for the request. `suffix` is the one passed to `with_fields`."""
     options = {f.name: values.get(f.name + suffix) for f in msgspec.structs.fields(struct)}
     return {name: _parse(name, value) for name, value in options.items() if value is not None}
 

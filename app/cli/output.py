@@ -39,7 +39,7 @@ def print_line(value: object) -> None:
 
 
 def _shows_unicode() -> bool:
-    """Whether standard output can show every character. If not, non-ASCII characters are escaped in JSON."""
+    """Whether standard output can encode every character. If not, non-ASCII characters are escaped in JSON."""
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
@@ -112,7 +112,7 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def headline(metrics: dict[str, Any] | None) -> str:
-    """The main quality metric of a version: on its test rows if they have one, otherwise on its validation rows.
+    """The main quality metric of a version: measured on test rows if possible, otherwise on validation rows.
 
     A split with too few rows is skipped. If no other split has a metric, the number of rows of this split is returned.
     """

@@ -1,4 +1,4 @@
-"""Reads text from arguments, files and standard input, and lets output escape characters that it cannot encode."""
+"""Reads text from arguments, files and standard input, and makes output streams escape unencodable characters."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def prepare_output() -> None:
 def read_arguments(arguments: Sequence[str]) -> list[str]:
     """Return the arguments as text. Raises InvalidRequest if an argument is neither UTF-8 nor a path.
 
-    Python replaces bytes that the locale cannot decode by lone surrogates. These bytes may still be valid UTF-8, for
-    example in the C locale. A path is not checked, because a file name may contain any bytes.
+    Python decodes bytes that are invalid in the locale's encoding to lone surrogates. Such bytes may still be valid
+    UTF-8, for example in the C locale. A path is not checked, because a file name may contain any bytes.
     """
     texts = []
     for before, argument in zip(("", *arguments), arguments, strict=False):

@@ -32,7 +32,7 @@ class InputRow:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a table according to its name, rather than a text file with one text per line."""
+    """Whether a file is a table, judging by its name, rather than a text file with one text per line."""
     return path.name.lower().removesuffix(".gz").endswith(TABLES)
 
 
@@ -45,10 +45,9 @@ def read_lines(path: Path | None) -> list[str]:
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
-    """Read the rows of a table. Its texts are in the named columns, by default `text` and `text_pair`, or in its only
-    column.
+    """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
 
-    Raises InvalidRequest if the table cannot be read; for a bad row, the message gives the line and the column.
+    Raises InvalidRequest if the table cannot be read; for a bad row, the message names the line and the column.
     """
     from app.training.data.columns import read_text as read_cell
     from app.training.data.detection import detect

@@ -1,5 +1,4 @@
-"""Access to the database: transactions, the database's clock, and migrations. Hides the differences between SQLite and
-PostgreSQL."""
+"""Database access for SQLite and PostgreSQL: transactions, the database's clock, and migrations."""
 
 from __future__ import annotations
 
@@ -34,9 +33,9 @@ NOW = {
     "postgresql": "extract(epoch from clock_timestamp())::double precision",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
-ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are defects of this program
-UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL: no such table, no such column
-UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite
+ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are program defects
+UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL's error codes for a missing table or column
+UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
 NO_ANSWER = "the database does not answer; try again in a moment"
 OUTDATED = "the database does not have the tables of this release; run: ostinato migrate"
 
@@ -95,7 +94,7 @@ class Database:
         On SQLite, the session holds the only write lock of the database from the beginning of the block.
         """
         with _translated_errors(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            session.connection()  # begin now, and take the lock, rather than at the first statement
+            session.connection()  # begin the transaction and take the lock now, not at the first statement
             yield session
 
     @contextmanager
@@ -112,8 +111,7 @@ class Database:
         return float(session.scalar(select(literal_column(NOW[self.dialect]))) or 0.0)
 
     def migrate(self) -> None:
-        """Create or upgrade the tables. If several processes call this at the same time, one of them does the work and
-        the others wait."""
+        """Create or upgrade the tables. If several processes call this at once, one migrates and the others wait."""
         config = _alembic()
         with _translated_errors(), self.engine.begin() as connection:
             if self.dialect == "postgresql":
@@ -145,8 +143,7 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Describe in one line why the database does not respond. For operators only: the description may contain addresses
-    and user names."""
+    """Return a one-line reason for an outage, for operators only: it may contain addresses and user names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 
@@ -213,8 +210,8 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Switch to write-ahead logging (WAL), in which readers do not wait for writers.
 
-    SQLite ignores the busy timeout during the switch, so the switch fails if several programs try it on a new file at
-    the same time. For this reason, the switch is retried.
+    SQLite ignores the busy timeout during the switch, so the switch fails if several programs attempt it on a new file
+    at the same time. It is therefore retried.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

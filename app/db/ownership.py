@@ -14,8 +14,7 @@ BLOB_LOCK = 0x0571_B10B  # an arbitrary number that must never change
 
 
 def visible(owner: str, principal: str) -> bool:
-    """Whether `principal` may see a row that belongs to `owner`. If not, services respond as if the row did not
-    exist."""
+    """Whether `principal` may see a row of `owner`. If not, services respond as if the row did not exist."""
     return principal in (owner, LOCAL)
 
 

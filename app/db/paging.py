@@ -21,7 +21,7 @@ class Page(Generic[Item]):
 
 
 def new_id(prefix: str) -> str:
-    """Make a new id, such as `file-…` or `ftjob-…`. It has 96 random bits, so that it cannot be guessed."""
+    """Return a new id, such as `file-…` or `ftjob-…`, with 96 random bits, so that it cannot be guessed."""
     return f"{prefix}-{secrets.token_hex(12)}"
 
 
@@ -34,5 +34,5 @@ def check_page(limit: int, order: str, most: int) -> None:
 
 
 def cut(items: list[Item], limit: int) -> Page[Item]:
-    """Make a page from the results of a query for `limit + 1` items."""
+    """Return a page of the results of a query for `limit + 1` items."""
     return Page(items[:limit], len(items) > limit)

@@ -109,8 +109,7 @@ class AliasMoveRow(TableBase):
 
 
 class JobRow(TableBase):
-    """A training job. Rows are changed only by `app.jobs`. `app.jobs.claims` explains how `attempt` prevents late
-    writes."""
+    """A training job. Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -147,15 +146,14 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
-    request_id: Mapped[str | None] = mapped_column(String(64))  # of the HTTP request that created the job, for the logs
+    request_id: Mapped[str | None] = mapped_column(String(64))  # id of the HTTP request that created the job
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
 
 
 class JobEventRow(TableBase):
-    """An event in a job's log. Unique by (job, kind, step), so that an attempt that repeats the work of an earlier
-    attempt adds no event twice."""
+    """An event in a job's log. Unique by (job, kind, step), so an attempt that repeats work adds no event twice."""
 
     __tablename__ = "job_events"
     __table_args__ = (UniqueConstraint("job_id", "kind", "step"),)

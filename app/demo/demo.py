@@ -1,7 +1,7 @@
 """Queues the demo's training jobs if the registry is empty: `python -m app.demo.demo --url … [--data-dir …]`.
 
-This program is an ordinary HTTP client, which the launcher starts once the service is ready. Jobs that an earlier run
-has queued are not queued again, and nothing is queued if the registry already has a model.
+This program is an ordinary HTTP client, which the launcher starts once the service is ready. Jobs from an
+earlier run are not queued again, and nothing is queued if the registry already has a model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRIAL = 'ostinato classify --model demo-sentiment-lstm "a wonderful film"'
 
 
 def main() -> int:
-    """Queue the training jobs, and print which were queued. Returns the exit status."""
+    """Queue the training jobs, print their names, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--data-dir")
@@ -92,7 +92,7 @@ def queue(client: Client) -> list[str]:
 
 
 def create(client: Client, names: Collection[str]) -> list[str]:
-    """Create the training jobs `names`, and upload their data files that do not exist yet. Returns the names."""
+    """Create the training jobs `names`, and upload their missing data files. Returns the names."""
     files = {stored["filename"]: stored["id"] for stored in client.pages("/v1/files")}
     queued = []
     for name, architecture, data, training in TRAININGS:

@@ -1,5 +1,4 @@
-"""`python -m app.engine --socket PATH`: run one engine process. Options that are not given are taken from the
-settings."""
+"""Runs one engine process: `python -m app.engine --socket PATH`. Options default to the settings."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ def serve(socket: Path, options: dict[str, Any]) -> None:
     chosen = settings.load(**options)
     telemetry.setup("engine", chosen.log_format, chosen.log_level)
     settings.share_the_machine()
-    with settings.quick_imports():  # torch takes seconds, so it is imported once the arguments are valid
+    with settings.quick_imports():  # importing torch takes seconds, so the arguments are checked first
         from app.engine.process import run
 
     run(socket, chosen)

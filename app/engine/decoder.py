@@ -67,7 +67,7 @@ class Decoder:
         self.scheduler.add(sequence)
 
     def abort(self, peer: bytes, id: str) -> bool:
-        """Close a request with Finished, and free its slot at once. Return whether the request was open here."""
+        """Close a request with Finished, and free its slot at once. Return whether the request was open."""
         sequence = self.open.get(peer, id)
         if sequence is None:
             return False
@@ -127,7 +127,7 @@ class Decoder:
         return len(running)
 
     def _read(self, chunk: Chunk) -> None:
-        """Run one prefill call. Sequences whose prompt has then been read completely get their first token."""
+        """Run one prefill call, and sample the first token of each sequence whose prompt is then complete."""
         pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
         try:
             hidden_BTD = self.runner.read(chunk.start, pieces)
@@ -155,8 +155,7 @@ class Decoder:
     # --- tokens and ends ----------------------------------------------------------------------------------------
 
     def _begin(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """Sample the first token of sequences whose prompt has been read. Sequences with a limit of 0 tokens end
-        without a token."""
+        """Sample the first token of each fully read sequence. A sequence with a limit of 0 tokens ends at once."""
         for sequence in rows:
             if sequence.limit == 0:
                 if sequence.prompt_logprobs:

@@ -28,8 +28,7 @@ LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each pi
 
 
 class EngineHost:
-    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true. Answers are passed to
-    `reply`."""
+    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready`. Answers are sent to `reply`."""
 
     def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
         self.limits, self.reply, self.lanes = limits, reply, lanes
@@ -64,7 +63,7 @@ class EngineHost:
             fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
             return
         self.memory.used(message.digest)
-        part: Any = version.parts.get(type(message))  # the `add` of this part takes messages of this type
+        part: Any = version.parts.get(type(message))  # a part whose `add` accepts messages of this type
         if part is None:
             problem = "wrong_task", f"this version is for {version.loaded.config.task}"
             fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
@@ -138,7 +137,7 @@ class EngineHost:
     def step(self) -> None:
         """Run scoring batches, at most one in each lane, and then one step of each decoder that has requests.
 
-        A decoder computes with all cores, so it waits until the lanes are empty.
+        A decoder uses all cores, so it waits until the lanes are empty.
         """
         self._step_started = time.monotonic()
         with torch.inference_mode():
@@ -165,8 +164,8 @@ class EngineHost:
     def _run_batch(self, scorer: Scorer) -> None:
         """Run the next batch of a scorer: in the lanes, whole or in pieces, or in this thread with all cores.
 
-        Lanes are faster only if all of them have work. So they are used if some lanes are running already, if more
-        rows are waiting, or if this batch is large enough to be split.
+        Lanes are faster only if all of them have work. They are therefore used if some lanes are running already, if
+        more rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
         if not batch:
@@ -185,8 +184,7 @@ class EngineHost:
         self._guard(scorer, partial(scorer.finish, piece, outcome))
 
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
-        """Run `work`. An exception that a part does not handle itself is a bug: all requests of the part fail, but the
-        process continues."""
+        """Run `work`. If it raises, which is a bug, all requests of the part fail, but the process continues."""
         try:
             work()
         except Exception as error:

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """A set of `count` threads. A process can have only one such set. Call all methods from one thread.
+    """A set of `count` threads. A process can have only one `Lanes`. Call all methods from one thread.
 
     `wake` is called, from any thread, when a result is ready for `collect`.
     """
@@ -49,7 +49,7 @@ class Lanes:
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
-        torch.set_num_threads(1)  # the matrix library uses the number set last, by any thread
+        torch.set_num_threads(1)  # the matrix library uses the number that any thread has set last
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()
@@ -64,7 +64,7 @@ class Lanes:
         self._threads.submit(run)
 
     def collect(self, *, wait: bool = False) -> None:
-        """Pass on the results that are ready. If `wait` is true, wait for all running work first."""
+        """Pass each ready result to its `then`. If `wait` is true, wait for all running work first."""
         while self.running and (wait or self.finished):
             self.collect_one()
 
@@ -75,7 +75,7 @@ class Lanes:
         then()
 
     def widen(self) -> None:
-        """Let the caller's thread compute with all cores from now on. Must not be called while a lane is running."""
+        """Allow the caller's thread to use all cores from now on. Must not be called while a lane is running."""
         assert not self.running
         torch.set_num_threads(self.count)
 

@@ -65,7 +65,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     network.requires_grad_(False).eval().to(device=device, dtype=dtype)
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
     kernels = choice.choose(device, dtype)
-    # Only for decoding: for the many rows of a classification batch, PyTorch's products are faster (docs/log.md).
+    # Only for decoding: PyTorch's own matrix products are faster for large classification batches (docs/log.md).
     if kernels is not None and isinstance(network, tasks.LanguageModel):
         nbytes += choice.bind(network, kernels)
     eos_id = Tokenizer.load(directory).eos_id if contents.config.task == "generation" else None
@@ -108,7 +108,7 @@ def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """The result of loading: a network, or the error to answer `message` with. `seconds` is the loading time."""
+    """The outcome of a load: a network, or the error that answers `message`. `seconds` is the loading time."""
 
     message: Load
     result: LoadedNetwork | OstinatoError
@@ -118,7 +118,7 @@ class LoadOutcome:
 class Loader:
     """Loads one version after another in a daemon thread.
 
-    `wake` is called, in that thread, when `collect` has something to return.
+    `wake` is called in that thread when `collect` has outcomes to return.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype, wake: Callable[[], None]) -> None:

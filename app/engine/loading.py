@@ -37,8 +37,7 @@ class Loading:
         self._leaving: set[str] = set()  # the digests of versions to unload as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Load a version. Answer at once with Loaded if the version is loaded already, or with LoadFailed if there is
-        too little memory."""
+        """Load a version. Answers at once if the version is loaded already or there is too little memory."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:
@@ -107,7 +106,7 @@ class Loading:
         self.memory.release(digest)
         self.counters.add("unloads")
         logger.info("unloaded %s", version.loaded.name)
-        del version  # drop the last reference, so that the collection below frees the weights
+        del version  # drop the last reference, so that the garbage collection below frees the weights
         _release_memory()
 
 

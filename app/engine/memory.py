@@ -21,7 +21,7 @@ class _Entry:
 
 
 class Memory:
-    """The memory for the weights of an engine's versions, loaded or being loaded. `required` digests are never evicted.
+    """Tracks the weights of versions that are loaded or being loaded. `required` digests are never evicted.
 
     This class only tracks sizes and uses; the caller loads and unloads the versions.
     """
@@ -45,8 +45,8 @@ class Memory:
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
         """Reserve memory for one more version. Return the digests of the versions that must be unloaded for it.
 
-        Versions without an alias are evicted before versions with an alias and, within each group, the least recently
-        used first. If busy or required versions leave too little room, raises Unavailable (`out_of_memory`) and changes
+        Versions without an alias are evicted first; within each group, the least recently used version is evicted
+        first. If busy or required versions leave too little room, raises Unavailable (`out_of_memory`) and changes
         nothing.
         """
         missing, evicted = self.bytes + message.bytes - self.limit, list[str]()

@@ -31,7 +31,7 @@ from app.wire import socket_folder
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-SEND_QUEUE = 100_000  # the maximum number of messages queued for one peer; see `_owe` for messages beyond it
+SEND_QUEUE = 100_000  # the maximum number of messages queued for one peer; for further messages, see `_owe`
 SETTLE_MS = 20  # the time between two attempts to send to peers whose queue is full
 SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
 BURST = 1024  # the maximum number of messages received between two steps
@@ -68,7 +68,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the memory, in bytes, that this process may use: that of the GPU, the machine or the container."""
+    """Return the memory available to this process, in bytes: the memory of the GPU, machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -125,7 +125,7 @@ class EngineProcess:
         socket.setsockopt(zmq.SNDHWM, SEND_QUEUE if kind == zmq.ROUTER else 8)
         socket.setsockopt(zmq.RCVHWM, SEND_QUEUE)
         if kind == zmq.ROUTER:
-            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # raise an error when a peer is gone
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # raise an error if a peer is gone
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
@@ -181,7 +181,7 @@ class EngineProcess:
 
     def _send(self, peer: bytes, message: wire.FromEngine) -> None:
         if _subject(message) in self._owed.get(peer, ()):
-            return  # this request was given up: only its final message is still to be sent
+            return  # this request was abandoned: only its final message remains to be sent
         try:
             self._router.send_multipart((peer, _encode(message)), zmq.NOBLOCK)
         except zmq.Again:  # the peer is connected, but its queue is full
@@ -190,10 +190,10 @@ class EngineProcess:
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        """Keep a message, because the queue of its peer is full, and send it when there is room.
+        """Store a message whose peer's queue is full, to be sent when the queue has room.
 
-        The answer to a load is kept unchanged. Any other message belongs to a request, which is given up: the request
-        is aborted later, and Failed is kept as its final message.
+        The answer to a load is stored unchanged. Any other message belongs to a request, which is abandoned: the
+        request is aborted later, and Failed is stored as its final message.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):
@@ -202,7 +202,7 @@ class EngineProcess:
         self._owed.setdefault(peer, {})[_subject(message)] = final
 
     def _settle(self) -> None:
-        """Abort the requests that were given up, and send final messages to peers that have room again."""
+        """Abort the abandoned requests, and send final messages to peers whose queues have room again."""
         given_up, self._given_up = self._given_up, []
         for peer, identity in given_up:
             self.host.receive(peer, wire.Abort(identity))
@@ -223,7 +223,7 @@ class EngineProcess:
         self.host.forget(gone.__contains__)
 
     def _wake(self) -> None:
-        """Wake the loop, from any thread or signal handler. If the pipe is full, the loop will wake up anyway."""
+        """Wake the loop. Safe to call from any thread or signal handler. If the pipe is full, the loop wakes anyway."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b"\0")
 

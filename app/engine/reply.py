@@ -11,7 +11,7 @@ from app.wire.engine import Failed, FromEngine
 logger = logging.getLogger(__name__)
 Reply = Callable[[bytes, FromEngine], None]  # (peer, message)
 
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # parts of the text of torch's RuntimeError
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the messages of torch's RuntimeError
 
 
 class Counters(dict[str, float]):
@@ -43,8 +43,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def describe(error: Exception) -> tuple[str, str]:
-    """Return the code and message that report an unexpected error. The message names only the type of the
-    error, because the text of the error may contain paths."""
+    """Return the code and message for an unexpected error. Omits the error's text, which may contain paths."""
     if is_out_of_memory(error):
         return "out_of_memory", "not enough memory was left for this request"
     return "engine_failed", f"the network could not run this request ({type(error).__name__})"

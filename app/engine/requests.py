@@ -14,8 +14,7 @@ NEVER = float("inf")
 
 
 class OpenRequest(Protocol):
-    """The attributes of a request that `OpenRequests` uses. A request is `closed` once its final message has been
-    sent or its peer is gone."""
+    """The attributes that `OpenRequests` uses. `closed` is true once the final message is sent or the peer is gone."""
 
     peer: bytes
     id: str
@@ -50,7 +49,7 @@ class OpenRequests(Generic[R]):
         return self._requests.get((peer, id))
 
     def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
-        """Fail a message that has a `problem` (code, text) or the id of an open request. Return whether it failed."""
+        """Refuse a message that has a `problem` (code, text) or an open request's id. Return whether it was refused."""
         if problem is None and (peer, message.id) in self._requests:
             problem = INVALID, "a request with this id is already open"
         if problem is None:
@@ -94,8 +93,7 @@ class OpenRequests(Generic[R]):
         return orphans
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. All requests are closed before the first message is sent, so that none is left open
-        if sending fails."""
+        """Fail every open request. Close all of them before sending, so that none stays open if sending fails."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.closed = True

@@ -88,8 +88,7 @@ class Runner:
 
 
 def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Return ids_BT on the device, padded on the right with 0, and lengths_B on the CPU (None if all lengths are
-    equal)."""
+    """Return ids_BT on the device, right-padded with 0, and lengths_B on the CPU (None if all are equal)."""
     lengths = [len(row) for row in rows]
     steps = max(lengths)
     if min(lengths) == steps:
@@ -101,7 +100,7 @@ def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Te
 
 
 def stack(rows: Sequence[FeatureSequence], scaling: Scaling | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return x_BTF on the device, normalised and then padded on the right with 0, and lengths_B on the CPU."""
+    """Return x_BTF on the device, normalised and then right-padded with 0, and lengths_B on the CPU."""
     lengths = [row.steps for row in rows]
     x_BTF = np.zeros((len(rows), max(lengths), rows[0].features), dtype=np.float32)
     for i, row in enumerate(rows):

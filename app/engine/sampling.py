@@ -27,14 +27,14 @@ from torch import Tensor
 from app.engine.sequence import Sequence
 from app.wire.engine import SamplingParams, TokenLogprob
 
-COLDEST = 1e-30  # the lowest temperature used: dividing by it is safe in float32, and the result equals greedy
+COLDEST = 1e-30  # the lowest temperature used: dividing by it is safe in float32, and the result equals greedy decoding
 NOT_FINITE = -1  # returned in place of a token id
 NEAR = 128  # the number of most probable tokens that are examined before all tokens are sorted
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The next id of each row, and the log-probabilities of rows whose requests ask for them.
+    """The next id of each row, and the log-probabilities of rows that request them.
 
     An id is `NOT_FINITE` if the logits of the row contain NaN or plus infinity, or if every token is excluded.
     """
@@ -79,7 +79,7 @@ def uniform(seed: int, choice: int, position: int) -> float:
 
 
 def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
-    """Return scores_BV, the logits after step 1 of the module docstring. raw_BV is left unchanged for reports."""
+    """Return scores_BV, the logits after step 1 of the module docstring. raw_BV is not modified."""
     if not any(row.edited for row in rows):
         return raw_BV
     scores_BV = raw_BV.clone()
@@ -90,7 +90,7 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 to a row in place. Visits only tokens named by options or seen before, not all V."""
+    """Apply step 1 to a row in place. Visits only tokens that options name or that occurred before."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
@@ -148,9 +148,9 @@ def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
 def _filter(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
     """Set the scores of tokens that top-k, top-p, min-p or typical-p excludes to minus infinity.
 
-    The first three filters keep only the most probable tokens, usually a few. So the `NEAR` most probable tokens are
-    examined first, and only rows in which more tokens might be kept are sorted in full. Whether a row is sorted in full
-    depends only on that row, so the other rows of a batch cannot change its result.
+    The first three filters keep only the most probable tokens, usually a few. Therefore, the `NEAR` most probable
+    tokens are examined first, and only rows in which more tokens might be kept are sorted in full. Whether a row is
+    sorted in full depends only on that row, so the other rows of a batch cannot change its result.
     """
     options = [row.params for row in rows]
     near_RN, order_RN = scores_RV.topk(min(NEAR, scores_RV.shape[1]))
@@ -197,8 +197,7 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
 
 
 def _mass(share: float) -> float:
-    """Return the value with which sums of probabilities are compared. A share of 1 keeps every token, even if the
-    rounded sum is greater than 1."""
+    """Return the limit for sums of probabilities. A share of 1 keeps every token, despite rounding errors."""
     return share if share < 1 else 2.0
 
 
@@ -233,8 +232,7 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 
 
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
-    """Return the log-probabilities of the rows that ask for them. They are computed for all these rows at once, with
-    the largest requested number of alternatives."""
+    """Return the requested log-probabilities, computed at once with the largest requested number of alternatives."""
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]
     if index:
@@ -250,8 +248,7 @@ def _cut(report: TokenLogprob, count: int) -> TokenLogprob:
 
 
 def token_logprobs(logits_NV: Tensor, ids: Rows[int], alternatives: int) -> list[TokenLogprob]:
-    """Return the log-probability and rank of ids[n] under logits_NV[n], and the most probable tokens, whose number
-    is `alternatives`."""
+    """Return the log-probability and rank of ids[n] under logits_NV[n], and the top `alternatives` tokens."""
     logprobs_NV = torch.log_softmax(logits_NV.float(), -1)
     ids_N = torch.tensor(ids, dtype=torch.int64, device=logits_NV.device)
     chosen_N1 = logprobs_NV.gather(1, ids_N[:, None])

@@ -67,7 +67,7 @@ class Scheduler:
         self.slots.clear()
 
     def admit(self) -> list[Sequence]:
-        """Give free slots to waiting sequences and return them. The caller must reset the state of their slots."""
+        """Assign free slots to waiting sequences and return the sequences. The caller must reset the slots' state."""
         admitted = []
         while self.waiting and not self.slots.full:
             sequence, _ = self.waiting.popitem(last=False)
@@ -105,7 +105,7 @@ class Scheduler:
         return Chunk(sequence.slot, (sequence,), (min(sequence.remaining, self.prefill_tokens),))
 
     def _grow(self, first: Sequence, taken: set[Sequence], budget: int) -> Chunk:
-        """Return a chunk around `first`.
+        """Return a chunk that contains `first`.
 
         Neighbouring slots join as long as the budget allows it and at most half of the tokens in the call are padding.
 

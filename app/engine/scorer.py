@@ -1,6 +1,6 @@
 """Computes the scores or vectors of whole sequences, in batches of the waiting rows of one loaded version.
 
-A request may contain several sequences. It gets one answer, with the results in the order of the sequences.
+A request may contain several sequences. It receives one answer, with the results in the order of the sequences.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ScoringRequest:
     results: list[list[float]]
     remaining: int
     request_id: str  # the id of the HTTP request, for the log
-    started: float = 0.0  # the monotonic time at which the first row entered a batch; 0 before
+    started: float = 0.0  # the monotonic time at which the first row entered a batch; 0 before then
     closed: bool = False
 
 
@@ -53,7 +53,7 @@ class ScoringItem:
 class Scorer:
     """Answers each request with exactly one Scored or Failed, or Finished if the request is aborted.
 
-    `step` runs one batch. The host instead calls the three parts of a step: `take`, `attempt` (in any thread) and
+    `step` runs one batch. The host instead calls the three phases of a step: `take`, `attempt` (in any thread) and
     `finish`.
     """
 
@@ -67,8 +67,7 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """The number of open requests with a row that is or was in a batch. Like `waiting`, it is safe to read from
-        another thread."""
+        """The number of open requests that have entered a batch. Like `waiting`, safe to read from another thread."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
@@ -100,7 +99,7 @@ class Scorer:
             self.batcher.add(steps_of(row), ScoringItem(request, index, row))
 
     def abort(self, peer: bytes, id: str) -> bool:
-        """Close a request with Finished. Return whether the request was open here."""
+        """Close a request with Finished. Return whether the request was open."""
         request = self.open.get(peer, id)
         if request is None:
             return False
@@ -123,8 +122,8 @@ class Scorer:
     def _discard_stale(self) -> None:
         """Drop the rows of closed requests from the batcher.
 
-        This visits every waiting row. So the rows of all requests that have closed since the last call are dropped in
-        one pass: when a peer disconnects or a deadline passes, thousands of requests can close at the same time.
+        This scans every waiting row, so the rows of all requests closed since the last call are dropped in one pass:
+        when a peer disconnects or a deadline passes, thousands of requests can close at the same time.
         """
         if self._stale:
             self.batcher.discard(lambda item: item.request.closed)
@@ -150,7 +149,7 @@ class Scorer:
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Return the scores of each row, or the exception raised instead. Changes no state; safe in any thread."""
+        """Return the scores of each row, or the exception that occurred. Changes no state; safe in any thread."""
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
             return scores
@@ -195,7 +194,7 @@ class Scorer:
         self.open.close(request)
         self.counters.add("classified")
         timing = _timing(request)
-        if logger.isEnabledFor(logging.DEBUG):  # too many requests per second to log each one otherwise
+        if logger.isEnabledFor(logging.DEBUG):  # too many requests per second to log each one at a higher level
             with telemetry.about(request.request_id):
                 logger.debug("%d sequences in %.1f ms", len(request.results), timing.inference_ms)
         self.reply(request.peer, Scored(request.id, request.results, timing))

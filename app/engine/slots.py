@@ -21,7 +21,7 @@ class Slots:
         return len(self.owners) >= self.capacity
 
     def take(self, sequence: Sequence) -> None:
-        """Give the first free slot to a sequence."""
+        """Assign the first free slot to a sequence."""
         assert not self.full and sequence.slot < 0
         sequence.slot = len(self.owners)
         self.owners.append(sequence)

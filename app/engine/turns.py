@@ -61,7 +61,7 @@ class Active(Generic[B]):
 
 
 class Turns(Generic[Q]):
-    """Gives turns to the parts with queued rows. The part that has waited longest since its last turn is next.
+    """Schedules the parts with queued rows. The part that has waited longest since its last turn is next.
 
     While a part waits, every other part gets at most one turn, so no version starves another. Call `add` after each new
     request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by arrival. A part
@@ -71,7 +71,7 @@ class Turns(Generic[Q]):
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Q]] = []
         self._in_heap: set[Q] = set()
-        self._last_turn: dict[Q, int] = {}  # the last turn of every part that has had one, until `discard`
+        self._last_turn: dict[Q, int] = {}  # the last turn of every part that has had a turn, until `discard`
         self._turn = 0
         self._arrivals = itertools.count()  # unique, so that parts are never compared
 

@@ -19,7 +19,7 @@ from app.engine.scorer import Row, Scorer, ScoringItem
 from app.wire import engine as wire
 
 MAX_BATCH_ROWS = 512
-ENDLESS = 2**31  # stands for the unlimited context of a recurrent network
+ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +76,7 @@ def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: 
 
 
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function that computes the raw outputs of the head. For a regression, they are converted to the units
-    of the training data."""
+    """Return a function that computes the head's raw outputs, or a regression's answers in their original units."""
     network, target = loaded.network, loaded.target
 
     def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Counts the rows and reads the column names of a table while it is uploaded.
 
 Reads CSV, TSV and JSONL, with or without gzip. A Parquet file describes its rows and columns in a footer, which only
-the trainer reads. The row counts and column names reported here must agree with what the trainer reads later. So
-nothing is reported for a file that is malformed, too large to count during the upload, or ambiguous unless read twice.
-Errors in a file are reported by the job that uses the file.
+the trainer reads. The row counts and column names reported here must agree with what the trainer reads later.
+Therefore, nothing is reported for a file that is malformed, too large to count during the upload, or ambiguous. Errors
+in a file are reported by the job that uses the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 
-MAX_BYTES = 64 * 2**20  # uncompressed; this much is counted within a second or two
+MAX_BYTES = 64 * 2**20  # uncompressed; this many bytes are counted within a second or two
 MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
 GZIP = 31  # zlib's `wbits` for the gzip format
@@ -70,16 +70,14 @@ class Outline:
             return False
 
     def _last(self) -> list[bytes]:
-        """Return the last line, without a Ctrl-Z at its end (DOS). If every line ends with CR (classic Mac OS), return
-        all lines of the file."""
+        """Return the last line, or all lines if they end with CR (classic Mac OS), without a final Ctrl-Z (DOS)."""
         rest = self._rest
         if END_MARK in rest and not rest[rest.index(END_MARK) :].strip(b"\x1a\x00 \t\r\n"):
             rest = rest[: rest.index(END_MARK)]
         return [rest] if self._has_lines else rest.split(RETURN)
 
     def _decompress(self, chunk: bytes) -> Iterator[bytes]:
-        """Decompress in slices, because a few bytes can expand to gigabytes. The caller stops as soon as the limit is
-        exceeded."""
+        """Decompress in slices, so that the caller can stop before a few bytes have expanded to gigabytes."""
         if self._decompressor is None:
             yield chunk
             return
@@ -104,8 +102,7 @@ class Transcoder:
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def take(self, chunk: bytes, final: bool = False) -> bytes:
-        """Return the next bytes as UTF-8. The first few bytes are held back until a byte order mark can be
-        recognised."""
+        """Return the next bytes as UTF-8. Buffers the first bytes until a byte order mark can be recognised."""
         if self._start is not None:
             self._start += chunk
             if len(self._start) < 4 and not final:
@@ -123,7 +120,7 @@ class Transcoder:
 
 
 class Table:
-    """A file whose format is unknown or has no rows: nothing is counted. Formats with rows are subclasses."""
+    """A file whose format is unknown or has no rows: nothing is counted. Formats with rows have subclasses."""
 
     rows: int | None = None
     columns: list[str] | None = None
@@ -146,8 +143,8 @@ class JsonLinesTable(Table):
             if not isinstance(first, dict):
                 return False
             self.rows, self.columns = 0, _bounded(first)
-            # A single object may contain the whole table, with a list of values per column. Only if other lines follow
-            # is the first object a record.
+            # A single object may contain the whole table, with a list of values per column. The
+            # first object is a record only if other lines follow.
             self.open = bool(first) and all(isinstance(value, list | dict) for value in first.values())
         else:
             self.open = False
@@ -187,7 +184,7 @@ class CsvTable(Table):
 
     def _count(self, line: bytes) -> bool:
         if self.open and self._delimiter in b"\t|":
-            return False  # quotes may be ordinary text here, and then each line is a row
+            return False  # quotes may be ordinary characters, in which case each line is a row
         is_blank = not line.strip(b' \t\r"' + self._delimiter)
         if self.open or self._continues:
             if is_blank:
@@ -199,7 +196,7 @@ class CsvTable(Table):
         return True
 
     def _has_text(self, line: bytes) -> bool:
-        """Whether a line of blanks and quotes has a cell that is not blank."""
+        """Whether a line of blanks and quotes contains a cell that is not blank."""
         return any(cell.strip() for cells in self._parse(line) for cell in cells)
 
     def _parse(self, record: bytes) -> Iterator[list[str]]:

@@ -55,7 +55,7 @@ def clean_name(filename: str) -> str:
 
 
 def format_of(filename: str) -> str | None:
-    """Return the format for a file name's extension, or None if the extension is unknown."""
+    """Return the format that a file name's extension denotes, or None if the extension is unknown."""
     name = filename.lower()
     compressed = name.endswith(".gz")
     format_ = FORMATS.get(name.removesuffix(".gz").rpartition(".")[2])

@@ -1,4 +1,4 @@
-"""The SQL for uploaded files. Uses the caller's session; the services make the decisions."""
+"""The SQL for uploaded files. Uses the caller's session; permissions and states are checked by the services."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """Return the row with this id, if any. `lock` locks the row for a change; `share` only prevents others from
-    changing the row."""
+    """Return the row with this id, if any. `lock` locks it exclusively; `share` only prevents changes by others."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)
@@ -45,7 +44,7 @@ def page(
 
     If `owner` or `purpose` is None, loads the files of all owners or purposes.
     """
-    query = select(FileRow).where(FileRow.id.startswith("file-"))  # not the rows of uploads and their parts
+    query = select(FileRow).where(FileRow.id.startswith("file-"))  # excludes the rows of uploads and of their parts
     query = query.where(or_(FileRow.expires_at.is_(None), FileRow.expires_at > now))
     if owner is not None:
         query = query.where(FileRow.owner == owner)
@@ -65,8 +64,7 @@ def jobs_using(session: Session, id_: str) -> list[str]:
 
 
 def expired(session: Session, now: float) -> list[FileRow]:
-    """Lock and return the expired rows, except those used by jobs that have not ended. Skips rows that other
-    transactions have locked."""
+    """Lock and return the expired rows that no unfinished job uses. Skips rows locked by other transactions."""
     uses = or_(JobRow.training_file == FileRow.id, JobRow.validation_file == FileRow.id)
     used = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).exists()
     # If another transaction has locked a row, that file is being deleted, or a job that uses it is being created.

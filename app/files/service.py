@@ -1,6 +1,6 @@
 """Stores uploaded data sets and result files, each as a blob and a row in the database.
 
-The content of a file is not checked here. It is checked by the trainer of the job that uses the file.
+The content of a file is not checked here, but by the trainer of the job that uses the file.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Files:
     def hold(self, session: Session, id_: str, principal: str) -> StoredFile:
         """Return the file like `get`, and prevent its deletion until the transaction ends.
 
-        Call this in a transaction that adds a row which refers to the file.
+        Call this in a transaction that adds a row referring to the file.
         """
         return repository.record(self._row(session, id_, principal, share=True))
 
@@ -149,7 +149,7 @@ class Files:
         self.blobs.fetch(file.sha256, path)
 
     def delete(self, id_: str, principal: str) -> None:
-        """Delete a file. Raises InvalidRequest (`file_in_use`) while a job that has not ended uses it."""
+        """Delete a file. Raises InvalidRequest (`file_in_use`) while an unfinished job uses it."""
         with self.database.transaction() as session:
             row = self._row(session, id_, principal, lock=True)
             if jobs := repository.jobs_using(session, row.id):
@@ -158,8 +158,7 @@ class Files:
             session.delete(row)
 
     def delete_expired(self) -> int:
-        """Delete the expired files, uploads and parts, except those used by jobs that have not ended. Return the number
-        of deleted rows."""
+        """Delete expired files, uploads and parts that no unfinished job uses. Return the number of deleted rows."""
         with self.database.transaction() as session:
             rows = repository.expired(session, self.database.now(session))
             for row in rows:

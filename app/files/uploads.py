@@ -1,8 +1,8 @@
 """Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are rows of the table of files, with other prefixes in their ids. So they expire, and their
-blobs are protected and collected, according to the same rules as for files. But lists of files do not show them. The
-column `status_details` of an upload's row describes, as JSON, the file that the upload will become.
+Uploads and their parts are rows of the table of files, with other prefixes in their ids. They expire, and their blobs
+are protected and collected, by the same rules as files. However, they do not appear in file listings. The column
+`status_details` of an upload's row describes, as JSON, the file that the upload will become.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.files.repository import record
 from app.files.service import Files, check_purpose
 
 PENDING, COMPLETED, CANCELLED, EXPIRED = "pending", "completed", "cancelled", "expired"
-UPLOAD, PART = "upload", "part"  # the prefixes of ids, and the rows' purposes
+UPLOAD, PART = "upload", "part"  # the prefixes of the ids, and the purposes of the rows
 UPLOAD_ID, PART_ID = re.compile(r"upload-[0-9a-f]{24}"), re.compile(r"part-[0-9a-f]{24}")
 LIFETIME = 3600.0  # seconds until an upload must be complete, as in OpenAI's API
 MOST_BYTES = 8 * 2**30
@@ -104,7 +104,7 @@ class Uploads:
             return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Join the parts, in the order of `part_ids`, into a file. With `md5`, verify the hash of the file.
+        """Join the parts, in the order of `part_ids`, into a file; if `md5` is given, verify the file's hash.
 
         Raises InvalidRequest if the upload has ended, or if the parts do not match the announced size or the hash.
         """
@@ -158,7 +158,7 @@ class Uploads:
         return row
 
     def _open(self, session: Session, upload_id: str, principal: str, *, lock: bool = False) -> FileRow:
-        """Return the row of a pending upload. With `lock`, lock the row until the transaction ends."""
+        """Return the row of a pending upload. If `lock`, lock the row until the transaction ends."""
         query = select(FileRow).where(FileRow.id == upload_id)
         query = query.with_for_update() if lock else query
         row = session.scalar(query) if UPLOAD_ID.fullmatch(upload_id) else None

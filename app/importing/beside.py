@@ -1,4 +1,4 @@
-"""Finds the vocabulary and the labels that training scripts save along with their weights, by their usual keys."""
+"""Finds, by their usual keys, the vocabulary and the labels that training scripts save along with their weights."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ EXPECTED = ("epoch", "loss", "step", "optim", "sched", "scaler", "best", "histor
 
 
 def find(keys: Iterable[str], beside: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """(name, value) of the first of `keys` whose entry in the file is a non-empty list or dictionary.
-
-    Returns None if the file has no such entry.
-    """
+    """(name, value) of the first entry under `keys` that is a non-empty list or dictionary; None if there is none."""
     by_name = {name.lower(): name for name in reversed(list(beside))}
     names = (by_name[key] for key in keys if key in by_name)
     return next(((name, beside[name]) for name in names if _filled(beside[name])), None)
@@ -38,8 +35,7 @@ def report_unused(beside: Mapping[str, Any], used: Iterable[str], answers: Answe
 
 
 def label_names(value: Any, source: str) -> list[str]:
-    """Labels in the order of their indices, from a list of names, {index: name}, {name: index}, or the form
-    {"0": ["id", "name"]} that TorchServe uses.
+    """Labels in index order, from a list, {index: name}, {name: index} or TorchServe's form {"0": ["id", "name"]}.
 
     Raises InvalidRequest for anything else.
     """

@@ -1,7 +1,7 @@
 """Converts weights from other programs to a checkpoint directory, for `ostinato import` on the user's machine.
 
 The file is read without running any code in it. The network is inferred from the names and shapes of the tensors, and
-the user is asked about everything that they do not show. Imports no torch.
+the user is asked for all settings that the tensors do not determine. Imports no torch.
 """
 
 from __future__ import annotations

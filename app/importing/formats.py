@@ -1,4 +1,4 @@
-"""Names the format of a file that another program wrote and that cannot be imported."""
+"""Identifies files that cannot be imported, by their format."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Probe:
 
 
 def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Probe:
-    """Make a probe from the user's input `own` or, if this is None, from a short input that the network can read.
+    """Make a probe from the user's input `own` or, if `own` is None, from a short input that the network can read.
 
     `folder` is the checkpoint directory. `own` is a text or, for a network that reads numbers, the JSON of one sequence
     or the path of a file with this JSON.

@@ -19,7 +19,7 @@ FIELDS = (
 class Question:
     """A question to the user.
 
-    `options` contains the possible answers; it is empty if any text is allowed. `usual` is PyTorch's default, or None.
+    `options` contains the possible answers; it is empty if any is allowed. `usual` is PyTorch's default, or None.
     """
 
     field: str

@@ -56,7 +56,7 @@ def _split(words: list[str], answers: Answers) -> str:
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:
-    """Whether texts are lowercased. Capital letters in the vocabulary show that they are not; otherwise, ask."""
+    """Whether texts are lowercased. A vocabulary with capital letters suggests not; otherwise, the user is asked."""
     if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
     return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"

@@ -26,11 +26,11 @@ AROUND = (
 )  # fmt: skip
 SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}  # in all their usual spellings
 PIECES = {"##": "a WordPiece tokenizer", "Ġ": "a byte-level BPE tokenizer", "▁": "a SentencePiece tokenizer"}
-GAP = "…"  # stands for the text in the user's answer to the question `around`
+GAP = "…"  # placeholder for the text in the user's answer to the question `around`
 
 
 class VocabularyInvalid(InvalidRequest):
-    """A vocabulary file that cannot be read, or that does not fit the network."""
+    """The vocabulary file cannot be read or does not fit the network."""
 
     code = "invalid_vocabulary"
 
@@ -63,7 +63,7 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
 
 
 def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
-    """Raise VocabularyInvalid for a vocabulary of subwords, which does not determine how words are split into them."""
+    """Raise VocabularyInvalid for a vocabulary of subwords, which does not determine how words are split."""
     for mark, kind in PIECES.items():
         if sum(word.startswith(mark) and word != mark for word in words) > max(1, len(words) / 100):
             raise VocabularyInvalid(
@@ -160,10 +160,9 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words of the vocabulary that no text is split into. Raises VocabularyInvalid if these are more than
-    half of the words.
+    """Record the words that splitting never yields. Raises VocabularyInvalid if they are more than half of all words.
 
-    Such words show that the original program splits or lowercases texts in another way.
+    Such words show that the original program splits or lowercases texts differently.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]

@@ -52,8 +52,7 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """Record that all requests have been sent to an engine. They count as running but keep their capacity,
-        because nothing reports when they leave the engine's queue."""
+        """Count the sent requests as running. They keep their capacity: nothing reports when they leave the queue."""
         self._run(self._waiting)
 
     def _run(self, count: int) -> None:
@@ -62,14 +61,14 @@ class Ticket:
         num_requests_running.labels(self._model).inc(count)
 
     def close(self) -> None:
-        """Release the capacity that is still held. May be called more than once."""
+        """Release the remaining capacity. May be called more than once."""
         if self._closed:
             return
         self._closed = True
         self._admission.release(self._held, self._tokens)
         num_requests_waiting.labels(self._model).dec(self._waiting)
         num_requests_running.labels(self._model).dec(self._running)
-        self._held = self._tokens = self._waiting = self._running = 0  # so that a late `started` changes nothing
+        self._held = self._tokens = self._waiting = self._running = 0  # so that a late call of `started` has no effect
         model_series.end(self._model)
 
 

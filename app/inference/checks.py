@@ -52,7 +52,7 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion) -> None:
-    """Check that prompt and continuation fit into a Transformer's context. Recurrent networks have no such limit."""
+    """Check that prompt and continuation fit into a Transformer's context. Recurrent networks have no limit."""
     config = version.config
     longest = max(map(len, prompts))
     if not config.recurrent and longest + max_tokens > config.context_length:

@@ -70,7 +70,7 @@ class Choice:
         self.tokens += len(message.ids)
         if delta.finished_by_stop is not None:
             self.finish_reason = "stop"
-            if self.timing is not None:  # the engine will send no final timing: this choice is about to be aborted
+            if self.timing is not None:  # the engine does not send a final timing: this choice is about to be aborted
                 spent = 1000 * (time.monotonic() - self._began)
                 self.timing = msgspec.structs.replace(self.timing, inference_ms=self.timing.prefill_ms + spent)
         return Piece(

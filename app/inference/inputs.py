@@ -41,7 +41,7 @@ SHAPES = (
 class LengthPolicy:
     """Specifies how input that is too long is handled.
 
-    `truncate`: None refuses the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
+    `truncate`: None rejects the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
     end that is cut off. `continuation` is the number of tokens to generate; if they share the context with the prompt,
     a `truncate` of -1 leaves room for them. If `special` is true, the tokenizer's template is added around each text.
     The template is never cut.
@@ -67,8 +67,7 @@ class TokenizedInput:
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Estimate the work of parsing a value as the number of its list entries. Counts the nested entries of only the
-    first `most` items."""
+    """Estimate the work of parsing a value: its list entries, and the nested entries of the first `most` items."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))
@@ -172,7 +171,7 @@ def prepare(
 
 
 def _start(version: ResolvedVersion) -> list[int]:
-    """Return the ids for an empty prompt: the end token, because in training each text follows one."""
+    """Return the ids for an empty prompt: the end token, because in training each text follows an end token."""
     tokenizer = version.tokenizer
     return [] if tokenizer is None or tokenizer.eos_id is None else [tokenizer.eos_id]
 
@@ -213,7 +212,7 @@ def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
 
 
 def _check_characters(items: Sequence[Item], version: ResolvedVersion, field: str) -> None:
-    """Refuse, without tokenizing it, a text that would be too long even if all its tokens had the maximum length."""
+    """Refuse, before tokenization, a text that would be too long even if all its tokens had the maximum length."""
     longest = None if version.tokenizer is None else version.tokenizer.longest
     if longest is None:
         return
@@ -277,7 +276,7 @@ def _steps(
     item: Item, version: ResolvedVersion, cut: Callable[[list[Any], str], list[Any]], field: str
 ) -> wire.FeatureSequence:
     width = version.config.features
-    place = field if field.endswith("]") else f"{field}[0]"  # even a single sequence is inside a list
+    place = field if field.endswith("]") else f"{field}[0]"  # even a single sequence is wrapped in a list
     if not isinstance(item, Steps):
         raise InvalidRequest(
             f"{field}: {version.ref} reads numbers as [[[number]]], with {width} per step", param=field

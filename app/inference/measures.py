@@ -9,7 +9,7 @@ from app.wire import engine as wire
 
 
 class Measures:
-    """Counts one request and measures its times, from its admission on. Call `close` exactly once."""
+    """Counts one request and measures its times, starting at its admission. Call `close` exactly once."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
         self.model = model
@@ -29,8 +29,7 @@ class Measures:
 
 
 class GenerationMeasures(Measures):
-    """Also measures the times between tokens, separately for each choice, because choices are generated
-    independently."""
+    """Also measures the times between tokens, separately for each choice: choices are generated independently."""
 
     def __init__(self, model: str, prompt_tokens: int, choices: int) -> None:
         super().__init__(model, prompt_tokens)

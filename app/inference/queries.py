@@ -40,8 +40,7 @@ class GenerationQuery(InferenceQuery):
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """One row of numbers for each item (the raw outputs of the head, or a unit vector), and the lengths of the
-    items in tokens or steps."""
+    """The raw head outputs or unit vector of each item, and the lengths of the items in tokens or steps."""
 
     version: ResolvedVersion
     rows: list[list[float]]

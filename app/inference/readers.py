@@ -28,8 +28,7 @@ class Readers:
         self._threads = ThreadPoolExecutor(THREADS, "tokenize")
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
-        """Run `work` in a thread and return its result. Raises Overloaded if there is no room. While no other input
-        is held, input of any size is accepted."""
+        """Run `work` in a thread. Raises Overloaded if there is no room; an idle pool accepts input of any size."""
         with self._lock:
             if self.held and self.held + size > self.room:
                 rejected.labels("long_inputs").inc()

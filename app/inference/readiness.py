@@ -28,7 +28,7 @@ from app.wire import engine as wire
 OTHERS = "other required versions"  # the check that summarises the versions that the principal may not see
 PERIOD = 0.5
 STALE = 2.0  # seconds without an answer after which the database counts as down
-LONGEST_REST = 60.0  # maximum seconds until a version whose warm-up crashed an engine is tried again
+LONGEST_REST = 60.0  # the maximum delay in seconds before a version whose warm-up crashed an engine is retried
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The result of the last checks. Names the versions that `principal` may see, and only counts all others."""
+        """The result of the last checks. Names the versions that `principal` may see, and only counts the others."""
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database does not answer",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
@@ -123,7 +123,7 @@ class Readiness:
         return self._catalogue.required_aliases(), self._catalogue.registered(digests) if digests else ()
 
     async def _check_required(self, aliases: Sequence[Alias]) -> None:
-        """Find the version of each required alias, and start to warm up the version."""
+        """Resolve each required alias, and start to warm up its version."""
         self._problems = {name: why for name, why in self._problems.items() if name in self._required}
         required = {}
         for alias in aliases:
@@ -146,8 +146,7 @@ class Readiness:
         self._rests = {digest: rest for digest, rest in self._rests.items() if digest in digests}
 
     def _warm_up(self, name: str, record: VersionRecord) -> None:
-        """Start a task that loads the version and runs it once. The task can take minutes, and the checks must
-        continue in the meantime."""
+        """Start a task that loads the version and runs it once: this can take minutes, and the checks must continue."""
         if self._is_warm(record.digest) or not self._inference.pool.living:
             return
         if self._rests.get(record.digest, (0.0, 0.0))[1] > time.monotonic():

@@ -30,8 +30,7 @@ def sigmoid(logits: Sequence[float]) -> list[float]:
 
 
 def activate(logits: Sequence[float], task: str) -> list[float]:
-    """Convert logits to probabilities: a distribution over all labels for classification, or one independent
-    probability for each label for multilabel classification."""
+    """Convert logits to probabilities: a distribution over all labels or, if multilabel, one probability per label."""
     return sigmoid(logits) if task == "multilabel" else softmax(logits)
 
 

@@ -1,4 +1,4 @@
-"""The inference use cases: they take texts, token ids or numbers, and return scores, vectors or generated text."""
+"""The inference use cases: they accept texts, token ids or numbers, and return scores, vectors or generated text."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from app.settings import Settings
 from app.telemetry import request_id
 from app.wire import engine as wire
 
-# Input of at most this many characters, ids or numbers is parsed and tokenized on the event loop. Longer input is
-# processed in a thread. So is all input for tokenizers that were not trained here, since their speed is unknown.
+# The maximum number of characters, ids or numbers that are parsed and tokenized on the event loop. Longer input, and
+# all input for tokenizers that were not trained here (their speed is unknown), is processed in a thread.
 INLINE = 4000
 LONG_INPUTS = 4  # the maximum total size of long input being read, as a multiple of the largest request body allowed
 T = TypeVar("T")
@@ -231,8 +231,7 @@ class Inference:
     async def _started(
         self, version: ResolvedVersion, requests: tuple[wire.Generate, ...], trusted: bool, stack: AsyncExitStack
     ) -> tuple[EngineClient, Work]:
-        """Send the requests and wait for the first answer. Requests that are still open when `stack` closes are aborted
-        then.
+        """Send the requests and wait for the first answer. Closing `stack` aborts the open requests.
 
         If the engine has unloaded the version in the meantime, the version is loaded again, once.
         """

@@ -1,4 +1,4 @@
-"""Lets several callers wait for the result of one task. Each caller gets its own exception object."""
+"""Shares the result of one task among several callers. Each caller receives its own exception object."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SharedTasks(Generic[K, T]):
     def _end(self, key: K, task: asyncio.Task[T]) -> None:
         self._tasks.pop(key, None)
         if not task.cancelled():
-            task.exception()  # retrieve it, so that asyncio does not report it if no caller is waiting
+            task.exception()  # retrieve the exception, so that asyncio does not report it if no caller is waiting
 
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended."""
@@ -66,10 +66,7 @@ class SharedTasks(Generic[K, T]):
 
 
 def duplicate(error: E) -> E:
-    """Copy an exception: the same class, arguments and attributes, but no traceback or context.
-
-    If one exception object were raised in several tasks, it would collect the traceback and context of each task.
-    """
+    """Copy an exception without the traceback and context, which would grow if several tasks raised one object."""
     try:
         return copy.copy(error)
     except Exception:  # the constructor of the class does not accept the exception's own arguments

@@ -30,7 +30,7 @@ WEIGHTS = "model.safetensors"
 
 
 class VersionRecord(Protocol):
-    """The part of `app.registry.records.Version` that inference reads."""
+    """The fields of `app.registry.records.Version` that inference reads."""
 
     @property
     def ref(self) -> str: ...
@@ -133,8 +133,7 @@ class Versions:
             self._assets.pop(digest, None)
 
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """Return the version to which a reference resolves now. Raises NotFound if there is none that the principal
-        may see."""
+        """Return the version to which a reference resolves now. Raises NotFound if none is visible to the principal."""
         key = (reference, principal)
         entry = self._records.get(key)
         if entry is not None and entry[0] > time.monotonic():
@@ -142,8 +141,7 @@ class Versions:
         return await self._lookups.run(key, lambda: self._look_up(key))
 
     async def get(self, reference: str, principal: str) -> ResolvedVersion:
-        """Return the version with its assets. Raises NotFound, or Unavailable (`loading`) if fetching its files takes
-        too long."""
+        """Return the version with its assets. Raises NotFound, or Unavailable (`loading`) if fetching is too slow."""
         wait_until = time.monotonic() + self._patience
         record = await self.find(reference, principal)
         assets = self._assets.get(record.digest)

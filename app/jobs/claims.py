@@ -1,12 +1,11 @@
-"""The SQL for the operations of workers on jobs: claim a job, keep its lease, report progress, end it or give it back.
+"""The SQL for the operations of workers on jobs: claim a job, renew its lease, report progress, end or requeue it.
 
-Workers do not know about each other. Two rules make this safe:
+Workers do not communicate with each other. Two rules make this safe:
 
 - A lease expires according to the database's clock, and a job with an expired lease can be claimed again. The workers'
 own clocks do not matter, and nothing has to be cleaned up after a killed worker.
-- Each claim increments the job's `attempt`, and each write of a worker names the attempt to which it belongs. If a
-worker was frozen while another worker claimed its job, the first worker's next write raises `Fenced` and changes
-nothing.
+- Each claim increments the job's `attempt`, and each write by a worker specifies its attempt. If a worker was frozen
+while another worker claimed its job, the first worker's next write raises `Fenced` and changes nothing.
 """
 
 from __future__ import annotations
@@ -35,26 +34,25 @@ from app.jobs.states import NO_LEASE, JobStates
 
 
 class JobClaims:
-    """Changes jobs on behalf of workers. Uses the caller's session, so that one transaction can end a job and register
-    its version."""
+    """Changes jobs on behalf of workers, in the caller's transaction, which can also register a job's version."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._states = JobStates(database)
 
     def claimable(self, session: Session) -> bool:
-        """Whether any job can be claimed. Only reads, so that idle workers take no write lock."""
+        """Whether any job can be claimed. Reads only, so idle workers do not take the write lock."""
         return session.scalar(select(JobRow.id).where(_claimable(self._database.now(session))).limit(1)) is not None
 
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
-        A job whose lease has expired counts as lost and can be claimed too. But if a client has asked to cancel or
-        pause the lost job, it is cancelled or paused instead. A job lost `max_attempts` times fails.
+        A job whose lease has expired counts as lost and can be claimed too. If a client has asked to cancel or pause
+        the lost job, it is cancelled or paused instead. A job that was lost `max_attempts` times fails.
         """
         now = self._database.now(session)
-        # Do this first; otherwise the claim below could start a job that a client has cancelled, or a job that was
-        # lost too often.
+        # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
+        # was lost too often.
         self._settle_lost(session, now, max_attempts)
         # One statement selects and updates. With SKIP LOCKED, workers on PostgreSQL do not wait for a row that another
         # worker is claiming. On SQLite, writing transactions run one at a time.
@@ -98,8 +96,7 @@ class JobClaims:
     def renew(self, session: Session, job_id: str, attempt: int, lease_seconds: float) -> Flags | None:
         """Extend the lease to `lease_seconds` from now, and return the flags.
 
-        Returns None if the attempt no longer holds the job. An expired lease can be renewed until the job is claimed
-        again.
+        Returns None if the attempt no longer holds the job. An expired lease can be renewed until the next claim.
         """
         try:
             self._write(session, job_id, attempt, lease_until=self._database.now(session) + lease_seconds)
@@ -110,8 +107,8 @@ class JobClaims:
     def hold(self, session: Session, job_id: str, attempt: int) -> Flags:
         """Lock the job's row until the transaction ends. Raises Fenced if the attempt no longer holds the job.
 
-        While the lock is held, the returned flags cannot change, and no claim can come between the check and the writes
-        of this transaction.
+        While the lock is held, the returned flags cannot change, and no worker can claim the job between the check and
+        this transaction's writes.
         """
         session.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
         flags = self.flags(session, job_id, attempt)  # read after locking: the flags can no longer change
@@ -125,7 +122,7 @@ class JobClaims:
         """Write the attempt's progress and append its events. Raises Fenced."""
         flags = self.hold(session, job_id, attempt)
         values: dict[str, Any] = {
-            # Once a stop has been requested, the phase stays "stopping", whatever the trainer reports.
+            # Once a stop has been requested, the phase remains "stopping", regardless of what the trainer reports.
             "phase": None if flags.cancel or flags.pause else progress.phase,
             "progress": progress.progress,
             "trained_tokens": progress.trained_tokens,
@@ -139,7 +136,7 @@ class JobClaims:
         self.log(session, job_id, events)
 
     def finish(self, session: Session, job_id: str, attempt: int, status: str, **values: Any) -> str:
-        """End the job as succeeded, failed or cancelled; `values` are other columns to write. Raises Fenced.
+        """End the job as succeeded, failed or cancelled; `values` contains further columns to write. Raises Fenced.
 
         Returns the new status. If a client has asked to cancel the job, it ends as cancelled instead of failed.
         """
@@ -149,10 +146,10 @@ class JobClaims:
         return self._states.end(session, job_id, status, **values)
 
     def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
-        """Give the job back, to be claimed again after `delay` seconds. Raises Fenced.
+        """Queue the job again, to be claimed after `delay` seconds at the earliest. Raises Fenced.
 
-        With `lost`, the attempt counts towards the limit of lost attempts. Returns the new status. If a client has
-        asked to cancel or pause the job, it is cancelled or paused instead of queued.
+        If `lost`, the attempt counts towards the limit of lost attempts. Returns the new status. If a client has asked
+        to cancel or pause the job, it is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
         if flags.cancel or flags.pause:
@@ -182,7 +179,7 @@ class JobClaims:
             self._states.end(session, row.id, FAILED, error=error, losses=JobRow.losses + 1)
 
     def _write(self, session: Session, job_id: str, attempt: int, **values: Any) -> None:
-        # The attempt is checked in the UPDATE's condition, so no claim can come between the check and the write.
+        # The attempt is checked in the UPDATE's condition, so no claim can happen between the check and the write.
         statement = update(JobRow).where(_held_by(job_id, attempt)).values(**values).returning(JobRow.id)
         if session.scalar(statement.execution_options(synchronize_session=False)) is None:
             raise Fenced(f"{job_id}, attempt {attempt}")

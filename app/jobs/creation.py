@@ -156,8 +156,7 @@ def _data_file(path: str, file: StoredFile) -> DataFile:
 
 
 def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
-    """Refuse column roles of the validation file that differ from those of the job. They would have no effect, because
-    the job reads both files with the same roles."""
+    """Refuse column roles of the validation file that differ from the job's, because they would have no effect."""
     for role, column in validation.roles.items():
         if columns.get(role) != column:
             message = (
@@ -168,8 +167,7 @@ def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
 
 
 def _stored_request(request: JobRequest, spec: TrainSpec, base: Version | None) -> dict[str, Any]:
-    """Return the value of the column `request`: the request, the trainer's spec, and the files of the model to
-    fine-tune."""
+    """Return the value of the column `request`: the request, the trainer's spec, and the base model's files."""
     stored: dict[str, Any] = msgspec.to_builtins(request)
     stored["spec"] = msgspec.to_builtins(spec)
     stored["columns"] = msgspec.to_builtins(spec.columns)

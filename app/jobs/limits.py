@@ -1,6 +1,6 @@
 """The rules for each field of a training request.
 
-These checks read no files and no tables, so a client learns of an error immediately instead of from a failed job. The
+These checks read no files and no tables, so a client receives an error immediately instead of a failed job later. The
 rules for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
 """
 
@@ -46,9 +46,9 @@ def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
 
 
 def to_model_name(text: str, param: str) -> str:
-    """Turn a client's text into a model name: in lower case, with "-" in place of characters that names cannot contain.
+    """Convert a client's string to a model name: lower case, with "-" in place of characters that names cannot contain.
 
-    Raises InvalidRequest, with this `param`, if the text contains no letter or digit.
+    Raises InvalidRequest, with this `param`, if the string contains no letter or digit.
     """
     name = re.sub(r"[^a-z0-9._-]", "-", text.lower()).lstrip("._-")[:64]
     if not MODEL_NAME.fullmatch(name):

@@ -89,10 +89,9 @@ def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -
 
 
 def forget_checkpoints(session: Session, keep: int, before: float) -> int:
-    """Delete the checkpoints created at or before `before`, except those of each job's `keep` latest steps.
+    """Delete the checkpoints created at or before `before`, except those of the `keep` latest steps of each job.
 
-    A trainer saves a checkpoint when the model has improved, so the latest checkpoints are the best. Returns the number
-    of deleted rows.
+    The latest checkpoints are the best: each is saved when the model has improved. Returns the number of deleted rows.
     """
     # Rank all checkpoints in one pass. A subquery that counts the later checkpoints for each row would be quadratic.
     place = func.row_number().over(partition_by=JobCheckpointRow.job_id, order_by=JobCheckpointRow.step.desc())

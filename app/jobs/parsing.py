@@ -1,7 +1,6 @@
 """Parses a client's JSON into a checked `JobRequest`.
 
-Every error is an InvalidRequest that names the field. References to files, models and jobs are resolved later, when
-the job is created.
+Every error is an InvalidRequest that names the field. References are resolved later, when the job is created.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from app.jobs import limits
 from app.jobs.request import JobRequest, Publish
 from app.wire.training_options import Columns, TrainingOptions
 
-OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> the name here; all other names are the same
+OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> this service's name; all other names are the same
 OPTIONS = TrainingOptions.__struct_fields__
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # a NUL in JSON; after an escaped backslash, "u0000" is plain text
 FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> its fields
@@ -104,8 +103,7 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Merge the training options from the three objects in which a client may send them.
 
-    The value "auto" means the same as leaving the option out. Raises InvalidRequest if two objects give different
-    values for an option.
+    The value "auto" means that the option is not set. Raises InvalidRequest if two values of an option differ.
     """
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}  # option -> the path from which its value was taken

@@ -53,7 +53,7 @@ def page(
 
 
 def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
-    """Return the ids, out of `job_ids`, of the jobs that have one of these statuses."""
+    """Return those of `job_ids` whose jobs have one of these statuses."""
     return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
 
 

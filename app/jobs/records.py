@@ -20,13 +20,12 @@ CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoin
 
 
 class Fenced(Exception):
-    """The attempt no longer holds the job, so its write is refused: a later attempt has claimed the job, or the job is
-    no longer running."""
+    """The write is refused, because a later attempt has claimed the job or the job is no longer running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A row of the table `jobs`, as it was when it was read.
+    """A snapshot of a row of the table `jobs`.
 
     `request` contains the checked fields of `JobRequest` and, under "spec", the `TrainSpec` that all attempts use.
     Each claim increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of
@@ -97,8 +96,7 @@ class Job:
 
     @property
     def public_phase(self) -> str:
-        """The phase as clients see it: "waiting" for a job whose worker was lost, unless the job is about to be
-        stopped."""
+        """The phase shown to clients: "waiting" for a job whose worker was lost, unless the job is being stopped."""
         return WAITING if self.lost and self.phase != STOPPING else self.phase
 
 

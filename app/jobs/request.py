@@ -15,8 +15,8 @@ from models.config import ARCHITECTURES
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model name and the alias for the trained version.
 
-    With `expected_version`, the alias is moved only if it points to that version or, if null, only if it does not exist
-    yet. Without `expected_version`, the alias is always moved.
+    If `expected_version` is a number, the alias is moved only if it points to that version; if it is null, only if the
+    alias does not exist yet. If it is left out, the alias is always moved.
     """
 
     name: str | None = None

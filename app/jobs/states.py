@@ -1,4 +1,4 @@
-"""The changes of a job's state that client requests and workers' attempts have in common."""
+"""Changes to the state of a job that are shared by client requests and workers' attempts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ END_EVENTS = {  # status -> level and message of the last event
 class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
-    The methods do not check whether a change is allowed. The caller must have locked the row and checked this under the
-    lock: otherwise another worker could claim the job, or another client could end it, between the check and the write.
+    The methods do not check whether a change is allowed. The caller must lock the row and check this under the lock:
+    otherwise, another worker could claim the job, or another client could end it, between the check and the write.
     """
 
     def __init__(self, database: Database) -> None:
@@ -46,8 +46,7 @@ class JobStates:
         return status
 
     def obey(self, session: Session, job_id: str, flags: Flags) -> str:
-        """Cancel or pause the job, as requested by clients, and return the new status. If clients have requested
-        both, the job is cancelled."""
+        """Cancel or pause the job as requested, and return the new status. Cancelling takes precedence over pausing."""
         if flags.cancel:
             return self.end(session, job_id, CANCELLED)
         self.update(session, job_id, status=PAUSED, phase=WAITING, **NO_LEASE, **NO_REQUESTS)

@@ -13,8 +13,5 @@ def count_crashes(previous: int, uptime: float) -> int:
 
 
 def delay(crashes: int) -> float:
-    """Return the number of seconds to wait before the next start.
-
-    The delay doubles with each consecutive crash, up to `LONGEST`.
-    """
+    """Return the number of seconds to wait before the next start: doubled with each crash, up to `LONGEST`."""
     return min(LONGEST, FIRST * 2.0 ** min(crashes - 1, 16))

@@ -42,8 +42,7 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
 def choose_console(
     settings: Settings, environment: Mapping[str, str], verbose: bool = False, out: TextIO | None = None
 ) -> Console:
-    """Choose the console for standard output: a quiet one at a terminal, unless logs are JSON or all lines are
-    requested."""
+    """Choose the console for standard output: quiet at a terminal, unless logs are JSON or all lines are requested."""
     out = out or sys.stdout
     if verbose or settings.log_format == "json" or settings.log_level == "debug" or not out.isatty():
         return Console(out, json=settings.log_format == "json")
@@ -68,8 +67,7 @@ class Launcher:
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Start all programs, wait for a signal or a rejected setting, then stop all programs. Returns the exit
-        status."""
+        """Start all programs, wait for a signal or a rejected setting, then stop them all. Returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
@@ -105,7 +103,7 @@ class Launcher:
             self._stop.set()
 
     async def _stop_all(self, keeping: list[asyncio.Task[None]]) -> None:
-        """Stop the programs that accept work before the engine, so that open requests are still answered."""
+        """Stop the API and the worker first and the engine last, so that open requests are still answered."""
         for names in ({"api", "worker"}, {"engine"}):
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
         for outcome in await asyncio.gather(*keeping, return_exceptions=True):

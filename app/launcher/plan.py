@@ -30,10 +30,10 @@ class LaunchPlan:
 def make_plan(
     settings: Settings, *, demo: bool = False, without: Sequence[str] = (), progress: bool = False
 ) -> LaunchPlan:
-    """Make the plan for these settings, without the programs named in `without`. With `progress`, the demo prints its
-    progress.
+    """Make the plan, without the programs named in `without`. Raises SettingError for unknown names.
 
-    Raises SettingError for unknown names."""
+    If `progress` is true, the demo prints its progress.
+    """
     python = (sys.executable, "-m")
     socket_path = str(settings.socket_dir / "engine-0.sock")
     commands = (
@@ -57,7 +57,6 @@ def url_of(settings: Settings) -> str:
 
 
 def child_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` with the settings that the command line may have overridden, so that child processes use
-    them."""
+    """Return `environment`, for child processes, with the settings that the command line may have overridden."""
     overrides = {"HOST": settings.host, "PORT": str(settings.port), "DATA_DIR": str(settings.data)}
     return {**environment, **{PREFIX + name: value for name, value in overrides.items()}}

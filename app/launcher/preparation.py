@@ -22,10 +22,7 @@ class StartRefused(OstinatoError):
 
 
 def find_port(settings: Settings) -> int:
-    """Return the API's port: the configured port or, if the configured port is 0, a free port.
-
-    Raises StartRefused if the port is taken.
-    """
+    """Return the configured port of the API or, if it is 0, a free port. Raises StartRefused if the port is taken."""
     family, address = address_of(settings)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -40,8 +37,7 @@ def find_port(settings: Settings) -> int:
 
 
 def prepare_folders(settings: Settings) -> None:
-    """Create the data, run and socket folders. Raises StartRefused if this fails, and NotPrivate for an unsafe
-    folder."""
+    """Create the data, run and socket folders. Raises StartRefused on failure, and NotPrivate for an unsafe folder."""
     try:
         for folder in (settings.data, settings.run_dir, settings.run_dir / "trainers"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,8 +50,7 @@ def prepare_folders(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
-    """Hold the lock of the data folder, which allows one launcher per folder. Raises StartRefused if another process
-    holds the lock.
+    """Lock the data folder against a second launcher. Raises StartRefused if another process holds the lock.
 
     The lock is an `flock`, which the system releases when its holder ends, so no stale lock can remain.
     """

@@ -47,10 +47,7 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether the process with this id is a trainer.
-
-    The command line is checked, because process ids are reused and differ between containers.
-    """
+    """Whether the process is a trainer, according to its command line: ids are reused and differ between containers."""
     try:
         return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
@@ -80,10 +77,7 @@ def write(run_dir: Path, programs: list[Program]) -> None:
 
 
 def read(run_dir: Path) -> list[Program]:
-    """Return the listed programs that are still running. Empty if no launcher has run yet.
-
-    Raises OstinatoError if the list cannot be read.
-    """
+    """Return the listed programs that are still running. Raises OstinatoError if the list exists but is unreadable."""
     try:
         listed = msgspec.json.decode((run_dir / NAME).read_bytes(), type=list[Program])
     except FileNotFoundError:

@@ -152,11 +152,10 @@ class Keeper:
     async def run(self) -> bool:
         """Keep the command running until `stop` is called.
 
-        Returns False if the first run rejects the settings, which is exit status 2.
+        Returns False if the first run rejects the settings (exit status 2).
 
-        The settings cannot change while the launcher runs. If a program has accepted them once and rejects them after a
-        restart, the cause is therefore something else, such as a device that is briefly unavailable, and the program is
-        restarted again.
+        The settings cannot change while the launcher runs. If a program rejects them only after a restart, the cause is
+        therefore something else, such as a device that is briefly unavailable, and the program is restarted again.
         """
         crashes = 0
         while not self._stopping.is_set():

@@ -1,7 +1,6 @@
 """Moves, removes and lists aliases, and writes their history.
 
-The caller must have checked that the principal may see the model. To change an alias, the caller must also hold the
-lock on the model's row.
+The caller must check that the principal may see the model and, to change an alias, lock the model's row.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from app.registry import repository
 from app.registry.records import NUMBER_LIMIT, Alias, AliasMove, check_name, show
 
 MOVE_LIMIT = 2**63  # above the largest id that a row can have
-Expected = int | None | UnsetType  # the version that the alias must point to; None: it must not exist; UNSET: any
+Expected = int | None | UnsetType  # the version that the alias must point to; None: no alias; UNSET: not checked
 
 
 def move(
@@ -30,8 +29,7 @@ def move(
     expected: Expected = UNSET,
     required: bool | None = None,
 ) -> Alias:
-    """Point `alias` to a ready version; create the alias if it does not exist. If `required` is None, the alias keeps
-    its `required` flag.
+    """Point `alias` to a ready version, creating it if needed. If `required` is None, the flag does not change.
 
     Raises NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the
     alias does not point to the `expected` version.
@@ -40,7 +38,7 @@ def move(
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
     if target is None or target.status != repository.READY:
         raise NotFound(f"model {model.name!r} has no ready version {version}", code="version_not_found")
-    # populate_existing: read the current row under the lock, even if the session has loaded an older state before.
+    # populate_existing: read the current row under the lock, even if the session has already loaded an older one.
     row = session.get(AliasRow, (model.name, alias), populate_existing=True)
     before = row.version if row is not None else None
     _compare(alias, before, expected)
@@ -68,8 +66,7 @@ def remove(
 
 
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
-    """Load the moves of an alias, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of its
-    moves."""
+    """Load the moves of an alias, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
     if after is not None and not (0 < after < MOVE_LIMIT and repository.is_move(session, name, alias, after)):
         raise NotFound(f"after {after} is not a move of {name}@{alias}", code="move_not_found", param="after")
     return cut(repository.list_moves(session, name, alias, after, order, limit), limit)

@@ -43,8 +43,7 @@ class _Member:
 
 
 class _Input:
-    """Reads a given number of bytes at a time from a stream of pieces, after decompressing gzip. Raises TooLarge beyond
-    a total of `limit` bytes."""
+    """Reads bytes from a stream of pieces, decompressing gzip. Raises TooLarge after more than `limit` bytes."""
 
     def __init__(self, stream: Iterable[bytes], limit: int) -> None:
         self._pieces = _decompress(iter(stream))
@@ -75,8 +74,7 @@ class _Input:
 
 
 def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
-    """Write the files of a tar or tar.gz archive to an empty, private directory. `limit` is the maximum unpacked size
-    in bytes.
+    """Unpack a tar or tar.gz archive, of at most `limit` unpacked bytes, to an empty, private directory.
 
     Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, and TooLarge if a limit is exceeded.
     """
@@ -85,7 +83,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
         name = _check_member(member)
         if name is None:
             continue
-        # Compare without case: on some file systems README.md and readme.md are the same file.
+        # Ignore case: on some file systems, README.md and readme.md are the same file.
         if name.lower() in names:
             raise ArchiveInvalid(f"the archive holds {name!a} twice")
         names.add(name.lower())
@@ -104,8 +102,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
-    """Yield the members, with extended headers applied. The caller must read all bytes of a member before it requests
-    the next member."""
+    """Yield the members with extended headers applied. Callers must read each member before requesting the next."""
     extended: dict[str, str] = {}
     for _ in range(MEMBERS_LIMIT):
         block = b"".join(source.read_exactly(BLOCK))
@@ -198,8 +195,7 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read the rest of the stream, so that the sender is not cut off. Raises ArchiveInvalid if it is not only
-    padding."""
+    """Read to the end, so that the sender is not cut off. Raises ArchiveInvalid if there is more than padding."""
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)
@@ -219,7 +215,7 @@ def _decompress(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield first
         yield from pieces
         return
-    decompressor, pending = zlib.decompressobj(31), first  # 31: the largest window, with a gzip header
+    decompressor, pending = zlib.decompressobj(31), first  # 31: zlib's largest window, with a gzip header
     try:
         while not decompressor.eof:
             yield decompressor.decompress(pending, CHUNK)
@@ -245,8 +241,7 @@ class Export:
 
 
 def export(files: Manifest, blobs: BlobStore) -> Export:
-    """Return a tar archive of the stored files. Raises BlobMissing immediately, not in the middle of the stream, if a
-    file is missing."""
+    """Return a tar archive of the stored files. If a file is missing, raises BlobMissing before the stream begins."""
     for entry in files.values():
         blobs.open(entry.sha256)
     blocks = sum(1 + -(-entry.size // tarfile.BLOCKSIZE) for entry in files.values()) + 2
@@ -260,7 +255,7 @@ def _write_members(files: Manifest, blobs: BlobStore) -> Iterator[bytes]:
         for piece in blobs.open(files[name].sha256):
             size += len(piece)
             yield piece
-        if size != files[name].size:  # the header was already sent with another size, so the archive is invalid
+        if size != files[name].size:  # the header has already been sent with another size
             raise OstinatoError(f"stored bytes are damaged: {name} has {size} bytes, not {files[name].size}")
         yield bytes(-size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

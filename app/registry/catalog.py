@@ -24,8 +24,7 @@ COLUMNS = ("model", "version", "owner", "task", "architecture", "digest", "param
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the catalog. `id` is a model reference; `version` is the number of the version to which it currently
-    resolves."""
+    """An entry of the catalog. `id` is a model reference that currently resolves to the version number `version`."""
 
     id: str
     model: str
@@ -62,7 +61,7 @@ def load_page(session: Session, principal: str, after: str | None, limit: int) -
         entry = _make_entry(row, by_version)
         if row.model in unlisted:
             unlisted.discard(row.model)
-            # Rows are ordered newest first, so without a champion the bare name means this version.
+            # Rows are ordered newest first, so if there is no champion, the bare name means this version.
             entries.append(replace(champions.get(row.model, entry), id=row.model))
         entries.append(entry)
     return cut(entries, limit)

@@ -7,7 +7,7 @@ rules protect such a blob:
 - A publisher checks in its transaction that its blobs exist (`claim_blobs`). A collection deletes blobs in a
   transaction that cannot run at the same time as the transactions of publishers (`hold_blobs`).
 
-So either the collection keeps the publisher's blobs, or the publisher fails because its blobs no longer exist.
+Therefore, either the collection keeps the publisher's blobs, or the publisher fails because its blobs no longer exist.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ BATCH = 200  # number of blobs deleted in one transaction, during which publishe
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of a collection: how much it has removed or, in a dry run, would remove, and the number of blobs
-    kept."""
+    """The result of a collection: how much it removed (in a dry run: would remove) and how many blobs it kept."""
 
     dry_run: bool
     blobs: int
@@ -62,7 +61,7 @@ class Report:
 
 
 def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_run: bool) -> Collected:
-    """Delete the unreferenced blobs that are old enough; with `dry_run`, only count them."""
+    """Delete the unreferenced blobs that are old enough; if `dry_run`, only count them."""
     with database.read() as session:
         garbage = _Garbage(session, database.now(session), grace_seconds)
     total, candidates = 0, []
@@ -78,8 +77,7 @@ def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_r
 
 
 def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
-    """Check that the store has every blob to which the tables refer, and that its size is right. `deep` also checks the
-    hashes."""
+    """Check that every referenced blob is stored and has the right size. If `deep`, also check the hashes."""
     with database.read() as session:
         references = load_references(session, None)
         dangling = _find_dangling(session)
@@ -130,8 +128,7 @@ class _Garbage:
 
 
 def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, Any]]]:
-    """Load the name and the manifest of each version, of each job's checkpoint, and of the base of each unfinished
-    job."""
+    """Load the name and manifest of each version, each job checkpoint, and the base of each unfinished job."""
     conditions = [VersionRow.status != repository.DELETED]
     if deleted_since is not None:
         conditions.append(VersionRow.deleted_at > deleted_since)

@@ -38,9 +38,7 @@ class Publication:
 
 
 def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
-    """Check a checkpoint directory and store its files. Raises CheckpointInvalid, or Conflict if a file changes
-    while it is read.
-    """
+    """Check a checkpoint directory and store its files. Raises CheckpointInvalid, or Conflict if a file changes."""
     files = manifest(directory)
     read(directory)
     for path, entry in files.items():
@@ -66,7 +64,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
     repository.add_model(session, name, publication.owner, now)
     number = repository.take_number(session, name)
     model = repository.find_model(session, name, lock=True)
-    # The model may have existed before, with another owner. In this case, the error rolls back the new number.
+    # The model may have existed before, with another owner. If so, the error rolls back the new number.
     if model is None or not visible(model.owner, publication.owner):
         raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
     labels = {"labels": checkpoint.labels} if checkpoint.labels else {}
@@ -110,8 +108,7 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """Create a private folder under `root`, and remove it at the end of the block. Also remove the folders that killed
-    programs have left in `root`."""
+    """Create a temporary private folder under `root`. Also remove folders left in `root` by killed programs."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in root.iterdir():
         with suppress(FileNotFoundError):  # another process has removed it

@@ -29,7 +29,7 @@ CHAMPION = "champion"
 CHECKPOINT = "ftckpt-"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PART = re.compile(r"[a-z0-9._-]{0,64}")  # a substring of a name, as in a query
-NUMBER_LIMIT = 10**9  # all version numbers are below this
+NUMBER_LIMIT = 10**9  # all version numbers are less than this
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 CHECKPOINT_ID = re.compile(r"ftckpt-[A-Za-z0-9_-]{1,33}")
@@ -49,7 +49,7 @@ def check_name(name: str, param: str = "name") -> str:
 
 
 def show(text: str) -> str:
-    """Make a caller's text safe to print: quoted, escaped, and cut to about 100 characters."""
+    """Make a caller's string safe to print: quoted, escaped, and cut to about 100 characters."""
     return ascii(text if len(text) <= 100 else text[:100] + "…")
 
 
@@ -57,8 +57,7 @@ def show(text: str) -> str:
 class ModelReference:
     """A parsed model reference. At most one of `version`, `alias`, `digest` and `checkpoint` is set.
 
-    If none of them is set, the reference resolves to the model's champion, or to the newest ready version if the model
-    has no champion.
+    If none is set, the reference resolves to the model's champion or, without a champion, to its newest ready version.
     """
 
     name: str
@@ -147,8 +146,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """An entry in the history of an alias. `from_version` is None if the alias was created; `to_version` is None if the
-    alias was removed."""
+    """A move of an alias. `from_version` is None if the alias was created; `to_version` is None if it was removed."""
 
     id: int
     model: str

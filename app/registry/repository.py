@@ -33,7 +33,7 @@ def dump_manifest(files: Manifest) -> dict[str, Any]:
 
 
 def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
-    """Return the row of a model, if any. With `lock`, lock the row until the transaction ends, and read it again."""
+    """Return the row of a model, if any. If `lock`, lock the row until the transaction ends, and read it again."""
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 
@@ -52,7 +52,7 @@ def add_model(session: Session, name: str, owner: str, now: float) -> None:
 
 
 def take_number(session: Session, name: str) -> int:
-    """Take the next version number of a model. The update locks the row, so no other transaction gets the same number.
+    """Allocate a model's next version number. The row is locked, so no other transaction gets the same number.
 
     If the transaction is rolled back, the number becomes free again.
     """
@@ -126,7 +126,7 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
 
 
 def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
-    """Return the row of a version, whatever its status, or None."""
+    """Return the row of a version of any status, or None."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 
@@ -142,8 +142,7 @@ def find_newest(session: Session, name: str, digest: str | None = None) -> Versi
 def list_versions(
     session: Session, name: str, status: str | None, after: int | None, order: str, limit: int
 ) -> list[Version]:
-    """Load up to `limit + 1` versions of a model, ordered by number. If `status` is None, loads all versions that are
-    not deleted."""
+    """Load up to `limit + 1` versions of a model, ordered by number. If `status` is None, omits deleted versions."""
     query = select(VersionRow).where(VersionRow.model == name)
     query = query.where(VersionRow.status == status if status else VersionRow.status != DELETED)
     if after is not None:
@@ -186,15 +185,14 @@ def make_version(row: VersionRow, by_version: AliasNames) -> Version:
 
 
 def select_registered(session: Session, digests: Collection[str]) -> set[str]:
-    """Return the digests, out of `digests`, that belong to a ready version or a job's checkpoint."""
+    """Return those of `digests` that belong to a ready version or a job's checkpoint."""
     ready = select(VersionRow.digest).where(VersionRow.status == READY, VersionRow.digest.in_(digests))
     checkpoints = select(JobCheckpointRow.digest).where(JobCheckpointRow.digest.in_(digests))
     return {*session.scalars(ready), *session.scalars(checkpoints)}
 
 
 def find_references(session: Session, digests: Collection[str], owner: str) -> dict[str, str]:
-    """Map each of `digests` to a reference. Leaves out digests for which `owner` has neither a ready version nor a
-    job's checkpoint.
+    """Map `digests` to references. Omits digests for which `owner` has no ready version or job checkpoint.
 
     A version takes precedence over a checkpoint, and a newer version over an older one.
     """
@@ -245,7 +243,7 @@ def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
 def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
     """Group the names of aliases by the version they point to.
 
-    With this dict, finding the aliases of many versions takes linear rather than quadratic time.
+    The dict makes finding the aliases of many versions take linear rather than quadratic time.
     """
     names: AliasNames = {}
     for alias in aliases:
@@ -261,7 +259,7 @@ def make_alias(row: AliasRow) -> Alias:
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """Load the aliases of all models and owners; with `required`, only the required aliases."""
+    """Load the aliases of all models and owners; if `required`, only the required aliases."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)

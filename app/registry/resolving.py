@@ -34,7 +34,7 @@ def resolve(session: Session, text: str, principal: str) -> Version:
 
 
 def get_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
-    """Return the row of the model `name`. With `lock`, the row is locked until the transaction ends.
+    """Return the row of the model `name`. If `lock`, the row is locked until the transaction ends.
 
     Raises NotFound (`model_not_found`, with this `param`) if the model does not exist or belongs to another principal.
     """
@@ -45,8 +45,7 @@ def get_model(session: Session, name: str, principal: str, *, lock: bool = False
 
 
 def get_version(session: Session, name: str, number: int, *, lock: bool = False, param: str = "version") -> VersionRow:
-    """Return a version of a model that the principal may see, whatever its status. Raises NotFound
-    (`version_not_found`)."""
+    """Return a visible version of a model, in any status. Raises NotFound (`version_not_found`)."""
     row = repository.find_version(session, name, number, lock=lock) if 0 < number < NUMBER_LIMIT else None
     if row is None:
         raise NotFound(f"model {name!r} has no version {number}", code="version_not_found", param=param)
@@ -54,15 +53,14 @@ def get_version(session: Session, name: str, number: int, *, lock: bool = False,
 
 
 def model_not_found(reference: str, reason: str, param: str = "model") -> NotFound:
-    """Make the error for a reference that resolves to nothing. `reason` may begin with the reference."""
+    """Return the error for a reference that does not resolve. `reason` may begin with the reference."""
     text = reason if reason.startswith(show(reference)) else f"{show(reference)}: {reason}"
     message = f"model not found: {text}; GET /v1/models lists the models"
     return NotFound(message, code="model_not_found", param=param)
 
 
 def _find(session: Session, reference: ModelReference) -> VersionRow | None:
-    """Find a version by its number, digest or alias. For a bare name, find the champion or, if there is none, the
-    newest ready version."""
+    """Find a version by number, digest or alias. A bare name means the champion or else the newest ready version."""
     if reference.version is not None:
         return repository.find_version(session, reference.name, reference.version)
     if reference.digest is not None:

@@ -78,8 +78,7 @@ class Comparison:
 
 
 class _SortKey(NamedTuple):
-    """The sort key of a version in the result. `rank` is the version's creation time or its metric. Versions with equal
-    ranks are ordered by model and number."""
+    """The sort key of a version: `rank` is its creation time or metric; ties are ordered by model and number."""
 
     rank: float
     model: str

@@ -89,7 +89,7 @@ class Registry:
             return resolving.resolve(session_, reference, principal)
 
     def get(self, name: str, number: int, principal: str) -> Version:
-        """Return one version, whatever its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
+        """Return one version, in any status. Raises NotFound (`version_not_found`, `model_not_found`)."""
         with self.database.read() as session:
             get_model(session, name, principal)
             return repository.load_version(session, get_version(session, name, number))
@@ -110,7 +110,7 @@ class Registry:
         limit: int = 100,
         order: str = "asc",
     ) -> Page[Model]:
-        """Return models, ordered by name. `after` is the last name on the previous page; `query` is part of the names.
+        """Return models whose names contain `query`, by name. `after` is the last name on the previous page.
 
         `task` and `architecture` filter by the newest ready version of each model.
         """
@@ -125,8 +125,7 @@ class Registry:
             return cut(repository.list_models(session, principal, query, newest, after, order, limit), limit)
 
     def catalog(self, principal: str, *, after: str | None = None, limit: int = CATALOG_LIMIT) -> Page[Entry]:
-        """Return a page of the short entries of all models and ready versions. `after` is the last id on the previous
-        page."""
+        """Return a page of the catalog of models and ready versions. `after` is the last id on the previous page."""
         check_page(limit, "asc", CATALOG_LIMIT)
         with self.database.read() as session:
             return catalog.load_page(session, principal, after, limit)
@@ -226,13 +225,12 @@ class Registry:
             return repository.load_all_aliases(session)
 
     def registered(self, digests: Collection[str]) -> set[str]:
-        """Return the digests, out of `digests`, that belong to a ready version or a job's checkpoint."""
+        """Return those of `digests` that belong to a ready version or a job's checkpoint."""
         with self.database.read() as session:
             return repository.select_registered(session, digests)
 
     def references(self, digests: Collection[str], owner: str) -> dict[str, str]:
-        """Map each of `digests` to a reference. Leaves out digests for which `owner` has neither a ready version nor a
-        job's checkpoint."""
+        """Map `digests` to references. Omits digests for which `owner` has no ready version or job checkpoint."""
         with self.database.read() as session:
             return repository.find_references(session, digests, owner)
 
@@ -242,7 +240,7 @@ class Registry:
         Deleting a version again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
         """
         with self.database.transaction() as session:
-            get_model(session, name, principal, lock=True)  # while it is locked, no alias can be moved
+            get_model(session, name, principal, lock=True)  # while the model is locked, no alias can be moved
             row = get_version(session, name, number, lock=True)
             return publishing.delete_version(session, row, self.database.now(session))
 

@@ -26,7 +26,7 @@ from app.settings import PREFIX, SettingError
 
 CHUNK = 2**20
 ONE_PUT = 16 * 2**20  # larger objects are uploaded in several parts, and such uploads cannot be conditional
-RENEWAL_SECONDS = 3600.0  # a blob older than this is uploaded again when it is put again, to renew its time
+RENEWAL_SECONDS = 3600.0  # putting a blob that is older than this uploads it again, to renew its time
 CLIENT: Any = {
     "timeout": "600s",  # the timeout of one request, which may transfer a large object
     "allow_http": True,  # the operator may choose an http:// endpoint
@@ -104,8 +104,7 @@ class BlobStore:
         return sha256, size
 
     def open(self, sha256: str) -> Iterator[bytes]:
-        """Read a blob in pieces. Raises BlobMissing immediately, and BlobCorrupt after the last piece if the hash is
-        wrong."""
+        """Read a blob in pieces. Raises BlobMissing at once, or BlobCorrupt at the end if the hash is wrong."""
         with _translate_errors(sha256):
             response = obstore.get(self._store, _key(sha256))
         return _verify(response.stream(min_chunk_size=CHUNK), sha256)
@@ -178,7 +177,7 @@ class BlobStore:
     def _rename(self, path: Path, descriptor: int, target: Path) -> None:
         """Write the file's bytes to the disk, move the file to its final name, and sync the folders.
 
-        Replaces any older copy of the blob, which has the same bytes or is damaged. So putting a blob again repairs it.
+        Replaces any older copy of the blob, which has the same bytes or is damaged: a repeated put repairs it.
         """
         os.fsync(descriptor)
         target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -188,7 +187,7 @@ class BlobStore:
 
     def _upload(self, path: Path, sha256: str, *, conditional: bool) -> None:
         if conditional and path.stat().st_size <= ONE_PUT:
-            with suppress(AlreadyExistsError):  # another process has put the same bytes meanwhile
+            with suppress(AlreadyExistsError):  # another process has already put the same bytes
                 obstore.put(self._store, _key(sha256), path.read_bytes(), mode="create")
         else:
             obstore.put(self._store, _key(sha256), path)

@@ -25,8 +25,7 @@ Signature = tuple[tuple[str, int, int, int], ...]  # for each file: path, inode,
 
 
 class LocalCache:
-    """Checkpoint directories under `root`, with a total size of at most `limit` bytes. One object per process; several
-    processes can share `root`.
+    """Checkpoint directories under `root`, with a total size of at most `limit` bytes. Processes can share `root`.
 
     When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
     in `locks/`. The lock file's modification time is the time of the last request, and its content is the size of the
@@ -88,16 +87,14 @@ class LocalCache:
             self._signatures.pop(digest_, None)
 
     def _size(self, lock: Path) -> int:
-        """Return the size of a checkpoint in bytes, from its lock file. Lock files of earlier releases do not contain
-        the size; in this case, the directory is measured."""
+        """Read a checkpoint's size from its lock file. If an earlier release wrote no size, measure the directory."""
         with suppress(FileNotFoundError):  # another process has removed the checkpoint
             text = lock.read_bytes()
             return int(text) if text.isdigit() else _measure(self._root / lock.name)
         return 0
 
     def _is_complete(self, digest_: str, target: Path) -> bool:
-        """Whether `target` contains exactly the files of the checkpoint `digest_`. The files are not hashed again if
-        their signature has not changed."""
+        """Whether `target` has exactly the checkpoint's files. Hashes them only if their signature has changed."""
         try:
             signature = _signature(target)
             with self._lock:
@@ -112,8 +109,7 @@ class LocalCache:
         return True
 
     def _fill(self, target: Path, files: Mapping[str, FileEntry]) -> None:
-        """Fetch the files into a folder on the same disk, then rename that folder to `target`, so that `target` is
-        never incomplete, even if the program is killed."""
+        """Fetch the files into a temporary folder and rename it to `target`, which is therefore never incomplete."""
         partial = Path(tempfile.mkdtemp(dir=self._root / "partial"))
         try:
             for path, entry in files.items():
@@ -162,8 +158,7 @@ def _lock_file(path: Path, wait: bool) -> int:
 
 
 def _write_size(lock: int, size: int) -> None:
-    """Write the size of a checkpoint to its lock file. This also sets the modification time, which records the time of
-    the request."""
+    """Write a checkpoint's size to its lock file. The modification time then records the time of the request."""
     os.pwrite(lock, b"%020d" % size, 0)
     os.utime(lock)
 

@@ -41,7 +41,7 @@ def content_text(content: str | Sequence[Any]) -> str | None:
 
 
 def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return a pair (prompt, answer) for each message of the assistant, in order.
+    """Return a pair (prompt, answer) for each assistant message, in order.
 
     Each prompt contains the messages since the previous answer. Messages after the last answer are left out.
     """

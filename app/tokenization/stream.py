@@ -87,8 +87,7 @@ class TextStream:
 
 
 class Offsets:
-    """Computes the offset of each token's text, in characters. If several tokens encode one character, they all have
-    the same offset."""
+    """Computes each token's offset in characters. Tokens that together encode one character have the same offset."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -170,8 +169,7 @@ class _Utf8:
 
 
 class _Window:
-    """Detokenizer for imported tokenizers, in which the text of a token may depend on the previous token, as in
-    WordPiece.
+    """Detokenizer for imported tokenizers, whose token texts may depend on the previous token, as in WordPiece.
 
     Decodes the last released tokens again, with and without the new tokens. The difference is the new text.
     """

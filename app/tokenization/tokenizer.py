@@ -30,7 +30,7 @@ class Tokenizer:
     - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by the lengths of texts, never by this id.
     - `quick`: whether encoding a short text always takes microseconds, as with all tokenizers trained here.
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
-    - `blank_id`: the id of the unknown token, or else of the padding token, or else None. Replaces dropped tokens.
+    - `blank_id`: the id of the unknown token, otherwise of the padding token, otherwise None. Replaces dropped tokens.
     - `special_ids`: the ids to which no text is encoded. `hidden_ids`: the ids that decode to an empty string.
     - `template`: whether the tokenizer adds special tokens around each text.
     """
@@ -50,7 +50,7 @@ class Tokenizer:
         self._definition = definition
         self._native.no_truncation()
         self._native.no_padding()
-        self._native.encode_special_tokens = True  # a special token's name in a text is ordinary text
+        self._native.encode_special_tokens = True  # the name of a special token in a text is encoded as ordinary text
         self._vocabulary = self._native.get_vocab(with_added_tokens=True)
         self._specials = find_specials(parsed, self._vocabulary, configs)
         self.kind = kind_of(parsed)
@@ -93,15 +93,14 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Encode each text. Raises InvalidRequest (`invalid_text`) for a text that is not valid Unicode.
 
-        With `special`, the special tokens of the tokenizer's template, if any, are added around each text.
+        If `special`, the special tokens of the tokenizer's template, if any, are added around each text.
         """
         if self._characters is not None:
             return [self._encode_characters(text, self._characters) for text in texts]
         return self._encode_native(texts, special)
 
     def encode_pair(self, text: str, text_pair: str, special: bool = True) -> list[int]:
-        """Encode two texts as one sequence: with the tokenizer's template if there is one, otherwise with a separator
-        between the texts."""
+        """Encode two texts as one sequence: with the tokenizer's template or, if there is none, with a separator."""
         if self.template:
             return self._encode_native([(text, text_pair)], special)[0]
         if self.sep_id is None:
@@ -207,7 +206,7 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _words(self, text: str, in_vocabulary: bool = True) -> list[str]:
-        """Return the words of a text that have a token or, with `in_vocabulary` False, the words that have none."""
+        """Return the words of a text that have a token or, if `in_vocabulary` is False, those that have none."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
@@ -242,8 +241,7 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """A cache of the ids of characters, filled on first use. Contains characters of the vocabulary and a limited number
-    (`REMEMBERED`) of others, so that the texts of clients cannot fill the memory."""
+    """Caches ids of characters: those of the vocabulary, and at most `REMEMBERED` others, to bound the memory used."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()
@@ -258,8 +256,7 @@ class _Characters(dict[str, tuple[int, ...]]):
 
 
 def _plain(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer only applies byte-pair encoding, after at most the split that byte-level tokenizers have in
-    common."""
+    """Whether the tokenizer applies only byte-pair encoding, after at most the usual byte-level split."""
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
@@ -276,8 +273,7 @@ def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
 
 
 def _panicked(error: BaseException) -> bool:
-    """Whether the error is a panic of the library's Rust code. The class of such errors derives from BaseException and
-    cannot be imported."""
+    """Whether the error is a panic in the library's Rust code, whose class cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 

@@ -1,4 +1,4 @@
-"""Trains tokenizers. Training on the same texts in the same order gives the same tokenizer, byte for byte.
+"""Trains tokenizers. Training on the same texts in the same order yields the same tokenizer, byte for byte.
 
 The texts are streamed: they are read only once and not kept in memory.
 """

@@ -46,8 +46,7 @@ class Specials:
 
 
 def kind_of(definition: Mapping[str, Any]) -> str:
-    """Return bpe, char or byte for tokenizers trained here and equivalent tokenizers. For all others, return the type
-    of the tokenizer's model."""
+    """Return bpe, char or byte for tokenizers like those trained here; otherwise the type of the tokenizer's model."""
     model = definition.get("model") or {}
     decoder = definition.get("decoder") or {}
     type_ = str(model.get("type") or "bpe").lower()
@@ -128,8 +127,7 @@ def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
 
 
 def longest_token(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """Return the length in bytes of the longest token that a text can be encoded to, or None if some bytes of a text
-    may have no token."""
+    """Return the length in bytes of the longest token in encoded texts, or None if some bytes may have no token."""
     shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
     if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
         return None

@@ -16,7 +16,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
     The penalties and the bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and
     typical-p, in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to
-    each token; None turns the report off. Reported log-probabilities are computed from the raw logits. Any token of
+    each token; None disables the report. Reported log-probabilities are computed from the raw logits. Any token of
     `stop_token_ids` ends the sequence. Stop strings are handled in the API process, because the engine does not handle
     text.
     """
@@ -179,8 +179,7 @@ class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """The log-probability of the token at one position, its rank (1 is the most probable), and the most probable
-    alternatives."""
+    """The log-probability and rank (1 is the most probable) of one token, and the most probable alternatives."""
 
     id: int
     logprob: float | None

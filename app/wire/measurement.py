@@ -1,4 +1,4 @@
-"""The minimum number of rows on which a metric must be measured to say something about a model."""
+"""Defines the minimum number of rows for a meaningful metric."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEASURABLE_ROWS = 20
 
 
 def too_few(rows: object) -> TypeGuard[int]:
-    """Whether `rows` are too few to measure a metric on. False for None: older versions do not record the number."""
+    """Whether `rows` is too small for a meaningful metric. False for None: older versions do not record the number."""
     return isinstance(rows, int) and not isinstance(rows, bool) and rows < MEASURABLE_ROWS
 
 

@@ -1,4 +1,4 @@
-"""The folder of the engines' sockets. It must be private, because every socket in it is treated as that of an engine.
+"""The folder of the engines' sockets. It must be private, because every socket in it is treated as an engine's.
 
 The folder may be inside the system's temporary folder, where another user could create it first.
 """
@@ -13,7 +13,7 @@ from app.errors import OstinatoError
 
 
 class NotPrivate(OstinatoError):
-    """The folder is not private: another user could put a socket into it."""
+    """The folder is not private: another user could create a socket in it."""
 
 
 def make(folder: Path) -> None:

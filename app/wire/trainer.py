@@ -100,8 +100,7 @@ class Stopped(msgspec.Struct, tag=True, frozen=True):
 
 
 class TrainFailed(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event on failure. `checkpoint` is the best checkpoint so far, if any, and `step` is the
-    step of that checkpoint."""
+    """The trainer's final event on failure. `checkpoint` is the best checkpoint so far, if any, saved at `step`."""
 
     code: str  # invalid_training_file, invalid_hyperparameter, diverged, out_of_memory, …
     message: str

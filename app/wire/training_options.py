@@ -21,8 +21,7 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Training options. For an option that is None, the trainer chooses a value that suits the data, the machine and
-    the architecture."""
+    """Training options. For an option that is None, the trainer chooses a suitable value."""
 
     epochs: float | None = None
     max_steps: int | None = None

@@ -1,7 +1,7 @@
 """Validation of training options: ranges, choices, and which options apply to which kind of training.
 
 The job API checks the options of a request before it creates a job. The trainer checks them again once it has read the
-data. An option that would have no effect is refused in the same way as an invalid one.
+data. An option that would have no effect is rejected like an invalid one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Range:
         """Return an explanation of why `value` is outside the range, or None if it is inside."""
         over = value > self.low or (value == self.low and not self.above)
         under = value < self.high or (value == self.high and not self.below)
-        if over and under:  # never true for NaN, which is therefore refused
+        if over and under:  # never true for NaN, which is therefore rejected
             return None
         start = f"{'above' if self.above else 'at least'} {self.low:g}"
         return f"must be {start} and {'below' if self.below else 'at most'} {self.high:g}, not {_shown(value)}"
@@ -83,8 +83,7 @@ CLASS_WEIGHT = Range(0, 1e9, above=True)
 
 @dataclass(frozen=True, slots=True)
 class TrainingKind:
-    """The kind of training that the options are for. A field is None if its value is not known yet. `tuned`
-    is true for fine-tuning."""
+    """The kind of training. A field is None if its value is not known yet. `tuned` is true for fine-tuning."""
 
     architecture: str | None = None
     task: str | None = None
@@ -144,10 +143,7 @@ FIXED_BY_BASE = ("layers", "width", "heads", "kv_heads", "vocab_size", "bidirect
 
 
 def check(options: TrainingOptions, kind: TrainingKind) -> None:
-    """Check the value of each option, and whether the option applies to the kind of training.
-
-    Raises OptionError for a value that is invalid or would have no effect.
-    """
+    """Check each option. Raises OptionError for a value that is invalid or would have no effect on this training."""
     _check_values(options)
     for restriction in RESTRICTIONS:
         value = getattr(options, restriction.field)
@@ -176,10 +172,7 @@ def _check_values(options: TrainingOptions) -> None:
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
-    """Check that the options do not change the shape of the checkpoint to fine-tune; `base` is its config.json.
-
-    Raises OptionError for an option that would change the shape.
-    """
+    """Raise OptionError for an option that would change the shape of the base, whose config.json is `base`."""
     for name in FIXED_BY_BASE:
         value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":

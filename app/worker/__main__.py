@@ -1,4 +1,4 @@
-"""The worker as a program: `python -m app.worker`."""
+"""The worker's entry point: `python -m app.worker`."""
 
 from __future__ import annotations
 

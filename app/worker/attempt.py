@@ -4,7 +4,7 @@
 2. Fetch the data files and the base model.
 3. Record the events of earlier trainers that have not been recorded yet, because their workers were lost.
 4. Start the trainer and record its events as they are written.
-5. Derive the job's next state from the way in which the trainer ended.
+5. Derive the job's next state from how the trainer ended.
 
 During all of these steps, a separate thread renews the lease.
 """
@@ -36,22 +36,22 @@ from app.worker.run_directory import RunBusy, RunDirectory
 from app.worker.trainer import Trainer, environment
 
 log = logging.getLogger(__name__)
-POLL_SECONDS = 0.1  # between two reads of the trainer's events
-STRAY_SECONDS = 1.0  # how long the trainer of an earlier attempt may take to exit by itself
-EXIT_SECONDS = 10.0  # how long a trainer may take to exit after its last event
-UNAVAILABLE_SECONDS = 5.0  # delay before a job is claimed again, if a store was unavailable
-DISK_SECONDS = 15.0  # delay before a job is claimed again, if the disk was full
-LOST = "lost"  # not a status of a job: this worker no longer holds the job
+POLL_SECONDS = 0.1  # the interval between two reads of the trainer's events
+STRAY_SECONDS = 1.0  # maximum wait for the trainer of an earlier attempt to exit by itself
+EXIT_SECONDS = 10.0  # maximum wait for a trainer to exit after its last event
+UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was unavailable
+DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
+LOST = "lost"  # this worker no longer holds the job; not one of the statuses of jobs
 
 LastEvent = Done | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
-    """The attempt must stop: the job is to be cancelled or paused, or the worker is to stop."""
+    """The attempt must stop, because the job is being cancelled or paused or the worker is stopping."""
 
 
 class Attempt:
-    """One worker's attempt at a job that it has claimed. `stopping` returns whether the worker is to stop."""
+    """One worker's attempt at a job that it has claimed. `stopping` returns whether the worker must stop."""
 
     def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
         self._resources, self._job, self._stopping = resources, job, stopping
@@ -95,7 +95,7 @@ class Attempt:
         with contextlib.ExitStack() as stack:
             self._run.create()
             lock = self._lock()
-            stack.callback(os.close, lock)  # at the end of the block; from then on only the trainer holds the lock
+            stack.callback(os.close, lock)  # when the block ends; afterwards only the trainer holds the lock
             self._fill()
             self._checkpoints.load()
             for events in self._run.earlier_events(self._job.attempt):
@@ -113,8 +113,7 @@ class Attempt:
     def _lock(self) -> int:
         """Lock the run directory, because two trainers must not write to it at the same time.
 
-        The trainer of an earlier attempt usually exits by itself, because its lease is not renewed. Otherwise it is
-        killed.
+        An earlier attempt's trainer usually exits by itself, because its lease is not renewed. Otherwise it is killed.
         """
         try:
             return self._run.lock(STRAY_SECONDS, self._check)
@@ -153,13 +152,12 @@ class Attempt:
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record the trainer's events until the trainer ends; return its last event. Kill the trainer if it does not
-        exit in time."""
+        """Record the trainer's events until it ends, killing it if it does not exit in time; return its last event."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Check this before reading the file: otherwise an event written between the read and the trainer's end
+            # Check this before reading the file; otherwise, an event written between the read and the trainer's end
             # would be missed.
             running = trainer.running()
             while events := file.read():
@@ -182,8 +180,7 @@ class Attempt:
     def _record(self, events: list[TrainEvent], *, live: bool) -> LastEvent | None:
         """Add events to the job's log, each only once. Return the trainer's last event if `events` contains it.
 
-        Events of earlier attempts (not `live`) do not change the progress, and their last event does not end this
-        attempt.
+        Events of earlier attempts (not `live`) neither change the progress nor end this attempt.
         """
         log_events = [log_event for event in events if (log_event := self._to_log_event(event)) is not None]
         settled = None if self._settled else self._run.settled()
@@ -236,8 +233,7 @@ class Attempt:
         return self._retry("the blob store cannot take the checkpoints", lost=False)
 
     def _wait_for_disk(self, error: Exception) -> str:
-        """Queue the job again, because the disk cannot be written. This is not counted as a loss, so the job may wait
-        for any length of time."""
+        """Queue the job again, because the disk is not writable. The attempt does not count as lost."""
         cause = disk_errors.awaited(error)
         assert cause is not None
         log.warning("%s: attempt %d waits for the disk: %s", self._job.id, self._job.attempt, cause)
@@ -249,14 +245,14 @@ class Attempt:
         return self._requeue(event, DISK_SECONDS, lost=False)
 
     def _give_back(self) -> str:
-        """Give the job back after an intended stop. The job is then cancelled, paused, or queued for another worker."""
+        """Release the job after a requested stop. It is then cancelled, paused, or queued for another worker."""
         jobs, job = self._resources.jobs, self._job
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
     def _retry(self, why: str, *, lost: bool = True) -> str:
         """Queue the job again after a fault. It continues from the newest resume point.
 
-        With `lost`, the attempt counts towards the limit of lost attempts; when the limit is reached, the job fails.
+        If `lost`, the attempt counts towards the limit of lost attempts; when the limit is reached, the job fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:

@@ -1,4 +1,4 @@
-"""Stores the checkpoints that a trainer saves, and gives each checkpoint an id by which it can be loaded."""
+"""Stores the checkpoints that a trainer saves, and assigns each checkpoint an id by which it can be loaded."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one attempt.
 
-    Training does not wait for the blob store. If the store cannot accept a checkpoint, the checkpoint stays pending,
+    Training does not wait for the blob store. If the store cannot accept a checkpoint, the checkpoint remains pending,
     training continues, and storing the checkpoint is retried later.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
         self._resources, self._lease, self._run = resources, lease, run
-        self._stored: set[int] = set()  # steps
-        self._pending: dict[int, CheckpointSaved] = {}  # by step
-        self.error: Exception | None = None  # why the last checkpoint could not be stored
+        self._stored: set[int] = set()  # the steps of the stored checkpoints
+        self._pending: dict[int, CheckpointSaved] = {}  # step -> event
+        self.error: Exception | None = None  # the reason why the last checkpoint could not be stored
         self._retry_at, self._failures = 0.0, 0  # the time of the next retry, and the number of consecutive failures
 
     @property
@@ -67,8 +67,7 @@ class Checkpoints:
         return transcript.to_event(saved)
 
     def retry_pending(self, *, now: bool = False) -> list[NewEvent]:
-        """Try to store the pending checkpoints if the delay since the last try has passed, or immediately with `now`.
-        Return the events for the log."""
+        """Retry the pending checkpoints if the delay has passed or `now` is set. Return the events for the log."""
         if not self._pending or not (now or time.monotonic() >= self._retry_at):
             return []
         pending, self._pending = self._pending, {}

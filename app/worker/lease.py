@@ -24,10 +24,10 @@ from app.worker.trainer import Trainer
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.4  # between two reads of the flags: the trainer of a cancelled job must end within two seconds
+POLL_SECONDS = 0.4  # the interval between two reads of the flags; a cancelled job's trainer must end within two seconds
 RENEWALS = 4  # number of renewals during one lease
 TRAINER_SHARE = 0.75  # fraction of the lease after which the trainer exits, before another worker can claim the job
-FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between two attempts while the database is unavailable
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between retries while the database is unavailable
 
 
 class LeaseLost(Exception):
@@ -35,8 +35,7 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """A context manager that keeps the lease during an attempt. `lost`, `cancel` and `pause` may be read from any
-    thread."""
+    """A context manager that renews the lease of an attempt. Any thread may read `lost`, `cancel` and `pause`."""
 
     def __init__(self, database: Database, jobs: JobClaims, job: Job, seconds: float) -> None:
         self._database, self._jobs = database, jobs
@@ -47,7 +46,7 @@ class Lease:
         self._renewed = time.monotonic()
         self._over = threading.Event()
         self._ending = threading.Lock()  # held while the attempt gives up the job or the thread reads the job's flags
-        in_context = copy_context().run  # so that the thread's log lines also have the ids of the request and job
+        in_context = copy_context().run  # so that the thread's log lines also contain the ids of the request and job
         self._thread = threading.Thread(target=in_context, args=(self._keep,), name=f"lease-{job.id}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -127,12 +126,11 @@ class Lease:
         if flags is None:
             return self._lose("another attempt holds the job, or it has ended")
         if renew:
-            # Measure the lease from before the request, so that it never seems to last longer here than in the
-            # database.
+            # Measured from before the request, the lease never lasts longer here than in the database.
             self._renewed = before
             # A trainer measures its share of the lease from the time at which it is notified of a renewal. If the
             # renewal took long, because this process was frozen or the database was slow, a notification could make the
-            # trainer outlive the lease. So this notification is left out, and the trainer waits for the next one.
+            # trainer outlive the lease. This notification is therefore skipped, and the trainer waits for the next one.
             if self._trainer and time.monotonic() - before < (1 - TRAINER_SHARE) * self.seconds:
                 self._trainer.renew()
         self.pause = flags.pause

@@ -72,7 +72,7 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
 
 
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
-    """End the job as failed, after storing the best checkpoint if there is one; return the job's status.
+    """End the job as failed, after storing the best checkpoint, if any; return the job's status.
 
     Raises LeaseLost. If the checkpoint cannot be stored because of a retryable error or a full disk, raises that error
     instead of ending the job, so that the checkpoint is not lost.

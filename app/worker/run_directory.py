@@ -36,7 +36,7 @@ class RunBusy(Exception):
 
 
 class RunDirectory:
-    """The run directory of one job. It remains when an attempt or a worker ends."""
+    """The run directory of one job. It is kept when an attempt or a worker ends."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id
@@ -52,8 +52,7 @@ class RunDirectory:
         return self.path / "trainer.log"
 
     def inside(self, relative: str) -> Path:
-        """Return the path of a file that the trainer has named. Raises CheckpointInvalid if the path is outside the
-        directory."""
+        """Resolve a path reported by the trainer. Raises CheckpointInvalid if it is outside the directory."""
         path = (self.path / relative).resolve()
         if not path.is_relative_to(self.path.resolve()):
             raise CheckpointInvalid(f"the trainer named the path {relative!r}, which is outside its run directory")
@@ -82,7 +81,7 @@ class RunDirectory:
         return descriptor
 
     def fill(self, spec: TrainSpec, blobs: BlobStore) -> None:
-        """Fetch the data files and write `run.json`, unless they exist already."""
+        """Fetch the data files and write `run.json`, unless they already exist."""
         (self.path / "inputs").mkdir(exist_ok=True)
         for file in (spec.training_file, spec.validation_file):
             if file is not None:
@@ -91,7 +90,7 @@ class RunDirectory:
             checkpoint.write_json(self.path / "run.json", msgspec.to_builtins(spec))
 
     def fill_base(self, digest: str, files: Mapping[str, FileEntry], cache: LocalCache) -> None:
-        """Copy the checkpoint to fine-tune to `base/` and verify the copy, unless `base/` exists already."""
+        """Copy the base checkpoint to `base/` and verify the copy, unless `base/` already exists."""
         base, partial = self.path / "base", self.path / ".base"
         if base.exists() and checkpoint.digest(checkpoint.manifest(base)) == digest:
             return
@@ -143,7 +142,7 @@ class RunDirectory:
 def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
     """Remove the run directories of ended jobs, except the newest `keep` directories.
 
-    `ended` receives the ids of all jobs that have a directory, and returns the ids of the jobs that have ended.
+    `ended` receives the ids of all jobs that have a directory, and returns the ids of those that have ended.
     """
     if not runs.is_dir():
         return

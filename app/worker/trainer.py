@@ -27,8 +27,7 @@ INHERITED_PREFIXES = (
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that a trainer inherits.
 
-    Uses an allow-list, so that API keys and the credentials of the blob store never reach a trainer, whatever the names
-    of their variables are.
+    Because this is an allow-list, API keys and store credentials never reach a trainer, however they are named.
     """
     return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
@@ -61,7 +60,7 @@ class Trainer:
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
-                start_new_session=True,  # a separate group: `kill` ends the trainer and its children, not the worker
+                start_new_session=True,  # a separate group, so that `kill` does not end the worker
                 pass_fds=(events_file.fileno(), *keep_open),
                 env=env,
             )
@@ -77,14 +76,12 @@ class Trainer:
         return self._process.pid
 
     def renew(self) -> None:
-        """Notify the trainer that the lease was renewed. Returns at once, even if the trainer does not read its
-        input or has ended."""
+        """Notify the trainer of a lease renewal, without waiting for a trainer that does not read or has ended."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask the trainer to save a resume point and to exit. Its helper processes receive no signal and end with the
-        trainer."""
+        """Ask the trainer to save a resume point and exit. Its helper processes end with it, without a signal."""
         with self._lock:
             if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)
@@ -100,13 +97,12 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        A process that has ended stays a zombie until `close`. Until then its id is not reused, so `kill` cannot hit
-        another process.
+        An ended process remains a zombie until `close`, so its id is not reused and `kill` cannot kill another process.
         """
         if self._closed.is_set():
             return False
         if not hasattr(os, "waitid"):
-            return self._process.poll() is None  # macOS before Python 3.13: this frees the process id too early
+            return self._process.poll() is None  # macOS before Python 3.13; this releases the process id too early
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def close(self) -> int:

@@ -1,5 +1,4 @@
-"""The list of the trainers that run on this machine. Each trainer has a file, `<run>/trainers/<job>.json`. The launcher
-reads these files."""
+"""Lists the trainers that run on this machine, in one file per trainer, `<run>/trainers/<job>.json`."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ import msgspec
 
 from app.checkpoint.directory import write_json
 
-PROCESSES = Path("/proc")  # exists on Linux only; elsewhere, command lines are read with `ps`
+PROCESSES = Path("/proc")  # available only on Linux; on other systems, command lines are read with `ps`
 
 
 class TrainerList:

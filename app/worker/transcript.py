@@ -19,7 +19,7 @@ PHASES = {
 }
 LEVELS = ("info", "warn", "error")
 LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss", "full_valid_loss": "full validation loss"}
-KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # the widths of the database's columns
+KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # the widths of columns in the database
 
 
 def to_event(event: TrainEvent) -> NewEvent | None:
@@ -61,13 +61,13 @@ def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = N
 
 
 def lost_checkpoint(step: int) -> NewEvent:
-    """Make the event that reports that a checkpoint could not be stored."""
+    """Return the event that reports a checkpoint that could not be stored."""
     message = f"The checkpoint of step {step} could not be stored"
     return NewEvent(kind="checkpoint.lost", step=step, level="warn", message=message)
 
 
 def describe_error(error: OSError) -> str:
-    """Describe an error on the worker's machine. Leaves out paths, because clients can see the description."""
+    """Describe an error on the worker's machine. Omits paths, because clients can see the description."""
     if error.errno in disk_errors.FULL:
         return "the disk of the worker's machine is full"
     if error.errno == errno.EIO:

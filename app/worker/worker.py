@@ -17,10 +17,10 @@ from app.worker.retention import Retention
 from app.worker.run_directory import prune
 
 log = logging.getLogger(__name__)
-IDLE_SECONDS = 0.5  # between two queries for a job
+IDLE_SECONDS = 0.5  # the interval between two queries for a job
 STOP_POLL_SECONDS = 0.1
 DEFECT_SECONDS = 1.0
-FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two attempts while the database is unavailable
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between retries while the database is unavailable
 
 
 def default_name() -> str:
@@ -42,7 +42,7 @@ class Worker:
 
         May be called from another thread or from a signal handler.
         """
-        self._stopping = True  # not a `threading.Event`: the interrupted thread might hold its lock
+        self._stopping = True  # a `threading.Event` could deadlock: the interrupted thread may hold its lock
 
     def run(self) -> None:
         """Work until `stop` is called. While the database is unavailable, wait for it."""
@@ -78,8 +78,8 @@ class Worker:
         try:
             outcome = Attempt(self._resources, job, lambda: self._stopping).run()
         except Exception:
-            # A defect of this program. When the lease expires, the next claim counts the attempt as lost, so the job is
-            # retried, but only until the limit of lost attempts is reached.
+            # This is a defect of the worker. When the lease expires, the next claim counts the attempt as lost, so the
+            # job is retried, but only until the limit of lost attempts is reached.
             log.exception("%s: attempt %d ended with an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:

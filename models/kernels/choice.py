@@ -12,8 +12,7 @@ KERNELS: tuple[Kernels, ...] = (onednn,)  # the first that supports the device a
 
 
 def choose(device: torch.device, dtype: torch.dtype) -> Kernels | None:
-    """Return the kernels for decoding with weights of this dtype on this device, or None to use plain PyTorch,
-    as in training."""
+    """Return the kernels for decoding in this dtype on this device; None means plain PyTorch, as in training."""
     return next((kernels for kernels in KERNELS if kernels.supports(device, dtype)), None)
 
 

@@ -1,6 +1,6 @@
-"""Products with matrices packed once for oneDNN, for inference on x86 processors.
+"""Matrix products with weights prepacked for oneDNN, for inference on x86 processors.
 
-`torch.nn.functional.linear` rearranges the matrix at every call, and distributes the work badly among threads if
+`torch.nn.functional.linear` rearranges the matrix at every call, and distributes the work unevenly among threads if
 there are few rows. In decoding, where a product has a handful of rows, this overhead takes up to half of the time. With
 many rows, as in classification, `linear` is as fast as the products of this module, or faster (measurements are in
 docs/log.md).

@@ -13,7 +13,7 @@ AddedProduct = Callable[[Tensor, Tensor], Tensor]  # x (…, in) and a summand (
 
 
 class Kernels(Protocol):
-    """Products with fixed matrices on one kind of processor. A module with these functions implements this protocol.
+    """Products with fixed weights on one kind of processor. A module with these functions implements this protocol.
 
     Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
     Work that is needed once per matrix, such as changing its memory layout, is done when the product is created. Except

@@ -1,4 +1,4 @@
-"""Authentication: API keys, public routes, and protection against requests from other web sites."""
+"""Authentication: API keys, public routes, and protection against cross-site requests."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def principal_of(request: Request) -> str:
 
 
 async def _principal(request: Request) -> str:
-    # `async`, because FastAPI calls a plain function in a worker thread. While blocking routes occupy all worker
-    # threads, this dependency would have to wait for one.
+    # `async`, because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
+    # threads, this dependency would have to wait for a free thread.
     return principal_of(request)
 
 
@@ -70,9 +70,9 @@ def _hash(secret: str) -> bytes:
 
 
 class Authentication:
-    """ASGI middleware that puts the principal into the scope, or refuses the request.
+    """ASGI middleware that stores the principal in the scope, or rejects the request.
 
-    It runs before routing, so requests for unknown paths need a key too.
+    The middleware runs before routing, so requests for unknown paths need a key too.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -100,13 +100,12 @@ class Authentication:
         await self.app(scope, receive, send)
 
     def _cross_site(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Forbidden | None:
-        """Return the error for a request that a page of another web site sends through a visitor's browser, or None.
+        """Return an error if the request was sent by a page of another web site, otherwise None.
 
         Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
         that change nothing: without CORS headers, the browser withholds the reply from the page. If no keys are
-        configured, the Host header is checked for every method, to prevent DNS rebinding: if the domain of a malicious
-        page resolves to this machine, the Origin and Host headers of its requests agree, so the check of the origin
-        accepts them.
+        configured, the Host header is checked for every method to prevent DNS rebinding: if the domain of a malicious
+        page resolves to this machine, the Origin and Host headers of its requests agree and pass the origin check.
         """
         origin = _header(headers, b"origin")
         host = _header(headers, b"host") or b""
@@ -121,17 +120,13 @@ class Authentication:
         return "*" in self.origins or origin.decode("latin-1") in self.origins
 
     def _own_name(self, host: str) -> bool:
-        """Whether a Host header names this machine.
-
-        A name without a dot, such as a container's, cannot be registered on the Internet, so it is safe from DNS
-        rebinding.
-        """
+        """Whether a Host header names this machine. A name without a dot cannot be registered, so it is accepted."""
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name in ("", self.host) or "." not in name.strip(".") or is_loopback(name)
 
 
 def _complaint(header: bytes | None) -> str:
-    """The error message for an Authorization header without a valid key."""
+    """Return the error message for an Authorization header without a valid key."""
     scheme, _, secret = (header or b"").partition(b" ")
     if scheme.lower() == b"bearer" and secret.strip():
         return "the API key is not known: check the secret after Authorization: Bearer"

@@ -64,7 +64,7 @@ class JsonBody(Generic[T]):
 
 
 def _plain(payload: bytes) -> dict[str, Any]:
-    """Decode a body that begins as a JSON object."""
+    """Decode a body as a JSON object, without checking its fields."""
     try:
         return msgspec.json.decode(payload, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -77,10 +77,7 @@ def _not_json(error: Exception) -> InvalidRequest:
 
 
 def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
-    """The field names of the objects at a path of a body, such as `stream_options` or `input[0]`.
-
-    The path "" is the body itself.
-    """
+    """Return the names of the fields at a path in a body, such as `stream_options`; the path "" is the body itself."""
     types = _members([inspect.type_info(kind)])
     for step in STEP.findall(place):
         types = _members(inner for type_ in types for inner in _inside(type_, step))
@@ -105,8 +102,8 @@ def _inside(type_: inspect.Type, step: str) -> list[inspect.Type]:
 
 
 def _check_type(content_type: str | None) -> None:
-    # A browser sends application/json to another origin only after a CORS preflight, which is granted only to the
-    # origins in the setting `allowed_origins`. It would send text/plain or a form without a preflight.
+    # A browser sends application/json to another origin only after a CORS preflight, which succeeds only for the
+    # origins in the setting `allowed_origins`. Text and forms are sent without a preflight.
     kind = (content_type or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMedia(f"the request body must be application/json, not {kind[:60]!a}")

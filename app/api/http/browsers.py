@@ -1,4 +1,4 @@
-"""CORS headers, which let web pages of the origins in the setting `allowed_origins` call the API."""
+"""CORS headers, which allow web pages from the origins in the setting `allowed_origins` to call the API."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ PREFLIGHT_SECONDS = 600
 
 
 def cors(origins: Sequence[str]) -> list[Middleware]:
-    """Return the middleware that answers preflight requests, which carry no key, and marks replies as readable.
-
-    If there are no origins, the list is empty. Browsers then withhold replies from the pages of other sites.
-    """
+    """Return the middleware that answers preflight requests and adds CORS headers, or an empty list without origins."""
     if not origins:
         return []
     return [

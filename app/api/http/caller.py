@@ -18,11 +18,7 @@ MILLISECONDS = re.compile("[1-9][0-9]{0,10}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The principal, the model and the time limit of a request to a model.
-
-    `principal` is the name of the API key, `reference` is the model reference, and `seconds` is the time within which
-    the request must be answered.
-    """
+    """The principal (the name of the API key), the model reference, and the time limit of a request to a model."""
 
     principal: str
     reference: str

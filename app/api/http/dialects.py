@@ -19,14 +19,13 @@ TYPES = {  # `type` by HTTP status, as in OpenAI's API
 
 
 def error_body(error: OstinatoError) -> dict[str, Any]:
-    """Render an error as `{"error": {"message", "type", "param", "code"}}`. This is OpenAI's format, which is also used
-    for paths that no dialect claims."""
+    """Render an error in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`."""
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """Render an error in the default format, which is OpenAI's."""
+    """Render an error in the default format, OpenAI's, which is also used for paths that no dialect claims."""
     return error.status, error_body(error)
 
 
@@ -36,7 +35,7 @@ class Dialect:
 
     `inference` contains the routers whose routes run a model, and `management` all other routers. `prefixes` are the
     paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
-    if there is no such route. "/" claims only the path "/". `missing` maps paths that are not implemented here to an
+    if no such route exists. "/" claims only the path "/". `missing` maps paths that are not implemented here to an
     error message that says what to call instead.
     """
 

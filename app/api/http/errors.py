@@ -28,7 +28,7 @@ class MethodNotAllowed(InvalidRequest):
 
 
 class InternalError(OstinatoError):
-    """An unexpected error in the service. The reply has only the request id, by which the cause is found in the log."""
+    """An unexpected error in the service. The reply contains only the request id, which identifies the log entry."""
 
     def __init__(self) -> None:
         super().__init__(f"an internal error occurred; the log has it under request id {request_id.get()}")
@@ -36,7 +36,7 @@ class InternalError(OstinatoError):
 
 
 class ClientGone(OstinatoError):
-    """The client has disconnected and does not read the reply. The status is only for the log and the metrics."""
+    """The client has disconnected, so it does not receive a reply. The status is only for the log and the metrics."""
 
     status, code = 499, "client_gone"
 
@@ -52,14 +52,14 @@ class Stopping(Unavailable):
 
 
 def response(error: OstinatoError, scope: Scope) -> Response:
-    """Render an error as the reply to the request of `scope`, in the dialect of the request's path."""
+    """Render an error as the reply to the request in `scope`, in the dialect of the request's path."""
     request_failure.labels(error.code).inc()
     status, body = renderer_of(scope["path"], scope["app"].state.dialects)(error)
     return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
 
 
 def _headers(error: OstinatoError) -> dict[str, str]:
-    """The headers for clients of every dialect: when to try again, whether to try again, and how to authenticate."""
+    """Return the headers that all dialects share: whether and when to retry, and how to authenticate."""
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -73,7 +73,7 @@ def _headers(error: OstinatoError) -> dict[str, str]:
 async def send_error(scope: Scope, send: Send, error: OstinatoError) -> None:
     """Send an error reply from within a middleware."""
 
-    async def receive() -> Any:  # never called, because a Response only sends
+    async def receive() -> Any:  # never called, because a Response does not receive messages
         return {"type": "http.disconnect"}
 
     await response(error, scope)(scope, receive, send)
@@ -137,7 +137,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _no_route(request: Request) -> str:
-    """The error message for a path without a route. It says what to call instead, if that is known."""
+    """Return the error message for a path without a route, including a known replacement for the path."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
     for dialect in request.app.state.dialects:

@@ -49,7 +49,7 @@ class Form:
         raise InvalidRequest(f"{name} is missing: send a file in the multipart field {name!r}{hint}", param=name)
 
     def optional(self, name: str) -> str | None:
-        """The text of a field, or None if it is missing or empty. Swagger UI and web forms send unused fields empty."""
+        """The text of a field, or None if it is missing or empty. Web forms send unused fields as empty strings."""
         return self.fields.get(name) or None
 
     def check_names(self, allowed: Sequence[str]) -> None:

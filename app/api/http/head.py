@@ -10,7 +10,7 @@ class _HeadersSent(Exception):
 
 
 class HeadAsGet:
-    """ASGI middleware that handles HEAD as GET. The reply ends after its headers, so a download is not read."""
+    """ASGI middleware that handles HEAD as GET. The reply ends after its headers, so no file content is read."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -22,7 +22,7 @@ MULTIPART_SLACK = 2**20  # bytes allowed for the fields and boundaries around a 
 BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
 QUIET = ("/livez", "/readyz", "/health", "/ping", "/metrics")  # polled frequently, so logged only at debug level
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # the others share a metric label
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # all other methods share a label
 
 log = logging.getLogger("ostinato.access")
 faults = logging.getLogger("ostinato.faults")
@@ -61,13 +61,13 @@ class Envelope:
         except asyncio.CancelledError:
             if status or (task := asyncio.current_task()) is None:
                 raise
-            # uvicorn cancels the requests that are still open at the end of the drain time. No reply has been started
-            # for this request, so an error reply can still give the reason.
+            # uvicorn cancels the requests that are still open at the end of the drain time. No reply has started
+            # for this request, so an error reply can still state the reason.
             task.uncancel()
             await send_error(scope, send_with_headers, Stopping())
         except Exception:
             faults.exception("%s %s failed", scope["method"], ascii(scope["path"][:200]))
-            if status:  # a reply has been started, so the error can be shown only by closing the connection
+            if status:  # the reply has started, so the error can be signaled only by closing the connection
                 raise
             await send_error(scope, send_with_headers, InternalError())
         finally:
@@ -85,7 +85,7 @@ def _request_id_of(scope: Scope) -> str:
 
 def _record(scope: Scope, status: int, began: float) -> None:
     """Count the reply and write the access log."""
-    # The label is the route's template: with the path, there would be one time series for every model name.
+    # The label is the route's template: the path would create a time series per model name.
     method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
     http_requests.labels(method if method in METHODS else "other", route, status).inc()
     level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
@@ -97,7 +97,7 @@ def _record(scope: Scope, status: int, began: float) -> None:
 
 
 class BodyLimit:
-    """Refuses bodies with a content encoding, and bodies whose Content-Length or actual size is too large."""
+    """Rejects bodies with a content encoding, and bodies whose Content-Length or actual size is too large."""
 
     def __init__(self, app: ASGIApp, max_body: int, max_upload: int) -> None:
         self.app = app
@@ -122,7 +122,7 @@ class BodyLimit:
         sent: dict[bytes, bytes] = {}
         for key, value in scope["headers"]:
             if key in BODY_HEADERS and sent.setdefault(key, value) is not value:
-                # The route might read one of the two headers and this check the other.
+                # Otherwise, the route and this check might use different values of the header.
                 raise InvalidRequest(f"{key.decode()} is sent twice; send it once")
         if sent.get(b"content-encoding", b"").lower() not in (b"identity", b""):
             raise UnsupportedMedia("content-encoding is not supported; send the request body uncompressed")

@@ -1,7 +1,7 @@
 """Request fields of other servers: fields that have no effect here, and other names for this service's fields.
 
 Clients of vLLM, llama.cpp and OpenAI send such fields with their default values. Each field is listed here with the
-values that are accepted. Any other value asks for a feature that this service does not have, so the request is refused
+values that are accepted. Any other value requests an unsupported feature, so the request is rejected
 with an error that names the field.
 """
 

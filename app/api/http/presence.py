@@ -13,7 +13,7 @@ from app.api.http.errors import ClientGone
 from app.telemetry import cancelled
 
 T = TypeVar("T")
-UNWATCHED = 0.02  # seconds until the connection is watched; most requests end sooner and need no watcher task
+UNWATCHED = 0.02  # seconds before the connection is watched; most requests end sooner and do not need a task
 
 
 async def disconnected(receive: Receive) -> None:

@@ -8,8 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 
 class UnchunkedCycle(RequestResponseCycle):
-    """A reply to an HTTP/1.0 client. If its length is unknown, closing the connection marks its end, because HTTP/1.0
-    has no chunked encoding."""
+    """A reply to an HTTP/1.0 client. If the length is unknown, closing the connection marks the end of the reply."""
 
     lengthless = False
 

@@ -23,21 +23,14 @@ class JsonReply(Response):
 
 
 def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:
-    """Encode items as JSON one by one, for a large reply that is built in a worker thread.
-
-    msgspec does not release the GIL during a call, so one call for all items would block the event loop even from
-    another thread.
-    """
+    """Encode items one by one: msgspec does not release the GIL, so one large call would block the event loop."""
     return [msgspec.Raw(_encode(item)) for item in items]
 
 
 def answer_headers(
     ref: str, prompt_tokens: int, timing: Timing, generated_tokens: int | None = None, *, ended: bool = True
 ) -> dict[str, str]:
-    """The headers of a model's answer: the version, times in milliseconds, and token counts.
-
-    If `ended` is false, the inference time is omitted: it is not yet known when the headers of a stream are sent.
-    """
+    """Return the headers of an answer: version, token counts, and milliseconds (the inference time only if `ended`)."""
     headers = {"x-model-version": ref, "x-prompt-tokens": str(prompt_tokens)}
     headers["x-queue-time"] = f"{timing.queue_ms:.3f}"
     if ended:

@@ -32,7 +32,7 @@ class Services:
     readiness: Readiness
 
     async def start(self) -> None:
-        """Start the services that run on the event loop. Call it on the loop that serves the requests."""
+        """Start the services that run on the event loop. Must be called on the loop that serves requests."""
         await self.inference.start()
         self.readiness.start()
 
@@ -68,8 +68,8 @@ def services_of(request: Request) -> Services:
 
 
 async def _services(request: Request) -> Services:
-    # `async`, because FastAPI calls a plain function in a worker thread. While blocking routes occupy all worker
-    # threads, this dependency would have to wait for one.
+    # `async`, because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
+    # threads, this dependency would have to wait for a free thread.
     return services_of(request)
 
 

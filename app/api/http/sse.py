@@ -66,17 +66,16 @@ class EventStream(Response):
         end: bytes = DONE,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`until` is the deadline of the work, as a value of `time.monotonic()`. The stream is cut off if it is
-        still open `LAST_WORDS` seconds after the deadline.
+        """`until` is the deadline of the work (`time.monotonic()`); the stream is aborted `LAST_WORDS` seconds later.
 
-        `close` releases the resources that `frames` depends on. It is called even if `frames` was never started: the
-        `finally` blocks of a generator do not run before its first step.
+        `close` releases the resources of `frames`. It is called even if `frames` was never started, because a
+        generator does not run its `finally` blocks unless it has been started.
         """
         super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.frames, self.until = frames, until
         self.render_error, self.end, self.close = render_error, end, close
-        self._gone = ""  # the metric label with the reason why the stream was abandoned
+        self._gone = ""  # the metric label with the reason why the stream was aborted
         self._sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +101,7 @@ class EventStream(Response):
         finally:
             timer.cancel()
             watcher.cancel()
-            await self.frames.aclose()  # ends the work that produces the stream, however far the stream got
+            await self.frames.aclose()  # ends the work that produces the stream, even if the stream is incomplete
             if self.close is not None:
                 await self.close()
 
@@ -126,7 +125,7 @@ class EventStream(Response):
         task.cancel()
 
     async def _watch(self, receive: Receive, send: Send, task: asyncio.Task[None]) -> None:
-        """Abandon the stream if the client disconnects. Send comments during silence, so that proxies keep it open."""
+        """Abort the stream if the client disconnects. Send comments while it is idle, so that proxies keep it open."""
         leaving = asyncio.ensure_future(disconnected(receive))
         try:
             while not leaving.done():

@@ -26,7 +26,7 @@ async def check_token_ids(
     """Check that token ids come from the tokenizer of the version that the caller uses.
 
     `token_ids_of` is the field of the request body. If the field is missing, the header `x-token-ids-of` is used. The
-    value is the model reference or digest of a version. With `needs_name`, token ids are refused if neither the field
+    value is the model reference or digest of a version. With `needs_name`, token ids are rejected if neither the field
     nor the header is sent, unless the setting `accept_token_ids` is on. All items of a request have the same type, so
     only the first is inspected. Raises InvalidRequest, and NotFound if the value does not match any version.
     """
@@ -38,5 +38,5 @@ async def check_token_ids(
         await services.inference.check_tokenizer(caller.reference, owner, caller.principal, FIELD)
     elif needs_name and not services.settings.accept_token_ids:
         version = await services.inference.versions.get(caller.reference, caller.principal)
-        if version.tokenizer is not None:  # a version that reads numbers refuses all token ids
+        if version.tokenizer is not None:  # a version that reads numbers rejects all token ids
             raise InvalidRequest(UNNAMED, code="token_ids_unnamed", param="input")

@@ -1,4 +1,4 @@
-"""The dialect of Hugging Face's servers (TGI, TEI): the format of errors. None of their routes is served yet."""
+"""The dialect of Hugging Face's servers (TGI, TEI): the format of errors. Their routes are not implemented yet."""
 
 from __future__ import annotations
 

@@ -38,13 +38,13 @@ INLINE = 2000  # scores; a larger reply is built in a worker thread, so that it 
 class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to classify one or more inputs.
 
-    `input` is a text, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers,
+    `input` is a string, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers,
     `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
     highest scores. `threshold` is the minimum probability of the labels in `labels`; the default is the threshold of
     the version. `truncate_prompt_tokens` is the number of tokens to which each input is truncated; -1 truncates it to
     the version's context length. If `use_activation` is false, `probs` and `scores` are the raw outputs of the network.
     If `probs` is false, the reply has no `probs`, which makes it much smaller for a version with many labels. A reply
-    has a maximum of 1,000,000 probabilities and scores.
+    can contain up to 1,000,000 probabilities and scores.
     """
 
     input: Sequences
@@ -63,7 +63,7 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
     """The result for one input.
 
-    `probs` has one probability for each of the version's labels, in the order of `labels` in the version's record
+    `probs` contains one probability for each of the version's labels, in the order of `labels` in the version's record
     (`GET /v1/registry/models/{name}/versions/{version}`); it is omitted if `probs` is false in the request. `scores` is
     sorted from the highest score to the lowest. `labels` is set only by multilabel versions, and `value` only by
     regression versions."""
@@ -155,7 +155,7 @@ async def classify(request: Request) -> Response:
 
 
 def _check_size(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
-    """Refuse a request whose reply would be too large, before the engine works on it."""
+    """Reject a request whose reply would be too large, before the engine processes it."""
     labels = len(version.labels)
     scores = min(body.top_k or labels, labels)
     numbers = items * (scores + body.probs * labels)
@@ -202,7 +202,7 @@ def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBat
 
 
 def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
-    """The threshold in the request; by default the threshold in the version's `config.json`, or else 0.5."""
+    """Return the threshold of the request, defaulting to that in the version's `config.json`, or to 0.5."""
     if body.threshold is not None:
         return body.threshold
     return float(scored.version.assets.raw_config.get("threshold", 0.5))

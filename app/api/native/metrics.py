@@ -1,4 +1,4 @@
-"""Metrics that are read at each scrape: the statistics of the engines, and the versions of the aliases."""
+"""Metrics that are read at each scrape: the statistics of the engines, and the versions that aliases point at."""
 
 from __future__ import annotations
 
@@ -61,10 +61,7 @@ def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
-    """The engines' counters, under the names that the engines send, and the engines' histograms.
-
-    An engine sends a histogram as counters: one per bucket (`…_le_16`) and the sum (`…_sum`).
-    """
+    """Return the engines' counters and histograms, which are sent as counters per bucket (`…_le_16`) and `…_sum`."""
     families: dict[str, CounterMetricFamily] = {}
     histograms = {
         key: HistogramMetricFamily(f"ostinato_{name}", meaning, labels=["engine"])
@@ -87,7 +84,7 @@ def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
-    """Convert counts per bucket to Prometheus' buckets, each of which includes the counts of all smaller buckets."""
+    """Convert counts per bucket to the cumulative counts of Prometheus' buckets."""
     buckets, below = [], 0.0
     for bound in SIZES:
         below += counts.get(str(bound), 0.0)
@@ -111,7 +108,7 @@ class AliasCollector(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """All metrics in Prometheus' text format: those of this process, and those that are read at each scrape."""
+    """Return all metrics in Prometheus' text format: those of this process and those read at each scrape."""
     scraped = CollectorRegistry()
     scraped.register(EngineCollector(pool))
     scraped.register(AliasCollector(aliases))

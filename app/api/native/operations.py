@@ -24,7 +24,7 @@ ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The process is running."""
+    """The reply of a running process."""
 
     status: str = "ok"
 

@@ -179,7 +179,7 @@ ALIAS_EXAMPLE: dict[str, Any] = {
 
 
 def parse_number(text: str, message: str, param: str) -> int:
-    """Parse a version number in decimal digits. Raises InvalidRequest with `message` if the text is anything else."""
+    """Parse a version number in decimal digits. Raises InvalidRequest with `message` for any other string."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidRequest(message, param=param)
     return int(text)

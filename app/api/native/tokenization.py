@@ -42,14 +42,14 @@ class TokenizeReply(msgspec.Struct, frozen=True):
 
 
 class DetokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to join token ids to a text."""
+    """A request to convert token ids to text."""
 
     tokens: list[TokenId]
     model: str | None = None
 
 
 class DetokenizeReply(msgspec.Struct, frozen=True):
-    """The text of token ids."""
+    """The text that the token ids decode to."""
 
     prompt: str
 

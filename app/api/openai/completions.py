@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: OpenAI's text completions, whole or streamed."""
+"""`POST /v1/completions`: OpenAI's text completions, complete or streamed."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _params(body: CompletionRequest) -> SamplingParams:
         max_tokens=_or(body.max_tokens, DEFAULTS.max_tokens),
         min_tokens=body.min_tokens,
         temperature=_or(body.temperature, DEFAULTS.temperature),
-        top_k=max(0, _or(body.top_k, DEFAULTS.top_k)),  # vLLM's -1 means all tokens, as 0 does
+        top_k=max(0, _or(body.top_k, DEFAULTS.top_k)),  # vLLM's -1 means all tokens, like 0
         top_p=_or(body.top_p, DEFAULTS.top_p),
         min_p=_or(body.min_p, DEFAULTS.min_p),
         typical_p=_or(body.typical_p, DEFAULTS.typical_p),
@@ -133,14 +133,13 @@ def _params(body: CompletionRequest) -> SamplingParams:
 
 
 def _prompt_logprobs(body: CompletionRequest) -> int | None:
-    """The number of alternatives for prompt tokens. With `echo`, `logprobs` also applies to the prompt, so this is the
-    larger of `prompt_logprobs` and `logprobs`."""
+    """Return the number of alternatives for prompt tokens. With `echo`, `logprobs` also applies to the prompt."""
     counts = [n for n in (body.prompt_logprobs, body.logprobs if body.echo else None) if n is not None]
     return max(counts, default=None)
 
 
 def _or(value: T | None, default: T) -> T:
-    """Replace null with the default, because OpenAI's clients may send null to ask for the default."""
+    """Replace null with the default, because OpenAI's clients may send null to request the default."""
     return default if value is None else value
 
 
@@ -159,7 +158,7 @@ async def _collect(generation: GenerationRequest) -> list[Piece]:
 
 
 async def _streamed(request: Request, generation: GenerationRequest, head: ReplyHead) -> Response:
-    # The headers are sent only after the first piece has arrived, so that an earlier error of the engine becomes a
+    # The headers are sent only after the first piece has arrived, so that an earlier error of the engine is sent as a
     # plain error reply.
     pieces = generation.pieces()
     first = await attended(request, anext(pieces))

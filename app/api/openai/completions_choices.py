@@ -1,4 +1,4 @@
-"""Converts generated pieces to OpenAI's choices, for a whole reply or for the chunks of a stream."""
+"""Converts generated pieces to OpenAI's choices, for a complete reply or the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -41,11 +41,7 @@ def usage_of(generation: GenerationRequest) -> CompletionUsage:
 
 
 def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """Return a name for each token. Different tokens have different names.
-
-    The name is the token's text, or `bytes:\\xf0\\x9f` if the token's bytes are not valid text, or `token_id:5` if an
-    earlier token in `ids` has the same text.
-    """
+    """Return a distinct name for each token: its text, `bytes:…` if not UTF-8, or `token_id:5` for a duplicate."""
     ids_by_name: dict[str, int] = {}
     names = []
     for id_ in ids:
@@ -59,7 +55,7 @@ def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
 class LogprobsWriter:
     """Reports the log-probabilities of one choice piece by piece, with text offsets that continue from piece to piece.
 
-    `alternatives` is the number of most likely tokens to report at each position; None turns the report off.
+    `alternatives` is the number of most likely tokens to report at each position; None disables the report.
     """
 
     def __init__(self, tokenizer: Tokenizer, alternatives: int | None) -> None:
@@ -93,7 +89,7 @@ class LogprobsWriter:
 
 
 def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, most: int) -> list[dict[str, Any] | None]:
-    """vLLM's `prompt_logprobs`: for each position, the log-probability, rank and text of tokens, by token id.
+    """vLLM's `prompt_logprobs`: the log-probability, rank and text of tokens at each position, by token id.
 
     `most` is the number of most likely tokens to report; the prompt's own token is always reported. The first token
     has no report, because nothing precedes it.
@@ -119,7 +115,7 @@ def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, mo
 
 
 def assemble(pieces: Sequence[Piece], generation: GenerationRequest, body: CompletionRequest) -> list[CompletionChoice]:
-    """The choices of a whole reply: for each prompt, the `n` most likely of its `best_of` continuations."""
+    """Return the choices of a complete reply: for each prompt, the `n` most likely of its `best_of` continuations."""
     n, best_of = body.n or 1, body.best_of or body.n or 1
     collected: list[list[Piece]] = [[] for _ in generation.choices]
     for piece in pieces:
@@ -167,7 +163,7 @@ def _choice(
 
 
 class Framer:
-    """Makes the chunks of a stream.
+    """Creates the chunks of a stream.
 
     Most chunks contain only text. They are assembled from a head and a tail that are encoded in advance, which is much
     faster than encoding a struct for every token.
@@ -200,7 +196,7 @@ class Framer:
         return CompletionReply(self._head.id, self._head.created, self._head.model, [])
 
     def opening(self) -> Iterator[bytes]:
-        """The chunks with the prompts, if `echo` is set. With `logprobs`, the first pieces contain them instead."""
+        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain prompts."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):
@@ -208,7 +204,7 @@ class Framer:
             yield self._text(i, text) if self._plain else self._full(Piece(i, text))
 
     def frame(self, piece: Piece) -> bytes | None:
-        """The chunk of a piece, or None if the piece has no text and no other content to send."""
+        """Return the chunk of a piece, or None if the piece has no content to send."""
         if self._plain and piece.finish_reason is None and not piece.prompt_logprobs:
             return self._text(piece.index, piece.text) if piece.text else None
         return self._full(piece)

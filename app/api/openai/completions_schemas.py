@@ -28,8 +28,7 @@ Several = Annotated[int, Meta(ge=1, le=64)]
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """With `include_usage`, the token counts are sent at the end of a stream. If `continuous_usage_stats` is also set,
-    they are sent with every chunk.
-    `include_obfuscation` has no effect."""
+    they are sent with every chunk. `include_obfuscation` has no effect."""
 
     include_usage: bool = False
     include_obfuscation: bool = False  # sent by OpenAI's client
@@ -39,7 +38,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to continue one or more prompts.
 
-    `prompt` is a text, token ids, or a list of either; `token_ids_of` names the version whose tokenizer made the token
+    `prompt` is a string, token ids, or a list of either; `token_ids_of` names the version whose tokenizer made the
     ids, and `model` must have the same tokenizer. With a `temperature` of 0, the most likely token is always chosen.
     `logprobs` is the number of most likely tokens to report at each position. `best_of` continuations of each prompt
     are generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` is the number of tokens to keep
@@ -88,8 +87,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Logprobs(msgspec.Struct, frozen=True):
-    """The log-probabilities of a choice's tokens. `text_offset` lists the positions in the text at which the
-    tokens begin, in characters."""
+    """The log-probabilities of a choice's tokens. `text_offset` contains the character offset of each token."""
 
     tokens: list[str]
     token_logprobs: list[float | None]

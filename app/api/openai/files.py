@@ -30,7 +30,7 @@ FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]", 
 class FileObject(msgspec.Struct, frozen=True):
     """An uploaded file.
 
-    `status` is always `processed`: the job that reads a file reports what is wrong with its content. `format` is csv,
+    `status` is always `processed`: the job that reads a file reports errors in its content. `format` is csv,
     tsv, jsonl, parquet or text, with `.gz` for a compressed file.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields

@@ -203,7 +203,7 @@ def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Continues a paused job where it stopped. The weights are the same as without the pause."""
+    """Resumes a paused job where it stopped. The resulting weights are the same as without the pause."""
     return JsonReply(job_object(services.jobs.resume(job_id, principal)))
 
 
@@ -240,10 +240,7 @@ def checkpoints(
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
-    """Return the pairs of `metadata[key]=value` in the query, and whether the query has `metadata=null`.
-
-    Raises InvalidRequest for any other value of `metadata`.
-    """
+    """Return the `metadata[key]=value` pairs, and whether `metadata=null` is set. Raises InvalidRequest."""
     pairs: dict[str, str] = {}
     without = False
     for name, value in request.query_params.multi_items():

@@ -31,7 +31,7 @@ class JobObject(msgspec.Struct, frozen=True):
 
     `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
     `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` contains the requested settings
-    and, once training has begun, those that were chosen automatically. `progress` grows from 0 to 1. For a queued
+    and, once training has begun, those that were chosen automatically. `progress` increases from 0 to 1. For a queued
     job, `jobs_before` is the number of jobs that are running or will be started before this job; it is computed when
     the job is created or retrieved.
     """
@@ -170,7 +170,7 @@ def hyperparameters(job: Job) -> dict[str, Any]:
     settings = chosen | requested
     epochs = settings.pop("epochs", None)
     if isinstance(epochs, int | float):
-        epochs = math.ceil(epochs)  # OpenAI's typed clients read a whole number; `training.epochs` is exact
+        epochs = math.ceil(epochs)  # OpenAI's typed clients expect an integer; `training.epochs` is exact
     of_openai = {"n_epochs": epochs, "batch_size": None, "learning_rate_multiplier": None}
     return {name: AUTO if value is None else value for name, value in (of_openai | settings).items()}
 

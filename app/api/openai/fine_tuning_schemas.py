@@ -54,7 +54,7 @@ def write_bounds() -> None:
 
 
 def _object(properties: Schema, description: str | None = None) -> Schema:
-    """The schema of an object that may have only the fields in `properties`."""
+    """The schema of an object that may contain only the fields in `properties`."""
     about = {} if description is None else {"description": description}
     return {"type": "object", **about, "properties": properties, "additionalProperties": False}
 
@@ -64,7 +64,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _options() -> dict[str, Schema]:
-    """The schema of each training option, with its range or permitted words, and `auto` for the automatic choice."""
+    """The schema of each training option, with its range or permitted values, and `auto` for the automatic choice."""
     name = TrainingOptions.__name__
     options: dict[str, Schema] = described([TrainingOptions])[name]["properties"]
     for field, schema in options.items():

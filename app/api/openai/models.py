@@ -23,7 +23,7 @@ router = APIRouter(tags=["models"])
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """A model or a version. `id` can be sent as `model` in requests, and now refers to version `version`."""
+    """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`."""
 
     id: str
     created: int

@@ -26,7 +26,7 @@ _PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in th
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The expiry of the file: `seconds` after the creation of the file."""
+    """The time at which the file expires: `seconds` after its creation."""
 
     seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
     anchor: Annotated[str, Meta(extra_json_schema={"enum": ["created_at"]})] = "created_at"

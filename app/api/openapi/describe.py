@@ -28,7 +28,7 @@ COMMON = (400, 401, 403, 413, 415, 500)
 LOOKUP = (*COMMON, 404)  # errors of routes that look up an object
 INFERENCE = (*LOOKUP, 429, 503, 504)
 
-NULL = "\0null"  # stands for null in examples, because FastAPI removes every null from the document
+NULL = "\0null"  # a placeholder for null in examples, because FastAPI removes every null from the document
 
 _structs: dict[str, type[msgspec.Struct]] = {}
 _requests: set[str] = set()
@@ -64,8 +64,7 @@ def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that decodes its body with `JsonBody`. The examples are shown under their
-    names, with underscores replaced by spaces."""
+    """Return `openapi_extra` for a `JsonBody` route. Underscores in the names of examples are shown as spaces."""
     named = {
         name.replace("_", " "): example._asdict() if isinstance(example, Noted) else {"value": example}
         for name, example in examples.items()

@@ -41,7 +41,7 @@ def constrain(schema: Schema, **keywords: Any) -> None:
 
 
 def described(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
-    """The schemas that msgspec makes of the structs and of all types that they refer to, by name."""
+    """Return the schemas that msgspec generates for the structs and all types that they refer to, by name."""
     _, schemas = msgspec.json.schema_components(structs, ref_template=REF)
     return schemas
 
@@ -67,8 +67,7 @@ def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
 
 
 def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[str]) -> None:
-    """Complete the schemas in place. `requests` names the schemas of request bodies. `partial` names the schemas
-    whose fields may be missing from a reply."""
+    """Complete the schemas in place. `requests` names request bodies, `partial` names replies that may omit fields."""
     asked, loose = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():
         if "description" in schema:

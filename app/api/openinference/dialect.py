@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (`/v2`): the format of its errors. None of its routes is served yet."""
+"""The Open Inference Protocol (`/v2`): the format of its errors. Its routes are not implemented yet."""
 
 from __future__ import annotations
 

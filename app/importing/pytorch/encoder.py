@@ -13,7 +13,7 @@ from app.importing.pytorch.roles import find_roles
 from app.importing.pytorch.tensors import Array, Tensors
 from app.importing.questions import Answers, Question
 
-MARKER = re.compile(r"(?<![^.])self_attn\.in_proj_weight$")  # each layer has one
+MARKER = re.compile(r"(?<![^.])self_attn\.in_proj_weight$")  # every encoder layer has such a tensor
 LAYER = re.compile(r"(?<![^.])\d+\.self_attn\.in_proj_weight$")  # the same tensor in a numbered stack of layers
 NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
     "self_attn.in_proj_": "attention.qkv.",
@@ -77,7 +77,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
 def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
     """The prefix of the encoder's layers, and a pattern that matches the names of their tensors.
 
-    The groups of the pattern are the layer's number, which is empty for a single layer, and the name in the layer.
+    The groups of the pattern are the layer's number, which is empty for a single layer, and the name within the layer.
     """
     if any(LAYER.search(name) for name in tensors):
         prefix = one_prefix(LAYER, tensors, "stacks of encoder layers; only one is supported")
@@ -130,7 +130,7 @@ def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array,
 
 
 def _is_table(tensor: Array, width: int) -> bool:
-    """Whether the tensor can have one row per position: its shape is (steps, width), or has one more dimension of 1.
+    """Whether the tensor can be a table of positions: its shape is (steps, width), plus at most one dimension of 1.
 
     A single row is not a table of positions; it may be a learned first token, for example.
     """
@@ -144,7 +144,7 @@ def _is_table(tensor: Array, width: int) -> bool:
 
 
 def _sinusoids(steps: int, width: int) -> Array:
-    """(steps, width): sines in even columns and cosines in odd ones (Vaswani et al. 2017, section 3.5)."""
+    """(steps, width): sines in even columns and cosines in odd columns (Vaswani et al. 2017, section 3.5)."""
     angles = np.arange(steps)[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(10_000.0) / width))
     table = np.zeros((steps, width))
     table[:, 0::2] = np.sin(angles)

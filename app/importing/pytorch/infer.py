@@ -18,7 +18,7 @@ def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) ->
     """Infer the network that `tensors` belong to. `answers` supplies the settings that the shapes do not show.
 
     `order` lists the names of the tensors in the order in which the original program defines them; None if the file
-    does not keep this order. Raises UnknownNetwork if the network is not supported.
+    does not preserve it. Raises UnknownNetwork if the network is not supported.
     """
     recurrent = any(PARAMETER.search(name) for name in tensors)
     encoder = any(MARKER.search(name) for name in tensors)

@@ -1,4 +1,4 @@
-"""Adds the input of a network: numbers, perhaps with an input layer, or an embedding and the layers after it."""
+"""Adds a network's input: numeric steps, optionally with an input layer, or an embedding with the layers after it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _kind_of_steps(answers: Answers) -> str:
-    """Whether a network without an embedding reads numbers or one-hot vectors.
-
-    One-hot vectors are imported as tokens, with the identity matrix as the embedding.
-    """
+    """Whether steps are numbers (assumed) or one-hot vectors, which become tokens with the identity as embedding."""
     reason = "a step is numbers, which are read as they are sent: scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
 

@@ -67,10 +67,10 @@ def assemble(
 
 
 def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answers) -> None:
-    """Add zero biases to a part that was built with bias=False, and record the assumption.
+    """Add zero biases to a module that was built with bias=False, and record the assumption.
 
-    A part that has some biases but lacks others is not changed: the file is damaged, and the later check of the shapes
-    names the missing biases.
+    A module that has some biases but lacks others is not changed: the file is damaged, and the later check of the
+    shapes reports the missing biases.
     """
     names = [name for name in weights if name.startswith(prefix)]
     if not names or any("bias" in name for name in names):
@@ -81,7 +81,7 @@ def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answer
 
 
 def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answers: Answers) -> list[str]:
-    """Add the separate norm after the body, if the network has one. Returns its step of the computation."""
+    """Add the separate norm after the body, if any. Returns the norm's step in the description of the computation."""
     if not norms:
         return []
     width = len(norms[0].weight)

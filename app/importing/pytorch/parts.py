@@ -1,4 +1,4 @@
-"""Sorts the tensors around a body into layers and norms. Raises an error that lists tensors that belong to neither."""
+"""Groups the tensors around a body into layers and norms, and rejects tensors that belong to neither."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.errors import InvalidRequest
 from app.importing.pytorch.tensors import Array, Tensors
 
 MOST_NAMES = 30
-FOREIGN = (  # (pattern of tensor names, part that is not supported), the most specific first
+FOREIGN = (  # (pattern of tensor names, module that is not supported), most specific first
     (r"multihead_attn\.", "nn.TransformerDecoder layers, which read a second sequence"),
     (r"running_(mean|var)$|num_batches_tracked$", "batch normalisation (nn.BatchNorm)"),
     (r"weight_hr_l\d", "an nn.LSTM with proj_size"),
@@ -65,7 +65,7 @@ class UnknownNetwork(InvalidRequest):
 
 
 def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> str:
-    """The part of the matching names before the match of `pattern`. Raises UnknownNetwork if the names differ in it."""
+    """The prefix before `pattern` in the matching names. Raises UnknownNetwork unless there is exactly one."""
     names = [name for name in tensors if pattern.search(name)]
     prefixes = sorted({name[: match.start()] for name in names if (match := pattern.search(name))})
     if len(prefixes) != 1:
@@ -76,7 +76,7 @@ def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> 
 def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
     """Split tensors into (linear layers and embeddings, norms), each in the order of the file.
 
-    Raises UnknownNetwork if a tensor belongs to none of these.
+    Raises UnknownNetwork if a tensor belongs to neither group.
     """
     refuse_foreign(tensors)
     layers, norms, used = [], [], set()
@@ -100,7 +100,7 @@ def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
 
 
 def refuse_foreign(tensors: Tensors) -> None:
-    """Raise UnknownNetwork if a tensor belongs to a part that cannot be imported. The message names this part."""
+    """Raise UnknownNetwork if a tensor belongs to a module that cannot be imported. The message names the module."""
     for pattern, kind in FOREIGN:
         if names := [name for name in tensors if re.search(pattern, name)]:
             raise UnknownNetwork(f"it has {kind}", names, tensors)

@@ -1,4 +1,4 @@
-"""Reads the pickle inside a `.pt` file without running anything.
+"""Reads the pickle inside a `.pt` file without running any code from it.
 
 Python's unpickler calls any function that the file names, and lists of allowed or forbidden names have been
 circumvented before. This module does not use the unpickler. It reads the opcodes as data (`pickletools.genops`) and
@@ -23,7 +23,7 @@ MARK = object()  # marks where the items of a tuple, list or dictionary begin on
 
 
 def read(data: bytes) -> Any:
-    """The object of a pickle, made of dictionaries, lists, tuples, scalars and `StoredTensor`s.
+    """The object in a pickle, composed of dictionaries, lists, tuples, scalars and `StoredTensor`s.
 
     Raises ForeignFileInvalid if the pickle is damaged or contains anything else.
     """
@@ -130,7 +130,7 @@ class _Machine:
         target += items
 
     def reduce(self, _: None) -> None:
-        """Build a value where Python's unpickler would call a name. Only three names are known; all describe data."""
+        """Build the value that a call in the pickle describes. Only three names are supported; all describe data."""
         arguments, called = self._stack.pop(), self._stack.pop()
         self._stack.append(build(called, arguments))
 

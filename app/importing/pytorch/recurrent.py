@@ -83,7 +83,7 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
 
 
 def _fit(parts: list[Tensors]) -> bool:
-    """Whether the input size of each part is the output size of the part before it, and all layers are alike.
+    """Whether each module's input size is the output size of the module before it, and all layers are alike.
 
     Layers are alike if they have the same kind, width, number of directions and use of biases.
     """

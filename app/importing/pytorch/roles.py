@@ -32,7 +32,7 @@ class Roles:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The names of all layers in the order in which they are applied, with "body" in the place of the body."""
+        """The names of all layers in the order in which they are applied, with "body" in place of the body."""
         first = self.inputs if self.embedding is None else (self.embedding, *self.inputs)
         before, after = ([layer.name for layer in chain] for chain in (first, (*self.scorer, *self.head)))
         return (*before, "body", *after)
@@ -105,7 +105,7 @@ def _inputs(layers: list[Layer], reads: int) -> Iterator[tuple[Layer | None, Cha
 
 
 def _chained(chain: Chain, width: int) -> bool:
-    """Whether the first layer has `width` inputs, and each other layer as many as the layer before it has outputs."""
+    """Whether the first layer has `width` inputs and each layer's output size is the input size of the next layer."""
     return chain[0].inputs == width and all(a.outputs == b.inputs for a, b in itertools.pairwise(chain))
 
 

@@ -1,6 +1,6 @@
 """Reads weights of other programs: safetensors, or a `.pt` file written by `torch.save(model.state_dict())`.
 
-No code in a file is ever run, and there is no fallback that loads a file in a way that could run code.
+No code in a file is ever run, and there is no fallback that could run it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.importing.pytorch.stored import Storage, StoredTensor
 from app.importing.pytorch.tensors import TYPES, ForeignFileInvalid, Tensors, flat, itemsize, to_float32, view
 from app.importing.questions import Answers, Question
 
-# The keys under which training scripts save the state dict, the most common first.
+# The keys under which training scripts save the state dict, most common first.
 WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "network", "weights")
 OPTIMIZERS = ("optim", "sched", "scaler")  # prefixes of the keys whose tensors are not weights
 PREFIXES = ("_orig_mod.", "module.")  # torch.compile and DataParallel add these to every name
@@ -154,10 +154,7 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:
-    """Yield (keys, dictionary) for each dictionary of tensors that has a matrix, down to a depth of two keys.
-
-    The keys that lead to the dictionary are joined with a slash.
-    """
+    """Yield (keys joined by slashes, dictionary) for each dictionary of tensors with a matrix, up to two keys deep."""
     for key, item in value.items():
         if not isinstance(item, dict) or not item or str(key).lower().startswith(OPTIMIZERS):
             continue

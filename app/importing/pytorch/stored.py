@@ -1,4 +1,4 @@
-"""The tensors that a PyTorch pickle describes, and the storages that they are views of. Rejects anything else."""
+"""The tensors that a PyTorch pickle describes, and the storages that contain their values. Rejects other objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARAMETER = ("torch._utils", "_rebuild_parameter")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of a global that the pickle asks to import. Only the name is kept; nothing is imported."""
+    """The name of a global that unpickling would import. Only the name is stored; nothing is imported."""
 
     module: str
     name: str
@@ -67,10 +67,7 @@ def check_name(name: Name) -> Name:
 
 
 def make_storage(identity: Any) -> Storage:
-    """The storage that a persistent id describes. Raises TypeError for an id of any other form.
-
-    The form is ("storage", type, key, device, count).
-    """
+    """The storage of the persistent id ("storage", type, key, device, count). Raises TypeError for any other id."""
     kind, type_, key, _device, count = identity
     if kind != "storage" or not isinstance(type_, Name) or type_.name not in STORAGES:
         raise TypeError("a storage of an unknown type")
@@ -80,10 +77,7 @@ def make_storage(identity: Any) -> Storage:
 
 
 def build(called: Any, arguments: Any) -> Any:
-    """The value that a call in the pickle would return: an empty dictionary or a tensor.
-
-    Raises TypeError for any other call.
-    """
+    """The value that a call in the pickle would return: an empty dictionary or a tensor. Raises TypeError otherwise."""
     if not isinstance(called, Name) or not isinstance(arguments, tuple):
         raise TypeError("a call of something that is not a name")
     match (called.module, called.name):

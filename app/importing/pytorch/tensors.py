@@ -54,10 +54,7 @@ def itemsize(dtype: str) -> int:
 
 
 def flat(data: bytes, dtype: str) -> NDArray[Any]:
-    """Bytes as a flat array of numbers.
-
-    bfloat16 values are widened to float32: a bfloat16 is the upper 16 bits of a float32.
-    """
+    """Bytes as a flat array. A bfloat16 is widened to float32, because it is the upper 16 bits of a float32."""
     numbers = np.frombuffer(data, dtype=TYPES[dtype])
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
 

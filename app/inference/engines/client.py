@@ -77,7 +77,7 @@ class EngineClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine takes requests: its last heartbeat is no more than a second old."""
+        """Whether the engine accepts requests: its last heartbeat is at most one second old."""
         return self._requests is not None and not self.liveness.silent
 
     @property
@@ -116,7 +116,7 @@ class EngineClient:
             async with asyncio.timeout(LOAD_LIMIT):
                 return await asyncio.shield(future)
         except TimeoutError:
-            self._loads.pop(message.digest, None)  # a later call may ask again: the engine does not load it twice
+            self._loads.pop(message.digest, None)  # a later call may send it again: no engine loads a version twice
             raise Unavailable(
                 "the engine has not finished loading the version; try again", code="loading", retry_after=5.0
             ) from None

@@ -15,8 +15,7 @@ from app.inference.engines.work import Work
 async def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> AsyncIterator[None]:
     """Send `work`. On exit, abort the requests that are still open.
 
-    Raises InvalidRequest for convicted work, and Unavailable if the engine is gone or a suspect waits too long for its
-    turn.
+    Raises InvalidRequest for convicted work, and Unavailable if the engine is gone or a suspect waits too long.
     """
     if work.trusted or quarantine.suspicion(work.requests) is None:
         async with _among_others(client, work):

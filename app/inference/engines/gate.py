@@ -1,7 +1,7 @@
 """The gate of one engine: admits many ordinary requests at once, but only one suspect at a time.
 
-The trial of a suspect is its turn at the gate. For the first part of a trial, the gate is closed to all other requests.
-The next suspect gets its turn when the trial has ended.
+A suspect's turn at the gate is called its trial. During the first part of a trial, the gate is closed to all other
+requests. The next suspect gets its turn when the trial has ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TURN_PATIENCE = 30.0  # the maximum number of seconds that a suspect waits for i
 
 
 class Gate:
-    """Counts the requests inside, and keeps suspects apart from ordinary requests and from each other.
+    """Counts the requests inside, and separates suspects from ordinary requests and from each other.
 
     An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the context
     `Trial.alone`.

@@ -11,8 +11,8 @@ SETTLING = 1.0  # the maximum number of seconds by which a heartbeat may be olde
 class Holdings:
     """The digests of the versions that one engine has loaded.
 
-    Messages and heartbeats arrive over two sockets, in no defined order. So a heartbeat overrides a message about a
-    version only if the message is more than `SETTLING` seconds old.
+    Messages and heartbeats arrive over two sockets, in no defined order. Therefore, a heartbeat overrides a message
+    about a version only if the message is more than `SETTLING` seconds old.
     """
 
     def __init__(self) -> None:

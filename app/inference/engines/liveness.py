@@ -8,7 +8,7 @@ import time
 from app.launcher import programs
 from app.wire import engine as wire
 
-HEARTBEAT_LIMIT = 1.0  # seconds of silence after which an engine gets no new requests
+HEARTBEAT_LIMIT = 1.0  # seconds of silence after which an engine receives no new requests
 FROZEN_LIMIT = 10.0  # seconds of silence after which an engine counts as dead even if its process exists
 
 
@@ -40,8 +40,7 @@ class Liveness:
         self.decided.set()
 
     def excuse(self) -> None:
-        """Give the engine at least half of `HEARTBEAT_LIMIT` from now on, because the event loop was blocked and
-        heartbeats may be waiting to be read."""
+        """Allow at least half of `HEARTBEAT_LIMIT` from now: the blocked event loop may have unread heartbeats."""
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:
@@ -54,6 +53,5 @@ class Liveness:
         return silence > FROZEN_LIMIT or not self._process_exists()
 
     def _process_exists(self) -> bool:
-        """Whether the engine's process exists. The process id in the heartbeat is valid here, because the sockets
-        are local."""
+        """Whether the engine's process exists. Its process id is valid here because the sockets are local."""
         return self.heartbeat is not None and programs.alive(self.heartbeat.pid)

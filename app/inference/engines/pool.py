@@ -100,7 +100,7 @@ class EnginePool:
         return [client for client in self.clients.values() if client.alive]
 
     def holder(self, digest: str) -> EngineClient | None:
-        """The least busy living engine that has this version loaded, if any."""
+        """The least busy live engine that has this version loaded, if any."""
         holders = [client for client in self.clients.values() if client.alive and client.holds(digest)]
         return min(holders, key=lambda c: c.open_requests) if holders else None
 
@@ -141,14 +141,11 @@ class EnginePool:
 
     @property
     def loaded(self) -> dict[str, str]:
-        """The names of the versions that living engines report as loaded, by digest."""
+        """The names of the versions that live engines report as loaded, by digest."""
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
-        """If no engine is alive but some are silent, wait until one sends a heartbeat or all are known to be dead.
-
-        The wait ends at the monotonic time `until` at the latest.
-        """
+        """While all running engines are silent, wait for a heartbeat, at most until the monotonic time `until`."""
         while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
             left = until - time.monotonic()
             waits = [asyncio.ensure_future(client.liveness.decided.wait()) for client in silent]
@@ -161,7 +158,7 @@ class EnginePool:
                 return
 
     def _emptiest(self) -> EngineClient:
-        """The living engine with the fewest bytes of weights loaded. Raises Unavailable if there is none."""
+        """The live engine with the smallest total size of loaded weights. Raises Unavailable if there is none."""
         living = self.living
         if not living:
             raise Unavailable("no engine is running; try again in a moment", code="engine_lost", retry_after=1.0)
@@ -178,7 +175,7 @@ class EnginePool:
             raise
 
     async def _load_once(self, prepare: Callable[[], Awaitable[wire.Load]]) -> None:
-        self._emptiest()  # raises if no engine is alive, so that no files are fetched in vain
+        self._emptiest()  # raises if no engine is alive, so that no files are fetched needlessly
         message = await prepare()
         await self._heard(time.monotonic() + FROZEN_LIMIT)
         # Choose the engine again: fetching files can take minutes, and engines may have started or stopped.

@@ -8,11 +8,11 @@ conviction is undone if another request that was open at the same crash is convi
 
 If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
 cleared. In a larger group, each suspect has a short turn and then runs alongside the others, since most crashes are not
-caused by a request.
-After a second crash at which the same suspect was open, all trials are exclusive. So a request that crashes engines is
-convicted at its second crash, or at its third in a larger group. (If there are several engines, each additional engine
-delays the conviction by one crash while the group runs in parallel.) A suspect waits until the suspects before it have
-made as much progress as they had made before the crash, which takes about as long as they had been open by then.
+caused by a request. After a second crash at which the same suspect was open, all trials are exclusive. A request that
+crashes engines is therefore convicted at its second crash, or at its third in a larger group. (If there are several
+engines, each additional engine delays the conviction by one crash while the group runs in parallel.) A suspect waits
+until the suspects before it have made as much progress as they had made before the crash, which takes about as long as
+they had been open by then.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 at which its own requests were open, so a request is refused everywhere only once every process has convicted it.
@@ -39,9 +39,9 @@ SUSPICION_SECONDS = 600.0
 CONVICTION_SECONDS = (
     3600.0  # also the duration of a repeated suspicion, since a suspect in a large group may wait long for its turn
 )
-ALONE_SECONDS = 2.0  # the time a suspect at first has the engine to itself; doubled after each further crash
+ALONE_SECONDS = 2.0  # the initial time for which a suspect has the engine to itself; doubled after each further crash
 DOUBLINGS = 3
-FEW = 4  # a larger group shares the time that this many suspects would get, which limits the delay for others
+FEW = 4  # a larger group shares the time that this number of suspects would get, which limits the delay for others
 
 
 def fingerprint(requests: Sequence[Request]) -> bytes:
@@ -80,7 +80,7 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """The record of a request that is refused. `beside` contains the fingerprints of all suspects of the crash."""
+    """The record of a refused request. `beside` contains the fingerprints of all suspects of the crash."""
 
     until: float
     suspicion: Suspicion
@@ -97,8 +97,7 @@ class Quarantine:
         self._next_expiry = math.inf  # no suspicion ends before this time
 
     def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
-        """Record that an engine died. `open_work` contains, for each piece of work that was open, its requests and
-        the number of answers received so far.
+        """Record that an engine died. `open_work` lists the requests and the number of answers of each open work item.
 
         If `convict` is false, no work is convicted, because other open work may be the cause. Identical work counts
         once.
@@ -130,15 +129,13 @@ class Quarantine:
         self._next_expiry = min(self._next_expiry, suspicion.until)
 
     def _expire(self, now: float) -> None:
-        """Drop suspicions that have expired, because a fingerprint must be computed for every request while any
-        suspicion is left."""
+        """Drop expired suspicions: as long as one is left, every request must be fingerprinted."""
         if now >= self._next_expiry:
             self._suspects = OrderedDict((mark, s) for mark, s in self._suspects.items() if s.until > now)
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """Return the suspicion that a crash confirms. None if the work was not a suspect, or had made more progress
-        than before the last crash."""
+        """Return the suspicion that a crash confirms, or None if the work was not suspect or made more progress."""
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
 
@@ -151,8 +148,7 @@ class Quarantine:
         quarantined.inc()
 
     def suspicion(self, requests: Sequence[Request]) -> tuple[bytes, Suspicion] | None:
-        """Return the fingerprint and record of a suspect, or None for other work. Raises InvalidRequest for convicted
-        work."""
+        """Return a suspect's fingerprint and record, or None. Raises InvalidRequest if the work is convicted."""
         if not self._suspects and not self._convicted:
             return None  # the usual case: no fingerprint is computed
         mark, now = fingerprint(requests), self._clock()
@@ -176,6 +172,5 @@ class Quarantine:
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that ended, or made more progress than before the crash, without crashing the engine
-        again."""
+        """Clear a suspect that ended, or made more progress than before the crash, without another crash."""
         self._suspects.pop(mark, None)

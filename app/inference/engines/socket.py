@@ -1,7 +1,7 @@
 """A ZeroMQ socket that sends and receives bytes on the event loop.
 
-The socket's file descriptor is edge-triggered, and a send may consume the edge that announces a received message. So
-the receive queue is checked again after every use. This class is several times cheaper than `zmq.asyncio`.
+The socket's file descriptor is edge-triggered, and a send may consume the edge that announces a received message.
+Therefore, the receive queue is checked again after every use. This class is several times cheaper than `zmq.asyncio`.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ class EngineSocket:
         self._loop.call_soon(self.drain)
 
     def drain(self) -> None:
-        """Receive and deliver up to `BURST` of the messages that have arrived. The event loop calls `drain` again for
-        the rest."""
+        """Receive and deliver up to `BURST` messages. The event loop calls `drain` again for the others."""
         self._scheduled = False
         for _ in range(BURST):
             if self._closed:  # `deliver` may close the socket
@@ -60,8 +59,7 @@ class EngineSocket:
             try:
                 self._deliver(payload)
             except Exception:
-                # The descriptor reports no further event for messages that are queued already, so this loop must
-                # continue.
+                # The loop must continue: the descriptor reports no further event for messages already queued.
                 log.exception("a message from an engine could not be delivered")
         if not self._closed:
             self._schedule()

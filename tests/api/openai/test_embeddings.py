@@ -135,8 +135,8 @@ def test_numbers(api: Api, models: None, engine: FakeEngine) -> None:
     assert cut.json()["usage"]["prompt_tokens"] == 2
     message, _ = engine.wait_for(wire.Embed, 2)
     assert isinstance(message, wire.Embed) and not message.sequences
-    read = [np.frombuffer(row.data, "<f4").reshape(row.steps, row.features).tolist() for row in message.features]
-    assert read == series
+    numbers = [(np.frombuffer(row.data, f"<{row.dtype}"), (row.steps, row.features)) for row in message.features]
+    assert [values.reshape(shape).tolist() for values, shape in numbers] == series
 
 
 @pytest.mark.parametrize(
