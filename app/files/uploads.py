@@ -89,7 +89,8 @@ class Uploads:
         """Add a part of at most `limit` bytes. If the upload already has a part with the same bytes, that part is
         returned, so that a client can repeat a request.
 
-        Raises TooLarge, and InvalidRequest if the upload has ended or if the parts would exceed the announced size.
+        Raises TooLarge if the part exceeds `limit`, and InvalidRequest if the upload has ended or if the parts would
+        exceed the declared size.
         """
         with self._database.read() as session:
             self._open(session, upload_id, principal)

@@ -45,7 +45,7 @@ class Lease:
         self._trainer: Trainer | None = None
         self._renewed = time.monotonic()
         self._over = threading.Event()
-        self._ending = threading.Lock()  # held while the attempt gives up the job or the thread reads the job's flags
+        self._ending = threading.Lock()  # held while the attempt releases the job or the thread reads the job's flags
         in_context = copy_context().run  # so that the thread's log lines also contain the ids of the request and job
         self._thread = threading.Thread(target=in_context, args=(self._keep,), name=f"lease-{job.id}", daemon=True)
 
@@ -94,8 +94,8 @@ class Lease:
                 wait = min(2 * wait, LONGEST_WAIT)
 
     def end(self, work: Callable[[Session], T]) -> T:
-        """Run the attempt's last transaction, which gives up the job."""
-        # Without the lock, the thread could read that the job has been given up before `_over` is set, and report a
+        """Run the attempt's last transaction, which releases the job."""
+        # Without the lock, the thread could read that the job has been released before `_over` is set, and report a
         # lost lease.
         with self._ending:
             result = self.write(work)

@@ -234,7 +234,7 @@ def _not_a_list(text: str) -> CellError:
 
 
 def _parse(text: str, expectation: str) -> Any:
-    """Parse a string as JSON, the form in which a CSV cell contains a list."""
+    """Parse a string as JSON, the format used for lists in CSV cells."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

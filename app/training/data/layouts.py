@@ -174,7 +174,7 @@ def _task(columns: Columns, names: dict[str, str]) -> str:
 
 
 def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
-    """Raise BadData if a column name looks misspelt, because this would silently change the task."""
+    """Raise BadData if a column name looks misspelt: a misspelt name would silently change the task."""
     absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
     for column in _rest(present, names.values()):
         key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)

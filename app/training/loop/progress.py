@@ -75,7 +75,7 @@ class DamagedPoint:
 
 
 class _Damage(Exception):
-    """The files of a resume point are not as they were written."""
+    """The files of a resume point are damaged: they differ from what was written."""
 
 
 def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digests: dict[str, str]) -> None:
