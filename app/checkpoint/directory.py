@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.checkpoint import patterns
+from app.checkpoint import calibration, patterns
+from app.checkpoint.calibration import Calibration, parse_calibration
 from app.checkpoint.configuration import parse_config
 from app.checkpoint.weights import check_tensors, read_header
 from app.errors import CheckpointInvalid
@@ -31,6 +32,7 @@ LIMITS = {  # the maximum size of each file in bytes; the size of the weights mu
     "training.json": 8 * MiB,
     "README.md": 8 * MiB,
     "metrics.json": 32 * MiB,
+    calibration.FILE: 8 * MiB,
     "results.csv": 256 * MiB,
 }
 PLOT = re.compile(r"plots/[a-z0-9][a-z0-9_-]{0,63}\.(png|svg)")
@@ -54,7 +56,7 @@ class Checkpoint:
     """The content of a checkpoint directory, except the weights.
 
     `raw_config` is the complete content of config.json, `parameters` is the number of weights, and `tokenizer` says
-    whether there is a tokenizer.json.
+    whether there is a tokenizer.json. `calibration` is None if there is no calibration.json.
     """
 
     config: ModelConfig
@@ -63,6 +65,7 @@ class Checkpoint:
     training: dict[str, Any]
     parameters: int
     tokenizer: bool
+    calibration: Calibration | None = None
 
 
 def allowed(path: str) -> int | None:
@@ -119,7 +122,8 @@ def read(directory: Path) -> Checkpoint:
     header = read_header(directory / "model.safetensors")
     check_tensors(header, config)
     parameters = sum(entry.elements for entry in header.values())
-    return Checkpoint(config, raw, labels, _load_object(directory / "training.json"), parameters, tokenizer)
+    training = _load_object(directory / "training.json")
+    return Checkpoint(config, raw, labels, training, parameters, tokenizer, _load_calibration(directory, config))
 
 
 def validate(directory: Path) -> Checkpoint:
@@ -215,6 +219,11 @@ def _load_object(path: Path, *, required: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointInvalid(f"{path.name} must hold a JSON object")
     return value
+
+
+def _load_calibration(directory: Path, config: ModelConfig) -> Calibration | None:
+    path = directory / calibration.FILE
+    return parse_calibration(_load_object(path), config) if path.exists() else None
 
 
 def _load_labels(path: Path, config: ModelConfig) -> list[str]:

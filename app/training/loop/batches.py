@@ -111,13 +111,18 @@ class RowBatches:
 
     def in_order(self, most: int | None = None) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
         """(batch, row numbers) for every row, or for `most` evenly spaced rows, from the shortest to the longest."""
-        chosen = np.arange(len(self.rows))
-        if most is not None and most < len(chosen):
-            chosen = np.linspace(0, len(chosen) - 1, most).astype(np.int64)
+        chosen = spaced(len(self.rows), most)
         chosen = chosen[np.argsort(self._lengths_N[chosen], kind="stable")]
         for part in self._cut(chosen):
             for at in range(0, len(part), 256):
                 yield self.gather(part[at : at + 256]), part[at : at + 256]
+
+
+def spaced(count: int, most: int | None) -> NDArray[np.int64]:
+    """The numbers from 0 to `count` - 1, or `most` evenly spaced ones of these."""
+    if most is None or most >= count:
+        return np.arange(count)
+    return np.linspace(0, count - 1, most).astype(np.int64)
 
 
 def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:

@@ -21,6 +21,7 @@ from app.training.failures import StopRequested
 from app.training.loop import optim, selection
 from app.training.loop.averaging import AveragedWeights
 from app.training.loop.batches import Batch, build_batches, derive
+from app.training.loop.crossfit import CrossFit
 from app.training.loop.device import Sums, prefetch
 from app.training.loop.divergence import check_metrics, check_step, loss_ceiling
 from app.training.loop.evaluate import EvaluationSplit, evaluate
@@ -58,6 +59,7 @@ class Training:
         self.optimizer = optim.build(network, settled)
         self.batches = build_batches(settled, dataset)
         self.objective = build_objective(network, settled.class_weights, settled.label_smoothing)
+        self.crossfit = CrossFit(settled, dataset.facts, dataset.validation)
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._specials = torch.tensor(dataset.facts.specials, dtype=torch.int64, device=settled.device)
         self._loss_ceiling = loss_ceiling(settled, dataset)
@@ -143,8 +145,9 @@ class Training:
         """Evaluate on the validation data. Keep the weights if `selection` prefers them to those kept so far."""
         settled, progress, began = self.settled, self.progress, self.hooks.clock()
         split = EvaluationSplit(self.dataset.validation, self.dataset.facts, settled.device, settled.eval_rows)
+        observe = self.crossfit.observer(self.schedule.fraction)
         with self.averaged.applied():
-            metrics = evaluate(self.network, split, self._check_stop)
+            metrics = evaluate(self.network, split, self._check_stop, observe)
         check_metrics("validation", metrics, progress.step, settled)
         progress.evaluated = progress.step
         progress.evaluations += 1
@@ -196,6 +199,7 @@ class Training:
             "network": self.network.state_dict(),
             "averaged": self.averaged.tensors,
             "moments": self.optimizer.moments(),
+            "crossfit": self.crossfit.tensors(),
         }
         return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
@@ -204,6 +208,7 @@ class Training:
         self.network.load_state_dict(_part("network", tensors))
         self.averaged.tensors = _part("averaged", tensors)
         self.optimizer.restore(_part("moments", tensors))
+        self.crossfit.restore(_part("crossfit", tensors))
 
 
 def _part(part: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,11 +11,16 @@ The rule, `Settled.metric`, is chosen before step 0:
 from __future__ import annotations
 
 import math
-from typing import Any
-
-from app.training.loop.progress import Progress
+from typing import Any, Protocol
 
 SAVES = 5  # the number of times that a run with the rule `last` saves weights, in case it fails
+
+
+class Kept(Protocol):
+    """The evaluation whose weights are kept so far. `Progress` is one."""
+
+    best_value: float | None
+    best_metrics: dict[str, float]
 
 
 def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
@@ -23,9 +28,9 @@ def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
     return fraction if rule == "last" else float(metrics[rule])
 
 
-def improves(rule: str, metrics: dict[str, Any], fraction: float, progress: Progress) -> bool:
+def improves(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> bool:
     """Whether the weights of this evaluation replace the weights kept so far."""
-    best, value = progress.best_value, score(rule, metrics, fraction)
+    best, value = kept.best_value, score(rule, metrics, fraction)
     if best is None:
         return True
     if rule == "last":
@@ -33,4 +38,4 @@ def improves(rule: str, metrics: dict[str, Any], fraction: float, progress: Prog
     if rule == "loss":
         return value < best
     # The loss is taken from the metrics of the kept checkpoint, which resume points of earlier releases also contain.
-    return value > best or (value == best and metrics["loss"] < progress.best_metrics.get("valid_loss", -math.inf))
+    return value > best or (value == best and metrics["loss"] < kept.best_metrics.get("valid_loss", -math.inf))

@@ -1,0 +1,170 @@
+"""The calibration of a version, `calibration.json`: how its scores become probabilities, sets and intervals.
+
+Imports neither torch nor numpy: the trainer writes calibrations, and the API process applies them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from app.errors import CheckpointInvalid
+from models.config import ModelConfig
+
+FILE = "calibration.json"
+FORMAT_VERSION = 1
+SCORES, LEVELS, BINS = 2000, 100, 100  # the maximum lengths of lists
+CROSS_FITTED, APART = "cross-fitted", "apart"
+
+
+class Scores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nonconformity scores of `rows` rows, for split conformal prediction (Vovk et al., 2005).
+
+    `values` is in ascending order. If it has fewer than `rows` entries, say m, entry i (from 0) is the score of rank
+    ⌈(i + 1) · rows / m⌉, so that quantiles are never too small.
+    """
+
+    rows: int
+    values: list[float]
+
+    def quantile(self, coverage: float) -> float | None:
+        """The score that a new row does not exceed with a probability of at least `coverage`.
+
+        None if there are too few rows, which is the case above a coverage of rows / (rows + 1).
+        """
+        rank = math.ceil((self.rows + 1) * coverage - 1e-9)
+        if rank > self.rows:
+            return None
+        return self.values[-(-rank * len(self.values) // self.rows) - 1]
+
+
+class RiskLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens if all rows whose score is below `score` are left unanswered.
+
+    `answered` is the share of rows that are answered, `errors` is the share of wrong answers among these, and `bound`
+    is the upper confidence bound of that share. The bounds of all levels hold together with the `confidence` of the
+    calibration.
+    """
+
+    score: float
+    answered: float
+    errors: float
+    bound: float
+
+
+class Bin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rows whose score lies in one interval: their number, their mean score, and the share that is right."""
+
+    rows: int
+    confidence: float
+    accuracy: float
+
+
+class Reliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reliability diagram with bins of equal width, from 0 to 1, and its expected calibration error."""
+
+    ece: float
+    bins: list[Bin]
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A calibration, measured on `rows` held-out rows.
+
+    The calibrated logits of a network's logits x are `scale * x + bias`. `scale` has one entry for all labels, or one
+    per label; an empty `bias` means zeros. Both are empty for regression.
+
+    `method` says why the rows could serve: with "apart", they had no part in training or in the choice of the
+    checkpoint; with "cross-fitted", the rows of each fold were scored by the checkpoint that the other folds chose.
+
+    `scores` are the nonconformity scores of all rows, and `label_scores` those of the rows of each label, if each label
+    has enough rows. The score of a row is 1 - p for classification, where p is the probability of the true label;
+    1 - min(p) over all true labels for multilabel classification; and the absolute error for regression.
+
+    `risk` is the risk-coverage table, from the strictest to the most lenient threshold. `before` and `after` are the
+    reliability without and with the calibration, where each row is calibrated without using that row.
+    """
+
+    format_version: int
+    rows: int
+    method: str
+    scale: list[float]
+    bias: list[float]
+    scores: Scores
+    label_scores: list[Scores] = []
+    risk: list[RiskLevel] = []
+    confidence: float = 0.95
+    before: Reliability | None = None
+    after: Reliability | None = None
+
+    def quantiles(self, coverage: float, labels: int) -> list[float] | None:
+        """The largest nonconformity score of each label in a prediction set; None if there are too few rows.
+
+        The quantiles of the single labels are used if each label has enough rows for this coverage.
+        """
+        own = [scores.quantile(coverage) for scores in self.label_scores]
+        found = [quantile for quantile in own if quantile is not None]
+        if own and len(found) == len(own):
+            return found
+        quantile = self.scores.quantile(coverage)
+        return None if quantile is None else [quantile] * labels
+
+    def level(self, max_risk: float) -> RiskLevel | None:
+        """The level that answers most rows among those whose error rate is at most `max_risk`, by their bound."""
+        return next((level for level in reversed(self.risk) if level.bound <= max_risk), None)
+
+
+def parse_calibration(value: object, config: ModelConfig) -> Calibration:
+    """Check a parsed calibration.json. Raises CheckpointInvalid, with the invalid field in the message."""
+    try:
+        calibration = msgspec.convert(value, Calibration)
+    except msgspec.ValidationError as error:
+        raise CheckpointInvalid(f"{FILE} is not valid: {error}") from None
+    if config.task == "generation":
+        raise CheckpointInvalid(f"{FILE} does not belong in a checkpoint for generation")
+    _check(calibration.format_version == FORMAT_VERSION, f"format_version must be {FORMAT_VERSION}")
+    _check(calibration.method in (CROSS_FITTED, APART), f"method must be {CROSS_FITTED} or {APART}")
+    _check(0 < calibration.confidence < 1, "confidence must be above 0 and below 1")
+    _check_logits(calibration, config)
+    _check_scores(calibration.scores, "scores")
+    lengths = (0, config.classes) if config.task == "classification" else (0,)
+    _check(len(calibration.label_scores) in lengths, "label_scores must have one entry per label, or none")
+    for scores in calibration.label_scores:
+        _check_scores(scores, "label_scores")
+    _check_risk(calibration.risk)
+    for reliability in filter(None, (calibration.before, calibration.after)):
+        _check(len(reliability.bins) <= BINS, f"a reliability diagram has at most {BINS} bins")
+    return calibration
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise CheckpointInvalid(f"{FILE}: {message}")
+
+
+def _check_logits(calibration: Calibration, config: ModelConfig) -> None:
+    labelled = config.task != "regression"
+    scale, bias = calibration.scale, calibration.bias
+    _check(len(scale) in ((1, config.classes) if labelled else (0,)), "scale must have one entry, or one per label")
+    _check(len(bias) in ((0, config.classes) if labelled else (0,)), "bias must have one entry per label, or none")
+    _check(all(0 < value < math.inf for value in scale), "scale must be above 0")
+    _check(all(map(math.isfinite, bias)), "bias must be finite")
+
+
+def _check_scores(scores: Scores, name: str) -> None:
+    count = len(scores.values)
+    _check(1 <= count <= min(SCORES, scores.rows), f"{name} must have 1 to {SCORES} values, and at most one per row")
+    _check(all(map(math.isfinite, scores.values)) and _ascending(scores.values), f"{name} must be in ascending order")
+
+
+def _check_risk(levels: list[RiskLevel]) -> None:
+    _check(len(levels) <= LEVELS, f"risk has at most {LEVELS} levels")
+    shares = [share for level in levels for share in (level.score, level.answered, level.errors, level.bound)]
+    _check(all(0 <= share <= 1 for share in shares), "the numbers of risk must be from 0 to 1")
+    _check(_ascending([level.answered for level in levels]), "risk must begin with the strictest level")
+
+
+def _ascending(values: Sequence[float]) -> bool:
+    return all(a <= b for a, b in itertools.pairwise(values))

@@ -1,0 +1,104 @@
+"""Held-out outputs that are not biased by the choice of the checkpoint, for the calibration of the final version.
+
+The checkpoint with the best evaluation owes a part of its success to chance, on exactly the rows that chose it. The
+validation rows are therefore divided into folds. The outputs that are kept for a fold are those of the checkpoint that
+the other folds would have chosen: no row had a part in the choice of the checkpoint that scored it. Most folds choose
+the same checkpoint as all rows together, so the kept outputs represent the final version well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.training.loop import selection
+from app.training.loop.batches import spaced
+from app.training.loop.evaluate import Observer, measure
+from app.training.plan.config import Settled
+from app.training.prepare.dataset import Facts, Rows, Stream
+
+FOLDS, FEWEST_FOLDS = 10, 2
+FOLD_VALUES = 20_000_000  # the number of outputs above which there are fewer folds, each of which costs a measurement
+VALUES = 4_000_000  # the maximum number of outputs to keep: rows times outputs per row
+FEWEST = 20  # with fewer rows, folds would have only one row or none
+
+
+@dataclass(slots=True)
+class FoldBest:
+    """The evaluation that is best without the rows of one fold, in the form that `selection.improves` reads."""
+
+    best_value: float | None = None
+    best_metrics: dict[str, float] = field(default_factory=dict)
+
+
+def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
+    """The fold of each row. Assigned at random, because neighbouring or periodic rows may have the same label."""
+    return np.random.default_rng(rows).permutation(rows) % folds
+
+
+class CrossFit:
+    """The kept outputs, updated after each evaluation.
+
+    Disabled if evaluations do not choose the checkpoint, or use only a part of the rows, so that other rows are free.
+    `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
+    """
+
+    def __init__(self, settled: Settled, facts: Facts, data: Rows | Stream) -> None:
+        self._rule, self._facts = settled.metric, facts
+        width = max(1, len(facts.labels))
+        self.enabled = (
+            facts.task != "generation"
+            and isinstance(data, Rows)
+            and settled.eval_rows is None
+            and settled.metric != "last"
+            and len(data) >= FEWEST
+        )
+        count = len(data) if self.enabled and isinstance(data, Rows) else 0
+        self.rows_M = spaced(count, VALUES // width)
+        folds = min(FOLDS, max(FEWEST_FOLDS, FOLD_VALUES // max(1, count * width)))
+        self._folds_N = fold_numbers(count, folds)
+        self.outputs_MC = np.zeros((len(self.rows_M), width), dtype=np.float32)
+        self._best = [FoldBest() for _ in range(folds)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are outputs for each row."""
+        return self.enabled and all(best.best_value is not None for best in self._best)
+
+    def observer(self, fraction: float) -> Observer | None:
+        """A function that takes the outputs of one evaluation. `fraction` is the completed share of the run."""
+        return partial(self._observe, fraction) if self.enabled else None
+
+    def _observe(self, fraction: float, outputs_NC: NDArray[np.float64], targets: NDArray[Any]) -> None:
+        for fold, best in enumerate(self._best):
+            others_N = self._folds_N != fold
+            metrics = measure(self._facts, outputs_NC[others_N], targets[others_N])
+            if selection.improves(self._rule, metrics, fraction, best):
+                best.best_value = selection.score(self._rule, metrics, fraction)
+                best.best_metrics = {"valid_loss": metrics["loss"]}
+                own_M = ~others_N[self.rows_M]
+                self.outputs_MC[own_M] = outputs_NC[self.rows_M[own_M]]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state for a resume point."""
+        if not self.enabled:
+            return {}
+        pairs = [(best.best_value, best.best_metrics.get("valid_loss")) for best in self._best]
+        values = [[math.nan if value is None else value for value in pair] for pair in pairs]
+        return {"outputs": torch.from_numpy(self.outputs_MC.copy()), "best": torch.tensor(values, dtype=torch.float64)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Restore the state of a resume point. Points of earlier releases have none: later evaluations supply it."""
+        if not self.enabled or not tensors:
+            return
+        self.outputs_MC = tensors["outputs"].cpu().numpy().copy()
+        for best, (value, loss) in zip(self._best, tensors["best"].tolist(), strict=True):
+            if not math.isnan(value):
+                best.best_value, best.best_metrics = value, {"valid_loss": loss}
