@@ -13,6 +13,7 @@ import typer
 
 from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
+from app.cli.predictions import columns_of, label_and_score, set_of, shorten
 from app.cli.streams import read_text
 from app.cli.tables import TABLES, InputRow, is_table, read_lines, read_rows, write_rows
 from app.errors import InvalidRequest, OstinatoError
@@ -66,6 +67,21 @@ def classify(
         float | None,
         typer.Option(min=0, max=1, help="Multilabel: lowest probability of a label.", show_default="the version's own"),
     ] = None,
+    calibrated: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrated/--uncalibrated",
+            help="Require calibrated probabilities, or show those of the network.",
+            show_default="calibrated, if the version has a calibration",
+        ),
+    ] = None,
+    prediction_set: Annotated[
+        float | None, typer.Option(help="Also show the set of labels that contains the true one this often, e.g. 0.9.")
+    ] = None,
+    abstain_below: Annotated[float | None, typer.Option(help="Give no label to texts with a lower score.")] = None,
+    max_risk: Annotated[
+        float | None, typer.Option(help="Give no label where more than this share of the answers may be wrong.")
+    ] = None,
     pair: Annotated[bool, typer.Option("--pair", help="Treat the two texts as one pair.")] = False,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Truncate texts that are too long instead of rejecting them.")
@@ -73,7 +89,11 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify texts, or predict their values with a regression model."""
-    extra = {"top_k": top_k, "threshold": threshold, "truncate_prompt_tokens": -1 if truncate else None}
+    extra = {
+        "top_k": top_k, "threshold": threshold, "truncate_prompt_tokens": -1 if truncate else None,
+        "calibrated": calibrated, "prediction_set": prediction_set, "abstain_below": abstain_below,
+        "max_risk": max_risk,
+    }  # fmt: skip
     body = {"model": chosen_model(model), **{k: v for k, v in extra.items() if v is not None}}
     rows = _input_rows(texts, file, pair, Columns(text=text_column, text_pair=text_pair_column))
     if output is not None:
@@ -84,14 +104,23 @@ def classify(
     if as_json:
         print_json(_merge(list({id(reply): reply for *_, reply in results if reply is not None}.values())))
         return
-    shown = [(*(label_and_score(item, top_k) if item else ("", "")), _shorten(row.input)) for row, item, _ in results]
-    table(["label", "score", "text"], shown)
+    _show(((row, item) for row, item, _ in results), top_k, with_sets=prediction_set is not None)
+
+
+def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_sets: bool) -> None:
+    """Print a table with one line for each text."""
+    rows = []
+    for row, item in results:
+        cells = label_and_score(item, top_k) if item else ("", "")
+        sets = [set_of(item) if item else ""] if with_sets else []
+        rows.append([*cells, *sets, shorten(row.input)])
+    table(["label", "score", *(["set"] if with_sets else []), "text"], rows)
 
 
 def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json: bool) -> None:
     with connect() as client:
         predictions = (
-            (row.columns, _prediction(item, body.get("top_k"))) for row, item, _ in _classified(client, body, rows)
+            (row.columns, columns_of(item, body.get("top_k"))) for row, item, _ in _classified(client, body, rows)
         )
         count = write_rows(predictions, output)
     if as_json:
@@ -158,19 +187,6 @@ def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
     return INPUT.sub(place, message)
 
 
-def _prediction(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
-    """The columns that a prediction adds to a table: label and score, or the value of a regression."""
-    if item is None:
-        return {}
-    if item.get("value") is not None:
-        return {"value": item["value"]}
-    scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
-    if item.get("labels") is None and not top_k:
-        return {"label": item["label"], "score": scores.get(item["label"], max(item.get("probs") or [0.0]))}
-    labels = list(scores) if top_k else item["labels"]
-    return {"label": labels, "score": [scores.get(label, 0.0) for label in labels]}
-
-
 def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
     """One reply, as if all texts had been sent in one request: items are renumbered, and usage is summed."""
     merged = dict(replies[0])
@@ -182,29 +198,6 @@ def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
         if isinstance(value, int)
     }
     return merged
-
-
-def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
-    """The label and score cells of one text's row. For a regression, they are "" and the predicted value.
-
-    If the text has several labels, both cells have one entry per label, separated by spaces.
-    """
-    if item.get("value") is not None:
-        return "", f"{item['value']:.4f}"
-    scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
-    if item.get("labels") is not None and not top_k:
-        return " ".join(item["labels"]) or "-", " ".join(f"{scores.get(label, 0.0):.3f}" for label in item["labels"])
-    if top_k and scores:
-        return " ".join(scores), " ".join(f"{score:.3f}" for score in scores.values())
-    best = scores.get(item["label"], max(item.get("probs") or [0.0]))
-    return str(item["label"]), f"{best:.3f}"
-
-
-def _shorten(text: Any, width: int = 70) -> str:
-    if text is None:
-        return ""
-    shown = " | ".join(text.values()) if isinstance(text, dict) else str(text)
-    return shown if len(shown) <= width else shown[: width - 1] + "…"
 
 
 def generate(

@@ -17,6 +17,7 @@ class InferenceQuery:
 
     `param` is the name of the request field to which errors about the inputs refer. `trusted` marks a query that
     the service itself makes, such as a readiness check. A trusted query is never suspected of having crashed an engine.
+    `calibrated` applies the calibration of the version, if it has one, to the outputs of a classification.
     """
 
     reference: str
@@ -26,6 +27,7 @@ class InferenceQuery:
     length_policy: LengthPolicy = field(default_factory=LengthPolicy)
     param: str = "input"
     trusted: bool = False
+    calibrated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class GenerationQuery(InferenceQuery):
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """The raw head outputs or unit vector of each item, and the lengths of the items in tokens or steps."""
+    """The head outputs or unit vector of each item, and the lengths of the items in tokens or steps."""
 
     version: ResolvedVersion
     rows: list[list[float]]

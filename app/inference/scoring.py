@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from app.checkpoint.calibration import Calibration
+
 FEW = 8  # a heap is faster than sorting if less than 1/FEW of the scores are requested
 
 
@@ -16,6 +18,18 @@ class LabelScore(msgspec.Struct, frozen=True, gc=False):
 
     label: str
     score: float
+
+
+def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Apply the scale and the bias of a calibration to rows of logits. The values of a regression are unchanged."""
+    scale, bias = calibration.scale, calibration.bias
+    if not scale:
+        return [list(row) for row in rows]
+    if len(scale) == 1 and not bias:
+        return [[logit * scale[0] for logit in row] for row in rows]
+    count = max(len(scale), len(bias))
+    factors, offsets = scale * count if len(scale) == 1 else scale, bias or [0.0] * count
+    return [[logit * a + b for logit, a, b in zip(row, factors, offsets, strict=True)] for row in rows]
 
 
 def softmax(logits: Sequence[float]) -> list[float]:

@@ -29,6 +29,7 @@ from app.inference.inputs import Item, TokenizedInput, entries_of, parse, prepar
 from app.inference.measures import GenerationMeasures, Measures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
+from app.inference.scoring import calibrated
 from app.inference.versions import Cache, ResolvedVersion, Versions
 from app.registry.records import Version
 from app.settings import Settings
@@ -80,11 +81,19 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the raw outputs of the head for each item. Raises InvalidRequest if the version generates text.
+        """Return the outputs of the head for each item, calibrated unless the query says otherwise.
 
-        `check` is called with the version before any work is done, and may raise an error to refuse the version.
+        Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
+        and may raise an error to refuse the version.
         """
-        return await self._rows(query, wire.Score, check=check)
+        scored = await self._rows(query, wire.Score, check=check)
+        calibration = scored.version.assets.calibration
+        if calibration is None or not query.calibrated:
+            return scored
+        work = partial(calibrated, calibration, scored.rows)
+        if len(scored.rows) * len(scored.rows[0]) <= INLINE:
+            return replace(scored, rows=work())
+        return replace(scored, rows=await asyncio.to_thread(work))
 
     async def embed(self, query: InferenceQuery, dimensions: int = 0) -> ScoredBatch:
         """Return a unit vector for each item. Works with every version.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.calibration import Calibration
 from app.checkpoint.directory import FileEntry
 from app.errors import Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
@@ -62,6 +63,7 @@ class Assets:
     raw_config: dict[str, Any]
     labels: tuple[str, ...]
     tokenizer: Tokenizer | None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ class Versions:
         directory = self._cache.checkpoint(record.digest, record.files)
         contents = checkpoint.read(directory)
         tokenizer = Tokenizer.load(directory) if contents.config.input == "tokens" else None
-        return Assets(contents.config, contents.raw_config, tuple(contents.labels), tokenizer)
+        labels = tuple(contents.labels)
+        return Assets(contents.config, contents.raw_config, labels, tokenizer, contents.calibration)
 
 
 def still_loading() -> Unavailable:

@@ -20,7 +20,7 @@ from app.registry import repository
 from app.registry.records import LOCAL, PART, Version, show
 
 METRIC = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
-LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_character", "mse", "mae")
+LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_character", "mse", "mae", "ece")
 HIGHER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "micro_f1", "macro_f1", "r2")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,12 +24,14 @@ from app.api.http.services import services_of
 from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
+from app.inference.decisions import DecisionPolicy, DecisionRule, decision_rule
 from app.inference.inputs import LengthPolicy, Pair
 from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.scoring import LabelScore, activate, at_least, ranked
 from app.inference.versions import ResolvedVersion
 
 router = APIRouter(tags=["classification"])
+Render = Callable[[int, list[float]], "ClassificationItem"]
 
 Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
 LARGEST = 1_000_000  # maximum number of probabilities and scores in a reply: about 50 MB of JSON
@@ -42,9 +45,17 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
     highest scores. `threshold` is the minimum probability of the labels in `labels`; the default is the threshold of
     the version. `truncate_prompt_tokens` is the number of tokens to which each input is truncated; -1 truncates it to
-    the version's context length. If `use_activation` is false, `probs` and `scores` are the raw outputs of the network.
-    If `probs` is false, the reply has no `probs`, which makes it much smaller for a version with many labels. A reply
-    can contain up to 1,000,000 probabilities and scores.
+    the version's context length. If `use_activation` is false, `probs` and `scores` are logits, whose softmax (or
+    sigmoid, if multilabel) gives the probabilities. If `probs` is false, the reply has no `probs`, which makes it much
+    smaller for a version with many labels. A reply can contain up to 1,000,000 probabilities and scores.
+
+    Probabilities are calibrated if the version has a calibration. If `calibrated` is false, they are those of the
+    network; if it is true, a version without a calibration is refused (`no_calibration`). `prediction_set` is a
+    coverage, such as 0.9: each item gets the `set` of labels, or the `interval` of values, that contains the truth with
+    this probability. Items whose score is less than `abstain_below` get no label. `max_risk` does the same at the
+    lowest score above which at most this share of the answers is wrong, with a confidence of 95 %. Both
+    `prediction_set` and `max_risk` need a version with a calibration; a coverage or a risk that its rows cannot show is
+    refused (`coverage_not_attainable`, `risk_not_attainable`).
     """
 
     input: Sequences
@@ -56,6 +67,10 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probs: bool = True
     use_activation: bool = True
     add_special_tokens: bool = True
+    calibrated: bool | None = None
+    prediction_set: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    abstain_below: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_risk: Annotated[float, Meta(gt=0, lt=1)] | None = None
     token_ids_of: str | None = None
     user: str | None = None
 
@@ -66,7 +81,11 @@ class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
     `probs` contains one probability for each of the version's labels, in the order of `labels` in the version's record
     (`GET /v1/registry/models/{name}/versions/{version}`); it is omitted if `probs` is false in the request. `scores` is
     sorted from the highest score to the lowest. `labels` is set only by multilabel versions, and `value` only by
-    regression versions."""
+    regression versions.
+
+    `set` and `interval` are present if the request has a `prediction_set`: `set` begins with the most probable label,
+    and `interval` contains the lower and the upper end. `abstained` is present if the request has `abstain_below` or
+    `max_risk`; if it is true, `label` and `labels` are null."""
 
     index: int
     label: str | None
@@ -75,6 +94,9 @@ class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
     scores: list[LabelScore]
     labels: list[str] | None = None
     value: float | None = None
+    set: list[str] | UnsetType = UNSET
+    interval: tuple[float, float] | UnsetType = UNSET
+    abstained: bool | UnsetType = UNSET
 
 
 class ClassifyReply(msgspec.Struct, frozen=True):
@@ -147,18 +169,40 @@ async def classify(request: Request) -> Response:
         caller.principal,
         caller.seconds,
         LengthPolicy(truncate=body.truncate_prompt_tokens, side=body.truncation_side, special=body.add_special_tokens),
+        calibrated=body.calibrated is not False,
     )
-    scored = await attended(request, inference.classify(query, partial(_check_size, body, len(items))))
+    scored = await attended(request, inference.classify(query, partial(_check, body, len(items))))
+    rule = decision_rule(scored.version, _policy(body))
+
+    def render(index: int, row: list[float]) -> ClassificationItem:
+        return _item(index, row, body, rule, scored)
+
     if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-        return _reply(query.reference, scored, [_item(i, row, body, scored) for i, row in enumerate(scored.rows)])
-    return await asyncio.to_thread(_long_reply, body, query.reference, scored)
+        return _reply(query.reference, scored, [render(i, row) for i, row in enumerate(scored.rows)])
+    return await asyncio.to_thread(_long_reply, render, query.reference, scored)
+
+
+def _policy(body: ClassifyRequest) -> DecisionPolicy:
+    return DecisionPolicy(
+        calibrated=body.calibrated,
+        prediction_set=body.prediction_set,
+        abstain_below=body.abstain_below,
+        max_risk=body.max_risk,
+        threshold=body.threshold,
+    )
+
+
+def _check(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
+    """Reject a request that the version cannot answer, before the engine processes it."""
+    _check_size(body, items, version)
+    decision_rule(version, _policy(body))
 
 
 def _check_size(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
-    """Reject a request whose reply would be too large, before the engine processes it."""
+    """Reject a request whose reply would be too large."""
     labels = len(version.labels)
     scores = min(body.top_k or labels, labels)
-    numbers = items * (scores + body.probs * labels)
+    numbers = items * (scores + (body.probs + (body.prediction_set is not None)) * labels)
     if numbers > LARGEST:
         raise InvalidRequest(
             f"the reply would hold {numbers:,} probabilities and scores ({items} inputs, {labels} labels); it may hold "
@@ -168,9 +212,8 @@ def _check_size(body: ClassifyRequest, items: int, version: ResolvedVersion) -> 
         )
 
 
-def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> Response:
-    items = encode_each(_item(i, row, body, scored) for i, row in enumerate(scored.rows))
-    return _reply(reference, scored, items)
+def _long_reply(render: Render, reference: str, scored: ScoredBatch) -> Response:
+    return _reply(reference, scored, encode_each(render(i, row) for i, row in enumerate(scored.rows)))
 
 
 def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
@@ -182,22 +225,39 @@ def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
     return JsonReply(value, answer_headers(scored.version.ref, tokens, scored.timing))
 
 
-def _item(index: int, row: list[float], body: ClassifyRequest, scored: ScoredBatch) -> ClassificationItem:
+def _item(
+    index: int, row: list[float], body: ClassifyRequest, rule: DecisionRule, scored: ScoredBatch
+) -> ClassificationItem:
     task, labels = scored.version.config.task, scored.version.labels
     if task == "regression":
-        nothing: list[float] | UnsetType = [] if body.probs else UNSET
-        return ClassificationItem(index=index, label=None, probs=nothing, num_classes=0, scores=[], value=row[0])
+        return _value(index, row[0], body, rule)
     activated = activate(row, task)
     probs = activated if body.use_activation else row
     scores = ranked(labels, probs, body.top_k)
     above = at_least(labels, activated, _threshold(body, scored)) if task == "multilabel" else None
+    abstained = rule.abstains(activated)
     return ClassificationItem(
         index=index,
-        label=scores[0].label,
+        label=None if abstained else scores[0].label,
         probs=probs if body.probs else UNSET,
         num_classes=len(labels),
         scores=scores,
-        labels=above,
+        labels=None if abstained else above,
+        set=UNSET if rule.quantiles is None else rule.members(labels, activated),
+        abstained=UNSET if rule.least_score is None else abstained,
+    )
+
+
+def _value(index: int, value: float, body: ClassifyRequest, rule: DecisionRule) -> ClassificationItem:
+    """The item of a regression."""
+    return ClassificationItem(
+        index=index,
+        label=None,
+        probs=[] if body.probs else UNSET,
+        num_classes=0,
+        scores=[],
+        value=value,
+        interval=UNSET if rule.quantiles is None else rule.interval(value),
     )
 
 

@@ -26,7 +26,7 @@ from app.training.prepare.dataset import Facts, Rows, Stream
 
 FOLDS, FEWEST_FOLDS = 10, 2
 FOLD_VALUES = 20_000_000  # the number of outputs above which there are fewer folds, each of which costs a measurement
-VALUES = 4_000_000  # the maximum number of outputs to keep: rows times outputs per row
+ROWS, VALUES = 20_000, 1_000_000  # the maximum numbers of rows and of outputs (rows times outputs per row) to keep
 FEWEST = 20  # with fewer rows, folds would have only one row or none
 
 
@@ -36,6 +36,11 @@ class FoldBest:
 
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
+
+
+def most_rows(width: int) -> int:
+    """The maximum number of rows for a calibration, if the network has `width` outputs."""
+    return min(ROWS, VALUES // width)
 
 
 def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
@@ -61,7 +66,7 @@ class CrossFit:
             and len(data) >= FEWEST
         )
         count = len(data) if self.enabled and isinstance(data, Rows) else 0
-        self.rows_M = spaced(count, VALUES // width)
+        self.rows_M = spaced(count, most_rows(width))
         folds = min(FOLDS, max(FEWEST_FOLDS, FOLD_VALUES // max(1, count * width)))
         self._folds_N = fold_numbers(count, folds)
         self.outputs_MC = np.zeros((len(self.rows_M), width), dtype=np.float32)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from app.checkpoint.calibration import Calibration
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts
+from app.training.report import trust
 from app.wire.measurement import too_few, verdict
 from app.wire.trainer import TrainSpec
 from app.wording import counted
 
-_SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2")
+_SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2", "ece")
 
 
-def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, Any], parameters: int) -> str:
+def write(
+    spec: TrainSpec,
+    settled: Settled,
+    facts: Facts,
+    metrics: dict[str, Any],
+    parameters: int,
+    calibration: Calibration | None = None,
+) -> str:
     """The card as Markdown.
 
     `metrics` contains the metrics of each held-out split; `parameters` is the number of parameters of the network.
@@ -36,6 +45,7 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
         _choice(settled),
         "",
+        *([] if calibration is None else trust.lines(calibration, metrics)),
         "## What it learned from",
         "",
         *_data(spec, facts, settled),

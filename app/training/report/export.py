@@ -15,6 +15,7 @@ import msgspec
 from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.calibration import FILE, Calibration
 from app.checkpoint.configuration import FORMAT_VERSION
 from app.training.failures import BadData
 from app.training.loop.evaluate import MATRIX_LABELS
@@ -78,9 +79,15 @@ def _widest(labels: list[str]) -> dict[str, Any]:
 
 
 def finish(
-    directory: Path, best: Path, card: str, metrics: dict[str, Any], progress: Progress, dataset: Dataset
+    directory: Path,
+    best: Path,
+    card: str,
+    metrics: dict[str, Any],
+    progress: Progress,
+    dataset: Dataset,
+    calibration: Calibration | None,
 ) -> None:
-    """Write the final checkpoint: a copy of the directory `best`, with metrics, plots and model card added.
+    """Write the final checkpoint: the directory `best`, with metrics, calibration, plots and model card added.
 
     Replaces `directory`.
     """
@@ -96,6 +103,9 @@ def finish(
     results.write_metrics(temporary / "metrics.json", metrics)
     results.write_csv(temporary / "results.csv", progress.history)
     plots.draw(temporary / "plots", progress.history, metrics, dataset.facts.report.get("length_histogram"))
+    if calibration is not None:
+        checkpoint.write_json(temporary / FILE, msgspec.to_builtins(calibration))
+        plots.draw_reliability(temporary / "plots", calibration)
     (temporary / "README.md").write_text(card, encoding="utf-8")
     checkpoint.validate(temporary)
     _publish(temporary, directory)

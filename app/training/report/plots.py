@@ -5,12 +5,15 @@ The files do not contain their creation time, so equal figures produce identical
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+
+from app.checkpoint.calibration import Calibration, Reliability
 
 NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix is drawn without names, or without counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
@@ -24,13 +27,25 @@ def draw(
     `lengths` is the length histogram of the data report.
     """
     directory.mkdir(exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "ostinato", "svg.fonttype": "path", "font.size": 9}):
+    with _style():
         _save(_loss(history), directory / "loss.svg")
         if lengths:
             _save(_lengths(lengths), directory / "lengths.svg")
         for name, part in metrics.items():
             if isinstance(part, dict) and part.get("confusion_matrix"):
                 _save(_confusion(part, name), directory / f"confusion_{name}.svg")
+
+
+def draw_reliability(directory: Path, calibration: Calibration) -> None:
+    """Draw the confidence of the answers against their accuracy; nothing for a regression."""
+    if calibration.before is not None and calibration.after is not None:
+        directory.mkdir(exist_ok=True)
+        with _style():
+            _save(_reliability(calibration.before, calibration.after), directory / "reliability.svg")
+
+
+def _style() -> AbstractContextManager[None]:
+    return matplotlib.rc_context({"svg.hashsalt": "ostinato", "svg.fonttype": "path", "font.size": 9})
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -60,6 +75,23 @@ def _lengths(histogram: dict[str, Any]) -> Figure:
     axes.bar(edges[:-1], histogram["counts"].get("train", []), np.diff(edges), align="edge", color=_INK)
     axes.set_xlabel(f"length in {unit}")
     axes.set_ylabel("sequences")
+    return figure
+
+
+def _reliability(before: Reliability, after: Reliability) -> Figure:
+    figure = Figure(figsize=(4.2, 4.2))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="gray", linewidth=0.8, linestyle="--")
+    for diagram, name, style in ((before, "network", _QUIET), (after, "calibrated", _INK)):
+        bins = [bin for bin in diagram.bins if bin.rows]
+        points = [bin.confidence for bin in bins], [bin.accuracy for bin in bins]
+        axes.plot(*points, label=f"{name}, error {diagram.ece:.3f}", color=style, marker="o", markersize=3)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("probability")
+    axes.set_ylabel("share that is right")
+    axes.grid(alpha=0.3)
+    axes.legend()
     return figure
 
 

@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from safetensors.torch import load_file
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.calibration import Calibration
+from app.training.calibration import calibrate
+from app.training.calibration.held_out import held_out_rows
 from app.training.events import Events
 from app.training.loop.divergence import check_metrics
-from app.training.loop.evaluate import EvaluationSplit, evaluate
+from app.training.loop.evaluate import EvaluationSplit, Outputs, evaluate, measure, outputs_of
 from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
-from app.training.report import card, export, results
+from app.training.prepare.dataset import Facts
+from app.training.report import card, export, results, trust
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
+from app.wording import counted
+from models.tasks import Classifier
 
 
 def complete(
@@ -30,7 +37,7 @@ def complete(
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
     network.load_state_dict(load_file(best / "model.safetensors", device=settled.device))
-    metrics = _evaluate(training, check)
+    metrics, calibration = _evaluate(training, events, check)
     if settled.eval_rows is not None:
         # Earlier evaluations used only a subset of the validation data; this one used all of it.
         figures = validation_figures(metrics["validation"], full=True)
@@ -38,7 +45,7 @@ def complete(
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
     events.emit(Phase("publishing"))
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    text = card.write(spec, settled, dataset.facts, metrics, parameters)
+    text = card.write(spec, settled, dataset.facts, metrics, parameters, calibration)
     results.write_csv(run / "results.csv", progress.history)
     done = Done(
         checkpoint="checkpoint",
@@ -51,18 +58,62 @@ def complete(
         step=progress.best_step,
     )
     checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
-    export.finish(run / "checkpoint", best, text, metrics, progress, dataset)
+    export.finish(run / "checkpoint", best, text, metrics, progress, dataset, calibration)
     return done
 
 
-def _evaluate(training: Training, check: Callable[[], None]) -> dict[str, Any]:
-    """The metrics of each held-out split, keyed by the name of the split."""
+def _evaluate(
+    training: Training, events: Events, check: Callable[[], None]
+) -> tuple[dict[str, Any], Calibration | None]:
+    """(metrics of each held-out split, calibration). The metrics are those of the answers as they will be served."""
     dataset, settled = training.dataset, training.settled
-    splits = {name: data for name, data in dataset.parts.items() if name != "train"}
-    metrics = {
-        name: evaluate(training.network, EvaluationSplit(data, dataset.facts, settled.device), check)
-        for name, data in splits.items()
+    splits = {
+        name: EvaluationSplit(data, dataset.facts, settled.device)
+        for name, data in dataset.parts.items()
+        if name != "train"
     }
+    calibration = None
+    if isinstance(training.network, Classifier):
+        outputs = {name: outputs_of(training.network, split, check) for name, split in splits.items()}
+        calibration = _calibrate(training, outputs["validation"], events)
+        metrics = {name: _measure(dataset.facts, part, calibration) for name, part in outputs.items()}
+        if calibration is not None:
+            metrics = _with_evidence(metrics, dataset.facts, outputs, calibration)
+    else:
+        metrics = {name: evaluate(training.network, split, check) for name, split in splits.items()}
     for name, values in metrics.items():
         check_metrics(name, values, training.progress.best_step, settled)
-    return metrics
+    return metrics, calibration
+
+
+def _measure(facts: Facts, outputs: Outputs, calibration: Calibration | None) -> dict[str, Any]:
+    logits_NC, targets = outputs
+    return measure(facts, logits_NC if calibration is None else calibrate.apply(calibration, logits_NC), targets)
+
+
+def _with_evidence(
+    metrics: dict[str, Any], facts: Facts, outputs: dict[str, Outputs], calibration: Calibration
+) -> dict[str, Any]:
+    """The metrics with those of the calibration, for which validation rows are calibrated by fits on other rows."""
+    figures = {"validation": calibrate.own_evidence(calibration)}
+    if "test" in outputs:
+        figures["test"] = calibrate.evidence(facts, calibration, *outputs["test"])
+    return {name: values | figures[name] for name, values in metrics.items()}
+
+
+def _calibrate(training: Training, validation: Outputs, events: Events) -> Calibration | None:
+    """Calibrate the network and emit a note about the result; None if there are too few rows."""
+    step, rows = training.progress.best_step, held_out_rows(training, validation)
+    if rows is None or len(rows.targets) < calibrate.FEWEST:
+        count = counted(0 if rows is None else len(rows.targets), "held-out row")
+        message = (
+            f"the probabilities are not calibrated: that needs {calibrate.FEWEST} held-out rows; there are {count}"
+        )
+        events.note("no_calibration", step, message)
+        return None
+    if not np.isfinite(rows.outputs_NC).all():
+        return None  # the metrics are not finite either, which fails the run
+    weighted = training.settled.class_weights is not None
+    calibration = calibrate.calibrate(training.dataset.facts, rows, weighted=weighted)
+    events.note("calibration", step, trust.summary(calibration))
+    return calibration

@@ -95,5 +95,5 @@ def test_disabled_if_other_rows_are_free(changes: dict[str, Any]) -> None:
 def test_rows_with_many_labels_are_sampled() -> None:
     facts = Facts("multilabel", "tokens", "rows", labels=[str(n) for n in range(40_000)])
     fit = CrossFit(settled(metric="loss", eval_rows=None), facts, rows(ROWS, np.zeros((ROWS, 1), dtype=np.uint8)))
-    assert fit.outputs_MC.shape == (100, 40_000)
+    assert fit.outputs_MC.shape == (25, 40_000)
     assert len(set(fold_numbers(ROWS, 2))) == 2

@@ -1,0 +1,67 @@
+"""Predictions as cells of a table, printed or saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
+    """The columns that a prediction adds to a table: label and score, or the value of a regression.
+
+    Prediction sets, intervals and abstentions add further columns.
+    """
+    if item is None:
+        return {}
+    more = {name: item[name] for name in ("set", "interval", "abstained") if name in item}
+    return _answer(item, top_k) | more
+
+
+def _answer(item: dict[str, Any], top_k: int | None) -> dict[str, Any]:
+    if item.get("value") is not None:
+        return {"value": item["value"]}
+    if item.get("abstained"):
+        return {"label": None, "score": _best_score(item)}
+    scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
+    if item.get("labels") is None and not top_k:
+        return {"label": item["label"], "score": scores.get(item["label"], _best_score(item))}
+    labels = list(scores) if top_k else item["labels"]
+    return {"label": labels, "score": [scores.get(label, 0.0) for label in labels]}
+
+
+def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
+    """The label and score cells of one text's row. For a regression, they are "" and the predicted value.
+
+    If the text has several labels, both cells have one entry per label, separated by spaces.
+    """
+    if item.get("value") is not None:
+        return "", f"{item['value']:.4f}"
+    if item.get("abstained"):
+        return "(no answer)", f"{_best_score(item):.3f}"
+    scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
+    if item.get("labels") is not None and not top_k:
+        return " ".join(item["labels"]) or "-", " ".join(f"{scores.get(label, 0.0):.3f}" for label in item["labels"])
+    if top_k and scores:
+        return " ".join(scores), " ".join(f"{score:.3f}" for score in scores.values())
+    best = scores.get(item["label"], _best_score(item))
+    return str(item["label"]), f"{best:.3f}"
+
+
+def set_of(item: dict[str, Any]) -> str:
+    """The prediction set of an item, or the interval of a regression."""
+    if "interval" in item:
+        low, high = item["interval"]
+        return f"{low:.4f} to {high:.4f}"
+    return " ".join(item.get("set") or []) or "-"
+
+
+def shorten(text: Any, width: int = 70) -> str:
+    """A text, or a pair of texts, cut to `width` characters."""
+    if text is None:
+        return ""
+    shown = " | ".join(text.values()) if isinstance(text, dict) else str(text)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def _best_score(item: dict[str, Any]) -> float:
+    scores: list[float] = [entry["score"] for entry in item.get("scores") or []] or item.get("probs") or [0.0]
+    return max(scores)

@@ -1,0 +1,58 @@
+"""The risk-coverage table: which share of the rows is answered above a score, and how many errors these contain."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.checkpoint.calibration import RiskLevel
+
+CONFIDENCE = 0.95
+LEVELS, LEVEL_ROWS = 20, 10  # the maximum number of levels; the minimum number of rows from one level to the next
+
+
+def risk_levels(
+    scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], confidence: float = CONFIDENCE
+) -> list[RiskLevel]:
+    """The levels of the table, from the strictest threshold to the most lenient, which answers all rows.
+
+    The thresholds are chosen by the scores alone, at evenly spaced shares of answered rows. Each bound is that of
+    Clopper and Pearson (1934), with a confidence of 1 - (1 - `confidence`) / levels (Bonferroni), so that all bounds
+    hold together, whichever of them is used to choose a threshold (Geifman and El-Yaniv, 2017; Angelopoulos et al.,
+    2022).
+    """
+    order_N = np.argsort(-scores_N, kind="stable")
+    ordered_N, wrong_N = scores_N[order_N], np.cumsum(~right_N[order_N])
+    count = len(ordered_N)
+    levels = max(1, min(LEVELS, count // LEVEL_ROWS))
+    thresholds = ordered_N[[-(-count * number // levels) - 1 for number in range(1, levels + 1)]]
+    table = []
+    for threshold in np.unique(thresholds)[::-1]:
+        answered = int((ordered_N >= threshold).sum())
+        errors = int(wrong_N[answered - 1])
+        bound = upper_bound(errors, answered, (1 - confidence) / levels)
+        table.append(RiskLevel(float(threshold), answered / count, errors / answered, bound))
+    return table
+
+
+def upper_bound(errors: int, rows: int, alpha: float) -> float:
+    """The upper Clopper-Pearson bound of an error rate, which is below the true rate with probability `alpha`.
+
+    It is the rate at which `errors` or fewer errors among `rows` have the probability `alpha`, found by bisection.
+    """
+    if errors >= rows:
+        return 1.0
+    counts = np.arange(errors + 1)
+    logs = np.asarray([math.lgamma(rows + 1) - math.lgamma(k + 1) - math.lgamma(rows - k + 1) for k in counts])
+    low, high = errors / rows, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        terms = logs + counts * math.log(middle) + (rows - counts) * math.log1p(-middle)
+        largest = terms.max()
+        if largest + math.log(np.exp(terms - largest).sum()) > math.log(alpha):
+            low = middle
+        else:
+            high = middle
+    return high

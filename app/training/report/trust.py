@@ -1,0 +1,70 @@
+"""The section of the model card on how far to trust the answers: calibration, prediction sets, risk and coverage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.checkpoint.calibration import CROSS_FITTED, Calibration
+from app.wording import counted
+
+_RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+def summary(calibration: Calibration) -> str:
+    """One sentence on what was fitted, on which rows, and with which result."""
+    rows = f"{calibration.rows:,} held-out rows"
+    if calibration.before is None or calibration.after is None:
+        return f"prediction intervals measured on {rows}, {_method(calibration)}"
+    what = f"scale {calibration.scale[0]:.3g}" if len(calibration.scale) == 1 else "a scale per label"
+    bias = ", with a bias per label" if calibration.bias else ""
+    errors = f"expected calibration error {calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
+    return f"probabilities calibrated on {rows}, {_method(calibration)}: {what}{bias}; {errors}"
+
+
+def lines(calibration: Calibration, metrics: dict[str, Any]) -> list[str]:
+    """The section as lines of Markdown."""
+    text = summary(calibration)
+    shown = ["## How far to trust it", "", f"{text[0].upper()}{text[1:]}.", ""]
+    if sets := _sets(calibration, metrics.get("test") or {}):
+        shown += [sets, ""]
+    if calibration.risk:
+        shown += [*_risks(calibration), ""]
+    return shown
+
+
+def _method(calibration: Calibration) -> str:
+    if calibration.method == CROSS_FITTED:
+        return "each scored by the checkpoint that the other folds of these rows chose"
+    return "which had no part in training or in the choice of the checkpoint"
+
+
+def _sets(calibration: Calibration, test: dict[str, Any]) -> str:
+    """A sentence on the prediction sets or intervals for the test rows, or on those for the calibration's rows."""
+    parts = []
+    for name in ("90", "95"):
+        if figures := test.get(f"sets_{name}"):
+            parts.append(f"{name} % sets contain the truth for {figures['coverage']:.1%} of the test rows and have "
+                         f"{figures['mean_size']:.2f} labels on average")  # fmt: skip
+        elif figures := test.get(f"intervals_{name}"):
+            parts.append(f"{name} % intervals contain the truth for {figures['coverage']:.1%} of the test rows and "
+                         f"are {figures['mean_width']:.4g} wide")  # fmt: skip
+        elif not calibration.scale and (error := calibration.scores.quantile(int(name) / 100)) is not None:
+            parts.append(f"{name} % intervals reach {error:.4g} to both sides of the predicted value")
+    sentence = "; ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
+
+
+def _risks(calibration: Calibration) -> list[str]:
+    """A table of the thresholds that keep the errors below some rates."""
+    levels = {risk: calibration.level(risk) for risk in _RISKS}
+    found = {risk: level for risk, level in levels.items() if level is not None}
+    if not found:
+        rows = counted(calibration.rows, "row")
+        return [f"On {rows}, no threshold shows an error rate of {_RISKS[-1]:.0%} or less."]
+    return [
+        f"Errors among the answers with at least a score, with a confidence of {calibration.confidence:.0%}:",
+        "",
+        "| errors at most | score | answered | errors measured |",
+        "|---|---|---|---|",
+        *(f"| {risk:.0%} | {v.score:.4f} | {v.answered:.0%} | {v.errors:.1%} |" for risk, v in found.items()),
+    ]
