@@ -17,6 +17,7 @@ from models.config import ModelConfig
 FILE = "calibration.json"
 FORMAT_VERSION = 1
 SCORES, LEVELS, BINS = 2000, 100, 100  # the maximum lengths of lists
+START = 7.3  # errors expected at the tested risk; with a confidence of 0.975, the bound of 2 errors in n rows is 7.22/n
 CROSS_FITTED, APART = "cross-fitted", "apart"
 
 
@@ -45,8 +46,7 @@ class RiskLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happens if all rows whose score is below `score` are left unanswered.
 
     `answered` is the share of rows that are answered, `errors` is the share of wrong answers among these, and `bound`
-    is the upper confidence bound of that share. The bounds of all levels hold together with the `confidence` of the
-    calibration.
+    is the upper confidence bound of that share.
     """
 
     score: float
@@ -83,7 +83,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     has enough rows. The score of a row is 1 - p for classification, where p is the probability of the true label;
     1 - min(p) over all true labels for multilabel classification; and the absolute error for regression.
 
-    `risk` is the risk-coverage table, from the strictest to the most lenient threshold. `before` and `after` are the
+    `risk` is the risk-coverage table, from the strictest to the most lenient threshold, with bounds that each hold with
+    the given `confidence`. `before` and `after` are the
     reliability without and with the calibration, where each row is calibrated without using that row.
     """
 
@@ -95,7 +96,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     scores: Scores
     label_scores: list[Scores] = []
     risk: list[RiskLevel] = []
-    confidence: float = 0.95
+    confidence: float = 0.975
     before: Reliability | None = None
     after: Reliability | None = None
 
@@ -112,8 +113,28 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return None if quantile is None else [quantile] * labels
 
     def level(self, max_risk: float) -> RiskLevel | None:
-        """The level that answers most rows among those whose error rate is at most `max_risk`, by their bound."""
-        return next((level for level in reversed(self.risk) if level.bound <= max_risk), None)
+        """The level that answers most rows, among those whose error rate is shown to be at most `max_risk`.
+
+        The levels are tested from the strictest to the most lenient, until the bound of one exceeds the risk. Since the
+        order is fixed in advance, the true rate of the result exceeds `max_risk` with a probability of at most 1 -
+        `confidence`, although the result is chosen (fixed sequence testing; Angelopoulos et al., Learn then Test,
+        2021). Levels with so few rows that not even two errors would be accepted are not tested.
+        """
+        chosen = None
+        for level in self.risk:
+            if level.answered * self.rows * max_risk < START:
+                continue
+            if level.bound > max_risk:
+                break
+            chosen = level
+        return chosen
+
+    @property
+    def least_risk(self) -> float:
+        """The lowest risk for which there is a level; 1 if there is none."""
+        starts = [START / (level.answered * self.rows) for level in self.risk]
+        risks = sorted({*starts, *(level.bound for level in self.risk)})
+        return next((risk for risk in risks if self.level(risk) is not None), 1.0)
 
 
 def parse_calibration(value: object, config: ModelConfig) -> Calibration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,9 +84,10 @@ def decision_rule(version: ResolvedVersion, policy: DecisionPolicy) -> DecisionR
         needed = _required(calibration, version, "prediction_set")
         quantiles = needed.quantiles(policy.prediction_set, len(version.labels) or 1)
         if quantiles is None:
+            rows = needed.scores.rows
             raise InvalidRequest(
-                f"prediction_set is {policy.prediction_set:g}, but the calibration of {version.ref} has {needed.rows} "
-                f"rows, which allow {needed.rows / (needed.rows + 1):.4f} at most",
+                f"prediction_set is {policy.prediction_set:g}, but the calibration of {version.ref} has {rows} rows, "
+                f"which allow {math.floor(rows / (rows + 1) * 1e4) / 1e4:g} at most",
                 code="coverage_not_attainable",
                 param="prediction_set",
             )
@@ -126,10 +128,9 @@ def _least_score(calibration: Calibration, version: ResolvedVersion, max_risk: f
     level = calibration.level(max_risk)
     if level is not None:
         return level.score
-    lowest = min((level.bound for level in calibration.risk), default=1.0)
     raise InvalidRequest(
         f"max_risk is {max_risk:g}, but the {calibration.rows} rows of the calibration of {version.ref} show no error "
-        f"rate below {lowest:.4f} at any threshold; ask for more, or train with more held-out rows",
+        f"rate below {math.ceil(calibration.least_risk * 1e4) / 1e4:g} at any threshold; ask for more, or train with more held-out rows",
         code="risk_not_attainable",
         param="max_risk",
     )

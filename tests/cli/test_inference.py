@@ -150,3 +150,39 @@ def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostin
     )
     ostinato("generate", "-m", "m", "x", "--json", "--truncate")
     assert service.requests[-1].json["truncate_prompt_tokens"] == -1
+
+
+def decided(request: Any) -> tuple[int, Any]:
+    """A text with "odd" in it is not answered."""
+    data = [
+        {
+            "index": index, "label": None if "odd" in text else "good", "scores": [{"label": "good", "score": 0.5}],
+            "set": ["good", "bad"], "abstained": "odd" in text,
+        }
+        for index, text in enumerate(request.json["input"])
+    ]  # fmt: skip
+    return 200, {"object": "list", "model": "m", "data": data, "usage": {}}
+
+
+def test_sets_and_abstentions_are_shown_and_saved(service: Service, ostinato: Run, tmp_path: Path) -> None:
+    service.routes["POST /v1/classify"] = decided
+    options = ("--prediction-set", "0.9", "--max-risk", "0.05", "--uncalibrated")
+    done = ostinato("classify", "-m", "m", *options, "odd", "fine")
+    assert done.out.splitlines() == [
+        "LABEL        SCORE  SET       TEXT",
+        "(no answer)  0.500  good bad  odd",
+        "good         0.500  good bad  fine",
+    ]
+    sent = {"prediction_set": 0.9, "max_risk": 0.05, "calibrated": False}
+    assert service.requests[0].json == {"model": "m", "input": ["odd", "fine"]} | sent
+    ostinato("classify", "-m", "m", "--abstain-below", "0.5", "odd", "--output", str(tmp_path / "out.jsonl"))
+    assert service.requests[1].json["abstain_below"] == 0.5
+    saved = json.loads((tmp_path / "out.jsonl").read_text())
+    assert saved == {"text": "odd", "label": None, "score": 0.5, "set": ["good", "bad"], "abstained": True}
+
+
+def test_an_interval_is_shown(service: Service, ostinato: Run) -> None:
+    item = {"index": 0, "label": None, "value": 2.5, "scores": [], "interval": [1.0, 4.0]}
+    service.routes["POST /v1/classify"] = lambda request: (200, {"data": [item], "usage": {}})
+    done = ostinato("classify", "-m", "m", "--prediction-set", "0.9", "a")
+    assert done.out.splitlines() == ["LABEL  SCORE   SET               TEXT", "       2.5000  1.0000 to 4.0000  a"]

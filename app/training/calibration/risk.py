@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from app.checkpoint.calibration import RiskLevel
 
-CONFIDENCE = 0.95
-LEVELS, LEVEL_ROWS = 20, 10  # the maximum number of levels; the minimum number of rows from one level to the next
+CONFIDENCE = 0.975  # the bound is the upper end of a two-sided interval of 95 %
+LEVELS, LEVEL_ROWS = 50, 10  # the maximum number of levels; the minimum number of rows from one level to the next
 
 
 def risk_levels(
@@ -18,10 +18,8 @@ def risk_levels(
 ) -> list[RiskLevel]:
     """The levels of the table, from the strictest threshold to the most lenient, which answers all rows.
 
-    The thresholds are chosen by the scores alone, at evenly spaced shares of answered rows. Each bound is that of
-    Clopper and Pearson (1934), with a confidence of 1 - (1 - `confidence`) / levels (Bonferroni), so that all bounds
-    hold together, whichever of them is used to choose a threshold (Geifman and El-Yaniv, 2017; Angelopoulos et al.,
-    2022).
+    The thresholds depend on the scores alone, at evenly spaced shares of answered rows. The bounds are those of Clopper
+    and Pearson (1934). `Calibration.level` tests the levels in their order, which keeps the risk of the chosen one.
     """
     order_N = np.argsort(-scores_N, kind="stable")
     ordered_N, wrong_N = scores_N[order_N], np.cumsum(~right_N[order_N])
@@ -32,7 +30,7 @@ def risk_levels(
     for threshold in np.unique(thresholds)[::-1]:
         answered = int((ordered_N >= threshold).sum())
         errors = int(wrong_N[answered - 1])
-        bound = upper_bound(errors, answered, (1 - confidence) / levels)
+        bound = upper_bound(errors, answered, 1 - confidence)
         table.append(RiskLevel(float(threshold), answered / count, errors / answered, bound))
     return table
 

@@ -17,7 +17,8 @@ from tests.training import runs
 
 SMALL = {"width": 16, "layers": 1, "eval_every": 40}
 CASES = {
-    "lstm-classification": ("lstm", "rows.csv", runs.table(), {**SMALL, "max_steps": 240, "batch_size": 12}),
+    # enough validation rows to choose a checkpoint, so that the calibration is cross-fitted
+    "lstm-classification": ("lstm", "rows.csv", runs.table(600), {**SMALL, "max_steps": 240, "batch_size": 12}),
     "transformer-classification": (
         "transformer",
         "rows.csv",
@@ -56,6 +57,12 @@ def until_killed(run: Path, at_step: int) -> tuple[list[TrainEvent], bool]:
         return heard, process.wait() == -signal.SIGKILL
 
 
+def calibration_of(run: Path) -> bytes:
+    """The calibration of the version; empty for generation, which has none."""
+    path = run / "checkpoint" / "calibration.json"
+    return path.read_bytes() if path.exists() else b""
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_weights_survive_kills(case: str, tmp_path: Path) -> None:
     model, name, content, training = CASES[case]
@@ -75,6 +82,7 @@ def test_weights_survive_kills(case: str, tmp_path: Path) -> None:
     assert kills >= 1 and not was_killed
     assert isinstance(last[-1], Done)
     assert runs.digest(killed) == runs.digest(whole)
+    assert calibration_of(killed) == calibration_of(whole)
     assert (killed / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
     assert last[-1].metrics == expected[-1].metrics
     assert {key(e) for e in heard} == {key(e) for e in expected}
