@@ -128,9 +128,10 @@ def _least_score(calibration: Calibration, version: ResolvedVersion, max_risk: f
     level = calibration.level(max_risk)
     if level is not None:
         return level.score
+    lowest = math.ceil(calibration.least_risk * 1e4) / 1e4
     raise InvalidRequest(
         f"max_risk is {max_risk:g}, but the {calibration.rows} rows of the calibration of {version.ref} show no error "
-        f"rate below {math.ceil(calibration.least_risk * 1e4) / 1e4:g} at any threshold; ask for more, or train with more held-out rows",
+        f"rate below {lowest:g} at any threshold; ask for more, or train with more held-out rows",
         code="risk_not_attainable",
         param="max_risk",
     )

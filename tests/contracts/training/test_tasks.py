@@ -82,7 +82,7 @@ def test_a_checkpoint_has_all_its_files(tmp_path: Path) -> None:
     names = set(checkpoint.manifest(run / "checkpoint"))
     assert names == {
         *("config.json", "model.safetensors", "tokenizer.json", "labels.json", "training.json", "README.md"),
-        *("metrics.json", "results.csv"),
+        *("metrics.json", "results.csv", "calibration.json", "plots/reliability.svg"),
         *("plots/loss.svg", "plots/lengths.svg", "plots/confusion_validation.svg", "plots/confusion_test.svg"),
     }
     assert json.loads((run / "checkpoint" / "metrics.json").read_text()) == result.metrics
