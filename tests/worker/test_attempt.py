@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.registry.service import Registry
-from app.storage.blobs import BlobStore, StorageUnavailable
+from app.storage.blobs import BlobStore
+from app.storage.errors import StorageUnavailable
 from app.worker import attempt
 from app.worker.resources import Resources
 from app.worker.run_directory import RunBusy, RunDirectory

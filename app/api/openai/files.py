@@ -152,6 +152,7 @@ def create(services: ServicesDep, principal: Principal, form: Annotated[Form, De
             sent.filename,
             form.fields["purpose"],
             sent.pieces(),
+            scratch=sent.file,
             limit=services.settings.max_upload_bytes,
             expires_after=expiry,
             format=_format(form.optional("format")),
