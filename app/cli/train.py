@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +100,7 @@ def _upload(client: Client, path: Path, quiet: bool) -> str:
 def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequence[str]) -> None:
     if not as_json:
         print(f"job {job['id']}", flush=True)
-    ended = follow(client, job["id"], quiet=as_json, printed=printed)
+    ended = follow(client, job["id"], quiet=as_json, printed=printed, patient=sys.stderr.isatty())
     if as_json:
         print_json(ended)
         if ended["status"] != "succeeded":
