@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     Path,
-    typer.Argument(help="Training data: CSV, TSV, JSONL, parquet or plain text, also gzipped; or a file's id: file-…"),
+    typer.Argument(
+        help="Training data: CSV, TSV, JSONL, parquet, xlsx or plain text, also gzipped; or a file's id: file-…"
+    ),
 ]
 
 
