@@ -41,9 +41,11 @@ def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
 
 def _summary(settled: Settled) -> str:
     model = settled.config
+    size = f"{counted(model.layers, 'layer')} of {model.width}, " if model.architecture != "linear" else ""
+    branch = f"{model.ngram_buckets:,} buckets for n-grams, " if model.ngram_buckets else ""
     end = counted(settled.total_steps, "step") if settled.total_steps else f"{settled.max_seconds:g} seconds"
     return (
-        f"{model.architecture}: {counted(model.layers, 'layer')} of {model.width}, context {model.context_length}, "
+        f"{model.architecture}: {size}context {model.context_length}, {branch}"
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
         f"{counted(settled.threads, 'thread')}, {settled.precision}"
     )
@@ -52,7 +54,7 @@ def _summary(settled: Settled) -> str:
 def _few_rows(rows: int, settled: Settled) -> str:
     """A sentence about the consequences of having few validation rows; empty if there are none."""
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
-    if settled.metric == "last":
+    if settled.metric == "last" and settled.config.architecture != "linear":
         few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint by"
         kept = f"the weights of the last step are kept; with {SELECTING_ROWS} or more, those of the best evaluation are"
         sentences.append(f"{few}, so {kept}")
