@@ -15,6 +15,7 @@ from app.training.failures import BadOption
 from app.training.ngram_recipe import NgramRecipe
 from app.training.plan import network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
+from app.wire.measurement import SELECTING_ROWS
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import OptionError, TrainingKind, check_base
@@ -25,7 +26,6 @@ MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a b
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
 EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
 TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
-SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
 
 
 @dataclass(frozen=True, slots=True)
