@@ -159,17 +159,6 @@ class Tokenizer:
         return self.token_text(id_)
 
     @cached_property
-    def pieces(self) -> list[bytes]:
-        """The bytes that each token adds to a text, for the n-grams of a text; a separator adds a null character.
-
-        Only for tokenizers whose `token_bytes` is not None.
-        """
-        pieces = list(self._shown_bytes)
-        if self.sep_id is not None:
-            pieces[self.sep_id] = b" \0 "
-        return pieces
-
-    @cached_property
     def _shown_bytes(self) -> list[bytes]:
         assert self.token_bytes is not None
         hidden = self._specials.hidden

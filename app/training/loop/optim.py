@@ -128,14 +128,17 @@ class RowAdagrad(Optimizer):
         for parameter, gradient, state in zip(parameters, gradients, moments, strict=True):
             if not state:
                 state["sum"] = torch.full((len(parameter),), 1e-8, device=parameter.device)
-            if not gradient.is_sparse:
+            if gradient.is_sparse:
+                _update_rows(parameter, gradient.coalesce(), state["sum"], rate)
+            else:
                 state["sum"] += gradient.square()
-                parameter -= rate * gradient * state["sum"].rsqrt()
-                continue
-            gradient = gradient.coalesce()
-            rows_N, values_NC = gradient.indices()[0], gradient.values()
-            sums_N = state["sum"].index_add_(0, rows_N, values_NC.square().sum(1))[rows_N]
-            parameter.index_add_(0, rows_N, values_NC * sums_N.rsqrt()[:, None], alpha=-rate)
+                parameter.add_(gradient * state["sum"].rsqrt(), alpha=-rate)
+
+
+def _update_rows(table_RC: Tensor, gradient: Tensor, sums_R: Tensor, rate: float) -> None:
+    rows_N, values_NC = gradient.indices()[0], gradient.values()
+    sums_N = sums_R.index_add_(0, rows_N, values_NC.square().sum(1))[rows_N]
+    table_RC.index_add_(0, rows_N, values_NC * sums_N.rsqrt()[:, None], alpha=-rate)
 
 
 def build_for_branch(network: nn.Module) -> RowAdagrad:

@@ -134,9 +134,8 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
     Before the data is read, `facts` is None, and fewer such settings can be detected.
     """
     architecture = spec.model if base is None else base.config.architecture
-    if architecture == "linear" and facts is not None and (facts.task == "generation" or facts.input != "tokens"):
-        kind = "generation" if facts.task == "generation" else "numbers"
-        raise BadOption("model", f"linear is for texts with labels or values, and this data is for {kind}")
+    if architecture == "linear" and facts is not None:
+        _check_linear(facts)
     task, kind = (spec.task, None) if facts is None else (facts.task, facts.input)
     try:
         check_options(spec.training, TrainingKind(architecture, task, kind, tuned=base is not None))
@@ -144,6 +143,12 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
             check_base(spec.training, base.config.to_dict())
     except OptionError as error:
         raise BadOption(f"training.{error.field}", error.message) from None
+
+
+def _check_linear(facts: Facts) -> None:
+    if facts.task == "generation" or facts.input != "tokens":
+        data = "text to continue" if facts.task == "generation" else "numbers"
+        raise BadOption("model", f"linear is for texts with labels or values, and this data is {data}")
 
 
 def _eval_size(dataset: Dataset) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.training.loop.batches import RowBatches
 from app.training.prepare.dataset import Dataset, Rows
@@ -21,7 +22,7 @@ def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
         return None
     assert isinstance(branch, Ngrams)
     assert dataset.tokenizer is not None, "a branch is only for text"
-    branch.bind_tokens(Tokenizer.load(dataset.tokenizer).pieces)
+    branch.bind_tokens(pieces(Tokenizer.load(dataset.tokenizer)))
     return branch
 
 

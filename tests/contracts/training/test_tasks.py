@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from app.checkpoint import directory as checkpoint
+from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
 from models.config import NETWORKS
@@ -43,7 +44,7 @@ def loaded(directory: Path) -> LanguageModel | Classifier:
     assert not isinstance(network, LinearClassifier)
     network.load_state_dict(load_file(directory / "model.safetensors"))
     if isinstance(network, Classifier) and network.ngrams is not None:
-        network.ngrams.bind_tokens(Tokenizer.load(directory).pieces)
+        network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
     return network.eval()
 
 
