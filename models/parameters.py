@@ -61,6 +61,11 @@ def body_width(config: ModelConfig) -> int:
     return config.width * (2 if config.recurrent and config.bidirectional else 1)
 
 
+def in_branch(name: str) -> bool:
+    """Return whether the parameter `name` belongs to the n-gram branch, or weights its output."""
+    return name.startswith("ngrams.") or name == "mix"
+
+
 def _input(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     if config.input == "tokens":
         yield "input.embedding.weight", (config.vocab_size, config.vector_width)

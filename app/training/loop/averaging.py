@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from app.training.loop.optim import in_branch
+from models.parameters import in_branch
 from models.tasks import TaskNetwork
 
 

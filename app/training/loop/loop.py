@@ -31,6 +31,7 @@ from app.training.loop.schedule import Schedule
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
 from app.wire.trainer import Metrics
+from models.parameters import in_branch
 from models.tasks import TaskNetwork
 
 
@@ -60,7 +61,7 @@ class Training:
         self.branch_optimizer = optim.build_for_branch(network)
         self.batches = build_batches(settled, dataset)
         self.objective = build_objective(network, settled.class_weights, settled.label_smoothing)
-        self._clipped = [p for name, p in network.named_parameters() if p.requires_grad and not optim.in_branch(name)]
+        self._clipped = [p for name, p in network.named_parameters() if p.requires_grad and not in_branch(name)]
         self._specials = torch.tensor(dataset.facts.specials, dtype=torch.int64, device=settled.device)
         self._loss_ceiling = loss_ceiling(settled, dataset)
         self._pace = Pace(settled, progress, hooks.clock)

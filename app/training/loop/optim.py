@@ -12,6 +12,7 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from app.training.plan.config import Settled
+from models.parameters import in_branch
 
 Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 
@@ -145,11 +146,6 @@ def build_for_branch(network: nn.Module) -> RowAdagrad:
     """The optimizer of the n-gram branch, if the network has one."""
     branch = [parameter for name, parameter in network.named_parameters() if in_branch(name)]
     return RowAdagrad([Group(branch, 0.0)])
-
-
-def in_branch(name: str) -> bool:
-    """Whether the parameter `name` belongs to the n-gram branch, or weights its output."""
-    return name.startswith("ngrams.") or name == "mix"
 
 
 def branch_rate(settled: Settled, step: int) -> float:
