@@ -2,8 +2,9 @@
 
 The checkpoint with the best evaluation owes a part of its success to chance, on exactly the rows that chose it. The
 validation rows are therefore divided into folds. The outputs that are kept for a fold are those of the checkpoint that
-the other folds would have chosen: no row had a part in the choice of the checkpoint that scored it. Most folds choose
-the same checkpoint as all rows together, so the kept outputs represent the final version well.
+the other folds would have chosen: no row had a part in the choice of the checkpoint that scored it, or in the weights
+of the network and its n-gram branch. Most folds choose the same checkpoint as all rows together, so the kept outputs
+represent the final version well.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.training.loop import selection
+from app.training.loop import mixing, selection
 from app.training.loop.batches import spaced
 from app.training.loop.evaluate import Observer, measure
 from app.training.plan.config import Settled
@@ -51,18 +52,20 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if evaluations do not choose the checkpoint, or use only a part of the rows, so that other rows are free.
+    Disabled if rows are free: if evaluations use only some of them, or neither choose the checkpoint nor fit the
+    weights of an n-gram branch (`mixed`).
+
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
 
-    def __init__(self, settled: Settled, facts: Facts, data: Rows | Stream) -> None:
+    def __init__(self, settled: Settled, facts: Facts, data: Rows | Stream, *, mixed: bool = False) -> None:
         self._rule, self._facts = settled.metric, facts
         width = max(1, len(facts.labels))
         self.enabled = (
             facts.task != "generation"
             and isinstance(data, Rows)
             and settled.eval_rows is None
-            and settled.metric != "last"
+            and (settled.metric != "last" or mixed)
             and len(data) >= FEWEST
         )
         count = len(data) if self.enabled and isinstance(data, Rows) else 0
@@ -81,15 +84,28 @@ class CrossFit:
         """A function that takes the outputs of one evaluation. `fraction` is the completed share of the run."""
         return partial(self._observe, fraction) if self.enabled else None
 
-    def _observe(self, fraction: float, outputs_NC: NDArray[np.float64], targets: NDArray[Any]) -> None:
+    def _observe(self, fraction: float, parts_PNC: NDArray[np.float64], targets: NDArray[Any]) -> None:
         for fold, best in enumerate(self._best):
             others_N = self._folds_N != fold
+            outputs_NC = self._combined(parts_PNC, targets, others_N)
             metrics = measure(self._facts, outputs_NC[others_N], targets[others_N])
             if selection.improves(self._rule, metrics, fraction, best):
                 best.best_value = selection.score(self._rule, metrics, fraction)
                 best.best_metrics = {"valid_loss": metrics["loss"]}
                 own_M = ~others_N[self.rows_M]
                 self.outputs_MC[own_M] = outputs_NC[self.rows_M[own_M]]
+
+    def _combined(
+        self, parts_PNC: NDArray[np.float64], targets: NDArray[Any], others_N: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """The outputs of the network; with an n-gram branch, those of both parts, weighted by fits on other folds."""
+        if len(parts_PNC) == 1:
+            single_NC: NDArray[np.float64] = parts_PNC[0]
+            return single_NC
+        network_NC, branch_NC = parts_PNC
+        weights = mixing.fit(self._facts.task, network_NC[others_N], branch_NC[others_N], targets[others_N])
+        mixed_NC: NDArray[np.float64] = weights[0] * network_NC + weights[1] * branch_NC
+        return mixed_NC
 
     def tensors(self) -> dict[str, Tensor]:
         """The state for a resume point."""

@@ -23,7 +23,7 @@ from app.training.prepare.dataset import Facts
 from app.training.report import card, export, results, trust
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 from app.wording import counted
-from models.tasks import Classifier
+from models.tasks import LanguageModel
 
 
 def complete(
@@ -73,7 +73,7 @@ def _evaluate(
         if name != "train"
     }
     calibration = None
-    if isinstance(training.network, Classifier):
+    if not isinstance(training.network, LanguageModel):
         outputs = {name: outputs_of(training.network, split, check) for name, split in splits.items()}
         calibration = _calibrate(training, outputs["validation"], events)
         metrics = {name: _measure(dataset.facts, part, calibration) for name, part in outputs.items()}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.training.loop import mixing
 from app.training.loop.crossfit import FOLDS, CrossFit, fold_numbers
 from app.training.loop.evaluate import measure
 from app.training.prepare.dataset import Facts, Rows
@@ -37,7 +38,7 @@ def observe(fit: CrossFit, outputs: list[NDArray[np.float64]]) -> None:
     for outputs_NC in outputs:
         observer = fit.observer(0.5)
         assert observer is not None
-        observer(outputs_NC, TARGETS)
+        observer(outputs_NC[None], TARGETS)
 
 
 def test_each_fold_keeps_the_outputs_of_the_best_evaluation_of_the_others() -> None:
@@ -84,6 +85,21 @@ def test_a_resume_point_of_an_earlier_release_has_no_outputs() -> None:
     assert not fit.complete
     fit.restore(crossfit().tensors())
     assert not fit.complete
+
+
+def test_the_weights_of_a_branch_are_fitted_without_the_rows_of_the_fold() -> None:
+    """With a branch, this holds even if the last weights are kept."""
+    fit = CrossFit(settled(metric="last", eval_rows=None), FACTS, rows(), mixed=True)
+    parts_2NC = np.stack(evaluations(2)) * 3
+    observer = fit.observer(1.0)
+    assert observer is not None
+    observer(parts_2NC, TARGETS)
+    folds_N = fold_numbers(ROWS, FOLDS)
+    for fold in range(FOLDS):
+        others = folds_N != fold
+        weights = mixing.fit("classification", *parts_2NC[:, others], TARGETS[others])
+        expected_NC = np.tensordot(weights, parts_2NC[:, ~others], 1)
+        np.testing.assert_allclose(fit.outputs_MC[~others], expected_NC, rtol=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{"metric": "last"}, {"eval_rows": 100}])
