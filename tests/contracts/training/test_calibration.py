@@ -50,7 +50,7 @@ def test_a_stopped_training_ends_with_the_same_calibration(tmp_path: Path) -> No
 @pytest.mark.parametrize("count", [240, 100])
 def test_few_rows(tmp_path: Path, count: int) -> None:
     """With 24 held-out rows the last weights are kept, and all rows are free; with 10, nothing is calibrated."""
-    run, events = train(tmp_path, count)
+    run, events = train(tmp_path, count, ngrams=False)
     contents = checkpoint.validate(run / "checkpoint")
     metrics = json.loads((run / "checkpoint" / "metrics.json").read_text())["validation"]
     if count == 240:
