@@ -27,6 +27,21 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
 ]
+Calibrated = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrated/--uncalibrated",
+        help="Require calibrated scores, or show those of the network.",
+        show_default="calibrated, if the version has a calibration",
+    ),
+]
+PredictionSet = Annotated[
+    float | None, typer.Option(help="Also show the set of labels that contains the true one this often, such as 0.9.")
+]
+AbstainBelow = Annotated[float | None, typer.Option(help="Give no label to texts with a lower score.")]
+MaxRisk = Annotated[
+    float | None, typer.Option(help="Give no label to texts for which more than this share of answers may be wrong.")
+]
 INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
 CHUNK = 256  # maximum number of texts in one request
 
@@ -67,21 +82,10 @@ def classify(
         float | None,
         typer.Option(min=0, max=1, help="Multilabel: lowest probability of a label.", show_default="the version's own"),
     ] = None,
-    calibrated: Annotated[
-        bool | None,
-        typer.Option(
-            "--calibrated/--uncalibrated",
-            help="Require calibrated probabilities, or show those of the network.",
-            show_default="calibrated, if the version has a calibration",
-        ),
-    ] = None,
-    prediction_set: Annotated[
-        float | None, typer.Option(help="Also show the set of labels that contains the true one this often, e.g. 0.9.")
-    ] = None,
-    abstain_below: Annotated[float | None, typer.Option(help="Give no label to texts with a lower score.")] = None,
-    max_risk: Annotated[
-        float | None, typer.Option(help="Give no label where more than this share of the answers may be wrong.")
-    ] = None,
+    calibrated: Calibrated = None,
+    prediction_set: PredictionSet = None,
+    abstain_below: AbstainBelow = None,
+    max_risk: MaxRisk = None,
     pair: Annotated[bool, typer.Option("--pair", help="Treat the two texts as one pair.")] = False,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Truncate texts that are too long instead of rejecting them.")
