@@ -69,7 +69,7 @@ def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any
     except MemoryError:  # includes pa.ArrowMemoryError; a lack of memory is not a fault of the file
         raise
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise source.fault(f"unreadable parquet: {error}", f"after row {before}") from None
+        raise source.fault(f"the parquet data cannot be read: {error}", f"after row {before}") from None
 
 
 def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
@@ -87,8 +87,8 @@ def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception)
             try:
                 column[row].as_py()
             except Exception as error:
-                return source.fault(f"unreadable value: {error}", f"row {before + row + 1}", f"column {name!r}")
-    return source.fault(f"unreadable parquet: {batch_error}", f"after row {before}")
+                return source.fault(f"the value cannot be read: {error}", f"row {before + row + 1}", f"column {name!r}")
+    return source.fault(f"the parquet data cannot be read: {batch_error}", f"after row {before}")
 
 
 def _batch_size(file: pq.ParquetFile) -> int:
@@ -114,7 +114,7 @@ def _opened(source: Source) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def _unpacked(source: Source) -> Iterator[Path | IO[bytes]]:
-    """The file, decompressed if it is compressed by gzip.
+    """The file, decompressed if it is compressed with gzip.
 
     Reading Parquet needs random access, so a compressed file is unpacked to a temporary file in the same directory. The
     temporary file has no name, so the system deletes it even if this process is killed.
@@ -127,6 +127,8 @@ def _unpacked(source: Source) -> Iterator[Path | IO[bytes]]:
         with unpacking(source), source.open() as file:
             while block := file.read(1 << 20):
                 if unpacked.tell() + len(block) > limit:
-                    raise source.fault(f"has more than {limit:,} bytes when unpacked, which is more than fits here")
+                    raise source.fault(
+                        f"has more than {limit:,} bytes when decompressed, which is more than the machine has room for"
+                    )
                 unpacked.write(block)
         yield unpacked

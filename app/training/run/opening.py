@@ -53,8 +53,8 @@ def _few_rows(rows: int, settled: Settled) -> str:
     """A sentence about the consequences of having few validation rows; empty if there are none."""
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if settled.metric == "last":
-        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint by"
-        kept = f"the weights of the last step are kept; with {SELECTING_ROWS} or more, those of the best evaluation are"
+        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint"
+        kept = f"the weights of the last step are kept; {SELECTING_ROWS} or more rows would select the best evaluation"
         sentences.append(f"{few}, so {kept}")
     return "; ".join(sentences)
 
@@ -71,6 +71,6 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
         more = f"; and {len(lost) - 3:,} more features" if len(lost) > 3 else ""
         warnings.append(("lost_precision", "; ".join(lost[:3]) + more))
     if settled.max_seconds:
-        message = "with max_seconds, the training ends by the clock, so the same request may give different weights"
+        message = "with max_seconds, training stops after a fixed time, so equal requests may produce different weights"
         warnings.append(("time_limit", message))
     return warnings

@@ -42,7 +42,7 @@ def test_spellings_of_one_label_are_joined_and_told(labels: list[str], merged: l
     result, remarks = scan_labels(tmp_path, labels)
     assert result.labels == merged
     remark = remarks["labels_merged"]
-    assert remark.level == "info" and "are read as one" in remark.message and " rows) as " in remark.message
+    assert remark.level == "info" and "are merged" in remark.message and " rows) as " in remark.message
     assert result.splits_N.shape == (4 * len(labels),)
 
 
@@ -108,7 +108,7 @@ def test_quotes_rare_labels_and_numbers_are_warned_about(tmp_path: Path) -> None
 
 def test_the_rows_of_each_label_are_told_in_a_bounded_list(tmp_path: Path) -> None:
     _, remarks = scan_labels(tmp_path, ["a", "a", "b"])
-    assert remarks["labels"].message == "a.csv has 2 labels, with these numbers of rows: 'a' 8, 'b' 4"
+    assert remarks["labels"].message == "a.csv has 2 labels with these row counts: 'a' 8, 'b' 4"
     _, remarks = scan_labels(tmp_path, [f"label {n}" for n in range(5000)], repeat=2)
     assert len(remarks["labels"].message) < 600 and remarks["labels"].message.endswith("and 4,980 more")
     _, remarks = scan_labels(tmp_path, [f"{'aA'[n % 2]}{n // 2}" for n in range(5000)], repeat=2)
