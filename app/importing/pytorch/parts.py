@@ -15,7 +15,7 @@ FOREIGN = (  # (pattern of tensor names, module that is not supported), most spe
     (r"multihead_attn\.", "nn.TransformerDecoder layers, which read a second sequence"),
     (r"running_(mean|var)$|num_batches_tracked$", "batch normalisation (nn.BatchNorm)"),
     (r"weight_hr_l\d", "an nn.LSTM with proj_size"),
-    (r"in_proj_weight$|[qkv]_proj_weight$", "an nn.MultiheadAttention outside of an encoder layer"),
+    (r"in_proj_weight$|[qkv]_proj_weight$", "an nn.MultiheadAttention outside an encoder layer"),
 )
 
 

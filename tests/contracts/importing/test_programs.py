@@ -329,11 +329,11 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     ),
     "two LSTMs side by side": (
         Program(lambda m, x: x, a=lstm(), b=lstm(), fc=nn.Linear(6, 3)),
-        "kinds or widths differ",
+        "different kinds or widths",
     ),
     "two LSTMs of different widths": (
         Program(lambda m, x: x, a=lstm(), b=lstm(6, 5), fc=nn.Linear(5, 3)),
-        "kinds or widths differ",
+        "different kinds or widths",
     ),
     "an LSTM and a GRU": (
         Program(lambda m, x: x, a=lstm(), b=nn.GRU(6, 6), fc=nn.Linear(6, 3)),
@@ -349,7 +349,10 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     ),
     "a norm of the input": (Program(lambda m, x: x, n=nn.LayerNorm(4), lstm=lstm(), fc=nn.Linear(6, 3)), "one norm"),
     "an RMS norm": (Program(lambda m, x: x, lstm=lstm(), n=nn.RMSNorm(6), fc=nn.Linear(6, 3)), "n.weight"),
-    "mean and maximum side by side": (Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(12, 3)), "begin with 6 inputs"),
+    "mean and maximum side by side": (
+        Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(12, 3)),
+        "the first of them with 6 inputs",
+    ),
     "two input layers": (
         Program(lambda m, x: x, a=nn.Linear(3, 5), b=nn.Linear(5, 4), lstm=lstm(), fc=nn.Linear(6, 3)),
         "several input layers",
