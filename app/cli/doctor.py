@@ -131,7 +131,7 @@ def check_database(chosen: Settings) -> Finding:
     except DatabaseOutdated as error:
         return Finding("database", "wrong", error.message)
     except DatabaseUnavailable as error:
-        return Finding("database", "wrong", f"does not answer: {reason(error)}")
+        return Finding("database", "wrong", f"does not respond: {reason(error)}")
     finally:
         database.close()
     return Finding("database", "ok", f"{database.dialect}, with the tables of this release")

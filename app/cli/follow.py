@@ -82,7 +82,7 @@ class Follower:
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
-        return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} before this one"
+        return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} ahead of this one"
 
     @property
     def ended(self) -> bool:

@@ -68,7 +68,7 @@ def test_oddities_are_warned_about_before_the_upload(queue: Service, ostinato: R
     shutil.copy(CASES / "c05_look_alike_labels.csv", "odd.csv")
     lines = ostinato("train", "odd.csv", "--no-wait").out.splitlines()
     before = lines[: lines.index("uploaded odd.csv as file-1")]
-    assert "has 6 labels, with these numbers of rows" in before[1]
+    assert "has 6 labels with these row counts" in before[1]
     assert sum(line.startswith("warning: ") for line in before) == 3
 
 
