@@ -40,7 +40,7 @@ REASONS = (
     Reason("invalid_request", "(of the wrong form|mixes texts|is empty|may hold at most)", "an input of many shapes"),
     Reason("invalid_request", "not a float32 number|range of float32|numbers, but", "numbers beyond float32"),
     Reason("invalid_request", "contains no token|lone surrogate|not valid Unicode|NUL", "texts that cannot be stored"),
-    Reason("invalid_request", "minimum and maximum need a metric", "two parameters go together"),
+    Reason("invalid_request", "minimum and maximum require a metric", "two parameters go together"),
     Reason("invalid_request", "needs (publish\\.)?alias", "two fields go together"),
     Reason("invalid_request", "expires_after.seconds must be a whole number", "two fields of the form go together"),
     Reason("invalid_request", "best_of|stream_options needs|min_tokens must not|echo only", "two fields go together"),
