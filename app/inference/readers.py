@@ -16,9 +16,9 @@ THREADS = 2
 
 
 class Readers:
-    """A thread pool that limits the total size of the input that is being read or waits for a thread.
+    """A thread pool that limits the total size of the input that is being read or is waiting for a thread.
 
-    `room` is the limit, in characters, ids or numbers. Input that would exceed it is refused.
+    `room` is the limit, in characters, ids or numbers. Input that would exceed it is rejected.
     """
 
     def __init__(self, room: int) -> None:
@@ -32,7 +32,7 @@ class Readers:
         with self._lock:
             if self.held and self.held + size > self.room:
                 rejected.labels("long_inputs").inc()
-                raise Overloaded("too much long input is waiting; try again in a moment", retry_after=1.0)
+                raise Overloaded("too many long inputs are waiting; try again in a moment", retry_after=1.0)
             self.held += size
         reading = self._threads.submit(work)
         reading.add_done_callback(lambda _: self._give_back(size))
