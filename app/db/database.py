@@ -36,7 +36,7 @@ AWAY = (OperationalError, InterfaceError, PoolTimeout)
 ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are program defects
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL's error codes for a missing table or column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
-NO_ANSWER = "the database does not answer; try again in a moment"
+NO_ANSWER = "the database is not responding; try again in a moment"
 OUTDATED = "the database does not have the tables of this release; run: ostinato migrate"
 
 
@@ -66,7 +66,9 @@ def url_of(text_: str) -> URL:
     if url.get_backend_name() not in NOW:
         raise SettingError(f"{SETTING} has the scheme {url.drivername!r}; use sqlite or postgresql")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise SettingError(f"{SETTING} must name a file, as in sqlite:///ostinato.db: several programs share it")
+        raise SettingError(
+            f"{SETTING} must name a file, as in sqlite:///ostinato.db, because several programs share the database"
+        )
     return url
 
 

@@ -17,5 +17,5 @@ def too_few(rows: object) -> TypeGuard[int]:
 
 
 def verdict(rows: int) -> str:
-    """The text to show instead of a metric that was measured on too few rows: `2 rows: not a measurement`."""
-    return f"{counted(rows, 'row')}: not a measurement"
+    """The text to show instead of metrics from too few rows: `2 rows: too few for meaningful metrics`."""
+    return f"{counted(rows, 'row')}: too few for meaningful metrics"
