@@ -105,7 +105,10 @@ def test_what_the_user_says_goes_first(tmp_path: Path) -> None:
 
 def test_entries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     state = text_program().state_dict()
-    for extras, named in (({"classes": ["a", "b"]}, "requires 3 distinct labels"), ({"vocab": WORDS * 2}, "word twice")):
+    for extras, named in (
+        ({"classes": ["a", "b"]}, "requires 3 distinct labels"),
+        ({"vocab": WORDS * 2}, "word twice"),
+    ):
         with pytest.raises(InvalidRequest, match=named):
             bring({"net": state, "classes": ["a", "b", "c"], "vocab": WORDS, **extras}, tmp_path, answers=TEXT)
 
