@@ -172,7 +172,7 @@ def load_json(path: Path) -> Any:
     values = strict_json.VOCABULARY_VALUES if path.name == "tokenizer.json" else strict_json.VALUES
     try:
         if path.stat().st_size > limit:
-            raise CheckpointInvalid(f"{path.name} is larger than {limit} bytes, its limit")
+            raise CheckpointInvalid(f"{path.name} exceeds its limit of {limit} bytes")
         return strict_json.parse(path.read_bytes(), values=values)
     except FileNotFoundError:
         raise CheckpointInvalid(f"{path.name} is missing") from None

@@ -133,9 +133,9 @@ def _print_report(report: Report) -> None:
     for alias in report.dangling_aliases:
         print(f"alias without a version: {alias}")
     for row in report.mended:
-        print(f"mended {row}")
+        print(f"repaired {row}")
     for row in report.damaged:
-        print(f"damaged {row}: mend it with --repair")
+        print(f"damaged {row}: repair the row with --repair")
     orphans = f", {report.orphans} of them unused ({size(report.orphan_bytes)})" if report.orphans else ""
     print(f"{'the registry is intact' if report.ok else 'the registry is damaged'}: {report.blobs} blobs{orphans}")
 
