@@ -82,7 +82,7 @@ def compare(
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
     if hidden := len(metrics) - len(shown):
-        print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'}(use --all)")
+        print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:

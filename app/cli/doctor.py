@@ -152,7 +152,7 @@ def check_programs(chosen: Settings) -> Finding:
     running = read(chosen.run_dir)
     if not running:
         return Finding(
-            "programs", "warning", "no programs are running on this data folder; start them with: ostinato up"
+            "programs", "warning", "no programs are running for this data folder; start them with: ostinato up"
         )
     restarts = sum(p.restarts for p in running)
     state = "warning" if restarts else "ok"

@@ -10,7 +10,7 @@ from app.cli.wording import in_own_words
 @pytest.mark.parametrize(
     ("message", "own"),
     [
-        ("name the one to learn as columns.text_pair", "name the one to learn as --text-pair-column"),
+        ("name the column to predict as columns.text_pair", "name the column to predict as --text-pair-column"),
         ("training.max_steps: must be at least 1", "--max-steps: must be at least 1"),
         (
             "model not found: x; GET /v1/models lists the models",
