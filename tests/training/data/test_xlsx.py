@@ -137,7 +137,7 @@ def test_repeated_columns_are_refused_unless_they_are_not_needed(tmp_path: Path)
 
 
 def test_an_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="is a binary file \(xlsx\), which has no text encoding"):
+    with pytest.raises(BadData, match=r"is a binary file \(xlsx\), which has no text encoding"):
         detect(write(tmp_path, "a.xlsx", workbook()), "a.xlsx", encoding="cp1252")
 
 
