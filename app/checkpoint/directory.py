@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app import strict_json
-from app.checkpoint import patterns
+from app.checkpoint import patterns, tokenizer_rules
 from app.checkpoint.configuration import parse_config
 from app.checkpoint.weights import check_tensors, read_header
 from app.errors import CheckpointInvalid
@@ -114,7 +114,9 @@ def read(directory: Path) -> Checkpoint:
             f"a checkpoint must have a tokenizer.json if and only if its input is tokens; its input is {config.input}"
         )
     if tokenizer:
-        patterns.check(_load_object(directory / "tokenizer.json", required=True))
+        definition = _load_object(directory / "tokenizer.json", required=True)
+        patterns.check(definition)
+        tokenizer_rules.check(definition)
     labels = _load_labels(directory / "labels.json", config)
     if raw.get("labels", labels) != labels:
         raise CheckpointInvalid("config.json: labels differ from labels.json")

@@ -193,14 +193,14 @@ class Inference:
             version = await self.versions.get(reference, principal)
             if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
                 return version, work(version)
-            return version, await self._readers.run(size, partial(work, version))
+            return version, await self._readers.run(size, partial(work, version), principal)
 
     async def _prepare(self, query: InferenceQuery, version: ResolvedVersion) -> TokenizedInput:
         size = size_of(query.items)
         work = partial(prepare, query.items, version, query.length_policy, query.param)
         if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
             return work()
-        return await self._readers.run(size, work)
+        return await self._readers.run(size, work, query.principal)
 
     # --- generation ---------------------------------------------------------------------------------------------
 
