@@ -91,7 +91,8 @@ EXAMPLE: dict[str, Any] = {
 _OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the example; empty fields count as missing
     "expires_after[anchor]": {"type": "string", "enum": ["", "created_at"], "examples": [""]},
     "expires_after[seconds]": {
-        "anyOf": [{"type": "string", "enum": [""]}, {"type": "integer", "minimum": 3600, "maximum": 2592000}],
+        "anyOf": [{"type": "integer", "minimum": 3600, "maximum": 2592000}, {"type": "string", "enum": [""]}],
+        "examples": [""],
         "description": "The age at which the file is deleted, in seconds",
     },
     "format": {
