@@ -45,6 +45,7 @@ class Progress:
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations: int = 0
     without_gain: int = 0  # the number of evaluations since the best one
+    cooldown_start: int = -1  # the step at which the learning rate began to fall because of a plateau; -1: none so far
     loss: float = 0.0
     weight: float = 0.0
     correct: int = 0

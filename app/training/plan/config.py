@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.training import recipes
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
@@ -21,6 +23,8 @@ from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
+_LONG = 3.0  # rows of more than this many times the median length are cut
+_LEAST_LIMIT = 128  # tokens or steps; shorter rows are never cut
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
 EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
 SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
@@ -34,6 +38,10 @@ class Settled:
     time determines when to evaluate. If `patience` is 0, there is no early stopping. `metric` is the rule for choosing
     the weights to keep (see `loop/selection.py`). `digests` identify the data, tokenizer and request; a resume point
     with other digests is rejected.
+
+    The fields with defaults are newer than the first release. `cooldown` is for the schedule `plateau`: the steps in
+    which the learning rate falls, per step before. Train rows are cut after `row_limit` steps, or after the context
+    length if it is 0. If `balanced` is true, batches have `batch_size` rows on average, and fewer if rows are long.
     """
 
     model: dict[str, Any]
@@ -64,6 +72,9 @@ class Settled:
     deterministic: bool
     device: str
     truncated: int = 0
+    cooldown: float = 0.0
+    row_limit: int = 0
+    balanced: bool = False
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -86,6 +97,9 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     batch_size = _batch_size(options, recipe, train, window)
     total_steps, per_epoch = _steps(options, recipe, train, batch_size, window)
     metric = _metric(options, facts, dataset.validation)
+    patience = 0 if metric == "last" else _patience(options, facts, recipe)
+    schedule = _schedule(options, recipe, facts, metric)
+    row_limit = 0 if facts.shape != "rows" or options.context_length else _row_limit(train, context)
     rate = options.learning_rate or recipe.learning_rate * (0.3 if base is not None and not options.head_only else 1.0)
     return Settled(
         model=model.to_dict(),
@@ -95,14 +109,14 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         micro_tokens=MICRO_TOKENS,
         total_steps=total_steps,
         max_seconds=options.max_seconds,
-        eval_every=options.eval_every or _eval_every(total_steps, per_epoch, facts),
-        patience=0 if metric == "last" else _patience(options, facts),
+        eval_every=options.eval_every or _eval_every(total_steps, per_epoch, facts, schedule),
+        patience=patience,
         eval_rows=_eval_size(dataset),
         metric=metric,
-        optimizer=options.optimizer or "adamw",
+        optimizer=options.optimizer or recipe.optimizer,
         learning_rate=rate * (options.learning_rate_multiplier or 1.0),
-        schedule=options.schedule or "cosine",
-        warmup_ratio=_default(options.warmup_ratio, recipe.warmup_ratio),
+        schedule=schedule,
+        warmup_ratio=_default(options.warmup_ratio, _warmup(recipe, total_steps)),
         weight_decay=_default(options.weight_decay, recipe.weight_decay),
         max_grad_norm=_default(options.max_grad_norm, 1.0),
         label_smoothing=_default(options.label_smoothing, recipe.label_smoothing),
@@ -116,6 +130,9 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         deterministic=options.deterministic is not False,
         device=device,
         truncated=_truncated(train, context + (facts.shape == "completions")),
+        cooldown=recipe.cooldown,
+        row_limit=row_limit,
+        balanced=options.batch_size is None and isinstance(train, Rows),
     )
 
 
@@ -193,27 +210,52 @@ def _steps(
     return (min(limits) if limits else None), per_epoch
 
 
-def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:
+def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: str) -> int | None:
     """The number of steps between evaluations; None without a total number of steps.
 
-    For generation, this is a tenth of all steps; otherwise, an epoch or a twentieth of all steps, whichever is more.
+    For generation, this is a tenth of all steps; otherwise, an epoch or a twentieth of all steps, whichever is more. A
+    run that ends at a plateau looks for it twice in an epoch.
     """
     if total_steps is None:
         return None
-    tenth = max(1, -(-total_steps // EVALUATIONS))
-    return tenth if facts.task == "generation" else min(max(per_epoch, -(-total_steps // 20)), max(1, total_steps))
+    if facts.task == "generation":
+        return max(1, -(-total_steps // EVALUATIONS))
+    regular = -(-per_epoch // 2) if schedule == "plateau" else per_epoch
+    return min(max(regular, -(-total_steps // 20)), max(1, total_steps))
 
 
-def _patience(options: TrainingOptions, facts: Facts) -> int:
+def _schedule(options: TrainingOptions, recipe: recipes.Recipe, facts: Facts, metric: str) -> str:
+    """The course of the learning rate. A plateau ends a run only if the request says neither how long nor how patient.
+
+    If evaluations cannot be compared, the learning rate falls over the whole run.
+    """
+    open_ended = _stops_early(options, facts) and options.patience is None
+    return options.schedule or ("plateau" if open_ended and metric != "last" else recipe.schedule)
+
+
+def _warmup(recipe: recipes.Recipe, total_steps: int | None) -> float:
+    """The share of the run in which the learning rate rises."""
+    return recipe.warmup_ratio if total_steps is None else min(0.1, recipe.warmup_steps / total_steps)
+
+
+def _row_limit(train: Rows, context: int) -> int:
+    """The number of steps after which train rows are cut, because the time for the rest teaches more in other rows."""
+    return min(context, max(_LEAST_LIMIT, int(_LONG * np.median(train.lengths_N))))
+
+
+def _patience(options: TrainingOptions, facts: Facts, recipe: recipes.Recipe) -> int:
     """The number of evaluations without improvement after which the run stops; 0 disables early stopping.
 
     If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit soon.
     """
     if options.patience is not None:
         return options.patience
+    return recipe.patience if _stops_early(options, facts) else 0
+
+
+def _stops_early(options: TrainingOptions, facts: Facts) -> bool:
     limits = (options.epochs, options.max_steps, options.max_seconds)
-    overfits_soon = facts.task != "generation" and facts.input == "tokens"
-    return 5 if overfits_soon and limits == (None, None, None) else 0
+    return facts.task != "generation" and facts.input == "tokens" and limits == (None, None, None)
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
