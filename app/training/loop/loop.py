@@ -151,14 +151,14 @@ class Training:
         progress.evaluating += self.hooks.clock() - began
         figures = validation_figures(metrics, full=settled.eval_rows is None)
         fraction = self.schedule.fraction
-        if selection.improves(settled.metric, metrics, fraction, progress):
-            progress.best_value = selection.score(settled.metric, metrics, fraction)
-            progress.best_step, progress.without_gain = progress.step, 0
+        progress.without_gain = 0 if selection.gains(settled.metric, metrics, progress) else progress.without_gain + 1
+        replaces = selection.improves(settled.metric, metrics, fraction, progress)
+        progress.best_value = selection.best(settled.metric, metrics, fraction, progress)
+        if replaces:
+            progress.best_step = progress.step
             progress.best_metrics = figures | self._training_figures()
             with self.averaged.applied():
                 self.hooks.keep(progress.best_metrics)
-        else:
-            progress.without_gain += 1
         if self.schedule.plateaued:
             progress.cooldown_start = progress.step
         self._report(figures)

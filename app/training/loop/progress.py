@@ -32,7 +32,7 @@ class Progress:
     """Counters and sums of a training run between two steps.
 
     `elapsed` is the training time in seconds, over all attempts. `loss`, `weight`, `correct` and `count` are sums since
-    the last report. `best_step`, `best_value` and `best_metrics` belong to the best evaluation so far.
+    the last report. `best_step` and `best_metrics` belong to the kept weights; `best_value` is the best score so far.
     """
 
     step: int = 0
