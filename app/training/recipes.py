@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from app.training.ngram_recipe import NgramRecipe, ngrams
 from app.wire.training_options import TrainingOptions
 from models.config import RECURRENT
 
@@ -68,6 +69,8 @@ def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOption
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
     """The recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or steps."""
+    if architecture == "linear":
+        return _linear(ngrams(count, tokens, 1, "bpe"))
     return _numbers(architecture, count, tokens) if features else _texts(architecture, task, count, tokens)
 
 
@@ -117,6 +120,22 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
     rate = 3e-3 if architecture == "rnn" else 6e-3
     recipe = replace(recipe, layers=1, width=64, input_width=128, learning_rate=rate, optimizer="muon")
     return replace(recipe, pooling="max", bidirectional=True)
+
+
+def _linear(branch: NgramRecipe) -> Recipe:
+    """The recipe of the architecture `linear`, which has no network beside the branch."""
+    return Recipe(
+        layers=1,
+        width=1,
+        input_width=0,
+        heads=1,
+        dropout=0.0,
+        learning_rate=branch.learning_rate,
+        batch_size=branch.batch_size,
+        epochs=branch.epochs,
+        weight_decay=0.0,
+        warmup_ratio=0.0,
+    )
 
 
 def generation(architecture: str, tokens: int) -> Recipe:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 from app.training.loop.progress import Progress
-from app.training.plan.config import EVALUATIONS, Settled
+from app.training.plan.config import Settled
+from app.training.plan.duration import EVALUATIONS
 
 REPORTS = 100  # the number of reports if the number of steps is known
 EARLIEST_PLATEAU = 0.2  # the share of the longest possible run before which no plateau ends it
@@ -47,11 +48,25 @@ class Schedule:
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        settled, progress, start = self.settled, self.progress, self.progress.cooldown_start
+        if self.progress.cooldown_start < 0:
+            return learning_rate(self.settled, self.fraction)
+        return self.settled.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * self._rest)
+
+    @property
+    def branch_rate(self) -> float:
+        """The learning rate of the n-gram branch: a straight line from its peak to 0 at `branch_steps`, or earlier."""
+        peak, steps = self.settled.branch_learning_rate, max(1, self.settled.branch_steps)
+        start = self.progress.cooldown_start
+        done = self.progress.step if start < 0 else start
+        return peak * max(0.0, 1.0 - done / steps) * self._rest
+
+    @property
+    def _rest(self) -> float:
+        """The share of the fall after a plateau that is still to come; 1 before."""
+        start = self.progress.cooldown_start
         if start < 0 or (end := self.total_steps) is None:
-            return learning_rate(settled, self.fraction)
-        rest = min(1.0, (progress.step - start) / max(1, end - start))
-        return settled.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * (1.0 - rest))
+            return 1.0
+        return max(0.0, 1.0 - (self.progress.step - start) / max(1, end - start))
 
     @property
     def finished(self) -> bool:

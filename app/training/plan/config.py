@@ -14,8 +14,10 @@ import numpy as np
 from app.training import recipes
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
-from app.training.plan import network
+from app.training.ngram_recipe import NgramRecipe
+from app.training.plan import duration, network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
+from app.wire.measurement import SELECTING_ROWS
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import OptionError, TrainingKind, check_base
@@ -26,8 +28,7 @@ MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a b
 _LONG = 3.0  # rows of more than this many times the median length are cut
 _LEAST_LIMIT = 128  # tokens or steps; shorter rows are never cut
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
-EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
-SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
+TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Settled:
     cooldown: float = 0.0
     row_limit: int = 0
     balanced: bool = False
+    branch_steps: int = 0
+    branch_learning_rate: float = 0.0
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -95,12 +98,13 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     context = model.context_length
     window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
-    total_steps, per_epoch = _steps(options, recipe, train, batch_size, window)
-    metric = _metric(options, facts, dataset.validation)
-    patience = 0 if metric == "last" else _patience(options, facts, recipe)
-    schedule = _schedule(options, recipe, facts, metric)
-    row_limit = 0 if facts.shape != "rows" or options.context_length else _row_limit(train, context)
-    rate = options.learning_rate or recipe.learning_rate * (0.3 if base is not None and not options.head_only else 1.0)
+    branch = network.ngram_recipe(facts, train) if model.ngram_buckets and isinstance(train, Rows) else None
+    total_steps, per_epoch = duration.steps(options, recipe, train, batch_size, window)
+    metric = _metric(options, model, dataset.validation)
+    patience = 0 if metric == "last" else duration.patience(options, facts, recipe)
+    schedule = duration.schedule(options, recipe, facts, metric)
+    tuning = base is not None and not options.head_only
+    rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
     return Settled(
         model=model.to_dict(),
         seed=spec.seed,
@@ -109,14 +113,14 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         micro_tokens=MICRO_TOKENS,
         total_steps=total_steps,
         max_seconds=options.max_seconds,
-        eval_every=options.eval_every or _eval_every(total_steps, per_epoch, facts, schedule),
+        eval_every=options.eval_every or duration.eval_every(total_steps, per_epoch, facts, schedule),
         patience=patience,
         eval_rows=_eval_size(dataset),
         metric=metric,
         optimizer=options.optimizer or recipe.optimizer,
         learning_rate=rate * (options.learning_rate_multiplier or 1.0),
         schedule=schedule,
-        warmup_ratio=_default(options.warmup_ratio, _warmup(recipe, total_steps)),
+        warmup_ratio=_default(options.warmup_ratio, duration.warmup_ratio(recipe, total_steps)),
         weight_decay=_default(options.weight_decay, recipe.weight_decay),
         max_grad_norm=_default(options.max_grad_norm, 1.0),
         label_smoothing=_default(options.label_smoothing, recipe.label_smoothing),
@@ -131,8 +135,10 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         device=device,
         truncated=_truncated(train, context + (facts.shape == "completions")),
         cooldown=recipe.cooldown,
-        row_limit=row_limit,
+        row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
+        branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
+        branch_learning_rate=_branch_rate(options, model, branch, base),
     )
 
 
@@ -142,6 +148,8 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
     Before the data is read, `facts` is None, and fewer such settings can be detected.
     """
     architecture = spec.model if base is None else base.config.architecture
+    if architecture == "linear" and facts is not None:
+        _check_linear(facts)
     task, kind = (spec.task, None) if facts is None else (facts.task, facts.input)
     try:
         check_options(spec.training, TrainingKind(architecture, task, kind, tuned=base is not None))
@@ -151,6 +159,12 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
         raise BadOption(f"training.{error.field}", error.message) from None
 
 
+def _check_linear(facts: Facts) -> None:
+    if facts.task == "generation" or facts.input != "tokens":
+        data = "text to continue" if facts.task == "generation" else "numbers"
+        raise BadOption("model", f"linear is for texts with labels or values, and this data is {data}")
+
+
 def _eval_size(dataset: Dataset) -> int | None:
     """The number of rows or tokens to evaluate during training. None means all, as in the final evaluation."""
     held_out = dataset.validation
@@ -158,17 +172,17 @@ def _eval_size(dataset: Dataset) -> int | None:
     return most if size > 1.5 * most else None
 
 
-def _metric(options: TrainingOptions, facts: Facts, held_out: Rows | Stream) -> str:
+def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Stream) -> str:
     """The rule for choosing the weights to keep.
 
     If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
     requests that set `patience`, since early stopping compares evaluations in any case; and generation, since even a
-    few rows contain many tokens.
+    few rows contain many tokens. A linear model keeps its last weights too: it converges, and hardly overfits.
     """
-    comparable = not isinstance(held_out, Rows) or facts.task == "generation" or len(held_out) >= SELECTING_ROWS
-    if not comparable and not options.patience:
+    comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
+    if (not comparable or model.architecture == "linear") and not options.patience:
         return "last"
-    return "macro_f1" if facts.task in ("classification", "multilabel") else "loss"
+    return "macro_f1" if model.task in ("classification", "multilabel") else "loss"
 
 
 def _precision(facts: Facts, device: str) -> str:
@@ -195,67 +209,26 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
     return min(options.batch_size or recipe.batch_size, most)
 
 
-def _steps(
-    options: TrainingOptions, recipe: recipes.Recipe, train: Any, batch_size: int, window: int
-) -> tuple[int | None, int]:
-    """(total steps, steps per epoch). The total is None if `max_seconds` is the only limit."""
-    count = len(train) if isinstance(train, Rows) else (len(train.ids_T) - 1) // min(window, len(train.ids_T) - 1)
-    per_step = batch_size * (options.accumulation or 1)
-    per_epoch = max(1, -(-count // per_step) if isinstance(train, Rows) else count // per_step)
-    limits = [] if options.max_steps is None else [options.max_steps]
-    if options.epochs is not None:
-        limits.append(max(1, round(options.epochs * per_epoch)))
-    if not limits and options.max_seconds is None:
-        limits.append(max(1, round(recipe.epochs * per_epoch)))
-    return (min(limits) if limits else None), per_epoch
+def _branch_rate(
+    options: TrainingOptions, model: ModelConfig, branch: NgramRecipe | None, base: BaseCheckpoint | None
+) -> float:
+    """The peak learning rate of the n-gram branch. The options for the rate apply to the architecture `linear` only."""
+    if branch is None:
+        return 0.0
+    rate = branch.learning_rate * (TUNED_RATE if base is not None else 1.0)
+    if model.architecture != "linear":
+        return rate
+    return (options.learning_rate or rate) * (options.learning_rate_multiplier or 1.0)
 
 
-def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: str) -> int | None:
-    """The number of steps between evaluations; None without a total number of steps.
+def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
+    """The number of steps after which train rows are cut, because the time for the rest teaches more in other rows.
 
-    For generation, this is a tenth of all steps; otherwise, an epoch or a twentieth of all steps, whichever is more. A
-    run that ends at a plateau looks for it twice in an epoch.
+    0 if there is no such limit: the request sets one, or the model is linear, which reads long rows quickly.
     """
-    if total_steps is None:
-        return None
-    if facts.task == "generation":
-        return max(1, -(-total_steps // EVALUATIONS))
-    regular = -(-per_epoch // 2) if schedule == "plateau" else per_epoch
-    return min(max(regular, -(-total_steps // 20)), max(1, total_steps))
-
-
-def _schedule(options: TrainingOptions, recipe: recipes.Recipe, facts: Facts, metric: str) -> str:
-    """The course of the learning rate. A plateau ends a run only if the request says neither how long nor how patient.
-
-    If evaluations cannot be compared, the learning rate falls over the whole run.
-    """
-    open_ended = _stops_early(options, facts) and options.patience is None
-    return options.schedule or ("plateau" if open_ended and metric != "last" else recipe.schedule)
-
-
-def _warmup(recipe: recipes.Recipe, total_steps: int | None) -> float:
-    """The share of the run in which the learning rate rises."""
-    return recipe.warmup_ratio if total_steps is None else min(0.1, recipe.warmup_steps / total_steps)
-
-
-def _row_limit(train: Rows, context: int) -> int:
-    """The number of steps after which train rows are cut, because the time for the rest teaches more in other rows."""
-    return min(context, max(_LEAST_LIMIT, int(_LONG * np.median(train.lengths_N))))
-
-
-def _patience(options: TrainingOptions, facts: Facts, recipe: recipes.Recipe) -> int:
-    """The number of evaluations without improvement after which the run stops; 0 disables early stopping.
-
-    If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit soon.
-    """
-    if options.patience is not None:
-        return options.patience
-    return recipe.patience if _stops_early(options, facts) else 0
-
-
-def _stops_early(options: TrainingOptions, facts: Facts) -> bool:
-    limits = (options.epochs, options.max_steps, options.max_seconds)
-    return facts.task != "generation" and facts.input == "tokens" and limits == (None, None, None)
+    if facts.shape != "rows" or options.context_length or model.architecture == "linear":
+        return 0
+    return min(model.context_length, max(_LEAST_LIMIT, int(_LONG * np.median(train.lengths_N))))
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:

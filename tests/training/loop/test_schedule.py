@@ -72,6 +72,17 @@ def test_after_a_plateau_the_rate_falls_and_the_training_ends() -> None:
     assert plan.rate == pytest.approx(0.001) and plan.finished and plan.ended_early
 
 
+def test_the_rate_of_the_branch_falls_to_zero() -> None:
+    def rates(start: int) -> list[float]:
+        progress = Progress(cooldown_start=start)
+        plan = schedule(progress, schedule="plateau", cooldown=1.0, total_steps=9, branch_steps=4,
+                        branch_learning_rate=0.2)  # fmt: skip
+        return [plan.branch_rate for progress.step in range(6)]
+
+    assert rates(-1) == pytest.approx([0.2, 0.15, 0.1, 0.05, 0, 0])
+    assert rates(2)[2:5] == pytest.approx([0.1, 0.05, 0])
+
+
 def test_a_plateau_during_the_planned_fall_changes_nothing() -> None:
     late = Progress(step=800, without_gain=5)
     plan = schedule(late, schedule="plateau", cooldown=0.3, total_steps=1000, patience=2)

@@ -65,7 +65,9 @@ def test_evaluations_come_every_epoch_or_every_tenth_of_a_text(tmp_path: Path) -
 
 
 def test_the_few_longest_rows_are_cut(tmp_path: Path) -> None:
-    long = "text,label\n" + "".join(f"{' '.join(['grey geese'] * (10 + (n % 5 == 0) * 200))},{n % 2}\n" for n in range(20))
+    long = "text,label\n" + "".join(
+        f"{n} {' '.join(['grey geese'] * (10 + (n % 5 == 0) * 200))},{n % 2}\n" for n in range(20)
+    )
     default = plan(tmp_path / "long", ("rows.csv", long), vocab_size=259)
     assert 128 < default.row_limit < default.config.context_length and default.balanced
     asked = plan(tmp_path / "asked", ("rows.csv", long), vocab_size=259, context_length=64, batch_size=4)
