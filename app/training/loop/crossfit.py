@@ -89,8 +89,9 @@ class CrossFit:
             others_N = self._folds_N != fold
             outputs_NC = self._combined(parts_PNC, targets, others_N)
             metrics = measure(self._facts, outputs_NC[others_N], targets[others_N])
-            if selection.improves(self._rule, metrics, fraction, best):
-                best.best_value = selection.score(self._rule, metrics, fraction)
+            replaces = selection.improves(self._rule, metrics, fraction, best)
+            best.best_value = selection.best(self._rule, metrics, fraction, best)
+            if replaces:
                 best.best_metrics = {"valid_loss": metrics["loss"]}
                 own_M = ~others_N[self.rows_M]
                 self.outputs_MC[own_M] = outputs_NC[self.rows_M[own_M]]

@@ -2,8 +2,9 @@
 
 The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows; among equal scores, the lowest validation loss. On few rows,
-  the score has few possible values, and the first evaluation to reach a value may belong to a barely trained network.
+- `macro_f1`: the highest macro F1 on the validation rows; among scores that differ by less than one row would make, the
+  lowest validation loss. On few rows, the score has few possible values, and the first evaluation to reach a value may
+  belong to a barely trained network.
 - `loss`: the lowest validation loss.
 - `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
+LARGEST_TIE = 0.02  # scores that differ by more are never equal
 SAVES = 5  # the number of times that a run with the rule `last` saves weights, in case it fails
 
 
@@ -30,12 +32,32 @@ def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
 
 def improves(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> bool:
     """Whether the weights of this evaluation replace the weights kept so far."""
-    best, value = kept.best_value, score(rule, metrics, fraction)
-    if best is None:
+    highest, value = kept.best_value, score(rule, metrics, fraction)
+    if highest is None:
         return True
     if rule == "last":
-        return value >= 1.0 or int(value * SAVES) > int(best * SAVES)
+        return value >= 1.0 or int(value * SAVES) > int(highest * SAVES)
     if rule == "loss":
-        return value < best
+        return value < highest
+    tie = min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0
+    if abs(value - highest) > tie:
+        return value > highest
     # The loss is taken from the metrics of the kept checkpoint, which resume points of earlier releases also contain.
-    return value > best or (value == best and metrics["loss"] < kept.best_metrics.get("valid_loss", -math.inf))
+    lower = bool(metrics["loss"] < kept.best_metrics.get("valid_loss", -math.inf))
+    return lower or (value > highest and "valid_loss" not in kept.best_metrics)
+
+
+def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> float:
+    """The new `Progress.best_value` after an evaluation, whether or not it replaces the weights."""
+    highest, value = kept.best_value, score(rule, metrics, fraction)
+    if rule == "macro_f1":
+        return max(value, highest or 0.0)
+    return value if highest is None or improves(rule, metrics, fraction, kept) else highest
+
+
+def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
+    """Whether an evaluation is a reason to continue a run that ends at a plateau: a better score, not a lower loss."""
+    highest = kept.best_value
+    if rule == "last" or highest is None:
+        return True
+    return bool(metrics[rule] < highest if rule == "loss" else metrics[rule] > highest)
