@@ -22,10 +22,10 @@ THREADS = 2
 
 
 class Readers:
-    """A thread pool that limits the total size of the input that is being read or waits for a thread.
+    """A thread pool that limits the total size of the input that is being read or is waiting for a thread.
 
-    `room` is the limit, in characters, ids or numbers. Input that would exceed it is refused. Each principal has one
-    thread at a time, so that another one remains for the others; without keys, all requests share the pool.
+    `room` is the limit, in characters, ids or numbers. Input that would exceed it is rejected. Each principal has one
+    thread at a time, so that a thread remains for the others; without keys, all requests share the pool.
     """
 
     def __init__(self, room: int) -> None:
@@ -43,7 +43,7 @@ class Readers:
         """
         if self.held and self.held + size > self.room:
             rejected.labels("long_inputs").inc()
-            raise Overloaded("too much long input is waiting; try again in a moment", retry_after=1.0)
+            raise Overloaded("too many long inputs are waiting; try again in a moment", retry_after=1.0)
         self.held += size
         gone = threading.Event()
         task = asyncio.create_task(self._read(size, partial(_unless_gone, gone, work), principal))

@@ -82,7 +82,7 @@ class Inference:
     ) -> ScoredBatch:
         """Return the raw outputs of the head for each item. Raises InvalidRequest if the version generates text.
 
-        `check` is called with the version before any work is done, and may raise an error to refuse the version.
+        `check` is called with the version before any work is done, and may raise an error to reject the version.
         """
         return await self._rows(query, wire.Score, check=check)
 
@@ -214,7 +214,7 @@ class Inference:
         async with _deadline(query.seconds), AsyncExitStack() as stack:
             version = await self.versions.get(query.reference, query.principal)
             tokenizer = checks.tokenizer_of(version)
-            # Admit before reading the prompts, so that an overloaded service does no work for requests that it refuses.
+            # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
             ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
             policy = replace(query.length_policy, continuation=query.params.max_tokens)
             prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences

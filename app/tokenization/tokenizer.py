@@ -116,7 +116,7 @@ class Tokenizer:
         if self.template:
             return self._encode_native([(text, text_pair)], special)[0]
         if self.sep_id is None:
-            raise InvalidRequest("this version's tokenizer has no separator, so it cannot take two texts")
+            raise InvalidRequest("this version's tokenizer has no separator, so it cannot encode a pair of texts")
         first, second = self.encode_batch([text, text_pair])
         return [*first, self.sep_id, *second]
 
@@ -130,7 +130,7 @@ class Tokenizer:
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)
         if room < len(texts):
             raise InvalidRequest(
-                f"{size} tokens leave no room for a text: this version's tokenizer adds {size - room} of its own",
+                f"{size} tokens leave no room for text: this version's tokenizer adds {size - room} special tokens",
                 param="truncate_prompt_tokens",
             )
         for left, part in zip(range(len(parts), 0, -1), sorted(parts, key=len), strict=True):
@@ -244,7 +244,7 @@ class Tokenizer:
                 raise InvalidRequest(message, code="invalid_text") from None
             if not faults.panicked(error):
                 raise
-            raise InvalidRequest("this version's tokenizer cannot read the text", code="invalid_text") from None
+            raise InvalidRequest("this version's tokenizer cannot encode the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
         """Replace the special tokens to which a word-level tokenizer has encoded their names in the text."""
