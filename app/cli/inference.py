@@ -27,6 +27,12 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
 ]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Multilabel: minimum probability for assigning a label.", show_default="the version's own"
+    ),
+]
 Calibrated = Annotated[
     bool | None,
     typer.Option(
@@ -78,15 +84,7 @@ def classify(
         str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
     ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Number of labels to show for each text.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Multilabel: minimum probability for assigning a label.",
-            show_default="the version's own",
-        ),
-    ] = None,
+    threshold: Threshold = None,
     calibrated: Calibrated = None,
     prediction_set: PredictionSet = None,
     abstain_below: AbstainBelow = None,
