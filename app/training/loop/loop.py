@@ -112,7 +112,7 @@ class Training:
         loss, correct, gradient_norm = sums.read(norm)  # the only time in a step that the host waits for the device
         check_step(progress, settled, self._loss_ceiling, loss / divisor, gradient_norm)
         self.optimizer.step(optim.learning_rate(settled, self.schedule.fraction))
-        self.branch_optimizer.step(optim.branch_rate(settled, progress.step))
+        self.branch_optimizer.step(optim.branch_rate(settled, progress.step, self.schedule.fraction))
         self.averaged.update(progress.step)
         progress.loss += loss
         progress.weight += weight

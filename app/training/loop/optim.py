@@ -148,9 +148,13 @@ def build_for_branch(network: nn.Module) -> RowAdagrad:
     return RowAdagrad([Group(branch, 0.0)])
 
 
-def branch_rate(settled: Settled, step: int) -> float:
-    """The learning rate of the n-gram branch: a straight line from its peak to 0 at step `branch_steps`."""
-    return settled.branch_learning_rate * max(0.0, 1.0 - step / max(1, settled.branch_steps))
+def branch_rate(settled: Settled, step: int, progress: float) -> float:
+    """The learning rate of the n-gram branch: a straight line from its peak to 0 at step `branch_steps`.
+
+    If `branch_steps` is 0, the line ends where the training run ends, at a `progress` of 1.
+    """
+    done = step / settled.branch_steps if settled.branch_steps else progress
+    return settled.branch_learning_rate * max(0.0, 1.0 - done)
 
 
 def build(network: nn.Module, settled: Settled) -> Optimizer:

@@ -12,7 +12,7 @@ from typing import Any
 from app.training import recipes
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
-from app.training.ngram_recipe import NgramRecipe
+from app.training.ngram_recipe import NgramRecipe, TokenNgramRecipe, token_ngrams
 from app.training.plan import network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from app.wire.measurement import SELECTING_ROWS
@@ -26,6 +26,7 @@ MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a b
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
 EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
 TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
+Branch = NgramRecipe | TokenNgramRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,11 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     context = model.context_length
     window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
-    branch = network.ngram_recipe(facts, train) if model.ngram_buckets and isinstance(train, Rows) else None
+    branch = _branch(model, facts, train)
     total_steps, per_epoch = _steps(options, recipe, train, batch_size, window)
     metric = _metric(options, model, dataset.validation)
-    rate = options.learning_rate or recipe.learning_rate * (
-        TUNED_RATE if base is not None and not options.head_only else 1.0
-    )
+    tuned = TUNED_RATE if base is not None and not options.head_only else 1.0
+    rate = (options.learning_rate or recipe.learning_rate * tuned) * (options.learning_rate_multiplier or 1.0)
     return Settled(
         model=model.to_dict(),
         seed=spec.seed,
@@ -107,7 +107,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         eval_rows=_eval_size(dataset),
         metric=metric,
         optimizer=options.optimizer or "adamw",
-        learning_rate=rate * (options.learning_rate_multiplier or 1.0),
+        learning_rate=rate,
         schedule=options.schedule or "cosine",
         warmup_ratio=_default(options.warmup_ratio, recipe.warmup_ratio),
         weight_decay=_default(options.weight_decay, recipe.weight_decay),
@@ -124,7 +124,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         device=device,
         truncated=_truncated(train, context + (facts.shape == "completions")),
         branch_steps=_branch_steps(model, branch, total_steps, per_epoch),
-        branch_learning_rate=_branch_rate(options, model, branch, base),
+        branch_learning_rate=_branch_rate(branch, rate / recipe.learning_rate),
     )
 
 
@@ -210,9 +210,17 @@ def _steps(
     return (min(limits) if limits else None), per_epoch
 
 
-def _branch_steps(model: ModelConfig, branch: NgramRecipe | None, total_steps: int | None, per_epoch: int) -> int:
-    """The number of steps for which the n-gram branch is trained."""
-    if branch is None:
+def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
+    if not model.ngram_buckets:
+        return None
+    if model.task == "generation":
+        return token_ngrams(network.train_tokens(train), model.width)
+    return network.ngram_recipe(facts, train)
+
+
+def _branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
+    """The number of steps for which the n-gram branch is trained; 0 for all steps."""
+    if not isinstance(branch, NgramRecipe):
         return 0
     steps = max(1, round(branch.epochs * per_epoch))
     if model.architecture == "linear":
@@ -220,16 +228,9 @@ def _branch_steps(model: ModelConfig, branch: NgramRecipe | None, total_steps: i
     return min(steps, total_steps or steps)
 
 
-def _branch_rate(
-    options: TrainingOptions, model: ModelConfig, branch: NgramRecipe | None, base: BaseCheckpoint | None
-) -> float:
-    """The peak learning rate of the n-gram branch. The options for the rate apply to the architecture `linear` only."""
-    if branch is None:
-        return 0.0
-    rate = branch.learning_rate * (TUNED_RATE if base is not None else 1.0)
-    if model.architecture != "linear":
-        return rate
-    return (options.learning_rate or rate) * (options.learning_rate_multiplier or 1.0)
+def _branch_rate(branch: Branch | None, relative: float) -> float:
+    """The peak learning rate of the n-gram branch. `relative` is the network's rate, relative to that of its recipe."""
+    return 0.0 if branch is None else branch.learning_rate * relative
 
 
 def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:

@@ -92,7 +92,15 @@ def test_balanced_weights_make_rare_labels_count_as_much(tmp_path: Path) -> None
     """Equal texts, nine of ten labelled 'common': with balanced weights both labels are equally likely."""
     rows = [f"same words here,{('common', 'rare')[n % 10 == 0]},{('train', 'val')[n >= 180]}" for n in range(200)]
     table = "\n".join(["text,label,split", *rows])
-    options = {"width": 16, "layers": 1, "epochs": 20, "learning_rate": 0.02, "label_smoothing": 0.0, "dropout": 0.0}
+    options = {
+        "width": 16,
+        "layers": 1,
+        "epochs": 20,
+        "learning_rate": 0.02,
+        "label_smoothing": 0.0,
+        "dropout": 0.0,
+        "ngrams": False,
+    }
     shares = {}
     for name, weights in (("plain", None), ("balanced", "balanced")):
         training = options | ({} if weights is None else {"class_weights": weights})

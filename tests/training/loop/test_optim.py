@@ -126,4 +126,4 @@ def test_the_branch_is_updated_by_adagrad_with_one_rate_per_row() -> None:
 
 def test_the_rate_of_the_branch_falls_to_zero() -> None:
     chosen = replace(settled(), branch_steps=4, branch_learning_rate=0.2)
-    assert [optim.branch_rate(chosen, step) for step in range(6)] == pytest.approx([0.2, 0.15, 0.1, 0.05, 0, 0])
+    assert [optim.branch_rate(chosen, step, 0.0) for step in range(6)] == pytest.approx([0.2, 0.15, 0.1, 0.05, 0, 0])
