@@ -103,8 +103,6 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     metric = _metric(options, model, dataset.validation)
     patience = 0 if metric == "last" else duration.patience(options, facts, recipe)
     schedule = duration.schedule(options, recipe, facts, metric)
-    tuning = base is not None and not options.head_only
-    rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
     return Settled(
         model=model.to_dict(),
         seed=spec.seed,
@@ -118,7 +116,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         eval_rows=_eval_size(dataset),
         metric=metric,
         optimizer=options.optimizer or recipe.optimizer,
-        learning_rate=rate * (options.learning_rate_multiplier or 1.0),
+        learning_rate=_rate(options, recipe, base),
         schedule=schedule,
         warmup_ratio=_default(options.warmup_ratio, duration.warmup_ratio(recipe, total_steps)),
         weight_decay=_default(options.weight_decay, recipe.weight_decay),
@@ -207,6 +205,13 @@ def _recipe(architecture: str, facts: Facts, train: Any) -> recipes.Recipe:
 def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, window: int) -> int:
     most = len(train) if isinstance(train, Rows) else max(1, (len(train.ids_T) - 1) // window)
     return min(options.batch_size or recipe.batch_size, most)
+
+
+def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint | None) -> float:
+    """The peak learning rate of all parameters outside the n-gram branch."""
+    tuning = base is not None and not options.head_only
+    rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
+    return rate * (options.learning_rate_multiplier or 1.0)
 
 
 def _branch_rate(
