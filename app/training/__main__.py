@@ -1,7 +1,9 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
-Exit code 0: the last event is Done, Stopped or TrainFailed. 1: an unexpected error, after the event Broke, or
-TrainFailed if it occurred again. 74: the disk is full or has failed. 75: the lease ended. Any other code means that
+A run.json in RUN_DIR asks for a training run, an evaluation.json for an evaluation.
+
+Exit code 0: the last event is Done, Evaluated, Stopped or TrainFailed. 1: an unexpected error, after the event Broke,
+or TrainFailed if it occurred again. 74: the disk is full or has failed. 75: the lease ended. Any other code means that
 the attempt was lost.
 """
 
@@ -15,17 +17,25 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from app import disk_errors, telemetry
 from app.settings import quick_imports, share_the_machine
 from app.training.run import lease
 
 if TYPE_CHECKING:
-    from app.training.run.session import Session
+    from app.wire.trainer import TrainEvent
 
 log = logging.getLogger("app.training")
 NICENESS = 10  # engines and APIs on the same machine take precedence
+
+
+class Attempt(Protocol):
+    """An attempt at a training run or at an evaluation."""
+
+    def attempt(self) -> TrainEvent: ...
+
+    def break_off(self, error: Exception) -> TrainEvent: ...
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,11 +75,14 @@ def train(options: argparse.Namespace) -> int:
     # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
     with quick_imports():
         from app.training.events import Events
+        from app.training.run.evaluation import SPEC, EvaluationSession
         from app.training.run.preparation import Machine
         from app.training.run.session import Session
 
     machine = Machine(options.resume_every, options.threads, options.device)
-    session = Session(options.run_dir.resolve(), Events(options.events_fd), stop.received, machine)
+    run = options.run_dir.resolve()
+    kind = EvaluationSession if (run / SPEC).exists() else Session
+    session: Attempt = kind(run, Events(options.events_fd), stop.received, machine)
     try:
         session.attempt()
     except Exception as error:
@@ -78,7 +91,7 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _break_off(session: Session, error: Exception) -> int:
+def _break_off(session: Attempt, error: Exception) -> int:
     """Report an unexpected error and return the exit code.
 
     If the disk is full, reporting the error may fail as well, so the exit code alone identifies the cause.
