@@ -25,13 +25,18 @@ def main() -> int:
     if options.watch_input:
         threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     # Importing scikit-learn takes a second, in which the end of the input must already be noticed.
+    from threadpoolctl import threadpool_limits
+
     from app.training.baseline import store
     from app.training.baseline.fit import fit
     from app.training.baseline.work import Limits
     from app.training.prepare import dataset
 
     prepared = dataset.load(options.run_dir / "prepared")
-    store.save(options.run_dir, fit(prepared, Limits(options.work, options.seed), options.context_length))
+    # With one thread, sums have the same order on every machine, so the figures are equal too.
+    with threadpool_limits(1):
+        fitted = fit(prepared, Limits(options.work, options.seed), options.context_length)
+    store.save(options.run_dir, fitted)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from app.training.baseline.work import Limits
 
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.05
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 def load_or_fit(
@@ -44,8 +42,7 @@ def _run(run: Path, limits: Limits, context_length: int, max_seconds: float | No
     options = [f"--{name}={value}" for name, value in numbers.items()]
     command = [sys.executable, "-m", "app.training.baseline", str(run), "--watch-input", *options]
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
-    # With one thread, sums have the same order on every machine, so the figures are equal too.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | _ONE_THREAD) as program:
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as program:
         try:
             while (code := _exit_code(program)) is None:
                 check()
