@@ -79,7 +79,7 @@ def compare(
     columns, rows = ["", *references], [*differing_fields(comparison["versions"]), *shown]
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
-    for split in (comparison.get("different_rows") or []):
+    for split in comparison.get("different_rows") or []:
         print(f"the {split} figures were measured on different rows; `ostinato evaluate` measures on the same ones")
     if hidden := len(metrics) - len(shown):
         print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'}; see --all")
@@ -121,7 +121,11 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
             split, _, metric = name.partition(".")
             rows = figures.get(f"{split}.rows") or [None] * len(values)
             small = [metric != "rows" and number is not None and too_few(int(number)) for number in rows]
-            best = None if any(small) or split in (comparison.get("different_rows") or []) else comparison["best"].get(name)
+            best = (
+                None
+                if any(small) or split in (comparison.get("different_rows") or [])
+                else comparison["best"].get(name)
+            )
             shown = [
                 "-" if value is None else "too few rows" if few else _rounded(value)
                 for value, few in zip(values, small, strict=True)

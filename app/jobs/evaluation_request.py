@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
+from app.jobs.parsing import check_text
 from app.wire.training_options import Columns
 
 
@@ -29,6 +30,7 @@ class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 def check(request: EvaluationRequest) -> None:
     """Check everything that can be checked without reading a table. Raises InvalidRequest with `param` set."""
+    check_text(msgspec.to_builtins(request))
     for param in ("model", "against"):
         value = getattr(request, param)
         if value is not None and not 1 <= len(value) <= 128:
