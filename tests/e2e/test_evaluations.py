@@ -20,54 +20,50 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 @pytest.fixture(scope="module")
-def names(service: Service, reviews: Path) -> list[str]:
-    """Two versions that were trained on the same file, one of them compared with a baseline."""
-    file = service.upload(reviews)
-    jobs = [
-        service.train(model=model, training_file=file, suffix=f"judge-{model}", training=SMALL, seed=2)
-        for model in ("gru", "rnn")
-    ]
-    return [service.finish(job["id"], 240)["fine_tuned_model"] for job in jobs]
+def judge(service: Service, reviews: Path) -> str:
+    """A small version."""
+    job = service.train(model="rnn", training_file=service.upload(reviews), suffix="judge", training=SMALL, seed=2)
+    return str(service.finish(job["id"], 300)["fine_tuned_model"])
 
 
 def _evaluation(service: Service, id_: str) -> dict[str, Any]:
     return checked(service.client.get(f"/v1/evaluations/{id_}"))
 
 
-def test_two_versions_are_evaluated_on_a_file(service: Service, names: list[str], reviews: Path) -> None:
-    body = {"model": names[0], "file": service.upload(reviews), "against": names[1]}
+def test_versions_are_evaluated_on_a_file(service: Service, judge: str, reviews: Path) -> None:
+    body = {"model": judge, "file": service.upload(reviews), "against": judge}
     created = checked(service.client.post("/v1/evaluations", json=body))
     wait_until(lambda: _evaluation(service, created["id"])["status"] in ENDED, 240, "the evaluation")
     done = _evaluation(service, created["id"])
     assert (done["status"], done["error"]) == ("succeeded", None)
     report = done["report"]
-    trained = service.version(names[0])["metrics"]
+    trained = service.version(judge)["metrics"]
     assert report["rows_sha256"] == trained["test"]["rows_sha256"]
     assert report["metrics"]["accuracy"] == pytest.approx(trained["test"]["accuracy"])
     assert report["comparison"]["test"] == "McNemar"
     content = service.client.get(f"/v1/files/{done['result_files'][0]}/content").text
     assert len(list(csv.DictReader(io.StringIO(content)))) == report["metrics"]["rows"] == 100
-    name, _, number = names[0].partition(":")
+    name, _, number = judge.partition(":")
     kept = checked(service.client.get(f"/v1/registry/models/{name}/versions/{number}/evaluations"))
     assert [item["id"] for item in kept["data"]] == [created["id"]]
     assert trained["baseline"]["comparison"]["test"] == "McNemar"
-    compared = checked(service.client.get("/v1/registry/compare", params={"versions": ",".join(names)}))
+    compared = checked(service.client.get("/v1/registry/compare", params={"versions": f"{judge},{judge}"}))
     assert compared["different_rows"] == []
 
 
-def test_the_command_prints_the_report(service: Service, names: list[str], tmp_path: Path) -> None:
+def test_the_command_prints_the_report(service: Service, judge: str, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_text("text,label\na lovely kind day,bad\nan awful cruel film,bad\n")
-    command = [sys.executable, "-m", "app.cli", "evaluate", names[0], "few.csv", "--output", "out.csv"]
+    command = [sys.executable, "-m", "app.cli", "evaluate", judge, "few.csv", "--output", "out.csv"]
     environment = {**os.environ, "OSTINATO_URL": service.url}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert f"{names[0]}: 2 rows, accuracy 0.500" in done.stdout
+    assert f"{judge}: 2 rows, accuracy 0.500" in done.stdout
     assert "worst mistakes".upper() in done.stdout and "a lovely kind day" in done.stdout
     assert (tmp_path / "out.csv").read_text().startswith("row,text,label,predicted,correct,probability")
 
 
-def test_a_file_without_labels_fails_the_evaluation(service: Service, names: list[str], tmp_path: Path) -> None:
+def test_a_file_without_labels_fails_the_evaluation(service: Service, judge: str, tmp_path: Path) -> None:
     (tmp_path / "bare.csv").write_text("text\nsome words\nmore words\n")
-    body = {"model": names[0], "file": service.upload(tmp_path / "bare.csv")}
+    body = {"model": judge, "file": service.upload(tmp_path / "bare.csv")}
     created = checked(service.client.post("/v1/evaluations", json=body))
     wait_until(lambda: _evaluation(service, created["id"])["status"] in ENDED, 120, "the evaluation")
     done = _evaluation(service, created["id"])
