@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-TRAINING, EVALUATION = "training", "evaluation"  # the kinds of jobs
+FINE_TUNING, EVALUATION = "fine_tuning", "evaluation"  # the kinds of jobs
 ENDED = ("succeeded", "failed", "cancelled")  # the final statuses of a job
 NAMES = {  # every constraint gets a name, so that a migration can change it
     "ix": "ix_%(column_0_label)s",
@@ -121,7 +121,7 @@ class JobRow(TableBase):
         Index("ix_jobs_claim", "status", "lease_until", "priority"),
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-… or evaljob-…
-    kind: Mapped[str] = mapped_column(String(20), default=TRAINING, server_default=TRAINING)  # or `EVALUATION`
+    kind: Mapped[str] = mapped_column(String(20), default=FINE_TUNING, server_default=FINE_TUNING)  # or `EVALUATION`
     owner: Mapped[str] = mapped_column(String(128), index=True)
     status: Mapped[str] = mapped_column(String(20))  # queued | running | paused | succeeded | failed | cancelled
     phase: Mapped[str] = mapped_column(String(20))

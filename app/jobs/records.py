@@ -12,7 +12,7 @@ from app.db.tables import JobCheckpointRow, JobEventRow, JobRow
 QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ENDED = tables.ENDED
-TRAINING, EVALUATION = tables.TRAINING, tables.EVALUATION
+FINE_TUNING, EVALUATION = tables.FINE_TUNING, tables.EVALUATION
 
 # Phases are more detailed than statuses. While a job runs, the trainer reports its phase (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
@@ -29,7 +29,7 @@ class Fenced(Exception):
 class Job:
     """A snapshot of a row of the table `jobs`.
 
-    `kind` is `TRAINING` or `EVALUATION`. `request` contains the checked fields of `JobRequest` or `EvaluationRequest`
+    `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the checked fields of `JobRequest` or `EvaluationRequest`
     and, under "spec", the `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is that of an evaluation.
     Each claim increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of
     attempts that ended with a fault. `seen_at` sets `lost` if the lease has expired, so that the job waits for its next

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs.records import EVALUATION, QUEUED, RUNNING, STOPPING, TRAINING, WAITING, Flags, Job, NewEvent
+from app.jobs.records import EVALUATION, FINE_TUNING, QUEUED, RUNNING, STOPPING, WAITING, Flags, Job, NewEvent
 from app.jobs.states import JobStates
 
-NAMES = {TRAINING: "fine-tuning job", EVALUATION: "evaluation"}
+NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation"}
 
 
 class JobRepository:

@@ -17,7 +17,7 @@ from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
 from app.jobs import logbook, queries
 from app.jobs.creation import JobCreation
-from app.jobs.records import EVALUATION, PAUSED, QUEUED, RUNNING, TRAINING, Job, JobCheckpoint, JobEvent
+from app.jobs.records import EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
 from app.registry.records import CHECKPOINT_ID, LOCAL, visible
@@ -25,10 +25,10 @@ from app.registry.service import Registry
 
 PAGE_LIMIT = 1000
 JOB_IDS = {
-    TRAINING: re.compile(r"ftjob-[A-Za-z0-9_-]{1,34}"),
+    FINE_TUNING: re.compile(r"ftjob-[A-Za-z0-9_-]{1,34}"),
     EVALUATION: re.compile(r"evaljob-[A-Za-z0-9_-]{1,32}"),
 }
-ROUTES = {TRAINING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations"}
+ROUTES = {FINE_TUNING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations"}
 EVENT_ID = re.compile(r"ftevent-[A-Za-z0-9_-]{1,32}")
 
 
@@ -38,7 +38,7 @@ class Jobs:
     For a job of another owner or kind, the methods raise NotFound (`job_not_found`), as if the job did not exist.
     """
 
-    def __init__(self, database: Database, registry: Registry, files: Files, kind: str = TRAINING) -> None:
+    def __init__(self, database: Database, registry: Registry, files: Files, kind: str = FINE_TUNING) -> None:
         self._database, self._kind = database, kind
         self._repository = JobRepository(database)
         self._creation = JobCreation(database, registry, files, self._repository)

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("jobs", sa.Column("kind", sa.String(length=20), nullable=False, server_default="training"))
+    op.add_column("jobs", sa.Column("kind", sa.String(length=20), nullable=False, server_default="fine_tuning"))
     op.add_column("jobs", sa.Column("report", sa.JSON(), nullable=True))
     op.create_index("ix_jobs_base_digest", "jobs", ["base_digest"])
 
