@@ -35,7 +35,7 @@ log = logging.getLogger("app.training")
 NICENESS = 10  # engines and APIs on the same machine take precedence
 
 
-class Attempt(Protocol):
+class _Attempt(Protocol):
     """An attempt at a training run or at an evaluation."""
 
     def attempt(self) -> TrainEvent: ...
@@ -87,7 +87,7 @@ def train(options: argparse.Namespace) -> int:
     machine = Machine(options.resume_every, options.threads, options.device)
     run = options.run_dir.resolve()
     kind = EvaluationSession if (run / SPEC).exists() else Session
-    session: Attempt = kind(run, Events(options.events_fd), stop.received, machine)
+    session: _Attempt = kind(run, Events(options.events_fd), stop.received, machine)
     try:
         session.attempt()
     except Exception as error:
@@ -96,7 +96,7 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _break_off(session: Attempt, error: Exception) -> int:
+def _break_off(session: _Attempt, error: Exception) -> int:
     """Report an unexpected error and return the exit code.
 
     If the disk is full, reporting the error may fail as well, so the exit code alone identifies the cause.
