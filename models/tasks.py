@@ -97,7 +97,8 @@ class LanguageModel(Network, KernelLayer):
         state = None if context.state is None else context.state.without_last_layer()
         # The body comes first, because it raises an error if the state is full.
         hidden_BTD = self.hidden(ids_BT, Context(context.lengths_B, state))
-        return hidden_BTD + self.ngrams(ids_BT, context)
+        vectors_BTD: Tensor = self.ngrams(ids_BT, context)
+        return hidden_BTD + vectors_BTD
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return unnormalised log-probabilities (…, V) from hidden vectors (…, D)."""

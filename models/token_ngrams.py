@@ -40,7 +40,7 @@ class TokenNgrams(nn.Module):
         if context.state is not None:
             self._remember(symbols_BS, context.steps(ids_BT), context.state.layers[-1][0])
         vectors_ND = functional.embedding_bag(buckets_BTN.flatten(0, 1), self.weight, mode="sum", sparse=self.training)
-        return vectors_ND.unflatten(0, ids_BT.shape)
+        return vectors_ND.view(*ids_BT.shape, -1)
 
     def _previous(self, ids_BT: Tensor, context: Context) -> Tensor:
         if context.state is None:

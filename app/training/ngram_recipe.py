@@ -40,6 +40,9 @@ class TokenNgramRecipe:
     learning_rate: float
 
 
+Branch = NgramRecipe | TokenNgramRecipe
+
+
 def token_ngrams(tokens: int, width: int) -> TokenNgramRecipe:
     """The recipe for a train text of `tokens` tokens, and for a network with hidden vectors of `width` numbers."""
     wanted = 2 ** math.ceil(math.log2(max(1, tokens)))
