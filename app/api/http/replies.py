@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from app import strict_json
 from app.wire.engine import Timing
 
 _encode = msgspec.json.Encoder().encode
@@ -20,12 +22,34 @@ class JsonReply(Response):
 
     def __init__(self, value: object, headers: dict[str, str] | None = None, status_code: int = 200) -> None:
         self.status_code, self.background = status_code, None
-        self.body = _encode(value)
+        self.body = encode(value)
         self.raw_headers = [  # in place of Starlette's `init_headers`, which costs several times as much
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(self.body)),
             *((name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()),
         ]
+
+
+def encode(value: object) -> bytes:
+    """Encode a value as JSON.
+
+    Rows that early releases stored may contain lone surrogates, which cannot be encoded. They are replaced, and the
+    objects with an `id` that contain them get `"damaged": true`, so that a list survives damaged rows and names them.
+    """
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return _encode(_mend(msgspec.to_builtins(value)))
+
+
+def _mend(value: Any) -> Any:
+    """Mend a value, and mark the objects with an `id` that contain damage."""
+    if isinstance(value, list):
+        return [_mend(inner) for inner in value]
+    if not isinstance(value, dict):
+        return strict_json.mend(value)
+    mended = {strict_json.mend(str(name)): _mend(inner) for name, inner in value.items()}
+    return mended | {"damaged": True} if "id" in value and mended != value else mended
 
 
 def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:
