@@ -13,7 +13,6 @@ import re
 import time
 from functools import cache
 
-from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.auth import Authentication
@@ -23,6 +22,7 @@ from app.api.http.head import as_get
 from app.api.http.headers import index_of
 from app.api.http.limits import BodyLimits
 from app.errors import OstinatoError
+from app.metrics import Counter
 from app.settings import Settings
 from app.telemetry import http_requests, request_id
 

@@ -10,10 +10,10 @@ from fastapi import Request
 from starlette.types import Receive
 
 from app.api.http.errors import ClientGone
+from app.api.http.protocol import CONNECTION, Protocol
 from app.telemetry import cancelled
 
 T = TypeVar("T")
-UNWATCHED = 0.02  # seconds before the connection is watched; most requests end sooner and do not need a task
 
 
 async def disconnected(receive: Receive) -> None:
@@ -23,28 +23,29 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def attended(request: Request, work: Awaitable[T]) -> T:
-    """Await `work` and return its result. If the client disconnects, cancel `work` and raise ClientGone."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    watchers: list[asyncio.Task[None]] = []
+    """Await `work` and return its result. If the client disconnects, cancel `work` and raise ClientGone.
+
+    The connection calls back when it is lost. Waiting for ASGI's `http.disconnect` would need a task per request.
+    """
+    connection: Protocol | None = request.scope.get(CONNECTION)
+    task = asyncio.current_task()
+    if connection is None or task is None:
+        return await work
     client_left = False
 
-    async def watch() -> None:
+    def leave() -> None:
         nonlocal client_left
-        await disconnected(request.receive)
         client_left = True
         task.cancel()
 
-    timer = loop.call_later(UNWATCHED, lambda: watchers.append(loop.create_task(watch())))
+    connection.on_lost(leave)
     try:
         return await work
     except asyncio.CancelledError:
-        if not client_left:  # cancelled by the server, not by `watch`
+        if not client_left:  # cancelled by the server, not by `leave`
             raise
         task.uncancel()  # the cancellation is handled here and must not affect what the task does next
         cancelled.labels("waiting").inc()
         raise ClientGone from None
     finally:
-        timer.cancel()
-        for watcher in watchers:
-            watcher.cancel()
+        connection.on_lost(None)
