@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     Path,
-    typer.Argument(help="Training data: CSV, TSV, JSONL, parquet or plain text, also gzipped; or a file's id: file-…"),
+    typer.Argument(
+        help="Training data: CSV, TSV, JSONL, parquet, xlsx or plain text, also gzipped; or a file's id: file-…"
+    ),
 ]
 
 
@@ -99,7 +102,7 @@ def _upload(client: Client, path: Path, quiet: bool) -> str:
 def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequence[str]) -> None:
     if not as_json:
         print(f"job {job['id']}", flush=True)
-    ended = follow(client, job["id"], quiet=as_json, printed=printed)
+    ended = follow(client, job["id"], quiet=as_json, printed=printed, patient=sys.stderr.isatty())
     if as_json:
         print_json(ended)
         if ended["status"] != "succeeded":

@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
+from app.jobs import logbook
 from app.jobs.records import (
+    ATTEMPT,
     CANCELLED,
     FAILED,
     QUEUED,
@@ -54,20 +56,21 @@ class JobClaims:
         # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
         # was lost too often.
         self._settle_lost(session, now, max_attempts)
-        # One statement selects and updates. With SKIP LOCKED, workers on PostgreSQL do not wait for a row that another
-        # worker is claiming. On SQLite, writing transactions run one at a time.
-        next_id = (
-            select(JobRow.id)
+        # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
+        # row that another worker is claiming. On SQLite, writing transactions run one at a time.
+        following = session.execute(
+            select(JobRow.id, JobRow.status, JobRow.lease_until)
             .where(_claimable(now))
             .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
             .limit(1)
             .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        lost = case((JobRow.status == RUNNING, 1), else_=0)  # if the job was running, the worker that held it is lost
+        ).one_or_none()
+        if following is None:
+            return None
+        lost = 1 if following.status == RUNNING else 0  # the worker that held the job is lost
         row = session.scalar(
             update(JobRow)
-            .where(JobRow.id == next_id)
+            .where(JobRow.id == following.id)
             .values(
                 status=RUNNING,
                 phase=VALIDATING,
@@ -80,11 +83,13 @@ class JobClaims:
             .returning(JobRow)
             .execution_options(synchronize_session=False, populate_existing=True)
         )
-        if row is None:
-            return None
+        assert row is not None
         job = Job.of(row)
-        message = "Fine-tuning job started" if job.attempt == 1 else f"Attempt {job.attempt} started"
-        self.log(session, job.id, [NewEvent(kind="job.attempt", step=job.attempt, message=message)])
+        # An attempt that was delayed without a new event repeats the previous one, because the disk is still full.
+        delayed = following.status == QUEUED and following.lease_until is not None
+        if not delayed or logbook.newest_kind(session, job.id) != ATTEMPT:
+            message = "Fine-tuning job started" if job.attempt == 1 else f"Attempt {job.attempt} started"
+            self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
         return job
 
     def flags(self, session: Session, job_id: str, attempt: int) -> Flags | None:

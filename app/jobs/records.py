@@ -17,6 +17,7 @@ ENDED = tables.ENDED
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
 
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
+ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
 
 
 class Fenced(Exception):
@@ -68,7 +69,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
-    jobs_before: int | None = None  # number of jobs that are running or will start earlier; None if not counted
+    jobs_before: int | None = None  # number of jobs that are running or will start earlier; None unless it is queued
 
     @classmethod
     def of(cls, row: JobRow) -> Self:

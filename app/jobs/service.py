@@ -83,7 +83,9 @@ class Jobs:
                 self._job(session, after, principal, param="after")
             page = queries.page(session, owned, after, limit, metadata, without_metadata)
             now = self._database.now(session)
-            return Page([job.seen_at(now) for job in page.items], page.has_more)
+            jobs = [job.seen_at(now) for job in page.items]
+            before = queries.counts_before(session, [job for job in jobs if job.public_status == QUEUED])
+            return Page([replace(job, jobs_before=before.get(job.id)) for job in jobs], page.has_more)
 
     def events(self, job_id: str, principal: str, *, after: str | None = None, limit: int = 20) -> Page[JobEvent]:
         """Return the events of a job, newest first, after the event with id `after`."""

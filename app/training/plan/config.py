@@ -14,6 +14,7 @@ from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
 from app.training.plan import network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
+from app.wire.measurement import SELECTING_ROWS
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import OptionError, TrainingKind, check_base
@@ -23,7 +24,6 @@ from models.config import ModelConfig
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
 EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
-SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
 
 
 @dataclass(frozen=True, slots=True)

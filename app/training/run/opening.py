@@ -7,9 +7,9 @@ from typing import Any
 
 from app.training.data.report import warnings_of
 from app.training.events import Events
-from app.training.plan.config import SELECTING_ROWS, Settled
+from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
-from app.wire.measurement import too_few, verdict
+from app.wire.measurement import consequences, too_few
 from app.wording import counted
 
 
@@ -23,7 +23,8 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
-    if settled.config.task != "generation" and rows and (few := _few_rows(rows, settled)):
+    selects = settled.metric != "last"
+    if settled.config.task != "generation" and rows and (few := consequences(rows, selects=selects)):
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
     shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
     events.note("settled", 0, _summary(settled), **shown)
@@ -47,16 +48,6 @@ def _summary(settled: Settled) -> str:
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
         f"{counted(settled.threads, 'thread')}, {settled.precision}"
     )
-
-
-def _few_rows(rows: int, settled: Settled) -> str:
-    """A sentence about the consequences of having few validation rows; empty if there are none."""
-    sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
-    if settled.metric == "last":
-        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint by"
-        kept = f"the weights of the last step are kept; with {SELECTING_ROWS} or more, those of the best evaluation are"
-        sentences.append(f"{few}, so {kept}")
-    return "; ".join(sentences)
 
 
 def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:
