@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
 from app.api.http import errors
+from app.api.http.access_log import AccessLog
 from app.api.http.auth import PUBLIC
 from app.api.http.direct import DirectRoutes
 from app.api.http.middleware import Envelope
@@ -36,9 +37,10 @@ class Application(FastAPI):
     """FastAPI, with its layers left out for direct routes. All requests pass through the same middleware."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
-        super().__init__(**options, middleware=[Middleware(Envelope, settings=settings)])
+        self.access_log = AccessLog()
+        super().__init__(**options, middleware=[Middleware(Envelope, settings=settings, log=self.access_log)])
         self._direct = DirectRoutes(r for dialect in DIALECTS for r in (*dialect.inference, *dialect.management))
-        self._wrapped = Envelope(self._direct, settings)
+        self._wrapped = Envelope(self._direct, settings, self.access_log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._direct.holds(scope):
@@ -54,13 +56,14 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
     services = build(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Application) -> AsyncIterator[None]:
         app.state.services = services
         await services.start()
         try:
             yield
         finally:
             await services.close()
+            app.access_log.write()
 
     app = Application(
         settings,

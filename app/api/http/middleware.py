@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import re
 import time
 from functools import cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.http.access_log import AccessLog
 from app.api.http.auth import Authentication
 from app.api.http.browsers import cors
 from app.api.http.errors import InternalError, Stopping, send_error
 from app.api.http.head import as_get
 from app.api.http.headers import index_of
 from app.api.http.limits import BodyLimits
+from app.api.http.replies import new_id
 from app.errors import OstinatoError
 from app.metrics import Counter
 from app.settings import Settings
@@ -31,7 +32,6 @@ QUIET = frozenset(("/livez", "/readyz", "/health", "/ping", "/metrics"))  # poll
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # all other methods share a label
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
-log = logging.getLogger("ostinato.access")
 faults = logging.getLogger("ostinato.faults")
 
 
@@ -66,8 +66,8 @@ class Envelope:
     Afterwards it counts and logs the reply. Unexpected errors are answered with 500.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, settings: Settings, log: AccessLog) -> None:
+        self.app, self._log = app, log
         self._authentication = Authentication(settings)
         self._limits = BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)
         self._enter = cors(self._check, settings.origins)
@@ -93,8 +93,16 @@ class Envelope:
                 raise
             await send_error(scope, exchange.send, InternalError())
         finally:
-            _record(scope, exchange)
+            self._record(scope, exchange)
             request_id.reset(token)
+
+    def _record(self, scope: Scope, exchange: Exchange) -> None:
+        """Count and log the reply."""
+        # The label is the route's template: the path would create a time series per model name.
+        method, path, route = scope["method"], scope["path"], getattr(scope.get("route"), "path", "unmatched")
+        _replies(method if method in METHODS else "other", route, exchange.status).inc()
+        level, by = logging.DEBUG if path in QUIET else logging.INFO, scope.get("principal", "-")
+        self._log.add(level, exchange.id, method, path, exchange.status, exchange.milliseconds, by)
 
     async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
@@ -114,19 +122,7 @@ def _request_id_of(scope: Scope) -> str:
     sent = index_of(scope).get(b"x-request-id")
     if sent is not None and REQUEST_ID.fullmatch(sent):
         return sent.decode("ascii")
-    return f"req-{random.getrandbits(128):032x}"
-
-
-def _record(scope: Scope, exchange: Exchange) -> None:
-    """Count the reply and write the access log."""
-    # The label is the route's template: the path would create a time series per model name.
-    method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
-    _replies(method if method in METHODS else "other", route, exchange.status).inc()
-    level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
-    if log.isEnabledFor(level):
-        path, status, ms, by = scope["path"], exchange.status, exchange.milliseconds, scope.get("principal", "-")
-        data = {"method": method, "path": path, "status": status, "ms": round(ms, 2), "by": by}
-        log.log(level, "%s %s %s %.1f ms %s", method, path, status, ms, by, extra={"data": data})
+    return new_id("req")
 
 
 @cache

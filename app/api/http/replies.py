@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,11 @@ from app import strict_json
 from app.wire.engine import Timing
 
 _encode = msgspec.json.Encoder().encode
+
+
+def new_id(prefix: str) -> str:
+    """Return an id for a request or a reply, with 128 random bits. It is not a secret, so it need not be one."""
+    return f"{prefix}-{random.getrandbits(128):032x}"
 
 
 class JsonReply(Response):
