@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from app import settings
-from app.cli.output import Json, print_json, size, table
+from app.cli.output import Json, located, print_json, size, table
 from app.cli.serve import DataDir
 from app.errors import OstinatoError
 from app.wording import counted
@@ -163,7 +163,7 @@ def check_service(chosen: Settings) -> Finding:
     from app.client import Client
 
     try:
-        with Client.of(chosen) as client:
+        with Client.of(located(chosen)) as client:
             client.get("/readyz")
     except OstinatoError as error:
         return Finding("service", "warning", error.message)

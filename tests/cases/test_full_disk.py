@@ -14,7 +14,7 @@ import pytest
 from tests.training import runs
 
 SCRIPT = Path(__file__).parent / "full_disk.sh"
-PATIENCE = 600.0
+PATIENCE = 1800.0  # seconds; three trainers start, one after the other
 
 
 def mounts(folder: Path) -> bool:

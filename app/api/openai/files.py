@@ -88,7 +88,7 @@ EXAMPLE: dict[str, Any] = {
     "columns": ["body", "mood"],
     "column_roles": {"text": "body", "label": "mood"},
 }
-_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the first alternative or the example, and omits empty fields
+_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the example; empty fields count as missing
     "expires_after[anchor]": {"type": "string", "enum": ["", "created_at"], "examples": [""]},
     "expires_after[seconds]": {
         "anyOf": [{"type": "string", "enum": [""]}, {"type": "integer", "minimum": 3600, "maximum": 2592000}],
@@ -101,8 +101,13 @@ _OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the first alternative or th
         "description": "By default, the format of the file name's extension",
     },
     **{
-        field: {"anyOf": [{"type": "null"}, {"type": "string", "minLength": 1, "maxLength": MOST_NAME}]}
-        for field in COLUMNS.values()
+        field: {
+            "type": "string",
+            "maxLength": MOST_NAME,
+            "examples": [""],
+            "description": f"The column that jobs on this file read as `{role}`",
+        }
+        for role, field in COLUMNS.items()
     },
 }
 _UPLOAD = {
@@ -257,10 +262,9 @@ def _format(name: str | None) -> str | None:
 
 def _roles(form: Form) -> dict[str, str]:
     """Read the column of each role: the field `columns[text]=body` becomes {"text": "body"}."""
-    fields = form.fields
-    roles = {role: fields[field] for role, field in COLUMNS.items() if field in fields}
+    roles = {role: column for role, field in COLUMNS.items() if (column := form.optional(field)) is not None}
     for role, column in roles.items():
-        if not 1 <= len(column) <= MOST_NAME or "\x00" in column:
+        if len(column) > MOST_NAME or "\x00" in column:
             message = f"columns[{role}] must be the name of a column, with 1 to {MOST_NAME} characters"
             raise InvalidRequest(message, param=COLUMNS[role])
     return roles

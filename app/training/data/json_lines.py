@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, lines
+from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
 from app.training.data.json_table import rows_of
 from app.training.data.json_text import explain
@@ -46,8 +47,11 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         kind = source.settled["json"] = _kind(source)
         if kind in _NOTES:
             source.remark("json", _NOTES[kind])
-    for where, value in _READERS[kind](source):
+    names = RepeatedNames(source)
+    for where, value in _READERS[kind](source, names):
+        names.count(where)
         yield _record(source, where, value)
+    names.remark()
 
 
 def _record(source: Source, where: str, value: Any) -> Record:
@@ -90,30 +94,30 @@ def _first(source: Source) -> Any:
         return None
 
 
-def _lines(source: Source) -> Iterator[tuple[str, Any]]:
+def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     """(place, value) of each line that is not blank. The value of a malformed line is its fault."""
     for number, line in lines(source):
         if not line.strip():
             continue
         where = f"line {number}"
         try:
-            yield where, json.loads(line)
+            yield where, names.decoder.decode(line)
         except (ValueError, RecursionError) as error:
             column, reason = explain(line, error)
             hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
             yield where, source.fault(reason + hint, where, f"column {column}")
 
 
-def _array(source: Source) -> Iterator[tuple[str, Any]]:
-    return ((f"row {number}", value) for number, (_, value) in enumerate(objects(source), 1))
+def _array(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    return ((f"row {number}", value) for number, (_, value) in enumerate(objects(source, names.decoder), 1))
 
 
-def _objects(source: Source) -> Iterator[tuple[str, Any]]:
-    return ((f"line {line}", value) for line, value in objects(source))
+def _objects(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    return ((f"line {line}", value) for line, value in objects(source, names.decoder))
 
 
-def _table(source: Source) -> Iterator[tuple[str, Any]]:
-    [(_, table)] = objects(source)
+def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    [(_, table)] = objects(source, names.decoder)
     return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
 
 

@@ -23,7 +23,7 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
-    selects = settled.metric != "last"
+    selects = settled.metric != "last" or settled.config.architecture == "linear"  # which never chooses by them
     if settled.config.task != "generation" and rows and (few := consequences(rows, selects=selects)):
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
     shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
@@ -42,9 +42,11 @@ def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
 
 def _summary(settled: Settled) -> str:
     model = settled.config
+    size = f"{counted(model.layers, 'layer')} of {model.width}, " if model.architecture != "linear" else ""
+    branch = f"{model.ngram_buckets:,} buckets for n-grams, " if model.ngram_buckets else ""
     end = counted(settled.total_steps, "step") if settled.total_steps else f"{settled.max_seconds:g} seconds"
     return (
-        f"{model.architecture}: {counted(model.layers, 'layer')} of {model.width}, context {model.context_length}, "
+        f"{model.architecture}: {size}context {model.context_length}, {branch}"
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
         f"{counted(settled.threads, 'thread')}, {settled.precision}"
     )
