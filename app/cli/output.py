@@ -64,7 +64,7 @@ def _shows_unicode() -> bool:
 
 
 def json_for_all(context: typer.Context) -> None:
-    """Apply a --json that is given before the subcommand (`jobs --json list`) to the subcommand."""
+    """Apply a --json option that is given before the subcommand (`jobs --json list`) to the subcommand."""
     context.default_map = {str(context.invoked_subcommand): {"as_json": True}}
 
 

@@ -83,7 +83,7 @@ class Inference:
     ) -> ScoredBatch:
         """Return the raw outputs of the head for each item. Raises InvalidRequest if the version generates text.
 
-        `check` is called with the version before any work is done, and may raise an error to refuse the version.
+        `check` is called with the version before any work is done, and may raise an error to reject the version.
         """
         return await self._rows(query, wire.Score, check=check)
 
@@ -194,14 +194,14 @@ class Inference:
             version = await self.versions.get(reference, principal)
             if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
                 return version, work(version)
-            return version, await self._readers.run(size, partial(work, version))
+            return version, await self._readers.run(size, partial(work, version), principal)
 
     async def _prepare(self, query: InferenceQuery, version: ResolvedVersion) -> TokenizedInput:
         size = size_of(query.items)
         work = partial(prepare, query.items, version, query.length_policy, query.param)
         if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
             return work()
-        return await self._readers.run(size, work)
+        return await self._readers.run(size, work, query.principal)
 
     # --- generation ---------------------------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Inference:
     async def _generate(self, query: GenerationQuery, until: float, stack: AsyncExitStack) -> GenerationRequest:
         version = await self.versions.get(query.reference, query.principal)
         tokenizer = checks.tokenizer_of(version)
-        # Admit before reading the prompts, so that an overloaded service does no work for requests that it refuses.
+        # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
         ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
         policy = replace(query.length_policy, continuation=query.params.max_tokens)
         prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences

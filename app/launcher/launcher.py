@@ -82,7 +82,9 @@ class Launcher:
             announcing = asyncio.create_task(self._announce())
             await self._stop.wait()
             announcing.cancel()
-            self._log("stopping: open requests finish, trainings are saved (press Ctrl+C again to stop at once)")
+            self._log(
+                "stopping: open requests finish, and training runs are saved (press Ctrl+C again to stop immediately)"
+            )
             return self._status
         finally:
             await self._stop_all(keeping)

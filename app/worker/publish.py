@@ -30,7 +30,7 @@ RESULTS = "fine-tune-results"  # the purpose of the file that contains the metri
 def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> str:
     """Register the trained version and end the job; return its status.
 
-    If the registry refuses the version, because the alias has moved or the name belongs to another owner, the job fails
+    If the registry rejects the version, because the alias has moved or the name belongs to another owner, the job fails
     and the checkpoint is kept. Raises retryable errors and LeaseLost.
     """
     directory = run.inside(done.checkpoint)

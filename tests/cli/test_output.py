@@ -105,9 +105,12 @@ def test_help_shows_defaults(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("metrics", "shown"),
     [
-        ({"validation": {"rows": 2, "accuracy": 1.0, "loss": 0.687}}, "validation on 2 rows: not a measurement"),
-        ({"validation": {"rows": 1, "r2": 1.0, "loss": 0.0}}, "validation on 1 row: not a measurement"),
-        ({"validation": {"rows": 19, "micro_f1": 1.0}}, "validation on 19 rows: not a measurement"),
+        (
+            {"validation": {"rows": 2, "accuracy": 1.0, "loss": 0.687}},
+            "validation on 2 rows: too few for meaningful metrics",
+        ),
+        ({"validation": {"rows": 1, "r2": 1.0, "loss": 0.0}}, "validation on 1 row: too few for meaningful metrics"),
+        ({"validation": {"rows": 19, "micro_f1": 1.0}}, "validation on 19 rows: too few for meaningful metrics"),
         ({"validation": {"rows": 20, "accuracy": 0.95}}, "validation accuracy 0.950"),
         (
             {"validation": {"rows": 40, "accuracy": 0.9}, "test": {"rows": 3, "accuracy": 1.0}},
@@ -115,7 +118,7 @@ def test_help_shows_defaults(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         (
             {"validation": {"rows": 4, "accuracy": 1.0}, "test": {"rows": 3, "accuracy": 1.0}},
-            "test on 3 rows: not a measurement",
+            "test on 3 rows: too few for meaningful metrics",
         ),
         ({"validation": {"accuracy": 1.0}}, "validation accuracy 1.000"),
         ({"validation": {"tokens": 4, "loss": 1.0}}, "validation loss 1.000"),

@@ -35,7 +35,7 @@ def principal_of(request: Request) -> str:
 
 
 async def _principal(request: Request) -> str:
-    # `async`, because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
+    # This is `async` because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
     # threads, this dependency would have to wait for a free thread.
     return principal_of(request)
 
@@ -106,7 +106,7 @@ class Authentication:
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)
         if foreign and method not in SAFE_METHODS:
-            raise Forbidden("requests from other web sites are refused: the Origin header names another host")
+            raise Forbidden("requests from other web sites are rejected: the Origin header names another host")
         if not self.keys and path not in HEALTH and not self._own_name(host.decode("latin-1")):
             raise Forbidden("the Host header must name this machine, because no API keys are configured")
 
@@ -123,5 +123,5 @@ def _complaint(header: bytes | None) -> str:
     """Return the error message for an Authorization header without a valid key."""
     scheme, _, secret = (header or b"").partition(b" ")
     if scheme.lower() == b"bearer" and secret.strip():
-        return "the API key is not known: check the secret after Authorization: Bearer"
-    return "an API key is needed: send the header Authorization: Bearer <secret>"
+        return "the API key is unknown: check the secret after Authorization: Bearer"
+    return "an API key is required: send the header Authorization: Bearer <secret>"

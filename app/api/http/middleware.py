@@ -98,7 +98,7 @@ class Envelope:
 
     def _record(self, scope: Scope, exchange: Exchange) -> None:
         """Count and log the reply."""
-        # The label is the route's template: the path would create a time series per model name.
+        # The label is the route's template, because the path would create a time series per model name.
         method, path, route = scope["method"], scope["path"], getattr(scope.get("route"), "path", "unmatched")
         _replies(method if method in METHODS else "other", route, exchange.status).inc()
         level, by = logging.DEBUG if path in QUIET else logging.INFO, scope.get("principal", "-")

@@ -17,9 +17,9 @@ from app.training.failures import BadData
 
 _HEADER_RECORDS = 100
 _NOTES = {
-    "array": "is read as one JSON array, of one record an element",
-    "objects": "is read as JSON objects over several lines each, of one record an object",
-    "table": "is read as one JSON object that holds all rows",
+    "array": "is read as one JSON array with one record per element",
+    "objects": "is read as JSON objects that span several lines, with one record per object",
+    "table": "is read as one JSON object that contains all rows",
 }
 
 
@@ -59,9 +59,9 @@ def _record(source: Source, where: str, value: Any) -> Record:
         return Record(where, {}, value)
     if isinstance(value, dict):
         return Record(where, value)
-    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a plain value")
+    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a scalar value")
     places = (where, "column 1") if where.startswith("line") else (where,)
-    return Record(where, {}, source.fault(f"{kind} where a JSON object is expected", *places))
+    return Record(where, {}, source.fault(f"expected a JSON object, found {kind}", *places))
 
 
 def _kind(source: Source) -> str:

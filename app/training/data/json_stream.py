@@ -67,7 +67,9 @@ class JsonStream:
         self._pass(_SPACE)
         if self._at < len(self._text):
             place = f"line {self.line}", f"column {self.column}"
-            raise self._source.fault("more text after the end of the array; a file holds one", *place)
+            raise self._source.fault(
+                "there is more text after the end of the array, but a file may contain only one array", *place
+            )
 
     def _pass(self, pattern: re.Pattern[str]) -> None:
         while True:
@@ -104,7 +106,7 @@ class JsonStream:
     def _malformed(self, error: ValueError | RecursionError) -> Exception:
         rest = self._text[self._at :]
         if isinstance(error, json.JSONDecodeError):
-            position, reason = error.pos - self._at, f"not JSON: {error.msg}"
+            position, reason = error.pos - self._at, f"not valid JSON: {error.msg}"
         else:
             column, reason = explain(rest, error)
             position = column - 1
