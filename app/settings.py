@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
     max_waiting: Annotated[Positive, _help("limit on waiting requests; further requests get 429")] = 1024
     max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000
+    max_sequence_seconds: Annotated[
+        Seconds, _help("limit on the predicted computing time of one sequence; longer sequences get 400")
+    ] = 30.0
     max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_connections: Annotated[

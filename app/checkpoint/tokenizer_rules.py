@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from app.checkpoint.growth import growth
 from app.errors import CheckpointInvalid
 
-GROWTH = 2.0  # characters that all replacements together may make of one character
+GROWTH = 4.0  # characters that all replacements together may make of one character
 PARTS_LIMIT, REPEATS_LIMIT = 32, 2  # components of a part, and those of one type that do more than split or replace
 TOKEN_LIMIT, AFFIX_LIMIT = 1024, 16  # characters of a token, and of a prefix or suffix of tokens
 PIECE_LIMIT = 64  # characters of a token of a Unigram model, which looks up all pieces of this length in a text
@@ -45,10 +46,9 @@ def check(definition: Mapping[str, Any]) -> None:
     for part in ALLOWED:
         components = list(_components(definition.get(part)))
         _check_types(part, components)
-        growth = 1.0
         for component in components:
-            growth *= _growth(component)
-        if growth > GROWTH:
+            _check_component(component)
+        if growth(components) > GROWTH:
             _refuse(f"its {part} makes a text more than {GROWTH:g} times as long")
         if part in ("normalizer", "pre_tokenizer"):
             bytes_levels += sum(component["type"] == "ByteLevel" for component in components)
@@ -84,22 +84,11 @@ def _check_types(part: str, components: list[dict[str, Any]]) -> None:
         _refuse(f"its {part} has more than {PARTS_LIMIT} components")
 
 
-def _growth(component: Mapping[str, Any]) -> float:
-    """Return how many characters a component makes of one, without what Unicode's normal forms add."""
-    type_ = component["type"]
-    if type_ == "Replace":
-        pattern = component.get("pattern")
-        literal = pattern.get("String") if isinstance(pattern, dict) else None
-        if literal == "":
-            _refuse("a replacement has an empty pattern")
-        return max(1.0, len(str(component.get("content"))) / len(literal if isinstance(literal, str) else "x"))
-    if type_ == "Prepend":
-        return 1.0 + len(str(component.get("prepend")))
-    if type_ == "Precompiled":
+def _check_component(component: Mapping[str, Any]) -> None:
+    if component["type"] == "Precompiled":
         _check_charsmap(component.get("precompiled_charsmap"))
-    if type_ == "TemplateProcessing":
+    if component["type"] == "TemplateProcessing":
         _check_template(component)
-    return 1.0
 
 
 def _check_charsmap(encoded: Any) -> None:

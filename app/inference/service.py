@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.errors import NotFound, Unavailable
-from app.inference import checks
+from app.inference import checks, cost
 from app.inference.admission import Admission, Ticket
 from app.inference.deadlines import LATE, Deadlines
 from app.inference.engines import failures
@@ -111,6 +111,7 @@ class Inference:
                 check(version)
             with self.admission.admit(version.ref, 1) as ticket:
                 inputs = await self._prepare(query, version)
+                self._check_cost(version, inputs.lengths)
                 request = kind(
                     self._identity(),
                     version.digest,
@@ -203,6 +204,9 @@ class Inference:
             return work()
         return await self._readers.run(size, work, query.principal)
 
+    def _check_cost(self, version: ResolvedVersion, lengths: list[int]) -> None:
+        cost.check(version, lengths, self.pool.living, self.settings.max_sequence_seconds)
+
     # --- generation ---------------------------------------------------------------------------------------------
 
     async def generate(self, query: GenerationQuery) -> GenerationRequest:
@@ -220,6 +224,7 @@ class Inference:
         policy = replace(query.length_policy, continuation=query.params.max_tokens)
         prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
         checks.check_room(prompts, query.params.max_tokens, version)
+        self._check_cost(version, list(map(len, prompts)))
         checks.check_ids(query.params, version)
         requests = self._requests(query, version, prompts)
         prompt_tokens = sum(map(len, prompts))

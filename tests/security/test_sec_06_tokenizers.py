@@ -21,6 +21,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from app.checkpoint import tokenizer_rules
 from app.checkpoint.tokenizer_rules import check
 from app.errors import CheckpointInvalid, InvalidRequest
+from app.importing.splitting import BASIC_ENGLISH
 from app.inference.readers import Readers
 from app.settings import Settings
 from app.tokenization import bounds
@@ -153,7 +154,15 @@ def t5() -> Native:
     return native
 
 
-@pytest.mark.parametrize("make", [bert, llama, t5])
+def basic_english() -> Native:
+    native = Native(models.WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
+    replaced = [normalizers.Replace(old, new) for old, new in BASIC_ENGLISH]
+    native.normalizer = normalizers.Sequence([normalizers.Lowercase(), *replaced])
+    native.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return native
+
+
+@pytest.mark.parametrize("make", [bert, llama, t5, basic_english])
 def test_public_tokenizers_are_accepted(make: Any) -> None:
     check(json.loads(make().to_str()))
 
@@ -161,8 +170,7 @@ def test_public_tokenizers_are_accepted(make: Any) -> None:
 def widest() -> Native:
     """The tokenizer that lengthens a text most."""
     native = t5()
-    doubling = normalizers.Replace("ل", "aa")
-    native.normalizer = normalizers.Sequence([normalizers.NFKD(), doubling, normalizers.NFKD()])
+    native.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Replace("ل", "aaaa"), normalizers.NFKD()])
     return native
 
 
