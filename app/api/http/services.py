@@ -14,6 +14,7 @@ from app.db.database import Database
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
+from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
 from app.registry.records import Alias
 from app.registry.service import Registry
@@ -31,6 +32,7 @@ class Services:
     registry: Registry
     files: Files
     jobs: Jobs
+    evaluations: Evaluations
     inference: Inference
     readiness: Readiness
     changes: Changes
@@ -77,6 +79,7 @@ def build_services(settings: Settings) -> Services:
         registry=registry,
         files=files,
         jobs=Jobs(database, registry, files),
+        evaluations=Evaluations(database, registry, files),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
