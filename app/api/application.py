@@ -38,11 +38,8 @@ class Application(FastAPI):
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.access_log = AccessLog()
-        shared: dict[str, Any] = {
-            "settings": settings,
-            "authentication": Authentication(settings),
-            "log": self.access_log,
-        }
+        authentication = Authentication(settings)
+        shared: dict[str, Any] = {"settings": settings, "authentication": authentication, "log": self.access_log}
         super().__init__(**options, middleware=[Middleware(Envelope, **shared)])
         self._direct = DirectRoutes(r for dialect in DIALECTS for r in (*dialect.inference, *dialect.management))
         self._wrapped = Envelope(self._direct, **shared)
