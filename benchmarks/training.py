@@ -25,6 +25,7 @@ from app.training.loop.progress import Progress
 from app.training.plan.config import settle
 from app.training.prepare.dataset import Dataset, Facts, Rows
 from app.wire.trainer import DataFile, TrainSpec
+from app.wire.training_options import TrainingOptions
 from benchmarks.machine import describe
 from models.config import ModelConfig
 from models.tasks import build
@@ -47,8 +48,9 @@ def dataset() -> Dataset:
 
 
 def product(architecture: str, data: Dataset) -> Training:
-    """The loop of the trainer, with all defaults."""
-    settled = settle(TrainSpec(architecture, DataFile("", "", ""), seed=1), data, None, "cpu", torch.get_num_threads())
+    """The loop of the trainer, with all defaults but the n-gram branch, which the plain network does not have."""
+    spec = TrainSpec(architecture, DataFile("", "", ""), seed=1, training=TrainingOptions(ngrams=False))
+    settled = settle(spec, data, None, "cpu", torch.get_num_threads())
     hooks = Hooks(Events(None), lambda: False, lambda: None, lambda: False, lambda metrics: None)
     return Training(settled, data, build(settled.config), Progress(), hooks)
 

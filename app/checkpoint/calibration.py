@@ -21,7 +21,7 @@ START = 7.3  # errors expected at the tested risk; with a confidence of 0.975, t
 CROSS_FITTED, APART = "cross-fitted", "apart"
 
 
-class Scores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nonconformity scores of `rows` rows, for split conformal prediction (Vovk et al., 2005).
 
     `values` is in ascending order. If it has fewer than `rows` entries, say m, entry i (from 0) is the score of rank
@@ -93,8 +93,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     method: str
     scale: list[float]
     bias: list[float]
-    scores: Scores
-    label_scores: list[Scores] = []
+    scores: ConformalScores
+    label_scores: list[ConformalScores] = []
     risk: list[RiskLevel] = []
     confidence: float = 0.975
     before: Reliability | None = None
@@ -174,7 +174,7 @@ def _check_logits(calibration: Calibration, config: ModelConfig) -> None:
     _check(all(map(math.isfinite, bias)), "bias must be finite")
 
 
-def _check_scores(scores: Scores, name: str) -> None:
+def _check_scores(scores: ConformalScores, name: str) -> None:
     count = len(scores.values)
     _check(1 <= count <= min(SCORES, scores.rows), f"{name} must have 1 to {SCORES} values, and at most one per row")
     _check(all(map(math.isfinite, scores.values)) and _ascending(scores.values), f"{name} must be in ascending order")

@@ -148,13 +148,14 @@ def generation(architecture: str, tokens: int) -> Recipe:
         heads=4,
         dropout=0.1 if small else 0.05,
         learning_rate=3e-3,
-        batch_size=8,
+        batch_size=4,
+        optimizer="muon",
         epochs=min(20.0, max(1.0, 8_000_000 / max(1, tokens))),
         window=256,
     )
     if architecture == "transformer":
         return recipe
     assert architecture in RECURRENT
-    rate = 1e-3 if architecture == "rnn" else 4e-3
-    width = 256 if small else 384
-    return replace(recipe, layers=1, width=width, dropout=0.1, learning_rate=rate, batch_size=32, window=128)
+    rate = 1e-3 if architecture == "rnn" else 3e-3
+    recipe = replace(recipe, layers=1, width=256 if small else 384, dropout=0.1, learning_rate=rate)
+    return replace(recipe, optimizer="adamw", window=128)

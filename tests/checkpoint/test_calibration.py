@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.checkpoint import directory as checkpoint
-from app.checkpoint.calibration import APART, FILE, FORMAT_VERSION, Calibration, RiskLevel, Scores
+from app.checkpoint.calibration import APART, FILE, FORMAT_VERSION, Calibration, ConformalScores, RiskLevel
 from app.errors import CheckpointInvalid
 from app.training.calibration.conformal import scores
 from tests.checkpoints import make_checkpoint
@@ -23,11 +23,11 @@ LEVELS = [RiskLevel(0.9, 0.25, 0.01, 0.04), RiskLevel(0.6, 0.5, 0.03, 0.03), Ris
 
 def calibration(**changes: Any) -> Calibration:
     values = {"format_version": FORMAT_VERSION, "rows": 3, "method": APART, "scale": [0.5], "bias": []}
-    return Calibration(**({**values, "scores": Scores(3, [0.1, 0.2, 0.3])} | changes))
+    return Calibration(**({**values, "scores": ConformalScores(3, [0.1, 0.2, 0.3])} | changes))
 
 
 def test_a_quantile_is_the_score_of_the_conformal_rank() -> None:
-    nine = Scores(9, [n / 10 for n in range(1, 10)])
+    nine = ConformalScores(9, [n / 10 for n in range(1, 10)])
     assert nine.quantile(0.9) == 0.9 and nine.quantile(0.5) == 0.5 and nine.quantile(0.41) == 0.5
     assert nine.quantile(0.91) is None
 
@@ -44,8 +44,8 @@ def test_thinned_scores_never_give_a_smaller_quantile(rows: int, most: int, cove
 
 
 def test_single_labels_are_used_if_each_has_enough_rows() -> None:
-    own = [Scores(3, [0.1, 0.2, 0.3]), Scores(9, [n / 10 for n in range(1, 10)])]
-    both = calibration(scores=Scores(12, [0.05] * 12), label_scores=own)
+    own = [ConformalScores(3, [0.1, 0.2, 0.3]), ConformalScores(9, [n / 10 for n in range(1, 10)])]
+    both = calibration(scores=ConformalScores(12, [0.05] * 12), label_scores=own)
     assert both.quantiles(0.5, 2) == [0.2, 0.5]
     assert both.quantiles(0.9, 2) == [0.05, 0.05]
     assert both.quantiles(0.95, 2) is None

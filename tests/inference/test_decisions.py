@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.checkpoint.calibration import Calibration, RiskLevel, Scores
+from app.checkpoint.calibration import Calibration, ConformalScores, RiskLevel
 from app.errors import InvalidRequest
 from app.inference.decisions import DecisionPolicy, DecisionRule, answer_score, decision_rule
 from app.inference.scoring import activate, calibrated
@@ -26,7 +26,7 @@ def version(made: Calibration | None, task: str = "classification") -> ResolvedV
 
 
 def made(**changes: Any) -> Calibration:
-    return calibration(rows=1000, scores=Scores(9, [n / 10 for n in range(1, 10)]), risk=LEVELS, **changes)
+    return calibration(rows=1000, scores=ConformalScores(9, [n / 10 for n in range(1, 10)]), risk=LEVELS, **changes)
 
 
 def rule(task: str = "classification", **policy: Any) -> DecisionRule:
@@ -46,7 +46,9 @@ def test_a_set_is_empty_only_for_several_labels() -> None:
 
 
 def test_an_interval_reaches_the_same_distance_to_both_sides() -> None:
-    regression = version(calibration(scale=[], scores=Scores(9, [float(n) for n in range(1, 10)])), "regression")
+    regression = version(
+        calibration(scale=[], scores=ConformalScores(9, [float(n) for n in range(1, 10)])), "regression"
+    )
     low, high = decision_rule(regression, DecisionPolicy(prediction_set=0.9)).interval(100.0)
     assert (low, high) == (91.0, 109.0)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.checkpoint.calibration import FORMAT_VERSION, Calibration, Scores
+from app.checkpoint.calibration import FORMAT_VERSION, Calibration, ConformalScores
 from app.training.calibration import conformal, fit
 from app.training.calibration.fit import Affine
 from app.training.calibration.reliability import answers, decisions, reliability, sigmoid, softmax
@@ -29,7 +29,7 @@ Fit = Callable[[Tensor, Tensor], Affine]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class CalibrationRows:
     """Held-out rows for a calibration. `method` is a value of `Calibration.method`.
 
     `outputs_NC` contains logits, or the standardised values of a regression.
@@ -40,7 +40,7 @@ class HeldOut:
     method: str
 
 
-def calibrate(facts: Facts, rows: HeldOut, *, weighted: bool = False) -> Calibration:
+def calibrate(facts: Facts, rows: CalibrationRows, *, weighted: bool = False) -> Calibration:
     """Fit a calibration, and measure it.
 
     All measurements are made on outputs that were calibrated by fits on other rows. With `weighted`, the labels had
@@ -72,7 +72,9 @@ def calibrate(facts: Facts, rows: HeldOut, *, weighted: bool = False) -> Calibra
     )
 
 
-def _calibration(rows: HeldOut, scale: list[float], bias: list[float], scores: Scores, **more: Any) -> Calibration:
+def _calibration(
+    rows: CalibrationRows, scale: list[float], bias: list[float], scores: ConformalScores, **more: Any
+) -> Calibration:
     return Calibration(
         format_version=FORMAT_VERSION, rows=len(rows.targets), method=rows.method, scale=scale, bias=bias,
         scores=scores, confidence=CONFIDENCE, **more,

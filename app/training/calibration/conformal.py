@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.checkpoint.calibration import SCORES, Calibration, Scores
+from app.checkpoint.calibration import SCORES, Calibration, ConformalScores
 
 LABEL_ROWS = 50  # quantiles of single labels are used if each label has at least this many rows
 LABEL_SCORES = 20_000  # the maximum number of scores that are kept for all labels together
@@ -28,15 +28,15 @@ def nonconformity(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[A
     return scores_N
 
 
-def scores(values_N: NDArray[np.float64], most: int = SCORES) -> Scores:
-    """At most `most` of the scores, in ascending order, with the ranks that `Scores` describes."""
+def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores:
+    """At most `most` of the scores, in ascending order, with the ranks that `ConformalScores` describes."""
     ordered_N, count = np.sort(values_N), len(values_N)
     kept = min(count, most)
     ranks = -(-(np.arange(1, kept + 1) * count) // kept)
-    return Scores(count, ordered_N[ranks - 1].tolist())
+    return ConformalScores(count, ordered_N[ranks - 1].tolist())
 
 
-def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], labels: int) -> list[Scores]:
+def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], labels: int) -> list[ConformalScores]:
     """The scores of the rows of each label; empty if a label has too few rows."""
     if labels < 2 or np.bincount(targets_N, minlength=labels).min() < LABEL_ROWS:
         return []

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from app.checkpoint.calibration import APART, CROSS_FITTED
-from app.training.calibration.calibrate import HeldOut
+from app.training.calibration.calibrate import CalibrationRows
 from app.training.loop.batches import spaced
 from app.training.loop.crossfit import most_rows
 from app.training.loop.evaluate import Outputs
 from app.training.loop.loop import Training
 
 
-def held_out_rows(training: Training, validation: Outputs) -> HeldOut | None:
+def held_out_rows(training: Training, validation: Outputs) -> CalibrationRows | None:
     """The rows for the calibration, none of which served training or the choice of the checkpoint; None without any.
 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:
@@ -25,9 +25,9 @@ def held_out_rows(training: Training, validation: Outputs) -> HeldOut | None:
     if crossfit.enabled:
         if not crossfit.complete:
             return None
-        return HeldOut(crossfit.outputs_MC.astype(np.float64), targets[crossfit.rows_M], CROSS_FITTED)
+        return CalibrationRows(crossfit.outputs_MC.astype(np.float64), targets[crossfit.rows_M], CROSS_FITTED)
     free_N = np.arange(len(targets))
     if settled.metric != "last":
         free_N = np.setdiff1d(free_N, spaced(len(targets), settled.eval_rows))
     kept_M = free_N[spaced(len(free_N), most_rows(outputs_NC.shape[1]))]
-    return HeldOut(outputs_NC[kept_M], targets[kept_M], APART) if len(kept_M) else None
+    return CalibrationRows(outputs_NC[kept_M], targets[kept_M], APART) if len(kept_M) else None

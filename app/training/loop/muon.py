@@ -22,7 +22,7 @@ def orthogonalise(matrix_NDD: Tensor) -> Tensor:
     The matrices must not be taller than wide.
     """
     a, b, c = _QUINTIC
-    x: Tensor = matrix_NDD / matrix_NDD.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    x: Tensor = matrix_NDD / matrix_NDD.square().sum((-2, -1), keepdim=True).sqrt().clamp(min=1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

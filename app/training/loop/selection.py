@@ -39,12 +39,11 @@ def improves(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) ->
         return value >= 1.0 or int(value * SAVES) > int(highest * SAVES)
     if rule == "loss":
         return value < highest
-    tie = min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0
-    if abs(value - highest) > tie:
-        return value > highest
-    # The loss is taken from the metrics of the kept checkpoint, which resume points of earlier releases also contain.
-    lower = bool(metrics["loss"] < kept.best_metrics.get("valid_loss", -math.inf))
-    return lower or (value > highest and "valid_loss" not in kept.best_metrics)
+    # The figures are those of the kept checkpoint, which resume points of earlier releases also contain.
+    kept_value = kept.best_metrics.get("macro_f1", highest)
+    kept_loss = kept.best_metrics.get("valid_loss", -math.inf)
+    tie = _tie(metrics)
+    return value > kept_value + tie or (value >= highest - tie and bool(metrics["loss"] < kept_loss))
 
 
 def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> float:
@@ -60,4 +59,9 @@ def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
     highest = kept.best_value
     if rule == "last" or highest is None:
         return True
-    return bool(metrics[rule] < highest if rule == "loss" else metrics[rule] > highest)
+    return bool(metrics[rule] < highest if rule == "loss" else metrics[rule] > highest + _tie(metrics))
+
+
+def _tie(metrics: dict[str, Any]) -> float:
+    """Scores that differ by no more than this are equal: the share of one row."""
+    return min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0

@@ -43,8 +43,9 @@ def write(
         "",
         "## How well it does it",
         "",
-        *_table(metrics),
+        *_table({name: part for name, part in metrics.items() if name != "baseline"}),
         "",
+        *_baseline(metrics.get("baseline")),
         _choice(settled),
         "",
         *([] if calibration is None else trust.lines(calibration, metrics)),
@@ -66,6 +67,11 @@ def write(
         "",
     ]
     return "\n".join(lines)
+
+
+def _baseline(report: dict[str, Any] | None) -> list[str]:
+    """The comparison with the baseline, as a paragraph."""
+    return [f"{report['summary']}. The baseline: {report['description']}.", ""] if report else []
 
 
 def _kind(config: ModelConfig) -> str:

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
+from app.training.baseline.comparison import compare
+from app.training.baseline.result import Fitted
 from app.training.calibration import calibrate
 from app.training.calibration.held_out import held_out_rows
 from app.training.events import Events
@@ -25,9 +27,17 @@ from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 from app.wording import counted
 from models.tasks import LanguageModel
 
+BASELINE = "baseline"  # the key in the metrics of a version, beside its splits
+
 
 def complete(
-    run: Path, spec: TrainSpec, training: Training, best: Path, events: Events, check: Callable[[], None]
+    run: Path,
+    spec: TrainSpec,
+    training: Training,
+    best: Path,
+    baseline: Fitted | None,
+    events: Events,
+    check: Callable[[], None],
 ) -> Done:
     """Write `results.csv`, `done.json` and `checkpoint/`, with the weights from the directory `best`.
 
@@ -37,12 +47,20 @@ def complete(
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
     network.load_state_dict(load_file(best / "model.safetensors", device=settled.device))
-    metrics, calibration = _evaluate(training, events, check)
+    outputs = _outputs(training, check)
+    calibration = _calibrate(training, outputs["validation"], events) if outputs else None
+    answers = {name: _calibrated(part, calibration) for name, part in outputs.items()}
+    metrics = _metrics(training, outputs, answers, calibration, check)
     if settled.eval_rows is not None:
         # Earlier evaluations used only a subset of the validation data; this one used all of it.
         figures = validation_figures(metrics["validation"], full=True)
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
+    if baseline is not None:
+        config = settled.config
+        if report := compare(baseline, config.task, config.architecture, metrics, answers):
+            events.note("comparison", progress.best_step, report["summary"], **report["comparison"])
+            metrics[BASELINE] = report
     events.emit(Phase("publishing"))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     text = card.write(spec, settled, dataset.facts, metrics, parameters, calibration)
@@ -62,33 +80,47 @@ def complete(
     return done
 
 
-def _evaluate(
-    training: Training, events: Events, check: Callable[[], None]
-) -> tuple[dict[str, Any], Calibration | None]:
-    """(metrics of each held-out split, calibration). The metrics are those of the answers as they will be served."""
-    dataset, settled = training.dataset, training.settled
-    splits = {
-        name: EvaluationSplit(data, dataset.facts, settled.device)
-        for name, data in dataset.parts.items()
-        if name != "train"
+def _outputs(training: Training, check: Callable[[], None]) -> dict[str, Outputs]:
+    """The outputs of the network for each held-out split; empty for generation."""
+    network = training.network
+    if isinstance(network, LanguageModel):
+        return {}
+    return {name: outputs_of(network, split, check) for name, split in _splits(training).items()}
+
+
+def _splits(training: Training) -> dict[str, EvaluationSplit]:
+    dataset, device = training.dataset, training.settled.device
+    return {
+        name: EvaluationSplit(data, dataset.facts, device) for name, data in dataset.parts.items() if name != "train"
     }
-    calibration = None
-    if not isinstance(training.network, LanguageModel):
-        outputs = {name: outputs_of(training.network, split, check) for name, split in splits.items()}
-        calibration = _calibrate(training, outputs["validation"], events)
-        metrics = {name: _measure(dataset.facts, part, calibration) for name, part in outputs.items()}
-        if calibration is not None:
-            metrics = _with_evidence(metrics, dataset.facts, outputs, calibration)
+
+
+def _metrics(
+    training: Training,
+    outputs: dict[str, Outputs],
+    answers: dict[str, Outputs],
+    calibration: Calibration | None,
+    check: Callable[[], None],
+) -> dict[str, Any]:
+    """The metrics of each held-out split, keyed by its name. They are those of the answers as they will be served."""
+    facts = training.dataset.facts
+    if answers:
+        metrics = {name: measure(facts, *part) for name, part in answers.items()}
     else:
-        metrics = {name: evaluate(training.network, split, check) for name, split in splits.items()}
+        metrics = {name: evaluate(training.network, split, check) for name, split in _splits(training).items()}
+    if calibration is not None:
+        metrics = _with_evidence(metrics, facts, outputs, calibration)
+    digests = facts.report.get("sha256", {})  # prepared data of earlier releases has none
     for name, values in metrics.items():
-        check_metrics(name, values, training.progress.best_step, settled)
-    return metrics, calibration
+        if name in digests:
+            values["rows_sha256"] = digests[name]
+        check_metrics(name, values, training.progress.best_step, training.settled)
+    return metrics
 
 
-def _measure(facts: Facts, outputs: Outputs, calibration: Calibration | None) -> dict[str, Any]:
+def _calibrated(outputs: Outputs, calibration: Calibration | None) -> Outputs:
     logits_NC, targets = outputs
-    return measure(facts, logits_NC if calibration is None else calibrate.apply(calibration, logits_NC), targets)
+    return outputs if calibration is None else (calibrate.apply(calibration, logits_NC), targets)
 
 
 def _with_evidence(

@@ -19,7 +19,7 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     counts = report.get("rows") or report.get("characters") or {}
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     events.note("data_report", 0, f"data: {sizes} {'rows' if 'rows' in report else 'characters'}", **report)
-    _announce_remarks(events, report.get("remarks") or [])
+    announce_remarks(events, report.get("remarks") or [])
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
@@ -32,7 +32,7 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     events.note("settled", 0, _summary(settled), **shown)
 
 
-def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
+def announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
     """Emit one note for each remark. Each note must have a unique kind, so repeated kinds are numbered."""
     kinds: Counter[str] = Counter()
     for remark in remarks:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.checkpoint import directory as checkpoint
-from app.checkpoint.calibration import FILE, Calibration, RiskLevel, Scores
+from app.checkpoint.calibration import FILE, Calibration, ConformalScores, RiskLevel
 from tests.api.native.test_classify import softmax
 from tests.checkpoint.test_calibration import calibration
 from tests.checkpoints import make_checkpoint, publish
@@ -17,7 +17,11 @@ from tests.serving import LABELS, Api, Shelf, byte_tokenizer
 
 LEVELS = [RiskLevel(0.9, 0.5, 0.01, 0.04), RiskLevel(0.2, 1.0, 0.1, 0.15)]
 MADE = calibration(
-    rows=1000, scale=[0.5], bias=[0.0, 0.25, -0.25], scores=Scores(9, [n / 10 for n in range(1, 10)]), risk=LEVELS
+    rows=1000,
+    scale=[0.5],
+    bias=[0.0, 0.25, -0.25],
+    scores=ConformalScores(9, [n / 10 for n in range(1, 10)]),
+    risk=LEVELS,
 )
 
 

