@@ -38,9 +38,15 @@ def page(
     limit: int,
     metadata: Mapping[str, str] | None,
     without_metadata: bool,
+    trials: bool,
 ) -> Page[Job]:
-    """Load the jobs that satisfy `owned` and have all of the `metadata` pairs, newest first, after the job `after`."""
+    """Load the jobs that satisfy `owned` and have all of the `metadata` pairs, newest first, after the job `after`.
+
+    Trials are left out unless `trials` is set.
+    """
     query = select(JobRow).where(owned)
+    if not trials:
+        query = query.where(JobRow.parent_id.is_(None))
     if after:
         last = select(JobRow.created_at).where(JobRow.id == after).scalar_subquery()
         query = query.where(or_(JobRow.created_at < last, and_(JobRow.created_at == last, JobRow.id < after)))
@@ -58,11 +64,14 @@ def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str
 
 
 def count_before(session: Session, job: Job) -> int:
-    """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`)."""
+    """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`).
+
+    An auto job counts once, without its trials.
+    """
     earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))
-    return session.scalar(select(func.count()).where(before, JobRow.id != job.id)) or 0
+    return session.scalar(select(func.count()).where(before, JobRow.parent_id.is_(None), JobRow.id != job.id)) or 0
 
 
 def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:

@@ -24,10 +24,11 @@ from sqlalchemy.orm import Session
 
 from app import disk_errors
 from app.errors import OstinatoError
+from app.jobs import trials
 from app.jobs.records import Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
-from app.wire.trainer import Broke, CheckpointSaved, Done, Stopped, TrainEvent, TrainFailed, TrainSpec
-from app.worker import publish, retry, transcript
+from app.wire.trainer import Broke, CheckpointSaved, Done, Planned, Stopped, TrainEvent, TrainFailed, TrainSpec
+from app.worker import conclusion, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.event_file import EventFile
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
@@ -43,7 +44,7 @@ UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was 
 DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
 LOST = "lost"  # this worker no longer holds the job; not one of the statuses of jobs
 
-LastEvent = Done | Stopped | TrainFailed | Broke
+LastEvent = Done | Planned | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
@@ -70,8 +71,7 @@ class Attempt:
 
     def _try(self) -> str:
         try:
-            code, last = self._train()
-            return self._conclude(code, last)
+            return self._work()
         except Interrupted:
             return self._give_back()
         except OstinatoError as error:
@@ -87,6 +87,11 @@ class Attempt:
             if disk_errors.awaited(error):
                 return self._wait_for_disk(error)
             return self._retry(transcript.describe_error(error))
+
+    def _work(self) -> str:
+        if self._job.automatic and (tried := self._lease.write(lambda s: trials.of(s, self._job.id))):
+            return conclusion.conclude(self._resources, self._lease, self._run, tried)
+        return self._conclude(*self._train())
 
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------
 
@@ -206,7 +211,11 @@ class Attempt:
             return self._wait_for_store()
         match last:
             case Done():
-                return publish.publish(self._resources, self._lease, self._run, last)
+                end = publish.publish if self._job.parent_id is None else publish.keep
+                return end(self._resources, self._lease, self._run, last)
+            case Planned(task, planned):
+                jobs, job = self._resources.jobs, self._job
+                return self._lease.end(lambda s: jobs.begin_trials(s, job, task, planned))
             case TrainFailed():
                 return self._fail(last)
             case Stopped():
