@@ -94,6 +94,16 @@ def test_tests_mirror_the_tree() -> None:
     assert [path.relative_to(ROOT).as_posix() for path in tests] == []
 
 
+def test_tests_of_attacks_carry_the_number_of_the_attack() -> None:
+    """Every attack has a row in docs/security.md, which names its tests or says why there are none."""
+    tests = [path.name for path in (ROOT / "tests" / "security").glob("test_*.py")]
+    assert [name for name in tests if not re.fullmatch(r"test_sec_\d\d_\w+\.py", name)] == []
+    rows = dict(re.findall(r"^\| (SEC-\d\d) \|(.*)$", (ROOT / "docs" / "security.md").read_text("utf-8"), re.MULTILINE))
+    assert list(rows) == [f"SEC-{number:02}" for number in range(1, len(rows) + 1)]
+    for name in tests:
+        assert f"tests/security/{name}" in rows[f"SEC-{name[9:11]}"], f"docs/security.md does not name {name}"
+
+
 def public_classes() -> Iterator[tuple[str, ast.ClassDef]]:
     for name, tree in sources().items():
         yield from ((name, node) for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")
@@ -109,7 +119,8 @@ def test_no_two_public_classes_share_a_name() -> None:
 
 
 def test_paths_in_the_documents_exist() -> None:
-    for page in (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")):
+    pages = (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "security.md")
+    for page in (*pages, *(ROOT / "docs" / "decisions").glob("*.md")):
         for path in re.findall(r"`((?:app|models|tests|benchmarks)/[\w./]*)`", page.read_text(encoding="utf-8")):
             assert "/x/" in path or (ROOT / path).exists(), f"{page.name}: {path}"  # x: any package
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app import strict_json
 from app.checkpoint import patterns
 from app.checkpoint.configuration import parse_config
 from app.checkpoint.weights import check_tensors, read_header
@@ -33,6 +34,7 @@ LIMITS = {  # the maximum size of each file in bytes; the size of the weights mu
     "metrics.json": 32 * MiB,
     "results.csv": 256 * MiB,
 }
+
 PLOT = re.compile(r"plots/[a-z0-9][a-z0-9_-]{0,63}\.(png|svg)")
 PLOT_LIMIT, PLOTS_LIMIT = 16 * MiB, 64
 LABELLED = ("classification", "multilabel")
@@ -162,28 +164,20 @@ def sync_directory(directory: Path) -> None:
 
 
 def load_json(path: Path) -> Any:
-    """Parse a file as strict JSON: in UTF-8, without repeated names, NaN or infinity, and not nested too deeply.
+    """Parse a file of a checkpoint with `strict_json.parse`.
 
-    Raises CheckpointInvalid if the file is missing or not valid.
+    Raises CheckpointInvalid if the file is missing, too large or not valid.
     """
+    limit = LIMITS[path.name]
+    values = strict_json.VOCABULARY_VALUES if path.name == "tokenizer.json" else strict_json.VALUES
     try:
-        return json.loads(path.read_bytes().decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        if path.stat().st_size > limit:
+            raise CheckpointInvalid(f"{path.name} is larger than {limit} bytes, its limit")
+        return strict_json.parse(path.read_bytes(), values=values)
     except FileNotFoundError:
         raise CheckpointInvalid(f"{path.name} is missing") from None
-    except (ValueError, RecursionError) as error:
-        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)[:200]
-        raise CheckpointInvalid(f"{path.name} is not valid JSON: {reason}") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return fields
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not allowed")
+    except strict_json.JsonInvalid as error:
+        raise CheckpointInvalid(f"{path.name} is not valid JSON: {error}") from None
 
 
 def _expected() -> str:
@@ -209,8 +203,6 @@ def _load_object(path: Path, *, required: bool = False) -> dict[str, Any]:
     """Load the JSON object in a file. Returns an empty dict if the file does not exist and is not `required`."""
     if not required and not path.exists():
         return {}
-    if path.exists() and path.stat().st_size > LIMITS[path.name]:
-        raise CheckpointInvalid(f"{path.name} is larger than {LIMITS[path.name]} bytes, its limit")
     value = load_json(path)
     if not isinstance(value, dict):
         raise CheckpointInvalid(f"{path.name} must hold a JSON object")

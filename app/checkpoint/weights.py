@@ -6,13 +6,13 @@ tensors without gaps or overlaps (https://github.com/huggingface/safetensors#for
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app import strict_json
 from app.errors import CheckpointInvalid
 from models.config import ModelConfig
 from models.weight_format import WeightsMismatch, check_weights
@@ -76,23 +76,12 @@ def _parse_json(raw: bytes) -> dict[str, Any]:
     if not raw.startswith(b"{"):
         raise _invalid("its header is not a JSON object")
     try:
-        header = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise _invalid("its header is not valid JSON with unique names") from None
+        header = strict_json.parse(raw)
+    except strict_json.JsonInvalid as error:
+        raise _invalid(f"its header is not valid JSON: {error}") from None
     if not isinstance(header, dict):
         raise _invalid("its header is not a JSON object")
     return header
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError("a name occurs twice")
-    return fields
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _parse_entry(name: str, value: object) -> TensorEntry:

@@ -108,10 +108,14 @@ def keys(
 def fsck(
     data_dir: DataDir = None,
     quick: Annotated[bool, typer.Option("--quick", help="Look for missing blobs only, without hashing.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend the rows with text or numbers that no reply can contain.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every blob against its hash, and every alias against its version. Exits with status 1 if a check fails."""
-    report = _registry(data_dir).fsck(deep=not quick)
+    """Check every blob against its hash, every alias against its version, and every row for values that no reply can
+    contain. Exits with status 1 if a check fails."""
+    report = _registry(data_dir).fsck(deep=not quick, mend=repair)
     if as_json:
         print_json({"ok": report.ok, **msgspec.to_builtins(report)})
     else:
@@ -126,6 +130,10 @@ def _print_report(report: Report) -> None:
             print(f"{fault} {sha256}: needed by {', '.join(needed_by)}")
     for alias in report.dangling_aliases:
         print(f"alias without a version: {alias}")
+    for row in report.mended:
+        print(f"mended {row}")
+    for row in report.damaged:
+        print(f"damaged {row}: mend it with --repair")
     orphans = f", {report.orphans} of them unused ({size(report.orphan_bytes)})" if report.orphans else ""
     print(f"{'the registry is intact' if report.ok else 'the registry is damaged'}: {report.blobs} blobs{orphans}")
 

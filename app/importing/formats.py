@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
+
+from app import strict_json
 
 ADVICE = "save plain weights in the program that wrote it: torch.save(model.state_dict(), 'model.pt')"
 KERAS = "a Keras model; its layers count their gates differently from PyTorch's, so it cannot be imported"
@@ -59,8 +60,8 @@ def _describe_directory(path: Path) -> str | None:
     if (path / "saved_model.pb").is_file():
         return "a TensorFlow SavedModel, which cannot be imported"
     try:
-        config = json.loads((path / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        config = strict_json.parse((path / "config.json").read_bytes())
+    except (OSError, strict_json.JsonInvalid):
         return None
     if isinstance(config, dict) and "model_type" in config and "format_version" not in config:
         return f"a Hugging Face model ({str(config['model_type'])[:40]}), which cannot be imported"

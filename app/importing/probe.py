@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app import strict_json
 from app.errors import InvalidRequest
 from app.tokenization.tokenizer import Tokenizer
 from models.config import ModelConfig
@@ -54,8 +54,8 @@ def _text(tokenizer: Tokenizer, own: str | None) -> Probe:
 def _numbers(own: str, features: int) -> Probe:
     try:
         text = own if own.lstrip().startswith("[") else Path(own).read_text(encoding="utf-8")
-        value = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        value = strict_json.parse(text.encode())
+    except (OSError, ValueError) as error:
         raise InvalidRequest(f"--probe: must be a JSON list of steps, or a file that holds one: {error}") from None
     if not isinstance(value, list) or not all(isinstance(step, list) and len(step) == features for step in value):
         raise InvalidRequest(f"--probe: must be a list of steps, each a list of {features} numbers: [[…], …]")

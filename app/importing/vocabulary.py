@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import tokenizers
 from tokenizers import models, processors
 
+from app import strict_json
 from app.errors import InvalidRequest
 from app.importing.questions import Answers, Question
 from app.importing.splitting import add_splitting
@@ -101,8 +101,8 @@ def _read(path: Path) -> Any:
     if path.suffix.lower() != ".json":
         return _lines(text, path.name)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = strict_json.parse(text.encode(), values=strict_json.VOCABULARY_VALUES)
+    except strict_json.JsonInvalid as error:
         raise VocabularyInvalid(f"{path.name} is not valid JSON: {error}") from None
     if isinstance(value, dict) and isinstance(value.get("model"), dict):
         return Tokenizer.load(path)

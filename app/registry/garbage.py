@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, aliased
 from app.db.database import Database
 from app.db.ownership import hold_blobs
 from app.db.tables import ENDED, AliasRow, FileRow, JobCheckpointRow, JobRow, VersionRow
-from app.registry import repository
+from app.registry import repair, repository
 from app.storage.blobs import Blob, BlobCorrupt, BlobMissing, BlobStore
 
 UPLOAD_SECONDS = 3600.0  # an unreferenced blob put within this time may belong to a publication in progress
@@ -42,7 +42,8 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users.
+    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
+    lists the columns of rows that cannot be sent in a reply, and `mended` those that the check has mended.
 
     Orphans are blobs to which no row refers. They are not an error: a collection removes them once they are old enough.
     """
@@ -50,6 +51,8 @@ class Report:
     missing: dict[str, list[str]] = field(default_factory=dict)
     corrupt: dict[str, list[str]] = field(default_factory=dict)
     dangling_aliases: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
     blobs: int = 0
     orphans: int = 0
     orphan_bytes: int = 0
@@ -57,7 +60,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether the check has found no error."""
-        return not (self.missing or self.corrupt or self.dangling_aliases)
+        return not (self.missing or self.corrupt or self.dangling_aliases or self.damaged)
 
 
 def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_run: bool) -> Collected:
@@ -76,9 +79,17 @@ def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_r
     return Collected(dry_run, len(removed), sum(blob.size for blob in removed), total - len(removed), swept)
 
 
-def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
-    """Check that every referenced blob is stored and has the right size. If `deep`, also check the hashes."""
+def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = False) -> Report:
+    """Check that every referenced blob is stored and has the right size. If `deep`, also check the hashes.
+
+    If `mend`, first mend the rows that cannot be sent in a reply.
+    """
+    mended: list[str] = []
+    if mend:
+        with database.transaction() as session:
+            mended = repair.mend(session)
     with database.read() as session:
+        damaged = repair.find(session)
         references = load_references(session, None)
         dangling = _find_dangling(session)
     stored = {blob.sha256: blob for blob in blobs.list()}
@@ -89,7 +100,8 @@ def check(database: Database, blobs: BlobStore, *, deep: bool) -> Report:
         if sha in stored and not _is_sound(blobs, stored[sha], {size for _, size in users}, deep)
     }
     orphans = [blob for sha, blob in stored.items() if sha not in references]
-    return Report(missing, corrupt, dangling, len(stored), len(orphans), sum(blob.size for blob in orphans))
+    orphan_bytes = sum(blob.size for blob in orphans)
+    return Report(missing, corrupt, dangling, damaged, mended, len(stored), len(orphans), orphan_bytes)
 
 
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:

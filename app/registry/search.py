@@ -99,7 +99,15 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
     value: Any = metrics
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return _to_float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _to_float(value: float) -> float | None:
+    """Convert a number to a float; None if it is too large, as metrics stored by early releases may be."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def select_versions(session: Session, principal: str, filter_: Filter, after: str | None, limit: int) -> Page[Version]:
@@ -141,13 +149,13 @@ def _best(path: str, row: Sequence[float | None]) -> int:
     return min((sign * value, index) for index, value in enumerate(row) if value is not None)[1]
 
 
-def _leaves(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def _leaves(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
     """Yield the dotted path and the value of each number in nested metrics."""
     for key, value in metrics.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{key}", float(value)
+            yield f"{prefix}{key}", _to_float(value)
 
 
 def _load_keys(session: Session, principal: str, filter_: Filter) -> Iterator[_SortKey]:

@@ -284,6 +284,9 @@ class Registry:
         """Delete the unreferenced files whose grace time has passed. Safe to run while versions are published."""
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
-    def fsck(self, *, deep: bool = True) -> garbage.Report:
-        """Check that the store has every file to which the tables refer. `deep` reads and hashes every byte."""
-        return garbage.check(self.database, self.blobs, deep=deep)
+    def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:
+        """Check that the store has every file to which the tables refer. `deep` reads and hashes every byte.
+
+        `mend` mends the rows that cannot be sent in a reply; missing and corrupt files cannot be mended.
+        """
+        return garbage.check(self.database, self.blobs, deep=deep, mend=mend)

@@ -5,7 +5,6 @@ A user's text is never encoded to the id of a special token: `<eos>` in a text i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 import tokenizers
 
+from app import strict_json
 from app.errors import CheckpointInvalid, InvalidRequest
 from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, longest_token, token_bytes, unknown_words
 
@@ -42,7 +42,7 @@ class Tokenizer:
         """
         try:
             self._native = tokenizers.Tokenizer.from_str(definition)
-            parsed: dict[str, Any] = json.loads(definition)
+            parsed: dict[str, Any] = strict_json.parse(definition.encode(), values=strict_json.VOCABULARY_VALUES)
         except BaseException as error:  # the library raises plain Exception; its panics derive from BaseException
             if not isinstance(error, Exception) and not _panicked(error):
                 raise
@@ -265,7 +265,7 @@ def _plain(definition: Mapping[str, Any]) -> bool:
 def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
     for name in CONFIGS:
         try:
-            value = json.loads((directory / name).read_text(encoding="utf-8"))
+            value = strict_json.parse((directory / name).read_bytes(), values=strict_json.VOCABULARY_VALUES)
         except (OSError, ValueError):
             continue
         if isinstance(value, dict):

@@ -8,13 +8,12 @@ import time
 import msgspec
 from sqlalchemy.orm import Session
 
-from app import disk_errors
+from app import disk_errors, strict_json
 from app.checkpoint import directory as checkpoint
 from app.db.paging import new_id
 from app.errors import OstinatoError
 from app.jobs import logbook
 from app.jobs.records import JobCheckpoint, NewEvent
-from app.registry.metrics import finite
 from app.wire.trainer import CheckpointSaved
 from app.worker import retry, transcript
 from app.worker.lease import Lease
@@ -97,7 +96,7 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
             digest=checkpoint.digest(files),
             files=msgspec.to_builtins(files),
             config=contents.raw_config | labels,
-            metrics=finite(dict(saved.metrics)),
+            metrics=strict_json.mend(dict(saved.metrics)),
             created_at=resources.database.now(session),
         )
         logbook.add_checkpoint(session, row)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from app import strict_json
 from app.wire.engine import Timing
 
 _encode = msgspec.json.Encoder().encode
@@ -19,7 +21,29 @@ class JsonReply(Response):
     media_type = "application/json"
 
     def __init__(self, value: object, headers: dict[str, str] | None = None, status_code: int = 200) -> None:
-        super().__init__(_encode(value), status_code, headers)
+        super().__init__(encode(value), status_code, headers)
+
+
+def encode(value: object) -> bytes:
+    """Encode a value as JSON.
+
+    Rows that early releases stored may contain lone surrogates, which cannot be encoded. They are replaced, and the
+    objects with an `id` that contain them get `"damaged": true`, so that a list survives damaged rows and names them.
+    """
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return _encode(_mend(msgspec.to_builtins(value)))
+
+
+def _mend(value: Any) -> Any:
+    """Mend a value, and mark the objects with an `id` that contain damage."""
+    if isinstance(value, list):
+        return [_mend(inner) for inner in value]
+    if not isinstance(value, dict):
+        return strict_json.mend(value)
+    mended = {strict_json.mend(str(name)): _mend(inner) for name, inner in value.items()}
+    return mended | {"damaged": True} if "id" in value and mended != value else mended
 
 
 def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:

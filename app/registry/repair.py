@@ -1,0 +1,57 @@
+"""Finds and mends rows whose JSON cannot be sent in a reply: early releases stored lone surrogates and huge numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app import strict_json
+from app.db.tables import FileRow, JobCheckpointRow, VersionRow
+
+Table = type[VersionRow] | type[JobCheckpointRow] | type[FileRow]
+COLUMNS: tuple[tuple[Table, tuple[str, ...]], ...] = (
+    (VersionRow, ("config", "metrics")),
+    (JobCheckpointRow, ("config", "metrics")),
+    (FileRow, ("column_names", "column_roles")),
+)
+AT_A_TIME = 20  # rows; the metrics of one row may have megabytes
+
+
+class _Damage(NamedTuple):
+    table: Table
+    key: Any
+    column: str
+
+    def describe(self, session: Session) -> str:
+        """Name the row as clients do, and the column."""
+        if self.table is not VersionRow:
+            return f"{self.key} {self.column}"
+        row = session.get_one(VersionRow, self.key)
+        return f"{row.model}:{row.version} {self.column}"
+
+
+def find(session: Session) -> list[str]:
+    """Return the damaged columns, such as `reviews:3 metrics`."""
+    return [damage.describe(session) for damage in list(_scan(session))]
+
+
+def mend(session: Session) -> list[str]:
+    """Mend all damaged columns with `strict_json.mend`, and return them. The files of versions do not change."""
+    damages = list(_scan(session))
+    names = [damage.describe(session) for damage in damages]
+    for table, key, column in damages:
+        value = session.scalar(select(getattr(table, column)).where(table.id == key))
+        session.execute(update(table).where(table.id == key).values({column: strict_json.mend(value)}))
+    return names
+
+
+def _scan(session: Session) -> Iterator[_Damage]:
+    for table, columns in COLUMNS:
+        for column in columns:
+            query = select(table.id, getattr(table, column)).execution_options(yield_per=AT_A_TIME)
+            for key, value in session.execute(query):
+                if strict_json.mend(value) != value:
+                    yield _Damage(table, key, column)

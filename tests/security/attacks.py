@@ -1,0 +1,42 @@
+"""What the attacks share: uploads of hostile checkpoints, and the memory of this process."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.checkpoints import make_checkpoint
+from tests.serving import byte_tokenizer
+
+MODELS = "/v1/registry/models"
+
+
+def checkpoint(folder: Path, **config: Any) -> Path:
+    """Write a valid checkpoint with a tokenizer, for an attack to change."""
+    make_checkpoint(folder, vocab_size=byte_tokenizer().vocab_size, **config)
+    byte_tokenizer().save(folder)
+    return folder
+
+
+def upload(client: httpx.Client, folder: Path, name: str = "mood") -> httpx.Response:
+    """Import a checkpoint directory."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(folder, arcname=".")
+    return client.post(f"{MODELS}/{name}/versions", files={"file": ("checkpoint.tar", buffer.getvalue())})
+
+
+def code(reply: httpx.Response) -> str:
+    """The code of an error in the dialect of the registry."""
+    return str(reply.json()["error"]["code"])
+
+
+def resident_bytes() -> int:
+    """The physical memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
