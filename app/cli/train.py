@@ -15,6 +15,7 @@ from app.cli.output import Json, connect, print_json, warn
 from app.errors import NotFound, OstinatoError
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
+from app.wire.trainer import AUTO
 from app.wire.training_options import Columns, TrainingOptions
 from models.config import ARCHITECTURES
 
@@ -36,8 +37,14 @@ def register(program: typer.Typer) -> None:
 def train(
     file: Data,
     model: Annotated[
-        str, typer.Option("--model", "-m", help=f"{', '.join(ARCHITECTURES)}, or a version to fine-tune.")
-    ] = "transformer",
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help=f"auto, to try several architectures and keep the best; {', '.join(ARCHITECTURES)}; or a version to "
+            "fine-tune.",
+        ),
+    ] = AUTO,
     name: Annotated[str | None, typer.Option(help="Name of the model that gets the new version.")] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
     task: Annotated[

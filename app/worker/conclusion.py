@@ -91,8 +91,7 @@ def _write(
     card = directory / "README.md"
     card.write_text(card.read_text(encoding="utf-8") + "\n".join(_section(reason, table)), encoding="utf-8")
     resources.blobs.fetch(result["blobs"]["results"]["sha256"], run.path / RESULTS)
-    names = ("task", "architecture", "parameters", "trained_tokens", "step")
-    values: dict[str, Any] = {name: result[name] for name in names}
+    values = {key: result[key] for key in ("task", "architecture", "parameters", "trained_tokens", "step")}
     return Done(checkpoint=name, metrics=metrics, results=RESULTS, **values)
 
 

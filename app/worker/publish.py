@@ -18,8 +18,8 @@ from app.checkpoint import directory as checkpoint
 from app.checkpoint.directory import FileEntry
 from app.errors import OstinatoError
 from app.jobs.records import CANCELLED, FAILED, SUCCEEDED, JobProgress, NewEvent
-from app.registry.metrics import finite
 from app.registry.repository import dump_manifest
+from app.strict_json import mend
 from app.wire.trainer import CheckpointSaved, Done, TrainFailed
 from app.worker import checkpoints
 from app.worker.lease import Lease
@@ -63,7 +63,7 @@ def publish(
         )
         file = resources.files.record(session, job.owner, f"{job.id}-results.csv", RESULTS, *blob)
         progress = JobProgress(settled=run.settled())
-        resources.jobs.report(session, job.id, attempt, progress, [_published_event(version.ref)])
+        resources.jobs.report(session, job.id, attempt, progress, _published_events(version.ref, result))
         values = {"fine_tuned_model": version.ref, "result_files": [file.id], "trained_tokens": done.trained_tokens}
         values |= {"result": result}
         return resources.jobs.finish(session, job.id, attempt, SUCCEEDED, **values)
@@ -91,7 +91,7 @@ def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> s
     }
     names = ("task", "architecture", "parameters", "step", "trained_tokens")
     result = {name: getattr(done, name) for name in names}
-    result |= {"files": dump_manifest(files), "blobs": blobs, "metrics": finite(_scalars(done.metrics))}
+    result |= {"files": dump_manifest(files), "blobs": blobs, "metrics": mend(_scalars(done.metrics))}
 
     def end(session: Session) -> str:
         job, attempt = lease.job, lease.job.attempt
@@ -129,8 +129,10 @@ def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFai
     return lease.end(end)
 
 
-def _published_event(reference: str) -> NewEvent:
-    return NewEvent(kind="job.published", step=0, message=f"New fine-tuned model created: {reference}")
+def _published_events(reference: str, result: dict[str, Any] | None) -> list[NewEvent]:
+    published = NewEvent(kind="job.published", step=0, message=f"New fine-tuned model created: {reference}")
+    chosen = [] if result is None else [NewEvent(kind="trial.chosen", step=0, message=f"Chosen: {result['reason']}")]
+    return [*chosen, published]
 
 
 def _put(resources: Resources, path: Path) -> dict[str, Any]:

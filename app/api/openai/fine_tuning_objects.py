@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from app.jobs.records import Job, JobCheckpoint, JobEvent
+from app.jobs.trials import figures_of
 
 AUTO = "auto"
 FIGURES = (
@@ -26,6 +27,23 @@ class JobError(msgspec.Struct, frozen=True):
     param: str | None
 
 
+class TrialObject(msgspec.Struct, frozen=True):
+    """One of the training runs that a job with `model: "auto"` compares. It is a job of its own, with the id `id`.
+
+    `metrics` contains its principal figures on the validation data. `chosen` is true for the trial whose network was
+    published.
+    """
+
+    id: str
+    model: str
+    status: str
+    progress: float
+    parameters: int | None
+    metrics: dict[str, float]
+    error: str | None
+    chosen: bool
+
+
 class JobObject(msgspec.Struct, frozen=True):
     """A training job.
 
@@ -33,7 +51,8 @@ class JobObject(msgspec.Struct, frozen=True):
     `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` contains the requested settings
     and, once training has begun, those that were chosen automatically. `progress` increases from 0 to 1. For a queued
     job, `jobs_before` is the number of jobs that are running or will be started before this job; it is computed when
-    the job is created or retrieved.
+    the job is created or retrieved. `trials` contains the trials of a job whose `model` is auto, and `reason` says why
+    one of them was chosen; `parent_id` is the job to which a trial belongs.
     """
 
     id: str
@@ -68,6 +87,9 @@ class JobObject(msgspec.Struct, frozen=True):
     publish: dict[str, Any]
     training: dict[str, Any]
     jobs_before: int | None
+    parent_id: str | None
+    trials: list[TrialObject]
+    reason: str | None
 
 
 class EventObject(msgspec.Struct, frozen=True):
@@ -145,7 +167,7 @@ def job_object(job: Job) -> JobObject:
         method={"type": "supervised", "supervised": {"hyperparameters": chosen}},
         suffix=job.request.get("suffix"),
         user_provided_suffix=job.request.get("suffix"),
-        task=job.request.get("task") or _network(job).get("task"),
+        task=job.request.get("task") or job.settled.get("task") or _network(job).get("task"),
         phase=job.public_phase,
         progress=job.progress,
         attempt=job.attempt,
@@ -160,7 +182,27 @@ def job_object(job: Job) -> JobObject:
         },
         training=dict(job.request.get("training") or {}),
         jobs_before=job.jobs_before,
+        parent_id=job.parent_id,
+        trials=_trials(job),
+        reason=(job.result or {}).get("reason"),
     )
+
+
+def _trials(job: Job) -> list[TrialObject]:
+    table = (job.result or {}).get("trials") or [{}] * len(job.trials)
+    return [
+        TrialObject(
+            id=trial.id,
+            model=trial.model,
+            status=trial.public_status,
+            progress=trial.progress,
+            parameters=(trial.result or {}).get("parameters"),
+            metrics=figures_of(trial.result or {}),
+            error=(trial.error or {}).get("message"),
+            chosen=bool(row.get("chosen")),
+        )
+        for trial, row in zip(job.trials, table, strict=True)
+    ]
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from app.training.loop.divergence import check_metrics
 from app.training.loop.evaluate import EvaluationSplit, evaluate
 from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
-from app.training.report import card, export, results
+from app.training.report import card, errors, export, results
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 
 
@@ -40,6 +40,8 @@ def complete(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     text = card.write(spec, settled, dataset.facts, metrics, parameters)
     results.write_csv(run / "results.csv", progress.history)
+    validation = EvaluationSplit(dataset.validation, dataset.facts, settled.device)
+    errors.write(run / "errors.npy", network, validation, check)
     done = Done(
         checkpoint="checkpoint",
         task=settled.config.task,
@@ -49,6 +51,7 @@ def complete(
         trained_tokens=progress.trained_tokens,
         results="results.csv",
         step=progress.best_step,
+        errors="errors.npy",
     )
     checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
     export.finish(run / "checkpoint", best, text, metrics, progress, dataset)
