@@ -70,6 +70,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000
     max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
+    max_connections: Annotated[
+        Count, _help("maximum number of connections to one API process; 0: 4096, or fewer if descriptors are scarce")
+    ] = 0
+    max_connections_per_address: Annotated[
+        Count, _help("maximum number of connections from one address; 0: three quarters of the maximum")
+    ] = 0
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
     cache_bytes: Annotated[
         Positive, _help("maximum size of a machine's checkpoint cache; the least recently used are evicted")

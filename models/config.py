@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 RECURRENT = ("rnn", "lstm", "gru")
-ARCHITECTURES = (*RECURRENT, "transformer")
+NETWORKS = (*RECURRENT, "transformer")  # architectures with a body
+ARCHITECTURES = ("linear", *NETWORKS)
 TASKS = ("classification", "multilabel", "regression", "generation")
 ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # with PyTorch's defaults
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -29,13 +30,17 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "head_activation": ACTIVATIONS,
 }
 POSITIVE = ("layers", "width", "heads", "context_length")
-COUNTS = ("vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width")
+COUNTS = (
+    "vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width",
+    "ngram_buckets", "ngram_characters", "ngram_words",
+)  # fmt: skip
 MOST_HEAD_LAYERS = 16
+FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
 # Fields that are written only if they differ from their defaults. The bytes of configurations that do not use these
 # fields therefore stay the same.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
-    "head_activation",
+    "head_activation", "ngram_buckets", "ngram_characters", "ngram_words",
 )  # fmt: skip
 
 
@@ -57,6 +62,9 @@ class ModelConfig:
     the number of key-value heads (0: the same as `heads`). `inner` is the inner width of the Transformer's MLP (0: a
     default, see `inner_width`). Networks ignore `pad_id`, because they identify padding by the lengths of the rows; the
     field is kept for other programs.
+
+    `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch; see `models/ngrams.py`). The
+    branch reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words.
 
     Fields of the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
@@ -95,6 +103,10 @@ class ModelConfig:
     tie_embeddings: bool = True
     head_bias: bool = True
     pad_id: int = 0
+    # the n-gram branch
+    ngram_buckets: int = 0
+    ngram_characters: int = 0
+    ngram_words: int = 0
     # parts of imported networks
     input_activation: str = "none"
     output_norm: str = "none"
@@ -111,6 +123,7 @@ class ModelConfig:
         self._check_numbers()
         self._check_input()
         self._check_task()
+        self._check_ngrams()
         if self.architecture == "transformer":
             self._check_attention()
 
@@ -150,6 +163,21 @@ class ModelConfig:
         if self.task == "regression" and self.classes != 1:
             raise ConfigError("classes", "must be 1 for regression")
         self._check_pooling()
+
+    def _check_ngrams(self) -> None:
+        if not self.ngram_buckets:
+            if self.architecture == "linear":
+                raise ConfigError("ngram_buckets", "must be 1 or more if architecture is 'linear'")
+            return
+        if self.task == "generation" or self.input != "tokens":
+            raise ConfigError("ngram_buckets", "must be 0 unless input is 'tokens' and the task has targets")
+        if self.ngram_buckets < FEWEST_BUCKETS or self.ngram_buckets.bit_count() != 1:
+            raise ConfigError("ngram_buckets", f"must be a power of 2 of {FEWEST_BUCKETS} or more")
+        if self.ngram_characters < 2 and not self.ngram_words:
+            raise ConfigError("ngram_words", "must be 1 or more if ngram_characters is below 2")
+        for name in ("ngram_characters", "ngram_words"):
+            if getattr(self, name) > LONGEST_NGRAM:
+                raise ConfigError(name, f"must be at most {LONGEST_NGRAM}")
 
     def _check_pooling(self) -> None:
         if self.pooling == "first" and self.recurrent and not self.bidirectional:
@@ -213,7 +241,7 @@ class ModelConfig:
     @property
     def position_limit(self) -> int | None:
         """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
-        return None if self.recurrent else self.context_length
+        return self.context_length if self.architecture == "transformer" else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, except `OPTIONAL` fields with default values. Inverse: `from_dict`."""

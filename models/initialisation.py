@@ -32,9 +32,9 @@ def initialise(network: nn.Module, config: ModelConfig, generator: Generator | N
 
 
 def _draw(name: str, parameter: Tensor, config: ModelConfig, generator: Generator | None) -> None:
-    if name.endswith("bias"):
+    if name.endswith("bias") or name == "ngrams.weight":
         parameter.zero_()
-    elif "norm" in name:
+    elif "norm" in name or name in ("ngrams.idf", "mix"):
         parameter.fill_(1.0)
     elif name == "input.projection.weight":
         parameter.normal_(0.0, 1.0 / math.sqrt(config.features), generator=generator)

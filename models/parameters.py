@@ -20,6 +20,8 @@ do not change. Matrices are (out, in), as in torch.
     pooling.query.weight         (1, A) or (1, W)   with pooling "attention"
     head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])
     head.weight, head.bias       (C, X), (C); for generation (V, D), unless tied, and (V). bias: with head_bias
+    ngrams.weight, .bias, .idf   (N, C), (C), (N)   N = ngram_buckets, unless 0; for linear, these are all tensors
+    mix                          (2)   the weights of the network's scores and of the branch's, unless N = 0
 
 X is the width of the vector that a layer of the head reads: the width of the layer before it, or W for the first layer.
 With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.
@@ -44,7 +46,9 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # each weight of a recurrent layer stac
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
     """Return the shape of every parameter, by name."""
-    return dict(itertools.chain(_input(config), _body(config), _head(config)))
+    if config.architecture == "linear":
+        return dict(_ngrams(config))
+    return dict(itertools.chain(_input(config), _body(config), _head(config), _ngrams(config)))
 
 
 def count(config: ModelConfig) -> int:
@@ -55,6 +59,11 @@ def count(config: ModelConfig) -> int:
 def body_width(config: ModelConfig) -> int:
     """Return the width of the body's hidden vectors: twice `width` for a bidirectional recurrent network."""
     return config.width * (2 if config.recurrent and config.bidirectional else 1)
+
+
+def in_branch(name: str) -> bool:
+    """Return whether the parameter `name` belongs to the n-gram branch, or weights its output."""
+    return name.startswith("ngrams.") or name == "mix"
 
 
 def _input(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
@@ -132,3 +141,12 @@ def _head(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         yield "head.weight", (outputs, width)
     if config.head_bias:
         yield "head.bias", (outputs,)
+
+
+def _ngrams(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    if config.ngram_buckets:
+        yield "ngrams.weight", (config.ngram_buckets, config.classes)
+        yield "ngrams.bias", (config.classes,)
+        yield "ngrams.idf", (config.ngram_buckets,)
+        if config.architecture != "linear":
+            yield "mix", (2,)

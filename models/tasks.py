@@ -22,6 +22,8 @@ from models.initialisation import initialise
 from models.interface import Body, Context
 from models.kernels import reference
 from models.kernels.port import KernelLayer, Kernels, Product
+from models.linear import LinearClassifier
+from models.ngrams import Ngrams
 from models.state import State
 
 
@@ -137,9 +139,27 @@ class Classifier(Network):
         self.head_layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
         self.head_activation = ACTIVATIONS[config.head_activation]
         self.head = nn.Linear(widths[-1], config.classes, bias=config.head_bias)
+        self.ngrams = Ngrams(config) if config.ngram_buckets else None
+        self.mix = nn.Parameter(torch.empty(2), requires_grad=False) if self.ngrams is not None else None
 
     def forward(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
         """Return logits_BC from ids_BT or x_BTF; for regression, value_B1."""
+        return self.combine(self.outputs(inputs, lengths_B))
+
+    def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
+        """Return the output of the network, (B, C), and that of its n-gram branch if it has one and `branch` is set."""
+        outputs = [self._scores(inputs, lengths_B)]
+        if self.ngrams is not None and branch:
+            outputs.append(self.ngrams(inputs, lengths_B))
+        return outputs
+
+    def combine(self, outputs: list[Tensor]) -> Tensor:
+        """Return the sum of the outputs of both parts, weighted by `mix`; without a branch, the network's output."""
+        if self.mix is None:
+            return outputs[0]
+        return self.mix[0] * outputs[0] + self.mix[1] * outputs[1]
+
+    def _scores(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
         hidden_BTD = self.hidden(inputs, Context(lengths_B))
         vector_BD = self.pooling(hidden_BTD, lengths_B)
         if self.norm is not None and self.config.output_norm == "pooled":
@@ -165,16 +185,24 @@ class _Uninitialised(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def build(
-    config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True
-) -> LanguageModel | Classifier:
+RowNetwork = Classifier | LinearClassifier
+TaskNetwork = LanguageModel | RowNetwork
+
+
+def build(config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True) -> TaskNetwork:
     """Build the network of a configuration, on the CPU in float32, in training mode.
 
     The weights are drawn from `generator`, or from torch's global random state. With `initialised=False`, they are left
     undefined, for callers that load weights.
     """
     with _Uninitialised():
-        network = LanguageModel(config) if config.task == "generation" else Classifier(config)
+        network = _network(config)
     if initialised:
         initialise(network, config, generator)
     return network
+
+
+def _network(config: ModelConfig) -> TaskNetwork:
+    if config.task == "generation":
+        return LanguageModel(config)
+    return LinearClassifier(config) if config.architecture == "linear" else Classifier(config)

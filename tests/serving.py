@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.application import create_app
-from app.api.http.protocol import Protocol
+from app.api.http.connections import ConnectionLimits
+from app.api.http.protocol import bounded
 from app.api.http.services import Services
 from app.db.database import Database
 from app.registry.records import Version
@@ -57,7 +58,10 @@ class Api:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             self.app,
-            http=Protocol,
+            http=bounded(
+                ConnectionLimits.choose(self.settings.max_connections, self.settings.max_connections_per_address)
+            ),
+            ws="none",
             log_config=None,
             access_log=False,
             timeout_keep_alive=75,

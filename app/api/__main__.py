@@ -10,7 +10,8 @@ import uvicorn
 from app import settings as settings_
 from app import telemetry
 from app.api.application import create_app
-from app.api.http.protocol import Protocol
+from app.api.http.connections import ConnectionLimits
+from app.api.http.protocol import bounded
 from app.binding import address_of
 from app.errors import OstinatoError
 from app.settings import REFUSED, SettingError, Settings
@@ -52,7 +53,8 @@ def main() -> int:
         return REFUSED if isinstance(error, SettingError) else 1
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=bounded(ConnectionLimits.choose(settings.max_connections, settings.max_connections_per_address)),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -14,6 +14,7 @@ import msgspec
 from app.cli.output import warn
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
+from app.wire.measurement import SELECTING_ROWS, consequences, too_few
 from app.wire.training_options import VALIDATION_SPLIT, Columns
 from app.wording import counted
 
@@ -66,7 +67,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
         skip_bad_rows=training.get("skip_bad_rows", 0.0),
         encoding=training.get("encoding"),
     )
-    messages = _messages(result)
+    messages = _messages(result) + _few_rows(result, selects=bool(training.get("patience")))
     if result.error is None and not as_json:
         print(f"{paths['training_file'].name}: {_sizes(result)}")
     for level, message in messages:
@@ -101,6 +102,15 @@ def _messages(result: DataReport) -> list[tuple[str, str]]:
     remarks = sorted(result.report.get("remarks") or [], key=lambda remark: remark["kind"] != LABELS)
     messages = [(remark["level"], remark["message"]) for remark in remarks]
     return messages + [("warn", message) for _, message in result.warnings]
+
+
+def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
+    """The trainer's note on few validation rows, with its level, or nothing if there are enough."""
+    rows = (result.report.get("rows") or {}).get("validation")
+    if result.task == "generation" or not rows:
+        return []
+    few = consequences(rows, selects=selects or rows >= SELECTING_ROWS)
+    return [("warn" if too_few(rows) else "info", few)] * bool(few)
 
 
 def _refusal(result: DataReport) -> InvalidRequest:

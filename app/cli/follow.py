@@ -16,6 +16,7 @@ from app.cli.output import duration, headline, print_line, sparkline, warn
 from app.cli.wording import in_own_words
 from app.errors import OstinatoError
 from app.wire.measurement import too_few, verdict
+from app.wire.waiting import waits_for_disk
 from app.wording import counted
 
 if TYPE_CHECKING:
@@ -43,13 +44,15 @@ RATES = ("accuracy", "macro_f1")  # not shown if there are too few validation ro
 class Follower:
     """The state of one job as the service last reported it, and the training losses so far."""
 
-    def __init__(self, client: Client, job_id: str, printed: Sequence[str] = ()) -> None:
+    def __init__(self, client: Client, job_id: str, printed: Sequence[str] = (), *, patient: bool = True) -> None:
         self._client = client
+        self._patient = patient
         self._printed = frozenset(printed)
         self._path = f"/v1/fine_tuning/jobs/{job_id}"
         self._last: str | None = None  # id of the newest event seen
         self.job: dict[str, Any] = {}
         self.losses: list[float] = []
+        self.full_disk = False  # whether the job was seen to wait for a full disk
 
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
@@ -66,6 +69,7 @@ class Follower:
             self._last = events[0]["id"]
         for event in reversed(events):
             self._record_loss(event)
+            self.full_disk = self.full_disk or waits_for_disk(event.get("data"))
             yield event
 
     def _record_loss(self, event: dict[str, Any]) -> None:
@@ -97,7 +101,7 @@ class Follower:
         return self.job.get("status") in ENDED
 
     def poll(self) -> Iterator[list[dict[str, Any]]]:
-        """Poll the job until it ends, and yield the new events of each poll.
+        """Poll the job until it ends, or until it waits for a full disk unless `patient`; yield the new events.
 
         After a server error or a lost connection, polling is retried for PATIENCE seconds before the error is raised.
         """
@@ -107,7 +111,7 @@ class Follower:
                 events = list(self.new_events())
                 away_since = None
                 yield events
-                if self.ended:
+                if self.ended or (self.full_disk and not self._patient):
                     return
             except OstinatoError as error:
                 away_since = away_since or time.monotonic()
@@ -117,13 +121,20 @@ class Follower:
 
 
 def follow(
-    client: Client, job_id: str, *, as_json: bool = False, quiet: bool = False, printed: Sequence[str] = ()
+    client: Client,
+    job_id: str,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+    printed: Sequence[str] = (),
+    patient: bool = True,
 ) -> dict[str, Any]:
-    """Show a job's events until it ends, and return the ended job. With `quiet`, nothing is printed.
+    """Show a job's events until it ends, and return the job. With `quiet`, nothing is printed.
 
-    `printed` contains the messages that were already shown to the user; they are not printed again.
+    `printed` contains the messages that were already shown to the user; they are not printed again. Unless `patient`,
+    a job that waits for a full disk is not followed any longer.
     """
-    follower = Follower(client, job_id, printed)
+    follower = Follower(client, job_id, printed, patient=patient)
     try:
         if quiet:
             for _ in follower.poll():
@@ -145,6 +156,9 @@ def follow(
 
 def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
     """Print the outcome of a job and how to try its version. Exits with status 1 unless the job succeeded."""
+    if job["status"] not in ENDED:
+        warn(f"the job goes on by itself when there is room; follow it with: ostinato jobs follow {job['id']}")
+        raise typer.Exit(1)
     if job["status"] != "succeeded":
         error = job.get("error") or {}
         warn(f"{job['id']} {job['status']}" + (f": {in_own_words(error['message'])}" if error.get("message") else ""))

@@ -51,7 +51,7 @@ def classify(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", "-f", help="Read a table (CSV, TSV, JSONL, parquet), or texts from a file, one per line."
+            "--file", "-f", help="Read a table (CSV, TSV, JSONL, parquet, xlsx), or texts from a file, one per line."
         ),
     ] = None,
     output: Annotated[

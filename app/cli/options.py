@@ -48,6 +48,7 @@ HELP = {
     "context_length": "Maximum sequence length, in tokens or steps.",
     "tokenizer": _choice("tokenizer"),
     "pooling": _choice("pooling"),
+    "ngrams": "Text: add a branch that reads n-grams to the network.",
     "head_only": "Fine-tuning: train only the head, and freeze all other parameters.",
     "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",

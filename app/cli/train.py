@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,9 +23,12 @@ from models.config import ARCHITECTURES
 if TYPE_CHECKING:
     from app.client import Client
 
+MODEL = f"auto, which tries several and keeps the best; {', '.join(ARCHITECTURES)}; or a version to fine-tune."
 Data = Annotated[
     Path,
-    typer.Argument(help="Training data: CSV, TSV, JSONL, parquet or plain text, also gzipped; or a file's id: file-…"),
+    typer.Argument(
+        help="Training data: CSV, TSV, JSONL, parquet, xlsx or plain text, also gzipped; or a file's id: file-…"
+    ),
 ]
 
 
@@ -36,15 +40,7 @@ def register(program: typer.Typer) -> None:
 @with_fields(Columns, "Column names in the data (default: text, label, value, features, …)", suffix="_column")
 def train(
     file: Data,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help=f"auto, to try several architectures and keep the best; {', '.join(ARCHITECTURES)}; or a version to "
-            "fine-tune.",
-        ),
-    ] = AUTO,
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL)] = AUTO,
     name: Annotated[str | None, typer.Option(help="Name of the model that gets the new version.")] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
     task: Annotated[
@@ -106,7 +102,7 @@ def _upload(client: Client, path: Path, quiet: bool) -> str:
 def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequence[str]) -> None:
     if not as_json:
         print(f"job {job['id']}", flush=True)
-    ended = follow(client, job["id"], quiet=as_json, printed=printed)
+    ended = follow(client, job["id"], quiet=as_json, printed=printed, patient=sys.stderr.isatty())
     if as_json:
         print_json(ended)
         if ended["status"] != "succeeded":

@@ -36,6 +36,9 @@ AWAY = (OperationalError, InterfaceError, PoolTimeout)
 ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are program defects
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL's error codes for a missing table or column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
+FULL_STATES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")  # PostgreSQL's code, and the names of SQLite's
+FULL = "the disk of the database is full; nothing was changed; try again when there is room"
+FULL_RETRY_SECONDS = 60.0
 NO_ANSWER = "the database does not answer; try again in a moment"
 OUTDATED = "the database does not have the tables of this release; run: ostinato migrate"
 
@@ -44,6 +47,12 @@ class DatabaseUnavailable(Unavailable):
     """The database does not respond, or is too busy."""
 
     code = "database_unavailable"
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The database cannot write, because its disk is full. Reading may still work."""
+
+    code = "database_full"
 
 
 class DatabaseOutdated(DatabaseUnavailable):
@@ -159,17 +168,25 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) in UNKNOWN_STATES:
+        if _state(error) in UNKNOWN_STATES:
             raise DatabaseOutdated(OUTDATED) from error
         raise
     except InternalError as error:
-        if getattr(error.orig, "sqlstate", None) == ENDED_AS_IDLE:
+        if _state(error) == ENDED_AS_IDLE:
             raise DatabaseUnavailable(NO_ANSWER, retry_after=1.0) from error
         raise
     except AWAY as error:
         if str(error.orig if isinstance(error, OperationalError) else "").startswith(UNKNOWN_WORDS):
             raise DatabaseOutdated(OUTDATED) from error
+        if _state(error) in FULL_STATES:
+            raise DatabaseFull(FULL, retry_after=FULL_RETRY_SECONDS) from error
         raise DatabaseUnavailable(NO_ANSWER, retry_after=1.0) from error
+
+
+def _state(error: Exception) -> str | None:
+    """Return PostgreSQL's code or SQLite's name of an error."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
 
 
 def _postgresql(url: URL) -> Engine:

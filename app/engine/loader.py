@@ -23,6 +23,7 @@ from app.checkpoint.weights import check_tensors, read_header
 from app.engine.reply import is_out_of_memory
 from app.engine.runner import Scaling
 from app.errors import CheckpointInvalid, OstinatoError, Unavailable
+from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.engine import Load
 from models import tasks
@@ -63,6 +64,8 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     contents = checkpoint.read(directory)
     network = _network(contents.config, directory / "model.safetensors")
     network.requires_grad_(False).eval().to(device=device, dtype=dtype)
+    if contents.config.ngram_buckets:
+        network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
     kernels = choice.choose(device, dtype)
     # Only for decoding: PyTorch's own matrix products are faster for large classification batches (docs/log.md).
@@ -93,7 +96,7 @@ def _verify(directory: Path, message: Load) -> None:
         raise CheckpointInvalid(f"the files of {message.name} do not have the digest {message.digest}")
 
 
-def _network(config: ModelConfig, weights: Path) -> tasks.LanguageModel | tasks.Classifier:
+def _network(config: ModelConfig, weights: Path) -> Any:
     """Build a network and load its weights.
 
     The header of the weights file is checked first, so that nothing is allocated for a configuration that needs more

@@ -12,6 +12,8 @@ FORMATS = {  # extension -> format
     "jsonl": "jsonl",
     "ndjson": "jsonl",
     "parquet": "parquet",
+    "xlsx": "xlsx",
+    "xlsm": "xlsx",
     "txt": "text",
     "text": "text",
 }
@@ -24,7 +26,7 @@ NAME_BYTES = 255
 class StoredFile:
     """An uploaded file.
 
-    `format` is csv, tsv, jsonl, parquet or text, followed by ".gz" if the file is compressed, or None if unknown.
+    `format` is csv, tsv, jsonl, parquet, xlsx or text, followed by ".gz" if the file is compressed, or None if unknown.
     `rows` is the number of rows and `columns` the column names of a table; None if unknown. `roles` maps roles ("text",
     "label" …) to the columns that the client has assigned to them.
     """

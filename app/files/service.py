@@ -21,6 +21,7 @@ from app.files import repository
 from app.files.outline import Outline
 from app.files.records import StoredFile, clean_name, format_of
 from app.storage.blobs import BlobStore
+from app.storage.scratch import Scratch
 
 ID = re.compile(r"file-[0-9a-f]{24}")
 PURPOSE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -45,6 +46,7 @@ class Files:
         purpose: str,
         stream: Iterable[bytes],
         *,
+        scratch: Scratch | None = None,
         limit: int | None = None,
         expires_after: int | None = None,
         format: str | None = None,
@@ -53,7 +55,8 @@ class Files:
         """Store an upload of at most `limit` bytes as a file that expires after `expires_after` seconds.
 
         If `format` is None, it is determined from the file name's extension. The rows and columns of a table are
-        counted during the upload. Raises InvalidRequest with `param` set, or TooLarge.
+        counted during the upload. If the stream reads a `scratch` file, that file is stored without a copy. Raises
+        InvalidRequest with `param` set, or TooLarge.
         """
         check_purpose(purpose)
         if expires_after is not None and not LEAST_EXPIRY <= expires_after <= MOST_EXPIRY:
@@ -62,7 +65,7 @@ class Files:
             )
         format = format or format_of(clean_name(filename))
         outline = Outline(format)
-        sha256, size = self.blobs.put_stream(outline.pass_through(stream), limit)
+        sha256, size = self.blobs.put_stream(outline.pass_through(stream), limit, scratch)
         with self.database.transaction() as session:
             return self.record(
                 session, owner, filename, purpose, sha256, size, expires_after=expires_after, format=format,

@@ -24,6 +24,7 @@ from app.files.outline import Outline
 from app.files.records import StoredFile, clean_name, format_of
 from app.files.repository import record
 from app.files.service import Files, check_purpose
+from app.storage.scratch import Scratch
 
 PENDING, COMPLETED, CANCELLED, EXPIRED = "pending", "completed", "cancelled", "expired"
 UPLOAD, PART = "upload", "part"  # the prefixes of the ids, and the purposes of the rows
@@ -85,16 +86,19 @@ class Uploads:
             row.status, row.status_details = PENDING, msgspec.json.encode(plan).decode()
             return self._upload(session, row)
 
-    def add_part(self, upload_id: str, principal: str, stream: Iterable[bytes], limit: int) -> UploadPart:
+    def add_part(
+        self, upload_id: str, principal: str, stream: Iterable[bytes], limit: int, scratch: Scratch | None = None
+    ) -> UploadPart:
         """Add a part of at most `limit` bytes. If the upload already has a part with the same bytes, that part is
-        returned, so that a client can repeat a request.
+        returned, so that a client can repeat a request. If the stream reads a `scratch` file, that file is stored
+        without a copy.
 
         Raises TooLarge if the part exceeds `limit`, and InvalidRequest if the upload has ended or if the parts would
         exceed the declared size.
         """
         with self._database.read() as session:
             self._open(session, upload_id, principal)
-        sha256, size = self._blobs.put_stream(stream, limit)
+        sha256, size = self._blobs.put_stream(stream, limit, scratch)
         with self._database.transaction() as session:
             # Lock the upload, so that only one of two equal parts is added and the sizes below cannot change meanwhile.
             upload = self._open(session, upload_id, principal, lock=True)

@@ -19,8 +19,14 @@ def check_scores(version: ResolvedVersion) -> None:
         )
 
 
-def check_dimensions(dimensions: int, version: ResolvedVersion) -> None:
-    """Check that the version's vectors have at least `dimensions` numbers."""
+def check_vectors(dimensions: int, version: ResolvedVersion) -> None:
+    """Check that the version computes vectors, and that these have at least `dimensions` numbers."""
+    if version.config.architecture == "linear":
+        raise InvalidRequest(
+            f"{version.ref} is a linear model, which has no embeddings; name a version of another architecture",
+            code="wrong_task",
+            param="model",
+        )
     width = body_width(version.config)
     if dimensions > width:
         raise InvalidRequest(

@@ -104,7 +104,8 @@ class Inference:
             version = await self.versions.get(query.reference, query.principal)
             if kind is wire.Score:
                 checks.check_scores(version)
-            checks.check_dimensions(dimensions, version)
+            else:
+                checks.check_vectors(dimensions, version)
             if check is not None:
                 check(version)
             with self.admission.admit(version.ref, 1) as ticket:

@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs import trials
+from app.jobs import logbook, trials
 from app.jobs.records import (
+    ATTEMPT,
     CANCELLED,
     FAILED,
     PUBLISHING,
@@ -35,7 +36,7 @@ from app.jobs.records import (
     NewEvent,
 )
 from app.jobs.states import NO_LEASE, JobStates
-from app.wire.trainer import Trial
+from app.wire.trainer import PlannedTrial
 
 
 class JobClaims:
@@ -62,23 +63,25 @@ class JobClaims:
         # was lost too often.
         self._settle_lost(session, now, max_attempts)
         self._settle_stopped(session)
-        # One statement selects and updates. With SKIP LOCKED, workers on PostgreSQL do not wait for a row that another
-        # worker is claiming. On SQLite, writing transactions run one at a time.
-        next_id = (
-            select(JobRow.id)
+        # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
+        # row that another worker is claiming. On SQLite, writing transactions run one at a time.
+        following = session.execute(
+            select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
             .where(_claimable(now))
             .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
             .limit(1)
             .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        lost = case((_expired(now), 1), else_=0)
+        ).one_or_none()
+        if following is None:
+            return None
+        # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
+        lost = 1 if following.status == RUNNING and following.lease_until is not None else 0
         row = session.scalar(
             update(JobRow)
-            .where(JobRow.id == next_id)
+            .where(JobRow.id == following.id)
             .values(
                 status=RUNNING,
-                phase=case((trials.exist(), PUBLISHING), else_=VALIDATING),
+                phase=PUBLISHING if following.tried else VALIDATING,
                 attempt=JobRow.attempt + 1,  # from now on, writes of earlier attempts raise Fenced
                 losses=JobRow.losses + lost,
                 lease_owner=worker,
@@ -88,12 +91,13 @@ class JobClaims:
             .returning(JobRow)
             .execution_options(synchronize_session=False, populate_existing=True)
         )
-        if row is None:
-            return None
+        assert row is not None
         job = Job.of(row)
-        if job.phase == VALIDATING:
+        # An attempt that was delayed without a new event repeats the previous one, because the disk is still full.
+        delayed = following.status == QUEUED and following.lease_until is not None
+        if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
             message = "Fine-tuning job started" if job.attempt == 1 else f"Attempt {job.attempt} started"
-            self.log(session, job.id, [NewEvent(kind="job.attempt", step=job.attempt, message=message)])
+            self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
         return job
 
     def flags(self, session: Session, job_id: str, attempt: int) -> Flags | None:
@@ -170,7 +174,7 @@ class JobClaims:
         self._states.update(session, job_id, status=QUEUED, phase=WAITING, **lease, **values)
         return QUEUED
 
-    def begin_trials(self, session: Session, job: Job, task: str, planned: Sequence[Trial]) -> str:
+    def begin_trials(self, session: Session, job: Job, task: str, planned: Sequence[PlannedTrial]) -> str:
         """Insert the trials of an auto job, and release the job until they have ended. Raises Fenced.
 
         Returns the new status. If a client has asked to cancel or pause the job, it is cancelled or paused instead.

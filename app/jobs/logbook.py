@@ -64,6 +64,12 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
     return cut([JobEvent.of(row) for row in rows], limit)
 
 
+def newest_kind(session: Session, job_id: str) -> str | None:
+    """Return the kind of the newest event of a job, or None if the log is empty."""
+    query = select(JobEventRow.kind).where(JobEventRow.job_id == job_id)
+    return session.scalar(query.order_by(JobEventRow.seq.desc()).limit(1))
+
+
 def stored_steps(session: Session, job_id: str) -> set[int]:
     """Return the steps of all checkpoints ever added to a job, including those that have been deleted."""
     rows = select(JobCheckpointRow.step).where(JobCheckpointRow.job_id == job_id)

@@ -74,6 +74,23 @@ def count_before(session: Session, job: Job) -> int:
     return session.scalar(select(func.count()).where(before, JobRow.parent_id.is_(None), JobRow.id != job.id)) or 0
 
 
+def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
+    """Compute `count_before` for several jobs, by id. Ranks the queue once, however many jobs there are.
+
+    A trial of an auto job counts as its parent, which is running.
+    """
+    if not jobs:
+        return {}
+    order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+    place = (func.row_number().over(order_by=order) - 1).label("place")
+    ranked = select(JobRow.id, place).where(JobRow.status == QUEUED, JobRow.parent_id.is_(None)).subquery()
+    running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, JobRow.parent_id.is_(None))) or 0
+    rows = session.execute(select(ranked.c.id, ranked.c.place).where(ranked.c.id.in_([job.id for job in jobs])))
+    counts = {id_: running + place for id_, place in rows}
+    # Jobs whose worker was lost are queued for clients, but are stored as running.
+    return {job.id: counts[job.id] if job.id in counts else count_before(session, job) for job in jobs}
+
+
 def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:
     # Expand the JSON object to one row per pair, and compare the keys as values: a JSON path cannot express every key.
     each = func.json_each_text if session.get_bind().dialect.name == "postgresql" else func.json_each

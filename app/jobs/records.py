@@ -19,6 +19,7 @@ WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping",
 TRAINING, PUBLISHING = "training", "publishing"
 
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
+ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
 
 
 class Fenced(Exception):
@@ -75,7 +76,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
-    jobs_before: int | None = None  # number of jobs that are running or will start earlier; None if not counted
+    jobs_before: int | None = None  # number of jobs that are running or will start earlier; None unless it is queued
     trials: tuple[Job, ...] = ()
 
     @classmethod

@@ -87,7 +87,10 @@ class Jobs:
                 self._job(session, after, principal, param="after")
             page = queries.page(session, owned, after, limit, metadata, without_metadata, with_trials)
             now = self._database.now(session)
-            return Page(trials.attach(session, [job.seen_at(now) for job in page.items], now), page.has_more)
+            jobs = [job.seen_at(now) for job in page.items]
+            before = queries.counts_before(session, [job for job in jobs if job.public_status == QUEUED])
+            jobs = [replace(job, jobs_before=before.get(job.id)) for job in jobs]
+            return Page(trials.attach(session, jobs, now), page.has_more)
 
     def events(self, job_id: str, principal: str, *, after: str | None = None, limit: int = 20) -> Page[JobEvent]:
         """Return the events of a job, newest first, after the event with id `after`."""

@@ -25,7 +25,7 @@ from app.db.paging import new_id
 from app.db.tables import JobRow
 from app.jobs import logbook
 from app.jobs.records import PAUSED, QUEUED, RUNNING, WAITING, Job, NewEvent
-from app.wire.trainer import TrainSpec, Trial
+from app.wire.trainer import PlannedTrial, TrainSpec
 
 ACTIVE = (QUEUED, RUNNING)
 UNFINISHED = (*ACTIVE, PAUSED)
@@ -71,7 +71,7 @@ def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
     )
 
 
-def insert(session: Session, parent: Job, planned: Sequence[Trial], now: float) -> None:
+def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: float) -> None:
     """Insert the trials of a locked job as queued jobs.
 
     They take the place of their parent in the queue, so jobs that were created later do not overtake them.
@@ -120,7 +120,7 @@ def stopped() -> ColumnElement[bool]:
     return and_(waits(), or_(cancelled, paused))
 
 
-def _request(parent: Job, trial: Trial) -> dict[str, Any]:
+def _request(parent: Job, trial: PlannedTrial) -> dict[str, Any]:
     """The request of a trial: that of its parent with another model, as if a client had named the architecture."""
     spec = msgspec.convert(parent.request["spec"], TrainSpec)
     changed = msgspec.structs.replace(spec, model=trial.model, training=trial.training)

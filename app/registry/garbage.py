@@ -22,7 +22,8 @@ from app.db.database import Database
 from app.db.ownership import hold_blobs
 from app.db.tables import ENDED, AliasRow, FileRow, JobCheckpointRow, JobRow, VersionRow
 from app.registry import repair, repository
-from app.storage.blobs import Blob, BlobCorrupt, BlobMissing, BlobStore
+from app.storage.blobs import Blob, BlobStore
+from app.storage.errors import BlobCorrupt, BlobMissing
 
 UPLOAD_SECONDS = 3600.0  # an unreferenced blob put within this time may belong to a publication in progress
 LEFTOVER_SECONDS = 86_400.0  # a partial upload older than this was left by a killed program

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -21,8 +19,10 @@ from obstore.exceptions import NotFoundError as AbsentError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from app.checkpoint.directory import sync_directory
-from app.errors import NotFound, OstinatoError, TooLarge, Unavailable
+from app.errors import TooLarge
 from app.settings import PREFIX, SettingError
+from app.storage.errors import BlobCorrupt, BlobMissing, translate_errors, unreachable
+from app.storage.scratch import Scratch
 
 CHUNK = 2**20
 ONE_PUT = 16 * 2**20  # larger objects are uploaded in several parts, and such uploads cannot be conditional
@@ -32,24 +32,6 @@ CLIENT: Any = {
     "allow_http": True,  # the operator may choose an http:// endpoint
 }
 DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-class BlobMissing(NotFound):
-    """The store does not have the blob."""
-
-    code = "blob_missing"
-
-
-class BlobCorrupt(OstinatoError):
-    """The hash of the stored bytes differs from the key under which they are stored."""
-
-    code = "blob_corrupt"
-
-
-class StorageUnavailable(Unavailable):
-    """The store cannot be reached, or its disk is full."""
-
-    code = "storage_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +65,25 @@ class BlobStore:
         """Store the content of a file; return its SHA-256."""
         return self.put_stream(_read_chunks(path), None)[0]
 
-    def put_stream(self, stream: Iterable[bytes], limit: int | None) -> tuple[str, int]:
+    def put_stream(self, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None) -> tuple[str, int]:
         """Store the bytes of a stream; return their SHA-256 and the number of bytes.
 
-        If there are more than `limit` bytes, raises TooLarge and stores nothing.
+        If the stream reads a `scratch` file, the file itself is stored, which needs no room for a copy. If there are
+        more than `limit` bytes, raises TooLarge and stores nothing.
         """
-        hasher, size = hashlib.sha256(), 0
-        with _temporary_file(self._spool) as file:
-            for chunk in stream:
-                size += len(chunk)
-                if limit is not None and size > limit:
-                    raise TooLarge(f"the upload is larger than the limit of {limit} bytes")
-                hasher.update(chunk)
-                with _translate_errors(""):
-                    file.write(chunk)
-            sha256 = hasher.hexdigest()
-            with _translate_errors(sha256):
-                file.flush()
-                self._store_file(Path(file.name), file.fileno(), sha256)
-        return sha256, size
+        if scratch is not None:
+            return self._put(stream, limit, scratch)
+        with Scratch(self._spool) as file:
+            return self._put(_copy_to(file, stream), limit, file)
+
+    def scratch(self, otherwise: Path) -> Scratch:
+        """Create a file that `put_stream` can store without a copy; in `otherwise` if the store is not a folder."""
+        otherwise.mkdir(parents=True, exist_ok=True)
+        return Scratch(self._spool or otherwise)
 
     def open(self, sha256: str) -> Iterator[bytes]:
         """Read a blob in pieces. Raises BlobMissing at once, or BlobCorrupt at the end if the hash is wrong."""
-        with _translate_errors(sha256):
+        with translate_errors(sha256):
             response = obstore.get(self._store, _key(sha256))
         return _verify(response.stream(min_chunk_size=CHUNK), sha256)
 
@@ -114,14 +92,12 @@ class BlobStore:
 
         Raises BlobMissing or BlobCorrupt.
         """
-        with _temporary_file(path.parent) as file:
-            for chunk in self.open(sha256):
-                with _translate_errors(sha256):
-                    file.write(chunk)
-            with _translate_errors(sha256):
-                file.flush()
+        with Scratch(path.parent) as file:
+            for _ in _copy_to(file, self.open(sha256)):
+                pass
+            with translate_errors(sha256):
                 os.fsync(file.fileno())
-                Path(file.name).replace(path)
+                file.path.replace(path)
 
     def stat(self, sha256: str) -> Blob | None:
         """Return the size and time of a blob, without reading its bytes, or None if it does not exist."""
@@ -130,7 +106,7 @@ class BlobStore:
         except (AbsentError, FileNotFoundError):
             return None
         except BaseError as error:
-            raise _unreachable() from error
+            raise unreachable() from error
         return Blob(sha256, meta["size"], meta["last_modified"].timestamp())
 
     def exists(self, sha256: str) -> bool:
@@ -138,7 +114,7 @@ class BlobStore:
 
     def delete(self, sha256: str) -> None:
         """Delete a blob if it exists."""
-        with suppress(BlobMissing), _translate_errors(sha256):
+        with suppress(BlobMissing), translate_errors(sha256):
             obstore.delete(self._store, _key(sha256))
 
     def list(self) -> Iterator[Blob]:
@@ -150,7 +126,7 @@ class BlobStore:
                     if DIGEST.fullmatch(name):
                         yield Blob(name, meta["size"], meta["last_modified"].timestamp())
         except BaseError as error:
-            raise _unreachable() from error
+            raise unreachable() from error
 
     def sweep(self, older_than: float) -> int:
         """Remove the files of interrupted uploads that are older than `older_than` seconds; return their number.
@@ -165,23 +141,36 @@ class BlobStore:
                     removed += 1
         return removed
 
-    def _store_file(self, path: Path, descriptor: int, sha256: str) -> None:
+    def _put(self, stream: Iterable[bytes], limit: int | None, file: Scratch) -> tuple[str, int]:
+        """Store `file`, whose bytes are those of the stream."""
+        hasher, size = hashlib.sha256(), 0
+        for chunk in stream:
+            size += len(chunk)
+            if limit is not None and size > limit:
+                raise TooLarge(f"the upload is larger than the limit of {limit} bytes")
+            hasher.update(chunk)
+        sha256 = hasher.hexdigest()
+        with translate_errors(sha256):
+            self._store_file(file, sha256)
+        return sha256, size
+
+    def _store_file(self, file: Scratch, sha256: str) -> None:
         """Store a complete temporary file under its hash."""
         if self._root is not None:
-            self._rename(path, descriptor, self._root / _key(sha256))
+            self._rename(file, self._root / _key(sha256))
             return
         existing = self.stat(sha256)
         if existing is None or datetime.now(UTC).timestamp() - existing.modified > RENEWAL_SECONDS:
-            self._upload(path, sha256, conditional=existing is None)
+            self._upload(file.path, sha256, conditional=existing is None)
 
-    def _rename(self, path: Path, descriptor: int, target: Path) -> None:
+    def _rename(self, file: Scratch, target: Path) -> None:
         """Write the file's bytes to the disk, move the file to its final name, and sync the folders.
 
         Replaces any older copy of the blob, which has the same bytes or is damaged: a repeated put repairs it.
         """
-        os.fsync(descriptor)
+        os.fsync(file.fileno())
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        path.replace(target)
+        file.path.replace(target)
         sync_directory(target.parent)
         sync_directory(target.parent.parent)
 
@@ -227,39 +216,17 @@ def _read_chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
+def _copy_to(file: Scratch, stream: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in stream:
+        file.write(chunk)
+        yield chunk
+
+
 def _verify(stream: Iterable[bytes], sha256: str) -> Iterator[bytes]:
     hasher = hashlib.sha256()
-    with _translate_errors(sha256):
+    with translate_errors(sha256):
         for chunk in stream:
             hasher.update(chunk)
             yield bytes(chunk)
     if hasher.hexdigest() != sha256:
         raise BlobCorrupt(f"stored bytes are damaged: blob {sha256[:12]}… has another hash; see `ostinato fsck`")
-
-
-@contextmanager
-def _temporary_file(folder: Path | None) -> Iterator[IO[bytes]]:
-    """Create a private file (mode 0600), and remove it at the end of the block unless it has been moved."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="ostinato-", delete=False) as file:
-        try:
-            yield file
-        finally:
-            Path(file.name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _translate_errors(sha256: str) -> Iterator[None]:
-    """Convert errors of the store and of the disk to BlobMissing or StorageUnavailable."""
-    try:
-        yield
-    except (AbsentError, FileNotFoundError):
-        raise BlobMissing(f"stored bytes are missing: blob {sha256[:12]}…; see `ostinato fsck`") from None
-    except BaseError as error:
-        raise _unreachable() from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise (StorageUnavailable("the disk is full", retry_after=60.0) if full else _unreachable()) from error
-
-
-def _unreachable() -> StorageUnavailable:
-    return StorageUnavailable("the blob store does not answer; try again in a moment", retry_after=1.0)

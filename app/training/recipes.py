@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from app.training.ngram_recipe import NgramRecipe, ngrams
 from app.wire.training_options import TrainingOptions
 from models.config import RECURRENT
 
@@ -62,6 +63,8 @@ def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOption
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
     """The recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or steps."""
+    if architecture == "linear":
+        return _linear(ngrams(count, tokens, 1, "bpe"))
     small = count < 8_000
     # Numeric data needs more epochs; on a small set of texts, more epochs only lead to overfitting.
     by_count = min(40.0, 100_000 / max(1, count)) if features else min(30.0, max(5.0, 40_000 / max(1, count)))
@@ -86,6 +89,22 @@ def rows(architecture: str, task: str, count: int, tokens: int, features: bool) 
     if architecture == "transformer":
         return replace(recipe, pooling="max" if features else "mean")
     return replace(recipe, pooling="max", bidirectional=True)
+
+
+def _linear(branch: NgramRecipe) -> Recipe:
+    """The recipe of the architecture `linear`, which has no network beside the branch."""
+    return Recipe(
+        layers=1,
+        width=1,
+        input_width=0,
+        heads=1,
+        dropout=0.0,
+        learning_rate=branch.learning_rate,
+        batch_size=branch.batch_size,
+        epochs=branch.epochs,
+        weight_decay=0.0,
+        warmup_ratio=0.0,
+    )
 
 
 def generation(architecture: str, tokens: int) -> Recipe:

@@ -1,4 +1,4 @@
-"""Defines the minimum number of rows for a meaningful metric."""
+"""Defines the minimum numbers of rows for a meaningful metric, and for choosing a checkpoint by it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from app.wording import counted
 # With a perfect score on 20 rows, the true error rate may still be up to 14 % (about 3/n, the "rule of three" at 95 %).
 # With a perfect score on 2 rows, it may still be up to 78 %.
 MEASURABLE_ROWS = 20
+SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
 
 
 def too_few(rows: object) -> TypeGuard[int]:
@@ -19,3 +20,16 @@ def too_few(rows: object) -> TypeGuard[int]:
 def verdict(rows: int) -> str:
     """The text to show instead of a metric that was measured on too few rows: `2 rows: not a measurement`."""
     return f"{counted(rows, 'row')}: not a measurement"
+
+
+def consequences(rows: int, *, selects: bool) -> str:
+    """A sentence about the consequences of having few validation rows; empty if there are none.
+
+    `selects` says whether the run chooses among its evaluations in spite of few rows.
+    """
+    sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
+    if not selects:
+        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint by"
+        kept = f"the weights of the last step are kept; with {SELECTING_ROWS} or more, those of the best evaluation are"
+        sentences.append(f"{few}, so {kept}")
+    return "; ".join(sentences)

@@ -96,7 +96,7 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     errors: str | None = None  # a .npy file: the error of each validation row, or of each part of a held-out text
 
 
-class Trial(msgspec.Struct, frozen=True):
+class PlannedTrial(msgspec.Struct, frozen=True):
     """One of the training runs that an auto job compares.
 
     `steps` is None if only time limits the run. `work` is a rough number of floating-point operations, which says how
@@ -114,7 +114,7 @@ class Planned(msgspec.Struct, tag=True, frozen=True):
     """The trainer's final event for an auto job: the trials to run, in order."""
 
     task: str
-    trials: list[Trial]
+    trials: list[PlannedTrial]
 
 
 class Stopped(msgspec.Struct, tag=True, frozen=True):

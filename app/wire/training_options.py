@@ -47,6 +47,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     tokenizer: str | None = None  # bpe | char | byte
     pooling: str | None = None
     bidirectional: bool | None = None
+    ngrams: bool | None = None  # false: a text network without an n-gram branch
     head_only: bool | None = None  # for fine-tuning: train only the head, with all other parameters frozen
     patience: int | None = None
     eval_every: int | None = None

@@ -106,6 +106,11 @@ class Restriction:
     allow_off: bool = True
 
 
+# Options that have no effect on the architecture `linear`, whose only part is the n-gram branch.
+NETWORK_ONLY = (
+    "layers", "width", "heads", "kv_heads", "dropout", "pooling", "bidirectional", "optimizer", "weight_decay",
+    "max_grad_norm", "warmup_ratio", "schedule", "precision", "ngrams", "head_only",
+)  # fmt: skip
 RESTRICTIONS = (
     *(
         Restriction(field, lambda k: k.architecture in RECURRENT, "is for a Transformer; this network has no heads")
@@ -136,6 +141,12 @@ RESTRICTIONS = (
         Restriction(field, lambda k: k.input == "features", "is for texts, and this data is numbers")
         for field in ("tokenizer", "vocab_size")
     ),
+    *(
+        Restriction(field, lambda k: k.architecture == "linear", "is for networks, and the linear model has none")
+        for field in NETWORK_ONLY
+    ),
+    Restriction("ngrams", lambda k: k.task == "generation", "is for texts with labels or values, not for generation"),
+    Restriction("ngrams", lambda k: k.input == "features", "is for texts, and this data is numbers"),
     Restriction(
         "head_only", lambda k: not k.tuned, "is for fine-tuning: name a version as the model, not an architecture"
     ),
@@ -233,6 +244,8 @@ def _is_encoding(name: str) -> bool:
 
 def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:
     """Check the shape of a new network by building its ModelConfig, with valid defaults for unknown fields."""
+    if kind.architecture == "linear":
+        return
     heads, width = heads_and_width(options, 4, 128)
     if options.heads is None and options.kv_heads and width % (2 * heads):
         raise OptionError("kv_heads", f"needs a width that is a multiple of {2 * options.kv_heads}; {width} is not")

@@ -28,6 +28,7 @@ from app.jobs import trials
 from app.jobs.records import Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
 from app.wire.trainer import Broke, CheckpointSaved, Done, Planned, Stopped, TrainEvent, TrainFailed, TrainSpec
+from app.wire.waiting import WAITS_FOR_DISK
 from app.worker import conclusion, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.event_file import EventFile
@@ -250,7 +251,7 @@ class Attempt:
         message = f"{what[0].upper()}{what[1:]}: the job waits, and goes on when that is over"
         # The event has the step from which the job continues. Events are unique by (kind, step), so the event is logged
         # only once per step, even if many attempts find the disk full.
-        event = NewEvent(kind="job.waiting", step=self._run.step, level="warn", message=message)
+        event = NewEvent(kind="job.waiting", step=self._run.step, level="warn", message=message, data=WAITS_FOR_DISK)
         return self._requeue(event, DISK_SECONDS, lost=False)
 
     def _give_back(self) -> str:

@@ -46,7 +46,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class TrialChoice:
     """The positions of the chosen and of the best candidate, the gap of each candidate, and the reason in words."""
 
     chosen: int
@@ -55,7 +55,7 @@ class Choice:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate]) -> Choice:
+def choose(candidates: Sequence[Candidate]) -> TrialChoice:
     """Choose the smallest candidate whose mean error is within one standard error of the best candidate's.
 
     The one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), with the
@@ -65,7 +65,7 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
     best = min(numbers, key=lambda n: (candidates[n].mean, candidates[n].size))
     gaps = [_gap(candidate, candidates[best]) for candidate in candidates]
     chosen = min((n for n in numbers if gaps[n].negligible), key=lambda n: candidates[n].size)
-    return Choice(chosen, best, gaps, _reason(candidates, chosen, best, gaps))
+    return TrialChoice(chosen, best, gaps, _reason(candidates, chosen, best, gaps))
 
 
 def _gap(candidate: Candidate, best: Candidate) -> Gap:

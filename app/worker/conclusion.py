@@ -19,7 +19,7 @@ from app.registry.metrics import read_metrics
 from app.registry.repository import parse_manifest
 from app.wire.trainer import Done, TrainFailed
 from app.worker import publish
-from app.worker.choice import Candidate, Choice, choose
+from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
 from app.worker.run_directory import RunDirectory
@@ -59,7 +59,7 @@ def _candidate(resources: Resources, trial: Job) -> Candidate:
     return Candidate(trial.model, int(trial.result["parameters"]), errors_N)
 
 
-def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: Choice) -> list[dict[str, Any]]:
+def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
     """One row per trial. Contains no times and no ids, so that equal jobs have equal tables."""
     gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
     rows = []

@@ -1,6 +1,7 @@
-"""Deletes the rows of expired files and uploads and, for each job, the rows of all but the best checkpoints.
+"""Deletes the rows of expired files and uploads, the rows of all but the best checkpoints of each job, and leftovers.
 
-Each worker does this between jobs. Deleting the same rows twice is harmless, so workers do not need to coordinate.
+Leftovers are the files of uploads that a killed program did not finish. Each worker does this between jobs. Deleting
+twice is harmless, so workers do not need to coordinate.
 Blobs that are no longer referenced are removed by garbage collection (`ostinato registry gc`).
 """
 
@@ -10,6 +11,7 @@ import logging
 import time
 
 from app.jobs import logbook
+from app.registry.garbage import LEFTOVER_SECONDS
 from app.worker.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ class Retention:
         self._due = time.monotonic() + EVERY_SECONDS
 
     def run(self) -> None:
-        """Delete all expired rows. Raises DatabaseUnavailable."""
+        """Delete all expired rows and the files of interrupted uploads. Raises DatabaseUnavailable."""
+        self._resources.blobs.sweep(LEFTOVER_SECONDS)
         files = self._resources.files.delete_expired()
         checkpoints = self._forget_checkpoints()
         if files or checkpoints:

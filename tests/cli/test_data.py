@@ -69,13 +69,13 @@ def test_oddities_are_warned_about_before_the_upload(queue: Service, ostinato: R
     lines = ostinato("train", "odd.csv", "--no-wait").out.splitlines()
     before = lines[: lines.index("uploaded odd.csv as file-1")]
     assert "has 6 labels, with these numbers of rows" in before[1]
-    assert sum(line.startswith("warning: ") for line in before) == 3
+    assert sum(line.startswith("warning: ") for line in before) == 4
 
 
 def test_with_json_warnings_are_on_standard_error(queue: Service, ostinato: Run) -> None:
     shutil.copy(CASES / "c05_look_alike_labels.csv", "odd.csv")
     done = ostinato("train", "odd.csv", "--no-wait", "--json")
-    assert done.out.startswith("{") and done.err.count("warning: ") == 3
+    assert done.out.startswith("{") and done.err.count("warning: ") == 4
 
 
 def test_plain_text_is_counted_in_characters(queue: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -115,3 +115,34 @@ def test_a_folder_is_refused(queue: Service, ostinato: Run, tmp_path: Path) -> N
     (tmp_path / "folder").mkdir()
     for command in (("train",), ("files", "upload")):
         assert "cannot read folder: Is a directory" in ostinato(*command, "folder").err
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "said"),
+    [
+        (
+            20,
+            (),
+            "warning: validation on 2 rows: not a measurement; 2 validation rows are too few to choose a checkpoint",
+        ),
+        (20, ("--patience", "3"), "warning: validation on 2 rows: not a measurement\n"),
+        (
+            300,
+            (),
+            "\n30 validation rows are too few to choose a checkpoint by, so the weights of the last step are kept",
+        ),
+        (300, ("--patience", "3"), ""),
+        (600, (), ""),
+        (600, ("--validation-split", "0.01"), "validation on 6 rows"),
+    ],
+)
+def test_few_validation_rows_are_told_before_the_upload(
+    rows: int, options: tuple[str, ...], said: str, queue: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    table = "".join(f"text {n},{'yes' if n % 2 else 'no'}\n" for n in range(rows))
+    (tmp_path / "reviews.csv").write_text("text,label\n" + table)
+    done = ostinato("train", "reviews.csv", "--no-wait", *options)
+    assert done.status == 0, done.err
+    before, _, _ = done.out.partition("uploaded")
+    assert said in before
+    assert said or not any(word in before for word in ("too few", "measurement"))

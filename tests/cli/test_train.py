@@ -77,6 +77,8 @@ def test_train_uploads_the_file_creates_a_job_and_follows_it(training: Service, 
     assert done.out.splitlines() == [
         "reviews.csv: 10 rows for classification (8 train, 2 validation); 5 to 6 characters, median 5",
         "reviews.csv has 2 labels, with these numbers of rows: 'yes' 5, 'no' 5",
+        "warning: validation on 2 rows: not a measurement; 2 validation rows are too few to choose a checkpoint by, so "
+        "the weights of the last step are kept; with 50 or more, those of the best evaluation are",
         "uploaded reviews.csv as file-1",
         "job ftjob-1",
         "reading reviews.csv",
@@ -201,3 +203,29 @@ def test_a_rate_on_a_few_rows_is_not_shown() -> None:
     assert follow.render_metrics(data) == "step 2/30 · validation loss 0.687 · 2 rows: not a measurement"
     shown = follow.render_metrics(data | {"valid_rows": 20})
     assert shown == "step 2/30 · validation loss 0.687 · macro F1 1.000"
+
+
+def waiting(status: str) -> tuple[int, Any]:
+    return 200, {**JOB, "status": status}
+
+
+def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato: Run, data: str) -> None:
+    """Otherwise a script would hang for as long as the disk is full."""
+    said = "The disk of the worker's machine is full: the job waits, and goes on when that is over"
+    full = {**event(2, said), "level": "warn", "data": {"waits_for": "disk"}}
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [waiting("running"), waiting("queued"), (200, DONE)]
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1/events"] = [
+        listed(event(1, "started")),
+        listed(full, event(1, "started")),
+    ]
+    done = ostinato("train", data)
+    assert done.status == 1 and done.out.endswith(f"started\nwarning: {said}\n")
+    assert done.err == "the job goes on by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
+
+
+def test_a_waiting_job_can_be_followed_to_its_end(training: Service, ostinato: Run) -> None:
+    full = {**event(1, "the disk is full"), "level": "warn", "data": {"waits_for": "disk"}}
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [waiting("queued"), waiting("running"), (200, DONE)]
+    training.routes["GET /v1/fine_tuning/jobs/ftjob-1/events"] = listed(full)
+    done = ostinato("jobs", "follow", "ftjob-1")
+    assert done.status == 0 and "reviews:1 is ready" in done.out

@@ -21,9 +21,10 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from app.db import database as module
-from app.db.database import Database, DatabaseOutdated, DatabaseUnavailable, url_of
+from app.db.database import Database, DatabaseFull, DatabaseOutdated, DatabaseUnavailable, url_of
 from app.db.tables import AliasRow, ModelRow, TableBase
 from app.settings import SettingError
+from tests.full_databases import full
 
 MIGRATIONS = Path(module.__file__).with_name("migrations")
 MIGRATE = "import sys; from app.db.database import Database; d = Database(sys.argv[1]); d.migrate(); d.close()"
@@ -247,3 +248,26 @@ def test_other_urls_are_refused(given: str) -> None:
 def test_a_folder_that_cannot_be_created_is_reported() -> None:
     with pytest.raises(SettingError, match=r"OSTINATO_DATABASE_URL.*/proc/version"):
         Database("sqlite:////proc/version/a.db")
+
+
+def fill(database: Database) -> int:
+    """Add rows until the database refuses; return their number."""
+    for number in range(10_000):
+        with database.transaction() as session:
+            add(session, f"model-{number:04}")
+    raise AssertionError("the database was never full")
+
+
+def test_a_full_disk_is_told_and_loses_nothing(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    database.migrate()
+    with full(database):
+        with pytest.raises(DatabaseFull, match="disk of the database is full") as caught:
+            fill(database)
+        assert (caught.value.status, caught.value.retryable, caught.value.retry_after) == (503, True, 60.0)
+        kept = names(database)
+        assert kept == [f"model-{number:04}" for number in range(len(kept))] and kept
+    with database.transaction() as session:
+        add(session, "after")
+    assert names(database) == ["after", *kept]
+    database.close()

@@ -12,7 +12,7 @@ import pytest
 
 from app.launcher.programs import alive
 from benchmarks.service import Service, checked, wait_until
-from models.config import ARCHITECTURES
+from models.config import NETWORKS
 from tests.promises import kept
 
 SMALL = {"layers": 1, "width": 32, "max_steps": 80, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0}
@@ -26,12 +26,10 @@ def classifiers(service: Service, reviews: Path) -> dict[str, str]:
     file = service.upload(reviews)
     jobs = {
         a: service.train(model=a, training_file=file, suffix=f"reviews-{a}", training=SMALL, seed=SEED)
-        for a in ARCHITECTURES
+        for a in NETWORKS
     }
     ended = {a: service.finish(job["id"], 180) for a, job in jobs.items()}
-    assert {a: (job["status"], job["error"]) for a, job in ended.items()} == {
-        a: ("succeeded", None) for a in ARCHITECTURES
-    }
+    assert {a: (job["status"], job["error"]) for a, job in ended.items()} == {a: ("succeeded", None) for a in NETWORKS}
     return {a: job["fine_tuned_model"] for a, job in ended.items()}
 
 
@@ -39,15 +37,14 @@ def classifiers(service: Service, reviews: Path) -> dict[str, str]:
 def generators(service: Service, tale: Path) -> dict[str, str]:
     file, few = service.upload(tale), SMALL | {"max_steps": 20, "context_length": 64}
     jobs = {
-        a: service.train(model=a, training_file=file, suffix=f"tale-{a}", training=few, seed=SEED)
-        for a in ARCHITECTURES
+        a: service.train(model=a, training_file=file, suffix=f"tale-{a}", training=few, seed=SEED) for a in NETWORKS
     }
     ended = {a: service.finish(job["id"], 180) for a, job in jobs.items()}
     assert {job["status"] for job in ended.values()} == {"succeeded"}
     return {a: job["fine_tuned_model"] for a, job in ended.items()}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_a_trained_classifier_answers_under_its_name(
     service: Service, classifiers: dict[str, str], architecture: str
 ) -> None:
@@ -56,7 +53,7 @@ def test_a_trained_classifier_answers_under_its_name(
     assert all(abs(sum(item["probs"]) - 1) < 1e-4 for item in reply["data"])
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_a_version_has_its_metrics(service: Service, classifiers: dict[str, str], architecture: str) -> None:
     metrics = service.version(classifiers[architecture])["metrics"]
     assert metrics["test"]["accuracy"] > 0.9
@@ -102,7 +99,7 @@ def with_comments() -> ElementTree.TreeBuilder:
     return ElementTree.TreeBuilder(insert_comments=True)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_streamed_text_equals_the_text_of_one_reply(
     service: Service, generators: dict[str, str], architecture: str
 ) -> None:
@@ -120,7 +117,7 @@ def test_greedy_streams_in_a_crowd_equal_those_alone(
         return service.stream(models[number % 2], f"the day {number}", max_tokens=10 + number, temperature=0)
 
     def probabilities(number: int) -> list[float]:
-        model = classifiers[ARCHITECTURES[number % len(ARCHITECTURES)]]
+        model = classifiers[NETWORKS[number % len(NETWORKS)]]
         return list(service.classify(model, f"a kind bright day {number}")["data"][0]["probs"])
 
     streams_alone, classes_alone = [ask(n) for n in range(16)], [probabilities(n) for n in range(64)]

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from app import telemetry
 from app.engine import requests
 from app.wire import engine as wire
-from models.config import ARCHITECTURES
+from models.config import NETWORKS
 from tests.engine import builders as b
 
-NETWORKS = {name: b.network(b.config(name)) for name in ARCHITECTURES}
+BUILT = {name: b.network(b.config(name)) for name in NETWORKS}
 SAFE_LEAD = 1e-3  # two logits that are closer may change places with the shape of the batch
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=NETWORKS)
 def built(request: pytest.FixtureRequest) -> Any:
-    return NETWORKS[request.param]
+    return BUILT[request.param]
 
 
 def prompt_of(seed: int, length: int) -> list[int]:
@@ -54,7 +54,7 @@ def test_the_networks_of_these_tests_depend_on_their_prompt(built: Any) -> None:
 
 
 @given(
-    name=st.sampled_from(ARCHITECTURES),
+    name=st.sampled_from(NETWORKS),
     slots=st.integers(1, 5),
     prefill=st.integers(3, 40),
     alone=st.booleans(),
@@ -69,7 +69,7 @@ def test_sequences_that_come_and_go_do_not_change_each_other(
     name: str, slots: int, prefill: int, alone: bool, arrivals: list[tuple[int, int, int, int | None]]
 ) -> None:
     """Arrivals are (step of arrival, prompt length, max_tokens, steps until it is aborted)."""
-    built = NETWORKS[name]
+    built = BUILT[name]
     engine, replies = b.decoder(built, slots=slots, prefill=prefill, alone=alone)
     prompts = [prompt_of(i, length) for i, (_, length, _, _) in enumerate(arrivals)]
     with torch.inference_mode():
@@ -199,7 +199,7 @@ def test_the_context_limits_the_output_and_refuses_a_full_prompt(built: Any) -> 
     ],
 )
 def test_invalid_requests_are_refused(message: wire.Generate) -> None:
-    engine, replies = b.decoder(NETWORKS["rnn"])
+    engine, replies = b.decoder(BUILT["rnn"])
     engine.add(b.PEER, message)
     assert replies.final("x").code == "invalid_request"
     assert not engine.busy
@@ -208,7 +208,7 @@ def test_invalid_requests_are_refused(message: wire.Generate) -> None:
 def test_deadlines_hold_while_waiting_and_while_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(requests, "time", SimpleNamespace(time=lambda: now[0]))
-    engine, replies = b.decoder(NETWORKS["lstm"], slots=1)
+    engine, replies = b.decoder(BUILT["lstm"], slots=1)
     engine.add(b.PEER, b.generate("runs", [1, 2], max_tokens=40, deadline=1005.0))
     engine.add(b.PEER, b.generate("waits", [1, 2], max_tokens=40, deadline=1003.0))
     engine.add(b.PEER, b.generate("after", [1, 2], max_tokens=2))
@@ -248,7 +248,7 @@ class Faulty:
 @pytest.mark.parametrize(("kind", "code"), [("raises", "engine_failed"), ("nan", "not_finite")])
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "top_p": 0.5}], ids=["greedy", "random"])
 def test_an_error_fails_only_the_sequence_that_caused_it(kind: str, code: str, options: dict[str, Any]) -> None:
-    built = NETWORKS["gru"]
+    built = BUILT["gru"]
     bad = next(i for i in range(b.VOCABULARY) if i not in greedy(built, [1, 2, 3], 6))
     engine, replies = b.decoder(Faulty(built, bad, kind), slots=4, prefill=4)
     engine.add(b.PEER, b.generate("good", [1, 2, 3], max_tokens=6))
@@ -265,7 +265,7 @@ def test_an_error_fails_only_the_sequence_that_caused_it(kind: str, code: str, o
 @pytest.mark.parametrize("by", ["end", "abort"])
 def test_a_failed_copy_of_a_slot_fails_all_and_leaks_no_slot(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the first sequence leaves, copying the last one into its slot raises."""
-    engine, replies = b.decoder(NETWORKS["lstm"], slots=3)
+    engine, replies = b.decoder(BUILT["lstm"], slots=3)
     for id, count in (("first", 2 if by == "end" else 9), ("second", 9), ("last", 9), ("waits", 9)):
         engine.add(b.PEER, b.generate(id, [1, 2], max_tokens=count))
 
@@ -287,14 +287,12 @@ def test_a_failed_copy_of_a_slot_fails_all_and_leaks_no_slot(by: str, monkeypatc
     for i in range(3):
         engine.add(b.PEER, b.generate(f"new{i}", [1, 2, 3], max_tokens=6 - i))
     b.run(engine)
-    assert [replies.tokens(f"new{i}") for i in range(3)] == [
-        greedy(NETWORKS["lstm"], [1, 2, 3], 6 - i) for i in range(3)
-    ]
+    assert [replies.tokens(f"new{i}") for i in range(3)] == [greedy(BUILT["lstm"], [1, 2, 3], 6 - i) for i in range(3)]
 
 
 def test_a_failed_copy_of_a_slot_while_a_peer_is_dropped_fails_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sequences of the peer that is gone leave; the first copy raises, which fails everything else."""
-    engine, replies = b.decoder(NETWORKS["rnn"], slots=4)
+    engine, replies = b.decoder(BUILT["rnn"], slots=4)
     for id, peer in (("first", b"gone"), ("second", b"gone"), ("third", b.PEER), ("fourth", b.PEER)):
         engine.add(peer, b.generate(id, [1], max_tokens=9))
     with torch.inference_mode():
@@ -311,7 +309,7 @@ def test_a_failed_copy_of_a_slot_while_a_peer_is_dropped_fails_the_others(monkey
 
 def test_a_slot_whose_sequence_could_not_end_is_freed_by_fail_all() -> None:
     """An error between the final message and the return of the slot; the host then fails all open requests."""
-    engine, replies = b.decoder(NETWORKS["rnn"], slots=1)
+    engine, replies = b.decoder(BUILT["rnn"], slots=1)
 
     def fail(peer: bytes, message: wire.FromEngine) -> None:
         raise MemoryError
@@ -330,8 +328,8 @@ def test_a_slot_whose_sequence_could_not_end_is_freed_by_fail_all() -> None:
 
 def test_the_log_names_the_request(caplog: pytest.LogCaptureFixture) -> None:
     """Its end, and each failure of a step that raised."""
-    bad = next(i for i in range(b.VOCABULARY) if i not in greedy(NETWORKS["gru"], [1, 2, 3], 6))
-    engine, _ = b.decoder(Faulty(NETWORKS["gru"], bad, "raises"), slots=4)
+    bad = next(i for i in range(b.VOCABULARY) if i not in greedy(BUILT["gru"], [1, 2, 3], 6))
+    engine, _ = b.decoder(Faulty(BUILT["gru"], bad, "raises"), slots=4)
     caplog.handler.addFilter(telemetry._AddIds())
     with caplog.at_level("INFO"):
         for id, prompt in (("good", [1, 2, 3]), ("bad", [bad]), ("empty", [])):
@@ -345,7 +343,7 @@ def test_the_log_names_the_request(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_second_request_with_an_open_id_is_refused() -> None:
-    engine, replies = b.decoder(NETWORKS["rnn"])
+    engine, replies = b.decoder(BUILT["rnn"])
     engine.add(b.PEER, b.generate("x", [1], max_tokens=2))
     engine.add(b.PEER, b.generate("x", [1], max_tokens=2))
     assert replies.all.pop("x")[0].code == "invalid_request"
@@ -354,7 +352,7 @@ def test_a_second_request_with_an_open_id_is_refused() -> None:
 
 
 def test_requests_of_peers_that_are_gone_are_dropped() -> None:
-    engine, replies = b.decoder(NETWORKS["rnn"], slots=1)
+    engine, replies = b.decoder(BUILT["rnn"], slots=1)
     engine.add(b"gone", b.generate("x", [1], max_tokens=9))
     engine.add(b"gone", b.generate("y", [1], max_tokens=9))
     engine.add(b.PEER, b.generate("z", [1], max_tokens=2))
@@ -366,7 +364,7 @@ def test_requests_of_peers_that_are_gone_are_dropped() -> None:
     assert replies.final("z").reason == "length"
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_bfloat16_generates_and_reports(name: str) -> None:
     built = b.network(b.config(name)).to(torch.bfloat16)
     engine, replies = b.decoder(built)

@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from app.db.tables import JobRow
 from app.jobs.claims import JobClaims
+from app.jobs.records import NewEvent
 from tests.jobs.fixtures import Queue, claim
 
 
@@ -45,3 +46,18 @@ def test_two_workers_never_get_the_same_job(queue: Queue) -> None:
     while job := claim(queue):  # a worker skips a row that another has locked, and may have missed it
         claimed.append(job.id)
     assert sorted(claimed) == sorted(created)
+
+
+def test_an_attempt_is_told_again_after_something_has_happened(queue: Queue) -> None:
+    """Only attempts that a full disk ended at once are not told again."""
+    job = queue.create()
+    claims = JobClaims(queue.database)
+    told = []
+    for delay, event in ((0.0, None), (1e-9, None), (1e-9, "job.lost"), (1e-9, None), (1e-9, None)):
+        held = claim(queue)
+        with queue.database.transaction() as session:
+            if event:
+                claims.log(session, job.id, [NewEvent(kind=event, step=held.attempt, message="x")])
+            claims.requeue(session, job.id, held.attempt, lost=False, delay=delay)
+        told = [event.step for event in queue.events(job) if event.kind == "job.attempt"]
+    assert told == [1, 2, 4]  # the third and the fifth attempt found nothing new

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from app.db.tables import JobRow
 from app.errors import InvalidRequest, NotFound
-from tests.jobs.fixtures import Queue, claim
+from tests.jobs.fixtures import OWNER, Queue, claim
 
 
 def test_a_file_in_use_is_not_deleted(queue: Queue) -> None:
@@ -108,3 +108,12 @@ def test_events_are_paged_newest_first(queue: Queue) -> None:
     rest = queue.jobs.events(job.id, "alice", after=page.items[-1].id)
     assert [event.kind for event in page.items + rest.items] == ["job.paused", "job.created"]
     assert not rest.has_more
+
+
+def test_every_queued_job_of_a_list_has_its_place(queue: Queue) -> None:
+    low = queue.create(priority=-1)
+    running, second, third = (queue.create() for _ in range(3))
+    assert claim(queue).id == running.id
+    places = {job.id: job.jobs_before for job in queue.jobs.list(OWNER).items}
+    assert places == {running.id: None, second.id: 1, third.id: 2, low.id: 3}
+    assert all(queue.get(job).jobs_before == places[job.id] for job in (low, running, second, third))

@@ -22,7 +22,7 @@ from app.jobs import logbook, queries, trials
 from app.jobs.claims import JobClaims
 from app.jobs.records import ENDED, Fenced, Job
 from app.jobs.repository import JobRepository
-from app.wire.trainer import DataFile, TrainSpec, Trial
+from app.wire.trainer import DataFile, PlannedTrial, TrainSpec
 from app.wire.training_options import TrainingOptions
 from tests.jobs.fixtures import Queue, claim
 
@@ -31,8 +31,8 @@ SPEC = msgspec.to_builtins(TrainSpec("auto", DataFile("inputs/training", "data.c
 MODELS = ("linear", "gru", "transformer")
 
 
-def planned(count: int) -> list[Trial]:
-    return [Trial(model, TrainingOptions(), 10, 5, float(n)) for n, model in enumerate(MODELS[:count], start=1)]
+def planned(count: int) -> list[PlannedTrial]:
+    return [PlannedTrial(model, TrainingOptions(), 10, 5, float(n)) for n, model in enumerate(MODELS[:count], start=1)]
 
 
 class Shop:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from app.training.loop.batches import IGNORED, Batch
 from app.training.loop.objective import build_objective
-from models.config import CHOICES, RECURRENT, ModelConfig
-from models.tasks import Classifier, LanguageModel, build
+from models.config import ARCHITECTURES, CHOICES, NETWORKS, RECURRENT, ModelConfig
+from models.tasks import Classifier, LanguageModel, TaskNetwork, build
 
 SMALL: dict[str, Any] = {"layers": 2, "width": 16, "heads": 4, "context_length": 32}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -65,7 +65,7 @@ def classifiers() -> dict[str, ModelConfig]:
                 continue  # read from left to right, the first step depends on no other
             key = f"{name}-{pooling}-{kind}" + ("-both" if both else "")
             configs[key] = ModelConfig(task="classification", **options)
-    for architecture in CHOICES["architecture"]:
+    for architecture in NETWORKS:
         options = SMALL | inputs["features"] | {"architecture": architecture}
         configs[f"{architecture}-multilabel"] = ModelConfig(task="multilabel", classes=4, **options)
         configs[f"{architecture}-regression"] = ModelConfig(task="regression", classes=1, **options)
@@ -76,6 +76,21 @@ def classifiers() -> dict[str, ModelConfig]:
     return configs
 
 
+NGRAMS = {"ngram_buckets": 64, "ngram_characters": 3, "ngram_words": 2}
+
+
+def with_branches() -> dict[str, ModelConfig]:
+    """Every architecture with an n-gram branch, and the linear model, for every task."""
+    tasks = {"classification": 3, "multilabel": 4, "regression": 1}
+    return {
+        f"{architecture}-{task}-ngrams": ModelConfig(
+            architecture=architecture, task=task, classes=classes, vocab_size=23, **SMALL | NGRAMS
+        )
+        for architecture in ARCHITECTURES
+        for task, classes in tasks.items()
+    }
+
+
 def generator(config: ModelConfig) -> LanguageModel:
     network = build(config).eval()
     assert isinstance(network, LanguageModel)
@@ -83,8 +98,19 @@ def generator(config: ModelConfig) -> LanguageModel:
 
 
 def classifier(config: ModelConfig) -> Classifier:
-    network = build(config).eval()
+    network = built(config).eval()
     assert isinstance(network, Classifier)
+    return network
+
+
+def built(config: ModelConfig, *, initialised: bool = True) -> TaskNetwork:
+    """The network, with the bytes of each token if it has an n-gram branch."""
+    network = build(config, initialised=initialised)
+    if config.ngram_buckets:
+        assert not isinstance(network, LanguageModel) and network.ngrams is not None
+        network.ngrams.bind_tokens(
+            [f"{chr(97 + i % 7)}{' ' * (i % 3 == 0)}".encode() for i in range(config.vocab_size)]
+        )
     return network
 
 
@@ -106,7 +132,7 @@ def targets(config: ModelConfig, rows: int = len(LENGTHS)) -> Tensor:
 
 
 def loss(
-    network: Classifier | LanguageModel,
+    network: TaskNetwork,
     inputs: Tensor,
     lengths_B: Tensor,
     targets: Tensor,
@@ -120,4 +146,4 @@ def loss(
     else:
         whole = Batch(inputs, lengths_B, targets)
     objective = build_objective(network, None if weights_C is None else weights_C.tolist(), smoothing)
-    return objective(whole).loss / max(1.0, objective.weight(whole))
+    return objective(whole).total / max(1.0, objective.weight(whole))

@@ -14,7 +14,8 @@ import pytest
 
 from app.errors import TooLarge
 from app.settings import SettingError
-from app.storage.blobs import ONE_PUT, BlobCorrupt, BlobMissing, BlobStore, StorageUnavailable
+from app.storage.blobs import ONE_PUT, BlobStore
+from app.storage.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
@@ -41,6 +42,16 @@ def test_large_blobs_are_stored(store: BlobStore, tmp_path: Path) -> None:
     assert sha256 == hashlib.sha256(data).hexdigest()
     store.fetch(sha256, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == data
+
+
+def test_a_scratch_file_is_stored_without_a_copy(store: BlobStore, tmp_path: Path) -> None:
+    with store.scratch(tmp_path / "scratch") as file:
+        file.write(b"hello")
+        assert store.put_stream([b"hello"], 5, file) == (HELLO, 5)
+        inode = file.path.stat().st_ino if file.path.exists() else os.fstat(file.fileno()).st_ino
+    assert b"".join(store.open(HELLO)) == b"hello"
+    stored = [path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()]
+    assert stored == ([inode] if (tmp_path / "with space").exists() else [])  # nothing is left of a copy for a bucket
 
 
 def test_missing_blobs_are_reported(store: BlobStore, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app.storage.blobs import BlobMissing, BlobStore, StorageUnavailable
+from app.storage.blobs import BlobStore
+from app.storage.errors import BlobMissing, StorageUnavailable
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 

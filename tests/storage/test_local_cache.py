@@ -13,7 +13,8 @@ import pytest
 
 from app.checkpoint.directory import Manifest, digest, manifest
 from app.errors import CheckpointInvalid
-from app.storage.blobs import BlobCorrupt, BlobMissing, BlobStore
+from app.storage.blobs import BlobStore
+from app.storage.errors import BlobCorrupt, BlobMissing
 from app.storage.local_cache import LocalCache
 from tests.checkpoints import make_checkpoint
 

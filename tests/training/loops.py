@@ -18,6 +18,7 @@ from app.training.plan.config import Settled, settle
 from app.training.prepare import dataset as datasets
 from app.training.prepare.dataset import Dataset
 from app.training.prepare.prepare import prepare
+from app.training.run.branch import bind_tokens
 from app.wire.trainer import Metrics, TrainSpec
 from models.config import ModelConfig
 from models.tasks import build
@@ -66,6 +67,7 @@ def build_loop(
     choices = replace(settle(spec, dataset, None, "cpu", 1), **changes)
     torch.manual_seed(derive(choices.seed, "initialisation"))
     network, heard = build(choices.config), runs.Heard()
+    bind_tokens(network, dataset)
     hooks = Hooks(heard, lambda: False, save, lambda: True, lambda metrics: None, clock)
     loop = Loop(choices, Training(choices, dataset, network, Progress(), hooks), heard)
     step = loop.training.optimizer.step

@@ -16,6 +16,8 @@ from torch.nn import functional
 from app.checkpoint import directory as checkpoint
 from app.engine.host import EngineHost
 from app.engine.limits import StepLimits
+from app.tokenization.pieces import pieces
+from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.config import ModelConfig
 from models.interface import Context
@@ -97,8 +99,10 @@ def plain_logprobs(directory: Path, ids: list[int]) -> list[float]:
 
 def _loaded(directory: Path) -> tuple[dict[str, Any], Any]:
     raw = json.loads((directory / "config.json").read_text())
-    network = build(ModelConfig.from_dict(raw), initialised=False)
+    network: Any = build(ModelConfig.from_dict(raw), initialised=False)
     network.load_state_dict(load_file(directory / "model.safetensors"))
+    if raw.get("ngram_buckets"):
+        network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
     return raw, network.eval()
 
 

@@ -31,10 +31,10 @@ from app.wire.trainer import (
     Metrics,
     Phase,
     Planned,
+    PlannedTrial,
     Stopped,
     TrainEvent,
     TrainFailed,
-    Trial,
 )  # fmt: skip
 from tests.checkpoints import make_checkpoint, write_weights
 
@@ -62,7 +62,7 @@ class FakeTrainer:
                 self.emit(TrainFailed(**self.plan["fail"]))
                 return 0
             if self.spec["model"] == AUTO:
-                self.emit(Planned("classification", [Trial(**trial) for trial in self.plan["trials"]]))
+                self.emit(Planned("classification", [PlannedTrial(**trial) for trial in self.plan["trials"]]))
                 return 0
             self.plan |= self.plan.get("of", {}).get(self.spec["model"], {})
             if "fail" in self.plan:

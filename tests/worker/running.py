@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.storage.blobs import StorageUnavailable
+from app.storage.errors import StorageUnavailable
 from app.worker.resources import Resources
 from app.worker.worker import Worker
 from tests.jobs.fixtures import Queue

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from app.registry.service import Registry
-from app.storage.blobs import BlobStore, StorageUnavailable
+from app.storage.blobs import BlobStore
+from app.storage.errors import StorageUnavailable
+from app.wire.waiting import waits_for_disk
 from app.worker import attempt
 from app.worker.resources import Resources
 from app.worker.run_directory import RunBusy, RunDirectory
@@ -161,7 +163,7 @@ def test_a_fault_of_the_machine_is_logged_without_its_paths(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "DISK_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "DISK_SECONDS", 1e-6)
 
 
 def waits(queue: Queue, job: Any) -> list[tuple[int, str]]:
@@ -181,6 +183,8 @@ def test_a_trainer_whose_disk_is_full_is_waited_for_and_that_is_told_once(
         assert (queue.get(job).status, queue.get(job).losses) == ("queued", 0)
     assert waits(queue, job) == [(0, "warn")]
     assert not [event for event in queue.events(job) if event.kind == "job.lost"]
+    assert [event.step for event in queue.events(job) if event.kind == "job.attempt"] == [1, 2]
+    assert waits_for_disk(next(event.data for event in queue.events(job) if event.kind == "job.waiting"))
     assert Worker(resources).step()
     done = queue.get(job)
     assert (done.status, done.attempt, done.losses) == ("succeeded", 7, 0)

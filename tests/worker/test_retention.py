@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -128,3 +129,13 @@ def test_retention_is_still_due_after_an_unavailable_database(
     for _ in range(3):
         retention.run_if_due()
     assert len(calls) == 2
+
+
+def test_the_files_of_interrupted_uploads_are_removed(resources: Resources) -> None:
+    scratch = resources.blobs.scratch(resources.settings.scratch_dir)
+    old = scratch.path.with_name("ostinato-old")
+    old.write_bytes(b"half")
+    os.utime(old, (1.0, 1.0))
+    Retention(resources).run()
+    assert scratch.path.exists() and not old.exists()
+    scratch.close()

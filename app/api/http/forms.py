@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from typing import BinaryIO
+from functools import partial
 
 from fastapi import Request
 from starlette.datastructures import Headers, UploadFile
@@ -15,6 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.api.http.services import services_of
 from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
+from app.storage.scratch import Scratch
 
 CHUNK = 2**20
 FIELDS = 64
@@ -26,7 +25,7 @@ class SentFile:
     """A file that was sent in a form."""
 
     filename: str
-    file: BinaryIO
+    file: Scratch
 
     def pieces(self) -> Iterator[bytes]:
         """The content, in chunks of at most `CHUNK` bytes."""
@@ -62,24 +61,20 @@ class Form:
 
 
 class DiskParser(MultiPartParser):
-    """Starlette's parser, which stores files in `folder`, since the system's temporary folder is often in memory.
+    """Starlette's parser, which stores the file where the blob store can adopt it without copying it."""
 
-    Files up to `spool_max_size` bytes stay in memory. Larger ones are unlinked as soon as they are opened, so they do
-    not outlive the process.
-    """
-
-    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], folder: Path) -> None:
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], scratch: Callable[[], Scratch]) -> None:
         super().__init__(headers, stream, max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
-        self._folder = folder
+        self._scratch = scratch
 
     def on_headers_finished(self) -> None:
         """Replace the file that Starlette opens for a part, before anything is written to it."""
         super().on_headers_finished()
         if self._current_part.file is not None:
             self._files_to_close_on_error.pop().close()
-            file = SpooledTemporaryFile(max_size=self.spool_max_size, dir=str(self._folder))  # noqa: SIM115
-            self._files_to_close_on_error.append(file)
-            self._current_part.file.file = file  # type: ignore[assignment]
+            file = self._scratch()
+            self._files_to_close_on_error.append(file)  # type: ignore[arg-type]
+            self._current_part.file.file = file
 
 
 async def read_form(request: Request) -> AsyncIterator[Form]:
@@ -91,11 +86,11 @@ async def read_form(request: Request) -> AsyncIterator[Form]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise UnsupportedMedia(f"the request body must be multipart/form-data, not {kind[:60]!a}")
-    folder = services_of(request).settings.scratch_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    services = services_of(request)
+    scratch = partial(services.files.blobs.scratch, services.settings.scratch_dir)
     try:
         async with aclosing(request.stream()) as stream:
-            form = await DiskParser(request.headers, stream, folder).parse()
+            form = await DiskParser(request.headers, stream, scratch).parse()
     except MultiPartException as error:
         raise InvalidRequest(error.message) from None
     try:
@@ -113,5 +108,6 @@ def _form(items: Iterable[tuple[str, UploadFile | str]]) -> Form:
         if isinstance(value, str):
             fields[name] = value
         else:
+            assert isinstance(value.file, Scratch)
             files[name] = SentFile(value.filename or "file", value.file)
     return Form(fields, files)

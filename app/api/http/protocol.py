@@ -1,10 +1,49 @@
-"""uvicorn's HTTP protocol, changed so that HTTP/1.0 clients can read replies of unknown length."""
+"""uvicorn's HTTP protocol with limits on what a client may send and how slowly, and replies for HTTP/1.0 clients.
+
+Every limit applies before the API key is looked at, so a client without a key cannot occupy the process.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from asyncio import TimerHandle, Transport
+from typing import Any, ClassVar, NoReturn
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from app.api.http.auth import HEALTH
+from app.api.http.connections import ConnectionLimits, ConnectionTable
+from app.api.http.dialects import error_body
+from app.errors import OstinatoError, Unavailable
+from app.telemetry import request_failure
+
+HEAD_BYTES = 64 * 1024  # maximum size of the request line and the headers
+HEADERS = 100  # maximum number of headers
+HEAD_SECONDS = 10.0  # time limit for the request line and the headers, also for the first request of a connection
+BODY_SECONDS, BODY_BYTES = 15.0, 4096  # in each period, a client must send so many bytes of a request body
+FRAMING = 8  # bytes of chunk headers that a client may send per byte of a request body, besides HEAD_BYTES
+WRITE_SECONDS = 60.0  # time limit for a client to make room for more of the reply
+
+
+class HeadTooLarge(OstinatoError):
+    """The request line and the headers are too large, or there are too many headers."""
+
+    status, code = 431, "headers_too_large"
+
+
+class TooSlow(OstinatoError):
+    """The request did not arrive in time."""
+
+    status, code = 408, "request_timeout"
+
+
+class TooManyConnections(Unavailable):
+    """All connections are in use. Only health routes answer on this connection."""
+
+    code = "too_many_connections"
+
+    def __init__(self) -> None:
+        super().__init__("too many connections are open; try again in a moment", retry_after=1.0)
 
 
 class UnchunkedCycle(RequestResponseCycle):
@@ -25,10 +64,183 @@ class UnchunkedCycle(RequestResponseCycle):
         await super().send(message)
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, without chunked encoding for HTTP/1.0 clients."""
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits, and without chunked encoding for HTTP/1.0 clients.
+
+    The class of a server is made by `bounded`, which sets `table`.
+    """
+
+    table: ClassVar[ConnectionTable]
+    _timer: TimerHandle | None = None  # ends the connection if the head or the body does not arrive in time
+    _write_timer: TimerHandle | None = None
+    _in_head = True  # whether the next byte belongs to the head of a request
+    _head_bytes = 0  # bytes of an unfinished head
+    _messages = 0  # number of requests that have arrived completely
+    _body_bytes = 0  # bytes of the body that have arrived
+    _raw_bytes = 0  # bytes that have arrived after the head: the body, chunk headers and trailers
+    _reserved = False  # whether the connection may only ask for the service's health
+    _refusal: OstinatoError | None = None
+
+    # --- the connection -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._reserved = not self.table.add(self, self.client[0] if self.client else "")
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._refuse_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._stop_write_timer()
+        self.table.remove(self)
+        super().connection_lost(exc)
+
+    def evict(self) -> None:
+        """Close the connection at once, to make room for another one."""
+        self.transport.abort()
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), HEAD_BYTES):  # in pieces, so that a head in a large block is limited too
+            if self.transport.is_closing():
+                return
+            piece = data[start : start + HEAD_BYTES]
+            self._read_head(piece) if self._in_head else self._read_body(piece)
+        if not self.transport.is_closing():
+            self._watch()
+
+    def _read_body(self, data: bytes) -> None:
+        super().data_received(data)
+        self._raw_bytes += len(data)
+        if not self._in_head and self._raw_bytes > HEAD_BYTES + (1 + FRAMING) * self._body_bytes:
+            self._refuse(HeadTooLarge("the request body has too large trailers or too small chunks"))
+
+    def _read_head(self, piece: bytes) -> None:
+        messages = self._messages
+        super().data_received(piece)
+        if not self._in_head or messages != self._messages:
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(piece)
+        if self._head_bytes >= HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(HeadTooLarge(f"the request line and the headers may have at most {HEAD_BYTES} bytes"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= HEADERS:
+            self._reject(HeadTooLarge(f"a request may have at most {HEADERS} headers"))
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._reserved and self.url.partition(b"?")[0].decode("latin-1") not in HEALTH:
+            self._reject(TooManyConnections())
+        self._in_head, self._body_bytes, self._raw_bytes = False, 0, 0
+        self._stop_timer()
+        self.table.busy(self)
         super().on_headers_complete()
         if self.cycle is not None and self.scope["http_version"] == "1.0":
             self.cycle.__class__ = UnchunkedCycle
+        if self.cycle is not None and self._reserved:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._messages += 1
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle is None or self.cycle.response_complete:
+            self.table.idle(self)
+
+    # --- time limits --------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Start a timer if a request has begun to arrive and is incomplete; stop the timer if it is complete."""
+        if self._in_head and not self._head_bytes:
+            self._stop_timer()
+        elif self._timer is None:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        if self._in_head:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._refuse_slow)
+        else:
+            self._timer = self.loop.call_later(BODY_SECONDS, self._check_progress, self._messages, self._body_bytes)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check_progress(self, message: int, body_bytes: int) -> None:
+        """Refuse the rest of a body that arrives too slowly, unless the service itself has paused reading."""
+        self._timer = None
+        slow = message == self._messages and self._body_bytes - body_bytes < BODY_BYTES
+        if slow and not self.flow.read_paused:
+            self._refuse_slow()
+        else:
+            self._watch()
+
+    def _refuse_slow(self) -> None:
+        self._timer = None
+        if self._in_head and not self._head_bytes:
+            self.transport.close()  # nothing has been sent that could be answered
+        else:
+            self._refuse(TooSlow("the request did not arrive in time; send it again"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    # --- refusals -----------------------------------------------------------------------------------------------
+
+    def _reject(self, error: OstinatoError) -> NoReturn:
+        """Stop the parser, which then calls `send_400_response`."""
+        self._refusal = error
+        raise error
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a request that the parser has rejected."""
+        error = self._refusal
+        if error is None:
+            super().send_400_response(msg)
+        else:
+            self._refuse(error)
+
+    def _refuse(self, error: OstinatoError) -> None:
+        """Send an error and close the connection. Closes it at once if a reply to an earlier request is under way."""
+        if self.transport.is_closing():
+            return
+        self._stop_timer()
+        request_failure.labels(error.code).inc()
+        if self.cycle is not None and self.cycle.response_started:
+            self.transport.abort()
+            return
+        body = msgspec.json.encode(error_body(error))
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+        retry = b"retry-after: 1\r\n" if error.retry_after is not None else b""
+        self.transport.write(STATUS_LINE[error.status] + head + retry + b"\r\n" + body)
+        self.transport.close()
+
+
+def bounded(limits: ConnectionLimits) -> type[BoundedProtocol]:
+    """Return the protocol class of one server, with a table of its connections."""
+
+    class Protocol(BoundedProtocol):
+        table = ConnectionTable(limits)
+
+    return Protocol

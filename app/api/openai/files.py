@@ -31,7 +31,7 @@ class FileObject(msgspec.Struct, frozen=True):
     """An uploaded file.
 
     `status` is always `processed`: the job that reads a file reports errors in its content. `format` is csv,
-    tsv, jsonl, parquet or text, with `.gz` for a compressed file.
+    tsv, jsonl, parquet, xlsx or text, with `.gz` for a compressed file.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
     of its first record. Both are null for other formats, for files of more than 64 MiB uncompressed, and for files
@@ -152,6 +152,7 @@ def create(services: ServicesDep, principal: Principal, form: Annotated[Form, De
             sent.filename,
             form.fields["purpose"],
             sent.pieces(),
+            scratch=sent.file,
             limit=services.settings.max_upload_bytes,
             expires_after=expiry,
             format=_format(form.optional("format")),

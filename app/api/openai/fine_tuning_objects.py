@@ -50,9 +50,9 @@ class JobObject(msgspec.Struct, frozen=True):
     `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
     `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` contains the requested settings
     and, once training has begun, those that were chosen automatically. `progress` increases from 0 to 1. For a queued
-    job, `jobs_before` is the number of jobs that are running or will be started before this job; it is computed when
-    the job is created or retrieved. `trials` contains the trials of a job whose `model` is auto, and `reason` says why
-    one of them was chosen; `parent_id` is the job to which a trial belongs.
+    job, `jobs_before` is the number of jobs that are running or will be started before this job; for other jobs, it is
+    null. `trials` contains the trials of a job whose `model` is auto, and `reason` says why one of them was chosen;
+    `parent_id` is the job to which a trial belongs.
     """
 
     id: str

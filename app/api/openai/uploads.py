@@ -151,7 +151,8 @@ def add_part(
 ) -> Response:
     form.check_names(("data",))
     limit = services.settings.max_upload_bytes
-    part = Uploads(services.files).add_part(upload_id, principal, form.file("data").pieces(), limit)
+    sent = form.file("data")
+    part = Uploads(services.files).add_part(upload_id, principal, sent.pieces(), limit, sent.file)
     return JsonReply(PartObject(part.id, "upload.part", int(part.created_at), part.upload_id))
 
 

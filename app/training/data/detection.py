@@ -9,9 +9,10 @@ from pathlib import Path
 from app.training.data.encoding import settle_encoding
 from app.training.data.files import Source, unpacking
 from app.training.data.signatures import recognise
+from app.training.data.xlsx import is_workbook
 from app.training.failures import BadData
 
-FORMATS = ("csv", "tsv", "jsonl", "parquet", "text")
+FORMATS = ("csv", "tsv", "jsonl", "parquet", "xlsx", "text")
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -21,12 +22,15 @@ _SUFFIXES = {
     ".json": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
     ".txt": "text",
     ".text": "text",
     ".md": "text",
 }
 _DELIMITER = re.compile(r"[,;\t|]")
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_GZIP, _PARQUET, _ZIP = b"\x1f\x8b", b"PAR1", b"PK\x03\x04"
+_BINARY = {"parquet": "a parquet file", "xlsx": "an Excel workbook"}
 _SAMPLE = 1 << 16
 _KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names by which a table is recognised
 
@@ -53,18 +57,26 @@ def detect(
         raise source.fault("is empty")
     if declared and declared not in FORMATS:
         raise BadData(f"the format {declared!r} is unknown; it can be {', '.join(FORMATS)}", "format", param)
-    if kind := recognise(start, None if is_gzip else path):
+    binary = _binary(source, start)
+    if binary is None and (kind := recognise(start, None if is_gzip else path)):
         raise source.fault(f"is {kind}")
     format_ = declared or _by_name(filename)
-    is_parquet = start.startswith(_PARQUET)
-    if format_ is not None and is_parquet != (format_ == "parquet"):
-        verb = "begins" if is_parquet else "does not begin"
-        raise source.fault(f"{verb} like a parquet file, but its format is {format_}")
-    if is_parquet:
-        if encoding is not None:
-            raise source.fault("is parquet, which needs no encoding; leave it out", param="training.encoding")
-        return replace(source, format="parquet")
-    return _text(replace(source, format=format_ or ""), encoding)
+    if format_ is not None and (format_ in _BINARY or binary) and format_ != binary:
+        expected = binary or format_
+        verb = "begins" if binary else "does not begin"
+        raise source.fault(f"{verb} like {_BINARY[expected]}, but its format is {format_}")
+    if binary is None:
+        return _text(replace(source, format=format_ or ""), encoding)
+    if encoding is not None:
+        raise source.fault(f"is {binary}, which needs no encoding; leave it out", param="training.encoding")
+    return replace(source, format=binary)
+
+
+def _binary(source: Source, start: bytes) -> str | None:
+    """The format of a binary file that can be read; None for any other file."""
+    if start.startswith(_ZIP):
+        return "xlsx" if is_workbook(source) else None
+    return "parquet" if start.startswith(_PARQUET) else None
 
 
 def _by_name(filename: str) -> str | None:

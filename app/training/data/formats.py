@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from app.training.data import csv, fasttext, json_lines, parquet
+from app.training.data import csv, fasttext, json_lines, parquet, xlsx
 from app.training.data.files import Record, Selection, Source
 
 
@@ -24,4 +24,5 @@ READERS = {
     "jsonl": FormatReader(json_lines.header, json_lines.records),
     "fasttext": FormatReader(fasttext.header, fasttext.records),
     "parquet": FormatReader(parquet.header, parquet.records),
+    "xlsx": FormatReader(xlsx.header, xlsx.records),
 }

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.training.data.class_names import apply_names, class_names
-from app.training.data.files import Record, Selection, Source, unpacking
+from app.training.data.files import Record, Selection, Source
+from app.training.data.seekable import seekable
 from app.training.failures import BadData
 
 _BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # limits for the rows that are decoded at once
-_MAX_UNPACKED_BYTES = 1 << 36  # an unpacked file may also use at most half of the free disk space
 
 
 def header(source: Source) -> list[str]:
@@ -101,32 +98,12 @@ def _batch_size(file: pq.ParquetFile) -> int:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[pq.ParquetFile]:
-    with _unpacked(source) as unpacked:
+    with seekable(source) as content:
         try:
-            file = pq.ParquetFile(unpacked)
+            file = pq.ParquetFile(content)
         except MemoryError:
             raise
         except (pa.ArrowException, OSError) as error:
             raise source.fault(f"is not a readable parquet file: {error}") from None
         with file:
             yield file
-
-
-@contextmanager
-def _unpacked(source: Source) -> Iterator[Path | IO[bytes]]:
-    """The file, decompressed if it is compressed by gzip.
-
-    Reading Parquet needs random access, so a compressed file is unpacked to a temporary file in the same directory. The
-    temporary file has no name, so the system deletes it even if this process is killed.
-    """
-    if not source.gzip:
-        yield source.path
-        return
-    with tempfile.TemporaryFile(dir=source.path.parent) as unpacked:
-        limit = min(_MAX_UNPACKED_BYTES, shutil.disk_usage(source.path.parent).free // 2)
-        with unpacking(source), source.open() as file:
-            while block := file.read(1 << 20):
-                if unpacked.tell() + len(block) > limit:
-                    raise source.fault(f"has more than {limit:,} bytes when unpacked, which is more than fits here")
-                unpacked.write(block)
-        yield unpacked

@@ -34,7 +34,6 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _ZIP_KINDS = (  # (a file in the archive, kind of archive, advice)
-    ("xl/workbook.xml", "an Excel workbook (.xlsx)", _SPREADSHEET),
     ("xl/workbook.bin", "an Excel workbook (.xlsb)", _SPREADSHEET),
     ("word/document.xml", "a Word document (.docx)", "save it as plain text in UTF-8, or its table as CSV"),
     ("content.xml", "an OpenDocument file, such as .ods", _SPREADSHEET),

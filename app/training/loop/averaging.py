@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from app.training.loop.objective import TaskNetwork
+from models.parameters import in_branch
+from models.tasks import TaskNetwork
 
 
 class AveragedWeights:
@@ -18,7 +19,7 @@ class AveragedWeights:
         self._network, self._decay = network, decay
         self.tensors: dict[str, Tensor] = {}
         if decay:
-            self.tensors = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+            self.tensors = {name: parameter.detach().clone() for name, parameter in self._averaged()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -29,8 +30,12 @@ class AveragedWeights:
         if not self.tensors:
             return
         decay = min(self._decay, (1.0 + step) / (10.0 + step))
-        pairs = [(self.tensors[name], p.detach()) for name, p in self._network.named_parameters()]
+        pairs = [(self.tensors[name], p.detach()) for name, p in self._averaged()]
         torch._foreach_lerp_([average for average, _ in pairs], [latest for _, latest in pairs], 1.0 - decay)
+
+    def _averaged(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters to average. The n-gram branch is excluded: only a few of its rows change in a step."""
+        return ((name, parameter) for name, parameter in self._network.named_parameters() if not in_branch(name))
 
     @contextmanager
     def applied(self) -> Iterator[None]:

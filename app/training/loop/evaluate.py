@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.training.loop import mixing
 from app.training.loop.batches import Batch, RowBatches, held_out_windows
 from app.training.loop.device import Sums, to_device
-from app.training.loop.objective import TaskNetwork, build_objective
+from app.training.loop.objective import build_objective
 from app.training.prepare.dataset import Facts, Rows, Stream
 from models.config import ModelConfig
-from models.tasks import Classifier, LanguageModel
+from models.tasks import Classifier, LanguageModel, RowNetwork, TaskNetwork
 
 EVAL_TOKENS = 16_384  # the maximum size of a batch, including padding
 RECURRENT_WINDOW = 512, 64  # tokens of a held-out text per window, and how many of these are only context
@@ -31,13 +32,15 @@ Observer = Callable[[NDArray[np.float64], NDArray[Any]], None]
 class EvaluationSplit:
     """Held-out data, and the device on which to evaluate it.
 
-    `most` limits the number of rows, or of tokens of a text; None means all.
+    `most` limits the number of rows, or of tokens of a text; None means all. If `fits_mix` is true, the weights of the
+    network and of its n-gram branch are first fitted on the split.
     """
 
     data: Rows | Stream
     facts: Facts
     device: str = "cpu"
     most: int | None = None
+    fits_mix: bool = False
 
 
 def evaluate(
@@ -57,7 +60,7 @@ def evaluate(
     return measure(split.facts, outputs_NC, targets_N)
 
 
-def outputs_of(network: Classifier, split: EvaluationSplit, check: Check = lambda: None) -> Outputs:
+def outputs_of(network: RowNetwork, split: EvaluationSplit, check: Check = lambda: None) -> Outputs:
     """Compute the outputs of the network for each row: logits, or the standardised values of a regression."""
     with _evaluating(network):
         return _outputs(network, split, check)
@@ -133,18 +136,24 @@ def _row_batches(split: EvaluationSplit, limit: int, *, causal: bool) -> RowBatc
     return RowBatches(split.data, 256, 0, limit=limit, micro_tokens=EVAL_TOKENS, causal=causal)
 
 
-def _outputs(network: Classifier, split: EvaluationSplit, check: Check) -> Outputs:
+def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check) -> Outputs:
     assert isinstance(split.data, Rows)
     outputs, order = [], []
     for batch, rows in _row_batches(split, network.config.context_length, causal=False).in_order(split.most):
         check()
         on_device = to_device(batch, split.device)
+        parts = network.outputs(on_device.inputs, on_device.lengths_B)
         # The host waits for each batch: with many labels, the outputs of all rows may not fit on the device.
-        outputs.append(network(on_device.inputs, on_device.lengths_B).float().cpu().numpy().astype(np.float64))
+        outputs.append(torch.stack([part.float() for part in parts]).cpu())
         order.append(rows)
     chosen = np.concatenate(order)
     back = np.argsort(chosen, kind="stable")
-    return np.concatenate(outputs)[back], split.data.targets_N[chosen[back]]
+    parts_PNC, targets_N = torch.cat(outputs, 1)[:, torch.from_numpy(back)], split.data.targets_N[chosen[back]]
+    if split.fits_mix and isinstance(network, Classifier) and network.mix is not None:
+        weights = mixing.fit(split.facts.task, parts_PNC[0].double().numpy(), parts_PNC[1].double().numpy(), targets_N)
+        network.mix.copy_(torch.from_numpy(weights))
+    combined_NC = network.combine(list(parts_PNC.to(split.device))).cpu().numpy().astype(np.float64)
+    return combined_NC, targets_N
 
 
 def _classification(logits_NC: NDArray[np.float64], targets_N: NDArray[np.int64], labels: list[str]) -> dict[str, Any]:

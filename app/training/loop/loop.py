@@ -25,12 +25,14 @@ from app.training.loop.device import Sums, prefetch
 from app.training.loop.divergence import check_metrics, check_step, loss_ceiling
 from app.training.loop.evaluate import EvaluationSplit, evaluate
 from app.training.loop.figures import Pace, training_figures, validation_figures
-from app.training.loop.objective import TaskNetwork, build_objective
+from app.training.loop.objective import build_objective
 from app.training.loop.progress import Progress
 from app.training.loop.schedule import Schedule
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
 from app.wire.trainer import Metrics
+from models.parameters import in_branch
+from models.tasks import TaskNetwork
 
 
 @dataclass(slots=True)
@@ -56,9 +58,10 @@ class Training:
         self.schedule = Schedule(settled, progress)
         self.averaged = AveragedWeights(network, settled.averaging)
         self.optimizer = optim.build(network, settled)
+        self.branch_optimizer = optim.build_for_branch(network)
         self.batches = build_batches(settled, dataset)
         self.objective = build_objective(network, settled.class_weights, settled.label_smoothing)
-        self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._clipped = [p for name, p in network.named_parameters() if p.requires_grad and not in_branch(name)]
         self._specials = torch.tensor(dataset.facts.specials, dtype=torch.int64, device=settled.device)
         self._loss_ceiling = loss_ceiling(settled, dataset)
         self._pace = Pace(settled, progress, hooks.clock)
@@ -91,6 +94,7 @@ class Training:
         settled, progress = self.settled, self.progress
         # Dropout depends only on (seed, step), so a resume point need not include the state of the random generator.
         torch.manual_seed(derive(settled.seed, "step", progress.step))
+        self.objective.train_branch = progress.step < settled.branch_steps
         pieces = self._pieces()
         # The loss of every piece is divided by the weight of the whole step, so that the gradients of the pieces add up
         # to the gradient of the mean loss. The weight is computed on the host, where the pieces are at this time.
@@ -101,13 +105,14 @@ class Training:
             with self._precision():
                 measured = self.objective(self._with_dropped_tokens(piece))
             # This frees the activations of this piece before those of the next piece are computed, to save memory.
-            (measured.loss / divisor).backward()  # type: ignore[no-untyped-call]
+            (measured.total / divisor).backward()  # type: ignore[no-untyped-call]
             sums.add(measured)
             progress.count += measured.count
-        norm = torch.nn.utils.clip_grad_norm_(self._trained, settled.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._clipped, settled.max_grad_norm)
         loss, correct, gradient_norm = sums.read(norm)  # the only time in a step that the host waits for the device
         check_step(progress, settled, self._loss_ceiling, loss / divisor, gradient_norm)
         self.optimizer.step(optim.learning_rate(settled, self.schedule.fraction))
+        self.branch_optimizer.step(optim.branch_rate(settled, progress.step))
         self.averaged.update(progress.step)
         progress.loss += loss
         progress.weight += weight
@@ -142,7 +147,9 @@ class Training:
     def _evaluate(self) -> None:
         """Evaluate on the validation data. Keep the weights if `selection` prefers them to those kept so far."""
         settled, progress, began = self.settled, self.progress, self.hooks.clock()
-        split = EvaluationSplit(self.dataset.validation, self.dataset.facts, settled.device, settled.eval_rows)
+        split = EvaluationSplit(
+            self.dataset.validation, self.dataset.facts, settled.device, settled.eval_rows, fits_mix=True
+        )
         with self.averaged.applied():
             metrics = evaluate(self.network, split, self._check_stop)
         check_metrics("validation", metrics, progress.step, settled)
@@ -196,6 +203,7 @@ class Training:
             "network": self.network.state_dict(),
             "averaged": self.averaged.tensors,
             "moments": self.optimizer.moments(),
+            "branch_moments": self.branch_optimizer.moments(),
         }
         return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
@@ -204,6 +212,7 @@ class Training:
         self.network.load_state_dict(_part("network", tensors))
         self.averaged.tensors = _part("averaged", tensors)
         self.optimizer.restore(_part("moments", tensors))
+        self.branch_optimizer.restore(_part("branch_moments", tensors))
 
 
 def _part(part: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

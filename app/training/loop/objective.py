@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,26 +12,36 @@ from torch.nn import functional
 
 from app.training.loop.batches import Batch
 from models.interface import Context
-from models.tasks import Classifier, LanguageModel
-
-TaskNetwork = LanguageModel | Classifier
+from models.tasks import LanguageModel, RowNetwork, TaskNetwork
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLoss:
     """The summed loss of a batch, and how many of its `count` predictions are correct.
 
-    The mean loss is `loss` divided by `Objective.weight`. `loss` and `correct` stay on the device, so the host waits
-    only when it reads them.
+    The mean loss is `loss` divided by `Objective.weight`. `branch` is the loss of the n-gram branch, which is trained
+    at the same time, but does not affect the network's gradient. All losses and `correct` stay on the device, so the
+    host waits only when it reads them.
     """
 
     loss: Tensor
     correct: Tensor
     count: int
+    branch: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """The loss to differentiate."""
+        return self.loss if self.branch is None else self.loss + self.branch
 
 
 class Objective(Protocol):
-    """The loss of one kind of task. Calling it runs the network on a batch, which must be on the network's device."""
+    """The loss of one kind of task. Calling it runs the network on a batch, which must be on the network's device.
+
+    `train_branch` is whether to run the n-gram branch as well, if the network has one.
+    """
+
+    train_branch: bool
 
     def weight(self, batch: Batch) -> float:
         """The number or total weight of the targets, by which to divide the summed loss. The batch is on the CPU."""
@@ -44,6 +55,7 @@ class NextToken:
 
     def __init__(self, network: LanguageModel, smoothing: float) -> None:
         self.network, self.smoothing = network, smoothing
+        self.train_branch = False
 
     def weight(self, batch: Batch) -> float:
         return float(len(_learned(batch)))
@@ -68,11 +80,41 @@ def _learned(batch: Batch) -> Tensor:
     return batch.learned_N
 
 
-class Classes:
+class RowObjective(ABC):
+    """The base of the losses of tasks with one target per row.
+
+    The network and its n-gram branch each get a loss of their own, as if trained separately: in a joint loss, the
+    branch soon fits the train rows, and the network then learns little.
+    """
+
+    def __init__(self, network: RowNetwork) -> None:
+        self.network = network
+        self.train_branch = True
+
+    def weight(self, batch: Batch) -> float:
+        """The divisor for the summed loss of a batch on the CPU."""
+        return float(batch.targets.numel())
+
+    def __call__(self, batch: Batch) -> BatchLoss:
+        first, *others = self.network.outputs(batch.inputs, batch.lengths_B, branch=self.train_branch)
+        outputs = first.float()
+        branch = self._loss(others[0].float(), batch.targets) if others else None
+        correct = self._correct(outputs.detach(), batch.targets)
+        return BatchLoss(self._loss(outputs, batch.targets), correct, batch.targets.numel(), branch)
+
+    @abstractmethod
+    def _loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _correct(self, outputs_BC: Tensor, targets: Tensor) -> Tensor: ...
+
+
+class Classes(RowObjective):
     """Cross-entropy of one label per row. `weights` contains the weight of each label."""
 
-    def __init__(self, network: Classifier, weights: list[float] | None, smoothing: float) -> None:
-        self.network, self.smoothing = network, smoothing
+    def __init__(self, network: RowNetwork, weights: list[float] | None, smoothing: float) -> None:
+        super().__init__(network)
+        self.smoothing = smoothing
         self._host_weights_C = None if weights is None else torch.tensor(weights)
         self._weights_C = _on_device_of(network, self._host_weights_C)
 
@@ -80,58 +122,50 @@ class Classes:
         weights_C = self._host_weights_C
         return float(len(batch.targets)) if weights_C is None else float(weights_C[batch.targets].sum())
 
-    def __call__(self, batch: Batch) -> BatchLoss:
-        logits_BC = self.network(batch.inputs, batch.lengths_B).float()
-        loss = functional.cross_entropy(
-            logits_BC, batch.targets, self._weights_C, reduction="sum", label_smoothing=self.smoothing
+    def _loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            outputs_BC, targets, self._weights_C, reduction="sum", label_smoothing=self.smoothing
         )
-        correct = (logits_BC.detach().argmax(1) == batch.targets).sum()
-        return BatchLoss(loss, correct, len(batch.targets))
+
+    def _correct(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
+        return (outputs_BC.argmax(1) == targets).sum()
 
 
-class Labels:
+class Labels(RowObjective):
     """Binary cross-entropy for any number of labels per row. There is one prediction for every label of every row.
 
     `weights` contains the weight of each label in rows that have the label. Smoothing moves targets towards 0.5.
     """
 
-    def __init__(self, network: Classifier, weights: list[float] | None, smoothing: float) -> None:
-        self.network, self.smoothing = network, smoothing
+    def __init__(self, network: RowNetwork, weights: list[float] | None, smoothing: float) -> None:
+        super().__init__(network)
+        self.smoothing = smoothing
         self._weights_C = _on_device_of(network, None if weights is None else torch.tensor(weights))
 
-    def weight(self, batch: Batch) -> float:
-        return float(batch.targets.numel())
-
-    def __call__(self, batch: Batch) -> BatchLoss:
-        logits_BC = self.network(batch.inputs, batch.lengths_B).float()
-        targets_BC = batch.targets.float()
-        smooth_BC = targets_BC * (1.0 - self.smoothing) + 0.5 * self.smoothing
-        loss = functional.binary_cross_entropy_with_logits(
-            logits_BC, smooth_BC, pos_weight=self._weights_C, reduction="sum"
+    def _loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
+        smooth_BC = targets.float() * (1.0 - self.smoothing) + 0.5 * self.smoothing
+        return functional.binary_cross_entropy_with_logits(
+            outputs_BC, smooth_BC, pos_weight=self._weights_C, reduction="sum"
         )
-        correct = ((logits_BC.detach() >= 0) == (targets_BC > 0.5)).sum()
-        return BatchLoss(loss, correct, batch.targets.numel())
+
+    def _correct(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
+        return ((outputs_BC >= 0) == (targets > 0.5)).sum()
 
 
-class Values:
+class Values(RowObjective):
     """Squared error of one value per row, in standardised units: an error of 1 is one standard deviation.
 
     No prediction counts as correct.
     """
 
-    def __init__(self, network: Classifier) -> None:
-        self.network = network
+    def _loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
+        return functional.mse_loss(outputs_BC[:, 0], targets.float(), reduction="sum")
 
-    def weight(self, batch: Batch) -> float:
-        return float(len(batch.targets))
-
-    def __call__(self, batch: Batch) -> BatchLoss:
-        values_B1 = self.network(batch.inputs, batch.lengths_B).float()
-        loss = functional.mse_loss(values_B1[:, 0], batch.targets.float(), reduction="sum")
-        return BatchLoss(loss, torch.zeros((), dtype=torch.int64, device=loss.device), len(batch.targets))
+    def _correct(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
+        return torch.zeros((), dtype=torch.int64, device=outputs_BC.device)
 
 
-def _on_device_of(network: Classifier, weights_C: Tensor | None) -> Tensor | None:
+def _on_device_of(network: RowNetwork, weights_C: Tensor | None) -> Tensor | None:
     return None if weights_C is None else weights_C.to(next(network.parameters()).device)
 
 

@@ -12,6 +12,7 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from app.training.plan.config import Settled
+from models.parameters import in_branch
 
 Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 
@@ -115,15 +116,54 @@ class SGD(Optimizer):
             state["momentum_buffer"] = buffer
 
 
+class RowAdagrad(Optimizer):
+    """AdaGrad (Duchi et al., 2011) with one learning rate per row of a table whose gradient is sparse.
+
+    Only the rows with n-grams of the batch are updated, so the cost of a step does not depend on the size of the table.
+    Vectors have one learning rate per value.
+    """
+
+    def _step(
+        self, parameters: list[nn.Parameter], gradients: list[Tensor], moments: list[Moments], rate: float, decay: float
+    ) -> None:
+        for parameter, gradient, state in zip(parameters, gradients, moments, strict=True):
+            if not state:
+                state["sum"] = torch.full((len(parameter),), 1e-8, device=parameter.device)
+            if gradient.is_sparse:
+                _update_rows(parameter, gradient.coalesce(), state["sum"], rate)
+            else:
+                state["sum"] += gradient.square()
+                parameter.add_(gradient * state["sum"].rsqrt(), alpha=-rate)
+
+
+def _update_rows(table_RC: Tensor, gradient: Tensor, sums_R: Tensor, rate: float) -> None:
+    rows_N, values_NC = gradient.indices()[0], gradient.values()
+    sums_N = sums_R.index_add_(0, rows_N, values_NC.square().sum(1))[rows_N]
+    table_RC.index_add_(0, rows_N, values_NC * sums_N.rsqrt()[:, None], alpha=-rate)
+
+
+def build_for_branch(network: nn.Module) -> RowAdagrad:
+    """The optimizer of the n-gram branch, if the network has one."""
+    branch = [parameter for name, parameter in network.named_parameters() if in_branch(name)]
+    return RowAdagrad([Group(branch, 0.0)])
+
+
+def branch_rate(settled: Settled, step: int) -> float:
+    """The learning rate of the n-gram branch: a straight line from its peak to 0 at step `branch_steps`."""
+    return settled.branch_learning_rate * max(0.0, 1.0 - step / max(1, settled.branch_steps))
+
+
 def build(network: nn.Module, settled: Settled) -> Optimizer:
-    """The optimizer of a training run. Weight decay applies to matrices, but not to gains, biases and embeddings.
+    """The optimizer of all parameters outside the n-gram branch.
+
+    Weight decay applies to matrices, but not to gains, biases and embeddings.
 
     Embeddings are excluded because most of their rows do not get a gradient in a step.
     """
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and not in_branch(name):
             matrix = parameter.ndim >= 2 and not name.startswith("input.embedding")
             (decayed if matrix else kept).append(parameter)
     groups = [Group(decayed, settled.weight_decay), Group(kept, 0.0)]

@@ -5,7 +5,7 @@ The rule, `Settled.metric`, is chosen before step 0:
 - `macro_f1`: the highest macro F1 on the validation rows; among equal scores, the lowest validation loss. On few rows,
   the score has few possible values, and the first evaluation to reach a value may belong to a barely trained network.
 - `loss`: the lowest validation loss.
-- `last`: the last step. Used if there are too few validation rows to compare evaluations (`config.SELECTING_ROWS`).
+- `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """
 
 from __future__ import annotations

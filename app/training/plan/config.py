@@ -12,8 +12,10 @@ from typing import Any
 from app.training import recipes
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
+from app.training.ngram_recipe import NgramRecipe
 from app.training.plan import network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
+from app.wire.measurement import SELECTING_ROWS
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import OptionError, TrainingKind, check_base
@@ -23,7 +25,7 @@ from models.config import ModelConfig
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
 EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
-SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
+TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Settled:
     deterministic: bool
     device: str
     truncated: int = 0
+    branch_steps: int = 0
+    branch_learning_rate: float = 0.0
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -84,9 +88,12 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     context = model.context_length
     window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
+    branch = network.ngram_recipe(facts, train) if model.ngram_buckets and isinstance(train, Rows) else None
     total_steps, per_epoch = _steps(options, recipe, train, batch_size, window)
-    metric = _metric(options, facts, dataset.validation)
-    rate = options.learning_rate or recipe.learning_rate * (0.3 if base is not None and not options.head_only else 1.0)
+    metric = _metric(options, model, dataset.validation)
+    rate = options.learning_rate or recipe.learning_rate * (
+        TUNED_RATE if base is not None and not options.head_only else 1.0
+    )
     return Settled(
         model=model.to_dict(),
         seed=spec.seed,
@@ -116,6 +123,8 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         deterministic=options.deterministic is not False,
         device=device,
         truncated=_truncated(train, context + (facts.shape == "completions")),
+        branch_steps=_branch_steps(model, branch, total_steps, per_epoch),
+        branch_learning_rate=_branch_rate(options, model, branch, base),
     )
 
 
@@ -125,6 +134,8 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
     Before the data is read, `facts` is None, and fewer such settings can be detected.
     """
     architecture = spec.model if base is None else base.config.architecture
+    if architecture == "linear" and facts is not None:
+        _check_linear(facts)
     task, kind = (spec.task, None) if facts is None else (facts.task, facts.input)
     try:
         check_options(spec.training, TrainingKind(architecture, task, kind, tuned=base is not None))
@@ -134,6 +145,12 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
         raise BadOption(f"training.{error.field}", error.message) from None
 
 
+def _check_linear(facts: Facts) -> None:
+    if facts.task == "generation" or facts.input != "tokens":
+        data = "text to continue" if facts.task == "generation" else "numbers"
+        raise BadOption("model", f"linear is for texts with labels or values, and this data is {data}")
+
+
 def _eval_size(dataset: Dataset) -> int | None:
     """The number of rows or tokens to evaluate during training. None means all, as in the final evaluation."""
     held_out = dataset.validation
@@ -141,17 +158,17 @@ def _eval_size(dataset: Dataset) -> int | None:
     return most if size > 1.5 * most else None
 
 
-def _metric(options: TrainingOptions, facts: Facts, held_out: Rows | Stream) -> str:
+def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Stream) -> str:
     """The rule for choosing the weights to keep.
 
     If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
     requests that set `patience`, since early stopping compares evaluations in any case; and generation, since even a
-    few rows contain many tokens.
+    few rows contain many tokens. A linear model keeps its last weights too: it converges, and hardly overfits.
     """
-    comparable = not isinstance(held_out, Rows) or facts.task == "generation" or len(held_out) >= SELECTING_ROWS
-    if not comparable and not options.patience:
+    comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
+    if (not comparable or model.architecture == "linear") and not options.patience:
         return "last"
-    return "macro_f1" if facts.task in ("classification", "multilabel") else "loss"
+    return "macro_f1" if model.task in ("classification", "multilabel") else "loss"
 
 
 def _precision(facts: Facts, device: str) -> str:
@@ -191,6 +208,28 @@ def _steps(
     if not limits and options.max_seconds is None:
         limits.append(max(1, round(recipe.epochs * per_epoch)))
     return (min(limits) if limits else None), per_epoch
+
+
+def _branch_steps(model: ModelConfig, branch: NgramRecipe | None, total_steps: int | None, per_epoch: int) -> int:
+    """The number of steps for which the n-gram branch is trained."""
+    if branch is None:
+        return 0
+    steps = max(1, round(branch.epochs * per_epoch))
+    if model.architecture == "linear":
+        return total_steps or steps
+    return min(steps, total_steps or steps)
+
+
+def _branch_rate(
+    options: TrainingOptions, model: ModelConfig, branch: NgramRecipe | None, base: BaseCheckpoint | None
+) -> float:
+    """The peak learning rate of the n-gram branch. The options for the rate apply to the architecture `linear` only."""
+    if branch is None:
+        return 0.0
+    rate = branch.learning_rate * (TUNED_RATE if base is not None else 1.0)
+    if model.architecture != "linear":
+        return rate
+    return (options.learning_rate or rate) * (options.learning_rate_multiplier or 1.0)
 
 
 def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:

@@ -8,14 +8,17 @@ from torch import Tensor
 from app.training.base import BaseCheckpoint
 from app.training.failures import TrainingFailure
 from app.training.plan.config import Settled
-from models.tasks import Classifier, LanguageModel
+from models.tasks import TaskNetwork
+
+OUTPUTS = ("head.", "ngrams.weight", "ngrams.bias")  # parameters with values for each label
+HEADS = ("head_layers.", "pooling.", *OUTPUTS)  # trained by fine-tuning with `head_only`
 
 
-def take_over(network: LanguageModel | Classifier, base: BaseCheckpoint, settled: Settled, labels: list[str]) -> str:
+def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labels: list[str]) -> str:
     """Copy every base tensor whose name and shape match the network, and return a sentence about the result.
 
     The head is copied only if the task, the labels and the order of the labels are the same. With `head_only`, all
-    parameters except those of the head and the pooling are frozen. Raises TrainingFailure `invalid_base_model` if no
+    parameters except those in `HEADS` are frozen. Raises TrainingFailure `invalid_base_model` if no
     tensor of the body matches.
     """
     own = network.state_dict()
@@ -25,15 +28,15 @@ def take_over(network: LanguageModel | Classifier, base: BaseCheckpoint, settled
     inherited = {
         name: tensor
         for name, tensor in base_tensors.items()
-        if name in own and own[name].shape == tensor.shape and (keep_head or not name.startswith("head."))
+        if name in own and own[name].shape == tensor.shape and (keep_head or not name.startswith(OUTPUTS))
     }
-    if not any(name.startswith("body.") for name in inherited):
+    if not any(name.startswith(("body.", "ngrams.idf")) for name in inherited):
         message = f"no weights of this {before.task} model fit a network for {now.task}"
         raise TrainingFailure("invalid_base_model", message, "model")
     network.load_state_dict(own | inherited)
     if settled.head_only:
         for name, parameter in network.named_parameters():
-            parameter.requires_grad = name.startswith(("head.", "head_layers.", "pooling."))
+            parameter.requires_grad = name.startswith(HEADS)
     new = ", ".join(sorted(set(own) - set(inherited)))
     return f"{len(inherited)} of {len(own)} tensors come from the base version" + (f"; new: {new}" if new else "")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption, TrainingFailure
+from app.training.ngram_recipe import NgramRecipe, ngrams
 from app.training.prepare.dataset import Facts, Rows, Stream
 from app.training.recipes import Recipe
 from app.wire.trainer import TrainSpec
@@ -17,6 +18,7 @@ from app.wire.training_rules import heads_and_width
 from models.config import RECURRENT, ConfigError, ModelConfig
 
 LONGEST_CONTEXT = 1024  # the default maximum, in tokens or steps, for data other than one long text
+LINEAR_CONTEXT = 65_536  # tokens; limits the size of a request
 RECURRENT_CONTEXT = 8192  # tokens; limits memory and time, since the network itself has no limit
 
 
@@ -32,7 +34,8 @@ def model(
     architecture = spec.model if base is None else base.config.architecture
     context = options.context_length or _context(facts, recipe, architecture, train)
     if base is None:
-        return _built(_new(options, facts, recipe, architecture) | {"context_length": context})
+        branch = _branch(facts, train) if has_branch(options, facts, architecture) else {}
+        return _built(_new(options, facts, recipe, architecture) | branch | {"context_length": context})
     before = base.config
     if options.context_length is None:
         # A recurrent network has no positions, so its context may grow, unlike that of a Transformer.
@@ -44,6 +47,8 @@ def model(
 def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stream) -> int:
     if isinstance(train, Stream):
         return RECURRENT_CONTEXT if architecture in RECURRENT else recipe.window
+    if architecture == "linear":
+        return LINEAR_CONTEXT
     longest = int(train.lengths_N.max())
     room: int = 2 ** max(6, (int(np.percentile(train.lengths_N, 99.9)) * 2 - 1).bit_length())
     # Requests may be longer than the train rows, so the context is at least twice the length of almost all rows, within
@@ -51,7 +56,41 @@ def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stre
     return min(max(room, 128), LONGEST_CONTEXT) if longest <= LONGEST_CONTEXT else LONGEST_CONTEXT
 
 
+def has_branch(options: TrainingOptions, facts: Facts, architecture: str) -> bool:
+    """Whether a new network gets an n-gram branch."""
+    return architecture == "linear" or (
+        facts.shape == "rows" and facts.input == "tokens" and options.ngrams is not False
+    )
+
+
+def ngram_recipe(facts: Facts, train: Rows) -> NgramRecipe:
+    """The recipe of the n-gram branch for the train rows."""
+    return ngrams(len(train), int(train.lengths_N.sum()), _classes(facts), facts.tokenizer)
+
+
+def _branch(facts: Facts, train: Rows | Stream) -> dict[str, Any]:
+    assert isinstance(train, Rows)
+    recipe = ngram_recipe(facts, train)
+    return {
+        "ngram_buckets": recipe.buckets,
+        "ngram_characters": recipe.characters,
+        "ngram_words": recipe.words,
+    }
+
+
+def _linear(facts: Facts) -> dict[str, Any]:
+    return {
+        "architecture": "linear",
+        "task": facts.task,
+        "input": facts.input,
+        "vocab_size": facts.vocab_size,
+        "classes": _classes(facts),
+    }
+
+
 def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: str) -> dict[str, Any]:
+    if architecture == "linear":
+        return _linear(facts)
     recurrent = architecture in RECURRENT
     if recurrent:
         heads, width = recipe.heads, options.width or recipe.width

@@ -12,7 +12,7 @@ import msgspec
 from app.training.failures import BadOption
 from app.training.plan.config import Settled, settle
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
-from app.wire.trainer import TrainSpec, Trial
+from app.wire.trainer import PlannedTrial, TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import OptionError, TrainingKind, applicable
 from app.wire.training_rules import check as check_options
@@ -47,7 +47,7 @@ def architectures(facts: Facts, train: Rows | Stream) -> list[str]:
     return [name for name in names if name in ARCHITECTURES]
 
 
-def plan(spec: TrainSpec, dataset: Dataset, device: str, threads: int) -> list[tuple[Trial, Settled]]:
+def plan(spec: TrainSpec, dataset: Dataset, device: str, threads: int) -> list[tuple[PlannedTrial, Settled]]:
     """The trials of a job, each with its settled configuration. Raises BadOption or TrainingFailure."""
     names = architectures(dataset.facts, dataset.train)
     options = {name: _options(spec.training, name, names, dataset.facts) for name in names}
@@ -73,13 +73,13 @@ def _check_used(options: TrainingOptions, of_trials: dict[str, TrainingOptions])
             )
 
 
-def _trial(spec: TrainSpec, settled: Settled, train: Rows | Stream) -> Trial:
+def _trial(spec: TrainSpec, settled: Settled, train: Rows | Stream) -> PlannedTrial:
     sizes = {name: math.prod(shape) for name, shape in shapes(settled.config).items()}
     # A token reads one row of a table, but multiplies with all of a matrix.
     matrices = sum(size for name, size in sizes.items() if "embedding" not in name and "ngram" not in name)
     length = float(train.lengths_N.mean()) if isinstance(train, Rows) else settled.window
     tokens = (settled.total_steps or 1) * settled.batch_size * settled.accumulation * length
-    return Trial(
+    return PlannedTrial(
         model=spec.model,
         training=spec.training,
         parameters=sum(sizes.values()),

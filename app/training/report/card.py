@@ -10,7 +10,9 @@ from app.training.prepare.dataset import Facts
 from app.wire.measurement import too_few, verdict
 from app.wire.trainer import TrainSpec
 from app.wording import counted
+from models.config import ModelConfig
 
+_NAMES = {"linear": "Linear model", "transformer": "Transformer"}
 _SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2")
 
 
@@ -22,9 +24,9 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
     config = settled.config
     origin = "fine-tuned from another version" if spec.model == "base" else "trained from scratch"
     lines = [
-        f"# {config.architecture.upper() if config.recurrent else 'Transformer'} for {config.task}",
+        f"# {_NAMES.get(config.architecture, config.architecture.upper())} for {config.task}",
         "",
-        f"A {config.architecture} with {parameters:,} parameters, {origin} by Ostinato.",
+        f"A {_kind(config)} with {parameters:,} parameters, {origin} by Ostinato.",
         "",
         "## What it does",
         "",
@@ -56,7 +58,15 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
     return "\n".join(lines)
 
 
+def _kind(config: ModelConfig) -> str:
+    if config.architecture == "linear":
+        return "linear model of n-grams"
+    return config.architecture + (" with a branch of n-grams" if config.ngram_buckets else "")
+
+
 def _choice(settled: Settled) -> str:
+    if settled.config.architecture == "linear" and settled.metric == "last":
+        return "The weights are those of the last step."
     if settled.metric == "last":
         return "The weights are those of the last step: the validation rows are too few to choose by."
     return "The checkpoint is the one that did best on the validation data. Test data, if any, had no influence on it."

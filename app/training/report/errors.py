@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.loop.evaluate import EvaluationSplit, outputs_of, text_losses
-from app.training.loop.objective import TaskNetwork
 from app.training.loop.progress import sync
-from models.tasks import LanguageModel
+from models.tasks import LanguageModel, TaskNetwork
 
 Errors = NDArray[np.float32]
 

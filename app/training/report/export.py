@@ -18,12 +18,12 @@ from app.checkpoint import directory as checkpoint
 from app.checkpoint.configuration import FORMAT_VERSION
 from app.training.failures import BadData
 from app.training.loop.evaluate import MATRIX_LABELS
-from app.training.loop.objective import TaskNetwork
 from app.training.loop.progress import Progress, sync
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Facts
 from app.training.report import results
 from app.wire.trainer import TrainSpec
+from models.tasks import TaskNetwork
 
 _RESERVE = 1 << 16  # bytes, for values that are only known at the end of the run
 

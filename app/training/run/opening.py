@@ -7,9 +7,9 @@ from typing import Any
 
 from app.training.data.report import warnings_of
 from app.training.events import Events
-from app.training.plan.config import SELECTING_ROWS, Settled
+from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
-from app.wire.measurement import too_few, verdict
+from app.wire.measurement import consequences, too_few
 from app.wording import counted
 
 
@@ -30,7 +30,8 @@ def announce_data(events: Events, dataset: Dataset, settled: Settled) -> None:
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
-    if settled.config.task != "generation" and rows and (few := _few_rows(rows, settled)):
+    selects = settled.metric != "last" or settled.config.architecture == "linear"  # which never chooses by them
+    if settled.config.task != "generation" and rows and (few := consequences(rows, selects=selects)):
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
 
 
@@ -46,22 +47,14 @@ def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
 
 def _summary(settled: Settled) -> str:
     model = settled.config
+    size = f"{counted(model.layers, 'layer')} of {model.width}, " if model.architecture != "linear" else ""
+    branch = f"{model.ngram_buckets:,} buckets for n-grams, " if model.ngram_buckets else ""
     end = counted(settled.total_steps, "step") if settled.total_steps else f"{settled.max_seconds:g} seconds"
     return (
-        f"{model.architecture}: {counted(model.layers, 'layer')} of {model.width}, context {model.context_length}, "
+        f"{model.architecture}: {size}context {model.context_length}, {branch}"
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
         f"{counted(settled.threads, 'thread')}, {settled.precision}"
     )
-
-
-def _few_rows(rows: int, settled: Settled) -> str:
-    """A sentence about the consequences of having few validation rows; empty if there are none."""
-    sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
-    if settled.metric == "last":
-        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint by"
-        kept = f"the weights of the last step are kept; with {SELECTING_ROWS} or more, those of the best evaluation are"
-        sentences.append(f"{few}, so {kept}")
-    return "; ".join(sentences)
 
 
 def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from app.training.events import Events
 from app.training.plan import trials
 from app.training.run import opening
 from app.training.run.preparation import Machine, load_or_prepare
-from app.wire.trainer import Planned, TrainSpec, Trial
+from app.wire.trainer import Planned, PlannedTrial, TrainSpec
 from app.wording import counted
 
 
@@ -25,7 +25,7 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
     return Planned(dataset.facts.task, listed)
 
 
-def _summary(planned: list[Trial]) -> str:
+def _summary(planned: list[PlannedTrial]) -> str:
     sizes = [
         f"{trial.model} with {trial.parameters:,} parameters" + (f" for {trial.steps:,} steps" if trial.steps else "")
         for trial in planned

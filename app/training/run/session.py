@@ -36,6 +36,7 @@ from app.training.prepare.dataset import Dataset
 from app.training.prepare.encode_generation import recount_characters
 from app.training.report import export
 from app.training.run import opening
+from app.training.run.branch import bind_tokens, measure_frequencies
 from app.training.run.completion import complete
 from app.training.run.planning import plan_trials
 from app.training.run.preparation import Machine, load_or_prepare, load_or_settle
@@ -160,8 +161,11 @@ class Session:
         network = build(settled.config)
         if base_checkpoint is not None:
             self.events.note("base", 0, take_over(network, base_checkpoint, settled, dataset.facts.labels))
-        network.to(settled.device)
+        branch = bind_tokens(network, dataset)
         point = self._resume_point(settled)
+        if branch is not None and base_checkpoint is None and point is None:
+            measure_frequencies(branch, dataset, settled.config.context_length, self._check_stop)
+        network.to(settled.device)
         self.progress = point.progress if point else Progress()
         hooks = Hooks(
             self.events,

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from models import parameters
-from models.config import CHOICES, ModelConfig
+from models.config import CHOICES, NETWORKS, ModelConfig
 from models.interface import Context
-from models.tasks import LanguageModel, build
-from tests.models.configurations import batch, loss, targets
+from models.linear import LinearClassifier
+from models.tasks import Classifier, LanguageModel
+from tests.models.configurations import NGRAMS, batch, built, loss, targets
 
 
 @st.composite
 def configs(draw: st.DrawFn) -> ModelConfig:
     values: dict[str, Any] = {name: draw(st.sampled_from(options)) for name, options in CHOICES.items()}
+    values["architecture"] = draw(st.sampled_from(NETWORKS))
     groups, repeats = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     heads = groups * repeats
     values |= {"heads": heads, "kv_heads": groups, "width": heads * 2 * draw(st.integers(1, 4))}
@@ -38,6 +40,8 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     if values["input"] == "tokens":
         values["input_activation"] = "none"
     values |= {"layers": draw(st.integers(1, 3)), "inner": draw(st.sampled_from((0, 6))), "context_length": 12}
+    if values["input"] == "tokens" and values["task"] != "generation" and draw(st.booleans()):
+        values |= NGRAMS
     size = {"vocab_size": draw(st.integers(2, 30))} if values["input"] == "tokens" else {"features": 3}
     return ModelConfig(**values, **size, dropout=draw(st.sampled_from((0.0, 0.2))))
 
@@ -51,9 +55,10 @@ def test_any_network_trains_saves_loads_and_continues(
     config: ModelConfig, lengths: tuple[int, ...], seed: int, data: st.DataObject
 ) -> None:
     torch.manual_seed(seed)
-    network = build(config)
+    network = built(config)
     inputs, lengths_B = batch(config, lengths)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    dense = [parameter for name, parameter in network.named_parameters() if not name.startswith("ngrams.")]
+    optimizer = torch.optim.AdamW([parameter for parameter in dense if parameter.requires_grad], lr=1e-3)
     for _ in range(3):
         optimizer.zero_grad()
         expected = inputs if config.task == "generation" else targets(config, len(lengths))
@@ -61,17 +66,28 @@ def test_any_network_trains_saves_loads_and_continues(
         assert value.isfinite()
         value.backward()
         optimizer.step()
-    again = build(config, initialised=False).eval()
+    again = built(config, initialised=False).eval()
     again.load_state_dict(load(save(network.eval().state_dict())))
     assert {name: tuple(value.shape) for name, value in again.state_dict().items()} == parameters.shapes(config)
+    assert not isinstance(network, LinearClassifier) and not isinstance(again, LinearClassifier)
     with torch.inference_mode():
         hidden_BTD = network.hidden(inputs, Context(lengths_B))
         assert torch.equal(again.hidden(inputs, Context(lengths_B)), hidden_BTD)
         for row, length in enumerate(lengths):
             alone_TD = again.hidden(inputs[row : row + 1, :length], Context())[0]
             torch.testing.assert_close(alone_TD, hidden_BTD[row, :length], atol=1e-4, rtol=1e-4)
+        if not isinstance(again, LanguageModel):
+            check_alone(again, inputs, lengths)
         if isinstance(again, LanguageModel):
             check_in_pieces(again, inputs, lengths, hidden_BTD, data)
+
+
+def check_alone(network: Classifier, inputs: torch.Tensor, lengths: tuple[int, ...]) -> None:
+    """Compare the outputs of a batch with those of each row alone, without padding."""
+    together_BC = network(inputs, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone_1C = network(inputs[row : row + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(alone_1C[0], together_BC[row], atol=1e-4, rtol=1e-4)
 
 
 def check_in_pieces(

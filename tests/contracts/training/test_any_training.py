@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import Done, Metrics
-from models.config import ARCHITECTURES
+from models.config import NETWORKS
 from tests.training import runs
 from tests.training.served import Served, near, plain_logprobs, plain_scores
 
@@ -68,7 +68,7 @@ def text_file(kind: str) -> tuple[str, str]:
 @st.composite
 def trainings(draw: st.DrawFn) -> dict[str, Any]:
     """The data file, model and settings of a training."""
-    model, task = draw(st.sampled_from(ARCHITECTURES)), draw(st.sampled_from(["generation", *TARGETS]))
+    model, task = draw(st.sampled_from(NETWORKS)), draw(st.sampled_from(["generation", *TARGETS]))
     kind = draw(st.sampled_from(TEXTS_TO_CONTINUE if task == "generation" else INPUTS))
     training: dict[str, Any] = {"layers": draw(st.integers(1, 2)), "batch_size": draw(st.sampled_from([3, 8]))}
     choices: dict[str, st.SearchStrategy[Any]] = {

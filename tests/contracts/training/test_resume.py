@@ -24,6 +24,7 @@ CASES = {
         runs.table(),
         {**SMALL, "max_steps": 240, "batch_size": 12, "accumulation": 2, "dropout": 0.2},
     ),
+    "linear": ("linear", "rows.csv", runs.table(), {"eval_every": 40, "max_steps": 240, "batch_size": 12}),
     "lstm-generation": (
         "lstm",
         "book.txt",

@@ -16,10 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 from app.checkpoint import directory as checkpoint
+from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
-from models.config import ARCHITECTURES
+from models.config import NETWORKS
 from models.interface import Context
+from models.linear import LinearClassifier
 from models.tasks import Classifier, LanguageModel, build
 from tests.training import runs
 from tests.training.served import Served
@@ -39,11 +41,14 @@ def failed(events: list[TrainEvent]) -> TrainFailed:
 
 def loaded(directory: Path) -> LanguageModel | Classifier:
     network = build(checkpoint.validate(directory).config, initialised=False)
+    assert not isinstance(network, LinearClassifier)
     network.load_state_dict(load_file(directory / "model.safetensors"))
+    if isinstance(network, Classifier) and network.ngrams is not None:
+        network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
     return network.eval()
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_classification_learns(model: str, tmp_path: Path) -> None:
     training = {"width": 32, "epochs": 25, "batch_size": 16, "learning_rate": 5e-3}
     run = runs.make(tmp_path, "rows.csv", runs.table(), model, training=training)
@@ -141,7 +146,7 @@ def test_the_second_text_of_a_pair_is_read(model: str, tmp_path: Path) -> None:
     assert done(runs.train(run)).metrics["validation"]["accuracy"] > 0.85
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_classification_of_features_learns(model: str, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = []

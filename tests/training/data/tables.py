@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -39,6 +41,16 @@ def parquet() -> bytes:
     """ROWS as Parquet."""
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(ROWS), out)
+    return out.getvalue()
+
+
+def xlsx(rows: Sequence[Sequence[Any]] | None = None) -> bytes:
+    """Rows, or ROWS with their header, as the first sheet of a workbook."""
+    book = openpyxl.Workbook()
+    for row in rows or [list(ROWS[0]), *(list(row.values()) for row in ROWS)]:
+        book.active.append(row)
+    out = io.BytesIO()
+    book.save(out)
     return out.getvalue()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.training.data.example import TEST, TRAIN, VALIDATION
-from tests.training.data.tables import ROWS, delimited, parquet, read, write
+from tests.training.data.tables import ROWS, delimited, parquet, read, write, xlsx
 
 CONTENTS: dict[str, Callable[[], bytes]] = {
     "rows.csv": lambda: delimited(","),
@@ -19,10 +19,13 @@ CONTENTS: dict[str, Callable[[], bytes]] = {
     "rows.tsv": lambda: delimited("\t"),
     "rows.jsonl": lambda: "\n".join(map(json.dumps, ROWS)).encode(),
     "rows.parquet": parquet,
+    "rows.xlsx": xlsx,
+    "rows.xlsm": xlsx,
     "nameless-csv": lambda: delimited(","),
     "nameless-tsv": lambda: delimited("\t"),
     "nameless-json": lambda: "\n".join(map(json.dumps, ROWS)).encode(),
     "nameless-parquet": parquet,
+    "nameless-xlsx": xlsx,
 }
 
 

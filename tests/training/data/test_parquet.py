@@ -96,7 +96,7 @@ def test_a_repeated_column_is_refused_only_where_it_is_needed(tmp_path: Path) ->
 def test_a_compressed_file_is_unpacked_only_if_it_fits_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.training.data.parquet._MAX_UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr("app.training.data.seekable._MAX_UNPACKED_BYTES", 1 << 20)
     large = io.BytesIO()
     pq.write_table(
         pa.table({"text": ["x" * (2 << 20)], "label": ["y"]}), large, compression="none", use_dictionary=False

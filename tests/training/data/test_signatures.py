@@ -26,7 +26,7 @@ def archive(*names: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (archive("[Content_Types].xml", "xl/workbook.xml"), r"an Excel workbook \(.xlsx\); save the sheet as CSV"),
+        (archive("[Content_Types].xml", "xl/workbook.bin"), r"an Excel workbook \(.xlsb\); save the sheet as CSV"),
         (archive("word/document.xml"), r"a Word document"),
         (archive("mimetype", "content.xml"), r"an OpenDocument file"),
         (archive("model/data.pkl", "model/version"), r"a PyTorch file"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,25 @@ sys.exit("torch._dynamo" in sys.modules)
 """
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=root, timeout=240).returncode == 0
+
+
+def test_the_branch_is_updated_by_adagrad_with_one_rate_per_row() -> None:
+    torch.manual_seed(0)
+    table = torch.nn.Parameter(torch.randn(6, 3))
+    plain = table.detach().clone()
+    ours, sums_N = optim.RowAdagrad([optim.Group([table], 0.0)]), torch.full((6,), 1e-8)
+    for _ in range(3):
+        ids_N = torch.tensor([4, 1, 4])
+        values_NC = torch.randn(3, 3)
+        table.grad = torch.sparse_coo_tensor(ids_N[None], values_NC, (6, 3), check_invariants=True)
+        dense_RC = table.grad.to_dense()
+        sums_N += dense_RC.square().sum(1)
+        plain -= 0.5 * dense_RC / sums_N.sqrt()[:, None]
+        ours.step(0.5)
+    torch.testing.assert_close(table.detach(), plain)
+    assert table.grad is None
+
+
+def test_the_rate_of_the_branch_falls_to_zero() -> None:
+    chosen = replace(settled(), branch_steps=4, branch_learning_rate=0.2)
+    assert [optim.branch_rate(chosen, step) for step in range(6)] == pytest.approx([0.2, 0.15, 0.1, 0.05, 0, 0])

@@ -1,0 +1,128 @@
+"""Limits the connections of one API process, so that idle sockets cannot keep other clients out."""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+DESCRIPTORS = 65_536  # the number of file descriptors that the process asks for
+OTHER_DESCRIPTORS = 256  # descriptors for files, the database and the engines
+MOST = 4096  # connections; more would cost too much memory if each held an unfinished request
+RESERVE = 32  # further connections, which may only ask for the service's health
+
+
+class Connection(Protocol):
+    """A connection that the table may close."""
+
+    def evict(self) -> None:
+        """Close the connection at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The maximum number of connections in total and from one address."""
+
+    total: int
+    per_address: int
+
+    @classmethod
+    def choose(cls, total: int, per_address: int) -> ConnectionLimits:
+        """Return the limits of the settings. 0 means as many as the descriptors allow, and 3/4 of the total."""
+        possible = max(1, raise_descriptors() - OTHER_DESCRIPTORS - RESERVE)
+        total = min(total or MOST, possible)
+        return cls(total, min(per_address or max(1, total * 3 // 4), total))
+
+
+class ConnectionTable:
+    """The open connections. Those that wait for a request are *idle*; they give way to new connections.
+
+    If a limit is reached, a new connection replaces the one that has been idle longest: of the same address if that
+    address has too many, otherwise of the address with the most idle ones. If all connections have a request in
+    progress, the new one is *reserved*: it may only ask for the service's health, and it gives way to the next one.
+    """
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._addresses: dict[Connection, str] = {}
+        self._counts: Counter[str] = Counter()
+        self._idle: dict[str, OrderedDict[Connection, None]] = {}
+        self._reserved: OrderedDict[Connection, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def add(self, connection: Connection, host: str) -> bool:
+        """Add a new, idle connection. Returns False if it is reserved."""
+        address = group(host)
+        if not self._make_room(address):
+            self._reserved[connection] = None
+            if len(self._reserved) > RESERVE:
+                self._evict(next(iter(self._reserved)))
+            return False
+        self._addresses[connection] = address
+        self._counts[address] += 1
+        self.idle(connection)
+        return True
+
+    def idle(self, connection: Connection) -> None:
+        """Record that the connection waits for its next request."""
+        if (address := self._addresses.get(connection)) is not None:
+            self._idle.setdefault(address, OrderedDict())[connection] = None
+
+    def busy(self, connection: Connection) -> None:
+        """Record that the connection has a request in progress."""
+        address = self._addresses.get(connection, "")
+        waiting = self._idle.get(address, OrderedDict())
+        waiting.pop(connection, None)
+        if not waiting:
+            self._idle.pop(address, None)
+
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection that is closed. Has no effect if it has been removed before."""
+        self._reserved.pop(connection, None)
+        self.busy(connection)
+        address = self._addresses.pop(connection, None)
+        if address is not None:
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
+
+    def _make_room(self, address: str) -> bool:
+        if self._counts[address] >= self.limits.per_address:
+            return self._evict_idle(address)
+        if len(self._addresses) < self.limits.total:
+            return True
+        heaviest = max(self._idle, key=lambda other: len(self._idle[other]), default=None)
+        return heaviest is not None and self._evict_idle(heaviest)
+
+    def _evict_idle(self, address: str) -> bool:
+        waiting = self._idle.get(address)
+        if not waiting:
+            return False
+        self._evict(next(iter(waiting)))
+        return True
+
+    def _evict(self, connection: Connection) -> None:
+        self.remove(connection)
+        connection.evict()
+
+
+def group(host: str) -> str:
+    """The addresses that count as one: an IPv4 address, or the 64-bit prefix that one IPv6 subscriber usually has."""
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host.partition("%")[0])
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+
+
+def raise_descriptors() -> int:
+    """Raise the limit on file descriptors as far as the system allows, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return DESCRIPTORS if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,19 @@
+"""The bytes that each token of a tokenizer adds to a text, from which a network computes n-grams."""
+
+from __future__ import annotations
+
+from app.tokenization.tokenizer import Tokenizer
+
+SEPARATOR = b" \0 "  # no n-gram of words continues over it, and those of characters differ from those within a text
+
+
+def pieces(tokenizer: Tokenizer) -> list[bytes]:
+    """Return the bytes of each token, by id: nothing for special tokens, except for the separator of two texts.
+
+    Only for tokenizers whose `token_bytes` is not None.
+    """
+    assert tokenizer.token_bytes is not None
+    shown = [b"" if i in tokenizer.hidden_ids else piece for i, piece in enumerate(tokenizer.token_bytes)]
+    if tokenizer.sep_id is not None:
+        shown[tokenizer.sep_id] = SEPARATOR
+    return shown

@@ -1,0 +1,167 @@
+"""Reads the first visible sheet of an Excel workbook (.xlsx) as records.
+
+A workbook is a zip archive of XML files, so a small file can unpack to a large one. The sizes that the archive declares
+are checked first; `zipfile` then reads no more than it declares. Rows are streamed; the strings of the workbook, which
+Excel stores in one list, are in memory.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from openpyxl import load_workbook
+
+from app.training.data.files import Record, Selection, Source
+from app.training.data.seekable import seekable
+from app.training.failures import BadData
+
+WORKBOOK = "xl/workbook.xml"  # the member of the archive by which a workbook is recognised
+STRINGS = "xl/sharedStrings.xml"
+MOST_STRINGS, MOST_SHEET, MOST_OTHER = 1 << 28, 1 << 32, 1 << 24  # bytes of one member of the archive
+MOST_ROWS, MOST_COLUMNS = 1 << 20, 1 << 14  # the limits of Excel
+MOST_CELLS = 10**8  # empty cells are counted too
+
+Row = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1, and its values
+
+
+def is_workbook(source: Source) -> bool:
+    """Whether the file is a zip archive with a workbook."""
+    try:
+        with seekable(source) as content, zipfile.ZipFile(content) as archive:
+            return WORKBOOK in archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+
+
+def header(source: Source) -> list[str]:
+    """The names of the columns: the first row that is not empty. Unnamed columns are left out."""
+    with _rows(source) as rows:
+        return list(dict.fromkeys(filter(None, _names(source, rows))))
+
+
+def records(source: Source, selection: Selection) -> Iterator[Record]:
+    """Every record, with the results of formulas instead of the formulas. Rows without a value are skipped.
+
+    Raises BadData, with the row, if the sheet cannot be read.
+    """
+    with _rows(source) as rows:
+        names = _names(source, rows)
+        _refuse_repeated(source, names, selection.ignored)
+        kept = {name: index for index, name in enumerate(names) if name}
+        outside: list[int] = []
+        for number, values in rows:
+            if all(map(_is_blank, values)):
+                continue
+            if any(not _is_blank(value) and not _name_at(names, index) for index, value in enumerate(values)):
+                outside.append(number)
+            yield Record(f"row {number}", {name: _cell(values, index) for name, index in kept.items()})
+        if outside:
+            message = f"{len(outside):,} rows have values in columns without a name, which are not read"
+            source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
+
+
+def _names(source: Source, rows: Iterator[Row]) -> list[str]:
+    for _, values in rows:
+        if not all(map(_is_blank, values)):
+            return ["" if _is_blank(value) else str(_whole(value)).strip() for value in values]
+    raise source.fault("the first sheet is empty; its first row must name the columns")
+
+
+def _name_at(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) else ""
+
+
+def _refuse_repeated(source: Source, names: Sequence[str], ignored: frozenset[str]) -> None:
+    for name in filter(None, names):
+        if names.count(name) > 1 and name not in ignored:
+            message = f"the column {name!r} appears {names.count(name)} times; rename the ones that are not meant"
+            raise source.fault(message)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _cell(values: Sequence[Any], index: int) -> Any:
+    return _whole(values[index]) if index < len(values) else None
+
+
+def _whole(value: Any) -> Any:
+    """The value, as an integer if it is a whole number: Excel does not distinguish 1 from 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@contextmanager
+def _rows(source: Source) -> Iterator[Iterator[Row]]:
+    with seekable(source) as content, _opened(content) as file:
+        _check_sizes(source, file)
+        try:
+            book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        except MemoryError:
+            raise
+        except Exception as error:  # openpyxl raises errors of many types for a damaged workbook
+            raise _unreadable(source, error) from None
+        try:
+            yield _stream(source, _first_sheet(source, book))
+        finally:
+            book.close()
+
+
+def _opened(content: Path | IO[bytes]) -> IO[bytes]:
+    """The content as a file: openpyxl refuses paths without one of Excel's suffixes."""
+    return content.open("rb") if isinstance(content, Path) else content
+
+
+def _check_sizes(source: Source, file: IO[bytes]) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            is_sheet = member.filename.startswith("xl/worksheets/")
+            limit = MOST_STRINGS if member.filename == STRINGS else MOST_SHEET if is_sheet else MOST_OTHER
+            is_read = member.filename.endswith((".xml", ".rels"))
+            if is_read and member.file_size > limit:
+                message = f"{ascii(member.filename)[:60]} has more than {limit >> 20} MiB when unpacked; save it as CSV"
+                raise source.fault(message)
+
+
+def _first_sheet(source: Source, book: Any) -> Any:
+    sheets = book.worksheets
+    if not sheets:
+        raise source.fault("has no sheet with cells")
+    first = next((sheet for sheet in sheets if sheet.sheet_state == "visible"), sheets[0])
+    if len(sheets) > 1:
+        others = ", ".join(repr(sheet.title) for sheet in sheets if sheet is not first)
+        source.remark("sheets", f"has {len(sheets)} sheets; only {first.title!r} is read, not {others}", level="warn")
+    first.reset_dimensions()  # the declared ones may be wrong
+    return first
+
+
+def _stream(source: Source, sheet: Any) -> Iterator[Row]:
+    """The rows of the sheet. Raises BadData for a row that cannot be read, or if there are too many cells."""
+    rows = sheet.iter_rows(values_only=True)
+    cells = number = 0
+    while (values := _next(source, rows, number)) is not None:
+        number += 1
+        cells += len(values)
+        if number > MOST_ROWS or len(values) > MOST_COLUMNS or cells > MOST_CELLS:
+            raise source.fault(
+                "has more cells than Excel can store, or than can be read; save it as CSV", f"row {number}"
+            )
+        yield number, values
+
+
+def _next(source: Source, rows: Iterator[tuple[Any, ...]], before: int) -> tuple[Any, ...] | None:
+    try:
+        return next(rows, None)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _unreadable(source, error, f"after row {before}") from None
+
+
+def _unreadable(source: Source, error: Exception, *where: str) -> BadData:
+    reason = f"{type(error).__name__}: {error}"
+    return source.fault(f"is not a readable Excel workbook: {reason[:200]}", *where)

@@ -1,0 +1,45 @@
+"""Default sizes and training settings of the n-gram branch, and of the architecture `linear`, which is only the branch.
+
+`docs/log.md` records the experiments behind these defaults.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+TABLE_BYTES = 32 * 2**20  # the maximum size of the table with its inverse document frequencies
+LEAST_BUCKETS, MOST_BUCKETS = 2**14, 2**20
+NGRAMS_PER_CHARACTER = 4.5  # one n-gram of 2, 3, 4 and 5 characters starts at each character, and some words
+CHARACTERS_PER_TOKEN = 4.0  # of byte-pair encoding
+EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: about this many rows in total
+
+
+@dataclass(frozen=True, slots=True)
+class NgramRecipe:
+    """The sizes of the branch (as in `ModelConfig`), and its training: passes over the train rows, and learning rate.
+
+    `batch_size` is for the architecture `linear`; a network determines its own.
+    """
+
+    buckets: int
+    characters: int
+    words: int
+    epochs: float
+    learning_rate: float
+    batch_size: int
+
+
+def ngrams(rows: int, tokens: int, outputs: int, tokenizer: str) -> NgramRecipe:
+    """The recipe for `rows` train rows with `tokens` tokens, and for a network with `outputs` outputs."""
+    characters = tokens * (CHARACTERS_PER_TOKEN if tokenizer == "bpe" else 1.0)
+    wanted = 2 ** math.ceil(math.log2(max(1.0, NGRAMS_PER_CHARACTER * characters)))
+    room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * (outputs + 1))))
+    return NgramRecipe(
+        buckets=max(LEAST_BUCKETS, min(wanted, room, MOST_BUCKETS)),
+        characters=5,
+        words=2,
+        epochs=min(EPOCHS, max(1.0, ROW_PASSES / max(1, rows))),
+        learning_rate=0.3,
+        batch_size=32 if rows < 8_000 else 64 if rows < 100_000 else 256,
+    )

@@ -1,0 +1,40 @@
+"""Prepares the n-gram branch of a network before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.tokenization.pieces import pieces
+from app.tokenization.tokenizer import Tokenizer
+from app.training.loop.batches import RowBatches
+from app.training.prepare.dataset import Dataset, Rows
+from models.ngrams import DocumentFrequencies, Ngrams
+from models.tasks import TaskNetwork
+
+MEASURED_ROWS = 200_000  # evenly spaced train rows; more do not change the frequencies noticeably
+_BATCH_TOKENS = 100_000
+
+
+def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
+    """Give the branch, if the network has one, the bytes of each token. Return the branch."""
+    branch = getattr(network, "ngrams", None)
+    if branch is None:
+        return None
+    assert isinstance(branch, Ngrams)
+    assert dataset.tokenizer is not None, "a branch is only for text"
+    branch.bind_tokens(pieces(Tokenizer.load(dataset.tokenizer)))
+    return branch
+
+
+def measure_frequencies(branch: Ngrams, dataset: Dataset, limit: int, check: Callable[[], None]) -> None:
+    """Measure the document frequencies of n-grams on the train rows, each cut to `limit` tokens.
+
+    `check` is called before each batch and may raise.
+    """
+    assert isinstance(dataset.train, Rows)
+    frequencies = DocumentFrequencies(branch)
+    batches = RowBatches(dataset.train, 256, 0, limit=limit, micro_tokens=_BATCH_TOKENS, causal=False)
+    for batch, _ in batches.in_order(MEASURED_ROWS):
+        check()
+        frequencies.add(batch.inputs, batch.lengths_B)
+    frequencies.apply()

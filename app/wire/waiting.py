@@ -1,0 +1,13 @@
+"""How the event of a job that waits for a full disk is recognised by programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+WAITS_FOR_DISK: Mapping[str, Any] = {"waits_for": "disk"}  # the event's data
+
+
+def waits_for_disk(data: Mapping[str, Any] | None) -> bool:
+    """Whether an event with this data says that its job waits until the disk has room."""
+    return bool(data) and WAITS_FOR_DISK.items() <= dict(data or {}).items()

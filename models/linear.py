@@ -1,0 +1,30 @@
+"""The architecture `linear`: a classifier of n-grams without a network."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.ngrams import Ngrams
+
+
+class LinearClassifier(nn.Module):
+    """Scores classes or labels, or predicts a value, from the n-grams of a text. See `models/ngrams.py`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.ngrams = Ngrams(config)
+
+    def forward(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return logits_BC from ids_BT; for regression, value_B1."""
+        scores_BC: Tensor = self.ngrams(inputs, lengths_B)
+        return scores_BC
+
+    def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
+        """Return the output of the only part. Has the interface of `Classifier.outputs`."""
+        return [self(inputs, lengths_B)]
+
+    def combine(self, outputs: list[Tensor]) -> Tensor:
+        """Return the only output. Has the interface of `Classifier.combine`."""
+        return outputs[0]

@@ -1,0 +1,230 @@
+"""A linear classifier of the n-grams of a text: the branch `ngrams` of a classifier, or the whole network `linear`.
+
+The features are the n-grams of characters and of words in a text, weighted by TF-IDF (Salton and Buckley, 1988) with
+sublinear term frequencies, and hashed into a table (Weinberger et al., 2009). On small data sets, such a model is often
+as good as a network (Wang and Manning, 2012); a network with this branch combines both (Cheng et al., 2016).
+
+The text is reconstructed from the token ids and the bytes of each token. A text and its token ids therefore have the
+same features, and another tokenization of the same text has the same features as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.config import ModelConfig
+
+_CHARACTERS, _WORDS = 0, 1  # the two halves of the table, each with its own buckets and its own normalisation
+_BASE = 0x9E3779B97F4A7C15  # an odd number, so it has an inverse modulo 2^64
+_CHUNK = 1 << 20  # characters hashed at once; limits the memory for intermediate results
+_ROW_END = 10  # the code point of the line feed that separates rows
+
+
+class Ngrams(nn.Module):
+    """Scores (B, C) of the n-grams of each row.
+
+    `weight` has one row per bucket, and `idf` one inverse document frequency per bucket. `bind_tokens` must be called
+    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids that
+    are on an accelerator.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.characters, self.words = config.ngram_characters, config.ngram_words
+        self.weight = nn.Parameter(torch.empty(config.ngram_buckets, config.classes))
+        self.bias = nn.Parameter(torch.empty(config.classes))
+        self.idf = nn.Parameter(torch.empty(config.ngram_buckets), requires_grad=False)
+        self._pieces: Sequence[bytes] | None = None
+
+    def bind_tokens(self, pieces: Sequence[bytes]) -> None:
+        """Set the bytes of each token: `pieces[id]` is what the token adds to a text."""
+        self._pieces = pieces
+
+    def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return scores_BC. Padding, and the other rows of the batch, do not change the scores of a row."""
+        rows_N, buckets_N, counts_N = self.count(ids_BT, lengths_B)
+        offsets_B, weights_N = self._weigh(rows_N, buckets_N, counts_N, len(ids_BT))
+        device = self.weight.device
+        scores_BC = functional.embedding_bag(
+            buckets_N.to(device),
+            self.weight,
+            offsets_B.to(device),
+            mode="sum",
+            per_sample_weights=weights_N.to(device, self.weight.dtype),
+            sparse=self.training,
+        )
+        return scores_BC + self.bias
+
+    def count(self, ids_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (row, bucket, number of occurrences) of each distinct n-gram, sorted by row and bucket, on the CPU."""
+        texts = self._texts(ids_BT, lengths_B)
+        parts, start = [], 0
+        for stop in _chunks(texts):
+            rows_N, buckets_N, counts_N = self._count(texts[start:stop])
+            parts.append((rows_N + start, buckets_N, counts_N))
+            start = stop
+        rows, buckets, counts = zip(*parts, strict=True)
+        return torch.cat(rows), torch.cat(buckets), torch.cat(counts)
+
+    def _texts(self, ids_BT: Tensor, lengths_B: Tensor) -> list[str]:
+        """Return the text of each row in lower case, with a space at each end and single spaces inside."""
+        if self._pieces is None:
+            raise RuntimeError("bind_tokens must be called before the n-grams of a text can be computed")
+        pieces, texts = self._pieces, []
+        for ids, length in zip(ids_BT.tolist(), lengths_B.tolist(), strict=True):
+            text = b"".join([pieces[i] for i in ids[:length]]).decode("utf-8", "replace").lower()
+            texts.append(f" {' '.join(text.split())} ")
+        return texts
+
+    def _count(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        codes_T, rows_T, ends_T = _code_points(texts)
+        hashes = _PrefixHashes(codes_T, max(self.characters, 1))
+        bits = (len(self.weight) // 2).bit_length() - 1  # of the bucket within a half
+        keys = []
+        if self.characters >= 2:
+            keys.append(hashes.characters(self.characters, (rows_T * 2 + _CHARACTERS) << bits, ends_T, bits))
+        if self.words:
+            keys.append(hashes.words(self.words, (rows_T * 2 + _WORDS) << bits, codes_T, bits))
+        distinct_N, counts_N = torch.unique(torch.cat(keys), return_counts=True)
+        return distinct_N >> (bits + 1), distinct_N & (len(self.weight) - 1), counts_N
+
+    def _weigh(self, rows_N: Tensor, buckets_N: Tensor, counts_N: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Return the first position of each row, and the weight of each n-gram.
+
+        The n-grams of characters and those of words each have a Euclidean norm of 1.
+        """
+        idf_N = self.idf[buckets_N.to(self.idf.device)].cpu().float()
+        weights_N = (1.0 + counts_N.float().log()) * idf_N
+        families_N = rows_N * 2 + (buckets_N >= len(self.weight) // 2)
+        squares_R = torch.zeros(2 * rows).index_add_(0, families_N, weights_N.square())
+        offsets_B = torch.searchsorted(rows_N, torch.arange(rows))
+        return offsets_B, weights_N * squares_R.clamp(min=1e-12).rsqrt()[families_N]
+
+
+class DocumentFrequencies:
+    """Measures the inverse document frequencies of a network's n-grams on the train rows."""
+
+    def __init__(self, ngrams: Ngrams) -> None:
+        self._ngrams, self._rows = ngrams, 0
+        self._counts_N = torch.zeros(len(ngrams.weight), dtype=torch.int64)
+
+    def add(self, ids_BT: Tensor, lengths_B: Tensor) -> None:
+        """Count the rows of a batch."""
+        _, buckets_N, _ = self._ngrams.count(ids_BT, lengths_B)
+        self._counts_N += torch.bincount(buckets_N, minlength=len(self._counts_N))
+        self._rows += len(ids_BT)
+
+    def apply(self) -> None:
+        """Set `idf` to ln((1 + rows) / (1 + rows with the n-gram)) + 1."""
+        idf_N = ((1.0 + self._rows) / (1.0 + self._counts_N.double())).log() + 1.0
+        self._ngrams.idf.copy_(idf_N)
+
+
+class _PrefixHashes:
+    """Polynomial hashes of all pieces of a text, from the hashes of its prefixes (Karp and Rabin, 1987).
+
+    If S[i] is the sum of code[j] * b^j over j < i, then the hash of the piece from i to k is (S[k] - S[i]) * b^-i. All
+    arithmetic is modulo 2^64.
+    """
+
+    def __init__(self, codes_T: Tensor, longest: int) -> None:
+        steps = len(codes_T)
+        powers_T, self._inverse_T = _powers(steps)
+        # Beyond the end, the prefixes repeat the last one, so that every position has a piece of every length.
+        self._prefixes = torch.zeros(steps + 1 + longest, dtype=torch.int64)
+        torch.cumsum((codes_T + 1) * powers_T, 0, out=self._prefixes[1 : steps + 1])
+        self._prefixes[steps + 1 :] = self._prefixes[steps]
+
+    def characters(self, longest: int, prefixes_T: Tensor, ends_T: Tensor, bits: int) -> Tensor:
+        """Return a key for each n-gram of 2 to `longest` characters within a row.
+
+        A key is the prefix of the position at which the n-gram starts, plus a bucket of `bits` bits.
+        """
+        steps = len(ends_T)
+        windows_TN = self._prefixes.unfold(0, longest + 1, 1)[:steps]
+        buckets_TN = _bucket((windows_TN[:, 2:] - windows_TN[:, :1]) * self._inverse_T[:, None], bits)
+        room_T = ends_T - torch.arange(steps)
+        return (buckets_TN + prefixes_T[:, None])[torch.arange(2, longest + 1) <= room_T[:, None]]
+
+    def words(self, most: int, prefixes_T: Tensor, codes_T: Tensor, bits: int) -> Tensor:
+        """Return a key for each word, and for each sequence of up to `most` words within a row."""
+        inside_T = _word_characters()[codes_T]
+        edges_N = (inside_T[1:] ^ inside_T[:-1]).nonzero()[:, 0] + 1  # every row begins and ends with a space
+        starts_N, ends_N = edges_N[0::2], edges_N[1::2]
+        word_N = _mixed((self._prefixes[ends_N] - self._prefixes[starts_N]) * self._inverse_T[starts_N])
+        prefixes_N = prefixes_T[starts_N]
+        keys, sequence_N = [_bucket(word_N, bits) + prefixes_N], word_N
+        for size in range(1, most):
+            sequence_N = sequence_N[:-1] * _signed(_BASE) + word_N[size:]
+            same_N = prefixes_N[size:] == prefixes_N[: len(word_N) - size]
+            keys.append((_bucket(sequence_N, bits) + prefixes_N[size:])[same_N])
+        return torch.cat(keys)
+
+
+def _code_points(texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the code points of all texts, each followed by a line feed, the row of each, and the end of that row."""
+    joined = "\n".join(texts) + "\n"
+    codes_T = torch.frombuffer(bytearray(joined.encode("utf-32-le", "replace")), dtype=torch.int32).long()
+    lengths_B = torch.tensor([len(text) + 1 for text in texts])
+    rows_T = torch.repeat_interleave(torch.arange(len(texts)), lengths_B)
+    return codes_T, rows_T, torch.repeat_interleave(lengths_B.cumsum(0) - 1, lengths_B)
+
+
+def _chunks(texts: list[str]) -> list[int]:
+    """Return the ends of consecutive groups of texts, each with about `_CHUNK` characters at most."""
+    ends, size = [], 0
+    for number, text in enumerate(texts):
+        if size and size + len(text) > _CHUNK:
+            ends.append(number)
+            size = 0
+        size += len(text) + 1
+    return [*ends, len(texts)]
+
+
+def _bucket(hashes_N: Tensor, bits: int) -> Tensor:
+    """Return a bucket from 0 to 2^bits - 1 for each hash."""
+    return (_mixed(hashes_N) >> 24) & ((1 << bits) - 1)
+
+
+def _mixed(hashes_N: Tensor) -> Tensor:
+    """Spread every bit of a hash over all bits (the finalizer of MurmurHash3; Appleby, 2011)."""
+    hashes_N = (hashes_N ^ ((hashes_N >> 33) & 0x7FFFFFFF)) * _signed(0xFF51AFD7ED558CCD)
+    return (hashes_N ^ ((hashes_N >> 33) & 0x7FFFFFFF)) * _signed(0xC4CEB9FE1A85EC53)
+
+
+def _signed(value: int) -> int:
+    """Return the 64-bit integer with the same bits as `value` modulo 2^64."""
+    value %= 1 << 64
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _powers(count: int) -> tuple[Tensor, Tensor]:
+    """Return the powers from 0 to `count` - 1 of the base and of its inverse, modulo 2^64."""
+    powers, inverses = _power_tables(max(1024, 1 << (count - 1).bit_length()))
+    return powers[:count], inverses[:count]
+
+
+@functools.lru_cache(maxsize=4)
+def _power_tables(count: int) -> tuple[Tensor, Tensor]:
+    def table(base: int) -> Tensor:
+        powers_N = torch.full((count,), _signed(base))
+        powers_N[0] = 1
+        return torch.cumprod(powers_N, 0)
+
+    return table(_BASE), table(pow(_BASE, -1, 1 << 64))
+
+
+@functools.lru_cache(maxsize=1)
+def _word_characters() -> Tensor:
+    """Return, for each code point, whether the character can be part of a word: a letter, a digit or an underscore."""
+    inside = torch.zeros(sys.maxunicode + 1, dtype=torch.bool)
+    for match in re.finditer(r"\w+", "".join(map(chr, range(sys.maxunicode + 1)))):
+        inside[match.start() : match.end()] = True
+    return inside

@@ -1,0 +1,26 @@
+"""The sizes of the n-gram branch follow from counts, within the limits of its table."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.training.ngram_recipe import LEAST_BUCKETS, TABLE_BYTES, ngrams
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 7, 60, 5_000])
+@pytest.mark.parametrize(("rows", "tokens"), [(2, 10), (200, 5_000), (20_000, 2_000_000), (2_000_000, 100_000_000)])
+def test_the_table_is_a_power_of_two_within_its_limit(rows: int, tokens: int, outputs: int) -> None:
+    recipe = ngrams(rows, tokens, outputs, "bpe")
+    assert recipe.buckets.bit_count() == 1
+    assert recipe.buckets == LEAST_BUCKETS or 4 * recipe.buckets * (outputs + 1) <= TABLE_BYTES
+
+
+def test_more_text_gets_more_buckets_and_more_rows_fewer_passes() -> None:
+    small, large = ngrams(500, 10_000, 2, "bpe"), ngrams(500_000, 10_000_000, 2, "bpe")
+    assert small.buckets < large.buckets
+    assert small.epochs > large.epochs >= 1
+    assert small.batch_size < large.batch_size
+
+
+def test_a_character_is_a_token_of_its_own() -> None:
+    assert ngrams(500, 40_000, 2, "char").buckets == ngrams(500, 10_000, 2, "bpe").buckets
