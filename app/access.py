@@ -26,7 +26,7 @@ def key_pairs(text: str) -> list[tuple[str, str]]:
         if name == "local":  # the principal of every request if no keys are configured
             raise SettingError(f"{PREFIX}API_KEYS: the name 'local' is reserved; choose another name")
         if any(secret == earlier for _, earlier in pairs):
-            raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own")
+            raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own secret")
         pairs.append((name, secret))
     return pairs
 
@@ -36,7 +36,9 @@ def origins(text: str, has_keys: bool) -> tuple[str, ...]:
     parts = tuple(filter(None, (part.strip() for part in text.split(","))))
     for origin in parts:
         if origin == "*" and not has_keys:
-            raise SettingError(f"{PREFIX}ALLOWED_ORIGINS may be * only with {PREFIX}API_KEYS; name the origins")
+            raise SettingError(
+                f"{PREFIX}ALLOWED_ORIGINS can be * only if {PREFIX}API_KEYS is set; list the origins instead"
+            )
         if origin != "*" and not ORIGIN.fullmatch(origin):
             raise SettingError(
                 f"{PREFIX}ALLOWED_ORIGINS: {origin!r} is not an origin; it must look like https://my.site or "

@@ -1,4 +1,4 @@
-"""A small HTTP client of the service, for the command line and the demo."""
+"""A small HTTP client for the service, used by the command line and the demo."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Client:
 
     def __init__(self, url: str, key: str = "", transport: httpx.BaseTransport | None = None) -> None:
         if not (key.isascii() and key.isprintable()):
-            raise ServiceError("OSTINATO_API_KEY has characters that no key has; copy it again")
+            raise ServiceError("OSTINATO_API_KEY contains characters that are not valid in a key; copy the key again")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.url = base_url(url)
         trusting = not is_loopback(self.url)  # no proxy for loopback addresses, which a proxy could not reach
@@ -134,7 +134,7 @@ class Client:
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Request:
         if {".", ".."} & set(path.split("/")):
-            raise ServiceError(f"{path.rpartition('/v1/')[2]!a} names nothing: a name cannot be . or ..")
+            raise ServiceError(f"{path.rpartition('/v1/')[2]!a} is not a valid name: a name cannot be . or ..")
         try:
             return self._http.build_request(method, quote(path, safe=PATH_CHARACTERS), **options)
         except UnicodeEncodeError as error:
@@ -151,7 +151,7 @@ class Client:
         except httpx.HTTPError as error:
             raise ServiceError(
                 f"cannot reach {self.url} ({_reason(error)}); start the service with `ostinato up`, "
-                "or set OSTINATO_URL to where it runs"
+                "or set OSTINATO_URL to its address"
             ) from None
 
     def _check(self, response: httpx.Response) -> None:
@@ -160,7 +160,7 @@ class Client:
 
 
 def base_url(url: str) -> str:
-    """Normalize a service's URL: add a missing scheme and remove a final `/v1`. Raises ServiceError if invalid."""
+    """Normalize a service URL: add a missing scheme, remove a final `/v1`. Raises ServiceError for an invalid URL."""
     text = url.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
     try:
@@ -211,7 +211,7 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         try:
             event = json.loads(data)
         except ValueError:
-            raise ServiceError(f"the reply has an event that is not valid JSON: {data[:80]!a}") from None
+            raise ServiceError(f"the reply contains an event that is not valid JSON: {data[:80]!a}") from None
         if event.get("error"):
             raise ServiceError(_message(event["error"]))
         yield event

@@ -61,13 +61,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         bool, _help("compute with fixed shapes, so that the bits of a reply do not depend on concurrent requests")
     ] = False
     model_memory: Annotated[
-        Count, _help("MiB of weights that an engine keeps loaded, evicting the least recently used; 0: half the memory")
+        Count,
+        _help("MiB of weights that an engine keeps loaded, evicting the least recently used; 0: half of the memory"),
     ] = 0
     max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
     max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
     max_waiting: Annotated[Positive, _help("limit on waiting requests; further requests get 429")] = 1024
     max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000
+    max_sequence_seconds: Annotated[
+        Seconds, _help("limit on the predicted computing time of one sequence; longer sequences get 400")
+    ] = 30.0
     max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_connections: Annotated[
@@ -78,7 +82,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 0
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
     cache_bytes: Annotated[
-        Positive, _help("maximum size of a machine's checkpoint cache; the least recently used are evicted")
+        Positive,
+        _help(
+            "maximum size of a machine's checkpoint cache, from which the least recently used checkpoints are evicted"
+        ),
     ] = 34_359_738_368
     request_timeout: Annotated[Seconds, _help("seconds after which an unanswered request ends with 504")] = 600.0
     load_timeout: Annotated[
@@ -87,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_seconds: Annotated[
         Seconds, _help("seconds without a lease renewal after which another worker may take over a job")
     ] = 20.0
-    stop_seconds: Annotated[Seconds, _help("seconds that a trainer is allowed for saving and stopping")] = 1.5
+    stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
     max_attempts: Annotated[Positive, _help("number of lost attempts after which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
     keep_runs: Annotated[Count, _help("number of finished run folders to keep")] = 20
@@ -95,7 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Positive, _help("number of best checkpoints to keep per job; the others are deleted after a grace period")
     ] = 3
     delete_grace_seconds: Annotated[
-        float, Meta(ge=0), _help("seconds before the bytes of deleted objects may be collected")
+        float, Meta(ge=0), _help("seconds before the bytes of deleted objects may be removed")
     ] = 86_400.0
     default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
     accept_token_ids: Annotated[
@@ -197,7 +204,7 @@ def _check_names(variables: Mapping[str, str]) -> None:
     names = Settings.__struct_fields__
     for name in sorted(set(variables) - set(names)):
         match = most_similar(name, names, cutoff=0.6)
-        hint = f"did you mean {PREFIX}{match.upper()}?" if match else "`ostinato settings` lists them all"
+        hint = f"did you mean {PREFIX}{match.upper()}?" if match else "`ostinato settings` lists all settings"
         raise SettingError(f"unknown setting {PREFIX}{name.upper()}; {hint}")
 
 

@@ -14,22 +14,22 @@ from typing import Any
 DEPTH = 32  # levels of lists and objects
 VALUES = 2**20  # commas and opening brackets, which bound the number of values, and with it the memory of the result
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
-VOCABULARY_VALUES = 2**22  # for tokenizers: a vocabulary of a million words, and as many merges, has fewer
+VOCABULARY_VALUES = 2**22  # for tokenizers: fewer than this in a vocabulary of a million words with as many merges
 DIGITS = 20  # characters of the longest integer in this range
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 INVALID_TEXT = "it contains a lone surrogate, which is not valid Unicode"
-INVALID_NUMBER = "it contains an integer outside of the range from -2^63 to 2^63 - 1, or an infinite number"
+INVALID_NUMBER = "it contains an integer outside the range from -2^63 to 2^63 - 1, or an infinite number"
 
 
 class JsonInvalid(ValueError):
-    """The content is not JSON, or exceeds a limit. The message says why, and quotes at most 200 characters."""
+    """The content is not JSON, or exceeds a limit. The message gives the reason in at most about 200 characters."""
 
 
 def parse(content: bytes, *, depth: int = DEPTH, values: int = VALUES) -> Any:
     """Parse JSON in UTF-8 of at most `depth` levels and `values` values. Raises JsonInvalid."""
     if sum(content.count(mark) for mark in (b",", b"[", b"{")) > values:
-        raise JsonInvalid(f"it may have at most {values} values")
+        raise JsonInvalid(f"it contains more than {values} values, the maximum")
     try:
         text = content.decode()
         value = _loads(text)
@@ -54,7 +54,7 @@ def check(value: Any, *, depth: int = DEPTH) -> None:
 
 
 def mend(value: Any, depth: int = DEPTH) -> Any:
-    """Return a copy that `check` accepts: with U+FFFD for lone surrogates, and None for what exceeds a limit."""
+    """Return a copy that `check` accepts: with U+FFFD for lone surrogates, and None for values that exceed a limit."""
     if isinstance(value, str):
         return SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict) and depth:

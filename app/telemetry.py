@@ -49,29 +49,33 @@ def _registered(metric: M, labels: tuple[str, ...]) -> M:
 http_requests = _counter("http_requests", "HTTP responses", "method", "route", "status")
 num_requests_running = _gauge(
     "num_requests_running",
-    "Requests that are running: generations since their first token, others since they were sent to an engine",
+    "Running requests: generations after their first token, other requests once they are sent to an engine",
     "model_name",
 )
 num_requests_waiting = _gauge("num_requests_waiting", "Admitted requests that are not running yet", "model_name")
-e2e_request_latency = _histogram("e2e_request_latency_seconds", "From admission to the final message", "model_name")
+e2e_request_latency = _histogram(
+    "e2e_request_latency_seconds", "Time from admission to the final message", "model_name"
+)
 time_to_first_token = _histogram(
-    "time_to_first_token_seconds", "From admission to the first token of a sequence", "model_name"
+    "time_to_first_token_seconds", "Time from admission to the first token of a sequence", "model_name"
 )
 inter_token_latency = _histogram("inter_token_latency_seconds", "Time between two tokens of a sequence", "model_name")
 request_queue_time = _histogram("request_queue_time_seconds", "Time spent in the engine's queue", "model_name")
 request_prefill_time = _histogram(
-    "request_prefill_time_seconds", "From the start of processing in the engine to the first token", "model_name"
+    "request_prefill_time_seconds", "Time from the start of processing in the engine to the first token", "model_name"
 )
-request_decode_time = _histogram("request_decode_time_seconds", "From the first token to the last one", "model_name")
+request_decode_time = _histogram(
+    "request_decode_time_seconds", "Time from the first token to the last token", "model_name"
+)
 request_inference_time = _histogram(
-    "request_inference_time_seconds", "From the start of processing in the engine to the end", "model_name"
+    "request_inference_time_seconds", "Time from the start of processing in the engine to the end", "model_name"
 )
 request_prompt_tokens = _histogram("request_prompt_tokens", "Prompt tokens of a request", "model_name", buckets=SIZES)
 prompt_tokens = _counter("prompt_tokens", "Prompt tokens processed", "model_name")
 generation_tokens = _counter("generation_tokens", "Tokens generated", "model_name")
 request_success = _counter("request_success", "Sequences answered", "model_name", "finished_reason")
 request_failure = _counter("request_failure", "Requests that ended with an error", "code")
-rejected = _counter("rejected", "Requests refused before any work was done", "reason")
+rejected = _counter("rejected", "Requests rejected before any work was done", "reason")
 cancelled = _counter("cancelled", "Requests whose client disconnected", "stage")
 model_load_seconds = _histogram("model_load_seconds", "Time to load a version into an engine", "model_name")
 engine_losses = _counter("engine_losses", "Engines that died or stopped responding")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app import strict_json
-from app.checkpoint import patterns
+from app.checkpoint import patterns, tokenizer_rules
 from app.checkpoint.configuration import parse_config
 from app.checkpoint.weights import check_tensors, read_header
 from app.errors import CheckpointInvalid
@@ -75,7 +75,7 @@ def allowed(path: str) -> int | None:
 def manifest(directory: Path) -> Manifest:
     """Return the hash and size of every file, ordered by path.
 
-    Raises CheckpointInvalid if the directory contains anything other than the plain files of a checkpoint, or if a
+    Raises CheckpointInvalid if the directory contains anything other than the regular files of a checkpoint, or if a
     required file is missing.
     """
     files = {}
@@ -89,7 +89,7 @@ def manifest(directory: Path) -> Manifest:
         with path.open("rb") as file:
             files[name] = FileEntry(hashlib.file_digest(file, "sha256").hexdigest(), size)
     if sum(name.startswith("plots/") for name in files) > PLOTS_LIMIT:
-        raise CheckpointInvalid(f"plots/ holds more than {PLOTS_LIMIT} files")
+        raise CheckpointInvalid(f"plots/ contains more than {PLOTS_LIMIT} files")
     if missing := [name for name in REQUIRED if name not in files]:
         raise CheckpointInvalid(f"{' and '.join(missing)} is missing; {_expected()}")
     return dict(sorted(files.items()))
@@ -114,7 +114,9 @@ def read(directory: Path) -> Checkpoint:
             f"a checkpoint must have a tokenizer.json if and only if its input is tokens; its input is {config.input}"
         )
     if tokenizer:
-        patterns.check(_load_object(directory / "tokenizer.json", required=True))
+        definition = _load_object(directory / "tokenizer.json", required=True)
+        patterns.check(definition)
+        tokenizer_rules.check(definition)
     labels = _load_labels(directory / "labels.json", config)
     if raw.get("labels", labels) != labels:
         raise CheckpointInvalid("config.json: labels differ from labels.json")
@@ -172,7 +174,7 @@ def load_json(path: Path) -> Any:
     values = strict_json.VOCABULARY_VALUES if path.name == "tokenizer.json" else strict_json.VALUES
     try:
         if path.stat().st_size > limit:
-            raise CheckpointInvalid(f"{path.name} is larger than {limit} bytes, its limit")
+            raise CheckpointInvalid(f"{path.name} exceeds its limit of {limit} bytes")
         return strict_json.parse(path.read_bytes(), values=values)
     except FileNotFoundError:
         raise CheckpointInvalid(f"{path.name} is missing") from None
@@ -181,11 +183,11 @@ def load_json(path: Path) -> Any:
 
 
 def _expected() -> str:
-    return f"a checkpoint may hold {', '.join(LIMITS)} and plots/*.png or *.svg"
+    return f"a checkpoint may contain {', '.join(LIMITS)} and plots/*.png or *.svg"
 
 
 def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the name of each file, relative to the directory, and its path. Links are refused, not followed."""
+    """Yield the name of each file, relative to the directory, and its path. Links are rejected, not followed."""
     for entry in sorted(os.scandir(directory), key=lambda e: e.name):
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISREG(mode):
@@ -193,10 +195,10 @@ def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
         elif stat.S_ISDIR(mode) and entry.name == "plots":
             for inner in sorted(os.scandir(entry.path), key=lambda e: e.name):
                 if not inner.is_file(follow_symlinks=False):
-                    raise CheckpointInvalid(f"plots/{inner.name!r} is not a plain file")
+                    raise CheckpointInvalid(f"plots/{inner.name!r} is not a regular file")
                 yield f"plots/{inner.name}", Path(inner.path)
         else:
-            raise CheckpointInvalid(f"{entry.name!r} is not a plain file; {_expected()}")
+            raise CheckpointInvalid(f"{entry.name!r} is not a regular file; {_expected()}")
 
 
 def _load_object(path: Path, *, required: bool = False) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def _load_object(path: Path, *, required: bool = False) -> dict[str, Any]:
         return {}
     value = load_json(path)
     if not isinstance(value, dict):
-        raise CheckpointInvalid(f"{path.name} must hold a JSON object")
+        raise CheckpointInvalid(f"{path.name} must contain a JSON object")
     return value
 
 
@@ -216,9 +218,9 @@ def _load_labels(path: Path, config: ModelConfig) -> list[str]:
         return []
     labels = load_json(path)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise CheckpointInvalid("labels.json must hold a JSON list of strings")
+        raise CheckpointInvalid("labels.json must contain a JSON list of strings")
     if len(labels) != config.classes or len(set(labels)) != len(labels):
         raise CheckpointInvalid(
-            f"labels.json must hold {config.classes} different labels, one per class; it holds {len(set(labels))}"
+            f"labels.json must contain {config.classes} distinct labels, one per class; it contains {len(set(labels))}"
         )
     return labels

@@ -47,7 +47,9 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > min(size - 8, HEADER_LIMIT):
-            raise _invalid(f"its header claims {length} bytes, in a file of {size} bytes; the limit is {HEADER_LIMIT}")
+            raise _invalid(
+                f"its header declares {length} bytes, but the file has {size} bytes and the limit is {HEADER_LIMIT}"
+            )
         raw = file.read(length)
     return parse_header(raw, size - 8 - length)
 
@@ -59,7 +61,7 @@ def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorEntry]:
         raise _invalid("it has __metadata__; save it without metadata")
     entries = {name: _parse_entry(name, value) for name, value in header.items()}
     if not entries:
-        raise _invalid("it holds no tensors")
+        raise _invalid("it contains no tensors")
     _check_layout(entries.items(), data_bytes)
     return entries
 

@@ -111,7 +111,7 @@ def report(error: Exception) -> NoReturn:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}"
     print(f"ostinato: unexpected error at {place}: {type(error).__name__}: {error}", file=sys.stderr)
-    print("OSTINATO_LOG_LEVEL=debug shows where it came from; please report it", file=sys.stderr)
+    print("OSTINATO_LOG_LEVEL=debug shows the traceback; please report this error", file=sys.stderr)
     sys.exit(1)
 
 

@@ -23,7 +23,9 @@ def set_alias(
     version: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
     expected: Annotated[
         str | None,
-        typer.Option(help="Move the alias only if it points at this version now; none: only if it does not exist."),
+        typer.Option(
+            help="Move the alias only if it currently points at this version; none: only if it does not exist."
+        ),
     ] = None,
     required: Annotated[
         bool | None,

@@ -29,13 +29,13 @@ def search(
     name: Annotated[str | None, typer.Argument(help="Part of the model's name.", show_default="all models")] = None,
     task: Annotated[str | None, typer.Option(help="Only versions for this task.")] = None,
     architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
-    alias: Annotated[str | None, typer.Option(help="Only versions that an alias of this name points at.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only versions that an alias with this name points at.")] = None,
     job: Annotated[str | None, typer.Option(help="Only the version that this job produced.")] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Only versions that have this metric, the best first; for example test.macro_f1.")
+        str | None, typer.Option(help="Only versions with this metric, best first; for example test.macro_f1.")
     ] = None,
-    minimum: Annotated[float | None, typer.Option(help="Smallest value of the metric.")] = None,
-    maximum: Annotated[float | None, typer.Option(help="Largest value of the metric.")] = None,
+    minimum: Annotated[float | None, typer.Option(help="Minimum value of the metric.")] = None,
+    maximum: Annotated[float | None, typer.Option(help="Maximum value of the metric.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of versions to list.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +63,9 @@ def _quality(version: dict[str, Any], metric: str | None) -> Any:
 
 def compare(
     references: Annotated[list[str], typer.Argument(help="Two or more versions: name, name:3 or name@alias.")],
-    every: Annotated[bool, typer.Option("--all", help="Also show metrics of single labels and other details.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also show the metrics of individual labels and other details.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare versions side by side. Shows only fields that differ, and marks the best value of each metric with *."""
@@ -80,7 +82,7 @@ def compare(
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
     if hidden := len(metrics) - len(shown):
-        print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'}; see --all")
+        print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
 
 
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:

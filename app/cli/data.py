@@ -124,7 +124,7 @@ def _refusal(result: DataReport) -> InvalidRequest:
     for line in error.listing().splitlines():
         warn(in_own_words(line))
     kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
-    skip = ", or leave such rows out with --skip-bad-rows, the share of rows that may be dropped" * error.skippable
+    skip = ", or set --skip-bad-rows to the fraction of rows that may be dropped" * error.skippable
     return InvalidRequest(
-        f"{counted(error.rows, 'row')} cannot be used: {kinds}. Mend them{skip}; nothing was uploaded"
+        f"{counted(error.rows, 'row')} cannot be used: {kinds}. Fix these rows{skip}; nothing was uploaded"
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from app import settings
-from app.cli.output import Json, print_json, size, table
+from app.cli.output import Json, located, print_json, size, table
 from app.cli.serve import DataDir
 from app.errors import OstinatoError
 from app.wording import counted
@@ -131,7 +131,7 @@ def check_database(chosen: Settings) -> Finding:
     except DatabaseOutdated as error:
         return Finding("database", "wrong", error.message)
     except DatabaseUnavailable as error:
-        return Finding("database", "wrong", f"does not answer: {reason(error)}")
+        return Finding("database", "wrong", f"does not respond: {reason(error)}")
     finally:
         database.close()
     return Finding("database", "ok", f"{database.dialect}, with the tables of this release")
@@ -152,7 +152,7 @@ def check_programs(chosen: Settings) -> Finding:
     running = read(chosen.run_dir)
     if not running:
         return Finding(
-            "programs", "warning", "no programs are running on this data folder; start them with: ostinato up"
+            "programs", "warning", "no programs are running for this data folder; start them with: ostinato up"
         )
     restarts = sum(p.restarts for p in running)
     state = "warning" if restarts else "ok"
@@ -163,7 +163,7 @@ def check_service(chosen: Settings) -> Finding:
     from app.client import Client
 
     try:
-        with Client.of(chosen) as client:
+        with Client.of(located(chosen)) as client:
             client.get("/readyz")
     except OstinatoError as error:
         return Finding("service", "warning", error.message)

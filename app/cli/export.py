@@ -59,7 +59,7 @@ def save(chunks: Iterable[bytes], target: Path) -> int:
 def unpack(chunks: Iterable[bytes], target: Path) -> int:
     """Unpack a tar archive into the new directory `target` atomically; returns the archive's size in bytes."""
     if target.exists():
-        raise InvalidRequest(f"{target} already exists; name a new directory")
+        raise InvalidRequest(f"{target} already exists; choose a new directory")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as folder:
         count = save(chunks, Path(folder) / "export.tar")
         try:

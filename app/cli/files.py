@@ -66,7 +66,7 @@ def show(file_id: FileId, as_json: Json = False) -> None:
 def download(
     file_id: FileId,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to save it.", show_default="standard output")
+        Path | None, typer.Option("--output", "-o", help="Where to save the file.", show_default="standard output")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +74,7 @@ def download(
     from app.cli.export import save
 
     if as_json and output is None:
-        raise InvalidRequest("--json describes the saved file; name one with --output, or leave out --json")
+        raise InvalidRequest("--json describes the saved file, so it requires --output")
     with connect() as client:
         chunks = client.download(f"/v1/files/{file_id}/content")
         if output is None:

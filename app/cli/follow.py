@@ -87,7 +87,7 @@ class Follower:
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
-        return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} before this one"
+        return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} ahead of this one"
 
     @property
     def trial(self) -> str:
@@ -157,7 +157,7 @@ def follow(
 def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
     """Print the outcome of a job and how to try its version. Exits with status 1 unless the job succeeded."""
     if job["status"] not in ENDED:
-        warn(f"the job goes on by itself when there is room; follow it with: ostinato jobs follow {job['id']}")
+        warn(f"the job continues by itself when there is room; follow it with: ostinato jobs follow {job['id']}")
         raise typer.Exit(1)
     if job["status"] != "succeeded":
         error = job.get("error") or {}

@@ -33,7 +33,10 @@ def answer_probe(client: Client, version: str, task: str, labels: list[str], pro
 
 def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     """Print a probe and its answer."""
-    print(f"your program must give the same for {clean(probe.description)}; if not, an answer or assumption is wrong:")
+    print(
+        f"your program must give the same result for {clean(probe.description)}; otherwise, an answer or assumption "
+        "is wrong:"
+    )
     best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
     for label, value in best[:SHOWN]:
         shown = label if label.isprintable() and label.strip() == label else repr(label)

@@ -98,10 +98,12 @@ def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
 
 
 def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuestion:
-    """Append to the error's message a command, in which `...` replaces each answer without a default."""
+    """Append a command to the error's message. In the command, `...` stands for each answer without a default."""
     for question in error.questions:
         options = options.with_answer(question.field, question.usual or "...")
-    error.message += f"\nThe command, with PyTorch's defaults; replace each ... by your answer:\n  {options.command()}"
+    error.message += (
+        f"\nThe command, with PyTorch's defaults; replace each ... with your answer:\n  {options.command()}"
+    )
     return error
 
 
@@ -131,7 +133,7 @@ def read_labels(labels: str | None) -> list[str] | None:
 
 
 def _json_labels(name: str, text: str) -> list[str]:
-    from app.importing.beside import label_names
+    from app.importing.extras import label_names
 
     try:
         value = json.loads(text)

@@ -30,7 +30,9 @@ GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of a gzip file
 TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar archive
 
 
-Source = Annotated[Path, typer.Argument(help="A checkpoint directory, a tar of one, or weights (.safetensors, .pt).")]
+Source = Annotated[
+    Path, typer.Argument(help="A checkpoint directory, a tar archive of one, or weights (.safetensors, .pt).")
+]
 Labels = Annotated[
     str | None, typer.Option(help="Weights only: the labels in the head's order, as a,b,c or as a file.")
 ]
@@ -57,7 +59,7 @@ def register(program: typer.Typer) -> None:
 
 def import_version(
     source: Source,
-    name: Annotated[str, typer.Option(help="The model to add a version to.")],
+    name: Annotated[str, typer.Option(help="Model to add the version to.")],
     labels: Labels = None,
     vocabulary: Vocabulary = None,
     task: Task = None,
@@ -83,7 +85,9 @@ def import_version(
         "--probe": probe, "--allow-pickle-tensors": allow_pickle_tensors or None,
     }  # fmt: skip
     if useless := [flag for flag, value in weights_options.items() if value is not None]:
-        raise InvalidRequest(f"{', '.join(useless)}: only for weights; a checkpoint directory contains these already")
+        raise InvalidRequest(
+            f"{', '.join(useless)}: for weights only; a checkpoint directory already contains this information"
+        )
     with (
         tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder,
         connect() as client,

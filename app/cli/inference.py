@@ -39,13 +39,13 @@ def chosen_model(model: str | None) -> str:
     """The model from --model, or otherwise from OSTINATO_DEFAULT_MODEL. Raises InvalidRequest if neither is set."""
     reference = model or settings.load().default_model
     if not reference:
-        raise InvalidRequest("name a model with --model NAME (`ostinato models` lists them)")
+        raise InvalidRequest("name a model with --model NAME (`ostinato models` lists the models)")
     return reference
 
 
 def classify(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts.", show_default="standard input, one text per line")
+        list[str] | None, typer.Argument(help="Texts to classify.", show_default="standard input, one text per line")
     ] = None,
     model: Model = None,
     file: Annotated[
@@ -61,10 +61,15 @@ def classify(
     text_pair_column: Annotated[
         str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Show this many labels for each text.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Number of labels to show for each text.")] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Multilabel: lowest probability of a label.", show_default="the version's own"),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Multilabel: minimum probability for assigning a label.",
+            show_default="the version's own",
+        ),
     ] = None,
     pair: Annotated[bool, typer.Option("--pair", help="Treat the two texts as one pair.")] = False,
     truncate: Annotated[
@@ -103,14 +108,14 @@ def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json:
 def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns: Columns) -> Iterator[InputRow]:
     """The texts given as arguments, the rows of a table, or the lines of a text file or standard input."""
     if texts and file:
-        raise InvalidRequest("give the texts as arguments or in a file, not both")
+        raise InvalidRequest("pass the texts as arguments or in a file, not both")
     if file is not None and is_table(file):
         if pair:
             raise InvalidRequest("--pair is for two texts; for a table, name the column with --text-pair-column")
         yield from read_rows(file, columns)
         return
     if columns != Columns():
-        raise InvalidRequest(f"--text-column and --text-pair-column need a --file that ends in {listed(TABLES)}")
+        raise InvalidRequest(f"--text-column and --text-pair-column require a --file that ends in {listed(TABLES)}")
     lines = texts or read_lines(file)
     if not pair:
         yield from (InputRow(line, {"text": line}) for line in lines)
@@ -118,7 +123,7 @@ def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns:
         cells = {"text": lines[0], "text_pair": lines[1]}
         yield InputRow(cells, cells)
     else:
-        raise InvalidRequest(f"--pair needs two texts, not {len(lines)}")
+        raise InvalidRequest(f"--pair requires two texts, not {len(lines)}")
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:

@@ -13,7 +13,7 @@ from app.cli.output import Json, connect, duration, fields, json_for_all, print_
 
 ROOT = "/v1/fine_tuning/jobs"
 JobId = Annotated[str, typer.Argument(help="Id of a job: ftjob-…")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum number to show; the newest are shown.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of items to show, newest first.")]
 
 jobs = typer.Typer(help="List, follow, cancel, pause and resume training jobs.", invoke_without_command=True)
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SECRET = ("api_keys", "api_key", "database_url", "storage_url")  # settings whose values are not shown
 
-registry = typer.Typer(help="Maintain the registry's storage, on a machine that reaches it.", no_args_is_help=True)
+registry = typer.Typer(
+    help="Maintain the registry's storage. Requires access to the storage and the database.", no_args_is_help=True
+)
 
 
 def register(program: typer.Typer) -> None:
@@ -72,8 +74,8 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "Every setting is an environment variable. `ostinato settings` lists them with their current values.",
-        "If an `OSTINATO_…` variable is unknown or invalid, every program refuses to start; the error names it.",
+        "Every setting is an environment variable. `ostinato settings` lists all settings with their current values.",
+        "If an `OSTINATO_…` variable is unknown or invalid, no program starts, and the error names the variable.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",
@@ -95,7 +97,7 @@ def keys(
     """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
     if not KEY_NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{name!r} cannot be the name of a key: it may have up to 64 letters, digits, dots, dashes and "
+            f"{name!r} is not a valid name for a key: a name has up to 64 letters, digits, dots, dashes and "
             "underscores, and begins with a letter or a digit"
         )
     secret = secrets.token_urlsafe(32)
@@ -107,9 +109,9 @@ def keys(
 
 def fsck(
     data_dir: DataDir = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Look for missing blobs only, without hashing.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check only that blobs exist, without hashing them.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend the rows with text or numbers that no reply can contain.")
+        bool, typer.Option("--repair", help="Repair the rows with text or numbers that no reply can contain.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -131,9 +133,9 @@ def _print_report(report: Report) -> None:
     for alias in report.dangling_aliases:
         print(f"alias without a version: {alias}")
     for row in report.mended:
-        print(f"mended {row}")
+        print(f"repaired {row}")
     for row in report.damaged:
-        print(f"damaged {row}: mend it with --repair")
+        print(f"damaged {row}: repair the row with --repair")
     orphans = f", {report.orphans} of them unused ({size(report.orphan_bytes)})" if report.orphans else ""
     print(f"{'the registry is intact' if report.ok else 'the registry is damaged'}: {report.blobs} blobs{orphans}")
 

@@ -8,24 +8,44 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from app import settings
+from app.errors import InvalidRequest
+from app.launcher import programs
 from app.wire.measurement import too_few, verdict
 
 if TYPE_CHECKING:
     from app.client import Client
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_PORT = settings.Settings().port
 SPARKS = "▁▂▃▄▅▆▇█"
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def connect() -> Client:
-    """A client of the service at OSTINATO_URL."""
+    """A client of the service at OSTINATO_URL, or of the one that runs on this machine."""
     from app.client import Client
 
-    return Client.of(settings.load())
+    return Client.of(located(settings.load()))
+
+
+def located(chosen: settings.Settings) -> settings.Settings:
+    """The settings with the URL of the service that `ostinato up` runs on the data folder, if they name no service.
+
+    OSTINATO_URL names a service, and so does a port that is not the default one. Raises InvalidRequest if the port is 0
+    and no service is running.
+    """
+    if chosen.url or chosen.port not in (0, DEFAULT_PORT):
+        return chosen
+    url = programs.api_url(chosen.run_dir)
+    if url is None and chosen.port == 0:
+        raise InvalidRequest(
+            f"no service is running on {chosen.data}; start it with: ostinato up, or name another one in OSTINATO_URL"
+        )
+    return msgspec.structs.replace(chosen, url=url or "")
 
 
 def print_json(value: object) -> None:
@@ -44,7 +64,7 @@ def _shows_unicode() -> bool:
 
 
 def json_for_all(context: typer.Context) -> None:
-    """Apply a --json that is given before the subcommand (`jobs --json list`) to the subcommand."""
+    """Apply a --json option that is given before the subcommand (`jobs --json list`) to the subcommand."""
     context.default_map = {str(context.invoked_subcommand): {"as_json": True}}
 
 

@@ -1,4 +1,4 @@
-"""The arguments with which commands name models and versions, and the common prefix of the registry's routes."""
+"""The arguments that identify models and versions, and the common prefix of the registry's routes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ROOT = "/v1/registry/models"
 Reference = Annotated[str, typer.Argument(help="A version: name, name:3 or name@alias.")]
 Name = Annotated[str, typer.Argument(help="Name of a model.")]
-Alias = Annotated[str, typer.Argument(help="Name of an alias, such as champion, which a bare model name stands for.")]
+Alias = Annotated[str, typer.Argument(help="Name of an alias. A bare model name refers to its alias champion.")]
 
 
 def locate(client: Client, reference: str) -> tuple[str, int]:

@@ -33,11 +33,11 @@ def up(
     port: Port = None,
     data_dir: DataDir = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="If the registry is empty, train six small models to try.")
+        bool, typer.Option("--demo", help="If the registry is empty, train six small demo models.")
     ] = False,
     without: Annotated[list[str] | None, typer.Option(help="Do not start this program: engine, api or worker.")] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="At a terminal: print every log line, also of requests.")
+        bool, typer.Option("--verbose", "-v", help="At a terminal, print every log line, including those of requests.")
     ] = False,
 ) -> None:
     """Start the whole service on this machine: API, engine and worker."""
@@ -75,7 +75,7 @@ def migrate(
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on success.")] = False,
 ) -> None:
-    """Create the database's tables, or upgrade them to this release. Safe at any time, even if run concurrently."""
+    """Create the database's tables, or upgrade them to this release. This is safe at any time, even concurrently."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.db.database import Database, DatabaseUnavailable, reason

@@ -60,7 +60,9 @@ def read_text(path: Path | None = None) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidRequest(f"cannot read {name}: line {line} is not utf-8 text; convert it to UTF-8 first") from None
+        raise InvalidRequest(
+            f"cannot read {name}: line {line} is not utf-8 text; convert the file to UTF-8 first"
+        ) from None
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
     return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n")

@@ -59,7 +59,7 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
     try:
         source = detect(path, path.name)
         if source.format == "text":
-            raise InvalidRequest(f"{path.name} is plain text without columns; name it .txt to classify its lines")
+            raise InvalidRequest(f"{path.name} is plain text without columns; rename it to .txt to classify its lines")
         reader = READERS[source.format]
         header = reader.header(source)
         if columns.text is None and len(header) == 1:
@@ -67,7 +67,7 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
         layout = find_layout(source, columns, "generation")
         keys = [key for key in ("text", "text_pair") if key in layout.names]
         if layout.shape != "text":
-            raise InvalidRequest(f"{path.name} has no column 'text'; name the one that holds the texts as columns.text")
+            raise InvalidRequest(f"{path.name} has no column 'text'; name the column with the texts as columns.text")
         for record in reader.records(source, EVERYTHING):
             if record.fault is not None:
                 raise record.fault

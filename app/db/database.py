@@ -39,7 +39,7 @@ UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
 FULL_STATES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")  # PostgreSQL's code, and the names of SQLite's
 FULL = "the disk of the database is full; nothing was changed; try again when there is room"
 FULL_RETRY_SECONDS = 60.0
-NO_ANSWER = "the database does not answer; try again in a moment"
+NO_ANSWER = "the database is not responding; try again in a moment"
 OUTDATED = "the database does not have the tables of this release; run: ostinato migrate"
 
 
@@ -75,7 +75,9 @@ def url_of(text_: str) -> URL:
     if url.get_backend_name() not in NOW:
         raise SettingError(f"{SETTING} has the scheme {url.drivername!r}; use sqlite or postgresql")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise SettingError(f"{SETTING} must name a file, as in sqlite:///ostinato.db: several programs share it")
+        raise SettingError(
+            f"{SETTING} must name a file, as in sqlite:///ostinato.db, because several programs share the database"
+        )
     return url
 
 

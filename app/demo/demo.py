@@ -36,7 +36,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--data-dir")
-    parser.add_argument("--progress", action="store_true", help="report the progress of the trainings until they end")
+    parser.add_argument(
+        "--progress", action="store_true", help="report the progress of the training jobs until they end"
+    )
     arguments = parser.parse_args()
     chosen = settings.load(data_dir=arguments.data_dir)
     key = next(iter(chosen.keys), chosen.api_key)
@@ -55,9 +57,9 @@ def main() -> int:
 def announce(queued: list[str]) -> None:
     if queued:
         print(f"training {counted(len(queued), 'small model')}: {', '.join(queued)}")
-        print("they will be ready in a few minutes; watch them with: ostinato jobs")
+        print("the models will be ready in a few minutes; watch their progress with: ostinato jobs")
     else:
-        print("the registry is already in use; no demo training was queued")
+        print("the registry is already in use; no demo jobs were queued")
 
 
 def watch(client: Client) -> None:

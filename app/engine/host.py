@@ -28,7 +28,7 @@ LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each pi
 
 
 class EngineHost:
-    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready`. Answers are sent to `reply`."""
+    """Hosts loaded versions. Pass messages to `receive`. While `ready` is true, call `step`. Answers go to `reply`."""
 
     def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
         self.limits, self.reply, self.lanes = limits, reply, lanes

@@ -87,10 +87,10 @@ def _verify(directory: Path, message: Load) -> None:
     manifest = checkpoint.manifest(directory)
     if set(manifest) != set(message.files):
         differing = ", ".join(sorted(set(manifest) ^ set(message.files))[:5])
-        raise CheckpointInvalid(f"the files of {message.name} differ from those that were registered: {differing}")
+        raise CheckpointInvalid(f"the files of {message.name} differ from the registered files: {differing}")
     for path, entry in manifest.items():
         if entry.sha256 != message.files[path]:
-            raise CheckpointInvalid(f"{path} of {message.name} differs from the file that was registered (SHA-256)")
+            raise CheckpointInvalid(f"{path} of {message.name} differs from the registered file (SHA-256)")
     # The digest is computed from the manifest, so it proves that the message lists the files of this version.
     if checkpoint.digest(manifest) != message.digest:
         raise CheckpointInvalid(f"the files of {message.name} do not have the digest {message.digest}")

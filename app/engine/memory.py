@@ -62,13 +62,13 @@ class Memory:
         return evicted
 
     def _explain(self, message: Load) -> str:
-        sizes = f"it takes {_mib(message.bytes)} MiB, and OSTINATO_MODEL_MEMORY is {_mib(self.limit)} MiB"
+        sizes = f"it needs {_mib(message.bytes)} MiB, but OSTINATO_MODEL_MEMORY is {_mib(self.limit)} MiB"
         if message.bytes > self.limit:
             return sizes
-        return f"{sizes}, {_mib(self.bytes)} of which hold versions that are busy or required"
+        return f"{sizes}, {_mib(self.bytes)} of which are in use by versions that are busy or required"
 
     def loaded(self, digest: str, nbytes: int) -> None:
-        """Replace the announced size of a version with its actual size."""
+        """Replace the expected size of a version with its actual size."""
         self._entries[digest].bytes = nbytes
 
     def used(self, digest: str) -> None:

@@ -33,10 +33,12 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 0.25
 SEND_QUEUE = 100_000  # the maximum number of messages queued for one peer; for further messages, see `_owe`
 SETTLE_MS = 20  # the time between two attempts to send to peers whose queue is full
-SLOW = "the engine gave up this request because its answers were not read fast enough; try again"
+SLOW = "the engine aborted this request because its replies were not read fast enough; try again"
 BURST = 1024  # the maximum number of messages received between two steps
 LARGEST_MESSAGE = 2**28
 LINGER_MS = 500
+OVERTIME = 30.0  # seconds for which a step may take longer than the longest sequence is predicted to take
+STUCK = 70  # exit status after a step that did not end in time
 
 _decode = msgspec.msgpack.Decoder(wire.ToEngine).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -52,7 +54,8 @@ def run(socket_path: Path, settings: Settings) -> None:
         settings.max_batch_tokens, settings.max_slots, settings.prefill_tokens, settings.batch_invariant,
         settings.model_memory * 2**20 or memory_of(device) // 2,
     )  # fmt: skip
-    program = EngineProcess(socket_path, limits, device, getattr(torch, settings.dtype), threads)
+    patience = settings.max_sequence_seconds + OVERTIME
+    program = EngineProcess(socket_path, limits, device, getattr(torch, settings.dtype), threads, patience)
     program.serve()
 
 
@@ -85,8 +88,17 @@ def _subject(message: wire.FromEngine) -> str:
 class EngineProcess:
     """The two sockets of one engine, and the loop that passes messages between the request socket and the host."""
 
-    def __init__(self, path: Path, limits: StepLimits, device: torch.device, dtype: torch.dtype, threads: int) -> None:
-        self.path, self.device, self.threads = path, device, threads
+    def __init__(
+        self,
+        path: Path,
+        limits: StepLimits,
+        device: torch.device,
+        dtype: torch.dtype,
+        threads: int,
+        patience: float = float("inf"),
+    ) -> None:
+        """`patience` is the number of seconds after which a step that has not ended ends the process."""
+        self.path, self.device, self.threads, self.patience = path, device, threads, patience
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
         os.set_blocking(self._waker, False)
@@ -246,6 +258,11 @@ class EngineProcess:
     def _heartbeat(self, instance: str) -> wire.Heartbeat:
         since = self.host.busy_since
         busy = 0.0 if since is None else time.monotonic() - since
+        if busy > self.patience:
+            # A step cannot be interrupted. The launcher starts a new engine, and the quarantine of the API processes
+            # runs the requests that were open alone, so that the one that is too expensive is found.
+            logger.critical("a step has not ended within %.0f seconds; the engine ends", self.patience)
+            os._exit(STUCK)
         counters = dict(self.host.counters)
         return wire.Heartbeat(
             instance, os.getpid(), str(self.device), self.threads, busy, self.host.statuses(), counters

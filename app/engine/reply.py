@@ -45,5 +45,5 @@ def is_out_of_memory(error: Exception) -> bool:
 def describe(error: Exception) -> tuple[str, str]:
     """Return the code and message for an unexpected error. Omits the error's text, which may contain paths."""
     if is_out_of_memory(error):
-        return "out_of_memory", "not enough memory was left for this request"
-    return "engine_failed", f"the network could not run this request ({type(error).__name__})"
+        return "out_of_memory", "there was not enough memory for this request"
+    return "engine_failed", f"the network could not process this request ({type(error).__name__})"

@@ -226,13 +226,13 @@ def _timing(request: ScoringRequest) -> Timing:
 def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
     """Return the code and message that explain why a request cannot run, or None if it can."""
     if not rows:
-        return INVALID, "the request has no sequence; at least one is needed"
+        return INVALID, "the request has no sequence; at least one is required"
     for number, row in enumerate(rows):
         length = steps_of(row)
         if isinstance(row, list) != (config.input == "tokens"):
-            return INVALID, f"this version takes {config.input}"
+            return INVALID, f"this version reads {config.input}"
         if length < 1:
-            return INVALID, f"sequence {number} is empty; it needs at least one step"
+            return INVALID, f"sequence {number} is empty; it must have at least one step"
         if length > config.context_length:
             return TOO_LONG, f"sequence {number} has {length} steps; this version takes at most {config.context_length}"
         if text := _content_problem(row, config):
@@ -243,7 +243,7 @@ def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None
 def _content_problem(row: Row, config: ModelConfig) -> str | None:
     if isinstance(row, list):
         inside = min(row) >= 0 and max(row) < config.vocab_size
-        return None if inside else f"holds a token id outside 0 to {config.vocab_size - 1}"
+        return None if inside else f"contains a token id outside the range 0 to {config.vocab_size - 1}"
     size = {"f4": 4, "f8": 8}.get(row.dtype, 0)
     fits = row.features == config.features and size > 0 and len(row.data) == size * row.steps * row.features
     return None if fits else f"must have {config.features} values per step, as f4 or f8"

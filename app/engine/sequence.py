@@ -95,12 +95,12 @@ def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[st
     """Return the code and message that explain why a request cannot run, or None if it can."""
     prompt = message.prompt
     if not prompt:
-        return INVALID, "the prompt has no tokens; at least one is needed"
+        return INVALID, "the prompt has no tokens; at least one is required"
     most = context_length if message.params.max_tokens == 0 else context_length - 1
     if len(prompt) > most:
         return TOO_LONG, f"the prompt has {len(prompt)} tokens; this version takes at most {most}"
     if min(prompt) < 0 or max(prompt) >= vocab_size:
-        return INVALID, f"the prompt holds a token id outside 0 to {vocab_size - 1}"
+        return INVALID, f"the prompt contains a token id outside the range 0 to {vocab_size - 1}"
     text = _params_problem(message.params, vocab_size)
     return (INVALID, text) if text else None
 
@@ -119,5 +119,5 @@ def _params_problem(params: SamplingParams, vocab_size: int) -> str | None:
     if params.temperature < 0 or params.repetition_penalty <= 0 or params.max_tokens < 0:
         return "temperature and max_tokens must be 0 or more, and repetition_penalty above 0"
     if any(not 0 <= token < vocab_size for token in params.logit_bias):
-        return f"logit_bias names a token id outside 0 to {vocab_size - 1}"
+        return f"logit_bias names a token id outside the range 0 to {vocab_size - 1}"
     return None

@@ -16,7 +16,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 
-MAX_BYTES = 64 * 2**20  # uncompressed; this many bytes are counted within a second or two
+MAX_BYTES = 64 * 2**20  # of uncompressed data; counting this many bytes takes one or two seconds
 MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
 GZIP = 31  # zlib's `wbits` for the gzip format
@@ -196,7 +196,7 @@ class CsvTable(Table):
         return True
 
     def _has_text(self, line: bytes) -> bool:
-        """Whether a line of blanks and quotes contains a cell that is not blank."""
+        """Whether a line of spaces and quotes contains a cell that is not blank."""
         return any(cell.strip() for cells in self._parse(line) for cell in cells)
 
     def _parse(self, record: bytes) -> Iterator[list[str]]:
@@ -239,7 +239,7 @@ def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
     """Whether a quoted cell is still open at the end of a line. A cell is quoted only if it begins with a quote.
 
     `quoted` says whether a quoted cell was open at the start of the line. Raises ValueError if quotes do not enclose a
-    whole cell or if there are blanks before a quote, because the trainer may read such cells differently.
+    whole cell or if there are spaces before a quote, because the trainer may read such cells differently.
     """
     at = 0
     while True:

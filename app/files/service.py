@@ -179,7 +179,7 @@ class Files:
         row = repository.get(session, id_, lock=lock, share=share) if ID.fullmatch(id_) else None
         expired = row is not None and row.expires_at is not None and row.expires_at <= self.database.now(session)
         if row is None or expired or not visible(row.owner, principal):
-            message = f"there is no file {id_[:60]!a}; GET /v1/files lists yours"
+            message = f"there is no file {id_[:60]!a}; GET /v1/files lists your files"
             raise NotFound(message, code="file_not_found", param=param)
         return row
 
@@ -187,4 +187,4 @@ class Files:
 def check_purpose(purpose: str) -> None:
     """Raise InvalidRequest unless `purpose` is a valid purpose of a file."""
     if not PURPOSE.fullmatch(purpose):
-        raise InvalidRequest(f"{purpose[:60]!a} is not a purpose; use fine-tune for a data set", param="purpose")
+        raise InvalidRequest(f"{purpose[:60]!a} is not a valid purpose; use fine-tune for a data set", param="purpose")

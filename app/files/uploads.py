@@ -111,22 +111,25 @@ class Uploads:
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
         """Join the parts, in the order of `part_ids`, into a file; if `md5` is given, verify the file's hash.
 
-        Raises InvalidRequest if the upload has ended, or if the parts do not match the announced size or the hash.
+        Raises InvalidRequest if the upload has ended, or if the parts do not match the declared size or the hash.
         """
         with self._database.read() as session:
             row = self._open(session, upload_id, principal)
             plan, parts = _plan(row), _parts(session, upload_id, part_ids)
         total = sum(part.bytes for part in parts)
         if total != plan.bytes:
-            raise InvalidRequest(f"the parts have {total} bytes, but {plan.bytes} were announced", param="part_ids")
+            raise InvalidRequest(
+                f"the parts contain {total} bytes in total, but the upload declared {plan.bytes} bytes",
+                param="part_ids",
+            )
         hasher = hashlib.md5(usedforsecurity=False)
         outline = Outline(format_of(row.filename))
         sha256, size = self._blobs.put_stream(outline.pass_through(self._join(parts, hasher.update)), plan.bytes)
         if md5 is not None and hasher.hexdigest() != md5.lower():
-            message = f"the joined parts have the MD5 {hasher.hexdigest()}, which is not the md5 of the request"
+            message = f"the joined parts have the MD5 {hasher.hexdigest()}, which differs from the md5 in the request"
             raise InvalidRequest(message, param="md5")
         with self._database.transaction() as session:
-            # Read the upload again: joining took a while, and the upload may have ended or expired meanwhile.
+            # Read the upload again: joining takes time, and the upload may have ended or expired in the meantime.
             row = self._open(session, upload_id, principal, lock=True)
             file = self._files.record(
                 session, row.owner, row.filename, plan.purpose, sha256, size, expires_after=plan.expires_after,
@@ -171,7 +174,7 @@ class Uploads:
             raise NotFound(f"there is no upload {upload_id[:60]!a}", code="upload_not_found", param="upload_id")
         status = self._upload(session, row).status
         if status != PENDING:
-            raise InvalidRequest(f"{upload_id} is {status}; begin a new upload", code="upload_not_pending")
+            raise InvalidRequest(f"{upload_id} is {status}; start a new upload", code="upload_not_pending")
         return row
 
     def _join(self, parts: Sequence[StoredFile], seen: Callable[[bytes], None]) -> Iterator[bytes]:
@@ -205,10 +208,10 @@ def _check_room(session: Session, upload: FileRow, size: int) -> None:
     count, used = session.execute(totals.where(FileRow.owner == upload.owner)).one()
     announced, total = _plan(upload).bytes, size + int(used)
     if total > announced:
-        message = f"with this part, {upload.id} has {total} bytes, but {announced} were announced"
+        message = f"with this part, {upload.id} would contain {total} bytes, but the upload declared {announced} bytes"
         raise InvalidRequest(message, code="upload_too_large", param="data")
     if count >= MOST_PARTS:
-        raise InvalidRequest(f"an upload can have at most {MOST_PARTS} parts; use larger ones", param="data")
+        raise InvalidRequest(f"an upload can have at most {MOST_PARTS} parts; use larger parts", param="data")
 
 
 def _parts(session: Session, upload_id: str, part_ids: Sequence[str]) -> list[StoredFile]:

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from app.checkpoint.configuration import FORMAT_VERSION
 from app.checkpoint.directory import LABELLED, Checkpoint, validate, write_bytes, write_json
 from app.errors import InvalidRequest
-from app.importing.beside import LABELS, VOCABULARIES, find, label_names, report_unused
+from app.importing.extras import LABELS, VOCABULARIES, find, label_names, report_unused
 from app.importing.pytorch.infer import infer
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.state_dict import read
@@ -65,7 +65,7 @@ def convert(
         labels = answer.split(",")
     answers.labels = None if labels is None else len(labels)
     saved = read(source, answers, allow_pickle_tensors=allow_pickle_tensors)
-    own_labels = find(LABELS, saved.beside) if labels is None and answers.get("labels") is None else None
+    own_labels = find(LABELS, saved.extras) if labels is None and answers.get("labels") is None else None
     if own_labels is not None:
         labels = label_names(own_labels[1], own_labels[0])
         answers.labels = len(labels)
@@ -74,12 +74,12 @@ def convert(
     if network.fields["task"] not in LABELLED and own_labels is not None:
         own_labels = labels = None
     names = _labels(network, labels, answers)
-    own_words = find(VOCABULARIES, saved.beside) if vocabulary is None and "vocab_size" in network.fields else None
+    own_words = find(VOCABULARIES, saved.extras) if vocabulary is None and "vocab_size" in network.fields else None
     tokenizer = _tokenizer(network, vocabulary, own_words, answers)
     for field, entry in (("labels", own_labels), ("vocabulary", own_words)):
         if entry is not None:
-            answers.assumed.append(f"{field}={entry[0]}: the file's own entry of this name")
-    report_unused(saved.beside, [entry[0] for entry in (own_labels, own_words) if entry is not None], answers)
+            answers.assumed.append(f"{field}={entry[0]}: taken from the file's entry with this name")
+    report_unused(saved.extras, [entry[0] for entry in (own_labels, own_words) if entry is not None], answers)
     answers.settle()
     config = _config(network)
     if tokenizer is not None:
@@ -119,18 +119,18 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         if labels:
             raise InvalidRequest(f"a network for {task} has no labels", param="labels")
         if open_task:
-            answers.ask(Question("labels", "the names of its labels (--labels a,b), unless the task has none"))
+            answers.ask(Question("labels", "name the labels (--labels a,b), unless the task has none"))
         return None
     count = network.fields["classes"]
     if labels is None:
-        text = f"the names of the {count} outputs, in their order (--labels a,b,c), or {NUMBERS!r} for 0, 1, 2, …"
+        text = f"name the {count} outputs in their order (--labels a,b,c), or answer {NUMBERS!r} for 0, 1, 2, …"
         answer = answers.ask(Question("labels", text))
         assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
         labels = [str(i) for i in range(count)]
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"a {task} network with {counted(count, 'output')} needs {count} different labels; "
-            f"{len(labels)} labels were given, {len(set(labels))} of them different",
+            f"a {task} network with {counted(count, 'output')} requires {count} distinct labels; "
+            f"{len(labels)} labels were given, {len(set(labels))} of them distinct",
             param="labels",
         )
     return labels
@@ -150,7 +150,7 @@ def _tokenizer(
     if own is not None:
         return tokenizer_from(own[1], own[0], rows, answers)
     text = (
-        "the file with its tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
+        "name the file with the tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
         "each line, or a tokenizer.json"
     )
     answers.open.append(Question("vocabulary", text))
@@ -174,7 +174,9 @@ def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
         if name not in tensors or tuple(tensors[name].shape) != expected.get(name)
     ]
     if wrong:
-        raise InvalidRequest("the tensors do not fit one network:\n" + "\n".join(wrong[:30]), code="unknown_network")
+        raise InvalidRequest(
+            "the tensors do not match a single network:\n" + "\n".join(wrong[:30]), code="unknown_network"
+        )
 
 
 def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str]) -> str:
@@ -185,6 +187,10 @@ def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str
         f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
         f"- input: {config.input}\n- computation: {computation}\n"
         "\nThis network was trained elsewhere; its training data and its quality are unknown.\n"
-        + ("\n## Assumed\n\nThe file does not show this, so it was assumed:\n\n" if assumed else "")
+        + (
+            "\n## Assumptions\n\nThe file does not determine these settings, so they were assumed:\n\n"
+            if assumed
+            else ""
+        )
         + "".join(f"- {line}\n" for line in assumed)
     )

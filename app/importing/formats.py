@@ -7,8 +7,8 @@ from pathlib import Path
 
 from app import strict_json
 
-ADVICE = "save plain weights in the program that wrote it: torch.save(model.state_dict(), 'model.pt')"
-KERAS = "a Keras model; its layers count their gates differently from PyTorch's, so it cannot be imported"
+ADVICE = "save plain weights from the program that wrote the file: torch.save(model.state_dict(), 'model.pt')"
+KERAS = "a Keras model; its layers arrange their gates differently from PyTorch's, so it cannot be imported"
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
 SUFFIXES = {
     ".keras": KERAS, ".h5": KERAS, ".hdf5": KERAS,
@@ -22,7 +22,7 @@ SUFFIXES = {
     ".ts": TORCHSCRIPT, ".jit": TORCHSCRIPT, ".ptl": TORCHSCRIPT, ".torchscript": TORCHSCRIPT,
 }  # fmt: skip
 MAGIC = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes them; it cannot be imported",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file, the format of Keras models, which cannot be imported",
     b"GGUF": SUFFIXES[".gguf"],
 }
 
@@ -53,7 +53,11 @@ def _describe_zip(path: Path) -> str | None:
         return TORCHSCRIPT
     if "model.weights.h5" in names:
         return KERAS
-    return "a TorchServe archive; unpack it and import the weights in it" if "MAR-INF/MANIFEST.json" in names else None
+    return (
+        "a TorchServe archive; unpack it and import the weights that it contains"
+        if "MAR-INF/MANIFEST.json" in names
+        else None
+    )
 
 
 def _describe_directory(path: Path) -> str | None:

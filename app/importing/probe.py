@@ -1,4 +1,4 @@
-"""Makes an input with which the user compares an imported version with the original program. Imports no torch."""
+"""Creates an input for comparing an imported version with the original program. Imports no torch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _numbers(own: str, features: int) -> Probe:
         text = own if own.lstrip().startswith("[") else Path(own).read_text(encoding="utf-8")
         value = strict_json.parse(text.encode())
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"--probe: must be a JSON list of steps, or a file that holds one: {error}") from None
+        raise InvalidRequest(f"--probe: must be a JSON list of steps, or a file that contains one: {error}") from None
     if not isinstance(value, list) or not all(isinstance(step, list) and len(step) == features for step in value):
         raise InvalidRequest(f"--probe: must be a list of steps, each a list of {features} numbers: [[…], …]")
     return Probe(value, "your probe")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from app.errors import InvalidRequest, did_you_mean
 
 FIELDS = (
-    "activation", "around", "context_length", "embedding_scale", "final_activation", "first_id", "head_activation",
-    "heads", "input", "input_activation", "labels", "layers", "lowercase", "mask", "nonlinearity", "norm", "norm_eps",
-    "norm_first", "output_activation", "padding", "pooling", "pooling_activation", "positions", "split", "stack",
-    "task", "template", "unknown", "weights",
+    "activation", "around", "batch_norm", "batch_norm_eps", "context_length", "embedding_scale",
+    "final_activation", "first_id", "head_activation", "heads", "input", "input_activation", "labels", "layers",
+    "lowercase", "mask", "nonlinearity", "norm", "norm_eps", "norm_first", "output_activation", "padding",
+    "pooling", "pooling_activation", "positions", "split", "stack", "task", "template", "unknown", "weights",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ class ImportQuestion(InvalidRequest):
         self.questions = questions
         lines = "\n".join(f"  {question}" for question in questions)
         super().__init__(
-            "the weights do not determine everything; answer with --set FIELD=VALUE, or with the option named:"
+            "the weights do not determine all settings; answer with --set FIELD=VALUE, or with the named option:"
             f"\n{lines}",
             param=questions[0].field,
         )
@@ -118,7 +118,7 @@ class Answers:
             raise ImportQuestion(self.open)
         if unused := [field for field in self._answers if field not in self._used]:
             raise InvalidRequest(
-                f"{', '.join(unused)}: nothing in this network depends on this answer; leave it out, or check that the "
-                "file is the one that you mean",
+                f"{', '.join(unused)}: nothing in this network depends on this answer; leave it out, or check that "
+                "this is the intended file",
                 param=unused[0],
             )

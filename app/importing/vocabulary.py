@@ -30,7 +30,7 @@ GAP = "…"  # placeholder for the text in the user's answer to the question `ar
 
 
 class VocabularyInvalid(InvalidRequest):
-    """The vocabulary file cannot be read or does not fit the network."""
+    """The vocabulary file cannot be read or does not match the network."""
 
     code = "invalid_vocabulary"
 
@@ -67,7 +67,8 @@ def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
     for mark, kind in PIECES.items():
         if sum(word.startswith(mark) and word != mark for word in words) > max(1, len(words) / 100):
             raise VocabularyInvalid(
-                f"{source} is the vocabulary of {kind}: many of its tokens begin with {mark}; give the tokenizer.json"
+                f"{source} is the vocabulary of {kind}: many of its tokens begin with {mark}; "
+                "use the tokenizer.json instead"
             )
 
 
@@ -121,8 +122,8 @@ def _lines(text: str, source: str) -> list[str] | dict[str, int]:
         list(range(1, len(lines) + 1)),
     ):
         raise VocabularyInvalid(
-            f"{source} has a word and a number on each line, and the numbers are not ids: they must be 0, 1, 2, … or "
-            "1, 2, 3, …, each once; leave the numbers out, or write a JSON dictionary of words and their ids"
+            f"{source} has a word and a number on each line, but the numbers are not ids: ids must be 0, 1, 2, … or "
+            "1, 2, 3, …, each once; remove the numbers, or write a JSON dictionary of words and their ids"
         )
     return words
 
@@ -170,7 +171,9 @@ def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, 
         return
     text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text is split into"
     if len(lost) > len(candidates) / 2:
-        raise VocabularyInvalid(f"it has {text}: texts must be split or lowercased in another way", param="split")
+        raise VocabularyInvalid(
+            f"the vocabulary has {text}: texts must be split or lowercased in another way", param="split"
+        )
     answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
 
 
@@ -189,11 +192,13 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
     """
     answer, named = answers.get("unknown"), next((name for name in UNKNOWN if name in words), None)
     if answer is None and named is not None:
-        return answers.assume("unknown", named, "by its name, it replaces words that are not in the vocabulary")
+        return answers.assume(
+            "unknown", named, "its name suggests that it replaces words that are not in the vocabulary"
+        )
     if answer is None:
         text = (
-            "what replaces a word that is not in the vocabulary: a word of it, or an id? skip: it is left out; none: "
-            "texts with such words are refused"
+            "what replaces a word that is not in the vocabulary: another word, or an id? skip: the word is left out; "
+            "none: texts with such words are rejected"
         )
         answers.ask(Question("unknown", text))
         return UNKNOWN[0]
@@ -203,8 +208,8 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         return SKIPPED if answer == "skip" else UNKNOWN[0] if UNKNOWN[0] not in words else "<none>"
     if not answer.isdecimal() or int(answer) >= rows:
         raise VocabularyInvalid(
-            f"unknown={answer}: this word is not in the vocabulary; it must be a word of it, an id below {rows}, none "
-            "or skip",
+            f"unknown={answer}: this word is not in the vocabulary; answer with a word of the vocabulary, an id "
+            f"below {rows}, none or skip",
             param="unknown",
         )
     by_id = {number: word for word, number in words.items()}
@@ -225,7 +230,7 @@ def _add_template(native: tokenizers.Tokenizer, words: Mapping[str, int], around
     tokens = [*before.split(), *after.split()]
     if not gap or not tokens or any(token not in words for token in tokens):
         raise VocabularyInvalid(
-            f"around={answer}: must be none, or tokens of the vocabulary before and after a {GAP} for the text",
+            f"around={answer}: must be none, or tokens of the vocabulary around {GAP}, which stands for the text",
             param="around",
         )
     native.post_processor = processors.TemplateProcessing(

@@ -39,7 +39,7 @@ class Ticket:
         self.close()
 
     def weigh(self, tokens: int) -> None:
-        """Take capacity for the tokens, once their number is known. Raises the same errors as `Admission.admit`."""
+        """Reserve capacity for the tokens, once their number is known. Raises the same errors as `Admission.admit`."""
         self._admission.take(0, tokens)
         self._tokens += tokens
 
@@ -83,7 +83,7 @@ class Admission:
         self._at = clock()
 
     def admit(self, model: str, requests: int, tokens: int = 0) -> Ticket:
-        """Take capacity for the requests of one caller.
+        """Reserve capacity for the requests of one caller.
 
         Raises Overloaded (429) if too many requests or tokens are waiting, and InvalidRequest if this caller's requests
         alone exceed a limit.
@@ -92,7 +92,7 @@ class Admission:
         return Ticket(self, model, requests, tokens)
 
     def take(self, requests: int, tokens: int) -> None:
-        """Take capacity, or raise the same errors as `admit` without taking any."""
+        """Reserve capacity, or raise the same errors as `admit` without reserving any."""
         if requests > self.max_requests:
             raise _too_large(requests, self.max_requests, "continuations (prompts times n)")
         if tokens > self.max_tokens:

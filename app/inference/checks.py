@@ -13,7 +13,7 @@ def check_scores(version: ResolvedVersion) -> None:
     """Check that the version computes scores rather than text."""
     if version.config.task == "generation":
         raise InvalidRequest(
-            f"{version.ref} generates text; classification needs a version with labels",
+            f"{version.ref} generates text; classification requires a version with labels",
             code="wrong_task",
             param="model",
         )
@@ -30,7 +30,7 @@ def check_vectors(dimensions: int, version: ResolvedVersion) -> None:
     width = body_width(version.config)
     if dimensions > width:
         raise InvalidRequest(
-            f"dimensions is {dimensions}, but {version.ref} has {width}; ask for {width} or fewer", param="dimensions"
+            f"dimensions is {dimensions}, but {version.ref} has {width}; request {width} or fewer", param="dimensions"
         )
 
 
@@ -39,7 +39,7 @@ def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: st
     definition = version.files.get(FILE)
     if definition is None or owner.files.get(FILE) != definition:
         raise InvalidRequest(
-            f"{field} names {owner.ref}, whose tokenizer is not that of {version.ref}; send texts, or ids of "
+            f"{field} names {owner.ref}, which does not have the tokenizer of {version.ref}; send texts, or ids of "
             f"{version.ref}",
             code="wrong_tokenizer",
             param=field,
@@ -50,7 +50,7 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
     """Return the tokenizer of a version that generates text."""
     if version.config.task != "generation" or version.tokenizer is None:
         raise InvalidRequest(
-            f"{version.ref} is for {version.config.task}; generation needs a language model",
+            f"{version.ref} is for {version.config.task}; generation requires a language model",
             code="wrong_task",
             param="model",
         )
@@ -64,7 +64,7 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
     if not config.recurrent and longest + max_tokens > config.context_length:
         raise InvalidRequest(
             f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} tokens in total; ask for {max(0, config.context_length - longest)} or shorten "
+            f"{config.context_length} tokens in total; request {max(0, config.context_length - longest)} or shorten "
             "the prompt",
             code="context_length_exceeded",
             param="max_tokens",

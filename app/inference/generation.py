@@ -100,7 +100,7 @@ class Choice:
 
 @dataclass(slots=True)
 class GenerationRequest:
-    """A generation that the engine has started. It can no longer be refused.
+    """A generation that the engine has started. It can no longer be rejected.
 
     Iterate over `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
     """

@@ -88,7 +88,9 @@ def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Ite
     if _all(int, value):
         return [value]
     if len(value) > most:
-        raise InvalidRequest(f"{field} holds {len(value)} items; one request may hold at most {most}", param=field)
+        raise InvalidRequest(
+            f"{field} contains {len(value)} items; one request may contain at most {most}", param=field
+        )
     items = [_item(entry, f"{field}[{i}]", blank) for i, entry in enumerate(value)]
     if len({str if isinstance(item, Pair) else type(item) for item in items}) > 1:
         raise InvalidRequest(f"{field} mixes texts, token ids and numbers; send one kind", param=field)
@@ -212,7 +214,7 @@ def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
 
 
 def _check_characters(items: Sequence[Item], version: ResolvedVersion, field: str) -> None:
-    """Refuse, before tokenization, a text that would be too long even if all its tokens had the maximum length."""
+    """Before tokenization, reject a text that would be too long even if all its tokens had the maximum length."""
     longest = None if version.tokenizer is None else version.tokenizer.longest
     if longest is None:
         return

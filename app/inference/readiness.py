@@ -74,7 +74,7 @@ class Readiness:
     def report(self, principal: str = LOCAL) -> ReadinessReport:
         """The result of the last checks. Names the versions that `principal` may see, and only counts the others."""
         checks = {
-            "database": "ok" if time.monotonic() - self._answered < STALE else "the database does not answer",
+            "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
         }
         hidden = []

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.errors import DeadlineExceeded, NotFound, Unavailable
-from app.inference import checks
+from app.inference import checks, cost
 from app.inference.admission import Admission, Ticket
 from app.inference.engines import failures
 from app.inference.engines.client import EngineClient
@@ -82,7 +82,7 @@ class Inference:
     ) -> ScoredBatch:
         """Return the raw outputs of the head for each item. Raises InvalidRequest if the version generates text.
 
-        `check` is called with the version before any work is done, and may raise an error to refuse the version.
+        `check` is called with the version before any work is done, and may raise an error to reject the version.
         """
         return await self._rows(query, wire.Score, check=check)
 
@@ -110,6 +110,7 @@ class Inference:
                 check(version)
             with self.admission.admit(version.ref, 1) as ticket:
                 inputs = await self._prepare(query, version)
+                self._check_cost(version, inputs.lengths)
                 request = kind(
                     self._identity(),
                     version.digest,
@@ -193,14 +194,17 @@ class Inference:
             version = await self.versions.get(reference, principal)
             if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
                 return version, work(version)
-            return version, await self._readers.run(size, partial(work, version))
+            return version, await self._readers.run(size, partial(work, version), principal)
 
     async def _prepare(self, query: InferenceQuery, version: ResolvedVersion) -> TokenizedInput:
         size = size_of(query.items)
         work = partial(prepare, query.items, version, query.length_policy, query.param)
         if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
             return work()
-        return await self._readers.run(size, work)
+        return await self._readers.run(size, work, query.principal)
+
+    def _check_cost(self, version: ResolvedVersion, lengths: list[int]) -> None:
+        cost.check(version, lengths, self.pool.living, self.settings.max_sequence_seconds)
 
     # --- generation ---------------------------------------------------------------------------------------------
 
@@ -210,11 +214,12 @@ class Inference:
         async with _deadline(query.seconds), AsyncExitStack() as stack:
             version = await self.versions.get(query.reference, query.principal)
             tokenizer = checks.tokenizer_of(version)
-            # Admit before reading the prompts, so that an overloaded service does no work for requests that it refuses.
+            # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
             ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
             policy = replace(query.length_policy, continuation=query.params.max_tokens)
             prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
             checks.check_room(prompts, query.params.max_tokens, version)
+            self._check_cost(version, list(map(len, prompts)))
             checks.check_ids(query.params, version)
             requests = self._requests(query, version, prompts)
             prompt_tokens = sum(map(len, prompts))

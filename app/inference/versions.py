@@ -191,7 +191,7 @@ class Versions:
     def _open(self, record: VersionRecord) -> Assets:
         directory = self._cache.checkpoint(record.digest, record.files)
         contents = checkpoint.read(directory)
-        tokenizer = Tokenizer.load(directory) if contents.config.input == "tokens" else None
+        tokenizer = Tokenizer.load(directory, bounded=True) if contents.config.input == "tokens" else None
         return Assets(contents.config, contents.raw_config, tuple(contents.labels), tokenizer)
 
 

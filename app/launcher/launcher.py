@@ -82,7 +82,9 @@ class Launcher:
             announcing = asyncio.create_task(self._announce())
             await self._stop.wait()
             announcing.cancel()
-            self._log("stopping: open requests finish, trainings are saved (press Ctrl+C again to stop at once)")
+            self._log(
+                "stopping: open requests finish, and training runs are saved (press Ctrl+C again to stop immediately)"
+            )
             return self._status
         finally:
             await self._stop_all(keeping)
@@ -167,11 +169,17 @@ class Launcher:
         """Rewrite programs.json whenever the set of running programs changes."""
         written: list[programs.Program] | None = None
         while True:
-            running = [p for p in (keeper.program for keeper in self._keepers) if p and programs.alive(p.pid)]
+            running = [p for p in map(self._program_of, self._keepers) if p and programs.alive(p.pid)]
             running += programs.read_trainers(self._settings.run_dir)
             if running != written and self._write_list(running):
                 written = running
             await asyncio.sleep(LIST_EVERY)
+
+    def _program_of(self, keeper: Keeper) -> programs.Program | None:
+        program = keeper.program
+        if program is None or program.program != "api":
+            return program
+        return msgspec.structs.replace(program, url=url_of(self._settings))
 
     def _write_list(self, running: list[programs.Program]) -> bool:
         """Write programs.json. Returns False if the write failed.

@@ -18,7 +18,10 @@ NAME = "programs.json"
 
 
 class Program(msgspec.Struct, frozen=True):
-    """One running process. `job` and `attempt` are set for trainers only; `started_at` is in Unix seconds."""
+    """One running process. `started_at` is in Unix seconds.
+
+    `job` and `attempt` are set for trainers only, and `url`, at which programs on this machine reach it, for the API.
+    """
 
     program: str  # api | engine | worker | trainer
     pid: int
@@ -26,6 +29,7 @@ class Program(msgspec.Struct, frozen=True):
     restarts: int = 0
     job: str | None = None
     attempt: int | None = None
+    url: str | None = None
 
 
 def alive(pid: int) -> bool:
@@ -85,3 +89,12 @@ def read(run_dir: Path) -> list[Program]:
     except (OSError, msgspec.DecodeError) as error:
         raise OstinatoError(f"the list of programs ({run_dir / NAME}) cannot be read: {error}") from None
     return [program for program in listed if alive(program.pid)]
+
+
+def api_url(run_dir: Path) -> str | None:
+    """The URL of the API that `ostinato up` runs on this data folder; None if it does not run, or cannot be found."""
+    try:
+        listed = read(run_dir)
+    except OstinatoError:
+        return None
+    return next((program.url for program in listed if program.url), None)

@@ -68,7 +68,9 @@ def remove(
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
     """Load the moves of an alias, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
     if after is not None and not (0 < after < MOVE_LIMIT and repository.is_move(session, name, alias, after)):
-        raise NotFound(f"after {after} is not a move of {name}@{alias}", code="move_not_found", param="after")
+        raise NotFound(
+            f"after must be the id of a move of {name}@{alias}, not {after}", code="move_not_found", param="after"
+        )
     return cut(repository.list_moves(session, name, alias, after, order, limit), limit)
 
 

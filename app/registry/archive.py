@@ -1,7 +1,7 @@
 """Reads and writes tar archives of checkpoint directories.
 
-The reader accepts only plain files whose names are allowed in a checkpoint. It does not use Python's `tarfile`, which
-supports more of the format (links, sparse files) and allocates buffers of whatever size a header claims.
+The reader accepts only regular files whose names are allowed in a checkpoint. It does not use Python's `tarfile`, which
+supports more of the format (links, sparse files) and allocates buffers of whatever size a header declares.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MEMBERS_LIMIT = 256
 EXTENSION_LIMIT = 64 * 1024  # maximum number of bytes in an extended header
 TAIL_LIMIT = 4 * 2**20  # maximum number of bytes of padding after the end
 KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
-HOW = "make it with: tar -C DIRECTORY -cf checkpoint.tar ."
+HOW = "create one with: tar -C DIRECTORY -cf checkpoint.tar ."
 NOT_A_TAR = f"this is not a tar archive, or it is damaged; {HOW}"
 
 
@@ -60,7 +60,7 @@ class _Input:
         data, self._rest = self._rest[:most], self._rest[most:]
         self.left -= len(data)
         if self.left < 0:
-            raise TooLarge(f"the archive unpacks to more than {self._limit} bytes, the limit of an upload")
+            raise TooLarge(f"the archive contains more than {self._limit} bytes, the limit for uploads")
         return data
 
     def read_exactly(self, size: int) -> Iterator[bytes]:
@@ -76,7 +76,7 @@ class _Input:
 def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
     """Unpack a tar or tar.gz archive, of at most `limit` unpacked bytes, to an empty, private directory.
 
-    Raises ArchiveInvalid for anything that is not a plain file of a checkpoint, and TooLarge if a limit is exceeded.
+    Raises ArchiveInvalid for anything that is not a regular file of a checkpoint, and TooLarge if a limit is exceeded.
     """
     source, names = _Input(stream, limit), set[str]()
     for member in _read_members(source):
@@ -85,11 +85,11 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
             continue
         # Ignore case: on some file systems, README.md and readme.md are the same file.
         if name.lower() in names:
-            raise ArchiveInvalid(f"the archive holds {name!a} twice")
+            raise ArchiveInvalid(f"the archive contains {name!a} twice")
         names.add(name.lower())
         most = min(source.left, allowed(name) or 0)
         if member.size > most:
-            raise TooLarge(f"{name} has {member.size} bytes; at most {most} are allowed here")
+            raise TooLarge(f"{name} has {member.size} bytes; at most {most} are allowed")
         path = directory / name
         path.parent.mkdir(mode=0o700, exist_ok=True)
         # O_EXCL and O_NOFOLLOW: never write to an existing file or through a link.
@@ -98,7 +98,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
                 file.write(piece)
         _skip(source, -member.size % BLOCK)
     if not names:
-        raise ArchiveInvalid(f"the archive holds no files; {HOW}")
+        raise ArchiveInvalid(f"the archive contains no files; {HOW}")
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
@@ -112,7 +112,7 @@ def _read_members(source: _Input) -> Iterator[_Member]:
         member = _parse_header(block)
         if member.kind in (b"x", b"g", b"L"):
             if member.size > EXTENSION_LIMIT:
-                raise ArchiveInvalid(f"the archive has an extended header of more than {EXTENSION_LIMIT} bytes")
+                raise ArchiveInvalid(f"the archive contains an extended header of more than {EXTENSION_LIMIT} bytes")
             data = b"".join(source.read_exactly(member.size))
             _skip(source, -member.size % BLOCK)
             extended |= _parse_extension(member.kind, data)
@@ -120,7 +120,7 @@ def _read_members(source: _Input) -> Iterator[_Member]:
         size = _parse_decimal(extended["size"]) if "size" in extended else member.size
         yield _Member(extended.get("path", member.name), size, member.kind)
         extended = {}
-    raise ArchiveInvalid(f"the archive has more than {MEMBERS_LIMIT} members")
+    raise ArchiveInvalid(f"the archive contains more than {MEMBERS_LIMIT} members")
 
 
 def _check_member(member: _Member) -> str | None:
@@ -132,7 +132,7 @@ def _check_member(member: _Member) -> str | None:
         return None
     if member.kind not in (b"0", b"\0"):
         kind = KINDS.get(member.kind, "of an unknown type")
-        raise ArchiveInvalid(f"{shown} is {kind}; an archive may hold only plain files")
+        raise ArchiveInvalid(f"{shown} is {kind}; an archive may contain only regular files")
     if allowed(name) is None:
         raise ArchiveInvalid(f"{shown} does not belong in a checkpoint; {HOW}")
     return name
@@ -161,7 +161,7 @@ def _parse_text(field: bytes) -> str:
     try:
         return field.split(b"\0", 1)[0].decode()
     except UnicodeDecodeError:
-        raise ArchiveInvalid("the archive has a name that is not UTF-8") from None
+        raise ArchiveInvalid("the archive contains a name that is not valid UTF-8") from None
 
 
 def _parse_extension(kind: bytes, data: bytes) -> dict[str, str]:
@@ -174,18 +174,18 @@ def _parse_extension(kind: bytes, data: bytes) -> dict[str, str]:
         size = _parse_decimal(length.decode("ascii", "replace"))
         record, data = data[:size], data[size:]
         if len(record) != size or not record.endswith(b"\n") or b"=" not in record:
-            raise ArchiveInvalid("the archive has a damaged extended header")
+            raise ArchiveInvalid("the archive contains a damaged extended header")
         key, _, value = record[len(length) + 1 : -1].partition(b"=")
         values[_parse_text(key)] = _parse_text(value)
     if any(key.startswith("GNU.sparse") for key in values):
-        raise ArchiveInvalid("the archive has a sparse file; make it without -S")
+        raise ArchiveInvalid("the archive contains a sparse file; create the archive without -S")
     # Global headers (kind g), which set values for all members, are checked like other headers and then ignored.
     return {} if kind == b"g" else {key: values[key] for key in ("path", "size") if key in values}
 
 
 def _parse_decimal(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) <= 15):
-        raise ArchiveInvalid("the archive has a damaged extended header")
+        raise ArchiveInvalid("the archive contains a damaged extended header")
     return int(text)
 
 
@@ -200,7 +200,7 @@ def _drain(source: _Input) -> None:
     while piece := source.read(CHUNK):
         left -= len(piece)
         if left < 0 or any(piece):
-            raise ArchiveInvalid("the archive has data after its end")
+            raise ArchiveInvalid("the archive contains data after its end")
 
 
 def _decompress(pieces: Iterator[bytes]) -> Iterator[bytes]:

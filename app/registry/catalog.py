@@ -86,7 +86,7 @@ def _parse_after(session: Session, after: str, principal: str) -> ModelReference
     if exists and reference.version is not None:
         exists = repository.find_version(session, reference.name, reference.version) is not None
     if not exists or reference.alias or reference.digest or reference.checkpoint:
-        message = f"after {show(after)} is not the id of an entry of this list"
+        message = f"after must be the id of an entry in this list, not {show(after)}"
         raise NotFound(message, code="model_not_found", param="after")
     return reference
 

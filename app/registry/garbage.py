@@ -44,7 +44,7 @@ class Collected:
 @dataclass(frozen=True, slots=True)
 class Report:
     """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
-    lists the columns of rows that cannot be sent in a reply, and `mended` those that the check has mended.
+    lists the columns of rows that cannot be sent in a reply, and `mended` those that the check has repaired.
 
     Orphans are blobs to which no row refers. They are not an error: a collection removes them once they are old enough.
     """
@@ -83,7 +83,7 @@ def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_r
 def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = False) -> Report:
     """Check that every referenced blob is stored and has the right size. If `deep`, also check the hashes.
 
-    If `mend`, first mend the rows that cannot be sent in a reply.
+    If `mend` is true, first repair the rows that cannot be sent in a reply.
     """
     mended: list[str] = []
     if mend:

@@ -17,5 +17,5 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     path = directory / "metrics.json"
     metrics = load_json(path) if path.exists() else {}
     if not isinstance(metrics, dict):
-        raise CheckpointInvalid("metrics.json must hold a JSON object")
+        raise CheckpointInvalid("metrics.json must contain a JSON object")
     return metrics

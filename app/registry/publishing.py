@@ -43,7 +43,7 @@ def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
     read(directory)
     for path, entry in files.items():
         if blobs.put_file(directory / path) != entry.sha256:
-            raise Conflict(f"{path} changed while it was read; try again")
+            raise Conflict(f"{path} changed while it was being read; try again")
     return files
 
 
@@ -66,7 +66,9 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
     model = repository.find_model(session, name, lock=True)
     # The model may have existed before, with another owner. If so, the error rolls back the new number.
     if model is None or not visible(model.owner, publication.owner):
-        raise InvalidRequest(f"the name {name!r} is taken; choose another", code="model_name_taken", param="name")
+        raise InvalidRequest(
+            f"the name {name!r} is already taken; choose another name", code="model_name_taken", param="name"
+        )
     labels = {"labels": checkpoint.labels} if checkpoint.labels else {}
     version = VersionRow(
         model=name,

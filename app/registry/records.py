@@ -33,7 +33,7 @@ NUMBER_LIMIT = 10**9  # all version numbers are less than this
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 CHECKPOINT_ID = re.compile(r"ftckpt-[A-Za-z0-9_-]{1,33}")
-FORMS = "a model reference is name, name:3, name@alias, name@sha256:… or ftckpt-…"
+FORMS = "a model reference has the form name, name:3, name@alias, name@sha256:… or ftckpt-…"
 
 
 def check_name(name: str, param: str = "name") -> str:

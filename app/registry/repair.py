@@ -1,4 +1,4 @@
-"""Finds and mends rows whose JSON cannot be sent in a reply: early releases stored lone surrogates and huge numbers."""
+"""Finds and repairs rows with values that no reply can contain, such as lone surrogates from early releases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS: tuple[tuple[Table, tuple[str, ...]], ...] = (
     (JobCheckpointRow, ("config", "metrics")),
     (FileRow, ("column_names", "column_roles")),
 )
-AT_A_TIME = 20  # rows; the metrics of one row may have megabytes
+AT_A_TIME = 20  # rows; the metrics of one row may take up megabytes
 
 
 class _Damage(NamedTuple):
@@ -26,7 +26,7 @@ class _Damage(NamedTuple):
     column: str
 
     def describe(self, session: Session) -> str:
-        """Name the row as clients do, and the column."""
+        """Return the name of the row that clients use, and the column."""
         if self.table is not VersionRow:
             return f"{self.key} {self.column}"
         row = session.get_one(VersionRow, self.key)
@@ -39,7 +39,7 @@ def find(session: Session) -> list[str]:
 
 
 def mend(session: Session) -> list[str]:
-    """Mend all damaged columns with `strict_json.mend`, and return them. The files of versions do not change."""
+    """Repair all damaged columns with `strict_json.mend`, and return them. The files of versions do not change."""
     damages = list(_scan(session))
     names = [damage.describe(session) for damage in damages]
     for table, key, column in damages:

@@ -53,7 +53,7 @@ class Filter:
         if self.metric is not None and not METRIC.fullmatch(self.metric):
             raise InvalidRequest(f"metric {show(self.metric)} must be a path such as test.accuracy", param="metric")
         if self.metric is None and (self.minimum is not None or self.maximum is not None):
-            raise InvalidRequest("minimum and maximum need a metric", param="metric")
+            raise InvalidRequest("minimum and maximum require a metric", param="metric")
 
     @property
     def descending(self) -> bool:
@@ -121,7 +121,7 @@ def select_versions(session: Session, principal: str, filter_: Filter, after: st
     if after is not None:
         start = next((i for i, key in enumerate(matches, start=1) if key.ref == after), 0)
         if not start:
-            message = f"after {show(after)} is not one of the versions that match"
+            message = f"after must be one of the matching versions, not {show(after)}"
             raise NotFound(message, code="version_not_found", param="after")
     page = cut(matches[start : start + limit + 1], limit)
     keys = [(key.model, key.version) for key in page.items]

@@ -287,6 +287,6 @@ class Registry:
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:
         """Check that the store has every file to which the tables refer. `deep` reads and hashes every byte.
 
-        `mend` mends the rows that cannot be sent in a reply; missing and corrupt files cannot be mended.
+        `mend` repairs the rows that cannot be sent in a reply; missing and corrupt files cannot be repaired.
         """
         return garbage.check(self.database, self.blobs, deep=deep, mend=mend)

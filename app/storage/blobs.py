@@ -206,7 +206,7 @@ def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
 
 def _key(sha256: str) -> str:
     if not DIGEST.fullmatch(sha256):
-        raise BlobMissing("the key of a blob is its SHA-256, 64 hexadecimal digits in lower case")
+        raise BlobMissing("the key of a blob is its SHA-256, 64 lowercase hexadecimal digits")
     return f"sha256/{sha256[:2]}/{sha256}"
 
 
@@ -229,4 +229,4 @@ def _verify(stream: Iterable[bytes], sha256: str) -> Iterator[bytes]:
             hasher.update(chunk)
             yield bytes(chunk)
     if hasher.hexdigest() != sha256:
-        raise BlobCorrupt(f"stored bytes are damaged: blob {sha256[:12]}… has another hash; see `ostinato fsck`")
+        raise BlobCorrupt(f"stored bytes are damaged: blob {sha256[:12]}… does not match its hash; see `ostinato fsck`")

@@ -45,5 +45,5 @@ def translate_errors(sha256: str) -> Iterator[None]:
 
 
 def unreachable() -> StorageUnavailable:
-    """Return the error for a store that does not answer."""
-    return StorageUnavailable("the blob store does not answer; try again in a moment", retry_after=1.0)
+    """Return the error for a store that does not respond."""
+    return StorageUnavailable("the blob store is not responding; try again in a moment", retry_after=1.0)

@@ -15,7 +15,16 @@ import tokenizers
 
 from app import strict_json
 from app.errors import CheckpointInvalid, InvalidRequest
-from app.tokenization.vocabulary import UNKNOWN, find_specials, kind_of, longest_token, token_bytes, unknown_words
+from app.tokenization import bounds, faults
+from app.tokenization.vocabulary import (
+    UNKNOWN,
+    find_specials,
+    is_plain,
+    kind_of,
+    longest_token,
+    token_bytes,
+    unknown_words,
+)
 
 FILE = "tokenizer.json"
 SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
@@ -35,8 +44,10 @@ class Tokenizer:
     - `template`: whether the tokenizer adds special tokens around each text.
     """
 
-    def __init__(self, definition: str, configs: tuple[Mapping[str, Any], ...] = ()) -> None:
+    def __init__(self, definition: str, configs: tuple[Mapping[str, Any], ...] = (), *, bounded: bool = False) -> None:
         """`definition` is the content of a tokenizer.json; `configs` are JSON objects that may name special tokens.
+
+        If `bounded`, texts are checked with `bounds.groups`, unless the tokenizer is `quick`.
 
         Raises CheckpointInvalid.
         """
@@ -44,7 +55,7 @@ class Tokenizer:
             self._native = tokenizers.Tokenizer.from_str(definition)
             parsed: dict[str, Any] = strict_json.parse(definition.encode(), values=strict_json.VOCABULARY_VALUES)
         except BaseException as error:  # the library raises plain Exception; its panics derive from BaseException
-            if not isinstance(error, Exception) and not _panicked(error):
+            if not isinstance(error, Exception) and not faults.panicked(error):
                 raise
             raise CheckpointInvalid(f"{FILE} is not a valid tokenizer: {error}", param=FILE) from None
         self._definition = definition
@@ -64,12 +75,13 @@ class Tokenizer:
         self.hidden_ids = self._specials.hidden
         self.special_ids = sorted(self._specials.forbidden)
         self._exact = self.token_bytes is not None and not parsed.get("post_processor")
-        self.quick = self._exact and _plain(parsed)
+        self.quick = self._exact and is_plain(parsed)
+        self._bounded = bounded and not self.quick
         self.longest = longest_token(parsed, self.token_bytes, self._specials.hidden) if self.quick else None
         self.template = bool(parsed.get("post_processor")) and self._native.num_special_tokens_to_add(True) > 0
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
+    def load(cls, path: Path | str, *, bounded: bool = False) -> Self:
         """Load a tokenizer.json, given by its path or directory, and the files next to it that name special tokens.
 
         Raises CheckpointInvalid.
@@ -80,7 +92,7 @@ class Tokenizer:
             definition = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointInvalid(f"{FILE} cannot be read: {type(error).__name__}", param=FILE) from None
-        return cls(definition, tuple(_read_objects(file.parent)))
+        return cls(definition, tuple(_read_objects(file.parent)), bounded=bounded)
 
     def save(self, path: Path | str) -> None:
         """Write the tokenizer.json to `path`, which may be a file or an existing directory."""
@@ -104,7 +116,7 @@ class Tokenizer:
         if self.template:
             return self._encode_native([(text, text_pair)], special)[0]
         if self.sep_id is None:
-            raise InvalidRequest("this version's tokenizer has no separator, so it cannot take two texts")
+            raise InvalidRequest("this version's tokenizer has no separator, so it cannot encode a pair of texts")
         first, second = self.encode_batch([text, text_pair])
         return [*first, self.sep_id, *second]
 
@@ -118,7 +130,7 @@ class Tokenizer:
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)
         if room < len(texts):
             raise InvalidRequest(
-                f"{size} tokens leave no room for a text: this version's tokenizer adds {size - room} of its own",
+                f"{size} tokens leave no room for text: this version's tokenizer adds {size - room} special tokens",
                 param="truncate_prompt_tokens",
             )
         for left, part in zip(range(len(parts), 0, -1), sorted(parts, key=len), strict=True):
@@ -188,7 +200,7 @@ class Tokenizer:
                 ids += chain.from_iterable(map(table.__getitem__, text[start : start + SLICE]))
             return ids
         except UnicodeEncodeError as error:
-            raise _surrogate(error) from None
+            raise faults.surrogate(error) from None
 
     def _encode_native(self, inputs: Sequence[str] | Sequence[tuple[str, str]], special: bool) -> list[list[int]]:
         encodings = self._encodings(inputs, special)
@@ -197,6 +209,11 @@ class Tokenizer:
         return [self._without_specials(encoding.ids, encoding.special_tokens_mask) for encoding in encodings]
 
     def _encodings(self, inputs: Sequence[str] | Sequence[tuple[str, str]], special: bool) -> list[Any]:
+        if self._bounded:
+            return [encoding for group in bounds.groups(inputs) for encoding in self._encode_group(group, special)]
+        return self._encode_group(inputs, special)
+
+    def _encode_group(self, inputs: Sequence[str] | Sequence[tuple[str, str]], special: bool) -> list[Any]:
         def encode() -> list[Any]:
             if self._unknown_words != "skip":
                 return self._native.encode_batch_fast(list(inputs), add_special_tokens=special)
@@ -217,17 +234,17 @@ class Tokenizer:
         try:
             return encode()
         except (UnicodeEncodeError, TypeError) as error:
-            cause = _find_surrogate(inputs)
-            raise _surrogate(cause) if cause else error from None
+            cause = faults.find_surrogate(inputs)
+            raise faults.surrogate(cause) if cause else error from None
         except BaseException as error:
             if self._unknown_words == "refuse" and isinstance(error, Exception):
                 texts = chain.from_iterable((item,) if isinstance(item, str) else item for item in inputs)
                 word = next(chain.from_iterable(self._words(text, in_vocabulary=False) for text in texts), "")
                 message = f"{word[:60]!r} is not in this version's vocabulary, which has no token for unknown words"
                 raise InvalidRequest(message, code="invalid_text") from None
-            if not _panicked(error):
+            if not faults.panicked(error):
                 raise
-            raise InvalidRequest("this version's tokenizer cannot read the text", code="invalid_text") from None
+            raise InvalidRequest("this version's tokenizer cannot encode the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
         """Replace the special tokens to which a word-level tokenizer has encoded their names in the text."""
@@ -255,13 +272,6 @@ class _Characters(dict[str, tuple[int, ...]]):
         return ids
 
 
-def _plain(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer applies only byte-pair encoding, after at most the usual byte-level split."""
-    split = (definition.get("pre_tokenizer") or {}).get("type")
-    model = str((definition.get("model") or {}).get("type") or "BPE")
-    return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
-
-
 def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
     for name in CONFIGS:
         try:
@@ -270,26 +280,3 @@ def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
             continue
         if isinstance(value, dict):
             yield value
-
-
-def _panicked(error: BaseException) -> bool:
-    """Whether the error is a panic in the library's Rust code, whose class cannot be imported."""
-    return type(error).__name__ == "PanicException"
-
-
-def _find_surrogate(inputs: Iterable[str | tuple[str, str]]) -> UnicodeEncodeError | None:
-    for item in inputs:
-        for text in (item,) if isinstance(item, str) else item:
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                return error
-    return None
-
-
-def _surrogate(error: UnicodeEncodeError) -> InvalidRequest:
-    code = ord(error.object[error.start])
-    return InvalidRequest(
-        f"the text is not valid Unicode: it contains a lone surrogate, U+{code:04X}; send well-formed UTF-8",
-        code="invalid_text",
-    )

@@ -31,9 +31,11 @@ def train(texts: Iterable[str], kind: str = "bpe", vocab_size: int = 8192) -> To
     valid Unicode.
     """
     if kind not in KINDS:
-        raise InvalidRequest(f"tokenizer {kind!r} is unknown; it can be {', '.join(KINDS)}", param="tokenizer")
+        raise InvalidRequest(f"tokenizer {kind!r} is unknown; the tokenizers are {', '.join(KINDS)}", param="tokenizer")
     if vocab_size < SMALLEST:
-        raise InvalidRequest(f"vocab_size must be {SMALLEST} or more (special tokens and bytes)", param="vocab_size")
+        raise InvalidRequest(
+            f"vocab_size must be at least {SMALLEST}, the number of special tokens and bytes", param="vocab_size"
+        )
     if kind == "bpe":
         native = _train_bpe(_checked(texts), vocab_size)
     elif kind == "char":

@@ -64,6 +64,13 @@ def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
     return decoder.get("type") == "Sequence" and parts == ["ByteFallback", "Fuse"]
 
 
+def is_plain(definition: Mapping[str, Any]) -> bool:
+    """Whether the tokenizer applies only byte-pair encoding, after at most the usual byte-level split."""
+    split = (definition.get("pre_tokenizer") or {}).get("type")
+    model = str((definition.get("model") or {}).get("type") or "BPE")
+    return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
+
+
 def find_specials(
     definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
 ) -> Specials:

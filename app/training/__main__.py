@@ -1,8 +1,13 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
-Exit code 0: the last event is Done, Stopped or TrainFailed. 1: an unexpected error, after the event Broke, or
-TrainFailed if it occurred again. 74: the disk is full or has failed. 75: the lease ended. Any other code means that
-the attempt was lost.
+Exit codes:
+
+- 0: the last event is Done, Stopped or TrainFailed.
+- 1: an unexpected error occurred. The last event is Broke, or TrainFailed if the error has occurred before.
+- 74: the disk is full or has failed.
+- 75: the lease ended.
+
+Any other exit code means that the attempt was lost.
 """
 
 from __future__ import annotations
@@ -73,7 +78,7 @@ def train(options: argparse.Namespace) -> int:
     try:
         session.attempt()
     except Exception as error:
-        log.exception("an unexpected error ended the training")
+        log.exception("an unexpected error ended the training run")
         return _break_off(session, error)
     return 0
 

@@ -49,7 +49,7 @@ class BadOption(TrainingFailure):
 def diverged(symptom: str, learning_rate: float) -> TrainingFailure:
     """The failure of a training run that has diverged. `symptom` says how the divergence was detected."""
     advice = f"use a learning rate below {learning_rate:g}, or a smaller max_grad_norm"
-    return TrainingFailure("diverged", f"{symptom}: the training has diverged; {advice}", "training.learning_rate")
+    return TrainingFailure("diverged", f"{symptom}: the training run has diverged; {advice}", "training.learning_rate")
 
 
 class StopRequested(Exception):

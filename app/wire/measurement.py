@@ -1,4 +1,4 @@
-"""Defines the minimum numbers of rows for a meaningful metric, and for choosing a checkpoint by it."""
+"""Defines the minimum numbers of rows for a meaningful metric, and for choosing a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def too_few(rows: object) -> TypeGuard[int]:
 
 
 def verdict(rows: int) -> str:
-    """The text to show instead of a metric that was measured on too few rows: `2 rows: not a measurement`."""
-    return f"{counted(rows, 'row')}: not a measurement"
+    """The text to show instead of metrics from too few rows: `2 rows: too few for meaningful metrics`."""
+    return f"{counted(rows, 'row')}: too few for meaningful metrics"
 
 
 def consequences(rows: int, *, selects: bool) -> str:
@@ -29,7 +29,7 @@ def consequences(rows: int, *, selects: bool) -> str:
     """
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if not selects:
-        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint by"
-        kept = f"the weights of the last step are kept; with {SELECTING_ROWS} or more, those of the best evaluation are"
+        few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint"
+        kept = f"the weights of the last step are kept; {SELECTING_ROWS} or more rows would select the best evaluation"
         sentences.append(f"{few}, so {kept}")
     return "; ".join(sentences)

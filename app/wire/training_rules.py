@@ -113,32 +113,38 @@ NETWORK_ONLY = (
 )  # fmt: skip
 RESTRICTIONS = (
     *(
-        Restriction(field, lambda k: k.architecture in RECURRENT, "is for a Transformer; this network has no heads")
+        Restriction(
+            field, lambda k: k.architecture in RECURRENT, "applies only to a Transformer; this network has no heads"
+        )
         for field in ("heads", "kv_heads")
     ),
     Restriction(
         "bidirectional",
         lambda k: k.architecture == "transformer",
-        f"is for {listed(RECURRENT, 'and')}; a Transformer reads both ways to classify, and from left to right to "
-        "generate",
+        f"applies only to {listed(RECURRENT, 'and')}; a Transformer reads in both directions to classify, "
+        "and from left to right to generate",
         allow_off=False,
     ),
     Restriction(
         "bidirectional",
         lambda k: k.task == "generation",
-        "is not for generation, which reads from left to right only",
+        "does not apply to generation, which reads from left to right only",
     ),
     Restriction(
         "pooling", lambda k: k.task == "generation", "reduces a sequence to one vector, which generation does not need"
     ),
     Restriction(
-        "label_smoothing", lambda k: k.task == "regression", "is for labels and tokens, and regression has neither"
+        "label_smoothing",
+        lambda k: k.task == "regression",
+        "applies only to labels and tokens, and regression has neither",
     ),
     Restriction(
-        "class_weights", lambda k: k.task in ("regression", "generation"), "is for labels, and this task has none"
+        "class_weights",
+        lambda k: k.task in ("regression", "generation"),
+        "applies only to labels, and this task has none",
     ),
     *(
-        Restriction(field, lambda k: k.input == "features", "is for texts, and this data is numbers")
+        Restriction(field, lambda k: k.input == "features", "applies only to text, and this data is numeric")
         for field in ("tokenizer", "vocab_size")
     ),
     *(
@@ -148,7 +154,9 @@ RESTRICTIONS = (
     Restriction("ngrams", lambda k: k.task == "generation", "is for texts with labels or values, not for generation"),
     Restriction("ngrams", lambda k: k.input == "features", "is for texts, and this data is numbers"),
     Restriction(
-        "head_only", lambda k: not k.tuned, "is for fine-tuning: name a version as the model, not an architecture"
+        "head_only",
+        lambda k: not k.tuned,
+        "applies only to fine-tuning: name a version as the model, not an architecture",
     ),
 )
 SHAPE = ("layers", "width", "heads", "kv_heads", "context_length", "dropout", "pooling", "bidirectional", "vocab_size")
@@ -182,7 +190,9 @@ def _check_values(options: TrainingOptions) -> None:
         if value is not None and value not in words:
             raise OptionError(name, f"must be one of {', '.join(words)}, not {value!r}")
     if options.tokenizer == "byte" and options.vocab_size is not None:
-        raise OptionError("vocab_size", f"is always {SMALLEST_VOCABULARY} with the byte tokenizer; leave it out")
+        raise OptionError(
+            "vocab_size", f"is always {SMALLEST_VOCABULARY} with the byte tokenizer; leave this option out"
+        )
     _check_class_weights(options.class_weights)
     if options.encoding is not None and not _is_encoding(options.encoding):
         raise OptionError(
@@ -199,10 +209,10 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
         new = name == "pooling" and base.get("task") == "generation"  # a generation model has no pooling to preserve
         if value is not None and value != current and not new:
             origin = "comes from" if current is None else f"is {current!r} in"
-            raise OptionError(name, f"{origin} the model to fine-tune and cannot become {value!r}; leave it out")
+            raise OptionError(name, f"{origin} the model to fine-tune and cannot be changed to {value!r}; leave it out")
     longest = base.get("context_length")
     if longest and base.get("architecture") == "transformer" and (options.context_length or 0) > longest:
-        raise OptionError("context_length", f"can be at most {longest}, as in the model to fine-tune")
+        raise OptionError("context_length", f"can be at most {longest}, the value of the model to fine-tune")
 
 
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
@@ -228,7 +238,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
             if complaint := CLASS_WEIGHT.complaint(weight):
                 raise OptionError(f"class_weights.{label}", complaint)
     elif weights not in (None, "balanced"):
-        raise OptionError("class_weights", "must be 'balanced' or an object from label to weight")
+        raise OptionError("class_weights", "must be 'balanced' or an object that maps labels to weights")
 
 
 def _is_encoding(name: str) -> bool:
@@ -248,7 +258,7 @@ def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:
         return
     heads, width = heads_and_width(options, 4, 128)
     if options.heads is None and options.kv_heads and width % (2 * heads):
-        raise OptionError("kv_heads", f"needs a width that is a multiple of {2 * options.kv_heads}; {width} is not")
+        raise OptionError("kv_heads", f"requires a width that is a multiple of {2 * options.kv_heads}, not {width}")
     shape = {name: getattr(options, name) for name in SHAPE if getattr(options, name) is not None}
     shape |= {"heads": heads, "width": width, "vocab_size": SMALLEST_VOCABULARY}
     task = kind.task or "classification"

@@ -240,7 +240,7 @@ class Attempt:
         error = self._checkpoints.error
         if error is not None and disk_errors.awaited(error):
             return self._wait_for_disk(error)
-        return self._retry("the blob store cannot take the checkpoints", lost=False)
+        return self._retry("the blob store cannot accept the checkpoints", lost=False)
 
     def _wait_for_disk(self, error: Exception) -> str:
         """Queue the job again, because the disk is not writable. The attempt does not count as lost."""
@@ -248,7 +248,7 @@ class Attempt:
         assert cause is not None
         log.warning("%s: attempt %d waits for the disk: %s", self._job.id, self._job.attempt, cause)
         what = transcript.describe_error(cause)
-        message = f"{what[0].upper()}{what[1:]}: the job waits, and goes on when that is over"
+        message = f"{what[0].upper()}{what[1:]}: the job waits and continues when the problem is solved"
         # The event has the step from which the job continues. Events are unique by (kind, step), so the event is logged
         # only once per step, even if many attempts find the disk full.
         event = NewEvent(kind="job.waiting", step=self._run.step, level="warn", message=message, data=WAITS_FOR_DISK)
@@ -269,7 +269,7 @@ class Attempt:
             failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, which is the limit")
             return self._fail(failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
-        message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next one starts in {wait:g} s")
+        message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next attempt starts in {wait:g} s")
         event = NewEvent(kind="job.lost", step=job.attempt, level="warn", message=message)
         return self._requeue(event, wait, lost=lost)
 

@@ -1,7 +1,7 @@
 """The lease of one attempt on its job, renewed by a separate thread.
 
 The thread renews the lease in the database, notifies the trainer of each renewal, and reads the flags by which clients
-cancel or pause the job. It kills the trainer when the lease is lost or the job is to be cancelled, even if the worker's
+cancel or pause the job. It kills the trainer when the lease is lost or a client cancels the job, even if the worker's
 main thread is blocked.
 """
 
@@ -58,7 +58,7 @@ class Lease:
         self._thread.join()
 
     def guard(self, trainer: Trainer) -> None:
-        """Kill this trainer as soon as the lease is lost or the job is to be cancelled."""
+        """Kill this trainer as soon as the lease is lost or a client cancels the job."""
         self._trainer = trainer
         trainer.renew()
         # The thread may have lost the lease and returned before this trainer was set.
@@ -70,7 +70,7 @@ class Lease:
         # Check the clock as well as the flag: if this process was frozen, the lease may have expired, but the renewing
         # thread may not have run yet.
         if self.lost or time.monotonic() - self._renewed > self.seconds:
-            self._lose("it expired")
+            self._lose("the lease expired")
             raise LeaseLost
 
     def write(self, work: Callable[[Session], T]) -> T:
@@ -86,7 +86,7 @@ class Lease:
                 with self._database.transaction() as session:
                     return work(session)
             except Fenced:
-                self._lose("another attempt holds the job, or it has ended")
+                self._lose("another attempt has the job, or the job has ended")
                 raise LeaseLost from None
             except DatabaseUnavailable:
                 log.warning("%s: the database is unavailable; waiting", self.job.id)
@@ -114,7 +114,7 @@ class Lease:
                 # This thread must survive any error, because it kills the trainer when the lease expires.
                 log.exception("%s: the lease could not be renewed", self.job.id)
             if time.monotonic() - self._renewed > self.seconds and not self._over.is_set():
-                self._lose("it expired")
+                self._lose("the lease expired")
             if self.lost:
                 return
 
@@ -124,7 +124,7 @@ class Lease:
         renew = before - self._renewed + self._period >= self.seconds / RENEWALS
         flags = self._renew() if renew else self._read()
         if flags is None:
-            return self._lose("another attempt holds the job, or it has ended")
+            return self._lose("another attempt has the job, or the job has ended")
         if renew:
             # Measured from before the request, the lease never lasts longer here than in the database.
             self._renewed = before

@@ -36,7 +36,7 @@ def publish(
 ) -> str:
     """Register the trained version and end the job with this `result`; return its status.
 
-    If the registry refuses the version, because the alias has moved or the name belongs to another owner, the job fails
+    If the registry rejects the version, because the alias has moved or the name belongs to another owner, the job fails
     and the checkpoint is kept. Raises retryable errors and LeaseLost.
     """
     directory = run.inside(done.checkpoint)

@@ -71,10 +71,11 @@ def describe_error(error: OSError) -> str:
     if error.errno in disk_errors.FULL:
         return "the disk of the worker's machine is full"
     if error.errno == errno.EIO:
-        return "the disk of the worker's machine does not work (EIO)"
+        return "the disk of the worker's machine reports errors (EIO)"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "the worker has no permission to use a file of the run"
-    return f"a file or a program of the run failed ({errno.errorcode.get(error.errno or 0, type(error).__name__)})"
+        return "the worker has no permission to use a file of the training run"
+    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return f"a file or a program of the training run failed ({name})"
 
 
 def describe_exit(code: int) -> str:

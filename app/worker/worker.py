@@ -38,7 +38,7 @@ class Worker:
         self._retention = Retention(resources)
 
     def stop(self) -> None:
-        """Make `run` return after the trainer has saved and exited and the job has been given back.
+        """Make `run` return after the trainer has saved and exited and the job has been released.
 
         May be called from another thread or from a signal handler.
         """

@@ -78,10 +78,10 @@ def test_what_travels_to_the_engine_keeps_the_digits() -> None:
 @pytest.mark.parametrize(
     ("move", "reason"),
     [
-        (lambda x: [1_795_000_000_000_000_000 + x * 300], r"numbers up to 1\.8e\+18, which are stored in steps of 256"),
+        (lambda x: [1_795_000_000_000_000_000 + x * 300], r"values up to 1\.8e\+18, which are stored in steps of 256"),
         (lambda x: [1e17 + x * 100], "stored in steps of 16"),
         # a missing time among times
-        (lambda x: [0.0 if x < 0.5 else 1_795_000_000 + x], r"loses \d+% of its changes from one step to the next"),
+        (lambda x: [0.0 if x < 0.5 else 1_795_000_000 + x], r"loses \d+% of its changes between steps"),
     ],
 )
 def test_what_is_lost_all_the_same_is_warned_about(

@@ -56,15 +56,15 @@ def test_sec_01_other_files_are_refused(folder: Path, name: str) -> None:
 
 def test_links_pipes_and_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "README.md").symlink_to("/etc/passwd")
-    with pytest.raises(CheckpointInvalid, match="plain file"):
+    with pytest.raises(CheckpointInvalid, match="regular file"):
         manifest(folder)
     (folder / "README.md").unlink()
     os.mkfifo(folder / "results.csv")
-    with pytest.raises(CheckpointInvalid, match="plain file"):
+    with pytest.raises(CheckpointInvalid, match="regular file"):
         manifest(folder)
     (folder / "results.csv").unlink()
     (folder / "plots").symlink_to(tmp_path)
-    with pytest.raises(CheckpointInvalid, match="plain file"):
+    with pytest.raises(CheckpointInvalid, match="regular file"):
         manifest(folder)
 
 

@@ -44,7 +44,7 @@ def test_a_comparison_fits_the_terminal(service: Service, ostinato: Run, monkeyp
     monkeypatch.setenv("COLUMNS", "80")
     lines = ostinato("models", "compare", *names).out.splitlines()
     assert max(map(len, lines)) <= 80 and len(lines) < 24
-    assert lines[-1] == "not shown: 40 details that differ; see --all"
+    assert lines[-1] == "not shown: 40 details that differ (use --all)"
     assert [head[-2:] for head in lines[0].split()] == [":2", ":3", ":4"]
     assert len(ostinato("models", "compare", "--all", *names).out.splitlines()) > 40
 

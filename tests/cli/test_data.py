@@ -68,7 +68,7 @@ def test_oddities_are_warned_about_before_the_upload(queue: Service, ostinato: R
     shutil.copy(CASES / "c05_look_alike_labels.csv", "odd.csv")
     lines = ostinato("train", "odd.csv", "--no-wait").out.splitlines()
     before = lines[: lines.index("uploaded odd.csv as file-1")]
-    assert "has 6 labels, with these numbers of rows" in before[1]
+    assert "has 6 labels with these row counts" in before[1]
     assert sum(line.startswith("warning: ") for line in before) == 4
 
 
@@ -123,13 +123,14 @@ def test_a_folder_is_refused(queue: Service, ostinato: Run, tmp_path: Path) -> N
         (
             20,
             (),
-            "warning: validation on 2 rows: not a measurement; 2 validation rows are too few to choose a checkpoint",
+            "warning: validation on 2 rows: too few for meaningful metrics; 2 validation rows are too few to choose a "
+            "checkpoint",
         ),
-        (20, ("--patience", "3"), "warning: validation on 2 rows: not a measurement\n"),
+        (20, ("--patience", "3"), "warning: validation on 2 rows: too few for meaningful metrics\n"),
         (
             300,
             (),
-            "\n30 validation rows are too few to choose a checkpoint by, so the weights of the last step are kept",
+            "\n30 validation rows are too few to choose a checkpoint, so the weights of the last step are kept",
         ),
         (300, ("--patience", "3"), ""),
         (600, (), ""),

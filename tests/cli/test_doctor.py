@@ -38,7 +38,7 @@ def test_the_doctor_gives_reasons(
     database.close()
     assert finding("database").startswith("wrong: ") and "ostinato migrate" in finding("database")
     monkeypatch.setenv("OSTINATO_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/none")
-    assert finding("database").startswith("wrong: does not answer: ") and "secret" not in finding("database")
+    assert finding("database").startswith("wrong: does not respond: ") and "secret" not in finding("database")
     refused = ostinato("migrate")
     assert refused.status == 1 and "onnection" in refused.err and "OSTINATO_DATABASE_URL" in refused.err
     (tmp_path / "ostinato-data" / "run").mkdir()

@@ -67,7 +67,7 @@ def test_the_import_shows_what_the_version_answers(registry: Service, ostinato: 
     done = ostinato(*arguments)
     assert done.out.splitlines() == [
         "reviews:4 is registered: classification, lstm",
-        "your program must give the same for the text 'Good bad' (token ids [1, 2]); if not, an answer or "
+        "your program must give the same result for the text 'Good bad' (token ids [1, 2]); otherwise, an answer or "
         "assumption is wrong:",
         "  no  0.750000",
         "  yes  0.250000",
@@ -103,7 +103,7 @@ def test_a_probe_that_cannot_be_read_is_refused_before_the_upload(
 def test_foreign_files_are_named_before_the_upload(registry: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     done = ostinato("import", "model.h5", "--name", "reviews")
-    assert done.status == 1 and "model.h5 is an HDF5 file, as Keras writes them" in done.err
+    assert done.status == 1 and "model.h5 is an HDF5 file, the format of Keras models" in done.err
     assert not registry.requests
 
 

@@ -96,7 +96,7 @@ def test_plain_weights_are_converted_before_the_upload(registry: Service, ostina
     assert b"model.safetensors" in registry.requests[0].body and b'"yes"' in registry.requests[0].body
     assert done.err.startswith("assumed context_length=4096: ") and "assumed task" not in done.err
     done = ostinato("import", "m.safetensors", "--name", "reviews", "--labels", "no,yes", *answers[2:])
-    assert "assumed task=classification: exactly one of its 2 outputs is right" in done.err
+    assert "assumed task=classification: exactly one of the 2 outputs is correct" in done.err
     several = ["--labels", "a,b", "--task", "multilabel", *answers[2:]]
     done = ostinato("import", "m.safetensors", "--name", "reviews", *several)
     assert done.status == 0 and "assumed task" not in done.err
@@ -139,5 +139,5 @@ def test_options_for_weights_are_refused_for_a_checkpoint(
     (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
     for source in ("m", "a.tgz"):
         done = ostinato("import", source, "--name", "reviews", *option)
-        assert done.status == 1 and f"{option[0]}: only for weights" in done.err
+        assert done.status == 1 and f"{option[0]}: for weights only" in done.err
     assert not registry.requests

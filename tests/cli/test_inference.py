@@ -58,7 +58,7 @@ def test_only_a_newline_ends_a_text(reading: Service, ostinato: Run, tmp_path: P
 def test_a_pair_is_one_input(reading: Service, ostinato: Run) -> None:
     ostinato("classify", "-m", "m", "--pair", "premise", "claim")
     assert reading.requests[0].json["input"] == [{"text": "premise", "text_pair": "claim"}]
-    assert "needs two texts" in ostinato("classify", "-m", "m", "--pair", "one").err
+    assert "requires two texts" in ostinato("classify", "-m", "m", "--pair", "one").err
 
 
 def test_values_and_several_labels_are_shown(service: Service, ostinato: Run) -> None:
@@ -78,7 +78,10 @@ def test_values_and_several_labels_are_shown(service: Service, ostinato: Run) ->
 
 def test_a_model_must_be_named(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = ostinato("classify", "x")
-    assert (done.status, done.err) == (1, "ostinato: name a model with --model NAME (`ostinato models` lists them)\n")
+    assert (done.status, done.err) == (
+        1,
+        "ostinato: name a model with --model NAME (`ostinato models` lists the models)\n",
+    )
     service.routes["POST /v1/classify"] = classified
     monkeypatch.setenv("OSTINATO_DEFAULT_MODEL", "default")
     assert ostinato("classify", "x").status == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
 from app.cli.output import headline
+from app.launcher import programs
 from tests.cli.conftest import Run
 from tests.cli.service import Service, listed
 
@@ -23,6 +26,42 @@ def test_json_may_stand_before_or_after_the_subcommand(service: Service, ostinat
     for arguments in (["--json"], ["list", "--json"], ["--json", "list"]):
         done = ostinato(group, *arguments)
         assert (done.status, done.err) == (0, "") and json.loads(done.out) == [{"id": "one"}], arguments
+
+
+def list_api(run_dir: Path, url: str) -> None:
+    """Make this process look like an API that `ostinato up` has started."""
+    run_dir.mkdir(parents=True)
+    programs.write(run_dir, [programs.Program("api", os.getpid(), 1.0, url=url)])
+
+
+@pytest.mark.parametrize("port", ["", "0", "8000"])
+def test_the_service_of_the_data_folder_is_found(
+    port: str, service: Service, ostinato: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ostinato up --port 0`, and `ostinato jobs` in another terminal."""
+    monkeypatch.delenv("OSTINATO_URL")
+    if port:
+        monkeypatch.setenv("OSTINATO_PORT", port)
+    list_api(tmp_path / "ostinato-data" / "run", service.url)
+    service.routes["GET /v1/files"] = listed({"id": "one"})
+    assert json.loads(ostinato("files", "list", "--json").out) == [{"id": "one"}]
+
+
+def test_a_named_port_or_url_is_used_even_if_another_service_runs_here(
+    service: Service, ostinato: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_api(tmp_path / "ostinato-data" / "run", "http://127.0.0.1:9")
+    service.routes["GET /v1/files"] = listed({"id": "one"})
+    assert ostinato("files", "list", "--json").status == 0
+    monkeypatch.delenv("OSTINATO_URL")
+    monkeypatch.setenv("OSTINATO_PORT", service.url.rpartition(":")[2])
+    assert ostinato("files", "list", "--json").status == 0
+
+
+def test_without_a_service_a_free_port_cannot_be_found(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTINATO_PORT", "0")
+    done = ostinato("files", "list")
+    assert done.status == 1 and "no service is running on" in done.err and "start it with: ostinato up" in done.err
 
 
 def test_every_client_command_prints_json() -> None:
@@ -66,9 +105,12 @@ def test_help_shows_defaults(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("metrics", "shown"),
     [
-        ({"validation": {"rows": 2, "accuracy": 1.0, "loss": 0.687}}, "validation on 2 rows: not a measurement"),
-        ({"validation": {"rows": 1, "r2": 1.0, "loss": 0.0}}, "validation on 1 row: not a measurement"),
-        ({"validation": {"rows": 19, "micro_f1": 1.0}}, "validation on 19 rows: not a measurement"),
+        (
+            {"validation": {"rows": 2, "accuracy": 1.0, "loss": 0.687}},
+            "validation on 2 rows: too few for meaningful metrics",
+        ),
+        ({"validation": {"rows": 1, "r2": 1.0, "loss": 0.0}}, "validation on 1 row: too few for meaningful metrics"),
+        ({"validation": {"rows": 19, "micro_f1": 1.0}}, "validation on 19 rows: too few for meaningful metrics"),
         ({"validation": {"rows": 20, "accuracy": 0.95}}, "validation accuracy 0.950"),
         (
             {"validation": {"rows": 40, "accuracy": 0.9}, "test": {"rows": 3, "accuracy": 1.0}},
@@ -76,7 +118,7 @@ def test_help_shows_defaults(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         (
             {"validation": {"rows": 4, "accuracy": 1.0}, "test": {"rows": 3, "accuracy": 1.0}},
-            "test on 3 rows: not a measurement",
+            "test on 3 rows: too few for meaningful metrics",
         ),
         ({"validation": {"accuracy": 1.0}}, "validation accuracy 1.000"),
         ({"validation": {"tokens": 4, "loss": 1.0}}, "validation loss 1.000"),

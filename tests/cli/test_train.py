@@ -76,9 +76,9 @@ def test_train_uploads_the_file_creates_a_job_and_follows_it(training: Service, 
     assert sent.headers["idempotency-key"]
     assert done.out.splitlines() == [
         "reviews.csv: 10 rows for classification (8 train, 2 validation); 5 to 6 characters, median 5",
-        "reviews.csv has 2 labels, with these numbers of rows: 'yes' 5, 'no' 5",
-        "warning: validation on 2 rows: not a measurement; 2 validation rows are too few to choose a checkpoint by, so "
-        "the weights of the last step are kept; with 50 or more, those of the best evaluation are",
+        "reviews.csv has 2 labels with these row counts: 'yes' 5, 'no' 5",
+        "warning: validation on 2 rows: too few for meaningful metrics; 2 validation rows are too few to choose a "
+        "checkpoint, so the weights of the last step are kept; 50 or more rows would select the best evaluation",
         "uploaded reviews.csv as file-1",
         "job ftjob-1",
         "reading reviews.csv",
@@ -130,8 +130,8 @@ def test_a_waiting_job_says_how_many_are_before_it(training: Service, ostinato: 
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [*waiting, (200, DONE)]
     lines = ostinato("jobs", "follow", "ftjob-1").out.splitlines()
     assert [line for line in lines if line.startswith("waiting")] == [
-        "waiting: 2 jobs are before this one",
-        "waiting: 1 job is before this one",
+        "waiting: 2 jobs are ahead of this one",
+        "waiting: 1 job is ahead of this one",
     ]
 
 
@@ -200,7 +200,7 @@ def test_the_list_shows_the_version_or_the_name_to_be_published(service: Service
 
 def test_a_rate_on_a_few_rows_is_not_shown() -> None:
     data = {"step": 2, "total_steps": 30, "valid_loss": 0.687, "macro_f1": 1.0, "valid_rows": 2}
-    assert follow.render_metrics(data) == "step 2/30 · validation loss 0.687 · 2 rows: not a measurement"
+    assert follow.render_metrics(data) == "step 2/30 · validation loss 0.687 · 2 rows: too few for meaningful metrics"
     shown = follow.render_metrics(data | {"valid_rows": 20})
     assert shown == "step 2/30 · validation loss 0.687 · macro F1 1.000"
 
@@ -211,7 +211,7 @@ def waiting(status: str) -> tuple[int, Any]:
 
 def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato: Run, data: str) -> None:
     """Otherwise a script would hang for as long as the disk is full."""
-    said = "The disk of the worker's machine is full: the job waits, and goes on when that is over"
+    said = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
     full = {**event(2, said), "level": "warn", "data": {"waits_for": "disk"}}
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [waiting("running"), waiting("queued"), (200, DONE)]
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1/events"] = [
@@ -220,7 +220,7 @@ def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato:
     ]
     done = ostinato("train", data)
     assert done.status == 1 and done.out.endswith(f"started\nwarning: {said}\n")
-    assert done.err == "the job goes on by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
+    assert done.err == "the job continues by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
 
 
 def test_a_waiting_job_can_be_followed_to_its_end(training: Service, ostinato: Run) -> None:

@@ -10,13 +10,16 @@ from app.cli.wording import in_own_words
 @pytest.mark.parametrize(
     ("message", "own"),
     [
-        ("name the one to learn as columns.text_pair", "name the one to learn as --text-pair-column"),
+        ("name the column to predict as columns.text_pair", "name the column to predict as --text-pair-column"),
         ("training.max_steps: must be at least 1", "--max-steps: must be at least 1"),
         (
             "model not found: x; GET /v1/models lists the models",
             "model not found: x; `ostinato models` lists the models",
         ),
-        ("there is no file 'a'; GET /v1/files lists yours", "there is no file 'a'; `ostinato files` lists yours"),
+        (
+            "there is no file 'a'; GET /v1/files lists your files",
+            "there is no file 'a'; `ostinato files` lists your files",
+        ),
         ("send truncate_prompt_tokens (-1 cuts to that length)", "use --truncate, which cuts to that length"),
         ("use a smaller max_grad_norm", "use a smaller --max-grad-norm"),
         ("publish.name must have 1 to 64 characters", "--name must have 1 to 64 characters"),

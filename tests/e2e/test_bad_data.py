@@ -33,7 +33,7 @@ FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
         ["line 2", "0xf6", "utf-8"],
     ),
     "old.txt": (f"A tale.\nIt was {OLD}.\n".encode("latin-1"), UTF8, "training_file", ["line 2", "0xf6", "utf-8"]),
-    "one_class.csv": (table("same"), {}, "training_file", ["'same'", "two or more labels"]),
+    "one_class.csv": (table("same"), {}, "training_file", ["'same'", "at least two labels"]),
     "no_label.csv": (table(""), {"task": "multilabel"}, "training_file", ["label"]),
 }  # fmt: skip
 

@@ -65,7 +65,7 @@ def test_the_garbage_collection_keeps_the_parts_of_a_pending_upload(uploads: Upl
 def test_parts_beyond_the_announced_size_are_refused(uploads: Uploads, files: Files) -> None:
     upload = uploads.begin("alice", "x", "fine-tune", 5)
     first = uploads.add_part(upload.id, "alice", [b"abc"], 10)
-    with pytest.raises(InvalidRequest, match="6 bytes, but 5 were announced") as caught:
+    with pytest.raises(InvalidRequest, match="contain 6 bytes, but the upload declared 5 bytes") as caught:
         uploads.add_part(upload.id, "alice", [b"def"], 10)
     assert (caught.value.code, caught.value.param) == ("upload_too_large", "data")
     second = uploads.add_part(upload.id, "alice", [b"de"], 10)

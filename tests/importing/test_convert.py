@@ -274,8 +274,8 @@ def test_several_outputs_may_be_independent_labels(tmp_path: Path) -> None:
     )
     multilabel = convert(source, tmp_path / "several", labels=labels, fields=fields | {"task": "multilabel"})
     assert (multilabel.checkpoint.config.task, multilabel.assumed) == ("multilabel", ())
-    assert "Assumed" not in (tmp_path / "several" / "README.md").read_text()
-    with pytest.raises(InvalidRequest, match="classification, multilabel"):
+    assert "Assumptions" not in (tmp_path / "several" / "README.md").read_text()
+    with pytest.raises(InvalidRequest, match="classification or multilabel"):
         convert(source, tmp_path / "value", labels=labels, fields=fields | {"task": "regression"})
 
 

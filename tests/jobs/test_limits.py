@@ -98,7 +98,7 @@ def test_shared_keys_get_heads_that_fit(kv_heads: int, width: int | None, heads:
 def test_options_for_texts_are_refused_for_numbers(options: dict[str, Any]) -> None:
     request = parse({"model": "gru", "training_file": "file-1", "training": options})
     spec = TrainSpec(request.model, DataFile("inputs/a", "a", ""), 1, training=request.training)
-    with pytest.raises(config.BadOption, match=f"training.{next(iter(options))}: is for texts"):
+    with pytest.raises(config.BadOption, match=f"training.{next(iter(options))}: applies only to text"):
         config.settle(spec, dataset("classification", "features"), None, "cpu", 1)
 
 

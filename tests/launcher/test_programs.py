@@ -25,3 +25,14 @@ def test_dead_programs_are_left_out_of_the_list(tmp_path: Path) -> None:
     programs.write(tmp_path, [this_process, programs.Program("engine", dead.pid, 1.0)])
     assert programs.read(tmp_path) == [this_process]
     assert list(tmp_path.iterdir()) == [tmp_path / "programs.json"]
+
+
+def test_the_url_is_that_of_the_running_api(tmp_path: Path) -> None:
+    assert programs.api_url(tmp_path) is None
+    running = programs.Program("engine", os.getpid(), 1.0)
+    programs.write(tmp_path, [running, programs.Program("api", os.getpid(), 1.0, url="http://127.0.0.1:1234")])
+    assert programs.api_url(tmp_path) == "http://127.0.0.1:1234"
+    programs.write(tmp_path, [running])
+    assert programs.api_url(tmp_path) is None
+    (tmp_path / "programs.json").write_text("{half")
+    assert programs.api_url(tmp_path) is None

@@ -16,8 +16,8 @@ from app.storage.errors import BlobMissing, StorageUnavailable, translate_errors
     [
         (AbsentError("no"), BlobMissing, "blob 0123"),
         (FileNotFoundError(errno.ENOENT, "no"), BlobMissing, "blob 0123"),
-        (GenericError("no"), StorageUnavailable, "does not answer"),
-        (OSError(errno.EIO, "no"), StorageUnavailable, "does not answer"),
+        (GenericError("no"), StorageUnavailable, "is not responding"),
+        (OSError(errno.EIO, "no"), StorageUnavailable, "is not responding"),
         (OSError(errno.ENOSPC, "no"), StorageUnavailable, "the disk is full"),
         (OSError(errno.EDQUOT, "no"), StorageUnavailable, "the disk is full"),
     ],

@@ -185,7 +185,7 @@ def test_a_word_level_file_whose_words_name_special_tokens(tmp_path: Path) -> No
 def test_a_panic_of_the_library_is_an_invalid_request(tmp_path: Path) -> None:
     native = tokenizers.Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
     native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("(a+)+$"), "isolated")
-    with pytest.raises(InvalidRequest, match="tokenizer cannot read the text"):
+    with pytest.raises(InvalidRequest, match="tokenizer cannot encode the text"):
         Tokenizer(native.to_str()).encode("a" * 40 + "b")
 
 

@@ -7,7 +7,10 @@ from app.wire.measurement import MEASURABLE_ROWS, too_few, verdict
 
 def test_a_split_of_a_few_rows_measures_nothing() -> None:
     assert too_few(0) and too_few(MEASURABLE_ROWS - 1) and not too_few(MEASURABLE_ROWS)
-    assert [verdict(1), verdict(2)] == ["1 row: not a measurement", "2 rows: not a measurement"]
+    assert [verdict(1), verdict(2)] == [
+        "1 row: too few for meaningful metrics",
+        "2 rows: too few for meaningful metrics",
+    ]
 
 
 def test_versions_without_a_number_of_rows_are_shown_as_before() -> None:

@@ -69,4 +69,4 @@ def test_engines_in_a_folder_that_is_not_private_are_not_used(tmp_path: Path, ca
 
     with FakeEngine(tmp_path / "run" / "engine-0.sock"), caplog.at_level(logging.ERROR):
         assert asyncio.run(engines_in(tmp_path / "run")) == {"engine-0.sock"} and not caplog.text
-        assert not asyncio.run(engines_in(tmp_path / "link")) and "no engine is used" in caplog.text
+        assert not asyncio.run(engines_in(tmp_path / "link")) and "all engines are ignored" in caplog.text

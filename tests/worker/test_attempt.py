@@ -126,16 +126,20 @@ def test_an_unavailable_store_is_not_counted_as_a_loss(
         (
             OSError(errno.ENOSPC, "No space left on device", "/data/runs/x"),
             0,
-            "The disk of the worker's machine is full: the job waits, and goes on when that is over",
+            "The disk of the worker's machine is full: the job waits and continues when the problem is solved",
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/data/runs/x"), 0, "The disk of the worker's machine is full"),
         (
             OSError(errno.EACCES, "Permission denied", "/data/runs/x"),
             1,
-            "the worker has no permission to use a file of the run",
+            "the worker has no permission to use a file of the training run",
         ),
-        (OSError(errno.EIO, "Input/output error", "/data/runs/x"), 0, "does not work (EIO): the job waits"),
-        (OSError(errno.EMFILE, "Too many open files"), 1, "a file or a program of the run failed (EMFILE)"),
+        (
+            OSError(errno.EIO, "Input/output error", "/data/runs/x"),
+            0,
+            "reports errors (EIO): the job waits",
+        ),
+        (OSError(errno.EMFILE, "Too many open files"), 1, "a file or a program of the training run failed (EMFILE)"),
         (
             RunBusy("an earlier trainer of the job is still running"),
             0,

@@ -34,7 +34,7 @@ def principal_of(request: Request) -> str:
 
 
 async def _principal(request: Request) -> str:
-    # `async`, because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
+    # This is `async` because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
     # threads, this dependency would have to wait for a free thread.
     return principal_of(request)
 
@@ -111,7 +111,7 @@ class Authentication:
         host = _header(headers, b"host") or b""
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)
         if method not in SAFE_METHODS and foreign:
-            return Forbidden("requests from other web sites are refused: the Origin header names another host")
+            return Forbidden("requests from other web sites are rejected: the Origin header names another host")
         if not self.keys and path not in HEALTH and not self._own_name(host.decode("latin-1")):
             return Forbidden("the Host header must name this machine, because no API keys are configured")
         return None
@@ -129,8 +129,8 @@ def _complaint(header: bytes | None) -> str:
     """Return the error message for an Authorization header without a valid key."""
     scheme, _, secret = (header or b"").partition(b" ")
     if scheme.lower() == b"bearer" and secret.strip():
-        return "the API key is not known: check the secret after Authorization: Bearer"
-    return "an API key is needed: send the header Authorization: Bearer <secret>"
+        return "the API key is unknown: check the secret after Authorization: Bearer"
+    return "an API key is required: send the header Authorization: Bearer <secret>"
 
 
 def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:

@@ -31,7 +31,7 @@ class InternalError(OstinatoError):
     """An unexpected error in the service. The reply contains only the request id, which identifies the log entry."""
 
     def __init__(self) -> None:
-        super().__init__(f"an internal error occurred; the log has it under request id {request_id.get()}")
+        super().__init__(f"an internal error occurred; the log contains its cause under request id {request_id.get()}")
         self.retryable = False
 
 
@@ -122,7 +122,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         ours = NotFound(_no_route(request), code="route_not_found")
     elif error.status_code == 405:
-        ours = MethodNotAllowed(f"{path[:200]!a} does not allow {method}; /docs lists what it allows")
+        ours = MethodNotAllowed(f"{path[:200]!a} does not allow {method}; /docs lists the allowed methods")
     elif error.status_code < 500:
         ours = InvalidRequest(str(error.detail))
         ours.status = error.status_code

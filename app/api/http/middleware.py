@@ -85,7 +85,7 @@ def _request_id_of(scope: Scope) -> str:
 
 def _record(scope: Scope, status: int, began: float) -> None:
     """Count the reply and write the access log."""
-    # The label is the route's template: the path would create a time series per model name.
+    # The label is the route's template, because the path would create a time series per model name.
     method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
     http_requests.labels(method if method in METHODS else "other", route, status).inc()
     level = logging.DEBUG if scope["path"] in QUIET else logging.INFO

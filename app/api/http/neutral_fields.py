@@ -109,7 +109,7 @@ class OtherFields:
             if field in sources and value is not None and translated[field] not in (None, value):
                 raise InvalidRequest(
                     f"{sources[field]} is {_shown(translated[field])}, but {name} is {_shown(value)}, and both mean "
-                    f"{field}; send one of them",
+                    f"{field}; send only one of them",
                     param=name,
                 )
             if translated.get(field) is None:

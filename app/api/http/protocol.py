@@ -113,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         self._raw_bytes += len(data)
         if not self._in_head and self._raw_bytes > HEAD_BYTES + (1 + FRAMING) * self._body_bytes:
-            self._refuse(HeadTooLarge("the request body has too large trailers or too small chunks"))
+            self._refuse(HeadTooLarge("the trailers of the request body are too large, or its chunks are too small"))
 
     def _read_head(self, piece: bytes) -> None:
         messages = self._messages

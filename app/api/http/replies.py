@@ -37,7 +37,7 @@ def encode(value: object) -> bytes:
 
 
 def _mend(value: Any) -> Any:
-    """Mend a value, and mark the objects with an `id` that contain damage."""
+    """Repair a value, and mark the objects with an `id` that contain damage."""
     if isinstance(value, list):
         return [_mend(inner) for inner in value]
     if not isinstance(value, dict):

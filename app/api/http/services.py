@@ -68,7 +68,7 @@ def services_of(request: Request) -> Services:
 
 
 async def _services(request: Request) -> Services:
-    # `async`, because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
+    # This is `async` because FastAPI calls a plain function in a worker thread. If blocking routes occupied all worker
     # threads, this dependency would have to wait for a free thread.
     return services_of(request)
 

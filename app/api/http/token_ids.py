@@ -14,9 +14,10 @@ from app.inference.inputs import Item
 HEADER = "x-token-ids-of"
 FIELD = "token_ids_of"
 UNNAMED = (
-    "the input holds token ids, and the request does not say whose tokenizer made them: ids of another tokenizer would "
-    "give a wrong vector. Send texts (with LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)), or name the "
-    f"model that made the ids in {FIELD} or in the header {HEADER}. OSTINATO_ACCEPT_TOKEN_IDS=1 accepts all ids"
+    "the input contains token ids, but the request does not name the model whose tokenizer produced them; ids of "
+    "another tokenizer would give a wrong vector. Send texts (with LangChain: "
+    "OpenAIEmbeddings(check_embedding_ctx_length=False)), or name the model in "
+    f"{FIELD} or in the header {HEADER}. OSTINATO_ACCEPT_TOKEN_IDS=1 accepts all ids"
 )
 
 

@@ -1,4 +1,4 @@
-"""`POST /v1/classify`: classification in vLLM's format, extended by ranked scores."""
+"""`POST /v1/classify`: classification in vLLM's format, extended with ranked scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ router = APIRouter(tags=["classification"])
 
 Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
 LARGEST = 1_000_000  # maximum number of probabilities and scores in a reply: about 50 MB of JSON
-INLINE = 2000  # scores; a larger reply is built in a worker thread, so that it does not block the event loop
+INLINE = 2000  # maximum number of scores in a reply that is built on the event loop rather than in a worker thread
 
 
 class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,8 +161,8 @@ def _check_size(body: ClassifyRequest, items: int, version: ResolvedVersion) -> 
     numbers = items * (scores + body.probs * labels)
     if numbers > LARGEST:
         raise InvalidRequest(
-            f"the reply would hold {numbers:,} probabilities and scores ({items} inputs, {labels} labels); it may hold "
-            f"{LARGEST:,}. Send probs: false and a top_k, or fewer inputs",
+            f"the reply would contain {numbers:,} probabilities and scores ({items} inputs, {labels} labels); the "
+            f"limit is {LARGEST:,}. Send probs: false and a top_k, or fewer inputs",
             code="reply_too_large",
             param="input",
         )

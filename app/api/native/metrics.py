@@ -42,7 +42,9 @@ class EngineCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         clients = list(self.pool.clients.values())
-        up = GaugeMetricFamily("ostinato_engine_up", "1 while the engine sends heartbeats, else 0", labels=["engine"])
+        up = GaugeMetricFamily(
+            "ostinato_engine_up", "1 while the engine sends heartbeats, otherwise 0", labels=["engine"]
+        )
         for client in clients:
             up.add_metric([client.path.stem], 1.0 if client.alive else 0.0)
         yield up
@@ -75,7 +77,7 @@ def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
                 buckets[match["name"]][match["bound"] or "sum"] = value
                 continue
             name = f"ostinato_engine_{NAME.sub('_', key.lower())}"
-            family = families.setdefault(name, CounterMetricFamily(name, "Counted by the engine", labels=["engine"]))
+            family = families.setdefault(name, CounterMetricFamily(name, "Counter of the engine", labels=["engine"]))
             family.add_metric([client.path.stem], value)
         for key, values in buckets.items():
             total = values.pop("sum", 0.0)

@@ -69,7 +69,7 @@ class Engines(msgspec.Struct, frozen=True):
     "/livez",
     operation_id="livez",
     summary="Check that the process runs",
-    description="Answers 200 as long as the API process runs, whatever the state of the engines and the database.",
+    description="Returns 200 as long as the API process runs, whatever the state of the engines and the database.",
     response_model=None,
     responses=replies(Alive, {"status": "ok"}, ()),
 )
@@ -80,7 +80,7 @@ async def livez() -> Response:
 _READY: dict[str, Any] = {
     "response_model": None,
     "description": (
-        "Answers 200 when the database answers, an engine is running, and every version with a required alias is "
+        "Returns 200 when the database responds, an engine is running, and every version with a required alias is "
         "loaded and has answered a test request; otherwise 503 with the failed checks. Required versions that the "
         "caller may not see are reported without their names."
     ),
@@ -116,8 +116,8 @@ class Health(msgspec.Struct, frozen=True):
 @router.get(
     "/ping",
     operation_id="ping",
-    summary="Check that requests can be answered (TorchServe's and SageMaker's route)",
-    description="Answers 200 when `/readyz` does, otherwise 503.",
+    summary="Check that requests can be answered (the route of TorchServe and SageMaker)",
+    description="Returns 200 when `/readyz` does, otherwise 503.",
     response_model=None,
     responses={
         **replies(Health, {"status": "Healthy"}, ()),
@@ -152,7 +152,7 @@ class Release(msgspec.Struct, frozen=True):
     responses=replies(Release, {"version": "0.1.0"}, COMMON),
 )
 async def version(request: Request) -> Response:
-    """Returns the release of Ostinato that the service runs."""
+    """Returns the release of Ostinato that is running."""
     return JsonReply(Release(request.app.version))
 
 

@@ -39,8 +39,8 @@ async def alias_request(request: Request) -> AliasRequest:
     operation_id="set_model_alias",
     summary="Point an alias at a version",
     description=(
-        "With `expected_version`, the alias is moved only if it points at that version now; otherwise the request "
-        "fails with 409 `alias_conflict` and should not be retried."
+        "With `expected_version`, the alias is moved only if it currently points at that version; otherwise the "
+        "request fails with 409 `alias_conflict` and should not be retried."
     ),
     response_model=None,
     openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),

@@ -58,7 +58,7 @@ _IMPORT: dict[str, Any] = {
                             "type": "string",
                             "pattern": "^([0-9]{1,9}|none|null)?$",
                             "examples": [""],
-                            "description": "The version that the alias must point at now, or none if it must not exist",
+                            "description": "The version that the alias must currently point at; none for a new alias",
                         },
                     },
                 },
@@ -80,7 +80,7 @@ def _binary(kind: str, what: str) -> dict[int | str, dict[str, Any]]:
     summary="Import a checkpoint",
     description=(
         "Registers a tar archive of a checkpoint directory as the next version of the model. An archive that holds a "
-        "pickle is refused."
+        "pickle is rejected."
     ),
     response_model=None,
     openapi_extra=_IMPORT,
@@ -92,7 +92,7 @@ def import_version(
     form.check_names(FIELDS)
     alias, expected = form.optional("alias"), form.optional("expected_version")
     if expected is not None and alias is None:
-        raise InvalidRequest("expected_version needs alias, which is missing", param="expected_version")
+        raise InvalidRequest("expected_version requires alias, which is missing", param="expected_version")
     version = services.registry.import_tar(
         form.file("file").pieces(),
         name=name,
@@ -142,7 +142,9 @@ def retrieve_file(
     entry = record.files.get(path)
     if entry is None:
         names = ", ".join(record.files)
-        raise NotFound(f"{record.ref} has no file {path[:100]!a}; it has {names}", code="file_not_found", param="path")
+        raise NotFound(
+            f"{record.ref} has no file {path[:100]!a}; its files are {names}", code="file_not_found", param="path"
+        )
     tag = f'"{entry.sha256}"'
     headers = {
         "etag": tag,
@@ -159,5 +161,8 @@ def retrieve_file(
 def _ready(services: Services, principal: str, name: str, version: int) -> Version:
     record = services.registry.get(name, version, principal)
     if record.status != READY:
-        raise NotFound(f"the files of {record.ref} are not available: it is {record.status}", code="version_not_ready")
+        raise NotFound(
+            f"the files of {record.ref} are not available, because the version is {record.status}",
+            code="version_not_ready",
+        )
     return record

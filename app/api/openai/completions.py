@@ -46,8 +46,8 @@ T = TypeVar("T")
     operation_id="create_completion",
     summary="Continue a text",
     description=(
-        "Returns text from any version trained for generation, whole or as server-sent events (`stream`). The texts "
-        "of the events, joined, are the text of the whole reply."
+        "Generates text with any version trained for generation. Returns it in one reply or, with `stream`, as "
+        "server-sent events. The texts of all events, joined, equal the text of the single reply."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -82,9 +82,9 @@ def _check(body: CompletionRequest) -> None:
             "best_of above n cannot be streamed, because the best choices are known only at the end", param="best_of"
         )
     if body.stream_options is not None and not body.stream:
-        raise InvalidRequest("stream_options needs stream to be true", param="stream_options")
+        raise InvalidRequest("stream_options requires stream to be true", param="stream_options")
     if body.max_tokens == 0 and not body.echo:
-        raise InvalidRequest("max_tokens must be 1 or more; 0 is allowed with echo only", param="max_tokens")
+        raise InvalidRequest("max_tokens must be 1 or more; 0 is allowed only with echo", param="max_tokens")
     if body.min_tokens > _or(body.max_tokens, DEFAULTS.max_tokens):
         raise InvalidRequest("min_tokens must not be above max_tokens", param="min_tokens")
     if body.response_format is not None and body.response_format != {"type": "text"}:

@@ -38,7 +38,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to continue one or more prompts.
 
-    `prompt` is a string, token ids, or a list of either; `token_ids_of` names the version whose tokenizer made the
+    `prompt` is a string, token ids, or a list of either; `token_ids_of` names the version whose tokenizer produced the
     ids, and `model` must have the same tokenizer. With a `temperature` of 0, the most likely token is always chosen.
     `logprobs` is the number of most likely tokens to report at each position. `best_of` continuations of each prompt
     are generated, and the `n` most likely ones are returned. `truncate_prompt_tokens` is the number of tokens to keep

@@ -12,12 +12,12 @@ DIALECT = Dialect(
     inference=(completions.router, embeddings.router),
     management=(models.router, files.router, uploads.router, fine_tuning.router),
     missing={
-        "/v1/chat/completions": f"chat completions are not served yet; {COMPLETIONS}. A version trained on "
-        "conversations reads them as lines such as `user: …`, with `assistant:` at the end",
-        "/v1/responses": f"responses are not served yet; {COMPLETIONS}",
-        "/v1/assistants": f"assistants are not served; {COMPLETIONS}",
-        "/v1/engines": "engines are called models now; GET /v1/models lists them",
-        "/v1/moderations": "moderations are not served yet; send the text as `input` to POST /v1/classify",
-        "/v1/batches": "batches are not served yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
+        "/v1/chat/completions": f"chat completions are not supported yet; {COMPLETIONS}. A version trained on "
+        "conversations reads messages as lines such as `user: …`; end the prompt with `assistant:`",
+        "/v1/responses": f"responses are not supported yet; {COMPLETIONS}",
+        "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
+        "/v1/engines": "engines are called models now; GET /v1/models lists all models",
+        "/v1/moderations": "moderations are not supported yet; send the text as `input` to POST /v1/classify",
+        "/v1/batches": "batches are not supported yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
     },
 )

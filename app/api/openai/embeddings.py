@@ -27,16 +27,16 @@ from app.inference.inputs import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])
-INLINE = 4000  # numbers; a larger reply is encoded in a worker thread, so that it does not block the event loop
+INLINE = 4000  # maximum number of values in a reply that is encoded on the event loop rather than in a worker thread
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to embed one or more inputs.
 
     `input` is a string, token ids, or a list of these. Token ids are accepted if `token_ids_of` (or the header
-    `x-token-ids-of`) names the version whose tokenizer made the ids, as a model reference or digest. For a version that
-    reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` is the length to
-    which each vector is shortened; the result is rescaled to unit length. If `encoding_format` is `base64`, each
+    `x-token-ids-of`) names the version whose tokenizer produced the ids, as a model reference or digest. For a version
+    that reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` is the length
+    to which each vector is shortened; the result is rescaled to unit length. If `encoding_format` is `base64`, each
     vector is sent as little-endian float32 in base64. `truncate_prompt_tokens` is the number of tokens to which each
     input is truncated; -1 truncates it to the version's context length."""
 

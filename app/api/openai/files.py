@@ -88,21 +88,27 @@ EXAMPLE: dict[str, Any] = {
     "columns": ["body", "mood"],
     "column_roles": {"text": "body", "label": "mood"},
 }
-_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the first alternative or the example, and omits empty fields
+_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the example; empty fields count as missing
     "expires_after[anchor]": {"type": "string", "enum": ["", "created_at"], "examples": [""]},
     "expires_after[seconds]": {
-        "anyOf": [{"type": "string", "enum": [""]}, {"type": "integer", "minimum": 3600, "maximum": 2592000}],
+        "anyOf": [{"type": "integer", "minimum": 3600, "maximum": 2592000}, {"type": "string", "enum": [""]}],
+        "examples": [""],
         "description": "The age at which the file is deleted, in seconds",
     },
     "format": {
         "type": "string",
         "enum": ["", *PACKED],
         "examples": [""],
-        "description": "By default, the format of the file name's extension",
+        "description": "By default, the format is inferred from the extension of the file name",
     },
     **{
-        field: {"anyOf": [{"type": "null"}, {"type": "string", "minLength": 1, "maxLength": MOST_NAME}]}
-        for field in COLUMNS.values()
+        field: {
+            "type": "string",
+            "maxLength": MOST_NAME,
+            "examples": [""],
+            "description": f"The column that jobs on this file read as `{role}`",
+        }
+        for role, field in COLUMNS.items()
     },
 }
 _UPLOAD = {
@@ -136,7 +142,7 @@ _UPLOAD = {
     "",
     operation_id="create_file",
     summary="Upload a file",
-    description="Stores a data set. The content is not checked here but by the job that reads it.",
+    description="Stores a data set. The content is checked by the job that reads the file.",
     response_model=None,
     openapi_extra=_UPLOAD,
     responses=replies(FileObject, EXAMPLE, COMMON),
@@ -145,7 +151,7 @@ def create(services: ServicesDep, principal: Principal, form: Annotated[Form, De
     form.check_names(FIELDS)
     sent, expiry = form.file("file"), _expiry(form)
     if "purpose" not in form.fields:
-        raise InvalidRequest("purpose is missing; for a data set it is 'fine-tune'", param="purpose")
+        raise InvalidRequest("purpose is missing; for a data set, use 'fine-tune'", param="purpose")
     try:
         stored = services.files.create(
             principal,
@@ -167,7 +173,7 @@ def create(services: ServicesDep, principal: Principal, form: Annotated[Form, De
     "",
     operation_id="list_files",
     summary="List files",
-    description="Returns the newest file first. For the next page, send the last id of this one as `after`.",
+    description="Returns the newest file first. For the next page, send the last id of this page as `after`.",
     response_model=None,
     responses=replies(FileList, _list_example := {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
 )
@@ -251,16 +257,15 @@ def file_object(stored: StoredFile) -> FileObject:
 
 def _format(name: str | None) -> str | None:
     if name is not None and name not in PACKED:
-        raise InvalidRequest(f"format {name[:40]!a} is unknown; it can be {', '.join(PACKED)}", param="format")
+        raise InvalidRequest(f"format {name[:40]!a} is unknown; the formats are {', '.join(PACKED)}", param="format")
     return name
 
 
 def _roles(form: Form) -> dict[str, str]:
     """Read the column of each role: the field `columns[text]=body` becomes {"text": "body"}."""
-    fields = form.fields
-    roles = {role: fields[field] for role, field in COLUMNS.items() if field in fields}
+    roles = {role: column for role, field in COLUMNS.items() if (column := form.optional(field)) is not None}
     for role, column in roles.items():
-        if not 1 <= len(column) <= MOST_NAME or "\x00" in column:
+        if len(column) > MOST_NAME or "\x00" in column:
             message = f"columns[{role}] must be the name of a column, with 1 to {MOST_NAME} characters"
             raise InvalidRequest(message, param=COLUMNS[role])
     return roles

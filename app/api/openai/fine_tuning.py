@@ -92,7 +92,7 @@ _CHECKPOINT = {
     "metrics": {"step": 200, "train_loss": 0.39, "valid_loss": 0.44},
 }
 
-_FILE_FIRST = "replace training_file by the id of a file from POST /v1/files or GET /v1/files"
+_FILE_FIRST = "replace training_file with the id of a file from POST /v1/files or GET /v1/files"
 
 
 async def job_request(request: Request) -> JobRequest:
@@ -185,8 +185,8 @@ def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Respon
     operation_id="cancel_fine_tuning_job",
     summary="Cancel a training job",
     description=(
-        "Ends a job without publishing a version. A repeated request has no effect until the job has ended; after that "
-        "it fails with `invalid_job_state`."
+        "Ends a job without publishing a version. A repeated request has no effect until the job has ended; "
+        "after that, the request fails with `invalid_job_state`."
     ),
     response_model=None,
     responses=replies(JobObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, LOOKUP),

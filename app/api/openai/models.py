@@ -73,7 +73,7 @@ _CARD: dict[str, Any] = {
     summary="List models",
     description=(
         "Returns every model that this key may use, by its name, and each of its ready versions, as name:number. For "
-        "the next page, send the last id of this one as `after`."
+        "the next page, send the last id of this page as `after`."
     ),
     response_model=None,
     responses=replies(ModelList, {"data": [_CARD], "has_more": False, "object": "list"}, COMMON),
@@ -90,8 +90,8 @@ async def list_models(
     operation_id="retrieve_model",
     summary="Retrieve the version of a model reference",
     description=(
-        "Returns the version that a model reference refers to now. `model` is name, name:3, name@alias, name@sha256:… "
-        "or the id of a job's checkpoint, ftckpt-…."
+        "Returns the version that a model reference currently refers to. `model` is name, name:3, name@alias, "
+        "name@sha256:… or the id of a job's checkpoint, ftckpt-…."
     ),
     response_model=None,
     responses=replies(ModelCard, _CARD, LOOKUP),

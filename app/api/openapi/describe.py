@@ -20,7 +20,7 @@ MEANINGS = {
     413: "The request body is too large",
     415: "The request body has an unsupported content type",
     429: "Too many requests are waiting; `Retry-After` says when to try again",
-    500: "An internal error; the log has its cause under the request's `x-request-id`",
+    500: "An internal error; the log contains its cause under the request's `x-request-id`",
     503: "No engine is running, or the version is still being loaded; `Retry-After` says when to try again",
     504: "The request was not answered within its time limit",
 }

@@ -26,9 +26,9 @@ PART_IDS = ("part-1b2c3d4e5f60718293a4b5c6", "part-3d4e5f60718293a4b5c6d7e8")
 Order = Annotated[str | None, Query(description="asc or desc")]
 
 REQUIRED: dict[str, tuple[Any, str]] = {
-    "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists them"),
-    "model": (f"{MODEL}:1", "A model reference; `GET /v1/models` lists them"),
-    "version": (1, "The number of a version; `GET /v1/registry/models/{name}/versions` lists them"),
+    "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists all names"),
+    "model": (f"{MODEL}:1", "A model reference; `GET /v1/models` lists all references"),
+    "version": (1, "The number of a version; `GET /v1/registry/models/{name}/versions` lists all numbers"),
     "alias": ("champion", "An alias of the model; `PUT` creates it"),
     "path": ("metrics.json", "One of the version's `files`"),
     "file_id": (FILE_ID, "The id of a file, from `GET /v1/files` or `POST /v1/files`"),
@@ -51,11 +51,11 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "architecture": ("lstm", f"Returns only this architecture: {listed(ARCHITECTURES)}"),
     "status": ("ready", "Returns only versions with this status: pending, ready, failed or deleted"),
     "alias": ("champion", "Returns only versions that this alias points at"),
-    "job_id": (JOB_ID, "Returns only the version that this job made; an id from `GET /v1/fine_tuning/jobs`"),
+    "job_id": (JOB_ID, "Returns only the version that this job produced; an id from `GET /v1/fine_tuning/jobs`"),
     "metric": ("test.accuracy", "Returns only versions with this metric, a path in `metrics`"),
     "minimum": (0.5, "The lowest value of the metric"),
     "maximum": (1.0, "The highest value of the metric"),
-    "expected_version": (1, "The version that the alias must point at now"),
+    "expected_version": (1, "The version that the alias must currently point at"),
     "trials": (True, "Whether to list the trials of `auto` jobs too"),
     "idempotency-key": (
         "reviews-of-may",
@@ -63,7 +63,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     ),
 }
 
-# The bounds that the registry and other packages check, for readers of the document. FastAPI does not check them.
+# Bounds that the registry and other packages check. They are only documented here; FastAPI does not check them.
 REFERENCE = (
     r"(ftckpt-[A-Za-z0-9_-]{1,33}|(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}"
     r"(:[1-9][0-9]{0,8}|@(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}|@sha256:[0-9a-f]{64})?)"

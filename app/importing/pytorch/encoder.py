@@ -45,7 +45,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
     _drop_template(rest, answers)
     marker = next(name for name in body if name.endswith("self_attn.in_proj_weight"))
     if tensors[marker].ndim != 2 or not tensors[marker].size:
-        raise UnknownNetwork("its attention does not have a matrix", [marker], tensors)
+        raise UnknownNetwork("its attention does not have a weight matrix", [marker], tensors)
     width = tensors[marker].shape[-1]
     table, positions = _take_positions(rest, width, answers)
     weights["body.positions.weight"] = table
@@ -65,7 +65,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
             Question("activation", "which activation do the layers use?", ("relu", "gelu"), "relu")
         ),
         "norm_first": answers.ask(
-            Question("norm_first", "is each sublayer normed first (pre-norm)?", ("no", "yes"), "no")
+            Question("norm_first", "is the norm applied before each sublayer (pre-norm)?", ("no", "yes"), "no")
         )
         == "yes",
     }
@@ -114,16 +114,16 @@ def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array,
     unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
     named = [name for name in unbiased if rest[name].ndim == 3 or re.search(r"pos|(^|\.)pe(\.|$)", name.lower())]
     if len(named) > 1:
-        raise UnknownNetwork("it has several tables of positions", named, rest)
+        raise UnknownNetwork("it has several position tables", named, rest)
     options = (*unbiased, "sinusoidal", "none")
     if named:
-        answer = answers.assume("positions", named[0], "it has the name and the shape of a table of positions", options)
+        answer = answers.assume("positions", named[0], "it has the name and the shape of a position table", options)
     else:
-        text = "which tensor holds the positions? sinusoidal: computed as in PyTorch's tutorial; none: there are none"
+        text = "which tensor contains the positions? sinusoidal: computed as in PyTorch's tutorial; none: no positions"
         answer = answers.ask(Question("positions", text, options))
     if answer in unbiased and (named or answers.get("positions")):
         return rest.pop(answer).reshape(-1, width), answer
-    steps = answers.count("context_length", 512, "the longest sequence to accept; the file has no positions")
+    steps = answers.count("context_length", 512, "the maximum sequence length; the file contains no positions")
     if answer == "sinusoidal":
         return _sinusoids(steps, width), "sinusoids"
     return np.zeros((steps, width), np.float32), ""

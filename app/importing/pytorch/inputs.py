@@ -21,7 +21,7 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)
-        text = f"which function is applied to what the input layer {names} gives?"
+        text = f"which function is applied to the output of the input layer {names}?"
         function = answers.ask(Question("input_activation", text, ACTIVATIONS))
         after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
     entry = fields.get("input_width", fields["width"])
@@ -36,7 +36,7 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 def _kind_of_steps(answers: Answers) -> str:
     """Whether steps are numbers (assumed) or one-hot vectors, which become tokens with the identity as embedding."""
-    reason = "a step is numbers, which are read as they are sent: scale them as your program does"
+    reason = "the numbers of a step are read as they are sent: scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
 
 
@@ -46,7 +46,7 @@ def _add_embedding(
     """Add the embedding, with the layers after it folded into its rows. Returns the description of the embedding."""
     table = embedding.weight
     shown = [f"tokens, {embedding.name} {table.shape[0]}×{table.shape[1]}"]
-    reason = "a text is read whole, at its own length: a program that cuts texts or reads padding gives other answers"
+    reason = "a text is read in full and without padding; a program that truncates or pads texts gives other results"
     answers.assume("padding", "none", reason, ("none",))
     if fields["architecture"] == "transformer" and not inputs:
         text = "are the embeddings multiplied by the square root of the width before the positions are added?"
@@ -68,7 +68,7 @@ def _add_numbers(fields: dict[str, Any], weights: Tensors, inputs: Chain, functi
     if not inputs:
         return
     if len(inputs) > 1:
-        raise _unknown("it has several input layers before its body", inputs)
+        raise _unknown("it has several input layers", inputs)
     [layer] = inputs
     if layer.inputs != layer.outputs or function != "none":
         weights["input.projection.weight"], weights["input.projection.bias"] = layer.weight, layer.some_bias
@@ -76,7 +76,7 @@ def _add_numbers(fields: dict[str, Any], weights: Tensors, inputs: Chain, functi
         return
     # Our networks have no projection if the features have the input width, so the layer is merged into the next one.
     if "body.rnn.weight_ih_l0" not in weights:
-        raise _unknown("its input layer has as many outputs as inputs, and no function after it", inputs)
+        raise _unknown("its input layer has as many outputs as inputs and no activation function", inputs)
     for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
         weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
         if bias not in weights or weights[weight].shape != (len(weights[bias]), layer.outputs):

@@ -77,7 +77,7 @@ def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answer
         return
     for name in names:
         weights[name.replace("weight", "bias")] = np.zeros(weights[name].shape[:1], np.float32)
-    answers.assumed.append(f"biases=0: the file has none for {description} (bias=False)")
+    answers.assumed.append(f"biases=0: the file contains no biases for {description} (bias=False)")
 
 
 def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answers: Answers) -> list[str]:
@@ -88,7 +88,7 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
     gives = fields["width"] * (2 if fields.get("bidirectional") else 1)
     if len(norms) > 1 or width != gives:
         tensors = {f"{norm.name}.weight": norm.weight for norm in norms}
-        reason = f"beside its body, it may have one norm, over the {gives} numbers that the body gives"
+        reason = f"apart from its body, it may have one norm, over the {gives} outputs of the body"
         raise UnknownNetwork(reason, list(tensors), tensors)
     [norm] = norms
     if fields["task"] == "generation":
@@ -96,7 +96,7 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
     else:
         text = (
             f"is the norm {norm.name!r} applied to the body's output at every step (steps), or to the one vector that "
-            "the head reads (pooled)? Anywhere else, it cannot be imported"
+            "the head reads (pooled)? A norm in any other place cannot be imported"
         )
         place = answers.ask(Question("norm", text, ("steps", "pooled")))
     weights |= {"norm.weight": norm.weight, "norm.bias": norm.bias}
@@ -114,7 +114,9 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
         return POOLINGS["last_step" if pooling == "last" and not both else pooling]
     *hidden, query = roles.scorer
     names = " and ".join(repr(layer.name) for layer in roles.scorer)
-    reason = f"{names} score the steps; the softmax of the scores weighs them; scores have no function of their own"
+    reason = (
+        f"{names} score the steps, and the softmax of the scores weights them; no function is applied to the scores"
+    )
     fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
     weights["pooling.query.weight"] = query.weight  # the softmax cancels its bias, which is equal at all steps
     if not hidden:
@@ -131,7 +133,7 @@ def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
     if not hidden:
         return [last.name]
     names = ", ".join(repr(layer.name) for layer in hidden)
-    text = f"which function is applied after each head layer but the last ({names})?"
+    text = f"which function is applied after each head layer except the last ({names})?"
     function = answers.ask(Question("head_activation", text, ACTIVATIONS))
     fields |= {"head_widths": tuple(layer.outputs for layer in hidden), "head_activation": function}
     for number, layer in enumerate(hidden):
@@ -165,12 +167,12 @@ def _task(outputs: int, vocabulary: int, answers: Answers) -> str:
         return answers.ask(Question("task", text, ("generation", "classification", "multilabel")))
     if answers.get("task") == "regression":
         raise InvalidRequest(
-            f"task=regression: the network gives {outputs} values, and a regression version has one; a network with "
-            "several outputs must be one of classification, multilabel",
+            f"task=regression: the network has {outputs} outputs, but a regression version has one; the task of a "
+            "network with several outputs must be classification or multilabel",
             param="task",
         )
     reason = (
-        f"exactly one of its {outputs} outputs is right (softmax); if each output is an independent yes or no "
+        f"exactly one of the {outputs} outputs is correct (softmax); if each output is an independent yes or no "
         "(BCEWithLogitsLoss), the task is multilabel"
     )
     return answers.assume("task", "classification", reason, ("classification", "multilabel"))
@@ -180,11 +182,11 @@ def _task_of_one_output(answers: Answers) -> str:
     tasks = ("regression", "classification", "multilabel")
     if answers.labels in (1, 2):
         task = ("multilabel", "classification")[answers.labels - 1]
-        reason = f"its one output is the logit of {'the label' if task == 'multilabel' else 'the second label'}"
+        reason = f"its single output is the logit of {'the label' if task == 'multilabel' else 'the second label'}"
         return answers.assume("task", task, reason, tasks)
     text = (
         "there is one output: is it a value (regression), the logit of the second of two labels (classification), or "
-        "the logit of one label that holds or not (multilabel)?"
+        "the logit of a single label (multilabel)?"
     )
     return answers.ask(Question("task", text, tasks))
 

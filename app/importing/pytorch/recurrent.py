@@ -17,7 +17,7 @@ PARAMETER = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?$")
 ARCHITECTURES = {1: "rnn", 3: "gru", 4: "lstm"}  # by number of gates; PyTorch stacks the matrices of all gates
 MOST_PARTS = 5  # maximum number of recurrent modules that are applied one after the other
 CONTEXT_LENGTH = 4096  # maximum number of steps
-CONTEXT_REASON = "the longest sequence to accept; the network itself has no limit"
+CONTEXT_REASON = "the maximum sequence length; the network itself has no limit"
 
 
 def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None) -> InferredNetwork:
@@ -25,7 +25,9 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
     refuse_foreign(tensors)
     names = [name for name in tensors if PARAMETER.search(name)]
     if any(tensors[name].ndim != (2 if "weight_" in name else 1) or not tensors[name].size for name in names):
-        raise UnknownNetwork("its recurrent matrices and biases do not have two dimensions and one", names, tensors)
+        raise UnknownNetwork(
+            "its recurrent matrices must have two dimensions, and its biases must have one", names, tensors
+        )
     body = _stacked(tensors, names, answers)
     layers = 1 + max(int(number) for name in body for number in re.findall(r"_l(\d+)", name))
     bidirectional = any(name.endswith("_reverse") for name in body)
@@ -33,7 +35,7 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
     rows = body["weight_hh_l0"].shape[0] if width else 0
     architecture = ARCHITECTURES.get(rows // width if width and rows % width == 0 else 0)
     if architecture is None or "weight_ih_l0" not in body:
-        raise UnknownNetwork("its recurrent matrices do not fit an RNN, LSTM or GRU", names, tensors)
+        raise UnknownNetwork("its recurrent matrices do not match an RNN, LSTM or GRU", names, tensors)
     sizes = body["weight_ih_l0"].shape[-1], width * (1 + bidirectional)
     linear, norms = split_layers({name: t for name, t in tensors.items() if name not in names})
     roles = find_roles(linear, sizes, names[0], answers, order)
@@ -67,7 +69,7 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
     orders = (order for order in itertools.permutations(parts) if _fit([parts[prefix] for prefix in order]))
     order = next(orders, None) if len(parts) <= MOST_PARTS else None
     if order is None:
-        reason = f"it has {len(parts)} recurrent networks that are not layers of one: their kinds or widths differ"
+        reason = f"it has {len(parts)} recurrent networks of different kinds or widths, which cannot be stacked"
         raise UnknownNetwork(reason, names, tensors)
     shown = " applied to all steps of ".join(repr(prefix.rstrip(".")) for prefix in reversed(order))
     text = f"is {shown}, with nothing between them? Otherwise, this network cannot be imported"

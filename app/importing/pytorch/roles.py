@@ -53,8 +53,8 @@ def find_roles(
     if not readings:
         tensors: Tensors = {f"{layer.name}.weight": layer.weight for layer in layers}
         reason = (
-            f"beside its body, which reads {sizes[0]} numbers and gives {sizes[1]}, it must have one head, which is "
-            f"linear layers that begin with {sizes[1]} inputs, and one input layer at most"
+            f"apart from its body, which has {sizes[0]} inputs and {sizes[1]} outputs, it must have one head of linear "
+            f"layers, the first of them with {sizes[1]} inputs, and at most one input layer"
         )
         raise UnknownNetwork(reason, list(tensors), tensors)
     if answers.get("layers") is None:
@@ -72,10 +72,12 @@ def find_roles(
 def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
     """Record why `reading` was chosen, unless it is the only reading and agrees with the order of the file."""
     if len(readings) > 1:
-        reason = "by their names" if len(named) == 1 else "the order in which the file holds the layers"
+        reason = "the names of the layers" if len(named) == 1 else "the order of the layers in the file"
         answers.assume("layers", str(reading), reason)
     elif not in_order:
-        answers.assume("layers", str(reading), "only so their shapes fit, but the file holds them in another order")
+        answers.assume(
+            "layers", str(reading), "the only order in which the shapes match, which is not the order of the file"
+        )
 
 
 def _readings(layers: list[Layer], reads: int, gives: int) -> Iterator[Roles]:

@@ -25,19 +25,19 @@ PREFIXES = ("_orig_mod.", "module.")  # torch.compile and DataParallel add these
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 WEIGHTS = (".safetensors", *PICKLES)
 PICKLE_LIMIT = 64 * 2**20  # maximum size of the archive's pickle, in bytes
-ADVICE = "save it with torch.save(model.state_dict(), …) of PyTorch 1.6 or later, or as safetensors"
+ADVICE = "save the weights with torch.save(model.state_dict(), …) in PyTorch 1.6 or later, or as safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class SavedWeights:
     """The weights in a file, as float32.
 
-    `beside` contains the other entries of the file's dictionary. `order` lists the names of the tensors in the order in
+    `extras` contains the other entries of the file's dictionary. `order` lists the names of the tensors in the order in
     which the program defines them; None if the format does not keep this order.
     """
 
     tensors: Tensors
-    beside: Mapping[str, Any]
+    extras: Mapping[str, Any]
     order: list[str] | None
 
 
@@ -57,9 +57,9 @@ def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) ->
             f"{path.name} is a pickle, a format that can contain code; save the weights as safetensors, or add "
             "--allow-pickle-tensors to read its tensors without running anything"
         )
-    tensors, beside = _read_archive(path, answers)
+    tensors, extras = _read_archive(path, answers)
     tensors = _plain_names(tensors)
-    return SavedWeights(tensors, beside, list(tensors))
+    return SavedWeights(tensors, extras, list(tensors))
 
 
 def _read_safetensors(path: Path) -> Tensors:
@@ -92,7 +92,7 @@ class _Archive:
         names = [info.filename for info in archive.infolist()]
         pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1 or len(set(names)) != len(names):
-            raise ForeignFileInvalid(f"the archive does not hold exactly one state dict; {ADVICE}")
+            raise ForeignFileInvalid(f"the archive does not contain exactly one state dict; {ADVICE}")
         self._root = pickles[0].removesuffix("data.pkl")
         if self._root + "constants.pkl" in names:
             raise ForeignFileInvalid(f"this is a TorchScript program, not a state dict; {ADVICE}")
@@ -103,14 +103,14 @@ class _Archive:
 
     def weights(self, answers: Answers) -> tuple[Tensors, dict[str, Any]]:
         """The tensors of the state dict, and the other entries of the file."""
-        stored, beside = _find_state_dict(pickled.read(self._bytes("data.pkl", PICKLE_LIMIT)), answers)
-        return {name: self._tensor(name, tensor) for name, tensor in stored.items()}, beside
+        stored, extras = _find_state_dict(pickled.read(self._bytes("data.pkl", PICKLE_LIMIT)), answers)
+        return {name: self._tensor(name, tensor) for name, tensor in stored.items()}, extras
 
     def _bytes(self, name: str, limit: int) -> bytes:
         try:
             info = self._archive.getinfo(self._root + name)
         except KeyError:
-            raise ForeignFileInvalid(f"the archive lacks {name!r}; {ADVICE}") from None
+            raise ForeignFileInvalid(f"the archive does not contain {name!r}; {ADVICE}") from None
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
             raise ForeignFileInvalid(f"the archive's {name!r} is compressed or too large; {ADVICE}")
         return self._archive.read(info)
@@ -148,9 +148,11 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
     key = next(iter(candidates))
     if len(candidates) > 1:
         usual = next((name for name in WRAPPERS if name in candidates), key)
-        key = answers.ask(Question("weights", f"which of these are the weights? {usual} is usual", tuple(candidates)))
-    beside = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
-    return candidates[key], beside
+        key = answers.ask(
+            Question("weights", f"which of these are the weights? The usual entry is {usual}", tuple(candidates))
+        )
+    extras = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
+    return candidates[key], extras
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:

@@ -60,8 +60,8 @@ def check_name(name: Name) -> Name:
     allowed = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
     if not allowed and not (name.module == "torch" and name.name in STORAGES):
         raise ForeignFileInvalid(
-            f"the file asks to import {name.module}.{name.name}, which is not a tensor, so nothing in it was run or "
-            "read; save only the weights: torch.save(model.state_dict(), …), or as safetensors"
+            f"the file asks to import {name.module}.{name.name}, which is not a tensor, so the file was neither "
+            "run nor read; save only the weights: torch.save(model.state_dict(), …), or as safetensors"
         )
     return name
 
@@ -79,7 +79,7 @@ def make_storage(identity: Any) -> Storage:
 def build(called: Any, arguments: Any) -> Any:
     """The value that a call in the pickle would return: an empty dictionary or a tensor. Raises TypeError otherwise."""
     if not isinstance(called, Name) or not isinstance(arguments, tuple):
-        raise TypeError("a call of something that is not a name")
+        raise TypeError("a call to something that is not a name")
     match (called.module, called.name):
         case ("collections", "OrderedDict"):
             if arguments:

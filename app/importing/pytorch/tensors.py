@@ -43,8 +43,8 @@ def check_finite(tensors: Tensors) -> None:
     ]
     if bad:
         raise ForeignFileInvalid(
-            "these weights are not finite numbers, so the network cannot give an answer; the training that saved them "
-            "may have diverged:\n" + "\n".join(bad[:30])
+            "these weights are not finite numbers, so the network cannot compute results; the training run that saved "
+            "them may have diverged:\n" + "\n".join(bad[:30])
         )
 
 

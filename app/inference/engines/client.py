@@ -29,7 +29,7 @@ SEND_QUEUE = 100_000
 LARGE = 2**20  # bytes; the scores of a message of at least this size are decoded in a thread
 
 STOPPING = "the service is stopping; try again"
-LOST = "the engine stopped while this request was open; it is being restarted: try again"
+LOST = "the engine stopped while this request was open and is being restarted; try again"
 
 log = logging.getLogger(__name__)
 _decode = msgspec.msgpack.Decoder(wire.FromEngine).decode
@@ -252,7 +252,7 @@ class EngineClient:
         if self._requests is None or not self.liveness.overdue:
             return
         if self._heartbeats:
-            self._heartbeats.drain()  # a heartbeat may have arrived that this loop had no time to read
+            self._heartbeats.drain()  # this loop may not have had time to read a heartbeat that has arrived
         if self.liveness.dead():
             self._lose(LOST)
 

@@ -85,7 +85,7 @@ class EnginePool:
             socket_folder.check(self.socket_dir)
         except socket_folder.NotPrivate as error:
             if not self._refused:
-                log.error("no engine is used: %s", error.message)
+                log.error("all engines are ignored: %s", error.message)
             self._refused = True
             return False
         self._refused = False
@@ -125,7 +125,7 @@ class EnginePool:
         await self._heard(until)
         client = self.holder(digest)
         if client is None:
-            raise Unavailable("the engine was lost while it loaded the version", code="engine_lost", retry_after=1.0)
+            raise Unavailable("the engine was lost while loading the version", code="engine_lost", retry_after=1.0)
         return client
 
     def keep(self, digests: frozenset[str]) -> None:

@@ -3,7 +3,7 @@
 Every request that was open when an engine died is a suspect until it ends, or until it has made more progress than
 before the crash: a request that crashes engines does so at the same point each time. Suspects are tried one after
 another; at first, each suspect runs separately from all other requests (see `dispatch`). If an engine dies with exactly
-one suspect open, that suspect is convicted and refused for an hour; with several suspects open, none is convicted. A
+one suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
 conviction is undone if another request that was open at the same crash is convicted later.
 
 If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
@@ -15,7 +15,7 @@ until the suspects before it have made as much progress as they had made before 
 they had been open by then.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
-at which its own requests were open, so a request is refused everywhere only once every process has convicted it.
+at which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """The record of a refused request. `beside` contains the fingerprints of all suspects of the crash."""
+    """The record of a rejected request. `suspects` contains the fingerprints of all suspects of the crash."""
 
     until: float
     suspicion: Suspicion
-    beside: frozenset[bytes]
+    suspects: frozenset[bytes]
 
 
 class Quarantine:
@@ -139,12 +139,12 @@ class Quarantine:
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
 
-    def _convict(self, mark: bytes, beside: frozenset[bytes], now: float) -> None:
+    def _convict(self, mark: bytes, suspects: frozenset[bytes], now: float) -> None:
         for other, conviction in list(self._convicted.items()):
-            if mark in conviction.beside:
+            if mark in conviction.suspects:
                 del self._convicted[other]
                 self._suspect(other, conviction.suspicion)
-        self._convicted[mark] = Conviction(now + CONVICTION_SECONDS, self._suspects.pop(mark), beside)
+        self._convicted[mark] = Conviction(now + CONVICTION_SECONDS, self._suspects.pop(mark), suspects)
         quarantined.inc()
 
     def suspicion(self, requests: Sequence[Request]) -> tuple[bytes, Suspicion] | None:
@@ -156,7 +156,7 @@ class Quarantine:
         conviction = self._convicted.get(mark)
         if conviction is not None and conviction.until > now:
             raise InvalidRequest(
-                "the engine failed at least twice while it answered this request; the request is refused for an hour",
+                "the engine failed at least twice while processing this request; the request is rejected for an hour",
                 code="request_quarantined",
             )
         if conviction is not None:  # the conviction has expired: the work may run again, as a suspect

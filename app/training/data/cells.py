@@ -30,9 +30,12 @@ _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
 _QUOTED = re.compile(_STRING)
 _PYTHON_LIST = re.compile(rf"[\[(]\s*((?:(?:{_STRING})(?:\s*,\s*|\s+|(?=\s*[\])])))*)\s*[\])]")
 _LABEL_LIST = (
-    'a cell that starts with [ must be a JSON list of labels, like ["a", "b"]; without the [, labels are separated by |'
+    'a cell that starts with [ must be a JSON list of labels, such as ["a", "b"]; in other cells, labels are '
+    "separated by |"
 )
-_STEP_LIST = "must be a list of steps, each a list of the same number of numbers: [[0.1, 2], [0.3, 1]]"
+_STEP_LIST = (
+    "must be a list of steps, each of which is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
+)
 
 
 class CellError(Exception):
@@ -49,7 +52,7 @@ def is_blank(value: Any) -> bool:
 def to_text(value: Any) -> str:
     """Return the value itself. Raises CellError unless the value is a string of valid Unicode."""
     if not isinstance(value, str):
-        raise CellError(f"{describe(value)} where a text is expected")
+        raise CellError(f"expected text, found {describe(value)}")
     if not value.isascii() and _SURROGATE.search(value):
         raise CellError("not valid Unicode: it contains a lone surrogate")
     return value
@@ -59,7 +62,7 @@ def to_input_text(value: Any) -> str:
     """The value as text, formatted as in a CSV file. Null and NaN become an empty string."""
     if isinstance(value, str):
         return to_text(value)
-    return "" if is_blank(value) else _scalar(value, "a text")
+    return "" if is_blank(value) else _scalar(value, "text")
 
 
 def to_split(value: Any) -> int:
@@ -68,15 +71,15 @@ def to_split(value: Any) -> int:
         return UNASSIGNED
     code = _SPLIT_CODES.get(str(value).strip().lower())
     if code is None:
-        raise CellError(f"{_shown(value)} is not a split; it can be train, val, validation, valid, dev, eval or test")
+        raise CellError(f"{_shown(value)} is not a valid split; use train, val, validation, valid, dev, eval or test")
     return code
 
 
 def to_label(value: Any) -> str:
     """The value as a label. A whole number is written without a fraction: 2.0 becomes '2'."""
     if isinstance(value, (list, dict)) or value is None:
-        hint = "; several labels in a row need the task multilabel" if isinstance(value, list) else ""
-        raise CellError(f"{describe(value)} where a label is expected{hint}")
+        hint = "; rows with several labels need the task multilabel" if isinstance(value, list) else ""
+        raise CellError(f"expected a label, found {describe(value)}{hint}")
     if isinstance(value, (float, Decimal)):
         if not math.isfinite(value):
             raise CellError(f"{value} is not a label")
@@ -124,7 +127,7 @@ def to_flag(value: Any) -> bool:
     """Whether a cell that must be 0 or 1, or false or true, is 1 or true. An empty cell counts as 0."""
     flag = False if is_blank(value) else _FLAGS.get(str(value).strip().lower())
     if flag is None:
-        raise CellError(f"{_shown(value)} where 0 or 1 is expected")
+        raise CellError(f"expected 0 or 1, found {_shown(value)}")
     return flag
 
 
@@ -140,7 +143,7 @@ def to_number(value: Any) -> float:
         raise CellError(f"{_shown(value)} is not a number")
     if not math.isfinite(number) or abs(number) > _LARGEST:
         raise CellError(
-            f"{_shown(value)} is not a finite number of at most {_LARGEST:.1e}; leave such rows out, or fill them"
+            f"{_shown(value)} is not a finite number of at most {_LARGEST:.1e}; remove such rows, or fill in values"
         )
     return number
 
@@ -154,7 +157,7 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     if isinstance(value, str):
         value = _parse(value, _STEP_LIST)
     if not isinstance(value, list) or not value:
-        raise CellError(f"{_STEP_LIST}; this is {describe(value)}")
+        raise CellError(f"{_STEP_LIST}; found {describe(value)}")
     steps = value if isinstance(value[0], list) else [[number] for number in value]
     widths = {len(step) if isinstance(step, list) else -1 for step in steps}
     if len(widths) > 1 or min(widths) < 1:
@@ -172,7 +175,7 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
 
 def describe(value: Any) -> str:
     """Describe a value for an error message: 'a list', 'the number 3'."""
-    kinds = {"NoneType": "nothing", "str": "a text", "list": "a list", "dict": "an object", "bool": "true or false"}
+    kinds = {"NoneType": "nothing", "str": "a string", "list": "a list", "dict": "an object", "bool": "true or false"}
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return f"the number {_shown(value)}" if is_number else kinds.get(type(value).__name__, "a value")
 
@@ -187,13 +190,13 @@ def _scalar(value: Any, expectation: str) -> str:
         return f"{value.normalize():f}"
     if isinstance(value, (int, float, date, time, timedelta)):
         return str(value)
-    raise CellError(f"{describe(value)} where {expectation} is expected")
+    raise CellError(f"expected {expectation}, found {describe(value)}")
 
 
 def _parse_list(text: str) -> Any:
     """Parse a string as JSON or as a Python list, tuple, dictionary or set; None if this fails.
 
-    A list of strings may also be printed as a NumPy array, with blanks instead of commas between its elements. The
+    A list of strings may also be printed as a NumPy array, with spaces instead of commas between its elements. The
     result is None for a JSON list that mixes strings with other values.
     """
     try:
@@ -230,7 +233,7 @@ def _unescape(quoted: str) -> str:
 def _not_a_list(text: str) -> CellError:
     """The error for a string that starts like a list of labels but is not one."""
     _parse(text, _LABEL_LIST)
-    return CellError(f"{_LABEL_LIST}; not all elements of this list are texts")
+    return CellError(f"{_LABEL_LIST}; not all elements of this list are strings")
 
 
 def _parse(text: str, expectation: str) -> Any:
@@ -239,7 +242,7 @@ def _parse(text: str, expectation: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         column, reason = explain(text, error)
-        raise CellError(f"{expectation}; character {column} of this text: {reason}") from None
+        raise CellError(f"{expectation}; error at character {column}: {reason}") from None
 
 
 def _first_bad_number(steps: list[list[Any]]) -> CellError:

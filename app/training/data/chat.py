@@ -28,7 +28,7 @@ def read_turns(layout: Layout, record: Record) -> Turns:
 
 def _to_turns(value: Any) -> Turns:
     if not isinstance(value, list) or not value:
-        raise CellError("must be a list of {role, content}")
+        raise CellError("must be a list of messages with role and content")
     try:
         messages = [_to_message(number, message) for number, message in enumerate(value, 1)]
     except _UnreadablePart:
@@ -55,16 +55,16 @@ def _is_answer(message: dict[str, Any]) -> bool:
 def _to_message(number: int, message: Any) -> dict[str, Any] | None:
     """The role, content and weight of a message; None if it has no content, like most tool calls."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise CellError(f"message {number} needs a role and a content, both texts")
+        raise CellError(f"message {number} must have a role and a content, and both must be strings")
     if message.get("weight") not in (None, 0, 1):
-        raise CellError(f"message {number}: weight can be 0 or 1")
+        raise CellError(f"message {number}: weight must be 0 or 1")
     content = message.get("content")
     calls = bool(message.get("tool_calls") or message.get("function_call"))
     if content is None and (calls or "content" in message):
         return None
     parts = [content] if isinstance(content, str) else content
     if not isinstance(parts, list) or not all(isinstance(part, (str, dict)) for part in parts):
-        raise CellError(f"message {number} needs a role and a content, both texts")
+        raise CellError(f"message {number} must have a role and a content, and both must be strings")
     text = content_text(parts)
     if text is None:
         raise _UnreadablePart

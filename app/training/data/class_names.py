@@ -31,7 +31,7 @@ def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
         numbers = value if isinstance(value, list) else [value]
         for number in numbers:
             if isinstance(number, int) and not -1 <= number < len(names):
-                reason = f"the class {number} is not among the {len(names)} class names of the schema"
+                reason = f"the class {number} has no name; the schema names {len(names)} classes"
                 return Record(record.where, {}, source.fault(reason, record.where, f"column {column!r}"))
         named = [_named(number, names) for number in numbers]
         record.values[column] = named if isinstance(value, list) else named[0]

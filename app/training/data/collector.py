@@ -16,6 +16,7 @@ from app.training.data.layouts import Layout
 from app.training.data.notes import LEFT_OUT, MESSAGES, sentence
 from app.training.data.number_file import NumberFile
 from app.training.failures import BadData
+from app.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ class Collector:
                 self.steps = NumberFile(self.steps_path, np.float64, self.width)
         if steps_TF.shape[1] != self.width:
             first = self.places[0].relative_to(layout)
-            reason = f"steps of {steps_TF.shape[1]} numbers, but those of {first} have {self.width}"
-            raise layout.fault(where, "features", f"{reason}; all rows need the same number")
+            reason = f"the row has {counted(steps_TF.shape[1], 'number')} per step, but {first} has {self.width}"
+            raise layout.fault(where, "features", f"{reason}; all rows must have the same number")
         if self.steps is not None:
             self.steps.append(steps_TF)
 

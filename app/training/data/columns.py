@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
-    """The value for `key`, converted. Raises BadData, with the place of the value, if it cannot be converted."""
+    """The converted value for `key`. Raises BadData, with the place of the value, if it cannot be converted."""
     try:
         return convert(record.values.get(layout.names[key]))
     except CellError as error:
@@ -60,7 +60,7 @@ def read_target(layout: Layout, record: Record) -> Target:
     if layout.one_hot:
         labels = tuple(sorted(name for name in layout.one_hot if _is_set(layout, record, name)))
         if layout.task == "classification" and not layout.task_inferred and len(labels) != 1:
-            message = f"{len(labels)} of the columns {', '.join(layout.one_hot)} are 1, where one label is expected"
+            message = f"exactly one of the columns {', '.join(layout.one_hot)} must be 1, not {len(labels)} of them"
             raise layout.fault(record.where, "label", message)
         return Target(labels, listed=True)
     if layout.task == "multilabel":
@@ -115,4 +115,6 @@ def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
         if not is_data_error(error):
             raise
         log.exception("%s of %s cannot be read", record.where, layout.source.filename)
-        raise layout.source.fault(f"cannot be read ({type(error).__name__}: {error})", record.where) from None
+        raise layout.source.fault(
+            f"the record cannot be read ({type(error).__name__}: {error})", record.where
+        ) from None

@@ -91,7 +91,7 @@ class _Table:
         """Raise BadData if a column that is not ignored appears more than once."""
         for name, count in Counter(filter(None, self.names)).items():
             if count > 1 and name not in ignored:
-                message = f"the column {name!r} appears {count} times; rename the ones that are not meant"
+                message = f"the column {name!r} appears {count} times; rename the others"
                 raise self._source.fault(message, f"line {self._dialect.first_line}")
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
@@ -103,7 +103,7 @@ class _Table:
     def remark_unnamed(self) -> None:
         """Add a remark on values that are not read because their column has no name."""
         if self._unnamed:
-            message = f"{self._unnamed:,} rows have values in columns without a name, which are not read"
+            message = f"{self._unnamed:,} rows have values in columns without a name, which are ignored"
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
 
     def _feed(self) -> Iterator[str]:
@@ -194,5 +194,5 @@ def _wrong_width(source: Source, line: int, cells: Sequence[str], names: Sequenc
         column, hint = f"column {len(names) + 1}", "enclose cells that contain the delimiter in double quotes"
     else:
         column, hint = f"column {names[len(cells)]!r}", "a cell is missing"
-    message = f"{len(cells)} cells where the header has {len(names)} ({', '.join(names)}); {hint}"
+    message = f"the row has {len(cells)} cells, but the header has {len(names)} ({', '.join(names)}); {hint}"
     return source.fault(message, f"line {line}", column)

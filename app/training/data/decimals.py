@@ -14,7 +14,7 @@ _NOT_OF_THE_NUMBER = re.compile(r"[.\s\u00a0\u202f]")
 
 @dataclass(slots=True)
 class DecimalCommas:
-    """Replaces decimal commas by points, and counts the converted numbers for a remark."""
+    """Replaces decimal commas with points, and counts the converted numbers for a remark."""
 
     source: Source
     count: int = 0
@@ -37,11 +37,11 @@ class DecimalCommas:
         if not self.count:
             return
         point = self.convert(self.example, "")
-        message = f"{self.count:,} numbers with a decimal comma are read with it: {self.example!r} is {point}"
+        message = f"{self.count:,} numbers are read with a decimal comma: {self.example!r} is {point}"
         self.source.remark("decimal_commas", message, self.first, self.count)
         if self.grouped:
             message = (
-                f"{self.grouped:,} numbers like 1.234 are read with a decimal point, though others have a decimal "
-                "comma; if the point groups thousands, leave it out"
+                f"{self.grouped:,} numbers like 1.234 are read with a decimal point, although others have a decimal "
+                "comma; if the point separates thousands, remove it"
             )
             self.source.remark("decimal_points", message, self.first_grouped, self.grouped, "warn")

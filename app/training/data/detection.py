@@ -56,7 +56,7 @@ def detect(
     if not start:
         raise source.fault("is empty")
     if declared and declared not in FORMATS:
-        raise BadData(f"the format {declared!r} is unknown; it can be {', '.join(FORMATS)}", "format", param)
+        raise BadData(f"the format {declared!r} is unknown; the formats are {', '.join(FORMATS)}", "format", param)
     binary = _binary(source, start)
     if binary is None and (kind := recognise(start, None if is_gzip else path)):
         raise source.fault(f"is {kind}")
@@ -68,7 +68,9 @@ def detect(
     if binary is None:
         return _text(replace(source, format=format_ or ""), encoding)
     if encoding is not None:
-        raise source.fault(f"is {binary}, which needs no encoding; leave it out", param="training.encoding")
+        raise source.fault(
+            f"is a binary file ({binary}), which has no text encoding; leave this option out", param="training.encoding"
+        )
     return replace(source, format=binary)
 
 
@@ -92,7 +94,7 @@ def _text(source: Source, encoding: str | None) -> Source:
     feeds, both = start.count("\n"), start.count("\r\n")
     if start.count("\r") - both > feeds:  # by majority, since stray line feeds and CRs may occur
         source = replace(source, line_end="\r")
-        source.remark("line_ends", "has lines that end with CR alone, as on old Macintoshes; they are read as lines")
+        source.remark("line_ends", "has lines that end with CR alone, as on classic Mac OS; CR is read as a line end")
     return replace(source, format=source.format or _by_content(start))
 
 

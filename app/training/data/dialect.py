@@ -34,7 +34,7 @@ class TableDialect:
     """The rules for splitting a table into rows and cells.
 
     `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
-    true, quoted cells may have blanks around them. If `backslash` is true, a quote inside a quoted cell is written as
+    true, quoted cells may have spaces around them. If `backslash` is true, a quote inside a quoted cell is written as
     \\".
     """
 
@@ -101,7 +101,7 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
     name = _NAMES[dialect.delimiter].split()[-1]
     reading = f"the file is read as {name}-separated without quoting"
     if joins_rows:
-        message = f"quotes would join {usual.joined} lines that are rows by themselves; {reading}"
+        message = f"quotes would join {usual.joined} lines that are complete rows; {reading}"
         source.remark("quoting", message, f"line {usual.first_joined}", usual.joined, "warn")
     else:
         source.remark("quoting", f"has quotes that do not enclose whole cells; {reading}")
@@ -114,24 +114,24 @@ def _fits(usual: _Trial, plain: _Trial) -> bool:
 
 
 def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect:
-    """The dialect that allows blanks or backslashes, if it is needed and reads every row; otherwise `dialect`."""
+    """The dialect that also allows spaces around quoted cells, or escaped quotes, if needed; otherwise `dialect`."""
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
         if _try(source, loose).is_clean:
-            source.remark("quoting", "has blanks beside quoted cells; the blanks and the quotes are left out")
+            source.remark("quoting", "has spaces around quoted cells; the spaces and the quotes are removed")
             return loose
     if not usual.is_clean:
         escaped = replace(dialect, backslash=True)
         if _try(source, escaped).is_clean:
-            source.remark("quoting", 'has quotes written as \\" inside quoted cells; they are read as quotes')
+            source.remark("quoting", 'has quotes written as \\" inside quoted cells; these are read as quotes')
             return escaped
     if usual.blanks:
-        message = "a quote after a blank is a part of the cell; where it should enclose the cell, remove the blank"
+        message = "a quote after a space is part of the cell; if the quote should enclose the cell, remove the space"
         source.remark("quoting", message, f"line {usual.first_blanks}", usual.blanks, "warn")
     if usual.suspects:
         message = (
-            "a quoted cell continues over several lines, each of which would be a row by itself; if these are rows, "
-            "write quotes inside a text twice, and enclose the text in quotes"
+            "a quoted cell spans several lines, each of which would be a complete row; if these lines are rows, "
+            "double each quote inside a text, and enclose the text in quotes"
         )
         source.remark("joined_lines", message, f"line {usual.first_suspect}", usual.suspects, "warn")
     return dialect
@@ -141,12 +141,12 @@ def _delimited(source: Source) -> TableDialect:
     """The dialect with the delimiter and the header line, the first line that is neither blank nor like `sep=;`."""
     for number, line in lines(source):
         if match := _SEPARATOR_LINE.fullmatch(line):
-            source.remark("delimiter", f"begins with sep={match[1]}; it is read with that between cells")
+            source.remark("delimiter", f"begins with sep={match[1]}, so {match[1]} is read as the delimiter")
             return TableDialect(match[1].replace("\\t", "\t"), number + 1)
         if line.strip():
             delimiter = _delimiter(source, number, line)
             if delimiter != _ORDER[source.format][0]:
-                source.remark("delimiter", f"is read with {_NAMES[delimiter]} between cells")
+                source.remark("delimiter", f"is read with {_NAMES[delimiter]} as the delimiter")
             return TableDialect(delimiter, number)
     return TableDialect(_ORDER[source.format][0])
 
@@ -183,7 +183,7 @@ class _Trial:
     joined: int = 0  # the number of lines in records that span several lines
     alone: int = 0  # the number of joined lines that would be rows on their own
     suspects: int = 0  # the number of records of three or more lines, each a row on its own
-    blanks: int = 0  # the number of cells that begin with blanks and a quote
+    blanks: int = 0  # the number of cells that begin with spaces and a quote
     first_joined: int = 0  # the line of the first joined record
     first_suspect: int = 0
     first_blanks: int = 0
@@ -245,7 +245,7 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
 
 
 def _blanks_before_quotes(record: str, delimiter: str) -> int:
-    """The number of unquoted cells that begin with blanks followed by a quote."""
+    """The number of unquoted cells that begin with spaces followed by a quote."""
     count = at = 0
     while at < len(record):
         if quoted := _QUOTED.match(record, at):

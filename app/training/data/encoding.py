@@ -78,7 +78,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
         source = replace(source, encoding=declared)
         error = _first_error(source)
         if error is not None:
-            raise _fault(error, source, f"not {declared}, the encoding that training.encoding (--encoding) names")
+            raise _fault(error, source, f"not valid {declared}, the encoding that training.encoding (--encoding) sets")
         return source
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     marked, encoding = encoding is not None, encoding or _unmarked(source, start)
@@ -87,7 +87,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
     if error is not None and encoding == "utf-8" and not marked:
         source, error = _legacy(source, error)
     if error is not None:
-        raise _fault(error, source, f"not {encoding.upper()}; {_ADVICE}")
+        raise _fault(error, source, f"not valid {encoding.upper()}; {_ADVICE}")
     if source.encoding.startswith(("utf-16", "utf-32")):
         source.remark("encoding", f"is read as {source.encoding[:6].upper()}")
     return source
@@ -124,7 +124,7 @@ def _unmarked(source: Source, start: bytes) -> str:
     if even > 0.4 and odd < 0.05:
         return "utf-16-be"
     if even + odd > 0.2:
-        raise source.fault("is not a text: it has many zero bytes")
+        raise source.fault("is not a text file: it contains many zero bytes")
     return "utf-8"
 
 
@@ -177,10 +177,12 @@ def _legacy(source: Source, error: _DecodingError) -> tuple[Source, _DecodingErr
         return source, error
     example = ", ".join(map(repr, plausibility.odd[:1] or plausibility.words))
     if not plausibility.is_cp1252:
-        reason = f"not UTF-8, and read as cp1252 the text looks wrong ({example}); {_ADVICE}: perhaps {_OTHERS}"
+        reason = f"not valid UTF-8, and the text looks wrong as cp1252 ({example}); {_ADVICE}: perhaps {_OTHERS}"
         raise _fault(error, source, reason)
     source = replace(source, encoding="cp1252")
-    message = f"is not UTF-8; it is read as cp1252 (Western European), for example {example}"
-    hint = "if that looks wrong, name its encoding (training.encoding; on the command line --encoding)"
+    message = f"is not valid UTF-8; it is read as cp1252 (Western European), for example {example}"
+    hint = (
+        "if the example looks wrong, name the encoding of the file (training.encoding; on the command line --encoding)"
+    )
     source.remark("encoding", f"{message}; {hint}", count=plausibility.stray, level="warn")
     return source, _first_error(source)

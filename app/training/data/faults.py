@@ -94,13 +94,11 @@ class Faults:
         first = self.first[0]
         if self.rows == 1:
             return first
-        message = f"{first.message}. In all, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}"
+        message = f"{first.message}. In total, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}"
         if skippable:
-            message += (
-                ". Mend them, or leave such rows out with training.skip_bad_rows, the share of rows that may be dropped"
-            )
+            message += ". Fix these rows, or set training.skip_bad_rows to the fraction of rows that may be dropped"
         else:
-            message += f". After the last of them, {self.last}, nothing can be read"
+            message += f". Nothing can be read after the last of these rows, {self.last}"
         return BadRows(self, message, skippable)
 
 

@@ -95,7 +95,7 @@ class Source:
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """(number, line) of each line, numbered from 1. Line ends are kept; byte order mark and end mark are removed."""
+    """(number, line) of each line, numbered from 1. Keeps line ends; removes the byte order mark and the end mark."""
     return enumerate(_without_end_mark(source, _raw_lines(source)), 1)
 
 
@@ -138,14 +138,14 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
             if not held:
                 yield part
     if held:
-        source.remark("end_mark", "ends with Ctrl-Z (0x1a), which is left out")
+        source.remark("end_mark", "ends with Ctrl-Z (0x1a), which is ignored")
         if text := _END_MARK.sub("", held):
             yield text
 
 
 def too_long() -> str:
     """The message for a record larger than `RECORD_BYTES`."""
-    return f"longer than {RECORD_BYTES >> 20} MiB, the maximum size of a record"
+    return f"the record is longer than {RECORD_BYTES >> 20} MiB, the maximum size of a record"
 
 
 @contextmanager
@@ -154,4 +154,4 @@ def unpacking(source: Source) -> Iterator[None]:
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise source.fault(f"cannot be unpacked completely: {error}") from None
+        raise source.fault(f"cannot be decompressed completely: {error}") from None

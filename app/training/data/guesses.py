@@ -1,4 +1,4 @@
-"""Guesses the label columns of a table without a column called label, from the names and contents of its columns."""
+"""Guesses the label columns of a table without a column named label, from the names and contents of its columns."""
 
 from __future__ import annotations
 
@@ -91,12 +91,14 @@ def _question(source: Source, usual: list[str], flags: list[str], categories: li
     if labels:
         ways.append(f"to classify, name the column with the labels as columns.label, such as {labels[0]!r}")
     if len(flags) > 1:
-        ways.append(f"for several labels a row, name columns of 0 and 1: columns.label {','.join(flags)!r}")
+        ways.append(
+            f"for several labels per row, name the columns of zeros and ones: columns.label {','.join(flags)!r}"
+        )
     if values := [name for name in names if name in numbers]:
-        ways.append(f"to learn a number, name its column as columns.value, such as {values[0]!r}")
-    ways.append("to learn to write the texts, set the task (task) to generation")
+        ways.append(f"to predict a number, name its column as columns.value, such as {values[0]!r}")
+    ways.append("to generate text, set the task (task) to generation")
     listed = ", ".join(map(repr, names[:20]))
-    message = f"has texts, and what may be labels or values in other columns ({listed}), but no column is called label "
+    message = f"has texts, and its other columns may contain labels or values ({listed}), but no column is named label "
     return source.fault(f"{message}or value: {'; '.join(ways)}", param="columns.label")
 
 

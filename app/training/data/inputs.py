@@ -40,7 +40,7 @@ def open_files(
     if training.format == "text":
         _refuse_table_options(training, columns, task)
         if validation is not None and validation.format != "text":
-            raise validation.fault(f"is {validation.format}, but the training file is plain text")
+            raise validation.fault(f"is a {validation.format} file, but the training file is plain text")
         return TextFiles(training, validation)
     layout = find_layout(training, columns, task)
     return DataFiles(layout, None if validation is None else _validation_layout(validation, columns, layout), check)
@@ -68,5 +68,5 @@ def _validation_layout(source: Source, columns: Columns, training: Layout) -> La
     columns = columns if label is None else msgspec.structs.replace(columns, label=label)
     layout = replace(find_layout(source, columns, training.task), task_inferred=training.task_inferred)
     if (layout.shape, layout.steps, layout.one_hot) != (training.shape, training.steps, training.one_hot):
-        raise source.fault(f"has other columns than {training.source.filename}")
+        raise source.fault(f"does not have the same columns as {training.source.filename}")
     return layout

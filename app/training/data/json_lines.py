@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, lines
+from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
 from app.training.data.json_table import rows_of
 from app.training.data.json_text import explain
@@ -16,9 +17,9 @@ from app.training.failures import BadData
 
 _HEADER_RECORDS = 100
 _NOTES = {
-    "array": "is read as one JSON array, of one record an element",
-    "objects": "is read as JSON objects over several lines each, of one record an object",
-    "table": "is read as one JSON object that holds all rows",
+    "array": "is read as one JSON array with one record per element",
+    "objects": "is read as JSON objects that span several lines, with one record per object",
+    "table": "is read as one JSON object that contains all rows",
 }
 
 
@@ -46,8 +47,11 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         kind = source.settled["json"] = _kind(source)
         if kind in _NOTES:
             source.remark("json", _NOTES[kind])
-    for where, value in _READERS[kind](source):
+    names = RepeatedNames(source)
+    for where, value in _READERS[kind](source, names):
+        names.count(where)
         yield _record(source, where, value)
+    names.remark()
 
 
 def _record(source: Source, where: str, value: Any) -> Record:
@@ -55,9 +59,9 @@ def _record(source: Source, where: str, value: Any) -> Record:
         return Record(where, {}, value)
     if isinstance(value, dict):
         return Record(where, value)
-    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a plain value")
+    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a scalar value")
     places = (where, "column 1") if where.startswith("line") else (where,)
-    return Record(where, {}, source.fault(f"{kind} where a JSON object is expected", *places))
+    return Record(where, {}, source.fault(f"expected a JSON object, found {kind}", *places))
 
 
 def _kind(source: Source) -> str:
@@ -90,30 +94,30 @@ def _first(source: Source) -> Any:
         return None
 
 
-def _lines(source: Source) -> Iterator[tuple[str, Any]]:
+def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     """(place, value) of each line that is not blank. The value of a malformed line is its fault."""
     for number, line in lines(source):
         if not line.strip():
             continue
         where = f"line {number}"
         try:
-            yield where, json.loads(line)
+            yield where, names.decoder.decode(line)
         except (ValueError, RecursionError) as error:
             column, reason = explain(line, error)
             hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
             yield where, source.fault(reason + hint, where, f"column {column}")
 
 
-def _array(source: Source) -> Iterator[tuple[str, Any]]:
-    return ((f"row {number}", value) for number, (_, value) in enumerate(objects(source), 1))
+def _array(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    return ((f"row {number}", value) for number, (_, value) in enumerate(objects(source, names.decoder), 1))
 
 
-def _objects(source: Source) -> Iterator[tuple[str, Any]]:
-    return ((f"line {line}", value) for line, value in objects(source))
+def _objects(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    return ((f"line {line}", value) for line, value in objects(source, names.decoder))
 
 
-def _table(source: Source) -> Iterator[tuple[str, Any]]:
-    [(_, table)] = objects(source)
+def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    [(_, table)] = objects(source, names.decoder)
     return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
 
 

@@ -23,8 +23,8 @@ class JsonStream:
     `line` and `column`, counted from 1, are the place where the next value begins.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, decoder: json.JSONDecoder) -> None:
+        self._source, self._decoder = source, decoder
         self._blocks = characters(source)
         self._text, self._at = "", 0
         self.line, self.column = 1, 1
@@ -46,7 +46,7 @@ class JsonStream:
         characters = _READ
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
                 # An incomplete value looks malformed, so read more text and try again. Doubling the amount each time
                 # keeps the total time linear in the size of the value.
@@ -67,7 +67,9 @@ class JsonStream:
         self._pass(_SPACE)
         if self._at < len(self._text):
             place = f"line {self.line}", f"column {self.column}"
-            raise self._source.fault("more text after the end of the array; a file holds one", *place)
+            raise self._source.fault(
+                "there is more text after the end of the array, but a file may contain only one array", *place
+            )
 
     def _pass(self, pattern: re.Pattern[str]) -> None:
         while True:
@@ -104,7 +106,7 @@ class JsonStream:
     def _malformed(self, error: ValueError | RecursionError) -> Exception:
         rest = self._text[self._at :]
         if isinstance(error, json.JSONDecodeError):
-            position, reason = error.pos - self._at, f"not JSON: {error.msg}"
+            position, reason = error.pos - self._at, f"not valid JSON: {error.msg}"
         else:
             column, reason = explain(rest, error)
             position = column - 1
@@ -114,9 +116,9 @@ class JsonStream:
         return self._source.fault(reason, f"line {line}", f"column {column}")
 
 
-def objects(source: Source) -> Iterator[tuple[int, Any]]:
+def objects(source: Source, decoder: json.JSONDecoder = _DECODER) -> Iterator[tuple[int, Any]]:
     """(line, value) of each element if the file is an array, otherwise of each value in the file."""
-    stream = JsonStream(source)
+    stream = JsonStream(source, decoder)
     is_array = stream.enter_array()
     line = stream.line
     while (value := stream.next()) is not None:

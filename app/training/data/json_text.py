@@ -13,12 +13,12 @@ _STRINGS_AND_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[{]|[\]}]')
 def explain(text: str, error: ValueError | RecursionError) -> tuple[int, str]:
     """(column, reason) of the `error` that `json.loads` raised for the one-line `text`. Columns are counted from 1."""
     if isinstance(error, json.JSONDecodeError):
-        return error.colno, f"not JSON: {error.msg}"
+        return error.colno, f"not valid JSON: {error.msg}"
     if isinstance(error, RecursionError):
         return _too_deep_column(text), "nested too deeply"
     number = _LONG_NUMBER.search(text)
     digits = 0 if number is None else len(number[0])
-    return (number.start() if number else 0) + 1, f"a number of {digits:,} digits, which is too long to be read"
+    return (number.start() if number else 0) + 1, f"a number has {digits:,} digits, which is too many"
 
 
 def _too_deep_column(text: str) -> int:

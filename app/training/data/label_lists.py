@@ -26,10 +26,10 @@ def _infer_task(column: LabelColumn) -> None:
     several = any(len(column.cells[index]) != 1 for index in lists)
     column.task = "multilabel" if several else "classification"
     if several:
-        message = "a row may have several labels, or none, so the task is multilabel"
+        message = "a row may have several labels or none, so the task is multilabel"
     else:
-        message = "every row has one label, in a list, so the task is classification; set the task (task) to "
-        message += "multilabel if texts may have several labels, or none"
+        message = "every row has a list of exactly one label, so the task is classification; set the task (task) to "
+        message += "multilabel if rows may have several labels or none"
     column.remark("label_lists", message, lists)
 
 
@@ -41,14 +41,14 @@ def _split_joined(column: LabelColumn) -> None:
         example = column.cells[joined[0]][0]
         parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
         if not _is_separator(column, delimiter, parts):
-            message = f"labels such as {shown(example)} hold {name} and count as one label each; put | between several "
-            column.remark("delimiters", f"{message}labels of a row", joined, "warn")
+            message = f"labels such as {shown(example)} contain {name}, and each counts as one label; separate several "
+            column.remark("delimiters", f"{message}labels with |", joined, "warn")
             continue
         for index, labels in parts.items():
             column.cells[index], column.listed[index] = tuple(sorted(set(labels))), True
         names = " and ".join(map(shown, parts[joined[0]]))
-        message = f"labels are separated by {name}: {shown(example)} is read as {names}; write labels that hold one "
-        column.remark("separated_labels", f"{message}of them as a JSON list", joined)
+        message = f"labels are separated by {name}: {shown(example)} is read as {names}; write labels that contain "
+        column.remark("separated_labels", f"{message}{name} as a JSON list", joined)
 
 
 def _joined(column: LabelColumn, delimiter: str) -> list[int]:
@@ -77,7 +77,7 @@ def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
 
 def _warn_of_lists(column: LabelColumn) -> None:
     """Warn about labels that look like several labels, in a task with one label per row."""
-    several = "; several labels in a row need the task multilabel"
+    several = "; rows with several labels need the task multilabel"
     lists = [index for index, labels in enumerate(column.cells) if labels and to_label_list(labels[0]) is not None]
     if lists:
         texts = listing(shown(column.cells[index][0]) for index in lists[:3])
@@ -86,5 +86,5 @@ def _warn_of_lists(column: LabelColumn) -> None:
         joined = [index for index in _joined(column, delimiter) if index not in lists]
         if not joined:
             continue
-        message = f"labels such as {shown(column.cells[joined[0]][0])} hold {name} and count as one label each"
+        message = f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each counts as one label"
         column.remark("delimiters", message + several, joined, "warn")

@@ -1,4 +1,4 @@
-"""Unifies different spellings of the same label, and warns about labels that look alike or odd."""
+"""Unifies different spellings of the same label, and warns about similar and unusual labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def settle_names(column: LabelColumn) -> None:
-    """Unify spellings that certainly mean the same label. Adds remarks on changed and odd-looking labels."""
+    """Unify spellings that certainly mean the same label. Adds remarks on changed and unusual labels."""
     spellings = _spellings(column)
     if spellings:
         counts = column.counts
@@ -41,7 +41,7 @@ def settle_names(column: LabelColumn) -> None:
             f"{shown(old)} ({counts[old]:,} row{'s' * (counts[old] != 1)}) as {shown(new)}"
             for old, new in sorted(spellings.items())
         )
-        column.remark("labels_merged", f"labels that are written in several ways are read as one: {pairs}", changed)
+        column.remark("labels_merged", f"labels that are written in different ways are merged: {pairs}", changed)
     counts = column.counts
     if counts:
         _tell_counts(column, counts)
@@ -105,7 +105,7 @@ def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:
     rows = ", ".join(f"{shown(label)} {counts[label]:,}" for label in names) + (f" and {rest:,} more" if rest else "")
     place = column.places[0]
     number = f"{len(counts):,} label{'s' * (len(counts) != 1)}"
-    place.layout.source.remark("labels", f"has {number}, with these numbers of rows: {rows}", count=len(counts))
+    place.layout.source.remark("labels", f"has {number} with these row counts: {rows}", count=len(counts))
 
 
 def _warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
@@ -115,7 +115,7 @@ def _warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
     twins = [with_rows(sorted(members), counts) for members in groups.values() if len(members) > 1]
     if twins:
         cells = column.cells_with(label for members in groups.values() if len(members) > 1 for label in members)
-        message = "labels are alike but for case, blanks, quotes or Unicode form, and count as different labels"
+        message = "some labels differ only in case, spaces, quotes or Unicode form, and count as different labels"
         texts = "; ".join(twins[:LISTED]) + (f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else "")
         column.remark("look_alike_labels", f"{message}: {texts}", cells, "warn")
 
@@ -129,8 +129,8 @@ def _alike(label: str) -> str:
 def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
     missing = [label for label in counts if label.casefold() in _MISSING or is_blank(label)]
     if missing:
-        message = f"some labels look like missing ones, and count as labels: {with_rows(missing, counts)}; leave such "
-        column.remark("missing_labels", f"{message}rows out if they have none", column.cells_with(missing), "warn")
+        message = f"some labels look like missing values but count as labels: {with_rows(missing, counts)}; remove "
+        column.remark("missing_labels", f"{message}such rows if they have no label", column.cells_with(missing), "warn")
 
 
 def _warn_of_quotes(column: LabelColumn, counts: Counter[str]) -> None:
@@ -143,14 +143,14 @@ def _warn_of_quotes(column: LabelColumn, counts: Counter[str]) -> None:
 def _warn_of_rare(column: LabelColumn, counts: Counter[str]) -> None:
     rare = [label for label, rows in counts.items() if rows == 1]
     if rare:
-        message = f"labels with one row, which is too little to learn them: {listing(map(shown, rare))}"
+        message = f"these labels have only one row each, which is too few to learn from: {listing(map(shown, rare))}"
         column.remark("rare_labels", message, column.cells_with(rare), "warn")
 
 
 def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
     if len(counts) > _MANY_NUMBERS and all(map(_is_number, counts)) and any("." in label for label in counts):
         message = (
-            f"the {len(counts):,} labels are numbers, each of which counts as a class; to learn the number itself, "
+            f"the {len(counts):,} labels are numbers, each of which counts as a class; to predict the number itself, "
         )
         message += "name the column as columns.value"
         column.remark("numeric_labels", message, range(len(column.cells)), "warn")

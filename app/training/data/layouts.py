@@ -87,7 +87,7 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
             names[key] = column or key
         elif key in _ANY_CASE and len(alike := [name for name in present if name.lower() == key]) == 1:
             names[key] = alike[0]
-            source.remark(f"column_{key}", f"has no column {key!r}; the column {alike[0]!r} is taken for it")
+            source.remark(f"column_{key}", f"has no column {key!r}; the column {alike[0]!r} is used instead")
     return names
 
 
@@ -103,7 +103,7 @@ def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str,
 
 
 def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
-    """Look for the labels if no column is called label.
+    """Look for the labels if no column is named label.
 
     Adds a column with another usual name to `names`, or returns columns of 0 and 1.
     """
@@ -113,12 +113,14 @@ def _guess_labels(source: Source, names: dict[str, str], present: list[str], tas
     if not labels:
         return ()
     listed = ", ".join(map(repr, labels))
-    other = "" if task else "; set the task (task) to generation to learn to write the texts instead"
+    other = "" if task else "; set the task (task) to generation to learn to generate the texts instead"
     if len(labels) == 1:
         names["label"] = labels[0]
-        source.remark("usual_name", f"has no column 'label'; {listed} is taken for the labels{other}")
+        source.remark("usual_name", f"has no column 'label'; {listed} is used for the labels{other}")
         return ()
-    source.remark("one_hot", f"has no column 'label'; the columns of 0 and 1 are taken for labels: {listed}{other}")
+    source.remark(
+        "one_hot", f"has no column 'label'; the columns of zeros and ones are used as labels: {listed}{other}"
+    )
     return tuple(labels)
 
 
@@ -158,7 +160,7 @@ def _generation(
 ) -> Layout:
     """The layout of conversations, or of prompts with completions. Their input columns have fixed names."""
     if task not in (None, "generation"):
-        raise source.fault(f"holds prompts and completions, which is data for generation, not {task}")
+        raise source.fault(f"contains prompts and completions, which are data for generation, not {task}")
     inputs = ("messages",) if shape == "chat" else ("prompt", "completion")
     names = names | dict(zip(inputs, inputs, strict=True))
     used = {*inputs, *(names[key] for key in ("split",) if key in names)}
@@ -189,13 +191,13 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
 
 def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], present: list[str]) -> None:
     if shape == "text" and "text" not in names:
-        hint = "; name the one that holds the texts as columns.text"
+        hint = "; name the column with the texts as columns.text"
         raise _missing(source, "text", present, "text", hint)
     target = _TARGETS.get(task)
     if target and target not in names:
-        raise _missing(source, target, present, target, f"; name the one to learn as columns.{target}")
+        raise _missing(source, target, present, target, f"; name the column to predict as columns.{target}")
     if task == "generation" and shape in ("features", "series"):
-        raise source.fault("holds numbers, but generation learns from text")
+        raise source.fault("contains numbers, but generation requires text")
 
 
 def _step_columns(

@@ -11,14 +11,17 @@ UNREADABLE_PARTS = "unreadable_parts"
 LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # the notes that explain why a row is not used
 
 MESSAGES = {  # note -> (level, sentence for several rows); {count} is the number of rows
-    AS_TEXT: ("info", "a number, a date or true/false is read as text (rows: {count})"),
-    NO_SPLIT: ("info", "rows that name no split count as rows without a split column (rows: {count})"),
+    AS_TEXT: ("info", "numbers, dates and true/false are read as text (rows: {count})"),
+    NO_SPLIT: ("info", "rows without a split are treated as if there were no split column (rows: {count})"),
     MESSAGES_LEFT_OUT: (
         "warn",
-        "messages that cannot be learned from, such as tool calls without a text, or messages after the last answer, "
+        "messages that cannot be used for training, such as tool calls without text or messages after the last answer, "
         "are left out, and the rest of the conversation is used (conversations: {count})",
     ),
-    NO_ANSWER: ("warn", "conversations without a text of the assistant to learn are left out (conversations: {count})"),
+    NO_ANSWER: (
+        "warn",
+        "conversations in which no assistant message has text to learn are left out (conversations: {count})",
+    ),
     UNREADABLE_PARTS: (
         "warn",
         "conversations with images, audio or files, which cannot be read, are left out (conversations: {count})",
@@ -27,12 +30,12 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
 
 _OF_ONE = {  # note -> sentence for a single row
     AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
-    NO_SPLIT: "1 row names no split; it counts as a row without a split column",
+    NO_SPLIT: "1 row has no split; it is treated as if there were no split column",
     MESSAGES_LEFT_OUT: (
-        "1 conversation has messages that cannot be learned from, such as tool calls without a text, or messages after "
-        "the last answer; these are left out, and the rest is used"
+        "1 conversation has messages that cannot be used for training, such as tool calls without text or messages "
+        "after the last answer; these messages are left out, and the rest is used"
     ),
-    NO_ANSWER: "1 conversation is left out: no message of the assistant has a text to learn",
+    NO_ANSWER: "1 conversation is left out: no assistant message has text to learn",
     UNREADABLE_PARTS: "1 conversation is left out: it has images, audio or files, which cannot be read",
 }
 

@@ -66,7 +66,7 @@ def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any
     except MemoryError:  # includes pa.ArrowMemoryError; a lack of memory is not a fault of the file
         raise
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise source.fault(f"unreadable parquet: {error}", f"after row {before}") from None
+        raise source.fault(f"the parquet data cannot be read: {error}", f"after row {before}") from None
 
 
 def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
@@ -84,8 +84,8 @@ def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception)
             try:
                 column[row].as_py()
             except Exception as error:
-                return source.fault(f"unreadable value: {error}", f"row {before + row + 1}", f"column {name!r}")
-    return source.fault(f"unreadable parquet: {batch_error}", f"after row {before}")
+                return source.fault(f"the value cannot be read: {error}", f"row {before + row + 1}", f"column {name!r}")
+    return source.fault(f"the parquet data cannot be read: {batch_error}", f"after row {before}")
 
 
 def _batch_size(file: pq.ParquetFile) -> int:

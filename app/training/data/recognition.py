@@ -90,17 +90,17 @@ def _doubt(sample: list[str]) -> str:
         return ""
     for delimiter, name in _DELIMITERS.items():
         [(cells, count)] = Counter(line.count(delimiter) for line in sample).most_common(1)
-        # In prose, commas and semicolons are next to a blank, but between cells they are not.
+        # In prose, commas and semicolons are next to a space, but between cells they are not.
         prose = (f"{delimiter} ", f" {delimiter}") if delimiter in ",;" else ()
         is_prose = any(mark in line for line in sample for mark in prose)
         if cells and count == len(sample) and not is_prose:
-            return f"each of its lines has {cells + 1} cells between {name}"
+            return f"each line has {cells + 1} cells separated by {name}"
     return ""
 
 
 def _question(source: Source, doubt: str) -> BadData:
     return source.fault(
-        f"looks like a table: {doubt}. For a table, name the file .csv, .tsv or .jsonl, let its first line name the "
-        f"columns, such as text and label, and send it again; if it is a text to learn to write, {_AS_TEXT}",
+        f"looks like a table: {doubt}. For a table, name the file .csv, .tsv or .jsonl, begin it with a line of column "
+        f"names such as text and label, and upload it again; for plain text, {_AS_TEXT}",
         param="task",
     )

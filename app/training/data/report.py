@@ -46,8 +46,8 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
             sum((report.get("duplicates") or {}).values()),
             "row repeats", "rows repeat", "another row of the same split",
         ),
-        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "in the train rows too"),
-        "test_leaks": (test_leaks, "test row is", "test rows are", "in the validation rows too"),
+        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the train rows"),
+        "test_leaks": (test_leaks, "test row is", "test rows are", "also in the validation rows"),
     }  # fmt: skip
     warnings = [
         (kind, f"{count:,} {one if count == 1 else many} {rest}")
@@ -60,10 +60,12 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
     if ignored := report.get("ignored_columns"):
         names = ", ".join(map(repr, ignored[:20]))
-        message = f"these columns are not used for {task}: {names}; `columns` in the request says what a column holds"
+        message = (
+            f"these columns are not used for {task}: {names}; `columns` in the request says what a column contains"
+        )
         warnings.append(("ignored_columns", message))
     if share := report.get("unused_split"):
-        message = f"validation_split {share:g} has no effect: the data itself says which rows are held out"
+        message = f"validation_split {share:g} has no effect: the data itself determines which rows are held out"
         warnings.append(("unused_split", message))
     return warnings
 

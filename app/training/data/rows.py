@@ -38,7 +38,9 @@ def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):
             key = min(layout.absent & record.values.keys())
-            message = f"no earlier record has the key {key!r}; add it to every record, or to none"
+            message = (
+                f"no earlier record has the key {key!r}; add the key to every record, or remove it from all records"
+            )
             on_fault(source.fault(message, record.where, f"column {key!r}"))
         else:
             yield record

@@ -131,7 +131,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
     collector.remark()
     if not collector.places:
         reasons = "; ".join(collector.reasons())
-        raise files.training.source.fault("has no rows that can be used" + (f": {reasons}" if reasons else ""))
+        raise files.training.source.fault("has no usable rows" + (f": {reasons}" if reasons else ""))
     scan = _to_scan(files.training, collector, base_labels)
     scan.dropped = faults
     return scan
@@ -173,10 +173,10 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
 def _check(layout: Layout, scan: Scan) -> None:
     train_N = scan.splits_N == TRAIN
     if not train_N.any():
-        raise layout.source.fault("has no rows to train on: the split column holds out all of them")
+        raise layout.source.fault("has no training rows: the split column holds out all rows")
     if train_N.all():
         raise layout.source.fault(
-            f"has {counted(len(train_N), 'usable row')}, too few different ones to hold any out for validation"
+            f"has {counted(len(train_N), 'usable row')}, too few distinct ones to hold any out for validation"
         )
     if scan.task in ("classification", "multilabel"):
         _check_labels(scan, train_N)
@@ -184,7 +184,7 @@ def _check(layout: Layout, scan: Scan) -> None:
     # The standard deviation is checked as well, because values are divided by it, and it may be rounded to 0 if the
     # values differ very little.
     if scan.task == "regression" and (np.ptp(values_N) == 0 or values_N.std() == 0):
-        reason = f"every row to train on has the value {values_N[0]:g}, so there is nothing to learn"
+        reason = f"every training row has the value {values_N[0]:g}, so there is nothing to learn"
         raise scan.places[0].fault("value", reason)
 
 
@@ -194,11 +194,13 @@ def _check_labels(scan: Scan, train_N: NDArray[np.bool_]) -> None:
     for stratum, place in zip(scan.strata, scan.places, strict=True):
         unlearned = sorted(set(stratum) - train_labels)
         if unlearned:
-            reason = f"the label {unlearned[0]!r} is held out, but no row to train on has it"
-            raise place.fault("label", f"{reason}; add it to rows of the train split, or remove it")
+            reason = f"the label {unlearned[0]!r} is held out, but no training row has it"
+            raise place.fault(
+                "label", f"{reason}; add the label to training rows, or remove the held-out rows with this label"
+            )
     place = scan.places[train_strata[0]]
     if scan.task == "classification" and len(train_labels) < 2:
-        reason = f"every row to train on has the label {next(iter(train_labels))!r}"
-        raise place.fault("label", f"{reason}; a classifier needs two or more labels")
+        reason = f"every training row has the label {next(iter(train_labels))!r}"
+        raise place.fault("label", f"{reason}; a classifier needs at least two labels")
     if not train_labels:
-        raise place.fault("label", "no row to train on has a label")
+        raise place.fault("label", "no training row has a label")

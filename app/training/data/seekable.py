@@ -1,4 +1,4 @@
-"""Opens data files of binary formats, which need random access, also if they are compressed by gzip."""
+"""Opens data files in binary formats, which require random access, even if the files are compressed with gzip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 20
 
 @contextmanager
 def seekable(source: Source) -> Iterator[Path | IO[bytes]]:
-    """The file, decompressed if it is compressed by gzip.
+    """The file, decompressed if it is compressed with gzip.
 
     A compressed file is unpacked to a temporary file in the same directory. The temporary file has no name, so the
     system deletes it even if this process is killed. Raises BadData if the unpacked file is too large.
@@ -30,6 +30,8 @@ def seekable(source: Source) -> Iterator[Path | IO[bytes]]:
         with unpacking(source), source.open() as file:
             while block := file.read(_BLOCK):
                 if unpacked.tell() + len(block) > limit:
-                    raise source.fault(f"has more than {limit:,} bytes when unpacked, which is more than fits here")
+                    raise source.fault(
+                        f"has more than {limit:,} bytes when decompressed, which is more than the machine has room for"
+                    )
                 unpacked.write(block)
         yield unpacked

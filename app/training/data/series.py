@@ -87,7 +87,9 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
         ("split", split, series.split),
     ):
         if own != first:
-            raise layout.fault(record.where, key, f"differs from {series.where} of the same series {name!r}")
+            raise layout.fault(
+                record.where, key, f"the value differs from the one in {series.where} of the same series {name!r}"
+            )
     for column in layout.steps:
         try:
             series.numbers.append(to_number(record.values.get(column)))
@@ -101,7 +103,7 @@ def _name(layout: Layout, record: Record) -> str:
     value = record.values.get(layout.names["series"])
     name = "" if value is None else str(value).strip()
     if not name:
-        raise layout.fault(record.where, "series", "is empty; each row must name the series it belongs to")
+        raise layout.fault(record.where, "series", "the cell is empty; each row must name its series")
     return name
 
 
@@ -109,12 +111,11 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
     value = record.values.get(layout.names["time"])
     text = "" if value is None else str(value).strip()
     if not text:
-        raise layout.fault(record.where, "time", "is empty; each row must have a time")
+        raise layout.fault(record.where, "time", "the cell is empty; each row must have a time")
     parsed = _parse_time(text)
     if parsed is None:
         reason = (
-            f"{text!r} is not a time; it can be a number, or a date in ISO format like 2026-01-31 or "
-            "2026-01-31T09:05:00"
+            f"{text!r} is not a time; use a number, or a date in ISO format such as 2026-01-31 or 2026-01-31T09:05:00"
         )
         raise layout.fault(record.where, "time", reason)
     kind, time = parsed
@@ -122,7 +123,7 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
         series.time_kind, series.times = kind, array("d" if kind == _NUMBER else "q")
     if kind != series.time_kind:
         reason = f"{text!r} is {kind}, but the time of {series.where} is {series.time_kind}"
-        raise layout.fault(record.where, "time", f"{reason}; all times of a series must be of one kind")
+        raise layout.fault(record.where, "time", f"{reason}; all times of a series must be of the same kind")
     series.times.append(time)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-_SPREADSHEET = "save the sheet as CSV UTF-8 (File > Save As), and upload that"
+_SPREADSHEET = "save the sheet as CSV UTF-8 (File > Save As), and upload the CSV file"
 _UNPACK = "unpack it, and upload the data file inside"
 _SIGNATURES = (  # (first bytes, kind of file, advice)
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an old office program, such as .xls", _SPREADSHEET),
-    (b"\x1f\x8b", "compressed by gzip twice", "unpack it once"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it, or compress it by gzip instead"),
-    (b"BZh", "compressed by bzip2", "unpack it, or compress it by gzip instead"),
-    (b"\xfd7zXZ\x00", "compressed by xz", "unpack it, or compress it by gzip instead"),
-    (b"\x04\x22\x4d\x18", "compressed by lz4", "unpack it, or compress it by gzip instead"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document in an old Office format, such as .xls", _SPREADSHEET),
+    (b"\x1f\x8b", "compressed with gzip twice", "decompress it once"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it, or use gzip instead"),
+    (b"BZh", "compressed with bzip2", "decompress it, or use gzip instead"),
+    (b"\xfd7zXZ\x00", "compressed with xz", "decompress it, or use gzip instead"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4", "decompress it, or use gzip instead"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (b"%PDF-", "a PDF document", "upload its text, or a table"),
@@ -26,7 +26,7 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"ORC", "an ORC file", "save it as parquet"),
     (b"\x89PNG", "a picture", "upload a text or a table"),
     (b"\xff\xd8\xff", "a picture", "upload a text or a table"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the data", "fetch the data with `git lfs pull`"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the data itself", "fetch the data with `git lfs pull`"),
     (b"<!doctype html", "a web page", "download the data file itself"),
     (b"<html", "a web page", "download the data file itself"),
     (b"<?xml", "an XML document", "save its rows as CSV, JSONL or parquet"),
@@ -37,7 +37,7 @@ _ZIP_KINDS = (  # (a file in the archive, kind of archive, advice)
     ("xl/workbook.bin", "an Excel workbook (.xlsb)", _SPREADSHEET),
     ("word/document.xml", "a Word document (.docx)", "save it as plain text in UTF-8, or its table as CSV"),
     ("content.xml", "an OpenDocument file, such as .ods", _SPREADSHEET),
-    ("data.pkl", "a PyTorch file", "use `ostinato import` for weights; a training needs texts or a table"),
+    ("data.pkl", "a PyTorch file", "use `ostinato import` for weights; training requires text or a table"),
 )
 
 

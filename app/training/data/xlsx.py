@@ -10,6 +10,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, time
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,7 @@ STRINGS = "xl/sharedStrings.xml"
 MOST_STRINGS, MOST_SHEET, MOST_OTHER = 1 << 28, 1 << 32, 1 << 24  # bytes of one member of the archive
 MOST_ROWS, MOST_COLUMNS = 1 << 20, 1 << 14  # the limits of Excel
 MOST_CELLS = 10**8  # empty cells are counted too
+MIDNIGHT = time(0)
 
 Row = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1, and its values
 
@@ -91,8 +93,10 @@ def _cell(values: Sequence[Any], index: int) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """The value, as an integer if it is a whole number: Excel does not distinguish 1 from 1.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    """The value; whole numbers as integers and midnights as dates, since Excel distinguishes neither from the other."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value.date() if isinstance(value, datetime) and value.time() == MIDNIGHT else value
 
 
 @contextmanager

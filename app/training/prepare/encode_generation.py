@@ -140,7 +140,7 @@ def encode_plain_text(
     tallies[VALIDATION] = _encode(tokenizer, held_out_pieces, validation)
     if len(train) < 2 or len(validation) < 2:
         too_short = source if held_out is None or len(train) < 2 else held_out
-        raise too_short.fault(f"has {total:,} characters, too few to learn from and to hold some out")
+        raise too_short.fault(f"has {total:,} characters, too few for training and validation")
     tokenizer.save(staging / TOKENIZER)
     streams = {TRAIN: train_stream, VALIDATION: validation.to_stream()}
     return assemble(_facts("stream", tokenizer, report=_text_report(tallies)), streams, staging)
@@ -186,7 +186,7 @@ def _text_report(tallies: dict[int, _Tally]) -> dict[str, Any]:
         "characters": {SPLIT_NAMES[code]: tally.characters for code, tally in tallies.items()},
         "lines": {SPLIT_NAMES[code]: tally.lengths.total() for code, tally in tallies.items()},
         "distinct_characters": len(set().union(*(tally.alphabet for tally in tallies.values()))),
-        "length_histogram": _histogram({code: tally.lengths for code, tally in tallies.items()}, "characters a line"),
+        "length_histogram": _histogram({code: tally.lengths for code, tally in tallies.items()}, "characters per line"),
     }
 
 

@@ -35,11 +35,13 @@ def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Pa
     unexpected one, is raised as a TrainingFailure, such as BadData, because another attempt would fail in the same way.
     """
     if not 0 < spec.validation_split < 1:
-        raise BadOption("validation_split", f"{spec.validation_split} is not above 0 and below 1")
+        raise BadOption("validation_split", f"must be above 0 and below 1, not {spec.validation_split}")
     try:
         return _prepare(run, spec, base, staging, check)
     except CheckpointInvalid as error:
-        raise TrainingFailure("invalid_base_model", f"the version to fine-tune: {error.message}", "model") from None
+        raise TrainingFailure(
+            "invalid_base_model", f"the version to fine-tune is not valid: {error.message}", "model"
+        ) from None
     except InvalidRequest as error:
         if error.code == "invalid_text":
             raise BadData(error.message) from None
@@ -56,7 +58,7 @@ def _prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: P
     files = _open(run, spec, check)
     if isinstance(files, TextFiles):
         if spec.training.skip_bad_rows:
-            raise BadOption("training.skip_bad_rows", "is for tables; plain text has no rows that could be dropped")
+            raise BadOption("training.skip_bad_rows", "applies only to tables; plain text has no rows to drop")
         dataset = encode_generation.encode_plain_text(files.training, files.validation, spec, base, staging)
         return _with_report(dataset, text_report(files))
     base_labels = () if base is None else base.labels

@@ -56,13 +56,15 @@ def choose_tokenizer(
     """
     if base is not None:
         if base.config.input != "tokens":
-            raise source.fault(f"holds texts, but the version to fine-tune takes {describe_input(base)}")
+            raise source.fault(f"contains text, but the version to fine-tune takes {describe_input(base)}")
         return base.tokenizer()
     kind, vocab_size = recipes.tokenizer(task, *sizes, spec.training)
     if kind == "char" and spec.training.tokenizer is None:
         share = sizes[1] / max(1, sizes[0])
-        message = f"has {share:.0%} of its characters in scripts without spaces between words, so tokens are characters"
-        source.remark("tokenizer", f"{message}; training.tokenizer bpe makes longer ones")
+        message = (
+            f"has {share:.0%} of its characters in scripts without spaces between words, so each token is a character"
+        )
+        source.remark("tokenizer", f"{message}; the tokenizer bpe makes longer tokens")
     return training.train(_bounded(texts), kind, vocab_size)
 
 

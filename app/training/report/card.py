@@ -46,12 +46,12 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
         f"Seed {spec.seed}; {settled.optimizer} with a peak learning rate of {settled.learning_rate:g} "
         f"({settled.schedule}), batches of {settled.batch_size * settled.accumulation}, {settled.precision}, "
-        f"{counted(settled.threads, 'thread')}. All settings are in `training.json`; the course of the loss is in "
+        f"{counted(settled.threads, 'thread')}. All settings are in `training.json`; the loss curve is in "
         "`results.csv` and `plots/loss.svg`.",
         "",
         "## Limits",
         "",
-        "The model has learned from its training data alone, including its errors and gaps. The figures hold for data "
+        "The model was trained only on this data, including its errors and gaps. The metrics apply to data "
         "similar to the data on which they were measured.",
         "",
     ]
@@ -68,20 +68,22 @@ def _choice(settled: Settled) -> str:
     if settled.config.architecture == "linear" and settled.metric == "last":
         return "The weights are those of the last step."
     if settled.metric == "last":
-        return "The weights are those of the last step: the validation rows are too few to choose by."
-    return "The checkpoint is the one that did best on the validation data. Test data, if any, had no influence on it."
+        return (
+            "The weights are those of the last step, because there are too few validation rows to choose a checkpoint."
+        )
+    return "The checkpoint is the one with the best result on the validation data. Test data, if any, was not used."
 
 
 def _purpose(facts: Facts) -> str:
     kind = "texts" if facts.input == "tokens" else f"sequences of steps with {facts.features} numbers each"
     if facts.task == "generation":
-        return f"It continues texts. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
+        return f"The model continues text. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
     if facts.task == "regression":
-        return f"It predicts a number for {kind}."
+        return f"The model predicts a number for {kind}."
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])
     more = f" and {len(facts.labels) - 50} more" if len(facts.labels) > 50 else ""
     one = "one of" if facts.task == "classification" else "any of"
-    return f"It gives {kind} {one} {len(facts.labels)} labels: {shown}{more}."
+    return f"The model assigns {one} {len(facts.labels)} labels to {kind}: {shown}{more}."
 
 
 def _table(metrics: dict[str, Any]) -> list[str]:

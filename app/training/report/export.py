@@ -61,11 +61,11 @@ def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
     for name, value in files.items():
         size, limit = len(checkpoint.encode(value)), checkpoint.LIMITS[name]
         if size + _RESERVE > limit:
-            cause = f"{len(facts.labels):,} labels of {sum(map(len, facts.labels)):,} characters in all"
+            cause = f"{len(facts.labels):,} labels of {sum(map(len, facts.labels)):,} characters in total"
             if name == "config.json":
                 cause = f"{facts.features:,} numbers per step"
             raise BadData(
-                f"{spec.training_file.filename} has {cause}, more than a version can hold: its {name} would have "
+                f"{spec.training_file.filename} has {cause}, more than a version can contain: its {name} would have "
                 f"{size:,} bytes, and the limit is {limit - _RESERVE:,}"
             )
 

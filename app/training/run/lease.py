@@ -17,7 +17,7 @@ EXIT_CODE = 75  # EX_TEMPFAIL: the training run itself did not fail
 
 
 def watch(descriptor: int, seconds: float) -> threading.Thread:
-    """Watch a file descriptor in a daemon thread; if `seconds` is 0 (a trainer started by hand), do not start it."""
+    """Watch a file descriptor in a daemon thread, which is not started if `seconds` is 0 (started by hand)."""
     thread = threading.Thread(target=_watch, args=(descriptor, seconds), name="lease", daemon=True)
     if seconds > 0:
         thread.start()

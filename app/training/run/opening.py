@@ -69,6 +69,6 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
         more = f"; and {len(lost) - 3:,} more features" if len(lost) > 3 else ""
         warnings.append(("lost_precision", "; ".join(lost[:3]) + more))
     if settled.max_seconds:
-        message = "with max_seconds, the training ends by the clock, so the same request may give different weights"
+        message = "with max_seconds, training stops after a fixed time, so equal requests may produce different weights"
         warnings.append(("time_limit", message))
     return warnings

@@ -72,7 +72,7 @@ def load_or_settle(
     settled = Settled(**json.loads(path.read_text()))
     for name, digest in digests.items():
         if settled.digests[name] != digest:
-            message = f"the {name} changed since the training began; start a new job"
+            message = f"the {name} changed after the training run began; start a new job"
             raise TrainingFailure("resume_mismatch", message)
     return settled
 

@@ -87,8 +87,8 @@ class Session:
         if disk_errors.awaited(error):
             self._discard_partial()  # partial files may fill the disk; the error is not recorded
         elif again and not isinstance(error, OSError) and cause is None:  # I/O errors may be temporary
-            message = f"the training fails at the same step each time because of an internal error ({kind}); "
-            event = self._failed("internal_error", f"{message}its log has the details", None)
+            message = f"the training run fails at the same step each time because of an internal error ({kind}); "
+            event = self._failed("internal_error", f"{message}the trainer's log has the details", None)
         else:
             checkpoint.write_json(path, record)
         self.events.emit(event)

@@ -176,12 +176,12 @@ def test_reports_leave_out_the_names_of_other_owners_versions(guarded: Api, shel
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (None, "an API key is needed"),
-        ("", "an API key is needed"),
-        ("Bearer", "an API key is needed"),
-        ("Basic YTpi", "an API key is needed"),
-        ("Bearer wrong-secret", "the API key is not known"),
-        (f"bearer {ALICE}x", "the API key is not known"),
+        (None, "an API key is required"),
+        ("", "an API key is required"),
+        ("Bearer", "an API key is required"),
+        ("Basic YTpi", "an API key is required"),
+        ("Bearer wrong-secret", "the API key is unknown"),
+        (f"bearer {ALICE}x", "the API key is unknown"),
     ],
 )
 def test_a_wrong_key_and_a_missing_one_are_told_apart(guarded: Api, header: str | None, words: str) -> None:

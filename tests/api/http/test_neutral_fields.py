@@ -103,7 +103,7 @@ def test_synonyms_that_disagree_are_refused(post: Any, fields: dict[str, Any], p
     reply = post("/v1/completions", **fields)
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400, param)
-    assert "send one of them" in error["message"]
+    assert "send only one of them" in error["message"]
 
 
 def test_synonyms_that_agree_or_are_null_are_accepted(post: Any) -> None:

@@ -210,7 +210,7 @@ def test_special_tokens_are_kept_when_input_is_truncated(
             assert engine.received[-1].sequences == [ids], (value, options)  # type: ignore[union-attr]
         body = {"model": "mood", "input": "abc", "truncate_prompt_tokens": 2}
         refused = client.post("/v1/classify", json=body).json()["error"]
-        assert "adds 2 of its own" in refused["message"] and refused["param"] == "truncate_prompt_tokens"
+        assert "adds 2 special tokens" in refused["message"] and refused["param"] == "truncate_prompt_tokens"
         client.post("/v1/embeddings", json={"model": "mood", "input": "abc", "add_special_tokens": False})
         assert engine.received[-1].sequences == [[a, b, c]]  # type: ignore[union-attr]
 

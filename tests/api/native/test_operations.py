@@ -124,7 +124,7 @@ def test_probes_and_metrics_answer_while_all_threads_are_blocked(
 
     def hang_and_fail(*_: object, **__: object) -> None:
         hang()
-        raise Unavailable("the database does not answer")
+        raise Unavailable("the database is not responding")
 
     threads = [
         threading.Thread(target=lambda: httpx.get(f"{api.url}/v1/registry/models", timeout=60)) for _ in range(THREADS)
@@ -144,7 +144,10 @@ def test_probes_and_metrics_answer_while_all_threads_are_blocked(
                 assert client.get(path, timeout=20).status_code == 200, path
             for path in ("/readyz", "/health"):
                 wait_until(lambda path=path: client.get(path, timeout=20).status_code == 503, 25)
-                assert client.get(path).json()["checks"] == {"database": "the database does not answer", "engine": "ok"}
+                assert client.get(path).json()["checks"] == {
+                    "database": "the database is not responding",
+                    "engine": "ok",
+                }
         finally:
             go.set()
             for thread in threads:

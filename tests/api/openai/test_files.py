@@ -123,7 +123,12 @@ BAD: list[tuple[dict[str, Any], dict[str, Any] | None, str | None, str]] = [
     ({"purpose": "fine-tune", "porpose": "x"}, {"file": ("a.csv", DATA)}, "porpose", "did you mean 'purpose'"),
     ({"purpose": "No Good"}, {"file": ("a.csv", DATA)}, "purpose", "fine-tune"),
     ({"purpose": "fine-tune", "format": "doc"}, {"file": ("a.csv", DATA)}, "format", "parquet"),
-    ({"purpose": "fine-tune", "columns[text]": ""}, {"file": ("a.csv", DATA)}, "columns[text]", "name of a column"),
+    (
+        {"purpose": "fine-tune", "columns[text]": "a" * 1001},
+        {"file": ("a.csv", DATA)},
+        "columns[text]",
+        "name of a column",
+    ),
     ({"purpose": "fine-tune", "columns[text]": "a\0"}, {"file": ("a.csv", DATA)}, "columns[text]", "name of a column"),
     ({"purpose": "fine-tune", "columns[texts]": "x"}, {"file": ("a.csv", DATA)}, "columns[texts]", "did you mean"),
     ({"purpose": "fine-tune", "expires_after[anchor]": "x"}, {"file": ("a.csv", DATA)}, "expires_after", "created_at"),
@@ -188,3 +193,22 @@ def test_owners(data_dir: Path) -> None:
         with sdk(api, "wrong") as stranger, pytest.raises(openai.AuthenticationError):
             stranger.files.list()
         assert httpx.get(f"{api.url}/v1/files/{file_id}/content").status_code == 401
+
+
+def test_the_form_of_the_documentation_page_uploads_a_plain_file(api: Api) -> None:
+    """Swagger UI fills each text field with its example, and with "null" if its schema allows null."""
+    with api.client() as client:
+        [content] = client.get("/openapi.json").json()["paths"]["/v1/files"]["post"]["requestBody"]["content"].values()
+        fields = {name: shown(schema) for name, schema in content["schema"]["properties"].items() if name != "file"}
+        reply = client.post("/v1/files", data=fields, files={"file": ("a.csv", DATA)})
+    assert reply.status_code == 200, reply.text
+    stored = reply.json()
+    assert (stored["purpose"], stored["expires_at"], stored["column_roles"]) == ("fine-tune", None, {})
+
+
+def shown(schema: dict[str, Any]) -> str:
+    """What Swagger UI shows in the form for a field with this schema."""
+    if schema.get("examples"):
+        return str(schema["examples"][0])
+    first = schema["anyOf"][0] if "anyOf" in schema else schema
+    return "null" if first["type"] == "null" else str(first.get("enum", ["string"])[0])

@@ -33,6 +33,16 @@ def encoder(layers: int = 2, **options: Any) -> nn.TransformerEncoder:
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
+def batch_norm(width: int, **options: Any) -> nn.BatchNorm1d:
+    """A batch norm as after training."""
+    norm = nn.BatchNorm1d(width, **options)
+    for tensor in (norm.running_mean, norm.weight, norm.bias):
+        if tensor is not None:
+            nn.init.normal_(tensor)
+    nn.init.uniform_(norm.running_var, 0.3, 3.0)  # type: ignore[arg-type]
+    return norm.eval()
+
+
 NUMERIC: dict[str, tuple[Program, dict[str, Any]]] = {
     "relu after the input layer": (
         Program(
@@ -178,6 +188,44 @@ NUMERIC: dict[str, tuple[Program, dict[str, Any]]] = {
                 fc=nn.Linear(6, 3)),
         {"norm": "steps", "norm_eps": 1e-2, "pooling": "max"},
     ),
+    "a batch norm before the head": (
+        Program(lambda m, x: m.fc(m.bn(m.lstm(x)[0][:, -1])), lstm=lstm(), bn=batch_norm(6), fc=nn.Linear(6, 3)),
+        {"pooling": "last"},
+    ),
+    "batch norms without parameters around a function": (
+        Program(
+            lambda m, x: m.fc2(m.b(torch.relu(m.a(m.fc1(m.lstm(x)[0][:, -1]))))), lstm=lstm(),
+            fc1=nn.Linear(6, 5, bias=False), a=batch_norm(5, affine=False, eps=0.1), b=batch_norm(5, eps=0.1),
+            fc2=nn.Linear(5, 3),
+        ),
+        {
+            "pooling": "last", "head_activation": "relu", "batch_norm": "after:fc1+before:fc2", "batch_norm_eps": 0.1,
+        },
+    ),
+    "a batch norm after the input layer": (
+        Program(
+            lambda m, x: m.fc(m.lstm(torch.tanh(m.bn(m.inp(x).transpose(1, 2)).transpose(1, 2)))[0][:, -1]),
+            inp=nn.Linear(4, 5), bn=batch_norm(5), lstm=lstm(5), fc=nn.Linear(6, 3),
+        ),
+        {"pooling": "last", "input_activation": "tanh"},
+    ),
+    "a batch norm of the numbers": (
+        Program(
+            lambda m, x: m.fc(m.lstm(m.inp(m.bn(x.transpose(1, 2)).transpose(1, 2)))[0][:, -1]),
+            bn=batch_norm(4), inp=nn.Linear(4, 5), lstm=lstm(5), fc=nn.Linear(6, 3),
+        ),
+        {"pooling": "last", "input_activation": "none"},
+    ),
+    "a batch norm after an encoder": (
+        Program(
+            lambda m, x: m.head(m.bn(m.encoder(m.inp(x)).mean(1))), inp=nn.Linear(4, 8), encoder=encoder(),
+            bn=batch_norm(8), head=nn.Linear(8, 3),
+        ),
+        {
+            "heads": 2, "pooling": "mean", "activation": "relu", "norm_first": "no", "positions": "none",
+            "input_activation": "none", "batch_norm": "before:head",
+        },
+    ),
     "a norm before a function and an MLP": (
         Program(
             lambda m, x: m.fc2(torch.relu(m.fc1(torch.relu(m.norm(m.lstm(x)[1][0].flatten(1)))))), lstm=lstm(),
@@ -198,7 +246,7 @@ def test_a_program_that_reads_numbers(name: str, tmp_path: Path) -> None:
     converted = bring(program, tmp_path, answers=answers, **own)
     assert_equal(program, tmp_path, numbers())
     assert " → " in converted.computation
-    asked = {name for name in answers if name not in ("output_activation", "norm_eps", "labels")}
+    asked = {name for name in answers if name not in ("output_activation", "norm_eps", "batch_norm_eps", "labels")}
     if asked:
         with pytest.raises(ImportQuestion) as caught:
             bring(program, tmp_path, **own)
@@ -318,8 +366,8 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "convolutions",
     ),
     "a two-dimensional CNN": (Program(lambda m, x: x, c=nn.Conv2d(1, 4, 3), rnn=lstm(), fc=nn.Linear(6, 3)), "nn.Conv"),
-    "a batch norm": (
-        Program(lambda m, x: x, lstm=lstm(), bn=nn.BatchNorm1d(6), fc=nn.Linear(6, 3)),
+    "a batch norm between two bodies": (
+        Program(lambda m, x: x, lstm=lstm(), bn=nn.BatchNorm1d(6), gru=lstm(6, 6), fc=nn.Linear(6, 3, bias=False)),
         "batch normalisation",
     ),
     "proj_size": (Program(lambda m, x: x, lstm=lstm(proj_size=3), fc=nn.Linear(3, 3)), "proj_size"),
@@ -329,11 +377,11 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     ),
     "two LSTMs side by side": (
         Program(lambda m, x: x, a=lstm(), b=lstm(), fc=nn.Linear(6, 3)),
-        "kinds or widths differ",
+        "different kinds or widths",
     ),
     "two LSTMs of different widths": (
         Program(lambda m, x: x, a=lstm(), b=lstm(6, 5), fc=nn.Linear(5, 3)),
-        "kinds or widths differ",
+        "different kinds or widths",
     ),
     "an LSTM and a GRU": (
         Program(lambda m, x: x, a=lstm(), b=nn.GRU(6, 6), fc=nn.Linear(6, 3)),
@@ -349,7 +397,10 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     ),
     "a norm of the input": (Program(lambda m, x: x, n=nn.LayerNorm(4), lstm=lstm(), fc=nn.Linear(6, 3)), "one norm"),
     "an RMS norm": (Program(lambda m, x: x, lstm=lstm(), n=nn.RMSNorm(6), fc=nn.Linear(6, 3)), "n.weight"),
-    "mean and maximum side by side": (Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(12, 3)), "begin with 6 inputs"),
+    "mean and maximum side by side": (
+        Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(12, 3)),
+        "the first of them with 6 inputs",
+    ),
     "two input layers": (
         Program(lambda m, x: x, a=nn.Linear(3, 5), b=nn.Linear(5, 4), lstm=lstm(), fc=nn.Linear(6, 3)),
         "several input layers",

@@ -29,7 +29,7 @@ def outcome(run: Path) -> TrainFailed:
         (
             "a.jsonl",
             '{"features": [[1, 2]], "label": "y"}\n{"features": [[1]], "label": "z"}\n',
-            ["line 2", "'features'", "steps of 1 numbers, but those of line 1 have 2"],
+            ["line 2", "'features'", "the row has 1 number per step, but line 1 has 2"],
         ),
         (
             "a.csv",
@@ -37,7 +37,7 @@ def outcome(run: Path) -> TrainFailed:
             ["line 5", "'label'", "the label 'z' is held out"],
         ),
         ("a.csv", "text,value\n" + "".join(f"{n},3\n" for n in range(9)), ["line 2", "'value'", "has the value 3"]),
-        ("a.csv", "text,label\n" + "".join(f"{n},x\n" for n in range(9)), ["line 2", "'label'", "two or more labels"]),
+        ("a.csv", "text,label\n" + "".join(f"{n},x\n" for n in range(9)), ["line 2", "'label'", "at least two labels"]),
         ("a.csv", "text,label\n" + "".join(f"{n},x\n" for n in range(9)) + "y,\n", ["line 11", "'label'", "empty"]),
     ],
 )
@@ -52,7 +52,7 @@ def test_the_message_names_the_file_at_fault(tmp_path: Path) -> None:
     content = '{"features": [[1, 2]], "label": "y"}\n'
     last = outcome(runs.make(tmp_path / "a", "a.jsonl", content, validation=held_out))
     assert (last.code, last.param) == ("invalid_validation_file", "validation_file")
-    assert "held.jsonl, line 1, column 'features'" in last.message and "line 1 of a.jsonl have 2" in last.message
+    assert "held.jsonl, line 1, column 'features'" in last.message and "line 1 of a.jsonl has 2" in last.message
     last = outcome(runs.make(tmp_path / "b", "a.csv", runs.table(20), validation=("b.csv", "text,label\nx,new\n")))
     assert (last.code, "b.csv, line 2, column 'label': the label 'new'" in last.message) == (
         "invalid_validation_file",
@@ -105,9 +105,15 @@ def test_a_version_holds_wide_steps_and_long_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "start"),
     [
-        ("config.json", "a.jsonl has 3 numbers per step, more than a version can hold: its config.json would have "),
-        ("labels.json", "a.jsonl has 2 labels of 2 characters in all, more than a version can hold: its labels.json"),
-        ("metrics.json", "a.jsonl has 2 labels of 2 characters in all, more than a version can hold: its metrics.json"),
+        ("config.json", "a.jsonl has 3 numbers per step, more than a version can contain: its config.json would have "),
+        (
+            "labels.json",
+            "a.jsonl has 2 labels of 2 characters in total, more than a version can contain: its labels.json",
+        ),
+        (
+            "metrics.json",
+            "a.jsonl has 2 labels of 2 characters in total, more than a version can contain: its metrics.json",
+        ),
     ],
 )
 def test_data_that_no_version_can_hold_is_refused_before_training(

@@ -34,9 +34,9 @@ def test_labels_of_several_kinds(tmp_path: Path) -> None:
     [
         (
             "[a]",
-            r"a cell that starts with \[ must be a JSON list .*; character 2 of this text: not JSON: Expecting",
+            r"a cell that starts with \[ must be a JSON list .*; error at character 2: not valid JSON: Expecting",
         ),
-        ('"[""a"", 1]"', "not all elements of this list are texts"),
+        ('"[""a"", 1]"', "not all elements of this list are strings"),
         ("[" * 9999, "nested too deeply"),
     ],
 )
@@ -52,10 +52,10 @@ def test_a_malformed_list_of_labels_is_reported(cell: str, reason: str, tmp_path
         ("a.csv", "text,label,split\nx,y,held\n", ["line 2", "'split'", "'held'", "validation"]),
         ("a.csv", "text,value\nx,1\ny,much\n", ["line 3", "'value'", "'much' is not a number"]),
         ("a.csv", "text,value\nx,nan\n", ["line 2", "not a finite number"]),
-        ("a.jsonl", '{"text": [3], "label": "y"}\n', ["line 1", "'text'", "a list where a text"]),
+        ("a.jsonl", '{"text": [3], "label": "y"}\n', ["line 1", "'text'", "expected text, found a list"]),
         ("a.jsonl", '{"text": "\\ud800", "label": "y"}\n', ["line 1", "'text'", "surrogate"]),
-        ("a.jsonl", '{"text": "x", "label": {"y": 1}}\n', ["line 1", "'label'", "an object where a label"]),
-        ("a.jsonl", '{"text": "x", "label": null}\n', ["line 1", "'label'", "nothing where a label"]),
+        ("a.jsonl", '{"text": "x", "label": {"y": 1}}\n', ["line 1", "'label'", "expected a label, found an object"]),
+        ("a.jsonl", '{"text": "x", "label": null}\n', ["line 1", "'label'", "expected a label, found nothing"]),
         ("a.jsonl", '{"text": "x", "label": NaN}\n', ["line 1", "'label'", "nan is not a label"]),
         ("a.jsonl", '{"features": [[1, 2], [3]], "label": "y"}\n', ["line 1", "'features'", "differ in length"]),
         ("a.jsonl", '{"features": [[1, NaN]], "label": "y"}\n', ["line 1", "'features'", "step 1, feature 2"]),
@@ -80,7 +80,9 @@ def test_faults_are_reported_with_their_place(
 
 def test_several_labels_in_a_row_need_the_task_multilabel(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", '{"text": "x", "label": ["y"]}\n')
-    with pytest.raises(BadData, match=r"line 1, column 'label': a list where a label .* need the task multilabel"):
+    with pytest.raises(
+        BadData, match=r"line 1, column 'label': expected a label, found a list; .* need the task multilabel"
+    ):
         read(path, "classification")
 
 

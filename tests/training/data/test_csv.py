@@ -16,7 +16,7 @@ from tests.training.data.tables import assert_fault, read, remarks_of, write
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
-        ("a.csv", "text,label\nx,y,z\n", ["line 2", "column 3", "3 cells where the header has 2"]),
+        ("a.csv", "text,label\nx,y,z\n", ["line 2", "column 3", "3 cells, but the header has 2"]),
         ("a.csv", "text,label\nx,y\nz\n", ["line 3", "'label'", "a cell is missing"]),
         ("a.csv", 'text,label\nx,y\n"open,y\nx,y\n', ["line 3", "column 'text'", "malformed CSV", "never closed"]),
         (

@@ -108,7 +108,7 @@ def test_what_a_writer_has_quoted_is_read_by_the_usual_rules(
 
 def test_a_row_of_another_width_does_not_change_the_quoting(tmp_path: Path) -> None:
     content = "text\tlabel\n" + "".join(f"x{n}\ty\n" for n in range(40)) + '"open\ty\nx\ty\tz\n'
-    with pytest.raises(BadData, match="line 43, column 3: 3 cells where the header has 2"):
+    with pytest.raises(BadData, match="line 43, column 3: the row has 3 cells, but the header has 2"):
         read(write(tmp_path, "a.tsv", content))
 
 
@@ -138,13 +138,13 @@ def test_quoted_cells_over_several_lines_stay_whole(cells: Rows, tmp_path: Path)
 def test_blanks_beside_quotes_are_left_out(content: str, tmp_path: Path) -> None:
     rows, remarks = read_rows(write(tmp_path, "a.csv", content))
     assert rows == [("x, y", "good"), ("z", "bad")]
-    assert "blanks beside quoted cells" in remarks["quoting"]
+    assert "spaces around quoted cells" in remarks["quoting"]
 
 
 def test_a_quote_after_a_blank_stays_where_it_encloses_no_cell(tmp_path: Path) -> None:
     rows, remarks = read_rows(write(tmp_path, "a.csv", 'label,text\na, "Wow" she said\nb, x\n'))
     assert rows == [(' "Wow" she said', "a"), (" x", "b")]
-    assert "line 2" in remarks["quoting"] and "remove the blank" in remarks["quoting"]
+    assert "line 2" in remarks["quoting"] and "remove the space" in remarks["quoting"]
 
 
 @pytest.mark.parametrize("text", [r"He said \"hi\", twice", r"C:\new, \"x\"", r"\""])
@@ -159,7 +159,7 @@ def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
     content = 'text,label\nz,y\n"Where is it,a\nx,b\nw,b\nof 27"",b\n'.replace('""', '"')
     rows, remarks = read_rows(write(tmp_path, "a.csv", content))
     assert len(rows) == 2
-    assert remarks["joined_lines"].startswith("a.csv, line 3: a quoted cell continues over several lines")
+    assert remarks["joined_lines"].startswith("a.csv, line 3: a quoted cell spans several lines")
 
 
 def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:

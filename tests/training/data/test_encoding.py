@@ -76,19 +76,19 @@ def test_other_encodings_are_asked_for_and_then_used(text: str, encoding: str, t
 
 def test_a_wrong_declared_encoding_is_refused_with_the_place(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", b"text,label\nx\x81,y\n")
-    with pytest.raises(BadData, match=r"line 2, column 2: the byte 0x81 at offset 12 is not cp1252"):
+    with pytest.raises(BadData, match=r"line 2, column 2: the byte 0x81 at offset 12 is not valid cp1252"):
         detect(path, "a.csv", encoding="cp1252")
 
 
 def test_broken_utf8_is_not_taken_for_cp1252(tmp_path: Path) -> None:
     content = ROWS.encode() + b"caf\xe9,x\n"
-    with pytest.raises(BadData, match=r"line 42, column 4: the byte 0xe9 at offset .* is not UTF-8"):
+    with pytest.raises(BadData, match=r"line 42, column 4: the byte 0xe9 at offset .* is not valid UTF-8"):
         detect(write(tmp_path, "a.csv", content), "a.csv")
 
 
 @pytest.mark.parametrize("content", [b"\x00\x01\x02\x00" * 900, b"\x00" * 5000])
 def test_bytes_that_are_no_text_are_refused(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="is not a text: it has many zero bytes"):
+    with pytest.raises(BadData, match="is not a text file: it contains many zero bytes"):
         detect(write(tmp_path, "a.csv", content), "a.csv")
 
 

@@ -36,7 +36,7 @@ def test_all_faults_are_in_one_report(tmp_path: Path) -> None:
         ("column 'value': … is not a number", 3),
         ("column 'value': … is not a finite number of at most …", 1),
     ]
-    assert error.message.startswith("a.csv, line 98, column 'value': 'much' is not a number. In all, 4 of 100 rows")
+    assert error.message.startswith("a.csv, line 98, column 'value': 'much' is not a number. In total, 4 of 100 rows")
     assert "line 99" in error.message and "skip_bad_rows" in error.message
     assert [line.partition(":")[0] for line in error.listing().splitlines()] == [
         f"a.csv, line {n}, column 'value'" for n in (98, 99, 100, 101)
@@ -101,7 +101,7 @@ def test_a_series_with_a_faulty_row_is_dropped_whole(tmp_path: Path) -> None:
 def test_steps_of_another_width_can_be_dropped(tmp_path: Path) -> None:
     rows = [{"features": [[n, 1]], "value": n} for n in range(9)] + [{"features": [[1]], "value": 1}] * 2
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
-    with pytest.raises(BadRows, match="steps of 1 numbers"):
+    with pytest.raises(BadRows, match="the row has 1 number per step"):
         scan(path)
     assert len(scan(path, 0.5, tmp_path).steps_SF) == 9
 
@@ -140,7 +140,7 @@ def test_after_a_quote_that_is_never_closed_nothing_can_be_read(tmp_path: Path) 
         scan(path, 1)
     assert [fault.where[0] for fault in caught.value.faults] == ["line 98", "line 100"]
     assert not caught.value.skippable
-    assert caught.value.message.endswith("After the last of them, line 100, nothing can be read")
+    assert caught.value.message.endswith("Nothing can be read after the last of these rows, line 100")
 
 
 def test_plain_text_has_no_rows_to_drop(tmp_path: Path) -> None:

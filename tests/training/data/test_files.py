@@ -37,10 +37,10 @@ def test_cr_line_ends_of_a_text_become_newlines(tmp_path: Path) -> None:
         (
             "a.csv.gz",
             gzip.compress(random.Random(0).randbytes(99), mtime=0)[:50] + b"x" * 999,
-            ["cannot be unpacked"],
+            ["cannot be decompressed"],
         ),
         ("a.parquet", "text,label\nx,y\n", ["does not begin like a parquet file"]),
-        ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99, mtime=0)[:-20], ["cannot be unpacked"]),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99, mtime=0)[:-20], ["cannot be decompressed"]),
     ],
 )
 def test_faults_are_reported_with_their_place(
@@ -55,7 +55,7 @@ def test_invalid_utf8_is_located_in_any_block(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(encoding, "_BLOCK", block)
         with pytest.raises(BadData) as caught:
             detect(write(tmp_path, "a.txt", content), "a.txt")
-        place = "a.txt, line 40001, column 4: the byte 0xff at offset 160007 is not UTF-8"
+        place = "a.txt, line 40001, column 4: the byte 0xff at offset 160007 is not valid UTF-8"
         assert caught.value.message.startswith(place)
 
 
@@ -71,5 +71,5 @@ def test_a_record_has_a_maximum_size(
     name: str, content: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "RECORD_BYTES", 2000)
-    with pytest.raises(BadData, match=f"{name}, {place}: longer than 0 MiB"):
+    with pytest.raises(BadData, match=f"{name}, {place}: the record is longer than 0 MiB"):
         read(write(tmp_path, name, content))

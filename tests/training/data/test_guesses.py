@@ -29,7 +29,7 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
     result = check_files(path)
     assert (result.task, result.error) == ("classification", None)
     [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "usual_name"]
-    assert f"{name!r} is taken for the labels; set the task (task) to generation" in remark["message"]
+    assert f"{name!r} is used for the labels; set the task (task) to generation" in remark["message"]
     assert result.report["ignored_columns"] == ["id"]
     assert check_files(path, path).report["rows"] == {"train": 40, "validation": 40}
     as_told = check_files(path, task="generation")
@@ -92,9 +92,9 @@ def test_columns_of_0_and_1_are_taken_for_the_task_multilabel(tmp_path: Path) ->
 def test_faults_in_columns_of_0_and_1_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", table(("toxic", "0 1 2"), ("insult", "0 1")))
     error = check_files(path, columns=Columns(label="toxic,insult")).faults[0]
-    assert error.message == "a.csv, line 4, column 'toxic': '2' where 0 or 1 is expected"
+    assert error.message == "a.csv, line 4, column 'toxic': expected 0 or 1, found '2'"
     path = write(tmp_path, "b.csv", table(("toxic", "0 1 1"), ("insult", "0 1")))
     error = check_files(path, task="classification", columns=Columns(label="toxic,insult")).faults[0]
-    assert "0 of the columns toxic, insult are 1, where one label is expected" in error.message
+    assert "exactly one of the columns toxic, insult must be 1, not 0 of them" in error.message
     missing = check_files(path, columns=Columns(label="toxic,insults")).error
     assert missing is not None and "no column 'insults'" in missing.message and "'insult'?" in missing.message

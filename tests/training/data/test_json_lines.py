@@ -13,7 +13,7 @@ from tests.training.data.tables import assert_fault, write
     ("name", "content", "parts"),
     [
         ("a.jsonl", '{"text": "x", "label": "y"}\n{"text": }\n', ["line 2", "column 10", "JSON"]),
-        ("a.jsonl", "[1]\n", ["line 1", "an array where a JSON object"]),
+        ("a.jsonl", "[1]\n", ["line 1", "expected a JSON object, found an array"]),
         ("a.jsonl", f'{{"text": "x", "value": {"9" * 5000}}}\n', ["line 1", "column 24", "5,000 digits"]),
         ("a.jsonl", f'{{"text": "x", "label": {"[" * 99_999}}}\n', ["line 1", "column 123", "nested too deeply"]),
     ],

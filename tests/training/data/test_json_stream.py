@@ -38,12 +38,12 @@ def values_of(path: Path) -> list[dict[str, Any]]:
         (json.dumps(ROWS), "one JSON array"),
         (json.dumps(ROWS, indent=2), "one JSON array"),
         ("\ufeff \n[\n" + ",\n".join(map(json.dumps, ROWS)) + "\n]\n\n", "one JSON array"),
-        ("\n".join(json.dumps(row, indent=2) for row in ROWS), "JSON objects over several lines"),
-        (json.dumps(BY_COLUMN), "one JSON object that holds all rows"),
-        (json.dumps(BY_COLUMN, indent=2), "one JSON object that holds all rows"),
-        (json.dumps(PANDAS), "one JSON object that holds all rows"),
-        (json.dumps(SPLIT), "one JSON object that holds all rows"),
-        (json.dumps({"version": "1", "data": ROWS}, indent=1), "one JSON object that holds all rows"),
+        ("\n".join(json.dumps(row, indent=2) for row in ROWS), "JSON objects that span several lines"),
+        (json.dumps(BY_COLUMN), "one JSON object that contains all rows"),
+        (json.dumps(BY_COLUMN, indent=2), "one JSON object that contains all rows"),
+        (json.dumps(PANDAS), "one JSON object that contains all rows"),
+        (json.dumps(SPLIT), "one JSON object that contains all rows"),
+        (json.dumps({"version": "1", "data": ROWS}, indent=1), "one JSON object that contains all rows"),
     ],
 )
 def test_every_layout_yields_the_same_rows(
@@ -75,11 +75,11 @@ def test_a_single_record_stays_a_record(content: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('[{"text": "x"},\n {"text": }]', "line 2, column 11: not JSON"),
+        ('[{"text": "x"},\n {"text": }]', "line 2, column 11: not valid JSON"),
         ('[{"text": "x"},\n {"text": "y"}', "line 2, column 15: the array is not closed"),
-        ('[{"text": "x"}]\n\n{"text": "y"}', "line 3, column 1: more text after the end of the array"),
-        ('[{"text": "x"} {"te": "y"}] x', "line 1, column 29: more text"),
-        ('{\n "text": "x"\n}\n{\n "text": x\n}', "line 5, column 10: not JSON"),
+        ('[{"text": "x"}]\n\n{"text": "y"}', "line 3, column 1: there is more text after the end of the array"),
+        ('[{"text": "x"} {"te": "y"}] x', "line 1, column 29: there is more text"),
+        ('{\n "text": "x"\n}\n{\n "text": x\n}', "line 5, column 10: not valid JSON"),
         ('[{"text": "x"}, {"text": ' + "[" * 99_999, "nested too deeply"),
     ],
 )
@@ -93,7 +93,7 @@ def test_faults_are_reported_with_their_place(content: str, message: str, tmp_pa
 def test_an_element_that_is_no_object_is_a_fault_of_its_row(tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.json", '[{"text": "x"}, 7, {"text": "y"}]'), "a.json")
     faults = [record.fault and record.fault.message for record in READERS["jsonl"].records(source, EVERYTHING)]
-    assert faults == [None, "a.json, row 2: a plain value where a JSON object is expected", None]
+    assert faults == [None, "a.json, row 2: expected a JSON object, found a scalar value", None]
 
 
 def test_an_element_has_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

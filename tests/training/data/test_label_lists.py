@@ -42,7 +42,7 @@ def test_labels_are_split_where_it_is_certain(
 def test_what_is_not_certain_is_warned_about(cells: list[str], tmp_path: Path) -> None:
     result, remarks = scan_labels(tmp_path, cells, "multilabel")
     assert cells[1] in result.labels and remarks["delimiters"].level == "warn"
-    assert "put | between several labels" in remarks["delimiters"].message
+    assert "separate several labels with |" in remarks["delimiters"].message
 
 
 def test_lists_that_are_lists_already_are_not_split(tmp_path: Path) -> None:

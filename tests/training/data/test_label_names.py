@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app.training.data.checking import DataReport, check_files
 from app.training.data.label_names import in_order
 from tests.training.data.scans import scan_labels
+from tests.training.data.tables import write
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_spellings_of_one_label_are_joined_and_told(labels: list[str], merged: l
     result, remarks = scan_labels(tmp_path, labels)
     assert result.labels == merged
     remark = remarks["labels_merged"]
-    assert remark.level == "info" and "are read as one" in remark.message and " rows) as " in remark.message
+    assert remark.level == "info" and "are merged" in remark.message and " rows) as " in remark.message
     assert result.splits_N.shape == (4 * len(labels),)
 
 
@@ -108,9 +110,41 @@ def test_quotes_rare_labels_and_numbers_are_warned_about(tmp_path: Path) -> None
 
 def test_the_rows_of_each_label_are_told_in_a_bounded_list(tmp_path: Path) -> None:
     _, remarks = scan_labels(tmp_path, ["a", "a", "b"])
-    assert remarks["labels"].message == "a.csv has 2 labels, with these numbers of rows: 'a' 8, 'b' 4"
+    assert remarks["labels"].message == "a.csv has 2 labels with these row counts: 'a' 8, 'b' 4"
     _, remarks = scan_labels(tmp_path, [f"label {n}" for n in range(5000)], repeat=2)
     assert len(remarks["labels"].message) < 600 and remarks["labels"].message.endswith("and 4,980 more")
     _, remarks = scan_labels(tmp_path, [f"{'aA'[n % 2]}{n // 2}" for n in range(5000)], repeat=2)
     assert all(len(remark.message) < 1000 for remark in remarks.values())
     assert "and 2,490 more" in remarks["look_alike_labels"].message
+
+
+def both(folder: Path, training: str, validation: str) -> DataReport:
+    """The report on a CSV file of `training` labels and a JSONL file of `validation` labels, as JSON values."""
+    rows = "".join(f"text {n},{label}\n" for n, label in enumerate(training.split()))
+    records = "".join(f'{{"text": "other {n}", "label": {label}}}\n' for n, label in enumerate(validation.split()))
+    return check_files(write(folder, "a.csv", f"text,label\n{rows}"), write(folder, "b.jsonl", records))
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "labels"),
+    [
+        ("True False True False", "true false", ["false", "true"]),
+        ("TRUE FALSE True False", "true false", ["false", "true"]),
+        ("1.0 2.0 1.0 2.0", "1 2", ["1", "2"]),
+    ],
+)
+def test_labels_of_two_files_are_unified_if_they_are_certainly_equal(
+    training: str, validation: str, labels: list[str], tmp_path: Path
+) -> None:
+    report = both(tmp_path, training, validation)
+    assert report.error is None
+    assert [list(rows) for rows in report.report["labels"].values()] == [labels, labels]
+    assert any(remark["kind"] == "labels_merged" for remark in report.report["remarks"])
+
+
+@pytest.mark.parametrize("training", ["True False unknown True", "Yes No Yes No"])
+def test_labels_of_two_files_that_only_look_alike_are_told(training: str, tmp_path: Path) -> None:
+    validation = "true false" if "True" in training else '"yes" "no"'
+    report = both(tmp_path, training, validation)
+    assert report.error is not None and "is held out, but no row to train on has it" in report.error.message
+    assert any(remark["kind"] == "look_alike_labels" for remark in report.report["remarks"])

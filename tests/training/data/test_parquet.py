@@ -41,7 +41,7 @@ NOON = datetime(2026, 1, 1, 12)
         ([{"series": None, "x": 1.0, "label": "up"}], ["row 1", "'series'", "empty"]),
         ([{"features": [[NOON]], "label": "up"}], ["row 1", "'features'", "step 1, feature 1"]),
         ([{"features": [[1.0], None], "label": "up"}], ["row 1", "'features'", "differ in length"]),
-        ([{"text": "x", "label": {"x": 1}}], ["row 1", "'label'", "an object where a label"]),
+        ([{"text": "x", "label": {"x": 1}}], ["row 1", "'label'", "expected a label, found an object"]),
     ],
 )
 def test_faults_are_reported_with_their_row(rows: list[dict[str, Any]], parts: list[str], tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_faults_are_reported_with_their_row(rows: list[dict[str, Any]], parts: l
 def test_a_value_without_an_equivalent_in_python_is_located(tmp_path: Path) -> None:
     times = pa.array([0, 1], pa.timestamp("ns"))
     pq.write_table(pa.table({"text": ["x", "y"], "label": times}), tmp_path / "a.parquet")
-    with pytest.raises(BadData, match=r"row 2, column 'label': unreadable value"):
+    with pytest.raises(BadData, match=r"row 2, column 'label': the value cannot be read"):
         read(tmp_path / "a.parquet")
 
 
@@ -81,7 +81,7 @@ def test_a_damaged_column_that_nobody_needs_is_not_read(tmp_path: Path) -> None:
     start = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).column(1).data_page_offset
     write(tmp_path, "a.parquet", content[:start] + b"\xff" * 40 + content[start + 40 :])
     assert len(read(tmp_path / "a.parquet")[1]) == 50
-    with pytest.raises(BadData, match="unreadable parquet"):
+    with pytest.raises(BadData, match="the parquet data cannot be read"):
         read(tmp_path / "a.parquet", label="noise")
 
 
@@ -101,5 +101,5 @@ def test_a_compressed_file_is_unpacked_only_if_it_fits_on_the_disk(
     pq.write_table(
         pa.table({"text": ["x" * (2 << 20)], "label": ["y"]}), large, compression="none", use_dictionary=False
     )
-    with pytest.raises(BadData, match=r"a.parquet.gz has more than 1,048,576 bytes when unpacked, which"):
+    with pytest.raises(BadData, match=r"a.parquet.gz has more than 1,048,576 bytes when decompressed, which"):
         read(write(tmp_path, "a.parquet.gz", gzip.compress(large.getvalue())))

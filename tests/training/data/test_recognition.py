@@ -49,10 +49,10 @@ def test_a_table_beyond_doubt_is_read_as_one_and_told(content: str, name: str, t
 @pytest.mark.parametrize(
     ("content", "evidence"),
     [
-        ("\n".join(f"row {n}\t{'ab'[n % 2]}" for n in range(24)), "2 cells between tabs"),
-        ("\n".join(f"row {n};{'ab'[n % 2]};x" for n in range(24)), "3 cells between ';'"),
-        ("\n".join(f"{'ab'[n % 2]},row {n}" for n in range(24)), "2 cells between commas"),
-        ("review|how\n" + "\n".join(f"row {n}|{n % 5}" for n in range(24)), "2 cells between '|'"),
+        ("\n".join(f"row {n}\t{'ab'[n % 2]}" for n in range(24)), "2 cells separated by tabs"),
+        ("\n".join(f"row {n};{'ab'[n % 2]};x" for n in range(24)), "3 cells separated by ';'"),
+        ("\n".join(f"{'ab'[n % 2]},row {n}" for n in range(24)), "2 cells separated by commas"),
+        ("review|how\n" + "\n".join(f"row {n}|{n % 5}" for n in range(24)), "2 cells separated by '|'"),
         (
             "review,sentiment\n" + "\n".join(f'"row {n}, quoted",{"ab"[n % 2]}' for n in range(24)),
             "'review', 'sentiment'",

@@ -64,7 +64,7 @@ def test_a_key_that_first_appears_late_is_reported(
     if task is not None:
         read(path, task or None)
         return
-    message = f"a.jsonl, line 121, column '{key}': no earlier record has the key '{key}'; add it to every record, or to"
+    message = f"a.jsonl, line 121, column '{key}': no earlier record has the key '{key}'; add the key to every"
     with pytest.raises(BadData, match=message):
         read(path)
 

@@ -34,7 +34,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest
     path.write_bytes(gzip.compress(bytes(10_000)))
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
     with (
-        pytest.raises(BadData, match=r"a\.gz has more than 500 bytes when unpacked"),
+        pytest.raises(BadData, match=r"a\.gz has more than 500 bytes when decompressed"),
         seekable(Source(path, "a.gz", "parquet", gzip=True)),
     ):
         pass

@@ -75,6 +75,11 @@ def test_numbers_are_texts_without_a_fraction(tmp_path: Path) -> None:
     assert [example.text for example in read(path)[1]] == ["2024", "0.5", "true"]
 
 
+def test_dates_are_written_as_dates(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.xlsx", workbook([("text", "when"), ("a", date(2024, 5, 1))]))
+    assert [str(record.values["when"]) for record in xlsx.records(detected(path), xlsx.Selection())] == ["2024-05-01"]
+
+
 def test_rows_without_a_value_are_skipped_and_titles_of_rows_are_those_of_the_sheet(tmp_path: Path) -> None:
     rows = [(), HEADER, ("a", "x"), (None, " "), (), ("b", "y", None)]
     path = write(tmp_path, "a.xlsx", workbook(rows))
@@ -137,7 +142,7 @@ def test_repeated_columns_are_refused_unless_they_are_not_needed(tmp_path: Path)
 
 
 def test_an_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="is xlsx, which needs no encoding"):
+    with pytest.raises(BadData, match=r"is a binary file \(xlsx\), which has no text encoding"):
         detect(write(tmp_path, "a.xlsx", workbook()), "a.xlsx", encoding="cp1252")
 
 

@@ -27,7 +27,7 @@ def test_high_losses_are_a_divergence_only_many_steps_in_a_row() -> None:
     assert progress.bad_steps == 0
     for _ in range(PATIENT_STEPS - 1):
         check_step(progress, settled(), 5.0, 6.0, 1.0)
-    with pytest.raises(TrainingFailure, match=r"the training has diverged; use a learning rate below 0\.1,"):
+    with pytest.raises(TrainingFailure, match=r"the training run has diverged; use a learning rate below 0\.1,"):
         check_step(progress, settled(), 5.0, 6.0, 1.0)
 
 

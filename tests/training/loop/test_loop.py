@@ -111,4 +111,4 @@ def test_a_metric_that_is_not_finite_is_a_divergence(
     last = runs.train(runs.make(tmp_path, "book.txt", runs.book(60), "gru", training=training))[-1]
     assert isinstance(last, TrainFailed)
     assert (last.code, last.param, last.checkpoint) == ("diverged", "training.learning_rate", "checkpoints/step-1")
-    assert last.message.startswith(f"the validation loss at step {step} is nan: the training has diverged; use a")
+    assert last.message.startswith(f"the validation loss at step {step} is nan: the training run has diverged; use a")

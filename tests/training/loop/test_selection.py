@@ -88,7 +88,7 @@ def test_a_handful_of_messages_trains_a_model_that_has_learned_them(
     assert metrics["loss"] < 0.35, "a model that guesses has 0.69"
     assert metrics["rows"] == 2 if copies == 2 else metrics["rows"] < 10
     (few,) = [event for event in events if isinstance(event, Note) and event.kind == "few_validation_rows"]
-    assert few.level == "warn" and f"{metrics['rows']} rows: not a measurement" in few.message
+    assert few.level == "warn" and f"{metrics['rows']} rows: too few for meaningful metrics" in few.message
     card = (run / "checkpoint" / "README.md").read_text()
-    assert f"{metrics['rows']} rows: not a measurement" in card and "| accuracy | 1.0000" not in card
+    assert f"{metrics['rows']} rows: too few for meaningful metrics" in card and "| accuracy | 1.0000" not in card
     assert "the last step" in card

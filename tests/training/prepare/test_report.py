@@ -81,7 +81,7 @@ def test_a_plain_text_is_counted_in_characters_and_lines(tmp_path: Path) -> None
     assert sum(report["lines"].values()) in (201, 202)  # the cut may fall inside a line
     assert report["distinct_characters"] == len(set(text)) <= report["distinct_tokens"] + 3
     assert report["tokens"] == report["characters"]  # all characters are in the vocabulary
-    assert report["length_histogram"]["unit"] == "characters a line"
+    assert report["length_histogram"]["unit"] == "characters per line"
     assert sum(report["length_histogram"]["counts"]["train"]) == report["lines"]["train"]
     assert (run / "checkpoint" / "plots" / "lengths.svg").exists()
 

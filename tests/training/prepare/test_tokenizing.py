@@ -58,7 +58,7 @@ def test_texts_without_spaces_are_read_by_characters(languages: tuple[str, ...],
     tokenizer, notes = prepare(tmp_path, "a.jsonl", table(*languages))
     assert tokenizer == kind and ("tokenizer" in notes) == (kind == "char")
     if kind == "char":
-        assert "so tokens are characters" in notes["tokenizer"]
+        assert "so each token is a character" in notes["tokenizer"]
 
 
 def test_a_named_tokenizer_is_used(tmp_path: Path) -> None:

@@ -26,5 +26,5 @@ def test_figures_on_a_few_rows_are_not_shown() -> None:
     metrics = {"validation": {"rows": 2, "accuracy": 1.0, "loss": 0.687}, "test": {"rows": 1200, "accuracy": 0.5}}
     card = write(spec, settled(metric="last"), facts, metrics, 1234)
     assert "| rows | 2 | 1,200 |" in card and "| accuracy |  | 0.5000 |" in card and "0.687" not in card
-    assert "Validation on 2 rows: not a measurement." in card and "Test on" not in card
-    assert "The weights are those of the last step" in card and "did best" not in card
+    assert "Validation on 2 rows: too few for meaningful metrics." in card and "Test on" not in card
+    assert "The weights are those of the last step" in card and "best result" not in card

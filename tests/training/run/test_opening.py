@@ -54,7 +54,7 @@ def test_each_warning_says_how_many(tmp_path: Path) -> None:
 def test_few_validation_rows_are_told_before_the_training(tmp_path: Path) -> None:
     few, some = (notes(tmp_path / str(rows), {}, rows)["few_validation_rows"].message for rows in (20, 240))
     assert few == (
-        "validation on 2 rows: not a measurement; 2 validation rows are too few to choose a checkpoint by, so the "
-        "weights of the last step are kept; with 50 or more, those of the best evaluation are"
+        "validation on 2 rows: too few for meaningful metrics; 2 validation rows are too few to choose a "
+        "checkpoint, so the weights of the last step are kept; 50 or more rows would select the best evaluation"
     )
-    assert some.startswith("24 validation rows are too few to choose a checkpoint by")
+    assert some.startswith("24 validation rows are too few to choose a checkpoint")

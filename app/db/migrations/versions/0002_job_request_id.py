@@ -1,4 +1,4 @@
-"""Adds to jobs the id of the HTTP request that created the job. Workers and trainers add it to their log lines."""
+"""Adds a column for the id of the HTTP request that created a job. Workers and trainers log this id."""
 
 from __future__ import annotations
 

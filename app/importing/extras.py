@@ -20,18 +20,18 @@ LABELS = (
 EXPECTED = ("epoch", "loss", "step", "optim", "sched", "scaler", "best", "history", "hist", "iter", "args", "acc")
 
 
-def find(keys: Iterable[str], beside: Mapping[str, Any]) -> tuple[str, Any] | None:
+def find(keys: Iterable[str], extras: Mapping[str, Any]) -> tuple[str, Any] | None:
     """(name, value) of the first entry under `keys` that is a non-empty list or dictionary; None if there is none."""
-    by_name = {name.lower(): name for name in reversed(list(beside))}
+    by_name = {name.lower(): name for name in reversed(list(extras))}
     names = (by_name[key] for key in keys if key in by_name)
-    return next(((name, beside[name]) for name in names if _filled(beside[name])), None)
+    return next(((name, extras[name]) for name in names if _filled(extras[name])), None)
 
 
-def report_unused(beside: Mapping[str, Any], used: Iterable[str], answers: Answers) -> None:
+def report_unused(extras: Mapping[str, Any], used: Iterable[str], answers: Answers) -> None:
     """Record the file's entries that the import does not use, except those about the training run, such as `epoch`."""
-    rest = [name for name in beside if name not in set(used) and not name.lower().startswith(EXPECTED)]
+    rest = [name for name in extras if name not in set(used) and not name.lower().startswith(EXPECTED)]
     if rest:
-        answers.assumed.append(f"ignored={','.join(rest)}: the import does not use these entries of the file")
+        answers.assumed.append(f"ignored={','.join(rest)}: the import ignores these entries of the file")
 
 
 def label_names(value: Any, source: str) -> list[str]:
@@ -44,8 +44,8 @@ def label_names(value: Any, source: str) -> list[str]:
     names = _by_index(value) if isinstance(value, dict) and value else {}
     if not names or sorted(names) != list(range(len(value))):
         raise InvalidRequest(
-            f"{source}: labels must be a list of names, or an object from the index of each output, 0, 1, …, to its "
-            "name or the other way round",
+            f"{source}: labels must be a list of names, or an object that maps the index of each output (0, 1, …) to "
+            "its name, or each name to its index",
             param="labels",
         )
     return [names[index] for index in range(len(names))]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from app.errors import InvalidRequest
-from app.importing.beside import label_names
+from app.importing.extras import label_names
 from app.importing.pytorch.tensors import ForeignFileInvalid
 from app.importing.questions import ImportQuestion
 from app.tokenization.tokenizer import Tokenizer
@@ -57,7 +57,7 @@ def test_a_state_dict_two_keys_deep(tmp_path: Path) -> None:
     saved = {"checkpoint": {"model": program.state_dict(), "optimizer": optimizer(program)}, "mean": [0.0]}
     converted = bring(saved, tmp_path, labels=["a", "b", "c"], answers={"pooling": "last"})
     assert_equal(program, tmp_path, numbers())
-    assert "ignored=mean: the import does not use these entries of the file" in converted.assumed
+    assert "ignored=mean: the import ignores these entries of the file" in converted.assumed
 
 
 def test_of_two_state_dicts_one_is_asked_for(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_of_two_state_dicts_one_is_asked_for(tmp_path: Path) -> None:
     with torch.no_grad():
         average.fc.bias += 1.0
     saved = {"model": program.state_dict(), "ema": average.state_dict()}
-    with pytest.raises(ImportQuestion, match=r"weights: which of these .* model is usual"):
+    with pytest.raises(ImportQuestion, match=r"weights: which of these .* usual entry is model"):
         bring(saved, tmp_path, labels=["a", "b", "c"], answers={"pooling": "last"})
     bring(saved, tmp_path, labels=["a", "b", "c"], answers={"pooling": "last", "weights": "ema"})
     assert_equal(average, tmp_path, numbers())
@@ -89,8 +89,8 @@ def test_vocabulary_and_labels_in_the_file(vocabulary: Any, classes: Any, tmp_pa
     assert json.loads((tmp_path / "out" / "labels.json").read_text()) == ["a", "b", "c"]
     assert Tokenizer.load(tmp_path / "out").encode("w3 new w0") == [5, 1, 2]
     for field, entry in (("labels", classes), ("vocabulary", vocabulary)):
-        assert f"{field}={next(iter(entry))}: the file's own entry of this name" in assumed
-    assert "ignored=hidden_size: the import does not use these entries of the file" in assumed
+        assert f"{field}={next(iter(entry))}: taken from the file's entry with this name" in assumed
+    assert "ignored=hidden_size: the import ignores these entries of the file" in assumed
 
 
 def test_what_the_user_says_goes_first(tmp_path: Path) -> None:
@@ -100,14 +100,17 @@ def test_what_the_user_says_goes_first(tmp_path: Path) -> None:
         saved, tmp_path, answers=TEXT, labels=["a", "b", "c"], vocabulary=tmp_path / "words.json"
     ).assumed  # fmt: skip
     assert json.loads((tmp_path / "out" / "labels.json").read_text()) == ["a", "b", "c"]
-    assert "ignored=vocab,classes: the import does not use these entries of the file" in assumed
+    assert "ignored=vocab,classes: the import ignores these entries of the file" in assumed
 
 
 def test_entries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     state = text_program().state_dict()
-    for beside, named in (({"classes": ["a", "b"]}, "needs 3 different labels"), ({"vocab": WORDS * 2}, "word twice")):
+    for extras, named in (
+        ({"classes": ["a", "b"]}, "requires 3 distinct labels"),
+        ({"vocab": WORDS * 2}, "word twice"),
+    ):
         with pytest.raises(InvalidRequest, match=named):
-            bring({"net": state, "classes": ["a", "b", "c"], "vocab": WORDS, **beside}, tmp_path, answers=TEXT)
+            bring({"net": state, "classes": ["a", "b", "c"], "vocab": WORDS, **extras}, tmp_path, answers=TEXT)
 
 
 def test_a_dictionary_without_matrices_is_refused(tmp_path: Path) -> None:

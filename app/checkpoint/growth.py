@@ -1,0 +1,40 @@
+"""Computes how much the components of a tokenizer lengthen a text in the worst case, without running them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "WhitespaceSplit")  # change no character
+
+
+def growth(components: Sequence[Mapping[str, Any]]) -> float:
+    """Return the maximum number of characters that replacements and additions make of one character.
+
+    Components are followed backwards: the weight of a character is the number of characters that the components after
+    the current one make of it. What Unicode's normal forms and lowercasing add is not counted.
+    """
+    weights: dict[str, float] = {}  # of characters that occur in patterns
+    rest = 1.0  # the weight of all others
+    for component in reversed(components):
+        if component["type"] == "Replace":
+            weights, rest = _replace(component, weights, rest)
+        elif component["type"] == "Prepend":  # to each text between two special tokens, which may be one character
+            added = _weigh(str(component.get("prepend")), weights, rest)
+            weights, rest = {c: weight + added for c, weight in weights.items()}, rest + added
+        elif component["type"] not in KEEPING:  # may turn any character into one that occurs in a later pattern
+            weights, rest = {}, max(rest, *weights.values(), 1.0)
+    return max(rest, *weights.values(), 1.0)
+
+
+def _replace(component: Mapping[str, Any], weights: Mapping[str, float], rest: float) -> tuple[dict[str, float], float]:
+    pattern, after = component.get("pattern"), _weigh(str(component.get("content")), weights, rest)
+    literal = pattern.get("String") if isinstance(pattern, dict) else None
+    if not isinstance(literal, str):  # a regular expression, which may match any character
+        return {c: max(weight, after) for c, weight in weights.items()}, max(rest, after)
+    share = after / len(literal) if literal else float("inf")
+    return {**weights, **{c: max(weights.get(c, rest), share) for c in literal}}, rest if literal else share
+
+
+def _weigh(text: str, weights: Mapping[str, float], rest: float) -> float:
+    return sum(weights.get(character, rest) for character in text)

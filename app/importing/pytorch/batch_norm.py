@@ -1,0 +1,115 @@
+"""Folds batch normalisation, as it works in evaluation, into the linear layer before or after it.
+
+In evaluation, `nn.BatchNorm1d` (Ioffe and Szegedy 2015) multiplies each number by a constant and adds another one, so a
+linear layer beside it can do the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.importing.pytorch.folding import Wide
+from app.importing.pytorch.tensors import Array, Tensors
+from app.importing.questions import Answers, Question
+
+STATISTIC = "running_var"
+PARTS = ("weight", "bias", "running_mean", STATISTIC, "num_batches_tracked")
+MOST_NORMS = 4
+BEFORE, AFTER = "before:", "after:"  # the norm is applied before, or after, the linear layer of this name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scale:
+    """What a batch norm computes: `factor` times its input plus `offset`, both of shape (width)."""
+
+    name: str
+    factor: Wide
+    offset: Wide
+
+
+def fold_batch_norms(tensors: Tensors, answers: Answers) -> Tensors:
+    """The tensors without the batch norms, which are folded into linear layers.
+
+    The user is asked where each norm is applied, unless only one layer fits its width. Returns the tensors unchanged if
+    there is no batch norm, or if no layer fits one of them.
+    """
+    prefixes = [name.removesuffix(STATISTIC) for name in tensors if name.endswith(STATISTIC)]
+    rest = {name: tensor for name, tensor in tensors.items() if not _is_part(name, prefixes)}
+    places = [_places(rest, len(tensors[prefix + STATISTIC])) for prefix in prefixes]
+    if not prefixes or len(prefixes) > MOST_NORMS or not all(places):
+        return tensors
+    eps = answers.number("batch_norm_eps", 1e-5, "PyTorch's default eps of nn.BatchNorm1d")
+    chosen = _choose([prefix.rstrip(".") for prefix in prefixes], places, answers)
+    for prefix, place in zip(prefixes, chosen, strict=True):
+        _fold(rest, _scale(tensors, prefix, eps), place)
+    return rest
+
+
+def _is_part(name: str, prefixes: list[str]) -> bool:
+    return any(name.startswith(prefix) and name.removeprefix(prefix) in PARTS for prefix in prefixes)
+
+
+def _places(tensors: Tensors, width: int) -> list[str]:
+    """The places at which a norm of this width can be folded.
+
+    A layer without a bias cannot follow the norm: it may be an embedding.
+    """
+    places = []
+    for name, tensor in tensors.items():
+        layer = name.removesuffix(".weight")
+        if layer == name or tensor.ndim != 2 or "emb" in layer.lower() or _in_encoder(layer, tensors):
+            continue
+        if tensor.shape[0] == width:
+            places.append(AFTER + layer)
+        if tensor.shape[1] == width and layer + ".bias" in tensors:
+            places.append(BEFORE + layer)
+    return places
+
+
+def _in_encoder(layer: str, tensors: Tensors) -> bool:
+    """Whether this is a linear layer of an `nn.TransformerEncoderLayer`, inside of which there is no batch norm."""
+    owner = layer.rpartition(".")[0].removesuffix("self_attn").rstrip(".")
+    return f"{owner}.self_attn.in_proj_weight".lstrip(".") in tensors
+
+
+def _choose(names: list[str], places: list[list[str]], answers: Answers) -> list[str]:
+    options = tuple("+".join(choice) for choice in itertools.product(*places))
+    shown = ", ".join(map(repr, names))
+    each = " (one place each, in this order, joined by +)" if len(names) > 1 else ""
+    if len(options) == 1:
+        reason = (
+            f"{shown} is applied there, with no function between, and as in evaluation: it is folded into the layer"
+        )
+        return answers.assume("batch_norm", options[0], reason, options).split("+")
+    text = f"directly before or after which layer is {shown} applied{each}, with no function between them?"
+    return answers.ask(Question("batch_norm", text, options)).split("+")
+
+
+def _scale(tensors: Tensors, prefix: str, eps: float) -> _Scale:
+    mean, variance = (tensors[prefix + part].astype(np.float64) for part in ("running_mean", STATISTIC))
+    factor = _or(tensors, prefix + "weight", 1.0) / np.sqrt(variance + eps)
+    return _Scale(prefix.rstrip("."), factor, _or(tensors, prefix + "bias", 0.0) - mean * factor)
+
+
+def _or(tensors: Tensors, name: str, default: float) -> Wide:
+    """The tensor; the default of all its elements if the norm has none (affine=False)."""
+    return np.asarray(tensors.get(name, np.float32(default)), np.float64)
+
+
+def _fold(tensors: Tensors, scale: _Scale, place: str) -> None:
+    """Replace a layer by one that computes the norm as well."""
+    kind, _, layer = place.partition(":")
+    weight = tensors[layer + ".weight"].astype(np.float64)
+    bias = _or(tensors, layer + ".bias", 0.0)
+    if kind + ":" == AFTER:
+        weight, bias = weight * scale.factor[:, None], bias * scale.factor + scale.offset
+    else:
+        weight, bias = weight * scale.factor, bias + weight @ scale.offset
+    tensors[layer + ".weight"], tensors[layer + ".bias"] = _single(weight), _single(bias)
+
+
+def _single(values: Wide) -> Array:
+    return values.astype(np.float32)

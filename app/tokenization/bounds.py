@@ -1,0 +1,60 @@
+"""Limits on the texts that an imported tokenizer reads at once: its memory and time grow with their size."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from app.errors import InvalidRequest
+
+CHARACTERS = 2**17  # of one text or pair, and of the texts that are read at once
+GROWTH, SLACK = 4, 1024  # characters to which Unicode's normal forms may expand one character, and some for short texts
+SLICE = 2**15  # characters per step, in which other threads wait
+
+# Whether nobody waits for the texts any more. Set by the caller's thread, and asked between two groups of texts.
+abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lambda: False)
+
+
+class Abandoned(Exception):
+    """Nobody waits for the texts any more, so reading them has stopped."""
+
+
+def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
+    """Divide texts, or pairs of texts, into groups that may be read at once.
+
+    Raises InvalidRequest (`text_too_long`) for a text that is too long, or grows too much when it is normalized, and
+    Abandoned between two groups if nobody waits for them.
+    """
+    group: list[Any] = []
+    size = 0
+    for item in inputs:
+        length = _check(item)
+        if group and size + length > CHARACTERS:
+            yield group
+            if abandoned.get()():
+                raise Abandoned
+            group, size = [], 0
+        group.append(item)
+        size += length
+    if group:
+        yield group
+
+
+def _check(item: str | tuple[str, str]) -> int:
+    """Return the number of characters of a text or pair. Raises InvalidRequest if there are too many."""
+    texts = (item,) if isinstance(item, str) else item
+    length = sum(map(len, texts))
+    if length > CHARACTERS:
+        message = f"a text has {length} characters; this version's tokenizer reads at most {CHARACTERS}"
+        raise InvalidRequest(message, code="text_too_long")
+    if any(not text.isascii() and _normalized_length(text) > GROWTH * len(text) + SLACK for text in texts):
+        message = f"a text becomes more than {GROWTH} times as long when it is normalized"
+        raise InvalidRequest(message, code="text_too_long")
+    return length
+
+
+def _normalized_length(text: str) -> int:
+    pieces = (text[start : start + SLICE] for start in range(0, len(text), SLICE))
+    return sum(len(unicodedata.normalize("NFKD", piece)) for piece in pieces)

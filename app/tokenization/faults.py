@@ -1,0 +1,30 @@
+"""Recognizes why the tokenizers library has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.errors import InvalidRequest
+
+
+def panicked(error: BaseException) -> bool:
+    """Whether the error is a panic in the library's Rust code, whose class cannot be imported."""
+    return type(error).__name__ == "PanicException"
+
+
+def find_surrogate(inputs: Iterable[str | tuple[str, str]]) -> UnicodeEncodeError | None:
+    for item in inputs:
+        for text in (item,) if isinstance(item, str) else item:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                return error
+    return None
+
+
+def surrogate(error: UnicodeEncodeError) -> InvalidRequest:
+    code = ord(error.object[error.start])
+    return InvalidRequest(
+        f"the text is not valid Unicode: it contains a lone surrogate, U+{code:04X}; send well-formed UTF-8",
+        code="invalid_text",
+    )

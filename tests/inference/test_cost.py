@@ -1,0 +1,30 @@
+"""Predicted computing times of sequences."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.inference.cost import CORE_SPEED, predict
+from models.config import ModelConfig
+
+SMALL = {"task": "classification", "vocab_size": 100, "classes": 2, "layers": 2, "width": 256}
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "lstm", "gru", "transformer"])
+def test_usual_sequences_are_far_below_the_limit(architecture: str) -> None:
+    config = ModelConfig(architecture=architecture, **SMALL)  # type: ignore[arg-type]
+    assert predict(config, 8192, CORE_SPEED) < 10
+    assert predict(config, 2**22, CORE_SPEED) > 30
+
+
+def test_a_transformer_costs_the_square_of_the_length() -> None:
+    config = ModelConfig(architecture="transformer", **SMALL)  # type: ignore[arg-type]
+    assert predict(config, 200_000, CORE_SPEED) > 3.9 * predict(config, 100_000, CORE_SPEED)
+    assert predict(config, 150_000, 2 * CORE_SPEED) > 142  # seconds: so long was an engine of two cores busy
+
+
+def test_more_cores_and_a_second_direction() -> None:
+    config = ModelConfig(architecture="lstm", **SMALL)  # type: ignore[arg-type]
+    both = ModelConfig(architecture="lstm", bidirectional=True, **SMALL)  # type: ignore[arg-type]
+    assert predict(config, 1000, 4 * CORE_SPEED) < predict(config, 1000, CORE_SPEED)
+    assert predict(both, 1000, CORE_SPEED) > 2 * predict(config, 1000, CORE_SPEED)
