@@ -80,6 +80,7 @@ def show(reference: Reference, as_json: Json = False) -> None:
         ("shape", ", ".join(f"{key} {shape[key]}" for key in ("layers", "width", "vocab_size") if shape.get(key))),
         ("labels", ", ".join(version.get("labels") or [])),
         ("parameters", f"{version['parameters']:,}"), ("quality", headline(version.get("metrics"))),
+        ("baseline", ((version.get("metrics") or {}).get("baseline") or {}).get("summary")),
         ("aliases", aliases_of(version)), ("job", version.get("job_id")), ("owner", version.get("owner")),
         ("created", when(version["created_at"])), ("digest", f"sha256:{version['digest']}"),
         *((f"  {path}", size(entry["size"])) for path, entry in sorted(files.items())),

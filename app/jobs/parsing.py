@@ -116,7 +116,7 @@ def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
             if value is None or value == "auto":
                 continue
             if merged.setdefault(name, value) != value:
-                message = f"{source} is {value!r}, but {sources[name]} is {merged[name]!r}; give one value"
+                message = f"{source} is {value!r}, but {sources[name]} is {merged[name]!r}; send only one value"
                 raise InvalidRequest(message, param=source)
             sources.setdefault(name, source)
     return merged

@@ -56,3 +56,4 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     deterministic: bool | None = None
     encoding: str | None = None  # encoding of text files; None: detected
     skip_bad_rows: float | None = None  # the maximum fraction of rows that may be dropped because they cannot be used
+    baseline: bool | None = None  # false: do not compare the network with a linear or n-gram model

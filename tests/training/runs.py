@@ -62,12 +62,15 @@ def book(count: int = 600) -> str:
 
 
 def make(run: Path, name: str, content: str | bytes, model: str = "lstm", **spec: Any) -> Path:
-    """A run directory for one data file. `training` and `columns` may be plain objects."""
+    """A run directory for one data file. `training` and `columns` may be plain objects.
+
+    There is no baseline unless `training` asks for one, because it takes longer than most of these training runs.
+    """
     file = _put(run, name, content)
     if "validation" in spec:
         held_out_name, held_out = spec.pop("validation")
         spec["validation_file"] = _put(run, held_out_name, held_out)
-    spec["training"] = msgspec.convert(spec.get("training", {}), TrainingOptions)
+    spec["training"] = msgspec.convert({"baseline": False} | spec.get("training", {}), TrainingOptions)
     spec["columns"] = msgspec.convert(spec.get("columns", {}), Columns)
     spec.setdefault("seed", 7)
     (run / "run.json").write_bytes(msgspec.json.encode(TrainSpec(model, file, **spec)))

@@ -100,7 +100,7 @@ def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digest
 def load(
     directory: Path, digests: dict[str, str], device: str = "cpu"
 ) -> tuple[ResumePoint | None, list[DamagedPoint]]:
-    """(newest readable point or None, damaged points that are newer).
+    """Return the newest readable point, or None, and the newer points, which are damaged.
 
     A step is a pure function of the state before it, so continuing from an older point gives the same weights. Raises
     TrainingFailure `resume_mismatch` if the readable point belongs to other data, another tokenizer or another request.
