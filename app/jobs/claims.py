@@ -22,6 +22,7 @@ from app.jobs import logbook, trials
 from app.jobs.records import (
     ATTEMPT,
     CANCELLED,
+    EVALUATION,
     FAILED,
     PUBLISHING,
     QUEUED,
@@ -96,7 +97,8 @@ class JobClaims:
         # An attempt that was delayed without a new event repeats the previous one, because the disk is still full.
         delayed = following.status == QUEUED and following.lease_until is not None
         if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
-            message = "Fine-tuning job started" if job.attempt == 1 else f"Attempt {job.attempt} started"
+            started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
+            message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
             self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
         return job
 

@@ -13,8 +13,22 @@ from sqlalchemy.orm import Session
 from app.db.database import Database
 from app.db.tables import JobRow
 from app.jobs import trials
-from app.jobs.records import PAUSED, QUEUED, RUNNING, STOPPING, TRAINING, WAITING, Flags, Job, NewEvent
+from app.jobs.records import (
+    EVALUATION,
+    FINE_TUNING,
+    PAUSED,
+    QUEUED,
+    RUNNING,
+    STOPPING,
+    TRAINING,
+    WAITING,
+    Flags,
+    Job,
+    NewEvent,
+)
 from app.jobs.states import JobStates
+
+NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation"}
 
 
 class JobRepository:
@@ -31,7 +45,7 @@ class JobRepository:
         session.add(row)
         session.flush()
         session.refresh(row)
-        created = NewEvent(kind="job.created", step=0, message=f"Created fine-tuning job: {row.id}")
+        created = NewEvent(kind="job.created", step=0, message=f"Created {NAMES[row.kind]}: {row.id}")
         self._states.log(session, row.id, [created])
         return Job.of(row)
 

@@ -25,11 +25,21 @@ from sqlalchemy.orm import Session
 from app import disk_errors
 from app.errors import OstinatoError
 from app.jobs import trials
-from app.jobs.records import Job, JobProgress, NewEvent
+from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
-from app.wire.trainer import Broke, CheckpointSaved, Done, Planned, Stopped, TrainEvent, TrainFailed, TrainSpec
+from app.wire.trainer import (
+    Broke,
+    CheckpointSaved,
+    Done,
+    Evaluated,
+    Planned,
+    Stopped,
+    TrainEvent,
+    TrainFailed,
+    TrainSpec,
+)  # fmt: skip
 from app.wire.waiting import WAITS_FOR_DISK
-from app.worker import conclusion, publish, retry, transcript
+from app.worker import conclusion, endings, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.event_file import EventFile
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
@@ -45,7 +55,7 @@ UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was 
 DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
 LOST = "lost"  # this worker no longer holds the job; not one of the statuses of jobs
 
-LastEvent = Done | Planned | Stopped | TrainFailed | Broke
+LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
@@ -129,6 +139,9 @@ class Attempt:
 
     def _fill(self) -> None:
         resources, job = self._resources, self._job
+        if job.kind == EVALUATION:
+            evaluations.fill(resources, job, self._run)
+            return
         self._run.fill(msgspec.convert(job.request["spec"], TrainSpec), resources.blobs)
         if job.base_digest is not None:
             self._check()
@@ -211,12 +224,8 @@ class Attempt:
             # directory.
             return self._wait_for_store()
         match last:
-            case Done():
-                end = publish.publish if self._job.parent_id is None else publish.keep
-                return end(self._resources, self._lease, self._run, last)
-            case Planned(task, planned):
-                jobs, job = self._resources.jobs, self._job
-                return self._lease.end(lambda s: jobs.begin_trials(s, job, task, planned))
+            case Done() | Evaluated() | Planned():
+                return endings.end(self._resources, self._lease, self._run, last)
             case TrainFailed():
                 return self._fail(last)
             case Stopped():

@@ -66,10 +66,10 @@ def make(run: Path, name: str, content: str | bytes, model: str = "lstm", **spec
 
     There is no baseline unless `training` asks for one, because it takes longer than most of these training runs.
     """
-    file = _put(run, name, content)
+    file = put(run, name, content)
     if "validation" in spec:
         held_out_name, held_out = spec.pop("validation")
-        spec["validation_file"] = _put(run, held_out_name, held_out)
+        spec["validation_file"] = put(run, held_out_name, held_out)
     spec["training"] = msgspec.convert({"baseline": False} | spec.get("training", {}), TrainingOptions)
     spec["columns"] = msgspec.convert(spec.get("columns", {}), Columns)
     spec.setdefault("seed", 7)
@@ -77,7 +77,8 @@ def make(run: Path, name: str, content: str | bytes, model: str = "lstm", **spec
     return run
 
 
-def _put(run: Path, name: str, content: str | bytes) -> DataFile:
+def put(run: Path, name: str, content: str | bytes) -> DataFile:
+    """Write an input file of a run."""
     data = content.encode() if isinstance(content, str) else content
     (run / "inputs").mkdir(parents=True, exist_ok=True)
     (run / "inputs" / name).write_bytes(data)

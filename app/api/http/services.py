@@ -12,6 +12,7 @@ from app.db.database import Database
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
+from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
 from app.registry.service import Registry
 from app.settings import Settings
@@ -28,6 +29,7 @@ class Services:
     registry: Registry
     files: Files
     jobs: Jobs
+    evaluations: Evaluations
     inference: Inference
     readiness: Readiness
 
@@ -56,6 +58,7 @@ def build_services(settings: Settings) -> Services:
         registry=registry,
         files=files,
         jobs=Jobs(database, registry, files),
+        evaluations=Evaluations(database, registry, files),
         inference=inference,
         readiness=Readiness(database.ping, registry, inference),
     )

@@ -62,6 +62,11 @@ def _on_rows(
     return float(right_N.mean()), mcnemar(right_N, equal_N.all(1) if equal_N.ndim > 1 else equal_N)
 
 
+def main_figure(task: str, value: float | None) -> str:
+    """The main figure of a task with its name: `0.928 accuracy`."""
+    return f"{'no' if value is None else format(value, '.3f')} {_NAMES[task]}"
+
+
 def shown_figure(split: str, task: str, figures: Mapping[str, Any]) -> str:
     """The main figure of a split: `0.928 validation accuracy`."""
     return f"{figures[SHOWN[task]]:.3f} {split} {_NAMES[task]}"
@@ -73,7 +78,7 @@ def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison
     sentence = f"{architecture}: {own}; {_where(report, comparison['split'])}: {comparison['baseline']:.3f}"
     if "p" not in comparison:
         return sentence
-    sentence += f" ({comparison['test']} p {_p(comparison['p'])})"
+    sentence += f" ({comparison['test']} p {p_value(comparison['p'])})"
     worse = comparison["p"] < _SIGNIFICANT and comparison["network"] < comparison["baseline"]
     return f"{sentence}: the linear model is better" if worse else sentence
 
@@ -91,5 +96,6 @@ def _where(report: Mapping[str, Any], split: str) -> str:
     return text
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """A p-value with its sign: `= 0.004`, or `< 0.001`."""
     return f"= {value:.3f}" if value >= 0.001 else "< 0.001"

@@ -86,6 +86,9 @@ def _evaluate(training: Training, outputs: dict[str, Outputs], check: Callable[[
         name: evaluate(training.network, EvaluationSplit(data, dataset.facts, settled.device), check, keep(name))
         for name, data in splits.items()
     }
+    digests = dataset.facts.report.get("sha256", {})  # prepared data of earlier releases has none
     for name, values in metrics.items():
+        if name in digests:
+            values["rows_sha256"] = digests[name]
         check_metrics(name, values, training.progress.best_step, settled)
     return metrics

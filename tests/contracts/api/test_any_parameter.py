@@ -18,7 +18,7 @@ from app.db.tables import JobCheckpointRow
 from tests.api.clients import sdk
 from tests.serving import Api, Shelf, settings_in
 
-ROOMS = ("/v1/models", "/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/registry")
+ROOMS = ("/v1/models", "/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/evaluations", "/v1/registry")
 ODD = (
     "", "\x00", "a\x00b", "ftevent-\x00", "ftckpt-\x00", "upload-\x00", "part-\x00", "file-\x00", "mood\x00", "é" * 50,
     "\U0001f40d", "\ufffd", "%", "%00", "_", "\\", "'; DROP TABLE jobs; --", "../../etc/passwd", "null", "None", "true",
@@ -61,6 +61,10 @@ def bodies(value: st.SearchStrategy[str]) -> dict[str, st.SearchStrategy[Any]]:
         "complete_upload": st.fixed_dictionaries({"part_ids": st.lists(value, max_size=3)}, optional={"md5": value}),
         "create_upload": st.fixed_dictionaries({"bytes": NUMBERS, "filename": value, "purpose": value}),
         "set_model_alias": st.fixed_dictionaries({"version": NUMBERS}, optional={"expected_version": NUMBERS}),
+        "create_evaluation": st.fixed_dictionaries(
+            {"model": value, "file": value},
+            optional={"against": value, "columns": st.fixed_dictionaries({}, optional={"text": value})},
+        ),
         "create_fine_tuning_job": st.fixed_dictionaries(
             {"model": st.just("rnn") | value, "training_file": value},
             optional={

@@ -1,0 +1,23 @@
+"""Ends a job, or the part of it that a trainer has finished, according to the trainer's last event."""
+
+from __future__ import annotations
+
+from app.wire.trainer import Done, Evaluated, Planned
+from app.worker import evaluations, publish
+from app.worker.lease import Lease
+from app.worker.resources import Resources
+from app.worker.run_directory import RunDirectory
+
+
+def end(resources: Resources, lease: Lease, run: RunDirectory, last: Done | Evaluated | Planned) -> str:
+    """Store what the trainer has produced, and return the job's new status. Raises retryable errors and LeaseLost."""
+    job = lease.job
+    match last:
+        case Planned(task, planned):
+            return lease.end(lambda session: resources.jobs.begin_trials(session, job, task, planned))
+        case Evaluated():
+            return evaluations.finish(resources, lease, run, last)
+        case Done() if job.parent_id is not None:
+            return publish.keep(resources, lease, run, last)
+        case Done():
+            return publish.publish(resources, lease, run, last)
