@@ -12,7 +12,6 @@ During all of these steps, a separate thread renews the lease.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import os
@@ -39,7 +38,7 @@ from app.wire.trainer import (
     TrainSpec,
 )  # fmt: skip
 from app.wire.waiting import WAITS_FOR_DISK
-from app.worker import conclusion, endings, publish, retry, transcript
+from app.worker import conclusion, endings, evaluations, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.event_file import EventFile
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
@@ -232,7 +231,7 @@ class Attempt:
                 return self._give_back()
         if self._to_stop():  # the trainer was killed because it did not stop in time
             return self._give_back()
-        if (error := _disk_failure(code, last)) is not None:
+        if (error := endings.disk_failure(code, last)) is not None:
             return self._wait_for_disk(error)
         how = f"an error: {last.kind}" if isinstance(last, Broke) else transcript.describe_exit(code)
         return self._retry(f"the trainer ended unexpectedly ({how})")
@@ -291,11 +290,3 @@ class Attempt:
             return jobs.requeue(session, job.id, job.attempt, lost=lost, delay=wait)
 
         return self._lease.end(end)
-
-
-def _disk_failure(code: int, last: LastEvent | None) -> OSError | None:
-    """Return the disk error that ended a trainer, or None if the trainer ended for another reason."""
-    if isinstance(last, Broke) and last.errno in disk_errors.AWAITED:
-        return OSError(last.errno, last.kind)
-    # The trainer could not even write its last event, so only its exit code shows that the disk failed.
-    return OSError(errno.ENOSPC, "exit code") if code == disk_errors.EXIT_CODE else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from app.wire.trainer import Done, Evaluated, Planned
+import errno
+
+from app import disk_errors
+from app.wire.trainer import Broke, Done, Evaluated, Planned, TrainEvent
 from app.worker import evaluations, publish
 from app.worker.lease import Lease
 from app.worker.resources import Resources
@@ -21,3 +24,11 @@ def end(resources: Resources, lease: Lease, run: RunDirectory, last: Done | Eval
             return publish.keep(resources, lease, run, last)
         case Done():
             return publish.publish(resources, lease, run, last)
+
+
+def disk_failure(code: int, last: TrainEvent | None) -> OSError | None:
+    """Return the disk error that ended a trainer, or None if the trainer ended for another reason."""
+    if isinstance(last, Broke) and last.errno in disk_errors.AWAITED:
+        return OSError(last.errno, last.kind)
+    # The trainer could not even write its last event, so only its exit code shows that the disk failed.
+    return OSError(errno.ENOSPC, "exit code") if code == disk_errors.EXIT_CODE else None
