@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app import access
+from app.api.http import scopes
 from app.api.http.errors import send_error
 from app.binding import is_loopback
 from app.errors import Forbidden, Unauthorized
@@ -24,6 +27,7 @@ ASSETS = (
 )
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
+log = logging.getLogger(__name__)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -31,6 +35,11 @@ def principal_of(request: Request) -> str:
     """The name of the API key that the request was sent with, or `local` if no keys are configured."""
     name: str = request.scope.get("principal", LOCAL)
     return name
+
+
+def is_operator(request: Request) -> bool:
+    """Whether the request may do what concerns all users of the service. Without keys, every request may."""
+    return bool(request.scope.get("is_operator", True))
 
 
 async def _principal(request: Request) -> str:
@@ -78,7 +87,10 @@ class Authentication:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.keys = Keys(settings.keys)
+        self.scopes = settings.scopes
         self.host = settings.host
+        if self.keys and not settings.key_scopes:
+            log.info("every API key may send every request; OSTINATO_KEY_SCOPES limits what a key may do")
         self.origins = frozenset(settings.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,10 +106,23 @@ class Authentication:
                 await send_error(scope, send, Unauthorized(_complaint(_header(headers, b"authorization"))))
                 return
             scope["principal"] = principal or ""
+            scope["is_operator"] = access.OPERATOR in self.scopes.get(principal or "", ())
+            if principal is not None and (lack := self._lack(principal, scope)) is not None:
+                await send_error(scope, send, lack)
+                return
         if (refusal := self._cross_site(scope["method"], scope["path"], headers)) is not None:
             await send_error(scope, send, refusal)
             return
         await self.app(scope, receive, send)
+
+    def _lack(self, principal: str, scope: Scope) -> Forbidden | None:
+        """Return an error if the key of the principal lacks the scope that the request needs, otherwise None."""
+        try:
+            if scope["path"] not in PUBLIC:
+                scopes.check(self.scopes[principal], scope["method"], scope["path"])
+        except scopes.MissingScope as error:
+            return error
+        return None
 
     def _cross_site(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Forbidden | None:
         """Return an error if the request was sent by a page of another web site, otherwise None.
