@@ -151,7 +151,6 @@ RESTRICTIONS = (
         Restriction(field, lambda k: k.architecture == "linear", "is for networks, and the linear model has none")
         for field in NETWORK_ONLY
     ),
-    Restriction("ngrams", lambda k: k.task == "generation", "is for texts with labels or values, not for generation"),
     Restriction("ngrams", lambda k: k.input == "features", "is for texts, and this data is numbers"),
     Restriction(
         "head_only",
