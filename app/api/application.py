@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.http import errors
 from app.api.http.access_log import AccessLog
-from app.api.http.auth import PUBLIC
+from app.api.http.auth import PUBLIC, Authentication
 from app.api.http.direct import DirectRoutes
 from app.api.http.middleware import Envelope
 from app.api.http.services import Services, build_services
@@ -38,9 +38,11 @@ class Application(FastAPI):
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.access_log = AccessLog()
-        super().__init__(**options, middleware=[Middleware(Envelope, settings=settings, log=self.access_log)])
+        authentication = Authentication(settings)
+        shared: dict[str, Any] = {"settings": settings, "authentication": authentication, "log": self.access_log}
+        super().__init__(**options, middleware=[Middleware(Envelope, **shared)])
         self._direct = DirectRoutes(r for dialect in DIALECTS for r in (*dialect.inference, *dialect.management))
-        self._wrapped = Envelope(self._direct, settings, self.access_log)
+        self._wrapped = Envelope(self._direct, **shared)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._direct.holds(scope):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
+from app import access
+from app.api.http import scopes
 from app.api.http.headers import index_of
 from app.binding import is_loopback
 from app.errors import Forbidden, Unauthorized
@@ -25,6 +28,7 @@ ASSETS = (
 )
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
+log = logging.getLogger(__name__)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -32,6 +36,11 @@ def principal_of(request: Request) -> str:
     """The name of the API key that the request was sent with, or `local` if no keys are configured."""
     name: str = request.scope.get("principal", LOCAL)
     return name
+
+
+def is_operator(request: Request) -> bool:
+    """Whether the request may do what concerns all users of the service. Without keys, every request may."""
+    return bool(request.scope.get("is_operator", True))
 
 
 async def _principal(request: Request) -> str:
@@ -78,22 +87,33 @@ class Authentication:
 
     def __init__(self, settings: Settings) -> None:
         self.keys = Keys(settings.keys)
+        self.scopes = settings.scopes
         self.host = settings.host
+        if self.keys and not settings.key_scopes:
+            log.info("every API key may send every request; OSTINATO_KEY_SCOPES limits what a key may do")
         self.origins = frozenset(settings.origins)
 
     def principal(self, scope: Scope) -> str:
         """The principal of a request. It is empty for a request without a key to a public route, if keys are needed.
 
-        Raises Unauthorized or Forbidden.
+        Stores in the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
         """
         headers, path = index_of(scope), scope["path"]
         principal: str | None = LOCAL
         if self.keys:
             principal = self.keys.principal(headers.get(b"authorization"))
-            if principal is None and path not in PUBLIC:
-                raise Unauthorized(_complaint(headers.get(b"authorization")))
+            self._check_key(principal, scope, headers)
         self._check_site(scope["method"], path, headers)
         return principal or ""
+
+    def _check_key(self, principal: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Raise Unauthorized without a key, or Forbidden if the key lacks the scope that the request needs."""
+        scope["is_operator"] = access.OPERATOR in self.scopes.get(principal or "", ())
+        if scope["path"] in PUBLIC:
+            return
+        if principal is None:
+            raise Unauthorized(_complaint(headers.get(b"authorization")))
+        scopes.check(self.scopes[principal], scope["method"], scope["path"])
 
     def _check_site(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raise Forbidden if the request was sent by a page of another web site.

@@ -66,9 +66,8 @@ class Envelope:
     Afterwards it counts and logs the reply. Unexpected errors are answered with 500.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, log: AccessLog) -> None:
-        self.app, self._log = app, log
-        self._authentication = Authentication(settings)
+    def __init__(self, app: ASGIApp, settings: Settings, authentication: Authentication, log: AccessLog) -> None:
+        self.app, self._authentication, self._log = app, authentication, log
         self._limits = BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)
         self._enter = cors(self._check, settings.origins)
 

@@ -143,7 +143,7 @@ class Session:
         except StopRequested:
             self._save(training)
             raise
-        if training.schedule.out_of_patience and training.schedule.fraction < 1.0:
+        if training.schedule.ended_early:
             self._note_early_stop(settled)
         return complete(self.run, self.spec, training, self._best(), baseline, self.events, self._check_stop)
 
@@ -197,9 +197,13 @@ class Session:
         return self.run / "checkpoints" / f"step-{self.progress.best_step}"
 
     def _note_early_stop(self, settled: Settled) -> None:
-        step, best = self.progress.step, self.progress.best_step
-        message = f"stopped early at step {step}: the last {settled.patience} evaluations found no better "
-        self.events.note("early_stop", step, f"{message}{settled.metric} than the one at step {best}")
+        step, best, start = self.progress.step, self.progress.best_step, self.progress.cooldown_start
+        reason = f"{settled.patience} evaluations found no better {settled.metric} than the one at step {best}"
+        message = f"stopped early at step {step}: the last {reason}"
+        if start >= 0:
+            reason = f"up to step {start}, {settled.patience} evaluations in a row found no better {settled.metric}"
+            message = f"stopped early at step {step}: {reason}; from there on, the learning rate fell to its end"
+        self.events.note("early_stop", step, message)
 
     def _check_stop(self) -> None:
         if self.stopping():
