@@ -22,7 +22,7 @@ from app.training.loop.evaluate import EvaluationSplit, Outputs, evaluate, measu
 from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
 from app.training.prepare.dataset import Facts
-from app.training.report import card, export, results, trust
+from app.training.report import card, errors, export, results, trust
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 from app.wording import counted
 from models.tasks import LanguageModel
@@ -65,6 +65,8 @@ def complete(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     text = card.write(spec, settled, dataset.facts, metrics, parameters, calibration)
     results.write_csv(run / "results.csv", progress.history)
+    validation = EvaluationSplit(dataset.validation, dataset.facts, settled.device)
+    errors.write(run / "errors.npy", network, validation, check)
     done = Done(
         checkpoint="checkpoint",
         task=settled.config.task,
@@ -74,6 +76,7 @@ def complete(
         trained_tokens=progress.trained_tokens,
         results="results.csv",
         step=progress.best_step,
+        errors="errors.npy",
     )
     checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
     export.finish(run / "checkpoint", best, text, metrics, progress, dataset, calibration)
