@@ -106,6 +106,10 @@ class Client:
         """Create a training job. The idempotency key ensures that a retried request does not create a second job."""
         return dict(self.post("/v1/fine_tuning/jobs", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
+    def create_evaluation(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Create an evaluation. A repeated request, after a lost reply, returns the same evaluation."""
+        return dict(self.post("/v1/evaluations", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
+
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Send a POST request and iterate over the events up to `[DONE]`. Raises ServiceError for an error event."""
         response = self._send(self._request("POST", path, json=body), stream=True)

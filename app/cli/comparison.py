@@ -81,6 +81,8 @@ def compare(
     columns, rows = ["", *references], [*differing_fields(comparison["versions"]), *shown]
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
+    for split in comparison.get("different_rows") or []:
+        print(f"the {split} figures were measured on different rows; `ostinato evaluate` measures on the same ones")
     if hidden := len(metrics) - len(shown):
         print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
 
@@ -110,7 +112,8 @@ def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 
 
 def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
-    """Like `differing_fields`, for the metrics of a comparison. The best value is marked with *.
+    """Like `differing_fields`, for the metrics of a comparison. The best value is marked with *, unless the
+    values were measured on different rows.
 
     Values measured on too few rows are shown as "too few rows". No best value is marked for a metric with such values.
     """
@@ -120,7 +123,11 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
             split, _, metric = name.partition(".")
             rows = figures.get(f"{split}.rows") or [None] * len(values)
             small = [metric != "rows" and number is not None and too_few(int(number)) for number in rows]
-            best = None if any(small) else comparison["best"].get(name)
+            best = (
+                None
+                if any(small) or split in (comparison.get("different_rows") or [])
+                else comparison["best"].get(name)
+            )
             shown = [
                 "-" if value is None else "too few rows" if few else _rounded(value)
                 for value, few in zip(values, small, strict=True)

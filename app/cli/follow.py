@@ -40,6 +40,12 @@ METRICS = (  # (key in an event's data, name to show)
 RATES = ("accuracy", "macro_f1")  # not shown if there are too few validation rows
 
 
+def path_of(job_id: str) -> str:
+    """The path of a training job or, for an id that begins with evaljob-, of an evaluation."""
+    root = "/v1/evaluations" if job_id.startswith("evaljob-") else "/v1/fine_tuning/jobs"
+    return f"{root}/{job_id}"
+
+
 class Follower:
     """The state of one job as the service last reported it, and the training losses so far."""
 
@@ -47,7 +53,7 @@ class Follower:
         self._client = client
         self._patient = patient
         self._printed = frozenset(printed)
-        self._path = f"/v1/fine_tuning/jobs/{job_id}"
+        self._path = path_of(job_id)
         self._last: str | None = None  # id of the newest event seen
         self.job: dict[str, Any] = {}
         self.losses: list[float] = []

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.follow import conclude, render
+from app.cli.follow import conclude, path_of, render
 from app.cli.follow import follow as follow_job
 from app.cli.output import Json, connect, duration, fields, json_for_all, print_json, table, when
 
@@ -88,7 +88,7 @@ def follow(job_id: JobId, as_json: Json = False) -> None:
 def list_events(job_id: JobId, limit: Limit = 50, as_json: Json = False) -> None:
     """List a job's newest events, oldest first."""
     with connect() as client:
-        newest = itertools.islice(client.pages(f"{ROOT}/{job_id}/events", limit=min(limit, 100)), limit)
+        newest = itertools.islice(client.pages(f"{path_of(job_id)}/events", limit=min(limit, 100)), limit)
         events = list(newest)[::-1]
     if as_json:
         print_json(events)
@@ -131,5 +131,5 @@ def resume(job_id: JobId, as_json: Json = False) -> None:
 
 def _act(job_id: str, action: str, as_json: bool) -> None:
     with connect() as client:
-        job = client.post(f"{ROOT}/{job_id}/{action}")
+        job = client.post(f"{path_of(job_id)}/{action}")
     print_json(job) if as_json else print(f"{job['id']} is {status_of(job)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,6 +69,7 @@ def show(reference: Reference, as_json: Json = False) -> None:
     with connect() as client:
         name, number = locate(client, reference)
         version = dict(client.get(f"{ROOT}/{name}/versions/{number}"))
+        evaluations = [] if as_json else client.get(f"{ROOT}/{name}/versions/{number}/evaluations")["data"]
     if as_json:
         print_json(version)
         return
@@ -80,10 +81,18 @@ def show(reference: Reference, as_json: Json = False) -> None:
         ("shape", ", ".join(f"{key} {shape[key]}" for key in ("layers", "width", "vocab_size") if shape.get(key))),
         ("labels", ", ".join(version.get("labels") or [])),
         ("parameters", f"{version['parameters']:,}"), ("quality", headline(version.get("metrics"))),
+        ("baseline", ((version.get("metrics") or {}).get("baseline") or {}).get("summary")),
         ("aliases", aliases_of(version)), ("job", version.get("job_id")), ("owner", version.get("owner")),
+        *(("evaluation", _evidence(evaluation)) for evaluation in evaluations),
         ("created", when(version["created_at"])), ("digest", f"sha256:{version['digest']}"),
         *((f"  {path}", size(entry["size"])) for path, entry in sorted(files.items())),
     ])  # fmt: skip
+
+
+def _evidence(evaluation: dict[str, Any]) -> str:
+    """An evaluation of a version in one line."""
+    metrics = evaluation["report"]["metrics"]
+    return f"{evaluation['id']} on {evaluation['file']}: {headline({'test': metrics}).removeprefix('test ')}"
 
 
 aliases.register(models)

@@ -54,6 +54,7 @@ HELP = {
     "eval_every": "Steps between two evaluations.",
     "precision": _choice("precision"),
     "encoding": "Encoding of the data files, such as cp1252 (default: detected).",
+    "baseline": "Compare the network with a linear model on the same rows (default) or, for text, an n-gram model.",
     "skip_bad_rows": "Drop rows that cannot be used, up to this fraction of all rows.",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+FINE_TUNING, EVALUATION = "fine_tuning", "evaluation"  # the kinds of jobs
 ENDED = ("succeeded", "failed", "cancelled")  # the final statuses of a job
 NAMES = {  # every constraint gets a name, so that a migration can change it
     "ix": "ix_%(column_0_label)s",
@@ -109,14 +110,18 @@ class AliasMoveRow(TableBase):
 
 
 class JobRow(TableBase):
-    """A training job. Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes."""
+    """A training job or an evaluation.
+
+    Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("owner", "idempotency_key"),
         Index("ix_jobs_claim", "status", "lease_until", "priority"),
     )
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-…
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-… or evaljob-…
+    kind: Mapped[str] = mapped_column(String(20), default=FINE_TUNING, server_default=FINE_TUNING)  # or `EVALUATION`
     owner: Mapped[str] = mapped_column(String(128), index=True)
     status: Mapped[str] = mapped_column(String(20))  # queued | running | paused | succeeded | failed | cancelled
     phase: Mapped[str] = mapped_column(String(20))
@@ -131,7 +136,7 @@ class JobRow(TableBase):
     body_sha256: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]  # the checked request of the client
     model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested
-    base_digest: Mapped[str | None] = mapped_column(String(64))  # digest of the base version, resolved at creation
+    base_digest: Mapped[str | None] = mapped_column(String(64), index=True)  # of the base version
     training_file: Mapped[str] = mapped_column(String(40), index=True)
     validation_file: Mapped[str | None] = mapped_column(String(40), index=True)
     seed: Mapped[int]
@@ -146,6 +151,7 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # what an evaluation measured
     request_id: Mapped[str | None] = mapped_column(String(64))  # id of the HTTP request that created the job
     created_at: Mapped[float]
     started_at: Mapped[float | None]

@@ -21,6 +21,7 @@ from app.jobs import logbook
 from app.jobs.records import (
     ATTEMPT,
     CANCELLED,
+    EVALUATION,
     FAILED,
     QUEUED,
     RUNNING,
@@ -88,7 +89,8 @@ class JobClaims:
         # An attempt that was delayed without a new event repeats the previous one, because the disk is still full.
         delayed = following.status == QUEUED and following.lease_until is not None
         if not delayed or logbook.newest_kind(session, job.id) != ATTEMPT:
-            message = "Fine-tuning job started" if job.attempt == 1 else f"Attempt {job.attempt} started"
+            started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
+            message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
             self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
         return job
 

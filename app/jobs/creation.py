@@ -15,8 +15,9 @@ from app.db.paging import new_id
 from app.errors import InvalidRequest, NotFound
 from app.files.records import StoredFile
 from app.files.service import Files
-from app.jobs import limits, queries
+from app.jobs import limits
 from app.jobs.records import Job
+from app.jobs.repeats import Repeat
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
 from app.registry import repository as registered
@@ -26,7 +27,6 @@ from app.wire.trainer import DataFile, TrainSpec
 from app.wire.training_options import Columns
 from models.config import ARCHITECTURES
 
-RETRY_SECONDS = 600.0  # maximum age of a job that is returned for a client's retry of the request
 NAME_CHARACTERS = 64
 
 
@@ -44,7 +44,8 @@ class JobCreation:
         is committed first.
         """
         with self._database.transaction() as session:
-            earlier = self._earlier(session, request, principal, key, retry_count)
+            repeat = Repeat(principal, request.body_sha256, key, retry_count)
+            earlier = repeat.find(session, self._database.now(session))
             if earlier is not None:
                 return earlier
             base = None if request.from_scratch else self._base(session, request, principal)
@@ -73,23 +74,6 @@ class JobCreation:
                 meta=request.metadata or None,
                 request_id=telemetry.request_id.get() or None,
             )
-
-    def _earlier(
-        self, session: Session, request: JobRequest, owner: str, key: str | None, retry_count: int
-    ) -> Job | None:
-        if key is not None:
-            job = queries.get_by_key(session, owner, key)
-            if job is not None and job.body_sha256 != request.body_sha256:
-                raise InvalidRequest(
-                    f"this Idempotency-Key belongs to {job.id}, whose request was different; use a new key",
-                    code="idempotency_key_reused",
-                    param="Idempotency-Key",
-                )
-            return job
-        if retry_count > 0:
-            since = self._database.now(session) - RETRY_SECONDS
-            return queries.newest_with_body(session, owner, request.body_sha256, since)
-        return None
 
     def _base(self, session: Session, request: JobRequest, principal: str) -> Version:
         try:
@@ -123,33 +107,38 @@ class JobCreation:
         return name
 
     def _spec(self, session: Session, request: JobRequest, principal: str, seed: int) -> TrainSpec:
-        training = self._hold_file(session, "training_file", request.training_file, principal)
+        training = hold_file(self._files, session, "training_file", request.training_file, principal)
         validation = None
         if request.validation_file:
-            validation = self._hold_file(session, "validation_file", request.validation_file, principal)
+            validation = hold_file(self._files, session, "validation_file", request.validation_file, principal)
         columns = {**training.roles, **msgspec.to_builtins(request.columns)}
         if validation:
             _check_roles(validation, columns)
         return TrainSpec(
             model=request.model if request.from_scratch else "base",
-            training_file=_data_file("inputs/training", training),
+            training_file=data_file("inputs/training", training),
             seed=seed,
-            validation_file=_data_file("inputs/validation", validation) if validation else None,
+            validation_file=data_file("inputs/validation", validation) if validation else None,
             task=request.task,
             columns=Columns(**columns),
             validation_split=request.validation_split,
             training=request.training,
         )
 
-    def _hold_file(self, session: Session, param: str, file_id: str, principal: str) -> StoredFile:
-        # Lock the file until the job's row refers to it: a deletion in between would leave the job without its data.
-        try:
-            return self._files.hold(session, file_id, principal)
-        except NotFound as error:
-            raise InvalidRequest(f"{param}: {error.message}", code=error.code, param=param) from None
+
+def hold_file(files: Files, session: Session, param: str, file_id: str, principal: str) -> StoredFile:
+    """Lock a file until the job's row refers to it: a deletion in between would leave the job without its data.
+
+    Raises InvalidRequest, with this `param`, if the principal has no such file.
+    """
+    try:
+        return files.hold(session, file_id, principal)
+    except NotFound as error:
+        raise InvalidRequest(f"{param}: {error.message}", code=error.code, param=param) from None
 
 
-def _data_file(path: str, file: StoredFile) -> DataFile:
+def data_file(path: str, file: StoredFile) -> DataFile:
+    """The file as the trainer's input; `path` is relative to the run directory."""
     # Leave out ".gz": the trainer detects compression from the first bytes of the file.
     format_ = (file.format or "").removesuffix(".gz") or None
     return DataFile(path, file.filename, file.sha256, format_)

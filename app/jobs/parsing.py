@@ -36,7 +36,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
     """Parse and check a client's JSON object. Raises InvalidRequest with `param` set."""
     if not isinstance(body, Mapping):
         raise InvalidRequest("the request body must be a JSON object")
-    _check_text(body)
+    check_text(body)
     _check_names(body)
     fields = {name: value for name, value in body.items() if value is not None}
     _check_supported(fields)
@@ -53,7 +53,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
     return request
 
 
-def _check_text(body: Mapping[str, Any]) -> None:
+def check_text(body: Mapping[str, Any]) -> None:
     """Refuse values that a database cannot store: lone surrogates, NUL characters, NaN and infinity."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False)
@@ -116,7 +116,7 @@ def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
             if value is None or value == "auto":
                 continue
             if merged.setdefault(name, value) != value:
-                message = f"{source} is {value!r}, but {sources[name]} is {merged[name]!r}; give one value"
+                message = f"{source} is {value!r}, but {sources[name]} is {merged[name]!r}; send only one value"
                 raise InvalidRequest(message, param=source)
             sources.setdefault(name, source)
     return merged

@@ -12,6 +12,7 @@ from app.db.tables import JobCheckpointRow, JobEventRow, JobRow
 QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ENDED = tables.ENDED
+FINE_TUNING, EVALUATION = tables.FINE_TUNING, tables.EVALUATION
 
 # Phases are more detailed than statuses. While a job runs, the trainer reports its phase (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
@@ -28,13 +29,15 @@ class Fenced(Exception):
 class Job:
     """A snapshot of a row of the table `jobs`.
 
-    `request` contains the checked fields of `JobRequest` and, under "spec", the `TrainSpec` that all attempts use.
+    `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the checked fields of the request and, under "spec", the
+    `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is that of an evaluation.
     Each claim increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of
     attempts that ended with a fault. `seen_at` sets `lost` if the lease has expired, so that the job waits for its next
     claim. Times are seconds since the epoch according to the database's clock.
     """
 
     id: str
+    kind: str
     owner: str
     status: str
     phase: str
@@ -64,6 +67,7 @@ class Job:
     result_files: list[Any]
     error: dict[str, Any] | None
     meta: dict[str, Any] | None
+    report: dict[str, Any] | None
     request_id: str | None
     created_at: float
     started_at: float | None

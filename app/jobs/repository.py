@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs.records import QUEUED, RUNNING, STOPPING, WAITING, Flags, Job, NewEvent
+from app.jobs.records import EVALUATION, FINE_TUNING, QUEUED, RUNNING, STOPPING, WAITING, Flags, Job, NewEvent
 from app.jobs.states import JobStates
+
+NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation"}
 
 
 class JobRepository:
@@ -30,7 +32,7 @@ class JobRepository:
         session.add(row)
         session.flush()
         session.refresh(row)
-        created = NewEvent(kind="job.created", step=0, message=f"Created fine-tuning job: {row.id}")
+        created = NewEvent(kind="job.created", step=0, message=f"Created {NAMES[row.kind]}: {row.id}")
         self._states.log(session, row.id, [created])
         return Job.of(row)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sqlalchemy import true
+from sqlalchemy import and_, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,25 +17,29 @@ from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
 from app.jobs import logbook, queries
 from app.jobs.creation import JobCreation
-from app.jobs.records import PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
+from app.jobs.records import EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
 from app.registry.records import CHECKPOINT_ID, LOCAL, visible
 from app.registry.service import Registry
 
 PAGE_LIMIT = 1000
-JOB_ID = re.compile(r"ftjob-[A-Za-z0-9_-]{1,34}")
+JOB_IDS = {
+    FINE_TUNING: re.compile(r"ftjob-[A-Za-z0-9_-]{1,34}"),
+    EVALUATION: re.compile(r"evaljob-[A-Za-z0-9_-]{1,32}"),
+}
+ROUTES = {FINE_TUNING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations"}
 EVENT_ID = re.compile(r"ftevent-[A-Za-z0-9_-]{1,32}")
 
 
 class Jobs:
-    """The jobs of all principals; one instance per process. All methods are thread-safe.
+    """The jobs of one kind, of all principals; one instance per process and kind. All methods are thread-safe.
 
-    For a job of another owner, the methods raise NotFound (`job_not_found`), as if the job did not exist.
+    For a job of another owner or kind, the methods raise NotFound (`job_not_found`), as if the job did not exist.
     """
 
-    def __init__(self, database: Database, registry: Registry, files: Files) -> None:
-        self._database = database
+    def __init__(self, database: Database, registry: Registry, files: Files, kind: str = FINE_TUNING) -> None:
+        self._database, self._kind = database, kind
         self._repository = JobRepository(database)
         self._creation = JobCreation(database, registry, files, self._repository)
 
@@ -48,8 +52,7 @@ class Jobs:
         request that the client marks as a retry (`retry_count` above 0) returns the job that an equal request created
         in the last ten minutes, if any. Raises InvalidRequest and NotFound with `param` set.
         """
-        if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
-            raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
+        check_key(idempotency_key)
         try:
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         except IntegrityError:
@@ -77,7 +80,7 @@ class Jobs:
         check_page(limit, "desc", PAGE_LIMIT)
         if any("\x00" in text for pair in (metadata or {}).items() for text in pair):
             raise InvalidRequest("metadata cannot contain NUL characters", param="metadata")
-        owned = true() if principal == LOCAL else JobRow.owner == principal
+        owned = and_(JobRow.kind == self._kind, true() if principal == LOCAL else JobRow.owner == principal)
         with self._database.read() as session:
             if after is not None:
                 self._job(session, after, principal, param="after")
@@ -141,13 +144,19 @@ class Jobs:
         return self.get(job_id, principal)
 
     def _job(self, session: Session, job_id: str, principal: str, *, param: str = "id") -> Job:
-        job = queries.get(session, job_id) if JOB_ID.fullmatch(job_id) else None
-        return _check_visible(job, job_id, principal, param).seen_at(self._database.now(session))
+        job = queries.get(session, job_id) if JOB_IDS[self._kind].fullmatch(job_id) else None
+        return _check_visible(job, job_id, principal, self._kind, param).seen_at(self._database.now(session))
 
     def _locked(self, session: Session, job_id: str, principal: str) -> Job:
         # Lock the row before reading its state, so that the state cannot change between the check and the write.
-        job = self._repository.lock(session, job_id) if JOB_ID.fullmatch(job_id) else None
-        return _check_visible(job, job_id, principal).seen_at(self._database.now(session))
+        job = self._repository.lock(session, job_id) if JOB_IDS[self._kind].fullmatch(job_id) else None
+        return _check_visible(job, job_id, principal, self._kind).seen_at(self._database.now(session))
+
+
+def check_key(idempotency_key: str | None) -> None:
+    """Check the length of an idempotency key. Raises InvalidRequest."""
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
 
 
 def _with_jobs_before(session: Session, job: Job) -> Job:
@@ -155,9 +164,9 @@ def _with_jobs_before(session: Session, job: Job) -> Job:
     return replace(job, jobs_before=queries.count_before(session, job)) if job.public_status == QUEUED else job
 
 
-def _check_visible(job: Job | None, job_id: str, principal: str, param: str = "id") -> Job:
+def _check_visible(job: Job | None, job_id: str, principal: str, kind: str, param: str = "id") -> Job:
     if job is None or not visible(job.owner, principal):
-        message = f"there is no job {job_id[:60]!a}; GET /v1/fine_tuning/jobs lists yours"
+        message = f"there is no job {job_id[:60]!a}; GET {ROUTES[kind]} lists yours"
         raise NotFound(message, code="job_not_found", param=param)
     return job
 

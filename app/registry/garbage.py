@@ -149,7 +149,9 @@ def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple
     manifests = [(f"{model}:{number}", files) for model, number, files in versions]
     manifests += [(id_, files) for id_, files in session.execute(select(JobCheckpointRow.id, JobCheckpointRow.files))]
     unfinished = select(JobRow.id, JobRow.request).where(JobRow.status.not_in(ENDED), JobRow.base_digest.is_not(None))
-    manifests += [(f"{id_} base", request["base"]["files"]) for id_, request in session.execute(unfinished)]
+    for id_, request in session.execute(unfinished):
+        used = {name: request[name]["files"] for name in ("base", "other") if request.get(name)}
+        manifests += [(f"{id_} {name}", files) for name, files in used.items()]
     return manifests
 
 

@@ -69,12 +69,14 @@ class Comparison:
 
     `figures` maps the path of each metric to one value per version, which is None if the version lacks the metric.
     `best` maps the path of a metric to the index of the best version. It includes only metrics that at least two
-    versions have and for which it is known whether higher or lower values are better.
+    versions have and for which it is known whether higher or lower values are better. `different_rows` contains the
+    splits whose metrics were measured on different rows, so that their differences say little.
     """
 
     versions: list[Version]
     figures: dict[str, list[float | None]]
     best: dict[str, int]
+    different_rows: list[str]
 
 
 class _SortKey(NamedTuple):
@@ -131,12 +133,22 @@ def select_versions(session: Session, principal: str, filter_: Filter, after: st
 
 
 def compare(versions: Sequence[Version]) -> Comparison:
-    """Compare the metrics of several versions."""
+    """Compare the metrics of several versions, and say for which splits they were measured on different rows."""
     flat = [dict(_leaves(version.metrics)) for version in versions]
     paths = sorted({path for figures in flat for path in figures})
     figures = {path: [metrics.get(path) for metrics in flat] for path in paths}
     best = {path: _best(path, row) for path, row in figures.items() if _can_be_best(path, row)}
-    return Comparison(list(versions), figures, best)
+    return Comparison(list(versions), figures, best, _on_different_rows(versions))
+
+
+def _on_different_rows(versions: Sequence[Version]) -> list[str]:
+    """The splits whose rows differ between versions, as far as the hashes of the rows are known."""
+    digests: dict[str, set[str]] = {}
+    for version in versions:
+        for name, split in version.metrics.items():
+            if isinstance(split, dict) and isinstance(digest := split.get("rows_sha256"), str):
+                digests.setdefault(name, set()).add(digest)
+    return sorted(name for name, of_split in digests.items() if len(of_split) > 1)
 
 
 def _can_be_best(path: str, row: Sequence[float | None]) -> bool:

@@ -1,8 +1,10 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
+A run.json in RUN_DIR asks for a training run, an evaluation.json for an evaluation.
+
 Exit codes:
 
-- 0: the last event is Done, Stopped or TrainFailed.
+- 0: the last event is Done, Evaluated, Stopped or TrainFailed.
 - 1: an unexpected error occurred. The last event is Broke, or TrainFailed if the error has occurred before.
 - 74: the disk is full or has failed.
 - 75: the lease ended.
@@ -20,17 +22,25 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from app import disk_errors, telemetry
 from app.settings import quick_imports, share_the_machine
 from app.training.run import lease
 
 if TYPE_CHECKING:
-    from app.training.run.session import Session
+    from app.wire.trainer import TrainEvent
 
 log = logging.getLogger("app.training")
 NICENESS = 10  # engines and APIs on the same machine take precedence
+
+
+class _Attempt(Protocol):
+    """An attempt at a training run or at an evaluation."""
+
+    def attempt(self) -> TrainEvent: ...
+
+    def break_off(self, error: Exception) -> TrainEvent: ...
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,11 +80,14 @@ def train(options: argparse.Namespace) -> int:
     # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
     with quick_imports():
         from app.training.events import Events
+        from app.training.run.evaluation import SPEC, EvaluationSession
         from app.training.run.preparation import Machine
         from app.training.run.session import Session
 
     machine = Machine(options.resume_every, options.threads, options.device)
-    session = Session(options.run_dir.resolve(), Events(options.events_fd), stop.received, machine)
+    run = options.run_dir.resolve()
+    kind = EvaluationSession if (run / SPEC).exists() else Session
+    session: _Attempt = kind(run, Events(options.events_fd), stop.received, machine)
     try:
         session.attempt()
     except Exception as error:
@@ -83,7 +96,7 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _break_off(session: Session, error: Exception) -> int:
+def _break_off(session: _Attempt, error: Exception) -> int:
     """Report an unexpected error and return the exit code.
 
     If the disk is full, reporting the error may fail as well, so the exit code alone identifies the cause.

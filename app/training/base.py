@@ -43,14 +43,17 @@ def find(run: Path, spec: TrainSpec) -> BaseCheckpoint | None:
 
     Raises TrainingFailure if the checkpoint is invalid.
     """
-    if spec.model != "base":
-        return None
-    directory = run / "base"
+    return None if spec.model != "base" else read(run / "base", "the version to fine-tune")
+
+
+def read(directory: Path, name: str = "the version") -> BaseCheckpoint:
+    """The checkpoint in a directory. `name` is its name in error messages.
+
+    Raises TrainingFailure if the checkpoint is invalid.
+    """
     try:
         contents = checkpoint.validate(directory)
     except CheckpointInvalid as error:
-        raise TrainingFailure(
-            "invalid_base_model", f"the version to fine-tune cannot be read: {error.message}", "model"
-        ) from None
+        raise TrainingFailure("invalid_base_model", f"{name} cannot be read: {error.message}", "model") from None
     raw: dict[str, Any] = contents.raw_config
     return BaseCheckpoint(directory, contents.config, contents.labels, raw.get("normalization"), raw.get("target"))

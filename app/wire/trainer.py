@@ -41,6 +41,19 @@ class TrainSpec(msgspec.Struct, frozen=True):
     training: TrainingOptions = TrainingOptions()
 
 
+class EvaluationSpec(msgspec.Struct, frozen=True):
+    """The contents of `evaluation.json`: the file on which to evaluate the checkpoint in the run directory's `base/`.
+
+    `model` and `against` are the references of the versions, for messages. The checkpoint of `against` is in
+    `against/`. Equal specs produce equal reports.
+    """
+
+    model: str
+    file: DataFile
+    against: str | None = None
+    columns: Columns = Columns()
+
+
 class Phase(msgspec.Struct, tag=True, frozen=True):
     """The phase that the trainer enters: validating_files | training | evaluating | publishing."""
 
@@ -93,6 +106,13 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     step: int = 0  # the step of the checkpoint
 
 
+class Evaluated(msgspec.Struct, tag=True, frozen=True):
+    """The trainer's final event for an evaluation. `predictions` is the path of a CSV file in the run directory."""
+
+    report: dict[str, Any]
+    predictions: str
+
+
 class Stopped(msgspec.Struct, tag=True, frozen=True):
     """The trainer's final event when it stops on request, with a resume point on disk."""
 
@@ -120,4 +140,4 @@ class Broke(msgspec.Struct, tag=True, frozen=True):
     errno: int = 0
 
 
-TrainEvent = Phase | Note | Metrics | CheckpointSaved | Done | Stopped | TrainFailed | Broke
+TrainEvent = Phase | Note | Metrics | CheckpointSaved | Done | Evaluated | Stopped | TrainFailed | Broke

@@ -30,14 +30,14 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     accumulation: int | None = None
     learning_rate: float | None = None
     learning_rate_multiplier: float | None = None
-    schedule: str | None = None  # cosine | linear | constant
+    schedule: str | None = None  # cosine | linear | constant | plateau
     warmup_ratio: float | None = None
     weight_decay: float | None = None
     max_grad_norm: float | None = None
     dropout: float | None = None
     label_smoothing: float | None = None
     class_weights: str | dict[str, float] | None = None  # "balanced" | {label: weight}
-    optimizer: str | None = None  # adamw | sgd
+    optimizer: str | None = None  # adamw | muon | sgd
     layers: int | None = None
     width: int | None = None
     heads: int | None = None
@@ -56,3 +56,4 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     deterministic: bool | None = None
     encoding: str | None = None  # encoding of text files; None: detected
     skip_bad_rows: float | None = None  # the maximum fraction of rows that may be dropped because they cannot be used
+    baseline: bool | None = None  # false: do not compare the network with a linear or n-gram model

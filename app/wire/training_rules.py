@@ -71,8 +71,8 @@ RANGES: Mapping[str, Range] = {
     "skip_bad_rows": Range(0, 1),
 }
 WORDS: Mapping[str, tuple[str, ...]] = {
-    "schedule": ("cosine", "linear", "constant"),
-    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "linear", "constant", "plateau"),
+    "optimizer": ("adamw", "muon", "sgd"),
     "tokenizer": ("bpe", "char", "byte"),
     "pooling": CHOICES["pooling"],
     "precision": ("float32", "bfloat16"),

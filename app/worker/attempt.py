@@ -24,11 +24,11 @@ from sqlalchemy.orm import Session
 
 from app import disk_errors
 from app.errors import OstinatoError
-from app.jobs.records import Job, JobProgress, NewEvent
+from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
-from app.wire.trainer import Broke, CheckpointSaved, Done, Stopped, TrainEvent, TrainFailed, TrainSpec
+from app.wire.trainer import Broke, CheckpointSaved, Done, Evaluated, Stopped, TrainEvent, TrainFailed, TrainSpec
 from app.wire.waiting import WAITS_FOR_DISK
-from app.worker import publish, retry, transcript
+from app.worker import evaluations, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.event_file import EventFile
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
@@ -44,7 +44,7 @@ UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was 
 DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
 LOST = "lost"  # this worker no longer holds the job; not one of the statuses of jobs
 
-LastEvent = Done | Stopped | TrainFailed | Broke
+LastEvent = Done | Evaluated | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
@@ -124,6 +124,9 @@ class Attempt:
 
     def _fill(self) -> None:
         resources, job = self._resources, self._job
+        if job.kind == EVALUATION:
+            evaluations.fill(resources, job, self._run)
+            return
         self._run.fill(msgspec.convert(job.request["spec"], TrainSpec), resources.blobs)
         if job.base_digest is not None:
             self._check()
@@ -208,6 +211,8 @@ class Attempt:
         match last:
             case Done():
                 return publish.publish(self._resources, self._lease, self._run, last)
+            case Evaluated():
+                return evaluations.finish(self._resources, self._lease, self._run, last)
             case TrainFailed():
                 return self._fail(last)
             case Stopped():

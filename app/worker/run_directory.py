@@ -1,7 +1,8 @@
 """The run directory of a job on this machine's disk: its layout, lock, inputs and removal.
 
     run.json       the TrainSpec, the same for every attempt           inputs/       the data files, checked by hash
-    base/          the checkpoint to fine-tune, if there is one        trainer.log   the trainers' log lines
+    evaluation.json  in place of run.json: an EvaluationSpec           against/      the other checkpoint to evaluate
+    base/          the checkpoint to fine-tune or to evaluate          trainer.log   the trainers' log lines
     events/<n>     the events of attempt n's trainer                   lock          held by the running trainer
 
 The trainer writes all other files.
@@ -16,7 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,7 +26,7 @@ from app.checkpoint.directory import FileEntry
 from app.errors import CheckpointInvalid
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
-from app.wire.trainer import DataFile, TrainEvent, TrainSpec
+from app.wire.trainer import DataFile, EvaluationSpec, TrainEvent, TrainSpec
 from app.worker.event_file import EventFile
 
 LOCK_POLL_SECONDS = 0.05
@@ -89,16 +90,27 @@ class RunDirectory:
         if not (self.path / "run.json").exists():
             checkpoint.write_json(self.path / "run.json", msgspec.to_builtins(spec))
 
-    def fill_base(self, digest: str, files: Mapping[str, FileEntry], cache: LocalCache) -> None:
-        """Copy the base checkpoint to `base/` and verify the copy, unless `base/` already exists."""
-        base, partial = self.path / "base", self.path / ".base"
+    def fill_evaluation(self, spec: EvaluationSpec, blobs: BlobStore) -> None:
+        """Fetch the file of an evaluation and write `evaluation.json`, unless they already exist."""
+        (self.path / "inputs").mkdir(exist_ok=True)
+        self._fetch(spec.file, blobs)
+        if not (self.path / "evaluation.json").exists():
+            checkpoint.write_json(self.path / "evaluation.json", msgspec.to_builtins(spec))
+
+    def fill_base(
+        self, digest: str, files: Mapping[str, FileEntry], cache: LocalCache, name: Literal["base", "against"] = "base"
+    ) -> None:
+        """Copy a checkpoint to `base/` or `against/` and verify the copy, unless it already exists."""
+        base, partial = self.path / name, self.path / f".{name}"
         if base.exists() and checkpoint.digest(checkpoint.manifest(base)) == digest:
             return
         for old in (base, partial):
             shutil.rmtree(old, ignore_errors=True)
         shutil.copytree(cache.checkpoint(digest, files), partial)
         if checkpoint.digest(checkpoint.manifest(partial)) != digest:
-            raise CheckpointInvalid("the copy of the model to fine-tune differs from the original; check the disk")
+            raise CheckpointInvalid(
+                "the copy of the model in the run directory differs from the original; check the disk"
+            )
         partial.rename(base)  # `base` is always a complete copy
 
     @property

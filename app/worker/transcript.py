@@ -14,7 +14,7 @@ from app.wire.trainer import CheckpointSaved, Metrics, Note, Phase, TrainEvent
 PHASES = {
     "validating_files": "Validating the training file",
     "training": "Files validated, training started",
-    "evaluating": "Evaluating the best checkpoint",
+    "evaluating": "Evaluating on the held-out rows",
     "publishing": "Training ended, publishing the version",
 }
 LEVELS = ("info", "warn", "error")

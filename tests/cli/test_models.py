@@ -37,9 +37,13 @@ def test_an_empty_list_says_how_to_train(service: Service, ostinato: Run) -> Non
 @pytest.mark.parametrize("reference", ["reviews:2", "reviews@champion", "reviews"])
 def test_a_version_is_shown_by_any_reference(service: Service, ostinato: Run, reference: str) -> None:
     service.routes[f"GET /v1/models/{reference}"] = (200, {"id": "reviews", "version": 2})
-    service.routes[f"GET {ROOT}/reviews/versions/2"] = (200, VERSION)
+    metrics = VERSION["metrics"] | {"baseline": {"summary": "lstm: 0.750 test accuracy; a linear model: 0.700"}}
+    service.routes[f"GET {ROOT}/reviews/versions/2"] = (200, VERSION | {"metrics": metrics})
+    evaluation = {"id": "evaljob-1", "file": "file-1", "report": {"metrics": {"accuracy": 0.5, "rows": 40}}}
+    service.routes[f"GET {ROOT}/reviews/versions/2/evaluations"] = listed(evaluation)
     shown = ostinato("models", "show", reference).out
-    for part in ("reviews:2", "1,000,000", "bad, good", "test accuracy 0.750", "@champion", "1.2 kB"):
+    parts = ("reviews:2", "1,000,000", "bad, good", "test accuracy 0.750", "@champion", "1.2 kB")
+    for part in (*parts, "a linear model: 0.700", "evaljob-1 on file-1: accuracy 0.500"):
         assert part in shown
 
 

@@ -51,7 +51,9 @@ REASONS = (
         "two fields go together",
     ),
     Reason("invalid_request", "^training\\.(?!.*must be (at least|above|one of))", "options that exclude each other"),
-    Reason("invalid_request", "give one value|no effect with a validation_file", "two fields contradict each other"),
+    Reason(
+        "invalid_request", "send only one value|no effect with a validation_file", "two fields contradict each other"
+    ),
     Reason("invalid_request", "expected `?int( \\| null)?`?, got `?float", "JSON Schema counts 1.0 among the integers"),
     Reason("invalid_request", "out of range|too large", "integers beyond 64 bits"),
     Reason("invalid_json", "", "numbers of thousands of digits"),

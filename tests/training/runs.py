@@ -62,19 +62,23 @@ def book(count: int = 600) -> str:
 
 
 def make(run: Path, name: str, content: str | bytes, model: str = "lstm", **spec: Any) -> Path:
-    """A run directory for one data file. `training` and `columns` may be plain objects."""
-    file = _put(run, name, content)
+    """A run directory for one data file. `training` and `columns` may be plain objects.
+
+    There is no baseline unless `training` asks for one, because it takes longer than most of these training runs.
+    """
+    file = put(run, name, content)
     if "validation" in spec:
         held_out_name, held_out = spec.pop("validation")
-        spec["validation_file"] = _put(run, held_out_name, held_out)
-    spec["training"] = msgspec.convert(spec.get("training", {}), TrainingOptions)
+        spec["validation_file"] = put(run, held_out_name, held_out)
+    spec["training"] = msgspec.convert({"baseline": False} | spec.get("training", {}), TrainingOptions)
     spec["columns"] = msgspec.convert(spec.get("columns", {}), Columns)
     spec.setdefault("seed", 7)
     (run / "run.json").write_bytes(msgspec.json.encode(TrainSpec(model, file, **spec)))
     return run
 
 
-def _put(run: Path, name: str, content: str | bytes) -> DataFile:
+def put(run: Path, name: str, content: str | bytes) -> DataFile:
+    """Write an input file of a run."""
     data = content.encode() if isinstance(content, str) else content
     (run / "inputs").mkdir(parents=True, exist_ok=True)
     (run / "inputs" / name).write_bytes(data)

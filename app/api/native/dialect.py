@@ -6,9 +6,11 @@ from app.api.http.dialects import Dialect
 from app.api.native import (
     classify,
     documentation,
+    evaluations,
     operations,
     registry,
     registry_aliases,
+    registry_evaluations,
     registry_files,
     tokenization,
 )
@@ -18,7 +20,9 @@ DIALECT = Dialect(
     management=(
         registry.router,
         registry_aliases.router,
+        registry_evaluations.router,
         registry_files.router,
+        evaluations.router,
         operations.router,
         documentation.router,
     ),

@@ -177,6 +177,7 @@ def search(
             ],
             "figures": {"test.accuracy": [0.912, 0.897]},
             "best": {"test.accuracy": 0},
+            "different_rows": [],
         },
         LOOKUP,
     ),

@@ -127,12 +127,14 @@ class AliasMoveList(msgspec.Struct, frozen=True):
 
 class ComparisonObject(msgspec.Struct, frozen=True):
     """The metrics of several versions side by side. `figures` maps the path of a metric to its value in each version;
-    `best` maps the path to the index of the best version."""
+    `best` maps the path to the index of the best version. `different_rows` contains the splits, such as `test`, whose
+    metrics were measured on different rows; `POST /v1/evaluations` measures two versions on the same rows."""
 
     object: str
     versions: list[VersionObject]
     figures: dict[str, list[float | None]]
     best: dict[str, int]
+    different_rows: list[str]
 
 
 EXAMPLE: dict[str, Any] = {
@@ -248,4 +250,6 @@ def move_object(move: AliasMove) -> AliasMoveObject:
 
 def comparison_object(comparison: Comparison) -> ComparisonObject:
     versions = [version_object(version) for version in comparison.versions]
-    return ComparisonObject("model.comparison", versions, comparison.figures, comparison.best)
+    return ComparisonObject(
+        "model.comparison", versions, comparison.figures, comparison.best, comparison.different_rows
+    )

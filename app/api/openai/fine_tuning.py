@@ -10,15 +10,14 @@ from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
+from app.api.http.job_objects import EventList, event_object
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openai.fine_tuning_objects import (
     CheckpointList,
-    EventList,
     JobList,
     JobObject,
     checkpoint_object,
-    event_object,
     job_object,
 )
 from app.api.openai.fine_tuning_schemas import write_bounds

@@ -8,22 +8,14 @@ from typing import Any
 
 import msgspec
 
-from app.jobs.records import Job, JobCheckpoint, JobEvent
+from app.api.http.job_objects import JobError
+from app.jobs.records import Job, JobCheckpoint
 
 AUTO = "auto"
 FIGURES = (
     "train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy", "full_valid_loss",
     "full_valid_mean_token_accuracy",
 )  # fmt: skip
-
-
-class JobError(msgspec.Struct, frozen=True):
-    """The reason why a job failed. `code` is meant for programs: invalid_training_file, invalid_validation_file,
-    diverged, out_of_memory, …"""
-
-    code: str
-    message: str
-    param: str | None
 
 
 class JobObject(msgspec.Struct, frozen=True):
@@ -70,18 +62,6 @@ class JobObject(msgspec.Struct, frozen=True):
     jobs_before: int | None
 
 
-class EventObject(msgspec.Struct, frozen=True):
-    """An event of a job. The `data` of a metrics event contains the metrics of one step."""
-
-    id: str
-    object: str
-    created_at: int
-    level: str
-    message: str
-    type: str
-    data: dict[str, Any]
-
-
 class CheckpointObject(msgspec.Struct, frozen=True):
     """A checkpoint of a job. `fine_tuned_model_checkpoint` can be sent as `model` in requests."""
 
@@ -99,14 +79,6 @@ class JobList(msgspec.Struct, frozen=True):
 
     object: str
     data: list[JobObject]
-    has_more: bool
-
-
-class EventList(msgspec.Struct, frozen=True):
-    """A page of events."""
-
-    object: str
-    data: list[EventObject]
     has_more: bool
 
 
@@ -173,18 +145,6 @@ def hyperparameters(job: Job) -> dict[str, Any]:
         epochs = math.ceil(epochs)  # OpenAI's typed clients expect an integer; `training.epochs` is exact
     of_openai = {"n_epochs": epochs, "batch_size": None, "learning_rate_multiplier": None}
     return {name: AUTO if value is None else value for name, value in (of_openai | settings).items()}
-
-
-def event_object(event: JobEvent) -> EventObject:
-    return EventObject(
-        id=event.id,
-        object="fine_tuning.job.event",
-        created_at=int(event.created_at),
-        level=event.level,
-        message=event.message,
-        type=event.type,
-        data=event.data,
-    )
 
 
 def checkpoint_object(checkpoint: JobCheckpoint) -> CheckpointObject:

@@ -18,6 +18,16 @@ MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
 OWN_MODEL = "reviews"  # deleted in examples, because other examples need the demo's models
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
+EVALUATION_ID = "evaljob-6d1b3f5a7c9e0d2b4f6a8c1e"
+EVALUATION_EVENT: dict[str, Any] = {
+    "id": "ftevent-91c2d3e4f5061728394a5b6c",
+    "object": "fine_tuning.job.event",
+    "created_at": 1745383070,
+    "level": "info",
+    "message": "Evaluating on the held-out rows",
+    "type": "message",
+    "data": {},
+}
 UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
 MOST_COMPARED = 50
 PURPOSE = "^[a-z][a-z0-9_-]{0,39}$"
@@ -33,6 +43,7 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "path": ("metrics.json", "One of the version's `files`"),
     "file_id": (FILE_ID, "The id of a file, from `GET /v1/files` or `POST /v1/files`"),
     "job_id": (JOB_ID, "The id of a job, from `GET /v1/fine_tuning/jobs` or `POST /v1/fine_tuning/jobs`"),
+    "evaluation_id": (EVALUATION_ID, "The id of an evaluation, from `GET /v1/evaluations` or `POST /v1/evaluations`"),
     "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }

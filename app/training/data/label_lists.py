@@ -62,7 +62,7 @@ def _parts(text: str, delimiter: str) -> list[str]:
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
-    """Whether the delimiter separates labels: nothing else could, or most of the parts also occur in other cells."""
+    """Whether the delimiter separates labels: it is the only candidate, or most parts also occur in other cells."""
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
     return (not others and not several) or _recurring(column, parts) >= _RECURRING

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from typing import Any
 
@@ -87,6 +89,7 @@ def of_rows(scan: Scan) -> dict[str, Any]:
         "empty": scan.empty,
         "duplicates": {name: _duplicates(scan.hashes_N[mask]) for name, mask in masks.items()},
         "leaks": _leaks(scan),
+        "sha256": {name: digest_of_rows(scan, mask) for name, mask in masks.items()},
     }
     if scan.labels:
         result["labels"] = {name: _label_counts(scan, mask) for name, mask in masks.items()}
@@ -94,6 +97,18 @@ def of_rows(scan: Scan) -> dict[str, Any]:
     elif np.ptp(scan.values_N) > 0:
         result["conflicting_values"] = _conflicts(scan.hashes_N, scan.values_N)
     return result
+
+
+def digest_of_rows(scan: Scan, mask: NDArray[np.bool_]) -> str:
+    """A SHA-256 of the inputs and targets of some rows, which does not depend on their order.
+
+    Figures that were measured on different rows have different digests.
+    """
+    names = [json.dumps(labels).encode() for labels in scan.strata]
+    labels_S = np.asarray([int.from_bytes(hashlib.sha256(name).digest()[:8]) for name in names], dtype=np.uint64)
+    columns = [scan.hashes_N[mask], scan.values_N[mask].view(np.uint64), labels_S[scan.strata_N[mask]]]
+    rows_NK = np.stack(columns, 1)[np.lexsort(columns)]
+    return hashlib.sha256(rows_NK.astype("<u8").tobytes()).hexdigest()
 
 
 def _percentiles(lengths: NDArray[np.int64]) -> dict[str, int]:

@@ -108,6 +108,14 @@ def scan_files(
     return scan
 
 
+def scan_held_out(files: DataFiles, staging: Path, base_labels: Collection[str]) -> Scan:
+    """Read and check all rows of a file on which a version is evaluated. No row is assigned to a split.
+
+    `base_labels` are the labels of the version. Raises BadData if a row cannot be used.
+    """
+    return _collect(files, staging, 0.0, base_labels)
+
+
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:
     collector = Collector(None if staging is None else staging / "steps.bin")
     faults = Faults()

@@ -62,15 +62,18 @@ def derive(seed: int, *parts: object) -> int:
 
 
 class RowBatches:
-    """Batches of `size` rows. Rows are cut after `limit` steps.
+    """Batches of `size` rows, or of `size` rows on average. Rows are cut after `limit` steps.
 
-    A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that exceeds this
-    limit forms a piece of its own. If `causal` is true, the rows are for next-token prediction.
+    If `balanced` is true, batches take about the same time: a batch of short rows has more rows, a batch of long rows
+    has fewer. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that
+    exceeds this limit forms a piece of its own. If `causal` is true, the rows are for next-token prediction.
     """
 
-    def __init__(self, rows: Rows, size: int, seed: int, *, limit: int, micro_tokens: int, causal: bool) -> None:
+    def __init__(
+        self, rows: Rows, size: int, seed: int, *, limit: int, micro_tokens: int, causal: bool, balanced: bool = False
+    ) -> None:
         self.rows, self.size, self.seed = rows, size, seed
-        self.limit, self.micro_tokens, self.causal = limit, micro_tokens, causal
+        self.limit, self.micro_tokens, self.causal, self.balanced = limit, micro_tokens, causal, balanced
         self._lengths_N = np.minimum(rows.lengths_N, limit)
         self._plan: tuple[int, list[NDArray[np.int64]]] = (-1, [])
 
@@ -93,8 +96,22 @@ class RowBatches:
         for start in range(0, len(order_N), self.size * _GROUP):
             group = order_N[start : start + self.size * _GROUP]
             group = group[np.argsort(self._lengths_N[group], kind="stable")]
-            batches.extend(group[at : at + self.size] for at in range(0, len(group), self.size))
+            batches.extend(np.split(group, self._cuts(self._lengths_N[group])))
         return [batches[i] for i in random.permutation(len(batches))]
+
+    def _cuts(self, lengths_N: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places at which to cut sorted rows into batches. Their number depends only on the number of rows."""
+        count = -(-len(lengths_N) // self.size)
+        if not self.balanced:
+            return np.arange(1, count) * self.size
+        # Every row has a constant cost besides that of its steps, so that no batch has more than twice as many rows as
+        # the average, even if its rows are very short.
+        cost_N = np.cumsum(lengths_N + lengths_N.mean())
+        cuts = np.searchsorted(cost_N, cost_N[-1] * np.arange(1, count) / count)
+        # No batch is empty: each begins at least one row after the batch before it, and leaves one row for each later
+        # batch.
+        first = np.arange(1, count)
+        return np.minimum(np.maximum.accumulate(cuts - first) + first, len(lengths_N) - count + first).clip(min=first)
 
     def _cut(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Sort rows by length, and divide them into pieces that, when padded, have at most `micro_tokens` steps."""
@@ -195,8 +212,8 @@ def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatc
     size, seed, micro, train = settled.batch_size, settled.seed, settled.micro_tokens, dataset.train
     if isinstance(train, Stream):
         return StreamBatches(train, size, seed, window=settled.window, micro_tokens=micro)
-    causal, limit = dataset.facts.task == "generation", settled.config.context_length
-    return RowBatches(train, size, seed, limit=limit, micro_tokens=micro, causal=causal)
+    causal, limit = dataset.facts.task == "generation", settled.row_limit or settled.config.context_length
+    return RowBatches(train, size, seed, limit=limit, micro_tokens=micro, causal=causal, balanced=settled.balanced)
 
 
 def held_out_windows(stream: Stream, window: int, overlap: int, rows: int, most: int | None = None) -> Iterator[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ EVAL_TOKENS = 16_384  # the maximum size of a batch, including padding
 RECURRENT_WINDOW = 512, 64  # tokens of a held-out text per window, and how many of these are only context
 MATRIX_LABELS = 500  # with more labels, a confusion matrix would be megabytes of mostly zeros
 Check = Callable[[], None]
+Outputs = tuple[NDArray[np.float64], NDArray[Any]]  # (outputs, targets), in the order of the row numbers
+Observer = Callable[[NDArray[np.float64], NDArray[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,46 @@ class EvaluationSplit:
     fits_mix: bool = False
 
 
-def evaluate(network: TaskNetwork, split: EvaluationSplit, check: Check = lambda: None) -> dict[str, Any]:
+def evaluate(
+    network: TaskNetwork, split: EvaluationSplit, check: Check = lambda: None, observe: Observer | None = None
+) -> dict[str, Any]:
     """Compute the metrics of a split. `check` is called before each batch and may raise.
 
-    Leaves the network in training mode.
+    `observe` is called with the outputs and targets of the rows; generation has none. Leaves the network in training
+    mode.
     """
+    if isinstance(network, LanguageModel):
+        with _evaluating(network):
+            return _generation(network, split, check)
+    outputs_NC, targets_N = outputs_of(network, split, check)
+    if observe is not None:
+        observe(outputs_NC, targets_N)
+    return measure(split.facts, outputs_NC, targets_N)
+
+
+def outputs_of(network: RowNetwork, split: EvaluationSplit, check: Check = lambda: None) -> Outputs:
+    """Compute the outputs of the network for each row: logits, or the standardised values of a regression."""
+    with _evaluating(network):
+        return _outputs(network, split, check)
+
+
+def measure(facts: Facts, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]) -> dict[str, Any]:
+    """The metrics of outputs, for all tasks but generation."""
+    if facts.task == "regression":
+        return _regression(outputs_NC[:, 0], targets_N, facts.target or {"mean": 0.0, "std": 1.0})
+    if facts.task == "multilabel":
+        return _multilabel(outputs_NC, targets_N, facts.labels)
+    return _classification(outputs_NC, targets_N, facts.labels)
+
+
+@contextmanager
+def _evaluating(network: TaskNetwork) -> Iterator[None]:
     network.eval()
     try:
         with torch.no_grad():
-            if isinstance(network, LanguageModel):
-                return _generation(network, split, check)
-            outputs_NC, targets_N = _outputs(network, split, check)
+            yield
     finally:
         network.train()
-    if split.facts.task == "regression":
-        return _regression(outputs_NC[:, 0], targets_N, split.facts.target or {"mean": 0.0, "std": 1.0})
-    if split.facts.task == "multilabel":
-        return _multilabel(outputs_NC, targets_N, split.facts.labels)
-    return _classification(outputs_NC, targets_N, split.facts.labels)
 
 
 def _generation(network: LanguageModel, split: EvaluationSplit, check: Check) -> dict[str, Any]:
@@ -99,8 +124,7 @@ def _row_batches(split: EvaluationSplit, limit: int, *, causal: bool) -> RowBatc
     return RowBatches(split.data, 256, 0, limit=limit, micro_tokens=EVAL_TOKENS, causal=causal)
 
 
-def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """(outputs, targets) of the rows, in the order of the row numbers."""
+def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check) -> Outputs:
     assert isinstance(split.data, Rows)
     outputs, order = [], []
     for batch, rows in _row_batches(split, network.config.context_length, causal=False).in_order(split.most):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.training.loop.progress import Progress
-from app.training.plan.config import Settled
+from app.training.loop.schedule import Schedule
 
 
 def training_figures(progress: Progress, task: str) -> dict[str, float]:
@@ -40,24 +40,25 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 class Pace:
     """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine."""
 
-    def __init__(self, settled: Settled, progress: Progress, clock: Callable[[], float]) -> None:
-        self._settled, self._progress, self._clock = settled, progress, clock
+    def __init__(self, schedule: Schedule, clock: Callable[[], float]) -> None:
+        self._schedule, self._clock = schedule, clock
+        progress = schedule.progress
         self._began, self._first_step, self._first_tokens = clock(), progress.step, progress.trained_tokens
 
     @property
     def tokens_per_second(self) -> float:
-        return (self._progress.trained_tokens - self._first_tokens) / self._spent()
+        return (self._schedule.progress.trained_tokens - self._first_tokens) / self._spent()
 
     @property
     def seconds_left(self) -> float | None:
         """The seconds until the last step or the time limit, whichever is sooner; None if neither can be estimated."""
-        settled, progress = self._settled, self._progress
+        total, progress, limit = self._schedule.total_steps, self._schedule.progress, self._schedule.settled.max_seconds
         estimates = []
         steps = progress.step - self._first_step
-        if settled.total_steps and steps > 0:
-            estimates.append((settled.total_steps - progress.step) * self._spent() / steps)
-        if settled.max_seconds:
-            estimates.append(max(0.0, settled.max_seconds - progress.elapsed))
+        if total and steps > 0:
+            estimates.append((total - progress.step) * self._spent() / steps)
+        if limit:
+            estimates.append(max(0.0, limit - progress.elapsed))
         return min(estimates, default=None)
 
     def _spent(self) -> float:

@@ -64,7 +64,7 @@ class Training:
         self._clipped = [p for name, p in network.named_parameters() if p.requires_grad and not in_branch(name)]
         self._specials = torch.tensor(dataset.facts.specials, dtype=torch.int64, device=settled.device)
         self._loss_ceiling = loss_ceiling(settled, dataset)
-        self._pace = Pace(settled, progress, hooks.clock)
+        self._pace = Pace(self.schedule, hooks.clock)
         self._ticked = hooks.clock()
 
     def run(self) -> None:
@@ -111,8 +111,8 @@ class Training:
         norm = torch.nn.utils.clip_grad_norm_(self._clipped, settled.max_grad_norm)
         loss, correct, gradient_norm = sums.read(norm)  # the only time in a step that the host waits for the device
         check_step(progress, settled, self._loss_ceiling, loss / divisor, gradient_norm)
-        self.optimizer.step(optim.learning_rate(settled, self.schedule.fraction))
-        self.branch_optimizer.step(optim.branch_rate(settled, progress.step))
+        self.optimizer.step(self.schedule.rate)
+        self.branch_optimizer.step(self.schedule.branch_rate)
         self.averaged.update(progress.step)
         progress.loss += loss
         progress.weight += weight
@@ -158,29 +158,31 @@ class Training:
         progress.evaluating += self.hooks.clock() - began
         figures = validation_figures(metrics, full=settled.eval_rows is None)
         fraction = self.schedule.fraction
-        if selection.improves(settled.metric, metrics, fraction, progress):
-            progress.best_value = selection.score(settled.metric, metrics, fraction)
-            progress.best_step, progress.without_gain = progress.step, 0
+        progress.without_gain = 0 if selection.gains(settled.metric, metrics, progress) else progress.without_gain + 1
+        replaces = selection.improves(settled.metric, metrics, fraction, progress)
+        progress.best_value = selection.best(settled.metric, metrics, fraction, progress)
+        if replaces:
+            progress.best_step = progress.step
             progress.best_metrics = figures | self._training_figures()
             with self.averaged.applied():
                 self.hooks.keep(progress.best_metrics)
-        else:
-            progress.without_gain += 1
+        if self.schedule.plateaued:
+            progress.cooldown_start = progress.step
         self._report(figures)
 
     def _report(self, validation: dict[str, float]) -> None:
         """Emit the figures since the last report, and reset the sums."""
         self._tick()
-        progress, settled = self.progress, self.settled
+        progress = self.progress
         figures = self._training_figures() if progress.count else {}
-        figures |= {"lr": optim.learning_rate(settled, self.schedule.fraction)} | validation
+        figures |= {"lr": self.schedule.rate} | validation
         # The history is recorded before the speed is added, since results.csv must not depend on the machine.
         progress.history.append({"step": progress.step} | figures)
         progress.loss, progress.weight, progress.correct, progress.count = 0.0, 0.0, 0, 0
         figures["tokens_per_second"] = self._pace.tokens_per_second
-        fraction, seconds_left = self.schedule.fraction, self._pace.seconds_left
+        schedule, seconds_left, tokens = self.schedule, self._pace.seconds_left, progress.trained_tokens
         self.hooks.events.emit(
-            Metrics(progress.step, settled.total_steps, figures, fraction, seconds_left, progress.trained_tokens)
+            Metrics(progress.step, schedule.total_steps, figures, schedule.fraction, seconds_left, tokens)
         )
 
     def _training_figures(self) -> dict[str, float]:

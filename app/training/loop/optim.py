@@ -1,8 +1,7 @@
-"""The optimizer and the learning-rate schedule."""
+"""The optimizers."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -11,7 +10,9 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
+from app.training.loop import muon
 from app.training.plan.config import Settled
+from models.config import ModelConfig
 from models.parameters import in_branch
 
 Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
@@ -19,10 +20,14 @@ Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters with the same weight decay."""
+    """Parameters with the same weight decay.
+
+    `blocks` contains, for every parameter, the number of blocks in which Muon orthogonalises it; None: AdamW.
+    """
 
     parameters: list[nn.Parameter]
     weight_decay: float
+    blocks: list[int] | None = None
 
 
 class Optimizer(ABC):
@@ -40,13 +45,16 @@ class Optimizer(ABC):
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Update every parameter that has a gradient, then release all gradients. `rate` is the learning rate."""
+        gradients = {parameter: parameter.grad for parameter in self._parameters if parameter.grad is not None}
         for group in self.groups:
-            parameters = [parameter for parameter in group.parameters if parameter.grad is not None]
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            moments = [self._moments[parameter] for parameter in parameters]
-            self._step(parameters, gradients, moments, rate, group.weight_decay)
+            self._advance(group, gradients, rate)
         for parameter in self._parameters:
             parameter.grad = None
+
+    def _advance(self, group: Group, gradients: dict[nn.Parameter, Tensor], rate: float) -> None:
+        parameters = [parameter for parameter in group.parameters if parameter in gradients]
+        moments = [self._moments[parameter] for parameter in parameters]
+        self._step(parameters, [gradients[p] for p in parameters], moments, rate, group.weight_decay)
 
     @abstractmethod
     def _step(
@@ -91,6 +99,22 @@ class AdamW(Optimizer):
             eps=1e-8,
             maximize=False,
         )
+
+
+class Muon(AdamW):
+    """Muon for the groups that have `blocks`, and AdamW for all other groups."""
+
+    def _advance(self, group: Group, gradients: dict[nn.Parameter, Tensor], rate: float) -> None:
+        if group.blocks is None:
+            return super()._advance(group, gradients, rate)
+        for parameter, blocks in zip(group.parameters, group.blocks, strict=True):
+            if (gradient := gradients.get(parameter)) is None:
+                continue
+            state = self._moments[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            step = muon.direction(gradient, state["momentum"], blocks)
+            parameter.mul_(1.0 - rate * group.weight_decay).sub_(step, alpha=rate)
 
 
 class SGD(Optimizer):
@@ -148,11 +172,6 @@ def build_for_branch(network: nn.Module) -> RowAdagrad:
     return RowAdagrad([Group(branch, 0.0)])
 
 
-def branch_rate(settled: Settled, step: int) -> float:
-    """The learning rate of the n-gram branch: a straight line from its peak to 0 at step `branch_steps`."""
-    return settled.branch_learning_rate * max(0.0, 1.0 - step / max(1, settled.branch_steps))
-
-
 def build(network: nn.Module, settled: Settled) -> Optimizer:
     """The optimizer of all parameters outside the n-gram branch.
 
@@ -160,28 +179,32 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
 
     Embeddings are excluded because most of their rows do not get a gradient in a step.
     """
+    body: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
+    blocks: list[int] = []
     for name, parameter in network.named_parameters():
-        if parameter.requires_grad and not in_branch(name):
-            matrix = parameter.ndim >= 2 and not name.startswith("input.embedding")
-            (decayed if matrix else kept).append(parameter)
-    groups = [Group(decayed, settled.weight_decay), Group(kept, 0.0)]
-    kind = SGD if settled.optimizer == "sgd" else AdamW
-    return kind([group for group in groups if group.parameters])
+        if not parameter.requires_grad or in_branch(name):
+            continue
+        if settled.optimizer == "muon" and parameter.ndim == 2 and name.startswith(_ORTHOGONALISED):
+            body.append(parameter)
+            blocks.append(_blocks(name, parameter, settled.config))
+        elif parameter.ndim >= 2 and not name.startswith("input.embedding"):
+            decayed.append(parameter)
+        else:
+            kept.append(parameter)
+    groups = [Group(body, settled.weight_decay, blocks), Group(decayed, settled.weight_decay), Group(kept, 0.0)]
+    return _KINDS[settled.optimizer]([group for group in groups if group.parameters])
 
 
-def learning_rate(settled: Settled, progress: float) -> float:
-    """The learning rate at `progress`, which is from 0 to 1.
+_KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
+_ORTHOGONALISED = ("body.rnn.", "body.blocks.")
 
-    After a linear warm-up, the rate either remains constant or decays to 1 % of its peak, following a cosine curve or a
-    straight line.
-    """
-    warmup, peak = settled.warmup_ratio, settled.learning_rate
-    if progress < warmup:
-        return peak * max(progress / warmup, 0.01)
-    if settled.schedule == "constant" or warmup >= 1:
-        return peak
-    rest = min(1.0, (progress - warmup) / (1.0 - warmup))
-    falling = 0.5 * (1.0 + math.cos(math.pi * rest)) if settled.schedule == "cosine" else 1.0 - rest
-    return peak * (0.01 + 0.99 * falling)
+
+def _blocks(name: str, parameter: nn.Parameter, config: ModelConfig) -> int:
+    """The number of matrices stored as one: the gates of a layer, the heads, or the gate and value of an MLP."""
+    if name.startswith("body.rnn."):
+        return len(parameter) // config.width
+    if name.endswith("attention.qkv.weight"):
+        return 3 if config.groups == config.heads else config.heads + 2 * config.groups
+    return 2 if name.endswith("mlp.up.weight") and config.activation == "swiglu" else 1

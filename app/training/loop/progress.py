@@ -32,7 +32,7 @@ class Progress:
     """Counters and sums of a training run between two steps.
 
     `elapsed` is the training time in seconds, over all attempts. `loss`, `weight`, `correct` and `count` are sums since
-    the last report. `best_step`, `best_value` and `best_metrics` belong to the best evaluation so far.
+    the last report. `best_step` and `best_metrics` belong to the kept weights; `best_value` is the best score so far.
     """
 
     step: int = 0
@@ -45,6 +45,7 @@ class Progress:
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations: int = 0
     without_gain: int = 0  # the number of evaluations since the best one
+    cooldown_start: int = -1  # the step at which the learning rate began to fall because of a plateau; -1: none so far
     loss: float = 0.0
     weight: float = 0.0
     correct: int = 0
@@ -100,7 +101,7 @@ def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digest
 def load(
     directory: Path, digests: dict[str, str], device: str = "cpu"
 ) -> tuple[ResumePoint | None, list[DamagedPoint]]:
-    """(newest readable point or None, damaged points that are newer).
+    """Return the newest readable point, or None, and the newer points, which are damaged.
 
     A step is a pure function of the state before it, so continuing from an older point gives the same weights. Raises
     TrainingFailure `resume_mismatch` if the readable point belongs to other data, another tokenizer or another request.

@@ -1,16 +1,30 @@
-"""Decides when a training run evaluates, reports and ends, based only on its settings and progress."""
+"""The learning rate of each step, and when a training run evaluates, reports and ends.
+
+All of these depend only on the settings and the progress of the run.
+"""
 
 from __future__ import annotations
 
+import math
+
 from app.training.loop.progress import Progress
-from app.training.plan.config import EVALUATIONS, Settled
+from app.training.plan.config import Settled
+from app.training.plan.duration import EVALUATIONS
 
 REPORTS = 100  # the number of reports if the number of steps is known
+EARLIEST_PLATEAU = 0.2  # the share of the longest possible run before which no plateau ends it
+LAST_RATE = 0.01  # the last learning rate, as a share of the highest
 EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time spent on evaluations, if time is limited
 
 
 class Schedule:
-    """Determines the actions due at the current step of a training run."""
+    """Determines the learning rate and the actions due at the current step of a training run.
+
+    With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement,
+    and then falls to almost zero within `cooldown` times the number of steps so far (Hägele et al., 2024, "Scaling laws
+    and compute-optimal training beyond fixed training durations"). Without such a plateau, it falls before the last
+    step or the time limit.
+    """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
         self.settled, self.progress = settled, progress
@@ -18,19 +32,66 @@ class Schedule:
     @property
     def fraction(self) -> float:
         """The completed share of the run, from 0 to 1, in steps or in time, whichever is larger."""
-        steps, seconds = self.settled.total_steps, self.settled.max_seconds
+        steps, seconds = self.total_steps, self.settled.max_seconds
         by_steps = self.progress.step / steps if steps else 0.0
         return min(1.0, max(by_steps, self.progress.elapsed / seconds if seconds else 0.0))
 
     @property
+    def total_steps(self) -> int | None:
+        """The number of steps after which the run ends, as far as is known now; None if time alone limits the run."""
+        steps, start = self.settled.total_steps, self.progress.cooldown_start
+        if start < 0:
+            return steps
+        end = start + max(1, round(self.settled.cooldown * start))
+        return end if steps is None else min(steps, end)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        if self.progress.cooldown_start < 0:
+            return learning_rate(self.settled, self.fraction)
+        return self.settled.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * self._rest)
+
+    @property
+    def branch_rate(self) -> float:
+        """The learning rate of the n-gram branch: a straight line from its peak to 0 at `branch_steps`, or earlier."""
+        peak, steps = self.settled.branch_learning_rate, max(1, self.settled.branch_steps)
+        start = self.progress.cooldown_start
+        done = self.progress.step if start < 0 else start
+        return peak * max(0.0, 1.0 - done / steps) * self._rest
+
+    @property
+    def _rest(self) -> float:
+        """The share of the fall after a plateau that is still to come; 1 before."""
+        start = self.progress.cooldown_start
+        if start < 0 or (end := self.total_steps) is None:
+            return 1.0
+        return max(0.0, 1.0 - (self.progress.step - start) / max(1, end - start))
+
+    @property
     def finished(self) -> bool:
         """Whether all steps are done, the time limit is reached, or the run is out of patience."""
-        return self.fraction >= 1.0 or self.out_of_patience
+        return self.fraction >= 1.0 or (self.out_of_patience and self.settled.schedule != "plateau")
 
     @property
     def out_of_patience(self) -> bool:
         """Whether the last `patience` evaluations, or more, brought no improvement."""
         return 0 < self.settled.patience <= self.progress.without_gain
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether a lack of improvement has ended the run."""
+        if self.settled.schedule == "plateau":
+            return self.progress.cooldown_start >= 0
+        return self.out_of_patience and self.fraction < 1.0
+
+    @property
+    def plateaued(self) -> bool:
+        """Whether the learning rate should begin to fall now, earlier than planned."""
+        # Early on, some networks need many steps before any metric improves.
+        held = EARLIEST_PLATEAU <= self.fraction < 1.0 / (1.0 + self.settled.cooldown)
+        waiting = self.settled.schedule == "plateau" and self.progress.cooldown_start < 0
+        return waiting and held and self.out_of_patience
 
     @property
     def evaluation_due(self) -> bool:
@@ -54,3 +115,20 @@ class Schedule:
         # If the total is not known, reports become less frequent as the number of steps grows.
         every = max(1, -(-total // REPORTS)) if total is not None else 5 << max(0, (step // 100).bit_length() - 1)
         return step % every == 0 and not self.evaluation_due
+
+
+def learning_rate(settled: Settled, fraction: float) -> float:
+    """The learning rate after a completed share of the run, from 0 to 1, if the run is not shortened.
+
+    After a linear warm-up, the rate remains constant or falls to 1 % of its peak: along a cosine curve, along a
+    straight line or, with `plateau`, along a straight line that begins late.
+    """
+    warmup, peak = settled.warmup_ratio, settled.learning_rate
+    if fraction < warmup:
+        return peak * max(fraction / warmup, LAST_RATE)
+    if settled.schedule == "constant" or warmup >= 1:
+        return peak
+    start = max(warmup, 1.0 / (1.0 + settled.cooldown)) if settled.schedule == "plateau" else warmup
+    rest = min(1.0, max(0.0, fraction - start) / (1.0 - start)) if start < 1.0 else 0.0
+    falling = 0.5 * (1.0 + math.cos(math.pi * rest)) if settled.schedule == "cosine" else 1.0 - rest
+    return peak * (LAST_RATE + (1.0 - LAST_RATE) * falling)

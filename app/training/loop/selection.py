@@ -2,8 +2,9 @@
 
 The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows; among equal scores, the lowest validation loss. On few rows,
-  the score has few possible values, and the first evaluation to reach a value may belong to a barely trained network.
+- `macro_f1`: the highest macro F1 on the validation rows; among scores that differ by less than one row would make, the
+  lowest validation loss. On few rows, the score has few possible values, and the first evaluation to reach a value may
+  belong to a barely trained network.
 - `loss`: the lowest validation loss.
 - `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from app.training.loop.progress import Progress
 
+LARGEST_TIE = 0.02  # scores that differ by more are never equal
 SAVES = 5  # the number of times that a run with the rule `last` saves weights, in case it fails
 
 
@@ -25,12 +27,36 @@ def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
 
 def improves(rule: str, metrics: dict[str, Any], fraction: float, progress: Progress) -> bool:
     """Whether the weights of this evaluation replace the weights kept so far."""
-    best, value = progress.best_value, score(rule, metrics, fraction)
-    if best is None:
+    highest, value = progress.best_value, score(rule, metrics, fraction)
+    if highest is None:
         return True
     if rule == "last":
-        return value >= 1.0 or int(value * SAVES) > int(best * SAVES)
+        return value >= 1.0 or int(value * SAVES) > int(highest * SAVES)
     if rule == "loss":
-        return value < best
-    # The loss is taken from the metrics of the kept checkpoint, which resume points of earlier releases also contain.
-    return value > best or (value == best and metrics["loss"] < progress.best_metrics.get("valid_loss", -math.inf))
+        return value < highest
+    # The figures are those of the kept checkpoint, which resume points of earlier releases also contain.
+    kept_value = progress.best_metrics.get("macro_f1", highest)
+    kept_loss = progress.best_metrics.get("valid_loss", -math.inf)
+    tie = _tie(metrics)
+    return value > kept_value + tie or (value >= highest - tie and bool(metrics["loss"] < kept_loss))
+
+
+def best(rule: str, metrics: dict[str, Any], fraction: float, progress: Progress) -> float:
+    """The new `Progress.best_value` after an evaluation, whether or not it replaces the weights."""
+    highest, value = progress.best_value, score(rule, metrics, fraction)
+    if rule == "macro_f1":
+        return max(value, highest or 0.0)
+    return value if highest is None or improves(rule, metrics, fraction, progress) else highest
+
+
+def gains(rule: str, metrics: dict[str, Any], progress: Progress) -> bool:
+    """Whether an evaluation is a reason to continue a run that ends at a plateau: a better score, not a lower loss."""
+    highest = progress.best_value
+    if rule == "last" or highest is None:
+        return True
+    return bool(metrics[rule] < highest if rule == "loss" else metrics[rule] > highest + _tie(metrics))
+
+
+def _tie(metrics: dict[str, Any]) -> float:
+    """Scores that differ by no more than this are equal: the share of one row."""
+    return min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.training import recipes
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
 from app.training.ngram_recipe import NgramRecipe
-from app.training.plan import network
+from app.training.plan import duration, network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from app.wire.measurement import SELECTING_ROWS
 from app.wire.trainer import TrainSpec
@@ -23,8 +25,9 @@ from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
+_LONG = 3.0  # rows of more than this many times the median length are cut
+_LEAST_LIMIT = 128  # tokens or steps; shorter rows are never cut
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
-EVALUATIONS = 10  # the number of evaluations for generation, and for runs limited by time
 TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
 
 
@@ -36,6 +39,10 @@ class Settled:
     time determines when to evaluate. If `patience` is 0, there is no early stopping. `metric` is the rule for choosing
     the weights to keep (see `loop/selection.py`). `digests` identify the data, tokenizer and request; a resume point
     with other digests is rejected.
+
+    The fields with defaults are newer than the first release. `cooldown` is for the schedule `plateau`: the steps in
+    which the learning rate falls, per step before. Train rows are cut after `row_limit` steps, or after the context
+    length if it is 0. If `balanced` is true, batches have `batch_size` rows on average, and fewer if rows are long.
     """
 
     model: dict[str, Any]
@@ -66,6 +73,9 @@ class Settled:
     deterministic: bool
     device: str
     truncated: int = 0
+    cooldown: float = 0.0
+    row_limit: int = 0
+    balanced: bool = False
     branch_steps: int = 0
     branch_learning_rate: float = 0.0
     digests: dict[str, str] = field(default_factory=dict)
@@ -89,11 +99,10 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
     branch = network.ngram_recipe(facts, train) if model.ngram_buckets and isinstance(train, Rows) else None
-    total_steps, per_epoch = _steps(options, recipe, train, batch_size, window)
+    total_steps, per_epoch = duration.steps(options, recipe, train, batch_size, window)
     metric = _metric(options, model, dataset.validation)
-    rate = options.learning_rate or recipe.learning_rate * (
-        TUNED_RATE if base is not None and not options.head_only else 1.0
-    )
+    patience = 0 if metric == "last" else duration.patience(options, facts, recipe)
+    schedule = duration.schedule(options, recipe, facts, metric)
     return Settled(
         model=model.to_dict(),
         seed=spec.seed,
@@ -102,14 +111,14 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         micro_tokens=MICRO_TOKENS,
         total_steps=total_steps,
         max_seconds=options.max_seconds,
-        eval_every=options.eval_every or _eval_every(total_steps, per_epoch, facts),
-        patience=0 if metric == "last" else _patience(options, facts),
+        eval_every=options.eval_every or duration.eval_every(total_steps, per_epoch, facts, schedule),
+        patience=patience,
         eval_rows=_eval_size(dataset),
         metric=metric,
-        optimizer=options.optimizer or "adamw",
-        learning_rate=rate * (options.learning_rate_multiplier or 1.0),
-        schedule=options.schedule or "cosine",
-        warmup_ratio=_default(options.warmup_ratio, recipe.warmup_ratio),
+        optimizer=options.optimizer or recipe.optimizer,
+        learning_rate=_rate(options, recipe, base),
+        schedule=schedule,
+        warmup_ratio=_default(options.warmup_ratio, duration.warmup_ratio(recipe, total_steps)),
         weight_decay=_default(options.weight_decay, recipe.weight_decay),
         max_grad_norm=_default(options.max_grad_norm, 1.0),
         label_smoothing=_default(options.label_smoothing, recipe.label_smoothing),
@@ -123,7 +132,10 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         deterministic=options.deterministic is not False,
         device=device,
         truncated=_truncated(train, context + (facts.shape == "completions")),
-        branch_steps=_branch_steps(model, branch, total_steps, per_epoch),
+        cooldown=recipe.cooldown,
+        row_limit=_row_limit(options, model, facts, train),
+        balanced=options.batch_size is None and isinstance(train, Rows),
+        branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
         branch_learning_rate=_branch_rate(options, model, branch, base),
     )
 
@@ -195,29 +207,11 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
     return min(options.batch_size or recipe.batch_size, most)
 
 
-def _steps(
-    options: TrainingOptions, recipe: recipes.Recipe, train: Any, batch_size: int, window: int
-) -> tuple[int | None, int]:
-    """(total steps, steps per epoch). The total is None if `max_seconds` is the only limit."""
-    count = len(train) if isinstance(train, Rows) else (len(train.ids_T) - 1) // min(window, len(train.ids_T) - 1)
-    per_step = batch_size * (options.accumulation or 1)
-    per_epoch = max(1, -(-count // per_step) if isinstance(train, Rows) else count // per_step)
-    limits = [] if options.max_steps is None else [options.max_steps]
-    if options.epochs is not None:
-        limits.append(max(1, round(options.epochs * per_epoch)))
-    if not limits and options.max_seconds is None:
-        limits.append(max(1, round(recipe.epochs * per_epoch)))
-    return (min(limits) if limits else None), per_epoch
-
-
-def _branch_steps(model: ModelConfig, branch: NgramRecipe | None, total_steps: int | None, per_epoch: int) -> int:
-    """The number of steps for which the n-gram branch is trained."""
-    if branch is None:
-        return 0
-    steps = max(1, round(branch.epochs * per_epoch))
-    if model.architecture == "linear":
-        return total_steps or steps
-    return min(steps, total_steps or steps)
+def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint | None) -> float:
+    """The peak learning rate of all parameters outside the n-gram branch."""
+    tuning = base is not None and not options.head_only
+    rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
+    return rate * (options.learning_rate_multiplier or 1.0)
 
 
 def _branch_rate(
@@ -232,27 +226,14 @@ def _branch_rate(
     return (options.learning_rate or rate) * (options.learning_rate_multiplier or 1.0)
 
 
-def _eval_every(total_steps: int | None, per_epoch: int, facts: Facts) -> int | None:
-    """The number of steps between evaluations; None without a total number of steps.
+def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
+    """The number of steps after which train rows are cut, because the time for the rest teaches more in other rows.
 
-    For generation, this is a tenth of all steps; otherwise, an epoch or a twentieth of all steps, whichever is more.
+    0 if there is no such limit: the request sets one, or the model is linear, which reads long rows quickly.
     """
-    if total_steps is None:
-        return None
-    tenth = max(1, -(-total_steps // EVALUATIONS))
-    return tenth if facts.task == "generation" else min(max(per_epoch, -(-total_steps // 20)), max(1, total_steps))
-
-
-def _patience(options: TrainingOptions, facts: Facts) -> int:
-    """The number of evaluations without improvement after which the run stops; 0 disables early stopping.
-
-    If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit soon.
-    """
-    if options.patience is not None:
-        return options.patience
-    limits = (options.epochs, options.max_steps, options.max_seconds)
-    overfits_soon = facts.task != "generation" and facts.input == "tokens"
-    return 5 if overfits_soon and limits == (None, None, None) else 0
+    if facts.shape != "rows" or options.context_length or model.architecture == "linear":
+        return 0
+    return min(model.context_length, max(_LEAST_LIMIT, int(_LONG * np.median(train.lengths_N))))
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:

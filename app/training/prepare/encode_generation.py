@@ -5,6 +5,7 @@ Documents, completions and answers are followed by the end token of the tokenize
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from app.tokenization.scripts import count_unspaced
 from app.tokenization.tokenizer import Tokenizer
 from app.training.base import BaseCheckpoint
 from app.training.data import text as text_file
-from app.training.data.example import SPLIT_NAMES, TRAIN, VALIDATION, Turn
+from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, VALIDATION, Turn
 from app.training.data.files import Source
 from app.training.data.scan import DataFiles, Scan
 from app.training.prepare import report
@@ -146,6 +147,19 @@ def encode_plain_text(
     return assemble(_facts("stream", tokenizer, report=_text_report(tallies)), streams, staging)
 
 
+def encode_whole_text(source: Source, base: BaseCheckpoint, staging: Path) -> Dataset:
+    """Encode one long text with the tokenizer of the base version. All of it is held out, as test data."""
+    tokenizer = base.tokenizer()
+    held_out = GatheredStream(staging, SPLIT_NAMES[TEST], end_ids(tokenizer))
+    tallies = {TEST: _encode(tokenizer, text_file.pieces(source), held_out)}
+    if len(held_out) < 2:
+        raise source.fault(f"has {held_out.characters:,} characters, too few to evaluate on")
+    tokenizer.save(staging / TOKENIZER)
+    streams = {code: GatheredStream(staging, SPLIT_NAMES[code]).to_stream() for code in (TRAIN, VALIDATION)}
+    streams[TEST] = held_out.to_stream()
+    return assemble(_facts("stream", tokenizer, report=_text_report(tallies)), streams, staging)
+
+
 class _Tally:
     """Counts the characters and lines of a text, piece by piece."""
 
@@ -153,11 +167,13 @@ class _Tally:
         self.characters = 0
         self.alphabet: set[str] = set()
         self.lengths: Counter[int] = Counter()  # the number of lines of each length
+        self.sha256 = hashlib.sha256()
         self._open = 0  # the length of the current line so far
 
     def add(self, piece: str) -> None:
         self.characters += len(piece)
         self.alphabet.update(piece)
+        self.sha256.update(piece.encode("utf-8", "surrogatepass"))
         first, *others = piece.split("\n")
         self._open += len(first)
         for line in others:
@@ -184,6 +200,7 @@ def _encode(tokenizer: Tokenizer, pieces: Iterator[str], stream: GatheredStream)
 def _text_report(tallies: dict[int, _Tally]) -> dict[str, Any]:
     return {
         "characters": {SPLIT_NAMES[code]: tally.characters for code, tally in tallies.items()},
+        "sha256": {SPLIT_NAMES[code]: tally.sha256.hexdigest() for code, tally in tallies.items()},
         "lines": {SPLIT_NAMES[code]: tally.lengths.total() for code, tally in tallies.items()},
         "distinct_characters": len(set().union(*(tally.alphabet for tally in tallies.values()))),
         "length_histogram": _histogram({code: tally.lengths for code, tally in tallies.items()}, "characters per line"),

@@ -34,8 +34,9 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
         "## How well it does it",
         "",
-        *_table(metrics),
+        *_table({name: part for name, part in metrics.items() if name != "baseline"}),
         "",
+        *_baseline(metrics.get("baseline")),
         _choice(settled),
         "",
         "## What it learned from",
@@ -56,6 +57,11 @@ def write(spec: TrainSpec, settled: Settled, facts: Facts, metrics: dict[str, An
         "",
     ]
     return "\n".join(lines)
+
+
+def _baseline(report: dict[str, Any] | None) -> list[str]:
+    """The comparison with the baseline, as a paragraph."""
+    return [f"{report['summary']}. The baseline: {report['description']}.", ""] if report else []
 
 
 def _kind(config: ModelConfig) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from app.training.data.report import warnings_of
 from app.training.events import Events
 from app.training.plan.config import Settled
-from app.training.prepare.dataset import Dataset
+from app.training.prepare.dataset import Dataset, Rows
 from app.wire.measurement import consequences, too_few
 from app.wording import counted
 
@@ -19,18 +19,20 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     counts = report.get("rows") or report.get("characters") or {}
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     events.note("data_report", 0, f"data: {sizes} {'rows' if 'rows' in report else 'characters'}", **report)
-    _announce_remarks(events, report.get("remarks") or [])
+    announce_remarks(events, report.get("remarks") or [])
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
     selects = settled.metric != "last" or settled.config.architecture == "linear"  # which never chooses by them
     if settled.config.task != "generation" and rows and (few := consequences(rows, selects=selects)):
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
+    if long := _long_rows(dataset, settled):
+        events.note("row_limit", 0, long)
     shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
     events.note("settled", 0, _summary(settled), **shown)
 
 
-def _announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
+def announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:
     """Emit one note for each remark. Each note must have a unique kind, so repeated kinds are numbered."""
     kinds: Counter[str] = Counter()
     for remark in remarks:
@@ -49,6 +51,19 @@ def _summary(settled: Settled) -> str:
         f"{model.architecture}: {size}context {model.context_length}, {branch}"
         f"{end} of {settled.batch_size * settled.accumulation}, learning rate {settled.learning_rate:g}, "
         f"{counted(settled.threads, 'thread')}, {settled.precision}"
+    )
+
+
+def _long_rows(dataset: Dataset, settled: Settled) -> str:
+    """A sentence about the train rows that are cut only to save time; empty if there are none."""
+    train, limit, context = dataset.train, settled.row_limit, settled.config.context_length
+    if not isinstance(train, Rows) or not 0 < limit < context or not (cut := int((train.lengths_N > limit).sum())):
+        return ""
+    unit = "steps" if settled.config.input == "features" else "tokens"
+    share = cut / len(train)
+    return (
+        f"{counted(cut, 'train row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; training "
+        f"reads only the beginning, evaluations read up to {context}; training.context_length sets one limit for both"
     )
 
 

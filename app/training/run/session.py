@@ -1,6 +1,7 @@
 """One attempt at a training run, from reading the run directory to sending the last event.
 
-    run.json, inputs/, base/ → prepared/ → settled.json → resume/, checkpoints/step-N/ → checkpoint/, results.csv
+    run.json, inputs/, base/ → prepared/ → settled.json → baseline/ → resume/, checkpoints/step-N/
+    → checkpoint/, results.csv
 
 The result of each stage is either complete or absent, so that a later attempt can continue after the last completed
 stage.
@@ -36,6 +37,7 @@ from app.training.prepare.dataset import Dataset
 from app.training.prepare.encode_generation import recount_characters
 from app.training.report import export
 from app.training.run import opening
+from app.training.run.baseline import fit_baseline
 from app.training.run.branch import bind_tokens, measure_frequencies
 from app.training.run.completion import complete
 from app.training.run.preparation import Machine, load_or_prepare, load_or_settle
@@ -84,7 +86,12 @@ class Session:
 
     def _discard_partial(self) -> None:
         """Delete the incomplete files that the failed attempt has left."""
-        partial = [self.run / ".preparing", self.run / ".checkpoint.tmp", self.run / "resume" / ".tmp"]
+        partial = [
+            self.run / ".preparing",
+            self.run / ".checkpoint.tmp",
+            self.run / ".baseline.tmp",
+            self.run / "resume" / ".tmp",
+        ]
         for path in (*partial, *(self.run / "checkpoints").glob(".*.tmp")):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -130,14 +137,15 @@ class Session:
         self._check_stop()
         training = self._training(settled, dataset, base_checkpoint)
         self.events.emit(Phase("training"))
+        baseline = fit_baseline(self.run, self.spec, settled, dataset, self.events, self._check_stop)
         try:
             training.run()
         except StopRequested:
             self._save(training)
             raise
-        if training.schedule.out_of_patience and training.schedule.fraction < 1.0:
+        if training.schedule.ended_early:
             self._note_early_stop(settled)
-        return complete(self.run, self.spec, training, self._best(), self.events, self._check_stop)
+        return complete(self.run, self.spec, training, self._best(), baseline, self.events, self._check_stop)
 
     def _training(self, settled: Settled, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> Training:
         """The training, restored from the newest readable resume point, or at step 0 if there is none."""
@@ -189,9 +197,13 @@ class Session:
         return self.run / "checkpoints" / f"step-{self.progress.best_step}"
 
     def _note_early_stop(self, settled: Settled) -> None:
-        step, best = self.progress.step, self.progress.best_step
-        message = f"stopped early at step {step}: the last {settled.patience} evaluations found no better "
-        self.events.note("early_stop", step, f"{message}{settled.metric} than the one at step {best}")
+        step, best, start = self.progress.step, self.progress.best_step, self.progress.cooldown_start
+        reason = f"{settled.patience} evaluations found no better {settled.metric} than the one at step {best}"
+        message = f"stopped early at step {step}: the last {reason}"
+        if start >= 0:
+            reason = f"up to step {start}, {settled.patience} evaluations in a row found no better {settled.metric}"
+            message = f"stopped early at step {step}: {reason}; from there on, the learning rate fell to its end"
+        self.events.note("early_stop", step, message)
 
     def _check_stop(self) -> None:
         if self.stopping():

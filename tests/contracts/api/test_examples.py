@@ -24,8 +24,8 @@ from tests.serving import LABELS, Api, Shelf, byte_tokenizer
 MOOD, TALE = "demo-sentiment-lstm", "demo-text-lstm"
 FIXED = ("", ".data", ".choices", ".usage", ".engines", ".error")  # objects that always have the same fields
 METRICS = {"test": {"accuracy": 0.9}}
-GENERATED = ("file_id", "job_id", "upload_id")  # ids that the service generates
-AN_ID = re.compile(r"(file|ftjob|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
+GENERATED = ("file_id", "job_id", "evaluation_id", "upload_id")  # ids that the service generates
+AN_ID = re.compile(r"(file|ftjob|evaljob|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
 
 
 @cache
@@ -69,6 +69,9 @@ class Reader:
     def job(self) -> str:
         return str(self.post("/v1/fine_tuning/jobs", json={"model": "lstm", "training_file": self.file()})["id"])
 
+    def evaluation(self) -> str:
+        return str(self.post("/v1/evaluations", json={"model": MOOD, "file": self.file()})["id"])
+
     def upload(self, *parts: bytes) -> tuple[str, list[str]]:
         body = {"bytes": sum(map(len, parts)) or 9, "filename": "reviews.csv", "purpose": "fine-tune"}
         upload = str(self.post("/v1/uploads", json=body)["id"])
@@ -89,12 +92,18 @@ class Reader:
             parameters["job_id"] = self.job()
             if path.endswith("/resume"):
                 self.post(f"/v1/fine_tuning/jobs/{parameters['job_id']}/pause")
+        if "evaluation_id" in parameters:
+            parameters["evaluation_id"] = self.evaluation()
+            if path.endswith("/resume"):
+                self.post(f"/v1/evaluations/{parameters['evaluation_id']}/pause")
         if "upload_id" in parameters:
             parts = body["part_ids"] if body else []
             parameters["upload_id"], part_ids = self.upload(*[b"text,label\n"] * len(parts))
             body = {**body, "part_ids": part_ids} if body else body
         if body and "training_file" in body:
             body = {**body, "training_file": self.file()}
+        if body and "file" in body:
+            body = {**body, "file": self.file()}
         query = {name: value for name, value in parameters.items() if f"{{{name}}}" not in path}
         return path.format(**parameters), query, body
 

@@ -75,8 +75,8 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
         "context_length": st.sampled_from([4, 16, 40]),
         "accumulation": st.just(2),
         "dropout": st.sampled_from([0.0, 0.3]),
-        "schedule": st.sampled_from(["cosine", "linear", "constant"]),
-        "optimizer": st.sampled_from(["adamw", "sgd"]),
+        "schedule": st.sampled_from(["cosine", "linear", "constant", "plateau"]),
+        "optimizer": st.sampled_from(["adamw", "muon", "sgd"]),
         "learning_rate": st.sampled_from([1e-4, 2e-2]),
     }
     if task != "generation":

@@ -24,6 +24,12 @@ CASES = {
         runs.table(),
         {**SMALL, "max_steps": 240, "batch_size": 12, "accumulation": 2, "dropout": 0.2},
     ),
+    "gru-plateau": (
+        "gru",
+        "rows.csv",
+        runs.table(600),
+        {**SMALL, "max_steps": 800, "schedule": "plateau", "patience": 2, "optimizer": "muon"},
+    ),
     "linear": ("linear", "rows.csv", runs.table(), {"eval_every": 40, "max_steps": 240, "batch_size": 12}),
     "lstm-generation": (
         "lstm",

@@ -24,10 +24,19 @@ def row_numbers(pieces: list[Batch]) -> list[int]:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=80), st.integers(1, 16), st.integers(0, 9), st.integers(1, 99))
-def test_an_epoch_holds_every_row_once(lengths: list[int], size: int, seed: int, micro_tokens: int) -> None:
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=80),
+    st.integers(1, 16),
+    st.integers(0, 9),
+    st.integers(1, 99),
+    st.booleans(),
+)
+def test_an_epoch_holds_every_row_once(
+    lengths: list[int], size: int, seed: int, micro_tokens: int, balanced: bool
+) -> None:
     data = rows(lengths)
-    batches = RowBatches(data, size, seed, limit=30, micro_tokens=micro_tokens, causal=False)
+    batches = RowBatches(data, size, seed, limit=30, micro_tokens=micro_tokens, causal=False, balanced=balanced)
+    assert batches.steps_per_epoch == -(-len(lengths) // size)
     seen: Counter[int] = Counter()
     for step in range(batches.steps_per_epoch):
         pieces = batches.pieces(step)
@@ -54,6 +63,20 @@ def test_batches_contain_little_padding() -> None:
     batches = RowBatches(rows(lengths), 32, 0, limit=99, micro_tokens=10**6, causal=False)
     pieces = [piece for step in range(batches.steps_per_epoch) for piece in batches.pieces(step)]
     assert sum(p.tokens for p in pieces) / sum(p.inputs.numel() for p in pieces) > 0.9
+
+
+def test_balanced_batches_take_about_the_same_time() -> None:
+    lengths = (np.random.default_rng(0).pareto(1.5, 4000) * 30 + 1).astype(int).clip(1, 400)
+
+    def padded(balanced: bool) -> list[int]:
+        batches = RowBatches(rows(lengths.tolist()), 32, 0, limit=999, micro_tokens=10**6, causal=False,
+                             balanced=balanced)  # fmt: skip
+        pieces = [piece for step in range(batches.steps_per_epoch) for piece in batches.pieces(step)]
+        assert not balanced or sum(p.tokens for p in pieces) / sum(p.inputs.numel() for p in pieces) > 0.9
+        return [piece.inputs.numel() for piece in pieces]
+
+    equal_rows, balanced = padded(False), padded(True)
+    assert max(equal_rows) > 8 * np.median(equal_rows) and max(balanced) < 4 * np.median(balanced)
 
 
 @settings(max_examples=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.training.loop.figures import Pace, training_figures, validation_figures
 from app.training.loop.progress import Progress
+from app.training.loop.schedule import Schedule
 from tests.training.loops import settled
 
 
@@ -24,9 +25,9 @@ def test_validation_figures_have_public_names() -> None:
 def test_the_pace_is_that_of_this_attempt() -> None:
     now = [100.0]
     progress = Progress(step=50, trained_tokens=1000, elapsed=500.0)
-    pace = Pace(settled(total_steps=80, max_seconds=None), progress, lambda: now[0])
+    pace = Pace(Schedule(settled(total_steps=80, max_seconds=None), progress), lambda: now[0])
     assert pace.seconds_left is None
     now[0], progress.step, progress.trained_tokens = 110.0, 60, 1400
     assert (pace.tokens_per_second, pace.seconds_left) == (40.0, 20.0)
-    limited = Pace(settled(total_steps=None, max_seconds=505.0), progress, lambda: now[0])
+    limited = Pace(Schedule(settled(total_steps=None, max_seconds=505.0), progress), lambda: now[0])
     assert limited.seconds_left == 5.0

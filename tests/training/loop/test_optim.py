@@ -1,38 +1,19 @@
-"""The learning rate over a training, and which parameters decay."""
+"""The optimizers, and which parameters decay."""
 
 from __future__ import annotations
 
 import copy
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from app.training.loop import optim
 from models.tasks import build
 from tests.training.loops import settled
-
-
-def test_the_rate_rises_linearly_and_falls_to_a_hundredth() -> None:
-    rate = [optim.learning_rate(settled(), progress / 10) for progress in range(11)]
-    assert rate[:3] == pytest.approx([0.001, 0.05, 0.1])
-    assert rate[6] == pytest.approx(0.1 * (0.01 + 0.99 / 2))
-    assert rate[10] == pytest.approx(0.001)
-    linear = [optim.learning_rate(settled(schedule="linear"), progress / 10) for progress in (2, 6, 10)]
-    assert linear == pytest.approx([0.1, 0.1 * (0.01 + 0.99 / 2), 0.001])
-    assert {optim.learning_rate(settled(schedule="constant"), p / 10) for p in range(2, 11)} == {0.1}
-
-
-@given(st.sampled_from(["cosine", "linear", "constant"]), st.floats(0, 1), st.floats(0, 1))
-def test_the_rate_is_always_within_its_bounds(schedule: str, warmup: float, progress: float) -> None:
-    rate = optim.learning_rate(settled(schedule=schedule, warmup_ratio=warmup), progress)
-    assert 0.1 * 0.0099 <= rate <= 0.1 * 1.0001
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -49,6 +30,36 @@ def test_weight_decay_applies_to_matrices_only(optimizer: str) -> None:
     network.input.requires_grad_(False)
     (decayed, kept) = optim.build(network, settled(optimizer=optimizer)).groups
     assert "input.embedding.weight" not in {names[p] for group in (decayed, kept) for p in group.parameters}
+
+
+def test_muon_takes_the_matrices_of_the_body() -> None:
+    network = build(settled().config)
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    matrices, others, kept = optim.build(network, settled(optimizer="muon")).groups
+    assert {names[p].rpartition(".body.blocks.")[2].split(".", 3)[-1] for p in matrices.parameters} == {
+        "attention.qkv.weight", "attention.out.weight", "mlp.up.weight", "mlp.down.weight",
+    }  # fmt: skip
+    blocks = dict(zip((names[p] for p in matrices.parameters), matrices.blocks or [], strict=True))
+    assert {blocks[name] for name in blocks if "qkv" in name} == {3} and others.blocks is kept.blocks is None
+    assert "head.weight" in {names[p] for p in others.parameters}
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_a_step_of_muon_equals_that_of_torch(blocks: int) -> None:
+    """Up to the bfloat16 arithmetic of torch. Every block is a matrix of its own."""
+    torch.manual_seed(0)
+    whole = nn.Parameter(torch.randn(64, 24))
+    parts = [nn.Parameter(part.detach().clone()) for part in whole.chunk(blocks)]
+    ours = optim.Muon([optim.Group([whole], 0.1, [blocks])])
+    theirs = torch.optim.Muon(parts, lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        whole.grad = torch.randn_like(whole)
+        for part, gradient in zip(parts, whole.grad.chunk(blocks), strict=True):
+            part.grad = gradient.clone()
+        theirs.step()
+        ours.step(0.1)
+    difference = whole - torch.cat([part.detach() for part in parts])
+    assert difference.abs().max() < 0.02 and difference.norm() < 0.05 * 0.3 * 0.2 * 64**0.5 * 24**0.5
 
 
 def of_torch(ours: optim.Optimizer, twins: dict[nn.Parameter, nn.Parameter]) -> torch.optim.Optimizer:
@@ -97,7 +108,7 @@ from pathlib import Path
 from app.wire.trainer import Done
 from tests.training import runs
 
-for optimizer in ("adamw", "sgd"):
+for optimizer in ("adamw", "muon", "sgd"):
     training = {"max_steps": 2, "width": 8, "layers": 1, "optimizer": optimizer}
     run = runs.make(Path(sys.argv[1]) / optimizer, "rows.csv", runs.table(), "gru", training=training)
     assert isinstance(runs.train(run)[-1], Done)
@@ -122,8 +133,3 @@ def test_the_branch_is_updated_by_adagrad_with_one_rate_per_row() -> None:
         ours.step(0.5)
     torch.testing.assert_close(table.detach(), plain)
     assert table.grad is None
-
-
-def test_the_rate_of_the_branch_falls_to_zero() -> None:
-    chosen = replace(settled(), branch_steps=4, branch_learning_rate=0.2)
-    assert [optim.branch_rate(chosen, step) for step in range(6)] == pytest.approx([0.2, 0.15, 0.1, 0.05, 0, 0])

@@ -1,19 +1,39 @@
-"""When evaluations and reports are due, and when a training ends."""
+"""The learning rate over a training, when evaluations and reports are due, and when a training ends."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.training.loop.progress import Progress
-from app.training.loop.schedule import Schedule
+from app.training.loop.schedule import Schedule, learning_rate
 from tests.training.loops import settled
 
 
 def schedule(progress: Progress, **changes: Any) -> Schedule:
     limits = {"total_steps": None, "max_seconds": None, "eval_every": None, "patience": 0}
     return Schedule(settled(**(limits | changes)), progress)
+
+
+def test_the_rate_rises_linearly_and_falls_to_a_hundredth() -> None:
+    rate = [learning_rate(settled(), progress / 10) for progress in range(11)]
+    assert rate[:3] == pytest.approx([0.001, 0.05, 0.1])
+    assert rate[6] == pytest.approx(0.1 * (0.01 + 0.99 / 2))
+    assert rate[10] == pytest.approx(0.001)
+    linear = [learning_rate(settled(schedule="linear"), progress / 10) for progress in (2, 6, 10)]
+    assert linear == pytest.approx([0.1, 0.1 * (0.01 + 0.99 / 2), 0.001])
+    assert {learning_rate(settled(schedule="constant"), p / 10) for p in range(2, 11)} == {0.1}
+    late = [learning_rate(settled(schedule="plateau", cooldown=0.25), p / 10) for p in (2, 8, 9, 10)]
+    assert late == pytest.approx([0.1, 0.1, 0.1 * (0.01 + 0.99 / 2), 0.001])
+
+
+@given(st.sampled_from(["cosine", "linear", "constant", "plateau"]), st.floats(0, 1), st.floats(0, 1))
+def test_the_rate_is_always_within_its_bounds(schedule: str, warmup: float, progress: float) -> None:
+    rate = learning_rate(settled(schedule=schedule, warmup_ratio=warmup), progress)
+    assert 0.1 * 0.0099 <= rate <= 0.1 * 1.0001
 
 
 @pytest.mark.parametrize(
@@ -36,6 +56,38 @@ def test_patience_ends_a_training() -> None:
     assert not schedule(Progress(without_gain=9), total_steps=99).out_of_patience
     assert not schedule(Progress(without_gain=2), total_steps=99, patience=3).finished
     assert schedule(Progress(without_gain=3), total_steps=99, patience=3).finished
+
+
+def test_after_a_plateau_the_rate_falls_and_the_training_ends() -> None:
+    progress = Progress(step=99, without_gain=2)
+    plan = schedule(progress, schedule="plateau", cooldown=0.3, total_steps=500, patience=2, warmup_ratio=0.0)
+    assert not plan.plateaued  # it is too early to tell
+    progress.step = 100
+    assert plan.plateaued and not plan.finished and not plan.ended_early
+    progress.cooldown_start = 100
+    assert (plan.plateaued, plan.total_steps, plan.rate) == (False, 130, pytest.approx(0.1))
+    progress.step = 115
+    assert plan.rate == pytest.approx(0.1 * (0.01 + 0.99 / 2)) and not plan.finished
+    progress.step = 130
+    assert plan.rate == pytest.approx(0.001) and plan.finished and plan.ended_early
+
+
+def test_the_rate_of_the_branch_falls_to_zero() -> None:
+    def rates(start: int) -> list[float]:
+        progress = Progress(cooldown_start=start)
+        plan = schedule(progress, schedule="plateau", cooldown=1.0, total_steps=9, branch_steps=4,
+                        branch_learning_rate=0.2)  # fmt: skip
+        return [plan.branch_rate for progress.step in range(6)]
+
+    assert rates(-1) == pytest.approx([0.2, 0.15, 0.1, 0.05, 0, 0])
+    assert rates(2)[2:5] == pytest.approx([0.1, 0.05, 0])
+
+
+def test_a_plateau_during_the_planned_fall_changes_nothing() -> None:
+    late = Progress(step=800, without_gain=5)
+    plan = schedule(late, schedule="plateau", cooldown=0.3, total_steps=1000, patience=2)
+    assert not plan.plateaued and not plan.finished and plan.rate < 0.1
+    assert not schedule(late, schedule="cosine", cooldown=0.3, total_steps=2000, patience=2).plateaued
 
 
 def evaluations(**changes: Any) -> list[int]:

@@ -20,9 +20,10 @@ def kept(rule: str, evaluations: list[dict[str, Any]]) -> list[int]:
     progress, numbers = Progress(), []
     for number, metrics in enumerate(evaluations, start=1):
         fraction = number / len(evaluations)
-        if selection.improves(rule, metrics, fraction, progress):
-            progress.best_value = selection.score(rule, metrics, fraction)
-            progress.best_metrics = {"valid_loss": metrics["loss"]}
+        replaces = selection.improves(rule, metrics, fraction, progress)
+        progress.best_value = selection.best(rule, metrics, fraction, progress)
+        if replaces:
+            progress.best_metrics = {"valid_loss": metrics["loss"], "macro_f1": metrics["macro_f1"]}
             numbers.append(number)
     return numbers
 
@@ -39,6 +40,24 @@ def test_of_equal_rates_the_lower_loss_wins() -> None:
 
 def test_a_better_rate_wins_at_any_loss() -> None:
     assert kept("macro_f1", evaluations((0.5, 0.1), (0.6, 0.9), (0.6, 0.9), (0.5, 0.0))) == [1, 2]
+
+
+def test_scores_within_one_row_are_equal() -> None:
+    course = [f | {"rows": 100} for f in evaluations((0.900, 0.3), (0.895, 0.2), (0.891, 0.1), (0.889, 0.05))]
+    assert kept("macro_f1", course) == [1, 2, 3]  # 0.889 is more than one row below the best score, that of the first
+    assert kept("macro_f1", [f | {"rows": 100} for f in evaluations((0.900, 0.1), (0.909, 0.2), (0.915, 0.9))]) == [
+        1,
+        3,
+    ]
+
+
+def test_only_a_better_score_continues_a_run() -> None:
+    progress = Progress(best_value=0.9, best_metrics={"valid_loss": 0.3})
+    tie, better = {"macro_f1": 0.91, "loss": 0.1, "rows": 50}, {"macro_f1": 0.93, "loss": 0.4, "rows": 50}
+    assert selection.improves("macro_f1", tie, 0.5, progress) and not selection.gains("macro_f1", tie, progress)
+    assert selection.improves("macro_f1", better, 0.5, progress) and selection.gains("macro_f1", better, progress)
+    assert selection.gains("last", better, progress) and selection.gains("loss", better, Progress())
+    assert not selection.gains("loss", better, Progress(best_value=0.4))
 
 
 def test_by_loss() -> None:

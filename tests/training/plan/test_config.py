@@ -30,9 +30,12 @@ def test_the_request_s_limits_and_the_sooner_of_two(tmp_path: Path) -> None:
 
 
 def test_training_stops_early_only_where_the_request_sets_no_length(tmp_path: Path) -> None:
-    assert plan(tmp_path / "default", MANY).patience == 5
-    assert plan(tmp_path / "epochs", MANY, epochs=3.0).patience == 0
-    assert plan(tmp_path / "patience", epochs=3.0, patience=2).patience == 2
+    default = plan(tmp_path / "default", MANY)
+    assert (default.patience, default.schedule, default.optimizer) == (2, "plateau", "muon")
+    epochs = plan(tmp_path / "epochs", MANY, epochs=3.0)
+    assert (epochs.patience, epochs.schedule) == (0, "cosine")
+    patient = plan(tmp_path / "patience", MANY, patience=3)
+    assert (patient.patience, patient.schedule) == (3, "cosine")
     assert plan(tmp_path / "text", BOOK).patience == 0
 
 
@@ -40,7 +43,7 @@ def test_few_held_out_rows_choose_no_checkpoint_and_stop_no_training(tmp_path: P
     few = plan(tmp_path / "few")
     assert (few.metric, few.patience) == ("last", 0)
     many = plan(tmp_path / "many", MANY)
-    assert (many.metric, many.patience) == ("macro_f1", 5)
+    assert (many.metric, many.patience) == ("macro_f1", 2)
     asked = plan(tmp_path / "asked", patience=2)
     assert (asked.metric, asked.patience) == ("macro_f1", 2)
     assert plan(tmp_path / "text", BOOK).metric == "loss"
@@ -59,6 +62,17 @@ def test_evaluations_come_every_epoch_or_every_tenth_of_a_text(tmp_path: Path) -
     assert plan(tmp_path / "many", epochs=100.0, batch_size=16).eval_every == 25
     text = plan(tmp_path / "text", BOOK, max_steps=40)
     assert (text.eval_every, text.metric) == (4, "loss")
+
+
+def test_the_few_longest_rows_are_cut(tmp_path: Path) -> None:
+    long = "text,label\n" + "".join(
+        f"{n} {' '.join(['grey geese'] * (10 + (n % 5 == 0) * 200))},{n % 2}\n" for n in range(20)
+    )
+    default = plan(tmp_path / "long", ("rows.csv", long), vocab_size=259)
+    assert 128 < default.row_limit < default.config.context_length and default.balanced
+    asked = plan(tmp_path / "asked", ("rows.csv", long), vocab_size=259, context_length=64, batch_size=4)
+    assert (asked.row_limit, asked.config.context_length, asked.balanced) == (0, 64, False)
+    assert plan(tmp_path / "text", BOOK).row_limit == 0
 
 
 def test_class_weights(tmp_path: Path) -> None:

@@ -25,7 +25,12 @@ def test_clean_data_gives_no_warnings(tmp_path: Path) -> None:
     events = notes(tmp_path, report)
     assert events.keys() == {"data_report", "labels", "settled"}
     assert events["data_report"].message.startswith("data: ") and events["data_report"].message.endswith(" rows")
-    assert events["settled"].message.startswith("gru: 1 layer of 128, context ")
+    assert events["settled"].message.startswith("gru: 1 layer of 64, context ")
+
+
+def test_rows_that_are_cut_to_save_time_are_told(tmp_path: Path) -> None:
+    note = notes(tmp_path, {}, row_limit=10)["row_limit"]
+    assert note.level == "info" and " longer than 10 tokens; training reads only the beginning" in note.message
 
 
 def test_each_warning_says_how_many(tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""`ostinato evaluate`: measures one version, or two, on a data file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.data import as_regular_files
+from app.cli.export import save
+from app.cli.follow import follow
+from app.cli.options import collect, with_fields
+from app.cli.output import Json, connect, print_json, table, warn
+from app.cli.wording import in_own_words
+from app.jobs.limits import FILE_ID
+from app.wire.training_options import Columns
+
+if TYPE_CHECKING:
+    from app.client import Client
+
+MISTAKES, CONFUSIONS, LABELS = 10, 10, 30  # the maximum number of each that is printed
+_TEXT = 80
+FIGURES = (
+    "accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2",
+)  # fmt: skip
+
+
+def register(program: typer.Typer) -> None:
+    program.command("evaluate")(evaluate)
+
+
+@with_fields(Columns, "Column names in the data (default: text, label, value, features, …)", suffix="_column")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Version to evaluate: name, name:3 or name@alias.")],
+    file: Annotated[Path, typer.Argument(help="Data with labels or values, or text; or a file's id: file-…")],
+    against: Annotated[str | None, typer.Option(help="Another version, to compare on the same rows.")] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV file to write the prediction for each row to.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the evaluation until it ends.")] = True,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Measure a version on a data file: metrics, confusions and the worst mistakes. The result is kept with it."""
+    request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
+    request = {name: value for name, value in request.items() if value not in (None, {})}
+    with connect() as client:
+        request["file"] = _file_id(client, file)
+        job = client.create_evaluation(request)
+        if wait:
+            if not as_json:
+                print(f"evaluation {job['id']}", flush=True)
+            job = follow(client, job["id"], quiet=as_json)
+            if output is not None and job["result_files"]:
+                save(client.download(f"/v1/files/{job['result_files'][0]}/content"), output)
+    if as_json:
+        print_json(job)
+    elif not wait:
+        print(f"{job['id']} is queued")
+    else:
+        conclude(job)
+    if wait and job["status"] != "succeeded":
+        raise typer.Exit(1)
+
+
+def _file_id(client: Client, file: Path) -> str:
+    """The id of an uploaded file, or of a local file, which is uploaded."""
+    if FILE_ID.fullmatch(str(file)) and not file.exists():
+        return str(file)
+    with as_regular_files({"file": file}) as paths:
+        return str(client.upload(paths["file"])["id"])
+
+
+def conclude(job: dict[str, Any]) -> None:
+    """Print the report of an evaluation, or why it has none."""
+    report = job["report"]
+    if report is None:
+        error = job.get("error") or {}
+        warn(f"{job['id']} {job['status']}" + (f": {in_own_words(error['message'])}" if error.get("message") else ""))
+        return
+    for line in summary(job):
+        print(line)
+    for columns, rows in (labels_of(report), confusions_of(report), mistakes_of(report)):
+        if rows:
+            print()
+            table(columns, rows)
+    if job["result_files"]:
+        print(f"\nthe prediction for each row: ostinato files download {job['result_files'][0]}")
+
+
+def summary(job: dict[str, Any]) -> Iterator[str]:
+    """The figures of each version, and the comparison of two."""
+    report = job["report"]
+    yield f"{job['version']}: {_figures(report['metrics'])}"
+    if other := report.get("against"):
+        yield f"{other['model']}: {_figures(other['metrics'])}"
+        yield str(report["comparison"]["summary"])
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    count = f"{metrics['rows']:,} rows" if "rows" in metrics else f"{metrics.get('tokens', 0):,} tokens"
+    shown = [f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in FIGURES if metrics.get(name) is not None]
+    return ", ".join([count, *shown])
+
+
+def labels_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """A table of the labels with the most rows."""
+    per_label = report["metrics"].get("per_class") or {}
+    most = sorted(per_label.items(), key=lambda item: -item[1]["support"])[:LABELS]
+    rows = [[name, v["support"], *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1"))] for name, v in most]
+    return ["label", "rows", "precision", "recall", "f1"], rows
+
+
+def confusions_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """A table of the most frequent confusions of two labels."""
+    labels, matrix = list(report["metrics"].get("per_class") or {}), report["metrics"].get("confusion_matrix") or []
+    pairs = [
+        [count, labels[true], labels[predicted]]
+        for true, row in enumerate(matrix)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    return ["rows", "label", "predicted"], sorted(pairs, key=lambda pair: -pair[0])[:CONFUSIONS]
+
+
+def mistakes_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """A table of the worst mistakes, with the probabilities of the true and of the predicted labels."""
+    rows = []
+    for mistake in (report.get("mistakes") or [])[:MISTAKES]:
+        text = " ".join(mistake["text"].split())
+        shown = text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
+        rows.append([mistake["where"], *_answers(mistake), shown])
+    return ["worst mistakes", "true", "predicted", "text"], rows
+
+
+def _answers(mistake: dict[str, Any]) -> list[str]:
+    if "value" in mistake:
+        return [f"{mistake['value']:g}", f"{mistake['predicted']:g}"]
+    return [
+        ", ".join(f"{label} {mistake['probabilities'][label]:.3f}" for label in mistake[side])
+        for side in ("labels", "predicted")
+    ]

@@ -1,0 +1,40 @@
+"""A checked request for an evaluation, and its rules."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from app.errors import InvalidRequest
+from app.jobs.limits import FILE_ID
+from app.jobs.parsing import check_text
+from app.wire.training_options import Columns
+
+
+class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request to measure a version, and possibly another one, on a file."""
+
+    model: Annotated[str, Meta(description="A model reference; `GET /v1/models` lists them")]
+    file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]
+    against: str | None = None
+    columns: Columns | None = None
+
+    @property
+    def body_sha256(self) -> str:
+        """A hash of the request that does not depend on the order of its fields."""
+        return hashlib.sha256(b"evaluation" + msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+def check(request: EvaluationRequest) -> None:
+    """Check everything that can be checked without reading a table. Raises InvalidRequest with `param` set."""
+    check_text(msgspec.to_builtins(request))
+    for param in ("model", "against"):
+        value = getattr(request, param)
+        if value is not None and not 1 <= len(value) <= 128:
+            raise InvalidRequest(f"{param} must have 1 to 128 characters", param=param)
+    if not FILE_ID.fullmatch(request.file):
+        message = f"file must be the id of an uploaded file (file-…), not {request.file[:80]!r}"
+        raise InvalidRequest(message, param="file")

@@ -1,0 +1,127 @@
+"""The operations of clients on evaluations: create them, and list those of a version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import select, true
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import telemetry
+from app.db.database import Database
+from app.db.ownership import LOCAL
+from app.db.paging import new_id
+from app.db.tables import JobRow
+from app.errors import InvalidRequest, NotFound
+from app.files.service import Files
+from app.jobs import evaluation_request
+from app.jobs.creation import data_file, hold_file
+from app.jobs.evaluation_request import EvaluationRequest
+from app.jobs.records import EVALUATION, SUCCEEDED, Job
+from app.jobs.repeats import Repeat
+from app.jobs.repository import JobRepository
+from app.jobs.service import Jobs, check_key
+from app.registry import repository as registered
+from app.registry.records import Version
+from app.registry.service import Registry
+from app.wire.trainer import EvaluationSpec
+from app.wire.training_options import Columns
+
+EVIDENCE = 20  # the number of evaluations that a version shows
+
+
+class Evaluations:
+    """Evaluations of all principals; one instance per process. All methods are thread-safe.
+
+    `jobs` has the operations that evaluations share with training jobs: get, list, cancel, pause and resume.
+    """
+
+    def __init__(self, database: Database, registry: Registry, files: Files) -> None:
+        self._database, self._registry, self._files = database, registry, files
+        self._repository = JobRepository(database)
+        self.jobs = Jobs(database, registry, files, EVALUATION)
+
+    def create(
+        self, request: EvaluationRequest, principal: str, idempotency_key: str | None = None, retry_count: int = 0
+    ) -> Job:
+        """Queue an evaluation. The file is not read yet.
+
+        A repeated request returns the job of the first one, as in `Jobs.create`. Raises InvalidRequest and NotFound
+        with `param` set.
+        """
+        evaluation_request.check(request)
+        check_key(idempotency_key)
+        repeat = Repeat(principal, request.body_sha256, idempotency_key, retry_count)
+        try:
+            job = self._create(request, repeat)
+        except IntegrityError:  # a concurrent request with the same key was committed first, and is found now
+            job = self._create(request, repeat)
+        return self.jobs.get(job.id, principal)
+
+    def of_version(self, digest: str, principal: str) -> list[Job]:
+        """Return the newest successful evaluations of a version that the principal may see."""
+        owned = true() if principal == LOCAL else JobRow.owner == principal
+        query = select(JobRow).where(
+            owned, JobRow.kind == EVALUATION, JobRow.base_digest == digest, JobRow.status == SUCCEEDED
+        )
+        with self._database.read() as session:
+            rows = session.scalars(query.order_by(JobRow.finished_at.desc(), JobRow.id).limit(EVIDENCE))
+            return [Job.of(row) for row in rows]
+
+    def _create(self, request: EvaluationRequest, repeat: Repeat) -> Job:
+        with self._database.transaction() as session:
+            earlier = repeat.find(session, self._database.now(session))
+            return earlier if earlier is not None else self._insert(session, request, repeat)
+
+    def _insert(self, session: Session, request: EvaluationRequest, repeat: Repeat) -> Job:
+        version = self._version(session, "model", request.model, repeat.owner)
+        other = None if request.against is None else self._version(session, "against", request.against, repeat.owner)
+        if other is not None and other.task != version.task:
+            message = f"{other.ref} is for {other.task}, and {version.ref} for {version.task}: they cannot be compared"
+            raise InvalidRequest(message, param="against")
+        return self._repository.insert(
+            session,
+            id=new_id("evaljob"),
+            kind=EVALUATION,
+            owner=repeat.owner,
+            idempotency_key=repeat.key,
+            body_sha256=repeat.body_sha256,
+            request=self._stored(session, request, repeat.owner, version, other),
+            model=request.model,
+            base_digest=version.digest,
+            training_file=request.file,
+            validation_file=None,
+            seed=0,
+            publish_name=version.model,
+            publish_alias=None,
+            publish_expected_version=None,
+            request_id=telemetry.request_id.get() or None,
+        )
+
+    def _stored(
+        self, session: Session, request: EvaluationRequest, principal: str, version: Version, other: Version | None
+    ) -> dict[str, Any]:
+        """Return the value of the column `request`: the request, the trainer's spec, and the files of the versions."""
+        file = hold_file(self._files, session, "file", request.file, principal)
+        columns = Columns(**{**file.roles, **msgspec.to_builtins(request.columns or Columns())})
+        input_ = data_file("inputs/file", file)
+        spec = EvaluationSpec(version.ref, input_, None if other is None else other.ref, columns)
+        stored: dict[str, Any] = msgspec.to_builtins(request) | {"spec": msgspec.to_builtins(spec)}
+        stored |= {"task": version.task, "columns": msgspec.to_builtins(columns), "base": _manifest(version)}
+        return stored if other is None else stored | {"other": _manifest(other)}
+
+    def _version(self, session: Session, param: str, reference: str, principal: str) -> Version:
+        try:
+            version = self._registry.resolve(reference, principal, session)
+        except NotFound as error:
+            raise NotFound(error.message, code=error.code, param=param) from None
+        self._registry.hold_files(session, version.files)
+        return version
+
+
+def _manifest(version: Version) -> dict[str, Any]:
+    return {
+        "reference": version.ref, "digest": version.digest, "files": registered.dump_manifest(version.files),
+    }  # fmt: skip

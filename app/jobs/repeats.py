@@ -1,0 +1,44 @@
+"""Finds the job that an earlier attempt of the same request has created."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.errors import InvalidRequest
+from app.jobs import queries
+from app.jobs.records import Job
+
+RETRY_SECONDS = 600.0  # maximum age of a job that is returned for a client's retry of the request
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What identifies a request that a client may send again: its owner, body and idempotency key.
+
+    `retry_count` is the number of retries according to the client.
+    """
+
+    owner: str
+    body_sha256: str
+    key: str | None = None
+    retry_count: int = 0
+
+    def find(self, session: Session, now: float) -> Job | None:
+        """Return the job that this request has already created, if any.
+
+        Raises InvalidRequest (`idempotency_key_reused`) if the key belongs to a different request.
+        """
+        if self.key is not None:
+            job = queries.get_by_key(session, self.owner, self.key)
+            if job is not None and job.body_sha256 != self.body_sha256:
+                raise InvalidRequest(
+                    f"this Idempotency-Key belongs to {job.id}, whose request was different; use a new key",
+                    code="idempotency_key_reused",
+                    param="Idempotency-Key",
+                )
+            return job
+        if self.retry_count > 0:
+            return queries.newest_with_body(session, self.owner, self.body_sha256, now - RETRY_SECONDS)
+        return None

@@ -1,0 +1,51 @@
+"""Fits the baseline of a run: `python -m app.training.baseline RUN_DIR --work N --seed N --context-length N`.
+
+The trainer starts this program and stops it if the job is cancelled or `max_seconds` have passed: scikit-learn's
+solvers cannot be interrupted otherwise. It reads `prepared/` and writes `baseline/`. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+
+
+def main() -> int:
+    """Fit and store the baseline; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m app.training.baseline", description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--work", type=int, required=True, help="maximum amount of work, in microseconds of one core")
+    parser.add_argument("--seed", type=int, required=True, help="seed that chooses rows if there are too many")
+    parser.add_argument("--context-length", type=int, required=True, help="number of tokens that the network reads")
+    parser.add_argument("--watch-input", action="store_true", help="exit at the end of standard input")
+    options = parser.parse_args()
+    if options.watch_input:
+        threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
+    # Importing scikit-learn takes a second, in which the end of the input must already be noticed.
+    from threadpoolctl import threadpool_limits
+
+    from app.training.baseline import store
+    from app.training.baseline.fit import fit
+    from app.training.baseline.work import Limits
+    from app.training.prepare import dataset
+
+    prepared = dataset.load(options.run_dir / "prepared")
+    # With one thread, sums have the same order on every machine, so the figures are equal too.
+    with threadpool_limits(1):
+        fitted = fit(prepared, Limits(options.work, options.seed), options.context_length)
+    store.save(options.run_dir, fitted)
+    return 0
+
+
+def _exit_at_end_of_input() -> None:
+    """End this process when the trainer, which holds the other end of the pipe, has ended."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

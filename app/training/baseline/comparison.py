@@ -1,0 +1,101 @@
+"""Compares a network with the baseline of its training run, on the same held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.training.baseline.paired import PairedTest, correct_rows, mcnemar, t_test
+from app.training.baseline.result import Fitted, Predictions
+from app.wire.measurement import too_few
+
+SHOWN = {"classification": "accuracy", "multilabel": "accuracy", "regression": "r2", "generation": "bits_per_character"}
+_NAMES = {
+    "classification": "accuracy", "multilabel": "exact-match accuracy", "regression": "R²",
+    "generation": "bits per character",
+}  # fmt: skip
+_SIGNIFICANT = 0.05
+Outputs = tuple[NDArray[np.float64], NDArray[Any]]
+
+
+def compare(
+    fitted: Fitted, task: str, architecture: str, metrics: Mapping[str, Any], outputs: Mapping[str, Outputs]
+) -> dict[str, Any] | None:
+    """The report on the baseline for `metrics.json`, with a comparison on the test rows or, without any, validation.
+
+    `metrics` and `outputs` are those of the network, for each held-out split; language models have no `outputs`.
+    Returns None if there is no baseline or no split that is large enough to compare on.
+    """
+    splits = fitted.report.get("splits", {})
+    name = next((n for n in ("test", "validation") if n in splits and not too_few(splits[n].get("rows"))), None)
+    if name is None:
+        return None
+    metric, split = SHOWN[task], splits[name]
+    own, test = metrics[name].get(metric), None
+    if name in outputs:
+        own, test = _on_rows(task, fitted.predictions[name], *outputs[name])
+    if own is None:
+        return None
+    comparison = {"split": name, "metric": metric, "network": own, "baseline": split[metric]}
+    if test is not None:
+        comparison |= {"test": test.name, "p": test.p}
+    summary = _summary(task, architecture, fitted.report, comparison)
+    return {**fitted.report, "comparison": comparison, "summary": summary}
+
+
+def _on_rows(
+    task: str, predictions: Predictions, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
+) -> tuple[float, PairedTest]:
+    """The figure of the network on the rows of the baseline, and the paired test."""
+    rows_N = predictions.rows_N
+    outputs_NC, targets_N, predicted_N = outputs_NC[rows_N], targets_N[rows_N], predictions.predicted_N
+    if task == "regression":
+        errors_N, others_N = (outputs_NC[:, 0] - targets_N) ** 2, (predicted_N - targets_N) ** 2
+        variance = float(targets_N.astype(np.float64).var())
+        r2 = 1.0 - float(errors_N.mean()) / variance if variance > 0 else 0.0
+        return r2, t_test(errors_N.astype(np.float64), others_N.astype(np.float64))
+    right_N = correct_rows(task, outputs_NC, targets_N)
+    equal_N = predicted_N == targets_N
+    return float(right_N.mean()), mcnemar(right_N, equal_N.all(1) if equal_N.ndim > 1 else equal_N)
+
+
+def main_figure(task: str, value: float | None) -> str:
+    """The main figure of a task with its name: `0.928 accuracy`."""
+    return f"{'no' if value is None else format(value, '.3f')} {_NAMES[task]}"
+
+
+def shown_figure(split: str, task: str, figures: Mapping[str, Any]) -> str:
+    """The main figure of a split: `0.928 validation accuracy`."""
+    return f"{figures[SHOWN[task]]:.3f} {split} {_NAMES[task]}"
+
+
+def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """One sentence: `gru: 0.941 test accuracy; a linear model on the same rows: 0.928 (McNemar p = 0.004)`."""
+    own = shown_figure(comparison["split"], task, {comparison["metric"]: comparison["network"]})
+    sentence = f"{architecture}: {own}; {_where(report, comparison['split'])}: {comparison['baseline']:.3f}"
+    if "p" not in comparison:
+        return sentence
+    sentence += f" ({comparison['test']} p {p_value(comparison['p'])})"
+    worse = comparison["p"] < _SIGNIFICANT and comparison["network"] < comparison["baseline"]
+    return f"{sentence}: the linear model is better" if worse else sentence
+
+
+def _where(report: Mapping[str, Any], split: str) -> str:
+    """The baseline, and the data that it was fitted to and measured on."""
+    train, unit = report["train"], "characters" if report["model"] == "ngram" else "rows"
+    name, same = ("an n-gram model", "text") if report["model"] == "ngram" else ("a linear model", "rows")
+    text = f"{name} on the same {same}"
+    if train[unit] < train["of"]:
+        text = f"{name} fitted to {train[unit]:,} of the {train['of']:,} train {unit}"
+    held_out = report["splits"][split]
+    if held_out[unit] < held_out["of"]:
+        text += f", measured on {held_out[unit]:,} {split} {unit}"
+    return text
+
+
+def p_value(value: float) -> str:
+    """A p-value with its sign: `= 0.004`, or `< 0.001`."""
+    return f"= {value:.3f}" if value >= 0.001 else "< 0.001"

@@ -1,0 +1,114 @@
+"""An n-gram model of characters, with interpolated Kneser–Ney smoothing, as the baseline of language models.
+
+Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), equations 18 and 24–26:
+one discount per order and count (1, 2, and 3 or more), and continuation counts below the highest order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST = 8  # characters in an n-gram; fewer if the alphabet is large, so that an n-gram fits in 63 bits
+UNSEEN = 0x110000  # the number of characters of Unicode, of which one that does not occur in the train text may be any
+_BLOCK = 1 << 18
+
+
+def order_for(alphabet: int) -> int:
+    """The length of the longest n-grams for an alphabet of this many symbols."""
+    return max(1, min(LONGEST, 63 // max(1, alphabet.bit_length())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The n-grams of one length: sorted codes with discounted counts, and their contexts with sums and weights."""
+
+    grams: NDArray[np.int64]
+    kept: NDArray[np.float64]  # count less discount
+    contexts: NDArray[np.int64]
+    totals: NDArray[np.float64]
+    backoff: NDArray[np.float64]  # the share of a context's probability that goes to the shorter n-gram
+
+
+class NgramModel:
+    """Predicts each symbol of a text from the symbols before it. Symbols are code points, or negative for others."""
+
+    def __init__(self, text_T: NDArray[np.int64]) -> None:
+        """Count the n-grams of a train text, which must not be empty."""
+        self._alphabet = np.unique(text_T)
+        self._size = len(self._alphabet) + 1  # and one for symbols that do not occur
+        self._bits = self._size.bit_length()
+        self.order = min(order_for(self._size), len(text_T))
+        codes_T = np.searchsorted(self._alphabet, text_T)
+        grams, counts = np.unique(_grams(codes_T, self.order, self._bits), return_counts=True)
+        orders = []
+        for length in range(self.order, 0, -1):
+            orders.append(self._counted(grams, counts))
+            # Continuation counts: in how many n-grams does each shorter n-gram follow a symbol?
+            grams, counts = np.unique(grams & ((1 << self._bits * (length - 1)) - 1), return_counts=True)
+        self._orders = orders[::-1]
+
+    def bits(self, text_T: NDArray[np.int64], context: int) -> NDArray[np.float64]:
+        """The bits of each symbol of a text after the first `context` symbols, which are only read."""
+        parts = [
+            self._bits_of(text_T[max(0, start - self.order + 1) : start + _BLOCK], min(start, self.order - 1))
+            for start in range(context, len(text_T), _BLOCK)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _bits_of(self, text_T: NDArray[np.int64], context: int) -> NDArray[np.float64]:
+        codes_T = np.searchsorted(self._alphabet, text_T)
+        known_T = self._alphabet[np.minimum(codes_T, len(self._alphabet) - 1)] == text_T
+        codes_T = np.where(known_T, codes_T, self._size - 1)
+        probability_T = np.full(len(text_T), 1.0 / self._size)
+        for length, order in enumerate(self._orders[: len(text_T)], 1):
+            grams = _grams(codes_T, length, self._bits)
+            probability_T[length - 1 :] = self._interpolated(order, grams, probability_T[length - 1 :])
+        bits_T = -np.log2(probability_T) + np.where(known_T, 0.0, math.log2(UNSEEN))
+        return np.asarray(bits_T[context:])
+
+    def _interpolated(
+        self, order: _Order, grams: NDArray[np.int64], shorter: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        at, found = _look_up(order.contexts, grams >> self._bits)
+        gram_at, gram_found = _look_up(order.grams, grams)
+        kept = np.where(gram_found, order.kept[gram_at], 0.0)
+        longer = kept / order.totals[at] + order.backoff[at] * shorter
+        return np.where(found, longer, shorter)
+
+    def _counted(self, grams: NDArray[np.int64], counts: NDArray[np.int64]) -> _Order:
+        discounts = _discounts(counts)[np.minimum(counts, 3)]
+        contexts, starts = np.unique(grams >> self._bits, return_index=True)
+        totals = np.add.reduceat(counts, starts).astype(np.float64)
+        backoff = np.add.reduceat(discounts, starts) / totals
+        return _Order(grams, counts - discounts, contexts, totals, backoff)
+
+
+def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The discounts of counts 0, 1, 2, and 3 or more."""
+    n1, n2, n3, n4 = (int((counts == count).sum()) for count in (1, 2, 3, 4))
+    if not (n1 and n2 and n3 and n4):  # too little text to estimate them
+        return np.asarray([0.0, 0.5, 0.75, 0.75])
+    y = n1 / (n1 + 2 * n2)
+    estimates = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+    return np.asarray(
+        [0.0, *(min(max(value, 0.1), most) for value, most in zip(estimates, (0.9, 1.8, 2.7), strict=True))]
+    )
+
+
+def _grams(codes_T: NDArray[np.int64], length: int, bits: int) -> NDArray[np.int64]:
+    """The codes of all n-grams of a length; the last symbol is in the lowest bits."""
+    count = max(0, len(codes_T) - length + 1)
+    grams = np.zeros(count, dtype=np.int64)
+    for offset in range(length):
+        grams = (grams << bits) | codes_T[offset : offset + count]
+    return grams
+
+
+def _look_up(table: NDArray[np.int64], keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(position, whether it is there) of each key in a sorted table."""
+    at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
+    return at, table[at] == keys

@@ -1,0 +1,33 @@
+"""The result of fitting a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """The predictions of a baseline for the rows `rows_N` of a split, in the form of `Rows.targets_N`."""
+
+    rows_N: NDArray[np.int64]
+    predicted_N: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted baseline: its report, in JSON values, and its predictions for each held-out split of rows.
+
+    If there is no baseline, the report has only a `reason`.
+    """
+
+    report: dict[str, Any]
+    predictions: dict[str, Predictions] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no baseline; empty if there is one."""
+        return str(self.report.get("reason", ""))

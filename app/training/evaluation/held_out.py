@@ -1,0 +1,103 @@
+"""Reads the file of an evaluation into a dataset for one version: its tokenizer, scales and labels are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.training.base import BaseCheckpoint
+from app.training.data.detection import detect
+from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, UNASSIGNED, VALIDATION
+from app.training.data.files import Source
+from app.training.data.inputs import TextFiles, open_files
+from app.training.data.report import digest_of_rows
+from app.training.data.scan import DataFiles, Scan, scan_held_out
+from app.training.prepare.dataset import Dataset, Rows, Stream
+from app.training.prepare.encode import encode_numbers, encode_texts
+from app.training.prepare.encode_generation import encode_completions, encode_documents, encode_whole_text
+from app.wire.trainer import EvaluationSpec, TrainSpec
+
+NUMERIC = ("features", "series")  # the shapes of layouts with numeric sequences
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The rows on which a version is evaluated.
+
+    `files` is None for plain text. `chosen_N` says which usable rows of the file are used: all, or those of one split.
+    `labels` are the labels of the version, followed by labels of the file that the version does not know.
+    """
+
+    dataset: Dataset
+    files: DataFiles | None
+    chosen_N: NDArray[np.bool_]
+    labels: list[str]
+    split: str | None
+    sha256: str
+
+    @property
+    def data(self) -> Rows | Stream:
+        """The encoded rows."""
+        assert self.dataset.test is not None
+        return self.dataset.test
+
+
+def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, check: Check) -> HeldOut:
+    """Read and encode the file of an evaluation, creating all files in the folder `staging`.
+
+    If the file marks splits, only its test rows are used or, without any, its validation rows. Raises BadData if a row
+    cannot be used, or if the file does not suit the task of the version.
+    """
+    task = base.config.task
+    source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file")
+    files = open_files(source, None, spec.columns, task, check)
+    if isinstance(files, TextFiles):
+        _check_input(source, base, "text")
+        dataset = encode_whole_text(source, base, staging)
+        sha256 = dataset.facts.report["sha256"][SPLIT_NAMES[TEST]]
+        return HeldOut(dataset, None, np.zeros(0, dtype=np.bool_), [], None, sha256)
+    numeric = files.training.shape in NUMERIC
+    _check_input(source, base, "numbers" if numeric else "text")
+    scan = scan_held_out(files, staging, base.labels)
+    if numeric and scan.steps_SF.shape[1] != base.config.features:
+        raise source.fault(
+            f"has {scan.steps_SF.shape[1]} features per step, but the version takes {base.config.features}"
+        )
+    split, chosen_N = _choose(scan)
+    sha256 = digest_of_rows(scan, chosen_N)
+    labels = [*base.labels, *(label for label in scan.labels if label not in set(base.labels))]
+    scan.splits_N = np.where(chosen_N, TEST, VALIDATION).astype(np.uint8)
+    known = replace(base, labels=labels)
+    train_spec = TrainSpec("base", spec.file, 0, task=task, columns=spec.columns)  # what the encoders expect
+    dataset = _encoder(files, task)(files, scan, train_spec, known, staging)
+    return HeldOut(dataset, files, chosen_N, labels, split, sha256)
+
+
+def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:
+    """(name of the split whose rows are used, mask of these rows); the name is None if all rows are used."""
+    for code in (TEST, VALIDATION):
+        mask = scan.splits_N == code
+        if mask.any():
+            return SPLIT_NAMES[code], mask
+    unmarked = np.isin(scan.splits_N, (UNASSIGNED, TRAIN))
+    return None, unmarked
+
+
+def _check_input(source: Source, base: BaseCheckpoint, kind: str) -> None:
+    takes = "text" if base.config.input == "tokens" else "numbers"
+    if kind != takes:
+        raise source.fault(f"holds {kind}, but the version takes {takes}")
+
+
+def _encoder(files: DataFiles, task: str) -> Callable[..., Dataset]:
+    shape = files.training.shape
+    if shape in NUMERIC:
+        return encode_numbers
+    if task != "generation":
+        return encode_texts
+    return encode_documents if shape == "text" else encode_completions

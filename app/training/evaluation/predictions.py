@@ -1,0 +1,97 @@
+"""The predictions of an evaluation, row by row: a CSV file of all rows, and the worst mistakes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.training.data.example import Example
+from app.training.evaluation.held_out import HeldOut
+from app.training.evaluation.scores import Scores
+
+MISTAKES = 50
+_TEXT_CHARACTERS = 500  # of a text among the mistakes; the CSV file has the whole text
+_PROBABILITY_LABELS = 50  # with more labels, the CSV file has only the probability of the predicted label
+
+
+def write(path: Path, held_out: HeldOut, scores: Scores, against: Scores | None) -> list[dict[str, Any]]:
+    """Write the CSV file, and return the worst mistakes: the rows with the largest loss among those that are wrong.
+
+    The file of the user is read once more for its texts, so that no texts are kept in memory.
+    """
+    worst = {int(row): place for place, row in enumerate(_worst(scores))}
+    mistakes: list[dict[str, Any]] = [{}] * len(worst)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_header(scores, against))
+        for row, example in enumerate(_examples(held_out)):
+            writer.writerow([example.where, _text(example), *_cells(scores, row), *_other_cells(against, row)])
+            if row in worst:
+                mistakes[worst[row]] = _mistake(scores, row, example)
+    return mistakes
+
+
+def _examples(held_out: HeldOut) -> Iterator[Example]:
+    assert held_out.files is not None
+    chosen = zip(held_out.files.examples(), held_out.chosen_N, strict=True)
+    return (example for example, is_chosen in chosen if is_chosen)
+
+
+def _worst(scores: Scores) -> list[int]:
+    wrong_N = np.flatnonzero(~scores.correct_N) if scores.correct_N is not None else np.arange(len(scores.losses_N))
+    order_N = np.argsort(-scores.losses_N[wrong_N], kind="stable")
+    return [int(row) for row in wrong_N[order_N[:MISTAKES]]]
+
+
+def _text(example: Example) -> str:
+    return "\n".join(text for text in example.texts if text)
+
+
+def _mistake(scores: Scores, row: int, example: Example) -> dict[str, Any]:
+    text = _text(example)
+    shown = text if len(text) <= _TEXT_CHARACTERS else text[:_TEXT_CHARACTERS] + "…"
+    mistake: dict[str, Any] = {"where": example.where, "text": shown}
+    if scores.values_N is not None:
+        return mistake | {"value": float(scores.targets_N[row]), "predicted": float(scores.values_N[row])}
+    assert scores.probabilities_NC is not None
+    names = [*scores.true(row), *(label for label in scores.predicted(row) if label not in scores.true(row))]
+    probabilities = {name: float(scores.probabilities_NC[row, scores.labels.index(name)]) for name in names}
+    return mistake | {"labels": scores.true(row), "predicted": scores.predicted(row), "probabilities": probabilities}
+
+
+def _header(scores: Scores, against: Scores | None) -> list[str]:
+    names = ["row", "text"]
+    if scores.values_N is not None:
+        names += ["value", "predicted", "squared_error"]
+        return [*names, *(["against_predicted", "against_squared_error"] if against else [])]
+    names += ["label", "predicted", "correct", "probability"]
+    names += [f"probability_{label}" for label in scores.labels] if len(scores.labels) <= _PROBABILITY_LABELS else []
+    return [*names, *(["against_predicted", "against_correct", "against_probability"] if against else [])]
+
+
+def _cells(scores: Scores, row: int) -> list[Any]:
+    if scores.values_N is not None:
+        return [f"{scores.targets_N[row]:g}", *_other_cells(scores, row)]
+    assert scores.probabilities_NC is not None
+    cells: list[Any] = ["|".join(scores.true(row)), *_other_cells(scores, row)]
+    if len(scores.labels) <= _PROBABILITY_LABELS:
+        cells += [f"{value:.6f}" for value in scores.probabilities_NC[row]]
+    return cells
+
+
+def _other_cells(scores: Scores | None, row: int) -> list[Any]:
+    """The prediction of a version for a row, without the truth."""
+    if scores is None:
+        return []
+    if scores.values_N is not None:
+        return [f"{scores.values_N[row]:g}", f"{scores.losses_N[row]:g}"]
+    assert scores.probabilities_NC is not None and scores.correct_N is not None
+    predicted = scores.predicted(row)
+    columns = [scores.labels.index(label) for label in predicted]
+    probability = min((float(scores.probabilities_NC[row, column]) for column in columns), default=None)
+    shown = "" if probability is None else f"{probability:.6f}"
+    return ["|".join(predicted), int(scores.correct_N[row]), shown]

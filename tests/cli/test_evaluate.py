@@ -1,0 +1,80 @@
+"""`ostinato evaluate`: what it sends, and the report that it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.service import Service, listed
+
+JOB: dict[str, Any] = {
+    "id": "evaljob-1", "status": "queued", "version": "mood:2", "report": None, "result_files": [], "error": None,
+}  # fmt: skip
+PER_CLASS = {
+    "bad": {"precision": 0.5, "recall": 1.0, "f1": 0.667, "support": 2},
+    "good": {"precision": 1.0, "recall": 0.333, "f1": 0.5, "support": 3},
+}
+REPORT = {
+    "metrics": {
+        "rows": 5, "accuracy": 0.6, "macro_f1": 0.583, "per_class": PER_CLASS, "confusion_matrix": [[2, 0], [2, 1]],
+    },
+    "against": {"model": "mood:1", "metrics": {"rows": 5, "accuracy": 0.4}},
+    "comparison": {"summary": "mood:2: 0.600 accuracy; mood:1 on the same rows: 0.400 (McNemar p = 1.000)"},
+    "mistakes": [{
+        "where": "line 3", "text": "so\nsad", "labels": ["good"], "predicted": ["bad"],
+        "probabilities": {"good": 0.1, "bad": 0.9},
+    }],
+}  # fmt: skip
+DONE = JOB | {"status": "succeeded", "report": REPORT, "result_files": ["file-9"]}
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.csv").write_text("text,label\na,good\n")
+
+
+@pytest.fixture
+def answering(service: Service, data: None) -> Service:
+    service.routes["POST /v1/files"] = (200, {"id": "file-1"})
+    service.routes["POST /v1/evaluations"] = (200, JOB)
+    service.routes["GET /v1/evaluations/evaljob-1"] = (200, DONE)
+    service.routes["GET /v1/evaluations/evaljob-1/events"] = listed({"id": "e1", "message": "Evaluating"})
+    return service
+
+
+def test_the_report_is_printed(answering: Service, ostinato: Run) -> None:
+    done = ostinato("evaluate", "mood", "new.csv", "--against", "mood:1", "--label-column", "label")
+    assert done.status == 0
+    sent = answering.sent("POST /v1/evaluations")[0].json
+    assert sent == {"model": "mood", "file": "file-1", "against": "mood:1", "columns": {"label": "label"}}
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    for line in (
+        "mood:2: 5 rows, accuracy 0.600, macro f1 0.583", "mood:1: 5 rows, accuracy 0.400",
+        str(REPORT["comparison"]["summary"]), "good 3 1.000 0.333 0.500", "2 good bad",  # type: ignore[index]
+        "line 3 good 0.100 bad 0.900 so sad", "the prediction for each row: ostinato files download file-9",
+    ):  # fmt: skip
+        assert line in lines
+    assert lines.index("good 3 1.000 0.333 0.500") < lines.index("bad 2 0.500 1.000 0.667")
+
+
+def test_an_uploaded_file_is_named_by_its_id(answering: Service, ostinato: Run) -> None:
+    done = ostinato("evaluate", "mood", "file-7", "--no-wait")
+    assert done.out == "evaljob-1 is queued\n"
+    assert answering.sent("POST /v1/evaluations")[0].json == {"model": "mood", "file": "file-7"}
+
+
+def test_json_is_the_ended_evaluation(answering: Service, ostinato: Run) -> None:
+    assert json.loads(ostinato("evaluate", "mood", "file-7", "--json").out) == DONE
+
+
+def test_a_failed_evaluation_says_why(answering: Service, ostinato: Run) -> None:
+    error = {"code": "invalid_file", "message": "new.csv has no label column", "param": "file"}
+    answering.routes["GET /v1/evaluations/evaljob-1"] = (200, JOB | {"status": "failed", "error": error})
+    done = ostinato("evaluate", "mood", "new.csv")
+    assert done.status == 1
+    assert done.err.splitlines()[-1] == "evaljob-1 failed: new.csv has no label column"

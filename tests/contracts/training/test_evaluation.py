@@ -1,0 +1,176 @@
+"""Evaluations in the trainer: the report, the predictions, and the same result after kills."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.training.run.evaluation import EvaluationSession
+from app.training.run.preparation import Machine
+from app.wire.trainer import Done, Evaluated, EvaluationSpec, Note, Phase, Stopped, TrainEvent, TrainFailed
+from app.wire.training_options import Columns
+from tests.training import runs
+
+FEW = {"max_steps": 12}
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoints of small training runs, by name."""
+    folder = tmp_path_factory.mktemp("versions")
+    values = "text,value\n" + "".join(f"{text},{len(text)}\n" for text, _ in runs.sentences(240))
+    plans = {
+        "gru": ("t.csv", runs.table(), "gru"),
+        "rnn": ("t.csv", runs.table(), "rnn"),
+        "value": ("t.csv", values, "gru"),
+        "tale": ("t.txt", runs.book(), "gru"),
+    }
+    checkpoints = {}
+    for name, (file, content, model) in plans.items():
+        run = runs.make(folder / name, file, content, model=model, training=FEW)
+        assert isinstance(runs.train(run)[-1], Done)
+        checkpoints[name] = run / "checkpoint"
+    return checkpoints
+
+
+def make(run: Path, name: str, content: str, own: Path, against: Path | None = None, **columns: str) -> Path:
+    """A run directory for an evaluation, as the worker creates it."""
+    file = runs.put(run, name, content)
+    shutil.copytree(own, run / "base")
+    if against is not None:
+        shutil.copytree(against, run / "against")
+    spec = EvaluationSpec("mood:1", file, None if against is None else "mood:2", Columns(**columns))
+    (run / "evaluation.json").write_bytes(msgspec.json.encode(spec))
+    return run
+
+
+def evaluate(run: Path, stopping: bool = False) -> list[TrainEvent]:
+    heard = runs.Heard()
+    EvaluationSession(run, heard, lambda: stopping, Machine(threads=1, device="cpu")).attempt()
+    return heard.events
+
+
+def report_of(events: list[TrainEvent]) -> dict[str, Any]:
+    assert isinstance(events[-1], Evaluated), events[-1]
+    return events[-1].report
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_are_those_of_the_training_run(versions: dict[str, Path], tmp_path: Path) -> None:
+    """On the rows that the training run held out for testing, in any order."""
+    lines = [f"{text},{label},{('train', 'val', 'test')[n % 3]}" for n, (text, label) in enumerate(runs.sentences(240))]
+    table = "text,label,split\n" + "\n".join(lines) + "\n"
+    run = runs.make(tmp_path / "training", "t.csv", table, model="gru", training=FEW)
+    done = runs.train(run)[-1]
+    assert isinstance(done, Done)
+    turned = "\n".join(["text,label,split", *reversed(lines)]) + "\n"
+    report = report_of(evaluate(make(tmp_path / "evaluation", "t.csv", turned, run / "checkpoint")))
+    expected = dict(done.metrics["test"])
+    assert (report["split"], report["rows_sha256"]) == ("test", expected.pop("rows_sha256"))
+    assert report["metrics"].keys() == expected.keys()
+    for name, value in expected.items():
+        assert report["metrics"][name] == (pytest.approx(value) if isinstance(value, float) else value), name
+
+
+def test_predictions_and_mistakes_have_their_texts(versions: dict[str, Path], tmp_path: Path) -> None:
+    table = 'text,label\nlovely fox,bad\n"dark, ""cruel"" rain",bad\nlovely home,good\n'
+    run = make(tmp_path, "t.csv", table, versions["gru"])
+    report = report_of(evaluate(run))
+    rows = rows_of(run)
+    assert [(row["row"], row["text"], row["label"]) for row in rows] == [
+        ("line 2", "lovely fox", "bad"), ("line 3", 'dark, "cruel" rain', "bad"), ("line 4", "lovely home", "good"),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["correct"] == str(int(row["label"] == row["predicted"]))
+        assert float(row[f"probability_{row['predicted']}"]) == float(row["probability"]) >= 0.5
+        assert float(row["probability_bad"]) + float(row["probability_good"]) == pytest.approx(1.0, abs=1e-5)
+    wrong = [row for row in rows if row["correct"] == "0"]
+    wrong.sort(key=lambda row: float(row[f"probability_{row['label']}"]))
+    assert [mistake["where"] for mistake in report["mistakes"]] == [row["row"] for row in wrong]
+    assert report["mistakes"][0]["text"] == wrong[0]["text"]
+    assert report["metrics"]["accuracy"] == pytest.approx(1 - len(wrong) / 3)
+
+
+def test_two_versions_are_compared_on_the_same_rows(versions: dict[str, Path], tmp_path: Path) -> None:
+    run = make(tmp_path, "t.csv", runs.table(60), versions["gru"], versions["rnn"])
+    report = report_of(evaluate(run))
+    rows = rows_of(run)
+    right = [[row[name] == "1" for row in rows] for name in ("correct", "against_correct")]
+    comparison = report["comparison"]
+    assert comparison["model"] == report["metrics"]["accuracy"] == pytest.approx(sum(right[0]) / 60)
+    assert comparison["against"] == report["against"]["metrics"]["accuracy"] == pytest.approx(sum(right[1]) / 60)
+    assert comparison["test"] == "McNemar" and 0 < comparison["p"] <= 1
+    assert comparison["summary"].startswith(f"mood:1: {comparison['model']:.3f} accuracy; mood:2 on the same rows: ")
+
+
+def test_rows_with_an_unknown_label_count_as_wrong(versions: dict[str, Path], tmp_path: Path) -> None:
+    events = evaluate(make(tmp_path, "t.csv", runs.table(20) + "a dull one,dull\n", versions["gru"]))
+    report = report_of(events)
+    assert report["unknown_labels"] == ["dull"]
+    assert report["metrics"]["per_class"]["dull"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
+    assert report["metrics"]["accuracy"] <= 20 / 21
+    assert json.dumps(report["metrics"]["loss"], allow_nan=False)
+    assert [note.level for note in events if isinstance(note, Note) and note.kind == "unknown_labels"] == ["warn"]
+
+
+def test_regression_and_generation(versions: dict[str, Path], tmp_path: Path) -> None:
+    table = "words,length\n" + "".join(f"{text},{len(text)}\n" for text, _ in runs.sentences(50))
+    run = make(tmp_path / "value", "t.csv", table, versions["value"], versions["value"], text="words", value="length")
+    report = report_of(evaluate(run))
+    assert report["comparison"]["test"] == "paired t-test" and report["comparison"]["p"] == 1.0
+    errors = [(float(row["value"]) - float(row["predicted"])) ** 2 for row in rows_of(run)]
+    assert report["metrics"]["mse"] == pytest.approx(sum(errors) / 50, rel=1e-3)
+    assert len(report["mistakes"]) == 50
+    told = report_of(evaluate(make(tmp_path / "tale", "t.txt", runs.book(100), versions["tale"], versions["tale"])))
+    assert told["metrics"]["bits_per_character"] == told["against"]["metrics"]["bits_per_character"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("t.txt", "some plain text " * 40, "is plain text"),
+        ("t.csv", "text\na\nb\n", "label"),
+        ("t.jsonl", '{"features": [[1, 2]], "label": "good"}\n', "holds numbers, but the version takes text"),
+    ],
+)
+def test_a_file_that_does_not_suit_the_version(
+    versions: dict[str, Path], tmp_path: Path, name: str, content: str, reason: str
+) -> None:
+    last = evaluate(make(tmp_path, name, content, versions["gru"]))[-1]
+    assert isinstance(last, TrainFailed)
+    assert reason in last.message and "fine-tune" not in last.message
+    assert last.code == "invalid_file"
+
+
+def test_a_stopped_evaluation_can_be_repeated(versions: dict[str, Path], tmp_path: Path) -> None:
+    run = make(tmp_path, "t.csv", runs.table(60), versions["gru"])
+    assert evaluate(run, stopping=True)[-1] == Stopped(0)
+    first = evaluate(run)[-1]
+    assert isinstance(first, Evaluated)
+    assert evaluate(run) == [first]  # it is not computed again
+
+
+def test_a_killed_evaluation_gives_the_same_report(versions: dict[str, Path], tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole", "t.csv", runs.table(60), versions["gru"], versions["rnn"])
+    expected = report_of(evaluate(whole))
+    run = make(tmp_path / "killed", "t.csv", runs.table(60), versions["gru"], versions["rnn"])
+    with runs.trainer(run) as process:
+        for event in runs.events(process):
+            if isinstance(event, Phase) and event.phase == "evaluating":
+                os.killpg(process.pid, signal.SIGKILL)
+    assert not (run / "evaluated.json").exists()
+    with runs.trainer(run) as process:
+        assert report_of(list(runs.events(process))) == expected
+    assert (run / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()

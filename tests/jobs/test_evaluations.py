@@ -1,0 +1,129 @@
+"""Evaluations as jobs: they share the table, states and rules of training jobs, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import InvalidRequest, NotFound
+from app.files.service import Files
+from app.jobs.claims import JobClaims
+from app.jobs.evaluation_request import EvaluationRequest
+from app.jobs.evaluations import Evaluations
+from app.jobs.records import EVALUATION, SUCCEEDED
+from app.registry.garbage import load_references
+from app.registry.records import Version
+from app.registry.service import Registry
+from tests.checkpoints import make_checkpoint, publish
+from tests.jobs.fixtures import OWNER, Queue, claim
+
+
+@pytest.fixture
+def evaluations(queue: Queue, registry: Registry, files: Files) -> Evaluations:
+    return Evaluations(queue.database, registry, files)
+
+
+@pytest.fixture
+def version(registry: Registry, tmp_path: Path) -> Version:
+    return publish(registry, make_checkpoint(tmp_path / "mood"))
+
+
+def _request(queue: Queue, **fields: Any) -> EvaluationRequest:
+    return EvaluationRequest(**({"model": "mood", "file": queue.upload()} | fields))
+
+
+def test_an_evaluation_is_a_job_of_its_own_kind(evaluations: Evaluations, queue: Queue, version: Version) -> None:
+    job = evaluations.create(_request(queue), OWNER)
+    assert (job.id[:8], job.kind, job.status, job.jobs_before) == ("evaljob-", EVALUATION, "queued", 0)
+    assert job.base_digest == version.digest
+    training = queue.create()
+    assert [item.id for item in evaluations.jobs.list(OWNER).items] == [job.id]
+    assert [item.id for item in queue.jobs.list(OWNER).items] == [training.id]
+    for jobs, id_ in ((queue.jobs, job.id), (evaluations.jobs, training.id)):
+        with pytest.raises(NotFound):
+            jobs.get(id_, OWNER)
+    claimed = claim(queue)
+    assert claimed.id == job.id
+    messages = [event.message for event in evaluations.jobs.events(job.id, OWNER).items]
+    assert messages == ["Evaluation started", f"Created evaluation: {job.id}"]
+
+
+def test_an_evaluation_of_another_owner_is_not_found(evaluations: Evaluations, queue: Queue, version: Version) -> None:
+    job = evaluations.create(_request(queue), OWNER)
+    jobs = evaluations.jobs
+    for call in (jobs.get, jobs.cancel, jobs.pause, jobs.resume, jobs.events):
+        with pytest.raises(NotFound):
+            call(job.id, "bob")
+    assert jobs.list("bob").items == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": "nothing"}, "model"), ({"against": "nothing"}, "against"), ({"file": "file-none"}, "file"),
+        ({"file": "x"}, "file"), ({"model": ""}, "model"), ({"model": "a\x00"}, None),
+    ],
+)  # fmt: skip
+def test_references_are_checked(
+    evaluations: Evaluations, queue: Queue, version: Version, fields: dict[str, Any], param: str | None
+) -> None:
+    with pytest.raises((InvalidRequest, NotFound)) as caught:
+        evaluations.create(_request(queue, **fields), OWNER)
+    assert caught.value.param == param
+
+
+def test_versions_for_different_tasks_are_not_compared(
+    evaluations: Evaluations, queue: Queue, registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    publish(registry, make_checkpoint(tmp_path / "value", task="regression", classes=1), "value")
+    with pytest.raises(InvalidRequest, match="they cannot be compared") as caught:
+        evaluations.create(_request(queue, against="value"), OWNER)
+    assert caught.value.param == "against"
+
+
+def test_a_repeated_request_creates_one_evaluation(evaluations: Evaluations, queue: Queue, version: Version) -> None:
+    request = _request(queue)
+    first = evaluations.create(request, OWNER, "key")
+    assert evaluations.create(request, OWNER, "key").id == first.id
+    with pytest.raises(InvalidRequest) as caught:
+        queue.create(idempotency_key="key")
+    assert caught.value.code == "idempotency_key_reused"
+
+
+def test_cancel_pause_and_resume(evaluations: Evaluations, queue: Queue, version: Version) -> None:
+    job = evaluations.create(_request(queue), OWNER)
+    assert evaluations.jobs.pause(job.id, OWNER).status == "paused"
+    assert evaluations.jobs.resume(job.id, OWNER).status == "queued"
+    assert evaluations.jobs.cancel(job.id, OWNER).status == "cancelled"
+
+
+def test_both_versions_and_the_file_are_kept_until_the_end(
+    evaluations: Evaluations, queue: Queue, registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    other = publish(registry, make_checkpoint(tmp_path / "other", seed=5), "other")
+    job = evaluations.create(_request(queue, against="other"), OWNER)
+    for name in ("mood", "other"):
+        registry.delete_version(name, 1, OWNER)
+    hashes = {entry.sha256 for files in (version.files, other.files) for entry in files.values()}
+
+    def kept() -> bool:
+        with queue.database.read() as session:
+            return hashes <= set(load_references(session, 1e12))
+
+    assert kept()
+    with pytest.raises(InvalidRequest):
+        queue.files.delete(job.training_file, OWNER)
+    evaluations.jobs.cancel(job.id, OWNER)
+    assert not kept()
+
+
+def test_a_version_shows_its_evaluations(evaluations: Evaluations, queue: Queue, version: Version) -> None:
+    job = evaluations.create(_request(queue), OWNER)
+    assert evaluations.of_version(version.digest, OWNER) == []
+    claimed = claim(queue)
+    with queue.database.transaction() as session:
+        JobClaims(queue.database).finish(session, claimed.id, claimed.attempt, SUCCEEDED, report={"metrics": {}})
+    assert [item.id for item in evaluations.of_version(version.digest, OWNER)] == [job.id]
+    assert evaluations.of_version(version.digest, "bob") == []
