@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from app.api.http.auth import HEALTH
 from app.api.http.connections import ConnectionLimits, ConnectionTable
 from app.api.http.dialects import error_body
+from app.api.http.joined import JoinedCycle
 from app.api.http.presence import WatchedProtocol
 from app.errors import OstinatoError, Unavailable
 from app.telemetry import request_failure
@@ -138,8 +139,8 @@ class BoundedProtocol(WatchedProtocol):
         self._stop_timer()
         self.table.busy(self)
         super().on_headers_complete()
-        if self.cycle is not None and self.scope["http_version"] == "1.0":
-            self.cycle.__class__ = UnchunkedCycle
+        if self.cycle is not None:
+            self.cycle.__class__ = UnchunkedCycle if self.scope["http_version"] == "1.0" else JoinedCycle
         if self.cycle is not None and self._reserved:
             self.cycle.keep_alive = False
 
