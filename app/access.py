@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from app.errors import InvalidRequest
 
 PREFIX = "OSTINATO_"  # the prefix of every setting's environment variable
+INFER, TRAIN, REGISTRY, OPERATOR = "infer", "train", "registry", "operator"
+SCOPES = (INFER, TRAIN, REGISTRY, OPERATOR)  # operator includes the others
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 
@@ -29,6 +32,27 @@ def key_pairs(text: str) -> list[tuple[str, str]]:
             raise SettingError(f"{PREFIX}API_KEYS contains the same secret twice; each key needs its own secret")
         pairs.append((name, secret))
     return pairs
+
+
+def key_scopes(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
+    """Parse the setting `key_scopes`, such as `ann:infer+train,ops:operator`, into the scopes of each key.
+
+    `names` are the names of the keys. Without the setting, every key has all scopes. Raises SettingError for an unknown
+    name or scope, and if a key is left out.
+    """
+    if not text:
+        return {name: frozenset(SCOPES) for name in names}
+    granted: dict[str, frozenset[str]] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, scopes = part.rpartition(":")
+        if name not in names or name in granted:
+            raise SettingError(f"{PREFIX}KEY_SCOPES: {name!r} must be the name of one key in {PREFIX}API_KEYS, once")
+        granted[name] = frozenset(scopes.split("+"))
+        if unknown := sorted(granted[name] - set(SCOPES)):
+            raise SettingError(f"{PREFIX}KEY_SCOPES: {unknown[0]!r} is not a scope; use {', '.join(SCOPES)}")
+    if missing := sorted(set(names) - set(granted)):
+        raise SettingError(f"{PREFIX}KEY_SCOPES does not name the key {missing[0]!r}; add {missing[0]}:infer")
+    return granted
 
 
 def origins(text: str, has_keys: bool) -> tuple[str, ...]:

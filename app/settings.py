@@ -7,19 +7,17 @@ import gc
 import hashlib
 import os
 import platform
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from app import access
+from app import access, urls
 from app.access import PREFIX as PREFIX
 from app.access import SettingError as SettingError
 from app.errors import most_similar
@@ -28,11 +26,6 @@ REFUSED = 2  # exit status of a program that rejects its settings or arguments; 
 # The maximum length in bytes of the path of a socket's folder: the path of a UNIX socket may have 103 bytes (107 on
 # Linux), of which the file name takes up to 25.
 SOCKET_PATH_LIMIT = 78
-
-# The permitted formats of URLs. Other errors in a URL are detected when it is opened.
-_DATABASES = re.compile(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://.*")
-_BUCKETS = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
-_STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://server"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
@@ -54,6 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_url: Annotated[str, _help("SQLAlchemy URL of the database; empty: SQLite in the data folder")] = ""
     storage_url: Annotated[str, _help("URL of the blob store (file://, s3://, …); empty: the data folder")] = ""
     api_keys: Annotated[str, _help("comma-separated name:secret pairs; `ostinato keys` creates one")] = ""
+    key_scopes: Annotated[
+        str,
+        _help("what each key may do, such as ann:infer+train,ops:operator; scopes: infer, train, registry, operator"),
+    ] = ""
     threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
     dtype: Annotated[Literal["float32", "bfloat16"], _help("number type of the engine's weights")] = "float32"
@@ -169,6 +166,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return {secret: name for name, secret in access.key_pairs(self.api_keys)}
 
     @property
+    def scopes(self) -> dict[str, frozenset[str]]:
+        """The scopes of each key, by name. Raises SettingError if the setting `key_scopes` is invalid."""
+        return access.key_scopes(self.key_scopes, self.keys.values())
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins of web pages that may call the API. Raises SettingError if the setting is invalid."""
         return access.origins(self.allowed_origins, bool(self.api_keys))
@@ -194,9 +196,10 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
+    _ = settings.scopes
     _ = settings.keys  # malformed keys must be detected at startup, not at the first request
-    _check_database(settings.database_url)
-    _check_storage(settings.storage_url)
+    urls.check_database(settings.database_url)
+    urls.check_storage(settings.storage_url)
     return settings
 
 
@@ -206,28 +209,6 @@ def _check_names(variables: Mapping[str, str]) -> None:
         match = most_similar(name, names, cutoff=0.6)
         hint = f"did you mean {PREFIX}{match.upper()}?" if match else "`ostinato settings` lists all settings"
         raise SettingError(f"unknown setting {PREFIX}{name.upper()}; {hint}")
-
-
-def _check_database(url: str) -> None:
-    if url and not _DATABASES.fullmatch(url):
-        raise SettingError(f"{PREFIX}DATABASE_URL is not valid; it must look like sqlite:///path or postgresql://…")
-
-
-def _check_storage(url: str) -> None:
-    """Check the format of the blob store's URL. Messages do not repeat the URL, because it may contain a secret."""
-    if not url:
-        return
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise SettingError(f"{PREFIX}STORAGE_URL is not a valid URL ({error}); it must look like {_STORES}") from None
-    if parts.scheme in _BUCKETS:
-        if not parts.netloc:
-            raise SettingError(f"{PREFIX}STORAGE_URL does not name a bucket; it must look like {parts.scheme}://bucket")
-    elif parts.scheme not in ("", "file"):
-        raise SettingError(f"{PREFIX}STORAGE_URL cannot begin with {parts.scheme!r}; it must look like {_STORES}")
-    elif parts.netloc not in ("", "localhost") or not parts.path:
-        raise SettingError(f"{PREFIX}STORAGE_URL does not name a folder; a folder needs three slashes: file:///folder")
 
 
 @cache

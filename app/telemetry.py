@@ -9,12 +9,16 @@ import threading
 import time
 from collections import Counter as Multiset
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Self, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+
+from app.metrics import Counter, Gauge, Histogram
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 job_id: ContextVar[str] = ContextVar("job_id", default="")
@@ -171,17 +175,37 @@ class _AddIds(logging.Filter):
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The content of one log line. `created` is in seconds since the epoch; `data` are further fields of JSON lines."""
+
+    created: float
+    level: str
+    logger: str
+    message: str
+    request_id: str = ""
+    job_id: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: logging.LogRecord) -> Self:
+        ids = getattr(record, "request_id", ""), getattr(record, "job_id", "")
+        data = getattr(record, "data", None) or {}
+        return cls(record.created, record.levelname.lower(), record.name, record.getMessage(), *ids, data)
+
+
 class TextLines(logging.Formatter):
     """Formats a record as one line. Control characters are escaped, so that a message cannot forge a log line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        ids = " ".join(filter(None, (getattr(record, "request_id", ""), getattr(record, "job_id", ""))))
-        head = f"{stamp}.{int(record.msecs):03d}Z {record.levelname.lower():7} {record.name}"
-        line = f"{head}{f' [{ids}]' if ids else ''} {_escape(record.getMessage())}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+        line = self.compose(Line.of(record))
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+    def compose(self, line: Line) -> str:
+        ids = " ".join(filter(None, (line.request_id, line.job_id)))
+        seconds, fraction = divmod(line.created, 1)
+        head = f"{_stamp(int(seconds))}.{int(1000 * fraction):03d}Z {line.level:7} {line.logger}"
+        return f"{head}{f' [{ids}]' if ids else ''} {_escape(line.message)}"
 
 
 class JsonLines(logging.Formatter):
@@ -192,20 +216,27 @@ class JsonLines(logging.Formatter):
         self.program = program
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": round(record.created, 3),
-            "level": record.levelname.lower(),
-            "logger": record.name,
+        exception = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
+        return self.compose(Line.of(record), exception)
+
+    def compose(self, line: Line, more: Mapping[str, Any] = {}) -> str:
+        ids = {"request_id": line.request_id, "job_id": line.job_id}
+        content = {
+            "time": round(line.created, 3),
+            "level": line.level,
+            "logger": line.logger,
             "program": self.program,
-            "message": record.getMessage(),
+            "message": line.message,
+            **{name: id_ for name, id_ in ids.items() if id_},
+            **line.data,
+            **more,
         }
-        for name in ("request_id", "job_id"):
-            if id_ := getattr(record, name, ""):
-                line[name] = id_
-        line |= getattr(record, "data", None) or {}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return json.dumps(content, default=str)
+
+
+@lru_cache(maxsize=8)
+def _stamp(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _escape(message: str) -> str:
@@ -225,3 +256,13 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
     for noisy in ("httpx", "httpcore", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hides warnings about building the font cache
+
+
+def write(lines: Sequence[Line]) -> None:
+    """Write log lines at once, to the output that `setup` has configured. Much cheaper than one record per line."""
+    for handler in logging.getLogger().handlers:
+        formatter = handler.formatter
+        if isinstance(handler, logging.StreamHandler) and isinstance(formatter, TextLines | JsonLines):
+            with handler.lock or nullcontext():
+                handler.stream.write("".join(f"{formatter.compose(line)}\n" for line in lines))
+                handler.flush()

@@ -32,7 +32,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 POSITIVE = ("layers", "width", "heads", "context_length")
 COUNTS = (
     "vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width",
-    "ngram_buckets", "ngram_characters", "ngram_words",
+    "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
 )  # fmt: skip
 MOST_HEAD_LAYERS = 16
 FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
@@ -40,7 +40,7 @@ FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
 # fields therefore stay the same.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
-    "head_activation", "ngram_buckets", "ngram_characters", "ngram_words",
+    "head_activation", "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
 )  # fmt: skip
 
 
@@ -63,8 +63,9 @@ class ModelConfig:
     default, see `inner_width`). Networks ignore `pad_id`, because they identify padding by the lengths of the rows; the
     field is kept for other programs.
 
-    `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch; see `models/ngrams.py`). The
-    branch reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words.
+    `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch). The branch of a text
+    classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);
+    that of a language model, n-grams of 2 to `ngram_tokens` tokens (`models/token_ngrams.py`).
 
     Fields of the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
@@ -107,6 +108,7 @@ class ModelConfig:
     ngram_buckets: int = 0
     ngram_characters: int = 0
     ngram_words: int = 0
+    ngram_tokens: int = 0
     # parts of imported networks
     input_activation: str = "none"
     output_norm: str = "none"
@@ -169,15 +171,20 @@ class ModelConfig:
             if self.architecture == "linear":
                 raise ConfigError("ngram_buckets", "must be 1 or more if architecture is 'linear'")
             return
-        if self.task == "generation" or self.input != "tokens":
-            raise ConfigError("ngram_buckets", "must be 0 unless input is 'tokens' and the task has targets")
+        if self.input != "tokens":
+            raise ConfigError("ngram_buckets", "must be 0 unless input is 'tokens'")
         if self.ngram_buckets < FEWEST_BUCKETS or self.ngram_buckets.bit_count() != 1:
             raise ConfigError("ngram_buckets", f"must be a power of 2 of {FEWEST_BUCKETS} or more")
-        if self.ngram_characters < 2 and not self.ngram_words:
-            raise ConfigError("ngram_words", "must be 1 or more if ngram_characters is below 2")
-        for name in ("ngram_characters", "ngram_words"):
+        self._check_ngram_lengths()
+
+    def _check_ngram_lengths(self) -> None:
+        for name in ("ngram_characters", "ngram_words", "ngram_tokens"):
             if getattr(self, name) > LONGEST_NGRAM:
                 raise ConfigError(name, f"must be at most {LONGEST_NGRAM}")
+        if self.task == "generation" and self.ngram_tokens < 2:
+            raise ConfigError("ngram_tokens", "must be 2 or more if ngram_buckets is set")
+        if self.task != "generation" and self.ngram_characters < 2 and not self.ngram_words:
+            raise ConfigError("ngram_words", "must be 1 or more if ngram_characters is below 2")
 
     def _check_pooling(self) -> None:
         if self.pooling == "first" and self.recurrent and not self.bidirectional:

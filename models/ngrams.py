@@ -149,7 +149,7 @@ class _PrefixHashes:
         """
         steps = len(ends_T)
         windows_TN = self._prefixes.unfold(0, longest + 1, 1)[:steps]
-        buckets_TN = _bucket((windows_TN[:, 2:] - windows_TN[:, :1]) * self._inverse_T[:, None], bits)
+        buckets_TN = bucket_of((windows_TN[:, 2:] - windows_TN[:, :1]) * self._inverse_T[:, None], bits)
         room_T = ends_T - torch.arange(steps)
         return (buckets_TN + prefixes_T[:, None])[torch.arange(2, longest + 1) <= room_T[:, None]]
 
@@ -160,11 +160,11 @@ class _PrefixHashes:
         starts_N, ends_N = edges_N[0::2], edges_N[1::2]
         word_N = _mixed((self._prefixes[ends_N] - self._prefixes[starts_N]) * self._inverse_T[starts_N])
         prefixes_N = prefixes_T[starts_N]
-        keys, sequence_N = [_bucket(word_N, bits) + prefixes_N], word_N
+        keys, sequence_N = [bucket_of(word_N, bits) + prefixes_N], word_N
         for size in range(1, most):
             sequence_N = sequence_N[:-1] * _signed(_BASE) + word_N[size:]
             same_N = prefixes_N[size:] == prefixes_N[: len(word_N) - size]
-            keys.append((_bucket(sequence_N, bits) + prefixes_N[size:])[same_N])
+            keys.append((bucket_of(sequence_N, bits) + prefixes_N[size:])[same_N])
         return torch.cat(keys)
 
 
@@ -188,7 +188,7 @@ def _chunks(texts: list[str]) -> list[int]:
     return [*ends, len(texts)]
 
 
-def _bucket(hashes_N: Tensor, bits: int) -> Tensor:
+def bucket_of(hashes_N: Tensor, bits: int) -> Tensor:
     """Return a bucket from 0 to 2^bits - 1 for each hash."""
     return (_mixed(hashes_N) >> 24) & ((1 << bits) - 1)
 

@@ -22,6 +22,7 @@ do not change. Matrices are (out, in), as in torch.
     head.weight, head.bias       (C, X), (C); for generation (V, D), unless tied, and (V). bias: with head_bias
     ngrams.weight, .bias, .idf   (N, C), (C), (N)   N = ngram_buckets, unless 0; for linear, these are all tensors
     mix                          (2)   the weights of the network's scores and of the branch's, unless N = 0
+                                          for generation, ngrams.weight (N, D) is the only one of these
 
 X is the width of the vector that a layer of the head reads: the width of the layer before it, or W for the first layer.
 With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.
@@ -144,7 +145,9 @@ def _head(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _ngrams(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
-    if config.ngram_buckets:
+    if config.ngram_buckets and config.task == "generation":
+        yield "ngrams.weight", (config.ngram_buckets, config.width)
+    elif config.ngram_buckets:
         yield "ngrams.weight", (config.ngram_buckets, config.classes)
         yield "ngrams.bias", (config.classes,)
         yield "ngrams.idf", (config.ngram_buckets,)

@@ -107,8 +107,8 @@ class State:
     (`narrow`) shares tensors and positions with the state it was taken from, and numbers its slots from 0.
     """
 
-    def __init__(self, storage: _Storage, start: int, slots: int) -> None:
-        self._storage, self._start, self.slots = storage, start, slots
+    def __init__(self, storage: _Storage, start: int, slots: int, shown: int | None = None) -> None:
+        self._storage, self._start, self.slots, self._shown = storage, start, slots, shown
 
     @classmethod
     def new(
@@ -133,7 +133,7 @@ class State:
     @property
     def layers(self) -> Layers:
         """The tensors of each layer, narrowed to the slots of this view; writing to them changes the state."""
-        return self._storage.view(self._start, self.slots)
+        return self._storage.view(self._start, self.slots)[: self._shown]
 
     @property
     def positions(self) -> list[int]:
@@ -163,7 +163,16 @@ class State:
         """Return a view of `rows` slots, starting at `start`. Raises IndexError if the state lacks any of them."""
         if not 0 <= start <= start + rows <= self.slots:
             raise IndexError(f"slots {start} to {start + rows - 1} are not in a state of {self.slots} slots")
-        return State(self._storage, self._start + start, rows)
+        return State(self._storage, self._start + start, rows, self._shown)
+
+    def extended(self, *shapes: Shape) -> State:
+        """Return an empty state with one more layer, which has a tensor (slots, *shape) for every shape."""
+        own = self._storage
+        return State.new([*own.shapes, shapes], self.slots, limit=own.limit, dtype=own.dtype, device=own.device)
+
+    def without_last_layer(self) -> State:
+        """Return a view of the same slots that lacks the last layer: what the body knew before `extended`."""
+        return State(self._storage, self._start, self.slots, -1)
 
     def reserve(self, positions: int) -> None:
         """Make room for `positions` positions in each slot. Raises `StateFull` if they exceed the limit."""

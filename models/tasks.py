@@ -25,6 +25,7 @@ from models.kernels.port import KernelLayer, Kernels, Product
 from models.linear import LinearClassifier
 from models.ngrams import Ngrams
 from models.state import State
+from models.token_ngrams import TokenNgrams
 
 
 class Input(nn.Module):
@@ -86,11 +87,18 @@ class LanguageModel(Network, KernelLayer):
         if not self.body.causal:
             raise ValueError("a language model needs a causal body")
         self.head = VocabularyHead(config)
+        self.ngrams = TokenNgrams(config) if config.ngram_buckets else None
         self._bound: Product | None = None
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
         """Return hidden_BTD. With `context.state`, each row continues from its state, which is advanced in place."""
-        return self.hidden(ids_BT, context)
+        if self.ngrams is None:
+            return self.hidden(ids_BT, context)
+        state = None if context.state is None else context.state.without_last_layer()
+        # The body comes first, because it raises an error if the state is full.
+        hidden_BTD = self.hidden(ids_BT, Context(context.lengths_B, state))
+        vectors_BTD: Tensor = self.ngrams(ids_BT, context)
+        return hidden_BTD + vectors_BTD
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return unnormalised log-probabilities (…, V) from hidden vectors (…, D)."""
@@ -98,7 +106,8 @@ class LanguageModel(Network, KernelLayer):
         return head(hidden)
 
     def new_state(self, slots: int) -> State:
-        return self.body.new_state(slots)
+        state = self.body.new_state(slots)
+        return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
 
     def _product(self, kernels: Kernels) -> Product:
         weight_VD = self._embedding_VD if self.head.weight is None else self.head.weight

@@ -10,12 +10,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
 from fastapi.openapi.utils import get_openapi
+from starlette.types import Receive, Scope, Send
 
 from app.api.http import errors
+from app.api.http.access_log import AccessLog
 from app.api.http.auth import PUBLIC, Authentication
-from app.api.http.browsers import cors
-from app.api.http.head import HeadAsGet
-from app.api.http.middleware import BodyLimit, Envelope
+from app.api.http.direct import DirectRoutes
+from app.api.http.middleware import Envelope
 from app.api.http.services import Services, build_services
 from app.api.huggingface import dialect as huggingface
 from app.api.native import dialect as native
@@ -32,21 +33,42 @@ DESCRIPTION = (
 DIALECTS = (openai.DIALECT, native.DIALECT, huggingface.DIALECT, openinference.DIALECT)
 
 
+class Application(FastAPI):
+    """FastAPI, with its layers left out for direct routes. All requests pass through the same middleware."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self.access_log = AccessLog()
+        authentication = Authentication(settings)
+        shared: dict[str, Any] = {"settings": settings, "authentication": authentication, "log": self.access_log}
+        super().__init__(**options, middleware=[Middleware(Envelope, **shared)])
+        self._direct = DirectRoutes(r for dialect in DIALECTS for r in (*dialect.inference, *dialect.management))
+        self._wrapped = Envelope(self._direct, **shared)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._direct.holds(scope):
+            scope["app"] = self
+            await self._wrapped(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(settings: Settings, build: Callable[[Settings], Services] = build_services) -> FastAPI:
     """Create the application. Raises SettingError if API keys are required but missing, or a URL is invalid."""
     check_bind(settings)
     services = build(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Application) -> AsyncIterator[None]:
         app.state.services = services
         await services.start()
         try:
             yield
         finally:
             await services.close()
+            app.access_log.write()
 
-    app = FastAPI(
+    app = Application(
+        settings,
         title="Ostinato",
         version=_version(),
         description=DESCRIPTION,
@@ -54,13 +76,6 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
-        middleware=[
-            Middleware(Envelope),
-            *cors(settings.origins),
-            Middleware(HeadAsGet),
-            Middleware(Authentication, settings=settings),
-            Middleware(BodyLimit, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes),
-        ],
     )
     errors.install(app, DIALECTS)
     _include_routes(app)

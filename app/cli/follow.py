@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from app.client import Client
 
 ENDED = ("succeeded", "failed", "cancelled")
+RUNNING = ("validating_files", "running")
 POLL = 0.5  # seconds between two requests
 PATIENCE = 60.0  # seconds for which the service may be unreachable, for example while it restarts
 PAGE = 100
@@ -93,6 +94,13 @@ class Follower:
         if self.job.get("status") != "queued" or not before:
             return ""
         return f"waiting: {counted(before, 'job')} {'is' if before == 1 else 'are'} ahead of this one"
+
+    @property
+    def trial(self) -> str:
+        """The trial of an auto job that is running: `gru (2 of 3)`; empty if there is none."""
+        trials = self.job.get("trials") or []
+        running = [(n, trial) for n, trial in enumerate(trials, start=1) if trial["status"] in RUNNING]
+        return f"{running[0][1]['model']} ({running[0][0]} of {len(trials)})" if running else ""
 
     @property
     def ended(self) -> bool:
@@ -229,7 +237,7 @@ def _progress_bar(follower: Follower, console: Console) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     loss = f"loss {follower.losses[-1]:.3f}" if follower.losses else ""
     cells = (
-        Text(follower.waiting or str(job.get("phase") or job.get("status") or ""), style="bold"),
+        Text(follower.waiting or follower.trial or str(job.get("phase") or job.get("status") or ""), style="bold"),
         ProgressBar(total=1.0, completed=done, width=max(10, min(40, console.width - 70))),
         Text(f"{done:4.0%}"),
         Text(loss),

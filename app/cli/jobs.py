@@ -27,10 +27,15 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 
 
 @jobs.command("list")
-def list_jobs(limit: Limit = 20, as_json: Json = False) -> None:
+def list_jobs(
+    limit: Limit = 20,
+    trials: Annotated[bool, typer.Option("--trials", help="Also list the trials of auto jobs.")] = False,
+    as_json: Json = False,
+) -> None:
     """List the jobs, newest first."""
+    chosen = {"trials": "true"} if trials else {}
     with connect() as client:
-        listed = list(itertools.islice(client.pages(ROOT, limit=min(limit, 100)), limit))
+        listed = list(itertools.islice(client.pages(ROOT, limit=min(limit, 100), **chosen), limit))
     if as_json:
         print_json(listed)
         return
@@ -69,7 +74,17 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         ("options", ", ".join(f"{k} {v}" for k, v in options.items() if v is not None)),
         ("created", when(job["created_at"])), ("finished", when(job.get("finished_at"))),
         ("expected", when(job.get("estimated_finish"))), ("took", duration(seconds) if seconds else None),
+        ("trial of", job.get("parent_id")), ("reason", job.get("reason")),
     ])  # fmt: skip
+    if job.get("trials"):
+        table(["trial", "model", "status", "validation", "parameters", ""], [_trial(trial) for trial in job["trials"]])
+
+
+def _trial(trial: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in trial["metrics"].items())
+    status = trial["status"] if trial["status"] != "running" else f"running ({float(trial['progress']):.0%})"
+    size = f"{trial['parameters']:,}" if trial.get("parameters") else ""
+    return trial["id"], trial["model"], status, figures or trial.get("error") or "", size, "chosen" * trial["chosen"]
 
 
 @jobs.command("follow")

@@ -16,12 +16,14 @@ from app.cli.output import Json, connect, print_json, warn
 from app.errors import NotFound, OstinatoError
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
+from app.wire.trainer import AUTO
 from app.wire.training_options import Columns, TrainingOptions
 from models.config import ARCHITECTURES
 
 if TYPE_CHECKING:
     from app.client import Client
 
+MODEL = f"auto, which tries several and keeps the best; {', '.join(ARCHITECTURES)}; or a version to fine-tune."
 Data = Annotated[
     Path,
     typer.Argument(
@@ -38,9 +40,7 @@ def register(program: typer.Typer) -> None:
 @with_fields(Columns, "Column names in the data (default: text, label, value, features, …)", suffix="_column")
 def train(
     file: Data,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help=f"{', '.join(ARCHITECTURES)}, or a version to fine-tune.")
-    ] = "transformer",
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL)] = AUTO,
     name: Annotated[str | None, typer.Option(help="Name of the model that gets the new version.")] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
     task: Annotated[

@@ -112,13 +112,15 @@ class AliasMoveRow(TableBase):
 class JobRow(TableBase):
     """A training job or an evaluation.
 
-    Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes.
+    Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes. A running job without a
+    lease is an auto job that waits for its trials (`app.jobs.trials`).
     """
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("owner", "idempotency_key"),
         Index("ix_jobs_claim", "status", "lease_until", "priority"),
+        Index("ix_jobs_trial", "parent_id", "trial", unique=True),
     )
     id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-… or evaljob-…
     kind: Mapped[str] = mapped_column(String(20), default=FINE_TUNING, server_default=FINE_TUNING)  # or `EVALUATION`
@@ -153,6 +155,9 @@ class JobRow(TableBase):
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # what an evaluation measured
     request_id: Mapped[str | None] = mapped_column(String(64))  # id of the HTTP request that created the job
+    parent_id: Mapped[str | None] = mapped_column(String(40))  # the auto job of which this job is a trial
+    trial: Mapped[int | None]  # the number of a trial, from 1
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # `TrialResult`, or the choice
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]

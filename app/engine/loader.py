@@ -64,7 +64,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     contents = checkpoint.read(directory)
     network = _network(contents.config, directory / "model.safetensors")
     network.requires_grad_(False).eval().to(device=device, dtype=dtype)
-    if contents.config.ngram_buckets:
+    if contents.config.ngram_buckets and contents.config.task != "generation":
         network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
     kernels = choice.choose(device, dtype)

@@ -58,9 +58,10 @@ def page(
 
 
 def jobs_using(session: Session, id_: str) -> list[str]:
-    """Return the ids of the jobs that use the file and have not ended."""
+    """Return the ids of the jobs that use the file and have not ended. A trial ends before its auto job."""
     uses = or_(JobRow.training_file == id_, JobRow.validation_file == id_)
-    return list(session.scalars(select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).order_by(JobRow.id)))
+    jobs = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED), JobRow.parent_id.is_(None))
+    return list(session.scalars(jobs.order_by(JobRow.id)))
 
 
 def expired(session: Session, now: float) -> list[FileRow]:

@@ -158,6 +158,12 @@ class Readiness:
         task.add_done_callback(lambda done: self._tasks.remove(done) if done in self._tasks else None)
         self._tasks.append(task)
 
+    async def prove(self, reference: str, principal: str) -> None:
+        """Load a version and run it once. Raises the error that a request for the version would raise."""
+        version = await self._inference.versions.get(reference, principal)
+        await self._inference.load(version)
+        await _try_out(self._inference, version, trusted=False)
+
     async def _run_once(self, name: str, record: VersionRecord) -> None:
         digest = record.digest
         try:
@@ -179,17 +185,17 @@ class Readiness:
             self._problems[name] = "could not be warmed up"
 
 
-async def _try_out(inference: Inference, version: ResolvedVersion) -> None:
+async def _try_out(inference: Inference, version: ResolvedVersion, *, trusted: bool = True) -> None:
     """Run the smallest possible request on the version."""
     config = version.config
     item: Item = [min(3, config.vocab_size - 1)] if config.input == "tokens" else Steps([[0.0] * config.features])
     seconds = inference.settings.load_timeout
     if config.task != "generation":
-        await inference.classify(InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=True))
+        await inference.classify(InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=trusted))
         return
     params = wire.SamplingParams(max_tokens=1, temperature=0.0)
     generation = await inference.generate(
-        GenerationQuery(version.ref, [item], LOCAL, seconds, trusted=True, params=params, seed=0, stops=Stops())
+        GenerationQuery(version.ref, [item], LOCAL, seconds, trusted=trusted, params=params, seed=0, stops=Stops())
     )
     async for _ in generation.pieces():
         pass

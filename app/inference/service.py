@@ -7,17 +7,18 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from app.errors import DeadlineExceeded, NotFound, Unavailable
+from app.errors import NotFound, Unavailable
 from app.inference import checks, cost
 from app.inference.admission import Admission, Ticket
+from app.inference.deadlines import LATE, Deadlines
 from app.inference.engines import failures
 from app.inference.engines.client import EngineClient
 from app.inference.engines.dispatch import dispatch
@@ -41,7 +42,6 @@ INLINE = 4000
 LONG_INPUTS = 4  # the maximum total size of long input being read, as a multiple of the largest request body allowed
 T = TypeVar("T")
 Resolve = Callable[[str, str], Version]
-LATE = "the request was not answered within its time limit"
 
 
 class Inference:
@@ -52,6 +52,7 @@ class Inference:
         self.quarantine = Quarantine()
         self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens)
         self.pool = EnginePool(settings.socket_dir, self._lost)
+        self.deadlines = Deadlines()
         self._readers = Readers(LONG_INPUTS * settings.max_body_bytes)
         self.versions = Versions(resolve, cache, settings.load_timeout)
         self._prefix = f"{os.getpid():x}-{secrets.token_hex(4)}-"
@@ -100,7 +101,7 @@ class Inference:
         dimensions: int = 0,
         check: Callable[[ResolvedVersion], None] | None = None,
     ) -> ScoredBatch:
-        async with _deadline(query.seconds):
+        with self.deadlines.limit(query.seconds):
             version = await self.versions.get(query.reference, query.principal)
             if kind is wire.Score:
                 checks.check_scores(version)
@@ -190,7 +191,7 @@ class Inference:
 
         `size` is the length of the input in characters or tokens. Long input is processed in a thread.
         """
-        async with _deadline(seconds):
+        with self.deadlines.limit(seconds):
             version = await self.versions.get(reference, principal)
             if size <= INLINE and (version.tokenizer is None or version.tokenizer.quick):
                 return version, work(version)
@@ -211,28 +212,32 @@ class Inference:
     async def generate(self, query: GenerationQuery) -> GenerationRequest:
         """Start a generation. The caller must read all pieces of the result or close it."""
         until = time.monotonic() + query.seconds
-        async with _deadline(query.seconds), AsyncExitStack() as stack:
-            version = await self.versions.get(query.reference, query.principal)
-            tokenizer = checks.tokenizer_of(version)
-            # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
-            ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
-            policy = replace(query.length_policy, continuation=query.params.max_tokens)
-            prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
-            checks.check_room(prompts, query.params.max_tokens, version)
-            self._check_cost(version, list(map(len, prompts)))
-            checks.check_ids(query.params, version)
-            requests = self._requests(query, version, prompts)
-            prompt_tokens = sum(map(len, prompts))
-            ticket.weigh(prompt_tokens * query.n)
-            measures = GenerationMeasures(version.ref, prompt_tokens, len(requests))
-            stack.callback(measures.close)
-            client, work = await self._started(version, requests, query.trusted, stack)
-            overdue = wire.Failed("", "deadline_exceeded", LATE)
-            left = max(0.0, until - time.monotonic())
-            timer = asyncio.get_running_loop().call_later(left, work.inbox.put, OVERDUE, overdue)
-            stack.callback(timer.cancel)
-            choices = [Choice(i, r, tokenizer, query.stops) for i, r in enumerate(requests)]
-            return GenerationRequest(version, prompts, choices, client, work, ticket, stack.pop_all(), measures, until)
+        with self.deadlines.limit(query.seconds):
+            async with AsyncExitStack() as stack:
+                return await self._generate(query, until, stack)
+
+    async def _generate(self, query: GenerationQuery, until: float, stack: AsyncExitStack) -> GenerationRequest:
+        version = await self.versions.get(query.reference, query.principal)
+        tokenizer = checks.tokenizer_of(version)
+        # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
+        ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
+        policy = replace(query.length_policy, continuation=query.params.max_tokens)
+        prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
+        checks.check_room(prompts, query.params.max_tokens, version)
+        self._check_cost(version, list(map(len, prompts)))
+        checks.check_ids(query.params, version)
+        requests = self._requests(query, version, prompts)
+        prompt_tokens = sum(map(len, prompts))
+        ticket.weigh(prompt_tokens * query.n)
+        measures = GenerationMeasures(version.ref, prompt_tokens, len(requests))
+        stack.callback(measures.close)
+        client, work = await self._started(version, requests, query.trusted, stack)
+        overdue = wire.Failed("", "deadline_exceeded", LATE)
+        left = max(0.0, until - time.monotonic())
+        timer = asyncio.get_running_loop().call_later(left, work.inbox.put, OVERDUE, overdue)
+        stack.callback(timer.cancel)
+        choices = [Choice(i, r, tokenizer, query.stops) for i, r in enumerate(requests)]
+        return GenerationRequest(version, prompts, choices, client, work, ticket, stack.pop_all(), measures, until)
 
     async def _started(
         self, version: ResolvedVersion, requests: tuple[wire.Generate, ...], trusted: bool, stack: AsyncExitStack
@@ -264,15 +269,6 @@ class Inference:
                 for choice in range(query.n)
             ]
         return tuple(requests)
-
-
-@asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded(LATE) from None
 
 
 async def _scores(answer: object) -> tuple[list[list[float]], wire.Timing]:

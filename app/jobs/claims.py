@@ -10,21 +10,24 @@ while another worker claimed its job, the first worker's next write raises `Fenc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs import logbook
+from app.jobs import logbook, trials
 from app.jobs.records import (
     ATTEMPT,
     CANCELLED,
     EVALUATION,
     FAILED,
+    PUBLISHING,
     QUEUED,
     RUNNING,
+    TRAINING,
     VALIDATING,
     WAITING,
     Fenced,
@@ -34,6 +37,7 @@ from app.jobs.records import (
     NewEvent,
 )
 from app.jobs.states import NO_LEASE, JobStates
+from app.wire.trainer import PlannedTrial
 
 
 class JobClaims:
@@ -44,37 +48,41 @@ class JobClaims:
         self._states = JobStates(database)
 
     def claimable(self, session: Session) -> bool:
-        """Whether any job can be claimed. Reads only, so idle workers do not take the write lock."""
-        return session.scalar(select(JobRow.id).where(_claimable(self._database.now(session))).limit(1)) is not None
+        """Whether `claim` would claim or change any job. Reads only, so idle workers do not take the write lock."""
+        due = or_(_claimable(self._database.now(session)), trials.stopped())
+        return session.scalar(select(JobRow.id).where(due).limit(1)) is not None
 
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
-        A job whose lease has expired counts as lost and can be claimed too. If a client has asked to cancel or pause
-        the lost job, it is cancelled or paused instead. A job that was lost `max_attempts` times fails.
+        An auto job can be claimed when it is queued, and again when all of its trials have ended. A job whose lease has
+        expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
+        cancelled or paused instead. A job that was lost `max_attempts` times fails.
         """
         now = self._database.now(session)
         # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
         # was lost too often.
         self._settle_lost(session, now, max_attempts)
+        self._settle_stopped(session)
         # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
         # row that another worker is claiming. On SQLite, writing transactions run one at a time.
         following = session.execute(
-            select(JobRow.id, JobRow.status, JobRow.lease_until)
+            select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
             .where(_claimable(now))
-            .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+            .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         ).one_or_none()
         if following is None:
             return None
-        lost = 1 if following.status == RUNNING else 0  # the worker that held the job is lost
+        # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
+        lost = 1 if following.status == RUNNING and following.lease_until is not None else 0
         row = session.scalar(
             update(JobRow)
             .where(JobRow.id == following.id)
             .values(
                 status=RUNNING,
-                phase=VALIDATING,
+                phase=PUBLISHING if following.tried else VALIDATING,
                 attempt=JobRow.attempt + 1,  # from now on, writes of earlier attempts raise Fenced
                 losses=JobRow.losses + lost,
                 lease_owner=worker,
@@ -88,7 +96,7 @@ class JobClaims:
         job = Job.of(row)
         # An attempt that was delayed without a new event repeats the previous one, because the disk is still full.
         delayed = following.status == QUEUED and following.lease_until is not None
-        if not delayed or logbook.newest_kind(session, job.id) != ATTEMPT:
+        if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
             started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
             message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
             self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
@@ -168,6 +176,26 @@ class JobClaims:
         self._states.update(session, job_id, status=QUEUED, phase=WAITING, **lease, **values)
         return QUEUED
 
+    def begin_trials(self, session: Session, job: Job, task: str, planned: Sequence[PlannedTrial]) -> str:
+        """Insert the trials of an auto job, and release the job until they have ended. Raises Fenced.
+
+        Returns the new status. If a client has asked to cancel or pause the job, it is cancelled or paused instead.
+        """
+        flags = self.hold(session, job.id, job.attempt)
+        if flags.cancel or flags.pause:
+            return self._states.obey(session, job.id, flags)
+        trials.insert(session, job, planned, self._database.now(session))
+        plan = {"task": task, "trials": [{"model": t.model, "steps": t.steps, "work": t.work} for t in planned]}
+        self._states.update(session, job.id, phase=TRAINING, settled=plan, **NO_LEASE)
+        return RUNNING
+
+    def report_trials(self, session: Session, parent_id: str) -> None:
+        """Report the ended trials of an auto job in its log, each only once."""
+        query = select(JobRow.id).where(JobRow.id == parent_id, trials.waits()).with_for_update()
+        if session.scalar(query) is not None:
+            tried = trials.of(session, parent_id)
+            self.log(session, parent_id, [trials.ended(trial, len(tried)) for trial in tried if trial.ended])
+
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
         """Append events to the job's log. Does not check the attempt: call it in a transaction that does."""
         self._states.log(session, job_id, events)
@@ -185,6 +213,11 @@ class JobClaims:
             error = {"code": "worker_lost", "message": message, "param": None}
             self._states.end(session, row.id, FAILED, error=error, losses=JobRow.losses + 1)
 
+    def _settle_stopped(self, session: Session) -> None:
+        """Cancel or pause the auto jobs whose trials have been cancelled or paused."""
+        for row in session.scalars(select(JobRow).where(trials.stopped()).with_for_update(skip_locked=True)).all():
+            self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
+
     def _write(self, session: Session, job_id: str, attempt: int, **values: Any) -> None:
         # The attempt is checked in the UPDATE's condition, so no claim can happen between the check and the write.
         statement = update(JobRow).where(_held_by(job_id, attempt)).values(**values).returning(JobRow.id)
@@ -194,7 +227,9 @@ class JobClaims:
 
 def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
     # Compare the status too: a job that was paused or cancelled after its lease had expired keeps its attempt number.
-    return and_(JobRow.id == job_id, JobRow.attempt == attempt, JobRow.status == RUNNING)
+    # So does an auto job that waits for its trials: it is running, but has no lease.
+    held = and_(JobRow.status == RUNNING, JobRow.lease_until.is_not(None))
+    return and_(JobRow.id == job_id, JobRow.attempt == attempt, held)
 
 
 def _expired(now: float) -> ColumnElement[bool]:
@@ -203,4 +238,4 @@ def _expired(now: float) -> ColumnElement[bool]:
 
 def _claimable(now: float) -> ColumnElement[bool]:
     due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
-    return or_(and_(JobRow.status == QUEUED, due), _expired(now))
+    return or_(and_(JobRow.status == QUEUED, due), _expired(now), trials.complete())

@@ -15,6 +15,7 @@ from msgspec import UnsetType
 from app.errors import InvalidRequest
 from app.jobs.request import JobRequest
 from app.wire import training_rules as rules
+from app.wire.trainer import AUTO
 from app.wire.training_rules import OptionError, TrainingKind
 from models.config import TASKS
 
@@ -31,7 +32,8 @@ def check(request: JobRequest) -> None:
     _check_metadata(request.metadata or {})
     _check_expected_version(request)
     scratch = request.from_scratch
-    kind = TrainingKind(request.model if scratch else None, request.task, tuned=not scratch)
+    architecture = request.model if scratch and request.model != AUTO else None
+    kind = TrainingKind(architecture, request.task, tuned=not scratch)
     _name_field(lambda: rules.check(request.training, kind))
 
 

@@ -38,9 +38,15 @@ def page(
     limit: int,
     metadata: Mapping[str, str] | None,
     without_metadata: bool,
+    trials: bool,
 ) -> Page[Job]:
-    """Load the jobs that satisfy `owned` and have all of the `metadata` pairs, newest first, after the job `after`."""
+    """Load the jobs that satisfy `owned` and have all of the `metadata` pairs, newest first, after the job `after`.
+
+    Trials are left out unless `trials` is set.
+    """
     query = select(JobRow).where(owned)
+    if not trials:
+        query = query.where(JobRow.parent_id.is_(None))
     if after:
         last = select(JobRow.created_at).where(JobRow.id == after).scalar_subquery()
         query = query.where(or_(JobRow.created_at < last, and_(JobRow.created_at == last, JobRow.id < after)))
@@ -58,21 +64,27 @@ def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str
 
 
 def count_before(session: Session, job: Job) -> int:
-    """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`)."""
+    """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`).
+
+    An auto job counts once, without its trials.
+    """
     earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))
-    return session.scalar(select(func.count()).where(before, JobRow.id != job.id)) or 0
+    return session.scalar(select(func.count()).where(before, JobRow.parent_id.is_(None), JobRow.id != job.id)) or 0
 
 
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
-    """Compute `count_before` for several jobs, by id. Ranks the queue once, however many jobs there are."""
+    """Compute `count_before` for several jobs, by id. Ranks the queue once, however many jobs there are.
+
+    A trial of an auto job counts as its parent, which is running.
+    """
     if not jobs:
         return {}
     order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
     place = (func.row_number().over(order_by=order) - 1).label("place")
-    ranked = select(JobRow.id, place).where(JobRow.status == QUEUED).subquery()
-    running = session.scalar(select(func.count()).where(JobRow.status == RUNNING)) or 0
+    ranked = select(JobRow.id, place).where(JobRow.status == QUEUED, JobRow.parent_id.is_(None)).subquery()
+    running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, JobRow.parent_id.is_(None))) or 0
     rows = session.execute(select(ranked.c.id, ranked.c.place).where(ranked.c.id.in_([job.id for job in jobs])))
     counts = {id_: running + place for id_, place in rows}
     # Jobs whose worker was lost are queued for clients, but are stored as running.

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from app.db import tables
 from app.db.tables import JobCheckpointRow, JobEventRow, JobRow
+from app.wire.trainer import AUTO
 
 QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
@@ -16,6 +17,7 @@ FINE_TUNING, EVALUATION = tables.FINE_TUNING, tables.EVALUATION
 
 # Phases are more detailed than statuses. While a job runs, the trainer reports its phase (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
+TRAINING, PUBLISHING = "training", "publishing"
 
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
@@ -34,6 +36,8 @@ class Job:
     Each claim increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of
     attempts that ended with a fault. `seen_at` sets `lost` if the lease has expired, so that the job waits for its next
     claim. Times are seconds since the epoch according to the database's clock.
+
+    A trial is a job with a `parent_id`. `trials` contains the trials of an auto job, if they were read with the job.
     """
 
     id: str
@@ -69,20 +73,31 @@ class Job:
     meta: dict[str, Any] | None
     report: dict[str, Any] | None
     request_id: str | None
+    parent_id: str | None
+    trial: int | None
+    result: dict[str, Any] | None
     created_at: float
     started_at: float | None
     finished_at: float | None
     lost: bool = False
     jobs_before: int | None = None  # number of jobs that are running or will start earlier; None unless it is queued
+    trials: tuple[Job, ...] = ()
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
         """Convert a row to a record."""
-        return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in ("lost", "jobs_before")})
+        derived = ("lost", "jobs_before", "trials")
+        return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in derived})
 
     def seen_at(self, now: float) -> Self:
         """Return the job as clients see it at the time `now`, according to the database's clock."""
-        return replace(self, lost=self.status == RUNNING and (self.lease_until or 0.0) < now)
+        lost = self.status == RUNNING and self.lease_until is not None and self.lease_until < now
+        return replace(self, lost=lost)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether this is an auto job, which trains several networks as trials and publishes the best."""
+        return self.model == AUTO and self.kind == FINE_TUNING
 
     @property
     def ended(self) -> bool:

@@ -12,7 +12,20 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs.records import EVALUATION, FINE_TUNING, QUEUED, RUNNING, STOPPING, WAITING, Flags, Job, NewEvent
+from app.jobs import trials
+from app.jobs.records import (
+    EVALUATION,
+    FINE_TUNING,
+    PAUSED,
+    QUEUED,
+    RUNNING,
+    STOPPING,
+    TRAINING,
+    WAITING,
+    Flags,
+    Job,
+    NewEvent,
+)
 from app.jobs.states import JobStates
 
 NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation"}
@@ -42,22 +55,42 @@ class JobRepository:
         return Job.of(row) if row else None
 
     def cancel(self, session: Session, job: Job) -> None:
-        """Cancel a locked job immediately if no worker holds it; otherwise set a flag, which the worker obeys."""
-        if self._held(session, job):
-            self._states.update(session, job.id, cancel_requested=True, phase=STOPPING)
-        else:
-            self._states.obey(session, job.id, Flags(cancel=True, pause=False))
+        """Cancel a locked job immediately if no worker holds it; otherwise set a flag, which the worker obeys.
+
+        The trials of the job are cancelled in the same way. The job ends when all of them have ended.
+        """
+        for trial in trials.of(session, job.id, lock=True):
+            if not trial.ended:
+                self._stop(session, trial, Flags(cancel=True, pause=trial.pause_requested))
+        self._stop(session, job, Flags(cancel=True, pause=job.pause_requested))
 
     def pause(self, session: Session, job: Job) -> None:
-        """Pause a locked job immediately if no worker holds it; otherwise set a flag, which the worker obeys."""
-        if self._held(session, job):
-            self._states.update(session, job.id, pause_requested=True, phase=STOPPING)
-        else:
-            self._states.obey(session, job.id, Flags(cancel=job.cancel_requested, pause=True))
+        """Pause a locked job immediately if no worker holds it; otherwise set a flag, which the worker obeys.
+
+        The unfinished trials of the job are paused in the same way.
+        """
+        for trial in trials.of(session, job.id, lock=True):
+            if trial.status in trials.ACTIVE:
+                self._stop(session, trial, Flags(cancel=trial.cancel_requested, pause=True))
+        self._stop(session, job, Flags(cancel=job.cancel_requested, pause=True))
 
     def resume(self, session: Session, job: Job) -> None:
-        """Queue a locked, paused job again."""
+        """Queue a locked, paused job again. If the job has trials, queue those that are paused."""
+        paused = trials.of(session, job.id, lock=True)
+        for trial in paused:
+            if trial.status == PAUSED:
+                self._states.resume(session, trial.id)
         self._states.resume(session, job.id)
+        if paused:
+            self._states.update(session, job.id, status=RUNNING, phase=TRAINING)
+
+    def _stop(self, session: Session, job: Job, flags: Flags) -> None:
+        """Cancel or pause a locked job, or set the flags if a worker holds the job or one of its trials."""
+        if self._held(session, job) or any(self._held(session, trial) for trial in trials.of(session, job.id)):
+            values = {"cancel_requested": flags.cancel, "pause_requested": flags.pause, "phase": STOPPING}
+            self._states.update(session, job.id, **values)
+        else:
+            self._states.obey(session, job.id, flags)
 
     def _held(self, session: Session, job: Job) -> bool:
         # A running job whose lease has expired has no worker that would obey a flag. If its worker comes back after

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from app.wire.trainer import AUTO
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
 from models.config import ARCHITECTURES
 
@@ -45,8 +46,8 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def from_scratch(self) -> bool:
-        """Whether `model` is an architecture rather than a reference to a model to fine-tune."""
-        return self.model in ARCHITECTURES
+        """Whether `model` is an architecture, or "auto", rather than a reference to a model to fine-tune."""
+        return self.model in (*ARCHITECTURES, AUTO)
 
     @property
     def body_sha256(self) -> str:

@@ -15,7 +15,7 @@ from app.db.paging import Page, check_page
 from app.db.tables import JobRow
 from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
-from app.jobs import logbook, queries
+from app.jobs import logbook, queries, trials
 from app.jobs.creation import JobCreation
 from app.jobs.records import EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
 from app.jobs.repository import JobRepository
@@ -60,12 +60,12 @@ class Jobs:
             # second try finds the job of that request.
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         with self._database.read() as session:
-            return _with_jobs_before(session, job)
+            return self._complete(session, job)
 
     def get(self, job_id: str, principal: str) -> Job:
         """Return the job with this id. If it is queued, `jobs_before` is set. Raises NotFound (`job_not_found`)."""
         with self._database.read() as session:
-            return _with_jobs_before(session, self._job(session, job_id, principal))
+            return self._complete(session, self._job(session, job_id, principal))
 
     def list(
         self,
@@ -75,8 +75,12 @@ class Jobs:
         limit: int = 20,
         metadata: Mapping[str, str] | None = None,
         without_metadata: bool = False,
+        with_trials: bool = False,
     ) -> Page[Job]:
-        """Return the principal's jobs that have all `metadata` pairs, newest first, after the job with id `after`."""
+        """Return the principal's jobs that have all `metadata` pairs, newest first, after the job with id `after`.
+
+        The trials of auto jobs are not in the list, but in `Job.trials`, unless `with_trials` is set.
+        """
         check_page(limit, "desc", PAGE_LIMIT)
         if any("\x00" in text for pair in (metadata or {}).items() for text in pair):
             raise InvalidRequest("metadata cannot contain NUL characters", param="metadata")
@@ -84,11 +88,12 @@ class Jobs:
         with self._database.read() as session:
             if after is not None:
                 self._job(session, after, principal, param="after")
-            page = queries.page(session, owned, after, limit, metadata, without_metadata)
+            page = queries.page(session, owned, after, limit, metadata, without_metadata, with_trials)
             now = self._database.now(session)
             jobs = [job.seen_at(now) for job in page.items]
             before = queries.counts_before(session, [job for job in jobs if job.public_status == QUEUED])
-            return Page([replace(job, jobs_before=before.get(job.id)) for job in jobs], page.has_more)
+            jobs = [replace(job, jobs_before=before.get(job.id)) for job in jobs]
+            return Page(trials.attach(session, jobs, now), page.has_more)
 
     def events(self, job_id: str, principal: str, *, after: str | None = None, limit: int = 20) -> Page[JobEvent]:
         """Return the events of a job, newest first, after the event with id `after`."""
@@ -111,7 +116,9 @@ class Jobs:
             return logbook.checkpoints(session, job_id, step, limit)
 
     def cancel(self, job_id: str, principal: str) -> Job:
-        """Cancel a job permanently. Cancelling it again while its trainer is still stopping has no effect.
+        """Cancel a job, and its trials, permanently. Cancelling it again while its trainer stops has no effect.
+
+        If a trial is cancelled, its parent chooses among the other trials.
 
         Raises InvalidRequest (`invalid_job_state`) if the job has ended.
         """
@@ -123,9 +130,13 @@ class Jobs:
         return self.get(job_id, principal)
 
     def pause(self, job_id: str, principal: str) -> Job:
-        """Pause a queued or running job. Raises InvalidRequest (`invalid_job_state`) in any other state."""
+        """Pause a queued or running job, and its trials. Raises InvalidRequest (`invalid_job_state`) in other states.
+
+        A trial cannot be paused alone, because its parent would wait for it.
+        """
         with self._database.transaction() as session:
             job = self._locked(session, job_id, principal)
+            _check_not_trial(job, "paused")
             if job.status not in (QUEUED, RUNNING):
                 raise _wrong_state(job, "cannot be paused; only a queued or running job can")
             if job.cancel_requested:
@@ -137,11 +148,17 @@ class Jobs:
         """Queue a paused job again. Raises InvalidRequest (`invalid_job_state`) in any other state."""
         with self._database.transaction() as session:
             job = self._locked(session, job_id, principal)
+            _check_not_trial(job, "resumed")
             if job.status != PAUSED:
                 problem = "cannot be resumed yet: its trainer is still saving" if job.pause_requested else ""
                 raise _wrong_state(job, problem or "cannot be resumed; only a paused job can")
             self._repository.resume(session, job)
         return self.get(job_id, principal)
+
+    def _complete(self, session: Session, job: Job) -> Job:
+        """Return the job with its trials. If it is queued, set `jobs_before`."""
+        before = queries.count_before(session, job) if job.public_status == QUEUED else None
+        return trials.attach(session, [replace(job, jobs_before=before)], self._database.now(session))[0]
 
     def _job(self, session: Session, job_id: str, principal: str, *, param: str = "id") -> Job:
         job = queries.get(session, job_id) if JOB_IDS[self._kind].fullmatch(job_id) else None
@@ -159,11 +176,6 @@ def check_key(idempotency_key: str | None) -> None:
         raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
 
 
-def _with_jobs_before(session: Session, job: Job) -> Job:
-    """Return the job. If it is queued, set `jobs_before`."""
-    return replace(job, jobs_before=queries.count_before(session, job)) if job.public_status == QUEUED else job
-
-
 def _check_visible(job: Job | None, job_id: str, principal: str, kind: str, param: str = "id") -> Job:
     if job is None or not visible(job.owner, principal):
         message = f"there is no job {job_id[:60]!a}; GET {ROUTES[kind]} lists yours"
@@ -174,6 +186,12 @@ def _check_visible(job: Job | None, job_id: str, principal: str, kind: str, para
 def _check_after(job_id: str, kind: str, after: str | None, position: int | None) -> None:
     if after is not None and position is None:
         raise NotFound(f"{job_id} has no {kind} {after[:60]!a}", code=f"{kind}_not_found", param="after")
+
+
+def _check_not_trial(job: Job, action: str) -> None:
+    if job.parent_id is not None:
+        message = f"{job.id} is a trial of {job.parent_id} and cannot be {action} alone; name that job instead"
+        raise InvalidRequest(message, code="invalid_job_state", retryable=False)
 
 
 def _wrong_state(job: Job, problem: str) -> InvalidRequest:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut
 from app.db.tables import AliasMoveRow, AliasRow, ModelRow
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, InvalidRequest, NotFound
 from app.registry import repository
 from app.registry.records import NUMBER_LIMIT, Alias, AliasMove, check_name, show
 
@@ -28,11 +28,14 @@ def move(
     now: float,
     expected: Expected = UNSET,
     required: bool | None = None,
+    loads: bool = True,
 ) -> Alias:
     """Point `alias` to a ready version, creating it if needed. If `required` is None, the flag does not change.
 
-    Raises NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the
-    alias does not point to the `expected` version.
+    `loads`: whether the version is known to load. A required alias never points to another one, because the service
+    would not be ready. Raises InvalidRequest (`version_not_loaded`) in that case, NotFound (`version_not_found`) if
+    there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point to the `expected`
+    version.
     """
     check_name(alias, "alias")
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
@@ -47,6 +50,13 @@ def move(
         session.add(row)
     row.version, row.updated_at = version, now
     row.required = row.required if required is None else required
+    if row.required and not loads:
+        raise InvalidRequest(
+            f"the alias {alias!r} is required, so it may only point to a version that has been loaded; register the "
+            "version without the alias, then move the alias",
+            code="version_not_loaded",
+            param="alias",
+        )
     if before != version:
         _log(session, row, before, version, principal, now)
     session.flush()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db.database import Database
 from app.db.ownership import hold_blobs
@@ -109,12 +109,15 @@ def load_references(session: Session, deleted_since: float | None) -> dict[str, 
     """Map the SHA-256 of each referenced blob to the names of its users, each with the size that the blob must have.
 
     Includes the blobs of versions deleted after `deleted_since` (None: of no deleted version), and the blobs of the
-    base models of unfinished jobs.
+    base models and of the trials of unfinished jobs.
     """
     references: dict[str, list[tuple[str, int]]] = {}
     for name, files in _load_manifests(session, deleted_since):
         for path, entry in repository.parse_manifest(files).items():
             references.setdefault(entry.sha256, []).append((f"{name} {path}", entry.size))
+    for name, blobs in _load_trials(session):
+        for blob in blobs:
+            references.setdefault(blob["sha256"], []).append((name, blob["size"]))
     for row in session.execute(select(FileRow.id, FileRow.sha256, FileRow.bytes)):
         references.setdefault(row.sha256, []).append((row.id, row.bytes))
     return references
@@ -153,6 +156,14 @@ def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple
         used = {name: request[name]["files"] for name in ("base", "other") if request.get(name)}
         manifests += [(f"{id_} {name}", files) for name, files in used.items()]
     return manifests
+
+
+def _load_trials(session: Session) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Load the id and the blobs of each successful trial of an unfinished job. One of them will be its version."""
+    parent = aliased(JobRow)
+    query = select(JobRow.id, JobRow.result).join(parent, parent.id == JobRow.parent_id)
+    rows = session.execute(query.where(JobRow.result.is_not(None), parent.status.not_in(ENDED)))
+    return [(id_, [*result["files"].values(), *result["blobs"].values()]) for id_, result in rows if result]
 
 
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:

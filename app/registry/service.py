@@ -66,6 +66,7 @@ class Registry:
         job_id: str | None = None,
         alias: str | None = None,
         expected_version: Expected = UNSET,
+        loads: bool = True,
     ) -> Version:
         """Register uploaded files as the next version of `name`, and move `alias` to it, in the caller's transaction.
 
@@ -78,7 +79,9 @@ class Registry:
         publication = Publication(name, owner, files, checkpoint, metrics, job_id)
         model, row = publishing.add_version(session, publication, now)
         if alias is not None:
-            aliases.move(session, model, alias, row.version, principal=owner, now=now, expected=expected_version)
+            aliases.move(
+                session, model, alias, row.version, principal=owner, now=now, expected=expected_version, loads=loads
+            )
         return repository.load_version(session, row)
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -172,6 +175,7 @@ class Registry:
         *,
         expected_version: Expected = UNSET,
         required: bool | None = None,
+        loads: bool = True,
     ) -> Alias:
         """Point `alias` to a ready version, if it currently points to `expected_version` (None: if it does not exist).
 
@@ -188,6 +192,7 @@ class Registry:
                 now=now,
                 expected=expected_version,
                 required=required,
+                loads=loads,
             )
 
     def delete_alias(self, name: str, alias: str, principal: str, *, expected_version: Expected = UNSET) -> None:
@@ -272,6 +277,7 @@ class Registry:
                 metrics=metrics,
                 alias=alias,
                 expected_version=expected_version,
+                loads=False,
             )
 
     def export_tar(self, version: Version) -> archive.Export:

@@ -6,7 +6,7 @@ A user's text is never encoded to the id of a special token: `<eos>` in a text i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,7 @@ from app.tokenization.vocabulary import (
     token_bytes,
     unknown_words,
 )
+from app.tokenization.words import SHORT, WordTokens, splits_into_words
 
 FILE = "tokenizer.json"
 SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
@@ -76,6 +77,8 @@ class Tokenizer:
         self.special_ids = sorted(self._specials.forbidden)
         self._exact = self.token_bytes is not None and not parsed.get("post_processor")
         self.quick = self._exact and is_plain(parsed)
+        by_word = self.quick and splits_into_words(parsed)
+        self._words = WordTokens(partial(self._encode_native, special=False)) if by_word else None
         self._bounded = bounded and not self.quick
         self.longest = longest_token(parsed, self.token_bytes, self._specials.hidden) if self.quick else None
         self.template = bool(parsed.get("post_processor")) and self._native.num_special_tokens_to_add(True) > 0
@@ -109,6 +112,8 @@ class Tokenizer:
         """
         if self._characters is not None:
             return [self._encode_characters(text, self._characters) for text in texts]
+        if self._words is not None and sum(map(len, texts)) <= SHORT:
+            return self._words.encode_batch(texts)
         return self._encode_native(texts, special)
 
     def encode_pair(self, text: str, text_pair: str, special: bool = True) -> list[int]:
@@ -217,12 +222,12 @@ class Tokenizer:
         def encode() -> list[Any]:
             if self._unknown_words != "skip":
                 return self._native.encode_batch_fast(list(inputs), add_special_tokens=special)
-            words = [tuple(map(self._words, item)) if isinstance(item, tuple) else self._words(item) for item in inputs]
+            words = [tuple(map(self._split, item)) if isinstance(item, tuple) else self._split(item) for item in inputs]
             return self._native.encode_batch_fast(words, is_pretokenized=True, add_special_tokens=special)
 
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
-    def _words(self, text: str, in_vocabulary: bool = True) -> list[str]:
+    def _split(self, text: str, in_vocabulary: bool = True) -> list[str]:
         """Return the words of a text that have a token or, if `in_vocabulary` is False, those that have none."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
@@ -239,7 +244,7 @@ class Tokenizer:
         except BaseException as error:
             if self._unknown_words == "refuse" and isinstance(error, Exception):
                 texts = chain.from_iterable((item,) if isinstance(item, str) else item for item in inputs)
-                word = next(chain.from_iterable(self._words(text, in_vocabulary=False) for text in texts), "")
+                word = next(chain.from_iterable(self._split(text, in_vocabulary=False) for text in texts), "")
                 message = f"{word[:60]!r} is not in this version's vocabulary, which has no token for unknown words"
                 raise InvalidRequest(message, code="invalid_text") from None
             if not faults.panicked(error):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 TABLE_BYTES = 32 * 2**20  # the maximum size of the table with its inverse document frequencies
 LEAST_BUCKETS, MOST_BUCKETS = 2**14, 2**20
+LEAST_TOKEN_BUCKETS = 2**10
 NGRAMS_PER_CHARACTER = 4.5  # one n-gram of 2, 3, 4 and 5 characters starts at each character, and some words
 CHARACTERS_PER_TOKEN = 4.0  # of byte-pair encoding
 EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: about this many rows in total
@@ -28,6 +29,25 @@ class NgramRecipe:
     epochs: float
     learning_rate: float
     batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNgramRecipe:
+    """The sizes of a language model's branch (as in `ModelConfig`), and its learning rate."""
+
+    buckets: int
+    tokens: int
+    learning_rate: float
+
+
+Branch = NgramRecipe | TokenNgramRecipe
+
+
+def token_ngrams(tokens: int, width: int) -> TokenNgramRecipe:
+    """The recipe for a train text of `tokens` tokens, and for a network with hidden vectors of `width` numbers."""
+    wanted = 2 ** math.ceil(math.log2(max(1, tokens)))
+    room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * width)))
+    return TokenNgramRecipe(max(LEAST_TOKEN_BUCKETS, min(wanted, room)), tokens=4, learning_rate=0.1)
 
 
 def ngrams(rows: int, tokens: int, outputs: int, tokenizer: str) -> NgramRecipe:

@@ -13,6 +13,7 @@ import msgspec
 
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
 
+AUTO = "auto"  # in place of an architecture: try several, and keep the best
 Figures = Mapping[str, float | None]  # None stands for NaN and infinity, which JSON cannot represent
 
 
@@ -28,7 +29,8 @@ class DataFile(msgspec.Struct, frozen=True):
 class TrainSpec(msgspec.Struct, frozen=True):
     """The contents of `run.json`, the trainer's only input. Equal specs produce equal weights.
 
-    `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`.
+    `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`. If it is "auto",
+    the trainer only plans the trials.
     """
 
     model: str
@@ -104,6 +106,28 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     trained_tokens: int
     results: str  # the metrics CSV
     step: int = 0  # the step of the checkpoint
+    errors: str | None = None  # a .npy file: the error of each validation row, or of each part of a held-out text
+
+
+class PlannedTrial(msgspec.Struct, frozen=True):
+    """One of the training runs that an auto job compares.
+
+    `steps` is None if only time limits the run. `work` is a rough number of floating-point operations, which says how
+    the time is divided among the trials.
+    """
+
+    model: str
+    training: TrainingOptions
+    parameters: int
+    steps: int | None
+    work: float
+
+
+class Planned(msgspec.Struct, tag=True, frozen=True):
+    """The trainer's final event for an auto job: the trials to run, in order."""
+
+    task: str
+    trials: list[PlannedTrial]
 
 
 class Evaluated(msgspec.Struct, tag=True, frozen=True):
@@ -140,4 +164,4 @@ class Broke(msgspec.Struct, tag=True, frozen=True):
     errno: int = 0
 
 
-TrainEvent = Phase | Note | Metrics | CheckpointSaved | Done | Evaluated | Stopped | TrainFailed | Broke
+TrainEvent = Phase | Note | Metrics | CheckpointSaved | Done | Evaluated | Planned | Stopped | TrainFailed | Broke

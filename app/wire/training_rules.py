@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from app.wire.training_options import TrainingOptions
 from app.wording import listed
 from models.config import CHOICES, RECURRENT, ConfigError, ModelConfig
@@ -149,7 +151,6 @@ RESTRICTIONS = (
         Restriction(field, lambda k: k.architecture == "linear", "is for networks, and the linear model has none")
         for field in NETWORK_ONLY
     ),
-    Restriction("ngrams", lambda k: k.task == "generation", "is for texts with labels or values, not for generation"),
     Restriction("ngrams", lambda k: k.input == "features", "is for texts, and this data is numbers"),
     Restriction(
         "head_only",
@@ -170,6 +171,12 @@ def check(options: TrainingOptions, kind: TrainingKind) -> None:
             raise OptionError(restriction.field, restriction.message)
     if not kind.tuned:
         _check_network(options, kind)
+
+
+def applicable(options: TrainingOptions, kind: TrainingKind) -> TrainingOptions:
+    """Return the options without those that do not apply to this kind of training."""
+    excluded = {restriction.field: None for restriction in RESTRICTIONS if restriction.excludes(kind)}
+    return msgspec.structs.replace(options, **excluded)
 
 
 def _check_values(options: TrainingOptions) -> None:

@@ -12,7 +12,6 @@ During all of these steps, a separate thread renews the lease.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import os
@@ -24,11 +23,22 @@ from sqlalchemy.orm import Session
 
 from app import disk_errors
 from app.errors import OstinatoError
+from app.jobs import trials
 from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
-from app.wire.trainer import Broke, CheckpointSaved, Done, Evaluated, Stopped, TrainEvent, TrainFailed, TrainSpec
+from app.wire.trainer import (
+    Broke,
+    CheckpointSaved,
+    Done,
+    Evaluated,
+    Planned,
+    Stopped,
+    TrainEvent,
+    TrainFailed,
+    TrainSpec,
+)  # fmt: skip
 from app.wire.waiting import WAITS_FOR_DISK
-from app.worker import evaluations, publish, retry, transcript
+from app.worker import conclusion, endings, evaluations, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.event_file import EventFile
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
@@ -44,7 +54,7 @@ UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was 
 DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
 LOST = "lost"  # this worker no longer holds the job; not one of the statuses of jobs
 
-LastEvent = Done | Evaluated | Stopped | TrainFailed | Broke
+LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
@@ -71,8 +81,7 @@ class Attempt:
 
     def _try(self) -> str:
         try:
-            code, last = self._train()
-            return self._conclude(code, last)
+            return self._work()
         except Interrupted:
             return self._give_back()
         except OstinatoError as error:
@@ -88,6 +97,11 @@ class Attempt:
             if disk_errors.awaited(error):
                 return self._wait_for_disk(error)
             return self._retry(transcript.describe_error(error))
+
+    def _work(self) -> str:
+        if self._job.automatic and (tried := self._lease.write(lambda s: trials.of(s, self._job.id))):
+            return conclusion.conclude(self._resources, self._lease, self._run, tried)
+        return self._conclude(*self._train())
 
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------
 
@@ -209,17 +223,15 @@ class Attempt:
             # directory.
             return self._wait_for_store()
         match last:
-            case Done():
-                return publish.publish(self._resources, self._lease, self._run, last)
-            case Evaluated():
-                return evaluations.finish(self._resources, self._lease, self._run, last)
+            case Done() | Evaluated() | Planned():
+                return endings.end(self._resources, self._lease, self._run, last)
             case TrainFailed():
                 return self._fail(last)
             case Stopped():
                 return self._give_back()
         if self._to_stop():  # the trainer was killed because it did not stop in time
             return self._give_back()
-        if (error := _disk_failure(code, last)) is not None:
+        if (error := endings.disk_failure(code, last)) is not None:
             return self._wait_for_disk(error)
         how = f"an error: {last.kind}" if isinstance(last, Broke) else transcript.describe_exit(code)
         return self._retry(f"the trainer ended unexpectedly ({how})")
@@ -278,11 +290,3 @@ class Attempt:
             return jobs.requeue(session, job.id, job.attempt, lost=lost, delay=wait)
 
         return self._lease.end(end)
-
-
-def _disk_failure(code: int, last: LastEvent | None) -> OSError | None:
-    """Return the disk error that ended a trainer, or None if the trainer ended for another reason."""
-    if isinstance(last, Broke) and last.errno in disk_errors.AWAITED:
-        return OSError(last.errno, last.kind)
-    # The trainer could not even write its last event, so only its exit code shows that the disk failed.
-    return OSError(errno.ENOSPC, "exit code") if code == disk_errors.EXIT_CODE else None

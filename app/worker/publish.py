@@ -7,6 +7,7 @@ unreferenced blobs, which garbage collection removes. In the next attempt, the t
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,8 +15,11 @@ from sqlalchemy.orm import Session
 
 from app import disk_errors
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.directory import FileEntry
 from app.errors import OstinatoError
 from app.jobs.records import CANCELLED, FAILED, SUCCEEDED, JobProgress, NewEvent
+from app.registry.repository import dump_manifest
+from app.strict_json import mend
 from app.wire.trainer import CheckpointSaved, Done, TrainFailed
 from app.worker import checkpoints
 from app.worker.lease import Lease
@@ -27,8 +31,10 @@ log = logging.getLogger(__name__)
 RESULTS = "fine-tune-results"  # the purpose of the file that contains the metrics
 
 
-def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> str:
-    """Register the trained version and end the job; return its status.
+def publish(
+    resources: Resources, lease: Lease, run: RunDirectory, done: Done, result: dict[str, Any] | None = None
+) -> str:
+    """Register the trained version and end the job with this `result`; return its status.
 
     If the registry rejects the version, because the alias has moved or the name belongs to another owner, the job fails
     and the checkpoint is kept. Raises retryable errors and LeaseLost.
@@ -57,8 +63,9 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
         )
         file = resources.files.record(session, job.owner, f"{job.id}-results.csv", RESULTS, *blob)
         progress = JobProgress(settled=run.settled())
-        resources.jobs.report(session, job.id, attempt, progress, [_published_event(version.ref)])
+        resources.jobs.report(session, job.id, attempt, progress, _published_events(version.ref, result))
         values = {"fine_tuned_model": version.ref, "result_files": [file.id], "trained_tokens": done.trained_tokens}
+        values |= {"result": result}
         return resources.jobs.finish(session, job.id, attempt, SUCCEEDED, **values)
 
     try:
@@ -69,6 +76,33 @@ def publish(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -
         log.warning("%s: the version cannot be published: %s", lease.job.id, error.message)
         best = done.checkpoint, _flatten(done.metrics), done.step
         return fail(resources, lease, run, TrainFailed(error.code, error.message, error.param, *best))
+
+
+def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> str:
+    """Store the files of a trial, from which its auto job may choose the version, and end the trial; return its status.
+
+    Raises retryable errors and LeaseLost.
+    """
+    directory = run.inside(done.checkpoint)
+    files = resources.registry.upload_files(directory)
+    assert done.errors is not None
+    blobs = {
+        name: _put(resources, run.inside(path)) for name, path in (("results", done.results), ("errors", done.errors))
+    }
+    names = ("task", "architecture", "parameters", "step", "trained_tokens")
+    result = {name: getattr(done, name) for name in names}
+    result |= {"files": dump_manifest(files), "blobs": blobs, "metrics": mend(_scalars(done.metrics))}
+
+    def end(session: Session) -> str:
+        job, attempt = lease.job, lease.job.attempt
+        if resources.jobs.hold(session, job.id, attempt).cancel:
+            return resources.jobs.finish(session, job.id, attempt, CANCELLED)
+        resources.registry.hold_files(session, files | {name: FileEntry(**blob) for name, blob in blobs.items()})
+        resources.jobs.report(session, job.id, attempt, JobProgress(settled=run.settled()), [])
+        values = {"trained_tokens": done.trained_tokens, "result": result}
+        return resources.jobs.finish(session, job.id, attempt, SUCCEEDED, **values)
+
+    return lease.end(end)
 
 
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
@@ -95,8 +129,20 @@ def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFai
     return lease.end(end)
 
 
-def _published_event(reference: str) -> NewEvent:
-    return NewEvent(kind="job.published", step=0, message=f"New fine-tuned model created: {reference}")
+def _published_events(reference: str, result: dict[str, Any] | None) -> list[NewEvent]:
+    published = NewEvent(kind="job.published", step=0, message=f"New fine-tuned model created: {reference}")
+    chosen = [] if result is None else [NewEvent(kind="trial.chosen", step=0, message=f"Chosen: {result['reason']}")]
+    return [*chosen, published]
+
+
+def _put(resources: Resources, path: Path) -> dict[str, Any]:
+    return {"sha256": resources.blobs.put_file(path), "size": path.stat().st_size}
+
+
+def _scalars(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of each split, without the tables, whose size depends on the number of labels."""
+    splits = {name: split for name, split in metrics.items() if isinstance(split, dict)}
+    return {name: {k: v for k, v in split.items() if isinstance(v, int | float)} for name, split in splits.items()}
 
 
 def _flatten(metrics: dict[str, Any]) -> dict[str, float]:

@@ -70,6 +70,7 @@ class Worker:
             return False
         with telemetry.about(job.request_id, job.id):
             self._attempt(job)
+            self._report_trial(job)
         self._prune()
         return True
 
@@ -84,6 +85,12 @@ class Worker:
             self._rest(DEFECT_SECONDS)
         else:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
+
+    def _report_trial(self, job: Job) -> None:
+        """Report a trial's result in the log of its parent. If this fails, the result is reported with the next one."""
+        if job.parent_id is not None:
+            with self._resources.database.transaction() as session:
+                self._resources.jobs.report_trials(session, job.parent_id)
 
     def _claim(self) -> Job | None:
         resources, settings = self._resources, self._resources.settings

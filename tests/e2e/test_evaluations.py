@@ -67,4 +67,8 @@ def test_a_file_without_labels_fails_the_evaluation(service: Service, judge: str
     created = checked(service.client.post("/v1/evaluations", json=body))
     wait_until(lambda: _evaluation(service, created["id"])["status"] in ENDED, 120, "the evaluation")
     done = _evaluation(service, created["id"])
-    assert (done["status"], done["error"]["code"], done["error"]["param"]) == ("failed", "invalid_file", "file")
+    assert (done["status"], done["error"]["code"], done["error"]["param"]) == (
+        "failed",
+        "invalid_file",
+        "columns.label",
+    )

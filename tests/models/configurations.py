@@ -42,10 +42,13 @@ PARTS: dict[str, dict[str, Any]] = {  # which only networks with one output vect
     },
 }  # fmt: skip
 LENGTHS = (11, 1, 7, 4)
+NGRAMS = {"ngram_buckets": 64, "ngram_characters": 3, "ngram_words": 2}
+TOKEN_NGRAMS = {"ngram_buckets": 64, "ngram_tokens": 3}
 
 
 def generators() -> dict[str, ModelConfig]:
     variants = VARIANTS | {"gru-normed": {"architecture": "gru", "output_norm": "steps"}}
+    variants |= {f"{name}-ngrams": {"architecture": name, **TOKEN_NGRAMS} for name in NETWORKS}
     return {name: ModelConfig(task="generation", vocab_size=23, **SMALL | v) for name, v in variants.items()}
 
 
@@ -76,9 +79,6 @@ def classifiers() -> dict[str, ModelConfig]:
     return configs
 
 
-NGRAMS = {"ngram_buckets": 64, "ngram_characters": 3, "ngram_words": 2}
-
-
 def with_branches() -> dict[str, ModelConfig]:
     """Every architecture with an n-gram branch, and the linear model, for every task."""
     tasks = {"classification": 3, "multilabel": 4, "regression": 1}
@@ -92,7 +92,7 @@ def with_branches() -> dict[str, ModelConfig]:
 
 
 def generator(config: ModelConfig) -> LanguageModel:
-    network = build(config).eval()
+    network = built(config).eval()
     assert isinstance(network, LanguageModel)
     return network
 
@@ -107,7 +107,9 @@ def built(config: ModelConfig, *, initialised: bool = True) -> TaskNetwork:
     """The network, with the bytes of each token if it has an n-gram branch."""
     network = build(config, initialised=initialised)
     if config.ngram_buckets:
-        assert not isinstance(network, LanguageModel) and network.ngrams is not None
+        torch.nn.init.normal_(network.get_parameter("ngrams.weight"))  # a new branch has only zeros
+    if config.ngram_buckets and not isinstance(network, LanguageModel):
+        assert network.ngrams is not None
         network.ngrams.bind_tokens(
             [f"{chr(97 + i % 7)}{' ' * (i % 3 == 0)}".encode() for i in range(config.vocab_size)]
         )

@@ -23,12 +23,13 @@ def checkpoint(folder: Path, **config: Any) -> Path:
     return folder
 
 
-def upload(client: httpx.Client, folder: Path, name: str = "mood") -> httpx.Response:
-    """Import a checkpoint directory."""
+def upload(client: httpx.Client, folder: Path, name: str = "mood", **fields: str) -> httpx.Response:
+    """Import a checkpoint directory, with further fields of the form."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(folder, arcname=".")
-    return client.post(f"{MODELS}/{name}/versions", files={"file": ("checkpoint.tar", buffer.getvalue())})
+    files = {"file": ("checkpoint.tar", buffer.getvalue())}
+    return client.post(f"{MODELS}/{name}/versions", data=fields, files=files)
 
 
 def code(reply: httpx.Response) -> str:

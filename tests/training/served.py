@@ -101,7 +101,7 @@ def _loaded(directory: Path) -> tuple[dict[str, Any], Any]:
     raw = json.loads((directory / "config.json").read_text())
     network: Any = build(ModelConfig.from_dict(raw), initialised=False)
     network.load_state_dict(load_file(directory / "model.safetensors"))
-    if raw.get("ngram_buckets"):
+    if raw.get("ngram_buckets") and raw["task"] != "generation":
         network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
     return raw, network.eval()
 

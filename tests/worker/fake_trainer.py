@@ -19,10 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from app import disk_errors
 from app.checkpoint.directory import write_json
-from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Phase, Stopped, TrainEvent, TrainFailed
+from app.wire.trainer import (
+    AUTO,
+    Broke,
+    CheckpointSaved,
+    Done,
+    Metrics,
+    Phase,
+    Planned,
+    PlannedTrial,
+    Stopped,
+    TrainEvent,
+    TrainFailed,
+)  # fmt: skip
 from tests.checkpoints import make_checkpoint, write_weights
 
 
@@ -48,15 +61,24 @@ class FakeTrainer:
             if "fail" in self.plan:
                 self.emit(TrainFailed(**self.plan["fail"]))
                 return 0
+            if self.spec["model"] == AUTO:
+                self.emit(Planned("classification", [PlannedTrial(**trial) for trial in self.plan["trials"]]))
+                return 0
+            self.plan |= self.plan.get("of", {}).get(self.spec["model"], {})
+            if "fail" in self.plan:
+                self.emit(TrainFailed(**self.plan["fail"]))
+                return 0
             self.emit(Phase("training"))
             if not self.train():
                 return 0
             self.save(self.run / "checkpoint")
         self.emit(Phase("publishing"))
         metrics = {"validation": {"accuracy": 0.75}}
+        np.save(self.run / "errors.npy", np.array(self.plan.get("errors", [0.25] * 4), dtype=np.float32))
         self.emit(
-            Done("checkpoint", "classification", "lstm", 4, metrics, 10 * self.plan["steps"], "results.csv", self.step)
-        )
+            Done("checkpoint", "classification", "lstm", self.plan.get("parameters", 4), metrics, 10 * self.step,
+                 "results.csv", self.step, "errors.npy")
+        )  # fmt: skip
         return 0
 
     def train(self) -> bool:
@@ -116,6 +138,7 @@ class FakeTrainer:
         partial = directory.with_name(f".{directory.name}")
         make_checkpoint(partial, seed=0)
         write_weights(partial, bytes.fromhex(self.weights))
+        (partial / "README.md").write_text("# A fake network\n")
         if not directory.exists():
             partial.rename(directory)
 

@@ -54,4 +54,4 @@ def test_a_file_that_does_not_suit_the_version_fails_the_evaluation(
     assert Worker(replace(resources, trainer=(sys.executable, "-m", "app.training"))).step()
     error = evaluations.jobs.get(job.id, OWNER).error
     assert error is not None
-    assert (error["code"], error["param"]) == ("invalid_file", "file")
+    assert (error["code"], error["param"]) == ("invalid_file", "columns.label")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from app.api.http.errors import send_error
+from app import access
+from app.api.http import scopes
+from app.api.http.headers import index_of
 from app.binding import is_loopback
 from app.errors import Forbidden, Unauthorized
 from app.registry.records import LOCAL
@@ -24,6 +28,7 @@ ASSETS = (
 )
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
+log = logging.getLogger(__name__)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -31,6 +36,11 @@ def principal_of(request: Request) -> str:
     """The name of the API key that the request was sent with, or `local` if no keys are configured."""
     name: str = request.scope.get("principal", LOCAL)
     return name
+
+
+def is_operator(request: Request) -> bool:
+    """Whether the request may do what concerns all users of the service. Without keys, every request may."""
+    return bool(request.scope.get("is_operator", True))
 
 
 async def _principal(request: Request) -> str:
@@ -70,51 +80,55 @@ def _hash(secret: str) -> bytes:
 
 
 class Authentication:
-    """ASGI middleware that stores the principal in the scope, or rejects the request.
+    """Decides who sent a request, and refuses requests without a valid key and requests from other web sites.
 
-    The middleware runs before routing, so requests for unknown paths need a key too.
+    The decision precedes routing, so requests for unknown paths need a key too.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+    def __init__(self, settings: Settings) -> None:
         self.keys = Keys(settings.keys)
+        self.scopes = settings.scopes
         self.host = settings.host
+        if self.keys and not settings.key_scopes:
+            log.info("every API key may send every request; OSTINATO_KEY_SCOPES limits what a key may do")
         self.origins = frozenset(settings.origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = scope["headers"]
-        if not self.keys:
-            scope["principal"] = LOCAL
-        else:
-            principal = self.keys.principal(_header(headers, b"authorization"))
-            if principal is None and scope["path"] not in PUBLIC:
-                await send_error(scope, send, Unauthorized(_complaint(_header(headers, b"authorization"))))
-                return
-            scope["principal"] = principal or ""
-        if (refusal := self._cross_site(scope["method"], scope["path"], headers)) is not None:
-            await send_error(scope, send, refusal)
-            return
-        await self.app(scope, receive, send)
+    def principal(self, scope: Scope) -> str:
+        """The principal of a request. It is empty for a request without a key to a public route, if keys are needed.
 
-    def _cross_site(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Forbidden | None:
-        """Return an error if the request was sent by a page of another web site, otherwise None.
+        Stores in the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
+        """
+        headers, path = index_of(scope), scope["path"]
+        principal: str | None = LOCAL
+        if self.keys:
+            principal = self.keys.principal(headers.get(b"authorization"))
+            self._check_key(principal, scope, headers)
+        self._check_site(scope["method"], path, headers)
+        return principal or ""
+
+    def _check_key(self, principal: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Raise Unauthorized without a key, or Forbidden if the key lacks the scope that the request needs."""
+        scope["is_operator"] = access.OPERATOR in self.scopes.get(principal or "", ())
+        if scope["path"] in PUBLIC:
+            return
+        if principal is None:
+            raise Unauthorized(_complaint(headers.get(b"authorization")))
+        scopes.check(self.scopes[principal], scope["method"], scope["path"])
+
+    def _check_site(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """Raise Forbidden if the request was sent by a page of another web site.
 
         Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
         that change nothing: without CORS headers, the browser withholds the reply from the page. If no keys are
         configured, the Host header is checked for every method to prevent DNS rebinding: if the domain of a malicious
         page resolves to this machine, the Origin and Host headers of its requests agree and pass the origin check.
         """
-        origin = _header(headers, b"origin")
-        host = _header(headers, b"host") or b""
+        origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)
-        if method not in SAFE_METHODS and foreign:
-            return Forbidden("requests from other web sites are rejected: the Origin header names another host")
+        if foreign and method not in SAFE_METHODS:
+            raise Forbidden("requests from other web sites are rejected: the Origin header names another host")
         if not self.keys and path not in HEALTH and not self._own_name(host.decode("latin-1")):
-            return Forbidden("the Host header must name this machine, because no API keys are configured")
-        return None
+            raise Forbidden("the Host header must name this machine, because no API keys are configured")
 
     def _allowed(self, origin: bytes) -> bool:
         return "*" in self.origins or origin.decode("latin-1") in self.origins
@@ -131,10 +145,3 @@ def _complaint(header: bytes | None) -> str:
     if scheme.lower() == b"bearer" and secret.strip():
         return "the API key is unknown: check the secret after Authorization: Bearer"
     return "an API key is required: send the header Authorization: Bearer <secret>"
-
-
-def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    for key, value in headers:
-        if key == name:
-            return value
-    return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 READABLE = (
     "x-request-id", "x-model-version", "x-queue-time", "x-inference-time", "x-total-time", "x-prompt-tokens",
@@ -15,17 +15,15 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 PREFLIGHT_SECONDS = 600
 
 
-def cors(origins: Sequence[str]) -> list[Middleware]:
-    """Return the middleware that answers preflight requests and adds CORS headers, or an empty list without origins."""
+def cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Return `app` with an answer to preflight requests and with CORS headers, or `app` itself without origins."""
     if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=METHODS,
-            allow_headers=["*"],
-            expose_headers=READABLE,
-            max_age=PREFLIGHT_SECONDS,
-        )
-    ]
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=["*"],
+        expose_headers=READABLE,
+        max_age=PREFLIGHT_SECONDS,
+    )

@@ -58,6 +58,12 @@ def response(error: OstinatoError, scope: Scope) -> Response:
     return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
 
 
+def client_disconnected(scope: Scope) -> Response:
+    """Count a client that disconnected before it had sent the whole request, and return a reply for the log."""
+    cancelled.labels("sending").inc()
+    return response(ClientGone(), scope)
+
+
 def _headers(error: OstinatoError) -> dict[str, str]:
     """Return the headers that all dialects share: whether and when to retry, and how to authenticate."""
     headers: dict[str, str] = {}
@@ -109,9 +115,7 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """Handle a client that disconnected before it had sent the whole request."""
-    cancelled.labels("sending").inc()
-    return response(ClientGone(), request.scope)
+    return client_disconnected(request.scope)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -80,7 +80,7 @@ class DiskParser(MultiPartParser):
 async def read_form(request: Request) -> AsyncIterator[Form]:
     """A dependency that reads the form of a multipart request, and closes the form's file after the reply.
 
-    `middleware.BodyLimit` bounds the size of the body. Raises UnsupportedMedia if the body is not multipart/form-data,
+    `limits.BodyLimits` bounds the size of the body. Raises UnsupportedMedia if the body is not multipart/form-data,
     and InvalidRequest if the form is malformed or a field is sent twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

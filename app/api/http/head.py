@@ -9,31 +9,23 @@ class _HeadersSent(Exception):
     """Raised to end the work on a reply once its headers have been sent."""
 
 
-class HeadAsGet:
-    """ASGI middleware that handles HEAD as GET. The reply ends after its headers, so no file content is read."""
+async def as_get(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Pass a HEAD request to `app` as GET. The reply ends after its headers, so no file content is read."""
+    done = False
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    async def send_headers(message: Message) -> None:
+        nonlocal done
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            done = True
+        raise _HeadersSent
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self.app(scope, receive, send)
-            return
-        done = False
-
-        async def send_headers(message: Message) -> None:
-            nonlocal done
-            if message["type"] == "http.response.start":
-                await send(message)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                done = True
-            raise _HeadersSent
-
-        inner = {**scope, "method": "GET"}
-        try:
-            await self.app(inner, receive, send_headers)
-        except Exception:  # _HeadersSent, or an exception that the route has converted it to
-            if not done:
-                raise
-        finally:
-            scope.update({key: inner[key] for key in ("route", "principal") if key in inner})  # for the access log
+    inner = {**scope, "method": "GET"}
+    try:
+        await app(inner, receive, send_headers)
+    except Exception:  # _HeadersSent, or an exception that the route has converted it to
+        if not done:
+            raise
+    finally:
+        scope.update({key: inner[key] for key in ("route", "principal") if key in inner})  # for the access log

@@ -1,6 +1,7 @@
-"""Middleware for every request: request ids, timing, the access log, unexpected errors, and limits on body sizes.
+"""The one middleware, through which every request passes: its id, time, principal and limits, metrics and access log.
 
-The classes are plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request.
+It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request. It is also one pass
+instead of a stack, because each layer costs a coroutine and a closure per request.
 """
 
 from __future__ import annotations
@@ -9,150 +10,121 @@ import asyncio
 import logging
 import re
 import time
-import uuid
+from functools import cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.http.errors import IN_PARTS, InternalError, Stopping, send_error
-from app.errors import InvalidRequest, OstinatoError, TooLarge, UnsupportedMedia
+from app.api.http.access_log import AccessLog
+from app.api.http.auth import Authentication
+from app.api.http.browsers import cors
+from app.api.http.errors import InternalError, Stopping, send_error
+from app.api.http.head import as_get
+from app.api.http.headers import index_of
+from app.api.http.limits import BodyLimits
+from app.api.http.replies import new_id
+from app.errors import OstinatoError
+from app.metrics import Counter
+from app.settings import Settings
 from app.telemetry import http_requests, request_id
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-MULTIPART_SLACK = 2**20  # bytes allowed for the fields and boundaries around a file
-BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
-MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
-QUIET = ("/livez", "/readyz", "/health", "/ping", "/metrics")  # polled frequently, so logged only at debug level
+QUIET = frozenset(("/livez", "/readyz", "/health", "/ping", "/metrics"))  # polled often: logged at debug level
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # all other methods share a label
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
-log = logging.getLogger("ostinato.access")
 faults = logging.getLogger("ostinato.faults")
 
 
-class Envelope:
-    """The outermost middleware: gives the request an id, times and logs it, and answers unexpected errors with 500."""
+class Exchange:
+    """A request and its reply, as they pass through the middleware: `send` adds the headers that all replies have."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    __slots__ = ("_send", "began", "id", "status")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self.began = time.perf_counter()
+        self.id = _request_id_of(scope)
+        self.status = 0  # of the reply, once it has started
+
+    @property
+    def milliseconds(self) -> float:
+        return (time.perf_counter() - self.began) * 1000
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            total = b"%.3f" % self.milliseconds
+            message["headers"] = [
+                *message["headers"], (b"x-request-id", self.id.encode()), (b"x-total-time", total), NOSNIFF,
+            ]  # fmt: skip
+        await self._send(message)
+
+
+class Envelope:
+    """Gives a request an id, checks who sent it and the size of its body, and passes it to `app` with its principal.
+
+    Afterwards it counts and logs the reply. Unexpected errors are answered with 500.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, authentication: Authentication, log: AccessLog) -> None:
+        self.app, self._authentication, self._log = app, authentication, log
+        self._limits = BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)
+        self._enter = cors(self._check, settings.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
-        id_ = _request_id_of(scope)
-        token = request_id.set(id_)
-        status = 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                spent = (time.perf_counter() - began) * 1000
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", id_.encode()),
-                    (b"x-total-time", b"%.3f" % spent),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
+        exchange = Exchange(scope, send)
+        token = request_id.set(exchange.id)
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self._enter(scope, receive, exchange.send)
         except asyncio.CancelledError:
-            if status or (task := asyncio.current_task()) is None:
+            if exchange.status or (task := asyncio.current_task()) is None:
                 raise
             # uvicorn cancels the requests that are still open at the end of the drain time. No reply has started
             # for this request, so an error reply can still state the reason.
             task.uncancel()
-            await send_error(scope, send_with_headers, Stopping())
+            await send_error(scope, exchange.send, Stopping())
         except Exception:
             faults.exception("%s %s failed", scope["method"], ascii(scope["path"][:200]))
-            if status:  # the reply has started, so the error can be signaled only by closing the connection
+            if exchange.status:  # the reply has started, so the error can be signaled only by closing the connection
                 raise
-            await send_error(scope, send_with_headers, InternalError())
+            await send_error(scope, exchange.send, InternalError())
         finally:
-            _record(scope, status, began)
+            self._record(scope, exchange)
             request_id.reset(token)
+
+    def _record(self, scope: Scope, exchange: Exchange) -> None:
+        """Count and log the reply."""
+        # The label is the route's template, because the path would create a time series per model name.
+        method, path, route = scope["method"], scope["path"], getattr(scope.get("route"), "path", "unmatched")
+        _replies(method if method in METHODS else "other", route, exchange.status).inc()
+        level, by = logging.DEBUG if path in QUIET else logging.INFO, scope.get("principal", "-")
+        self._log.add(level, exchange.id, method, path, exchange.status, exchange.milliseconds, by)
+
+    async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await as_get(self._check, scope, receive, send)
+            return
+        try:
+            scope["principal"] = self._authentication.principal(scope)
+            receive = self._limits.check(scope, receive)
+        except OstinatoError as error:
+            await send_error(scope, send, error)
+            return
+        await self.app(scope, receive, send)
 
 
 def _request_id_of(scope: Scope) -> str:
     """The client's `x-request-id` if it is well-formed, otherwise a new id."""
-    for key, value in scope["headers"]:
-        if key == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return str(value.decode("ascii"))
-    return f"req-{uuid.uuid4().hex}"
+    sent = index_of(scope).get(b"x-request-id")
+    if sent is not None and REQUEST_ID.fullmatch(sent):
+        return sent.decode("ascii")
+    return new_id("req")
 
 
-def _record(scope: Scope, status: int, began: float) -> None:
-    """Count the reply and write the access log."""
-    # The label is the route's template, because the path would create a time series per model name.
-    method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
-    http_requests.labels(method if method in METHODS else "other", route, status).inc()
-    level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
-    if log.isEnabledFor(level):
-        spent = (time.perf_counter() - began) * 1000
-        principal = scope.get("principal", "-")
-        data = {"method": method, "path": scope["path"], "status": status, "ms": round(spent, 2), "by": principal}
-        log.log(level, "%s %s %s %.1f ms %s", method, scope["path"], status, spent, principal, extra={"data": data})
-
-
-class BodyLimit:
-    """Rejects bodies with a content encoding, and bodies whose Content-Length or actual size is too large."""
-
-    def __init__(self, app: ASGIApp, max_body: int, max_upload: int) -> None:
-        self.app = app
-        self.max_body, self.max_upload = max_body, max_upload
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        try:
-            limit, hint = self._limit(scope)
-        except OstinatoError as error:
-            await send_error(scope, send, error)
-            return
-        await self.app(scope, _limited(receive, limit, hint), send)
-
-    def _limit(self, scope: Scope) -> tuple[int, str]:
-        """Return the maximum size of the body in bytes and a hint for the error message.
-
-        Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers do not permit the body.
-        """
-        sent: dict[bytes, bytes] = {}
-        for key, value in scope["headers"]:
-            if key in BODY_HEADERS and sent.setdefault(key, value) is not value:
-                # Otherwise, the route and this check might use different values of the header.
-                raise InvalidRequest(f"{key.decode()} is sent twice; send it once")
-        if sent.get(b"content-encoding", b"").lower() not in (b"identity", b""):
-            raise UnsupportedMedia("content-encoding is not supported; send the request body uncompressed")
-        limit, hint = self.max_body, ""
-        if MULTIPART.match(sent.get(b"content-type", b"")):
-            limit = self.max_upload + MULTIPART_SLACK
-            hint = f"; {IN_PARTS}" if scope["path"] == "/v1/files" else ""
-        length = sent.get(b"content-length", b"0")
-        if not length.isdigit():
-            raise InvalidRequest("content-length is not a number")
-        if int(length) > limit:
-            raise _too_large(limit, hint)
-        return limit, hint
-
-
-def _limited(receive: Receive, limit: int, hint: str) -> Receive:
-    """Wrap `receive` to raise TooLarge after more than `limit` bytes, because Content-Length may be missing."""
-    left = limit
-
-    async def receive_limited() -> Message:
-        nonlocal left
-        message = await receive()
-        if message["type"] == "http.request":
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise _too_large(limit, hint)
-        return message
-
-    return receive_limited
-
-
-def _too_large(limit: int, hint: str) -> TooLarge:
-    return TooLarge(f"the request body is larger than {limit} bytes, the limit of this route{hint}")
+@cache
+def _replies(method: str, route: str, status: int) -> Counter:
+    """The counter of replies with these labels, all of which have few values."""
+    return http_requests.labels(method, route, status)

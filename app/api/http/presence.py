@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from starlette.types import Receive
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.http.errors import ClientGone
 from app.telemetry import cancelled
 
 T = TypeVar("T")
-UNWATCHED = 0.02  # seconds before the connection is watched; most requests end sooner and do not need a task
+CONNECTION = "ostinato.connection"  # the key of the connection in the scope of a request
+
+
+class WatchedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with a callback for a lost connection."""
+
+    _lost: Callable[[], None] | None = None
+
+    def on_lost(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` when the connection is lost, or soon if it is lost already. None removes the callback.
+
+        A connection handles one request at a time, so there is at most one callback.
+        """
+        self._lost = callback
+        if callback is not None and self not in self.connections:
+            self.loop.call_soon(self._report_loss)
+
+    def on_headers_complete(self) -> None:
+        cast(dict[str, Any], self.scope)[CONNECTION] = self
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._report_loss()
+
+    def _report_loss(self) -> None:
+        if self._lost is not None:
+            self._lost()
 
 
 async def disconnected(receive: Receive) -> None:
@@ -23,28 +51,29 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def attended(request: Request, work: Awaitable[T]) -> T:
-    """Await `work` and return its result. If the client disconnects, cancel `work` and raise ClientGone."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    watchers: list[asyncio.Task[None]] = []
+    """Await `work` and return its result. If the client disconnects, cancel `work` and raise ClientGone.
+
+    The connection calls back when it is lost. Waiting for ASGI's `http.disconnect` would need a task per request.
+    """
+    connection: WatchedProtocol | None = request.scope.get(CONNECTION)
+    task = asyncio.current_task()
+    if connection is None or task is None:
+        return await work
     client_left = False
 
-    async def watch() -> None:
+    def leave() -> None:
         nonlocal client_left
-        await disconnected(request.receive)
         client_left = True
         task.cancel()
 
-    timer = loop.call_later(UNWATCHED, lambda: watchers.append(loop.create_task(watch())))
+    connection.on_lost(leave)
     try:
         return await work
     except asyncio.CancelledError:
-        if not client_left:  # cancelled by the server, not by `watch`
+        if not client_left:  # cancelled by the server, not by `leave`
             raise
         task.uncancel()  # the cancellation is handled here and must not affect what the task does next
         cancelled.labels("waiting").inc()
         raise ClientGone from None
     finally:
-        timer.cancel()
-        for watcher in watchers:
-            watcher.cancel()
+        connection.on_lost(None)

@@ -9,11 +9,13 @@ from asyncio import TimerHandle, Transport
 from typing import Any, ClassVar, NoReturn
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.api.http.auth import HEALTH
 from app.api.http.connections import ConnectionLimits, ConnectionTable
 from app.api.http.dialects import error_body
+from app.api.http.joined import JoinedCycle
+from app.api.http.presence import WatchedProtocol
 from app.errors import OstinatoError, Unavailable
 from app.telemetry import request_failure
 
@@ -64,7 +66,7 @@ class UnchunkedCycle(RequestResponseCycle):
         await super().send(message)
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(WatchedProtocol):
     """uvicorn's protocol with limits, and without chunked encoding for HTTP/1.0 clients.
 
     The class of a server is made by `bounded`, which sets `table`.
@@ -137,8 +139,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self.table.busy(self)
         super().on_headers_complete()
-        if self.cycle is not None and self.scope["http_version"] == "1.0":
-            self.cycle.__class__ = UnchunkedCycle
+        if self.cycle is not None:
+            self.cycle.__class__ = UnchunkedCycle if self.scope["http_version"] == "1.0" else JoinedCycle
         if self.cycle is not None and self._reserved:
             self.cycle.keep_alive = False
 

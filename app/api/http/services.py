@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.db.changes import Changes, Remembered
 from app.db.database import Database
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
+from app.registry.records import Alias
 from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
@@ -32,6 +35,7 @@ class Services:
     evaluations: Evaluations
     inference: Inference
     readiness: Readiness
+    changes: Changes
 
     async def start(self) -> None:
         """Start the services that run on the event loop. Must be called on the loop that serves requests."""
@@ -43,6 +47,21 @@ class Services:
         await self.readiness.close()
         await self.inference.close()
         await asyncio.to_thread(self.database.close)
+        self.changes.close()
+
+
+class _Catalogue:
+    """What the readiness checks read of the registry, queried again only after a change of the database."""
+
+    def __init__(self, registry: Registry, changes: Changes) -> None:
+        self._aliases = Remembered(registry.required_aliases, changes.mark)
+        self._registered = Remembered(registry.registered, changes.mark)
+
+    def required_aliases(self) -> Sequence[Alias]:
+        return self._aliases()
+
+    def registered(self, digests: Collection[str]) -> Collection[str]:
+        return self._registered(frozenset(digests))
 
 
 def build_services(settings: Settings) -> Services:
@@ -51,7 +70,9 @@ def build_services(settings: Settings) -> Services:
     blobs = BlobStore(settings.storage)
     registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds)
     files = Files(database, blobs)
-    inference = Inference(settings, registry.resolve, LocalCache(settings.data / "cache", blobs, settings.cache_bytes))
+    changes = Changes(database)
+    cache = LocalCache(settings.data / "cache", blobs, settings.cache_bytes)
+    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache)
     return Services(
         settings=settings,
         database=database,
@@ -60,7 +81,8 @@ def build_services(settings: Settings) -> Services:
         jobs=Jobs(database, registry, files),
         evaluations=Evaluations(database, registry, files),
         inference=inference,
-        readiness=Readiness(database.ping, registry, inference),
+        readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
+        changes=changes,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
 from app.api.http.neutral_fields import CLASSIFICATION
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers, encode_each
+from app.api.http.replies import JsonReply, answer_headers, encode_each, new_id
 from app.api.http.services import services_of
 from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
@@ -176,9 +175,7 @@ def _long_reply(body: ClassifyRequest, reference: str, scored: ScoredBatch) -> R
 def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
     """`data` contains one ClassificationItem per input, either as a struct or encoded as JSON."""
     tokens = sum(scored.lengths)
-    value = ClassifyReply(
-        f"classify-{uuid.uuid4().hex}", "list", int(time.time()), reference, data, Usage(tokens, tokens)
-    )
+    value = ClassifyReply(new_id("classify"), "list", int(time.time()), reference, data, Usage(tokens, tokens))
     return JsonReply(value, answer_headers(scored.version.ref, tokens, scored.timing))
 
 

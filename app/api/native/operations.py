@@ -73,7 +73,7 @@ class Engines(msgspec.Struct, frozen=True):
     response_model=None,
     responses=replies(Alive, {"status": "ok"}, ()),
 )
-async def livez() -> Response:
+async def livez(request: Request) -> Response:
     return JsonReply(Alive())
 
 

@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from msgspec import UNSET
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from app.api.http.auth import Principal
+from app.api.http.auth import Principal, is_operator
 from app.api.http.bodies import JsonBody
 from app.api.http.replies import JsonReply
-from app.api.http.services import ServicesDep
+from app.api.http.scopes import MissingScope
+from app.api.http.services import Services, ServicesDep
 from app.api.native.registry_objects import (
     ALIAS_EXAMPLE,
     AliasMoveList,
@@ -40,28 +42,46 @@ async def alias_request(request: Request) -> AliasRequest:
     summary="Point an alias at a version",
     description=(
         "With `expected_version`, the alias is moved only if it currently points at that version; otherwise the "
-        "request fails with 409 `alias_conflict` and should not be retried."
+        "request fails with 409 `alias_conflict` and should not be retried. The version of a required alias is loaded "
+        "first; if that fails, the alias does not change."
     ),
     response_model=None,
     openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),
     responses=replies(AliasObject, ALIAS_EXAMPLE, (*LOOKUP, 409)),
 )
-def set_alias(
+async def set_alias(
     services: ServicesDep,
     principal: Principal,
+    request: Request,
     name: str,
     alias: str,
     body: Annotated[AliasRequest, Depends(alias_request)],
 ) -> Response:
-    moved = services.registry.set_alias(
+    if body.required and not is_operator(request):
+        raise MissingScope("only a key with the operator scope may mark an alias as required", param="required")
+    loads = await _load_if_required(services, principal, name, alias, body)
+    moved = await run_in_threadpool(
+        services.registry.set_alias,
         name,
         alias,
         body.version,
         principal,
         expected_version=body.expected_version,
         required=body.required,
+        loads=loads,
     )
     return JsonReply(alias_object(moved))
+
+
+async def _load_if_required(services: Services, principal: str, name: str, alias: str, body: AliasRequest) -> bool:
+    """Load the version if the alias is or becomes required, so that the service stays ready; return whether it did."""
+    required = body.required
+    if required is None:
+        others = await run_in_threadpool(services.registry.required_aliases)
+        required = any((other.model, other.alias) == (name, alias) for other in others)
+    if required:
+        await services.readiness.prove(f"{name}:{body.version}", principal)
+    return bool(required)
 
 
 @router.delete(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
@@ -16,7 +15,7 @@ from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.neutral_fields import COMPLETIONS
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.replies import JsonReply, answer_headers, new_id
 from app.api.http.services import services_of
 from app.api.http.sse import EventStream, frame
 from app.api.http.token_ids import check_token_ids
@@ -66,7 +65,7 @@ async def create_completion(request: Request) -> Response:
     await check_token_ids(request, caller, items, body.token_ids_of)
     query = _query(caller, body, items)
     generation = await attended(request, inference.generate(query))
-    head = ReplyHead(f"cmpl-{uuid.uuid4().hex}", int(time.time()), caller.reference, body)
+    head = ReplyHead(new_id("cmpl"), int(time.time()), caller.reference, body)
     if body.stream:
         return await _streamed(request, generation, head)
     return await _whole(request, generation, head)

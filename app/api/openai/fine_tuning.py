@@ -68,6 +68,9 @@ EXAMPLE: dict[str, Any] = {
     "publish": {"name": "reviews", "alias": None, "expected_version": None},
     "training": {"epochs": 5},
     "jobs_before": 0,
+    "parent_id": None,
+    "trials": [],
+    "reason": None,
 }
 _EVENT = {
     "id": "ftevent-77a1b2c3d4e5f60718293a4b",
@@ -101,9 +104,10 @@ async def job_request(request: Request) -> JobRequest:
     operation_id="create_fine_tuning_job",
     summary="Create a training job",
     description=(
-        f"Queues a training job. `model` is an architecture to train from scratch ({listed(ARCHITECTURES)}) or a "
-        "model reference to fine-tune. Only `model` and `training_file` are required. A repeated request with the same "
-        "`Idempotency-Key` returns the job that the first one created."
+        f"Queues a training job. `model` is an architecture to train from scratch ({listed(ARCHITECTURES)}), a model "
+        "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one that "
+        "does best on the validation data; among equals, the smallest. Only `model` and `training_file` are required. "
+        "A repeated request with the same `Idempotency-Key` returns the job that the first one created."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -142,16 +146,24 @@ def create(
     summary="List training jobs",
     description=(
         "Returns the newest job first. `metadata[key]=value`, which can be repeated, selects the jobs with these "
-        "pairs; `metadata=null` selects those without metadata."
+        "pairs; `metadata=null` selects those without metadata. The trials of `auto` jobs are left out unless "
+        "`trials=true`."
     ),
     response_model=None,
     responses=replies(JobList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
 )
 def list_(
-    request: Request, services: ServicesDep, principal: Principal, after: str | None = None, limit: int = 20
+    request: Request,
+    services: ServicesDep,
+    principal: Principal,
+    after: str | None = None,
+    limit: int = 20,
+    trials: bool = False,
 ) -> Response:
     pairs, without = metadata_filter(request)
-    page = services.jobs.list(principal, after=after, limit=limit, metadata=pairs, without_metadata=without)
+    page = services.jobs.list(
+        principal, after=after, limit=limit, metadata=pairs, without_metadata=without, with_trials=trials
+    )
     return JsonReply(JobList("list", [job_object(job) for job in page.items], page.has_more))
 
 

@@ -10,12 +10,30 @@ import msgspec
 
 from app.api.http.job_objects import JobError
 from app.jobs.records import Job, JobCheckpoint
+from app.jobs.trials import figures_of
 
 AUTO = "auto"
 FIGURES = (
     "train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy", "full_valid_loss",
     "full_valid_mean_token_accuracy",
 )  # fmt: skip
+
+
+class TrialObject(msgspec.Struct, frozen=True):
+    """One of the training runs that a job with `model: "auto"` compares. It is a job of its own, with the id `id`.
+
+    `metrics` contains its principal figures on the validation data. `chosen` is true for the trial whose network was
+    published.
+    """
+
+    id: str
+    model: str
+    status: str
+    progress: float
+    parameters: int | None
+    metrics: dict[str, float]
+    error: str | None
+    chosen: bool
 
 
 class JobObject(msgspec.Struct, frozen=True):
@@ -25,7 +43,8 @@ class JobObject(msgspec.Struct, frozen=True):
     `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` contains the requested settings
     and, once training has begun, those that were chosen automatically. `progress` increases from 0 to 1. For a queued
     job, `jobs_before` is the number of jobs that are running or will be started before this job; for other jobs, it is
-    null.
+    null. `trials` contains the trials of a job whose `model` is auto, and `reason` says why one of them was chosen;
+    `parent_id` is the job to which a trial belongs.
     """
 
     id: str
@@ -60,6 +79,9 @@ class JobObject(msgspec.Struct, frozen=True):
     publish: dict[str, Any]
     training: dict[str, Any]
     jobs_before: int | None
+    parent_id: str | None
+    trials: list[TrialObject]
+    reason: str | None
 
 
 class CheckpointObject(msgspec.Struct, frozen=True):
@@ -117,7 +139,7 @@ def job_object(job: Job) -> JobObject:
         method={"type": "supervised", "supervised": {"hyperparameters": chosen}},
         suffix=job.request.get("suffix"),
         user_provided_suffix=job.request.get("suffix"),
-        task=job.request.get("task") or _network(job).get("task"),
+        task=job.request.get("task") or job.settled.get("task") or _network(job).get("task"),
         phase=job.public_phase,
         progress=job.progress,
         attempt=job.attempt,
@@ -132,7 +154,27 @@ def job_object(job: Job) -> JobObject:
         },
         training=dict(job.request.get("training") or {}),
         jobs_before=job.jobs_before,
+        parent_id=job.parent_id,
+        trials=_trials(job),
+        reason=(job.result or {}).get("reason"),
     )
+
+
+def _trials(job: Job) -> list[TrialObject]:
+    table = (job.result or {}).get("trials") or [{}] * len(job.trials)
+    return [
+        TrialObject(
+            id=trial.id,
+            model=trial.model,
+            status=trial.public_status,
+            progress=trial.progress,
+            parameters=(trial.result or {}).get("parameters"),
+            metrics=figures_of(trial.result or {}),
+            error=(trial.error or {}).get("message"),
+            chosen=bool(row.get("chosen")),
+        )
+        for trial, row in zip(job.trials, table, strict=True)
+    ]
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:

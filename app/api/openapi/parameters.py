@@ -67,6 +67,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "minimum": (0.5, "The lowest value of the metric"),
     "maximum": (1.0, "The highest value of the metric"),
     "expected_version": (1, "The version that the alias must currently point at"),
+    "trials": (True, "Whether to list the trials of `auto` jobs too"),
     "idempotency-key": (
         "reviews-of-may",
         "A key of your choice; a request that repeats it returns the first job",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import zmq
 
 BURST = 256  # the maximum number of messages received before other callbacks of the event loop run
+RETRY_SECONDS = 0.01  # the time between two attempts to send to an engine whose queue is full
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +30,46 @@ class EngineSocket:
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._closed = False
+        self._outgoing: list[bytes] = []  # messages of this turn of the event loop
+        self._flushing = False  # whether `_flush` is scheduled
         self._descriptor = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._descriptor, self.drain)
         self._look_again()
 
     def send(self, payload: bytes) -> None:
-        """Queue one message. Raises zmq.Again if the queue is full."""
-        self._socket.send(payload, zmq.NOBLOCK)
+        """Send one message at the end of this turn of the event loop. Raises zmq.Again if the queue is full.
+
+        The messages of all requests that arrive in one turn are sent together, which wakes the socket's own thread,
+        and the engine, once.
+        """
+        if len(self._outgoing) >= BURST:
+            self._send_outgoing()
+        if len(self._outgoing) >= BURST:
+            raise zmq.Again
+        self._outgoing.append(payload)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send the outgoing messages. If the socket's queue is full, try to send the others a little later."""
+        self._flushing = False
+        if not self._closed and not self._send_outgoing():
+            self._flushing = True
+            self._loop.call_later(RETRY_SECONDS, self._flush)
+
+    def _send_outgoing(self) -> bool:
+        """Send outgoing messages until the socket's queue is full, and return whether all have been sent."""
+        outgoing, sent = self._outgoing, 0
+        try:
+            for payload in outgoing:
+                self._socket.send(payload, zmq.NOBLOCK)
+                sent += 1
+        except zmq.Again:
+            pass
+        del outgoing[:sent]
         self._look_again()
+        return not outgoing
 
     def _look_again(self) -> None:
         if not self._scheduled and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:

@@ -85,6 +85,18 @@ def _evaluating(network: TaskNetwork) -> Iterator[None]:
         network.train()
 
 
+def text_losses(network: LanguageModel, split: EvaluationSplit, check: Check) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(sum of the losses in nats, number of tokens) of each batch of held-out text."""
+    objective, losses = build_objective(network), []
+    with _evaluating(network):
+        for batch in _text_batches(network.config, split):
+            check()
+            measured = objective(to_device(batch, split.device))
+            losses.append((float(measured.loss), measured.count))
+    sums_B, counts_B = np.array(losses, dtype=np.float64).T
+    return sums_B, counts_B
+
+
 def _generation(network: LanguageModel, split: EvaluationSplit, check: Check) -> dict[str, Any]:
     sums, count = Sums(split.device), 0
     objective = build_objective(network)

@@ -54,8 +54,13 @@ class Schedule:
 
     @property
     def branch_rate(self) -> float:
-        """The learning rate of the n-gram branch: a straight line from its peak to 0 at `branch_steps`, or earlier."""
-        peak, steps = self.settled.branch_learning_rate, max(1, self.settled.branch_steps)
+        """The learning rate of the n-gram branch: a straight line from its peak to 0 at `branch_steps`, or earlier.
+
+        If `branch_steps` is 0, the line ends with the run.
+        """
+        peak, steps = self.settled.branch_learning_rate, self.settled.branch_steps
+        if not steps:
+            return peak * (1.0 - self.fraction)
         start = self.progress.cooldown_start
         done = self.progress.step if start < 0 else start
         return peak * max(0.0, 1.0 - done / steps) * self._rest

@@ -14,7 +14,7 @@ import numpy as np
 from app.training import recipes
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
-from app.training.ngram_recipe import NgramRecipe
+from app.training.ngram_recipe import Branch, token_ngrams
 from app.training.plan import duration, network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from app.wire.measurement import SELECTING_ROWS
@@ -98,7 +98,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     context = model.context_length
     window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
-    branch = network.ngram_recipe(facts, train) if model.ngram_buckets and isinstance(train, Rows) else None
+    branch, rate = _branch(model, facts, train), _rate(options, recipe, base)
     total_steps, per_epoch = duration.steps(options, recipe, train, batch_size, window)
     metric = _metric(options, model, dataset.validation)
     patience = 0 if metric == "last" else duration.patience(options, facts, recipe)
@@ -116,7 +116,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         eval_rows=_eval_size(dataset),
         metric=metric,
         optimizer=options.optimizer or recipe.optimizer,
-        learning_rate=_rate(options, recipe, base),
+        learning_rate=rate,
         schedule=schedule,
         warmup_ratio=_default(options.warmup_ratio, duration.warmup_ratio(recipe, total_steps)),
         weight_decay=_default(options.weight_decay, recipe.weight_decay),
@@ -136,7 +136,8 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
-        branch_learning_rate=_branch_rate(options, model, branch, base),
+        # A request for another learning rate than that of the recipe applies to both parts.
+        branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
     )
 
 
@@ -214,16 +215,13 @@ def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint
     return rate * (options.learning_rate_multiplier or 1.0)
 
 
-def _branch_rate(
-    options: TrainingOptions, model: ModelConfig, branch: NgramRecipe | None, base: BaseCheckpoint | None
-) -> float:
-    """The peak learning rate of the n-gram branch. The options for the rate apply to the architecture `linear` only."""
-    if branch is None:
-        return 0.0
-    rate = branch.learning_rate * (TUNED_RATE if base is not None else 1.0)
-    if model.architecture != "linear":
-        return rate
-    return (options.learning_rate or rate) * (options.learning_rate_multiplier or 1.0)
+def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
+    """The recipe of the n-gram branch, if the network has one."""
+    if not model.ngram_buckets:
+        return None
+    if model.task == "generation":
+        return token_ngrams(network.train_tokens(train), model.width)
+    return network.ngram_recipe(facts, train)
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:

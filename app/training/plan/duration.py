@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.training.ngram_recipe import NgramRecipe
+from app.training.ngram_recipe import Branch, NgramRecipe
 from app.training.prepare.dataset import Facts, Rows
 from app.training.recipes import Recipe
 from app.wire.training_options import TrainingOptions
@@ -26,9 +26,9 @@ def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int,
     return (min(limits) if limits else None), per_epoch
 
 
-def branch_steps(model: ModelConfig, branch: NgramRecipe | None, total_steps: int | None, per_epoch: int) -> int:
-    """The number of steps for which the n-gram branch is trained."""
-    if branch is None:
+def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
+    """The number of steps for which the n-gram branch is trained; 0 for the whole run, as for language models."""
+    if not isinstance(branch, NgramRecipe):
         return 0
     planned = max(1, round(branch.epochs * per_epoch))
     if model.architecture == "linear":

@@ -36,7 +36,7 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
     network.load_state_dict(own | inherited)
     if settled.head_only:
         for name, parameter in network.named_parameters():
-            parameter.requires_grad = name.startswith(HEADS)
+            parameter.requires_grad = name.startswith("head." if now.task == "generation" else HEADS)
     new = ", ".join(sorted(set(own) - set(inherited)))
     return f"{len(inherited)} of {len(own)} tensors come from the base version" + (f"; new: {new}" if new else "")
 

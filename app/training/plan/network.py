@@ -9,7 +9,7 @@ import numpy as np
 
 from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption, TrainingFailure
-from app.training.ngram_recipe import NgramRecipe, ngrams
+from app.training.ngram_recipe import NgramRecipe, ngrams, token_ngrams
 from app.training.prepare.dataset import Facts, Rows, Stream
 from app.training.recipes import Recipe
 from app.wire.trainer import TrainSpec
@@ -34,8 +34,9 @@ def model(
     architecture = spec.model if base is None else base.config.architecture
     context = options.context_length or _context(facts, recipe, architecture, train)
     if base is None:
-        branch = _branch(facts, train) if has_branch(options, facts, architecture) else {}
-        return _built(_new(options, facts, recipe, architecture) | branch | {"context_length": context})
+        new = _new(options, facts, recipe, architecture)
+        branch = _branch(facts, train, new.get("width", 0)) if has_branch(options, facts, architecture) else {}
+        return _built(new | branch | {"context_length": context})
     before = base.config
     if options.context_length is None:
         # A recurrent network has no positions, so its context may grow, unlike that of a Transformer.
@@ -58,9 +59,7 @@ def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stre
 
 def has_branch(options: TrainingOptions, facts: Facts, architecture: str) -> bool:
     """Whether a new network gets an n-gram branch."""
-    return architecture == "linear" or (
-        facts.shape == "rows" and facts.input == "tokens" and options.ngrams is not False
-    )
+    return architecture == "linear" or (facts.input == "tokens" and options.ngrams is not False)
 
 
 def ngram_recipe(facts: Facts, train: Rows) -> NgramRecipe:
@@ -68,7 +67,15 @@ def ngram_recipe(facts: Facts, train: Rows) -> NgramRecipe:
     return ngrams(len(train), int(train.lengths_N.sum()), _classes(facts), facts.tokenizer)
 
 
-def _branch(facts: Facts, train: Rows | Stream) -> dict[str, Any]:
+def train_tokens(train: Rows | Stream) -> int:
+    """The number of tokens in the train data."""
+    return int(train.lengths_N.sum()) if isinstance(train, Rows) else len(train.ids_T)
+
+
+def _branch(facts: Facts, train: Rows | Stream, width: int) -> dict[str, Any]:
+    if facts.task == "generation":
+        of_tokens = token_ngrams(train_tokens(train), width)
+        return {"ngram_buckets": of_tokens.buckets, "ngram_tokens": of_tokens.tokens}
     assert isinstance(train, Rows)
     recipe = ngram_recipe(facts, train)
     return {
@@ -133,6 +140,8 @@ def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseChe
             changes["output_norm"] = "none"
     elif before.task == "generation":
         changes["pooling"] = options.pooling or recipe.pooling
+    if (facts.task == "generation") != (before.task == "generation"):  # whose branches differ
+        changes |= dict.fromkeys(("ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens"), 0)
     if options.dropout is not None:
         changes["dropout"] = options.dropout
     return changes

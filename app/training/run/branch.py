@@ -16,11 +16,10 @@ _BATCH_TOKENS = 100_000
 
 
 def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
-    """Give the branch, if the network has one, the bytes of each token. Return the branch."""
+    """Give the branch of a text classifier, if the network has one, the bytes of each token. Return the branch."""
     branch = getattr(network, "ngrams", None)
-    if branch is None:
+    if not isinstance(branch, Ngrams):  # that of a language model needs no bytes
         return None
-    assert isinstance(branch, Ngrams)
     assert dataset.tokenizer is not None, "a branch is only for text"
     branch.bind_tokens(pieces(Tokenizer.load(dataset.tokenizer)))
     return branch

@@ -17,7 +17,7 @@ from app.training.loop.divergence import check_metrics
 from app.training.loop.evaluate import EvaluationSplit, Observer, evaluate
 from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
-from app.training.report import card, export, results
+from app.training.report import card, errors, export, results
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 
 BASELINE = "baseline"  # the key in the metrics of a version, beside its splits
@@ -56,6 +56,8 @@ def complete(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     text = card.write(spec, settled, dataset.facts, metrics, parameters)
     results.write_csv(run / "results.csv", progress.history)
+    validation = EvaluationSplit(dataset.validation, dataset.facts, settled.device)
+    errors.write(run / "errors.npy", network, validation, check)
     done = Done(
         checkpoint="checkpoint",
         task=settled.config.task,
@@ -65,6 +67,7 @@ def complete(
         trained_tokens=progress.trained_tokens,
         results="results.csv",
         step=progress.best_step,
+        errors="errors.npy",
     )
     checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
     export.finish(run / "checkpoint", best, text, metrics, progress, dataset)

@@ -15,6 +15,13 @@ from app.wording import counted
 
 def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
     """Emit the opening notes, all with step 0."""
+    announce_data(events, dataset, settled)
+    shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
+    events.note("settled", 0, _summary(settled), **shown)
+
+
+def announce_data(events: Events, dataset: Dataset, settled: Settled) -> None:
+    """Emit the notes about the data."""
     report = dataset.facts.report | {"truncated": settled.truncated}
     counts = report.get("rows") or report.get("characters") or {}
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
@@ -28,8 +35,6 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
     if long := _long_rows(dataset, settled):
         events.note("row_limit", 0, long)
-    shown = {name: value for name, value in settled.to_dict().items() if name not in ("digests", "class_weights")}
-    events.note("settled", 0, _summary(settled), **shown)
 
 
 def announce_remarks(events: Events, remarks: list[dict[str, Any]]) -> None:

@@ -40,8 +40,20 @@ from app.training.run import opening
 from app.training.run.baseline import fit_baseline
 from app.training.run.branch import bind_tokens, measure_frequencies
 from app.training.run.completion import complete
+from app.training.run.planning import plan_trials
 from app.training.run.preparation import Machine, load_or_prepare, load_or_settle
-from app.wire.trainer import Broke, CheckpointSaved, Done, Phase, Stopped, TrainEvent, TrainFailed, TrainSpec
+from app.wire.trainer import (
+    AUTO,
+    Broke,
+    CheckpointSaved,
+    Done,
+    Phase,
+    Planned,
+    Stopped,
+    TrainEvent,
+    TrainFailed,
+    TrainSpec,
+)
 from models.tasks import build
 
 
@@ -100,7 +112,7 @@ class Session:
         if done.exists() and (self.run / "checkpoint").is_dir():
             return msgspec.json.decode(done.read_bytes(), type=Done)
         try:
-            return self._train()
+            return self._plan() if self.spec.model == AUTO else self._train()
         except StopRequested:
             return Stopped(self.progress.step)
         except TrainingFailure as error:
@@ -123,6 +135,10 @@ class Session:
     def _failed(self, code: str, message: str, param: str | None) -> TrainFailed:
         best = str(self._best().relative_to(self.run)) if self.progress.best_step >= 0 else None
         return TrainFailed(code, message, param, best, self.progress.best_metrics, max(0, self.progress.best_step))
+
+    def _plan(self) -> Planned:
+        self.events.emit(Phase("validating_files"))
+        return plan_trials(self.run, self.spec, self.machine, self.events, self._check_stop)
 
     def _train(self) -> Done:
         self.events.emit(Phase("validating_files"))

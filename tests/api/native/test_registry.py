@@ -14,6 +14,7 @@ import pytest
 
 from app.settings import Settings
 from tests.checkpoints import make_checkpoint, publish
+from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, byte_tokenizer, settings_in
 
 ROOT = "/v1/registry/models"
@@ -134,7 +135,8 @@ def test_versions(http: httpx.Client, shelf: Shelf) -> None:
     assert http.get(f"{ROOT}/mood/versions/{10**30}").status_code in (400, 404)
 
 
-def test_aliases(http: httpx.Client, shelf: Shelf) -> None:
+def test_aliases(api: Api, http: httpx.Client, shelf: Shelf, engine: FakeEngine) -> None:
+    api.wait_ready()
     for _ in range(2):
         shelf.classifier("mood")
     path = f"{ROOT}/mood/aliases/champion"

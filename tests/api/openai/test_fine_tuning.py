@@ -22,7 +22,7 @@ EVERY_FIELD = {
     "organization_id", "result_files", "seed", "status", "trained_tokens", "training_file", "validation_file",
     "estimated_finish", "integrations", "metadata", "method", "task", "phase", "progress", "attempt", "priority",
     "started_at", "columns", "validation_split", "publish", "training", "suffix", "user_provided_suffix",
-    "jobs_before",
+    "jobs_before", "parent_id", "trials", "reason",
 }  # fmt: skip
 
 

@@ -46,12 +46,27 @@ def references(api: Api, tmp_path: Path) -> list[str]:
         upload = client.uploads.create(bytes=3, filename="a.csv", mime_type="text/csv", purpose="fine-tune").id
         part = client.uploads.parts.create(upload, data=b"abc").id
         event = client.fine_tuning.jobs.list_events(job).data[0].id
+    with api.client() as client:
+        evaluation = client.post("/v1/evaluations", json={"model": "mood", "file": file}).json()["id"]
     row = {"id": "ftckpt-known", "job_id": job, "owner": "local", "step": 1, "digest": "0" * 64, "created_at": 1.0}
     with api.services.database.transaction() as session:
         config = {"task": "classification", "architecture": "rnn"}
         session.add(JobCheckpointRow(**row, files={}, config=config, metrics={}))
     digest = f"mood@sha256:{version.digest}"
-    return [file, job, upload, part, event, "ftckpt-known", "mood", "champion", "mood:1", "mood@champion", digest]
+    return [
+        file,
+        job,
+        upload,
+        part,
+        event,
+        "ftckpt-known",
+        "mood",
+        "champion",
+        "mood:1",
+        "mood@champion",
+        digest,
+        evaluation,
+    ]
 
 
 def bodies(value: st.SearchStrategy[str]) -> dict[str, st.SearchStrategy[Any]]:
@@ -156,8 +171,10 @@ def test_impossible_ids_are_not_looked_up(
 
 def test_an_unknown_after_is_not_found_in_any_list(api: Api, references: list[str]) -> None:
     """`after` must be an item of the list. For any other value the reply is an error and not an empty page."""
-    job = references[1]
+    job, evaluation = references[1], references[-1]
     lists = {
+        "/v1/evaluations": "evaljob-" + "0" * 24,
+        f"/v1/evaluations/{evaluation}/events": "ftevent-" + "0" * 24,
         "/v1/files": "file-" + "0" * 24,
         "/v1/fine_tuning/jobs": "ftjob-" + "0" * 24,
         f"/v1/fine_tuning/jobs/{job}/events": "ftevent-" + "0" * 24,
@@ -177,12 +194,13 @@ def test_an_unknown_after_is_not_found_in_any_list(api: Api, references: list[st
 
 
 def test_every_list_refuses_an_invalid_limit(api: Api, references: list[str]) -> None:
+    values = {"name": "mood", "alias": "champion", "job_id": references[1], "evaluation_id": references[-1]}
     lists = [
-        operation.path.replace("{name}", "mood").replace("{alias}", "champion").replace("{job_id}", references[1])
+        operation.path.format(**{name: values[name] for name in operation.path_names})
         for operation in operations_of(api)
         if "limit" in operation.query_names
     ]
-    assert len(lists) == 9
+    assert len(lists) == 11
     with api.client() as client:
         for path in lists:
             for limit in ("0", "-1", str(10**9), str(10**30), "many"):

@@ -14,7 +14,7 @@ from models.config import CHOICES, NETWORKS, ModelConfig
 from models.interface import Context
 from models.linear import LinearClassifier
 from models.tasks import Classifier, LanguageModel
-from tests.models.configurations import NGRAMS, batch, built, loss, targets
+from tests.models.configurations import NGRAMS, TOKEN_NGRAMS, batch, built, loss, targets
 
 
 @st.composite
@@ -40,8 +40,8 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     if values["input"] == "tokens":
         values["input_activation"] = "none"
     values |= {"layers": draw(st.integers(1, 3)), "inner": draw(st.sampled_from((0, 6))), "context_length": 12}
-    if values["input"] == "tokens" and values["task"] != "generation" and draw(st.booleans()):
-        values |= NGRAMS
+    if values["input"] == "tokens" and draw(st.booleans()):
+        values |= TOKEN_NGRAMS if values["task"] == "generation" else NGRAMS
     size = {"vocab_size": draw(st.integers(2, 30))} if values["input"] == "tokens" else {"features": 3}
     return ModelConfig(**values, **size, dropout=draw(st.sampled_from((0.0, 0.2))))
 
@@ -79,7 +79,7 @@ def test_any_network_trains_saves_loads_and_continues(
         if not isinstance(again, LanguageModel):
             check_alone(again, inputs, lengths)
         if isinstance(again, LanguageModel):
-            check_in_pieces(again, inputs, lengths, hidden_BTD, data)
+            check_in_pieces(again, inputs, lengths, again(inputs, Context(lengths_B)), data)
 
 
 def check_alone(network: Classifier, inputs: torch.Tensor, lengths: tuple[int, ...]) -> None:

@@ -92,7 +92,15 @@ def test_balanced_weights_make_rare_labels_count_as_much(tmp_path: Path) -> None
     """Equal texts, nine of ten labelled 'common': with balanced weights both labels are equally likely."""
     rows = [f"same words here,{('common', 'rare')[n % 10 == 0]},{('train', 'val')[n >= 180]}" for n in range(200)]
     table = "\n".join(["text,label,split", *rows])
-    options = {"width": 16, "layers": 1, "epochs": 20, "learning_rate": 0.02, "label_smoothing": 0.0, "dropout": 0.0}
+    options = {
+        "width": 16,
+        "layers": 1,
+        "epochs": 20,
+        "learning_rate": 0.02,
+        "label_smoothing": 0.0,
+        "dropout": 0.0,
+        "ngrams": False,
+    }
     shares = {}
     for name, weights in (("plain", None), ("balanced", "balanced")):
         training = options | ({} if weights is None else {"class_weights": weights})
@@ -112,6 +120,8 @@ def test_two_batches_of_eight_are_one_of_sixteen(kind: str, tmp_path: Path) -> N
     training = {"width": 16, "layers": 1, "max_steps": 4, "dropout": 0.0, "optimizer": "sgd", "learning_rate": 0.05}
     for batch_size, accumulation in ((16, 1), (8, 2), (4, 4)):
         options = training | {"batch_size": batch_size, "accumulation": accumulation, "class_weights": {"bad": 3.0}}
+        if kind == "text":  # AdaGrad would divide tiny gradients by their own size, and enlarge their rounding errors
+            options["ngrams"] = False
         run = runs.make(tmp_path / str(batch_size), "a.jsonl", content, "gru", training=options)
         weights.append(run_loop(run, token_dropout=0.0).weights)
     for other in weights[1:]:

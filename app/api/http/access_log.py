@@ -1,0 +1,62 @@
+"""The access log: one line per request. Lines are collected and written together, since each write is a system call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from app import telemetry
+
+SECONDS = 0.2  # how long a line waits for others
+MOST = 500  # lines that are collected
+
+log = logging.getLogger("ostinato.access")
+
+
+@dataclass(slots=True)
+class Access:
+    """What the log tells about one request: its id, the principal (`by`), the reply's status, and the milliseconds."""
+
+    created: float
+    level: int
+    id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    by: str
+
+    def line(self) -> telemetry.Line:
+        message = f"{self.method} {self.path} {self.status} {self.ms:.1f} ms {self.by}"
+        fields = ("method", self.method), ("path", self.path), ("status", self.status), ("ms", round(self.ms, 2))
+        data: dict[str, Any] = dict(fields) | {"by": self.by}
+        level = logging.getLevelName(self.level).lower()
+        return telemetry.Line(self.created, level, log.name, message, self.id, "", data)
+
+
+class AccessLog:
+    """Collects lines on the event loop, and writes them at most `SECONDS` later."""
+
+    def __init__(self) -> None:
+        self._lines: list[Access] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, level: int, id_: str, method: str, path: str, status: int, ms: float, by: str) -> None:
+        """Add one line, if lines of its level are logged."""
+        if not log.isEnabledFor(level):
+            return
+        self._lines.append(Access(time.time(), level, id_, method, path, status, ms, by))
+        if len(self._lines) >= MOST:
+            self.write()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SECONDS, self.write)
+
+    def write(self) -> None:
+        """Write the collected lines now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, lines, self._lines = None, self._lines, []
+        telemetry.write([line.line() for line in lines])

@@ -1,0 +1,38 @@
+"""Which scope of an API key a request needs, by its method and path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from app.access import INFER, OPERATOR, REGISTRY, TRAIN
+from app.errors import Forbidden
+
+READS = ("GET", "HEAD", "OPTIONS")
+# The first rule whose expression matches the path applies. All other paths run a model.
+RULES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"/v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
+    (re.compile(r"/metrics|/v1/engine"), OPERATOR),
+    (re.compile(r"/v1/(registry|models)(/.*)?"), REGISTRY),
+)
+
+
+class MissingScope(Forbidden):
+    """The API key has none of the scopes that the route needs."""
+
+    code = "missing_scope"
+
+
+def needed(method: str, path: str) -> str | None:
+    """Return the scope that a request needs. None: any key may send it, because it only reads models or the version."""
+    scope = next((scope for pattern, scope in RULES if pattern.fullmatch(path)), INFER)
+    if method in READS and (scope == REGISTRY or path == "/version"):
+        return None
+    return scope
+
+
+def check(scopes: Collection[str], method: str, path: str) -> None:
+    """Raise MissingScope unless a key with these scopes may send a request. An operator may send every request."""
+    scope = needed(method, path)
+    if scope is not None and scope not in scopes and OPERATOR not in scopes:
+        raise MissingScope(f"this API key has no {scope} scope, which the route needs; see OSTINATO_KEY_SCOPES")

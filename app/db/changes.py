@@ -1,0 +1,85 @@
+"""Detects whether a database has changed, so that a query need not be repeated if it has not.
+
+Asking for the mark of a database costs a hundredth of a query through the object-relational mapper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, ParamSpec, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db.database import Database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+REMEMBERED = 4096  # maximum number of results of one function
+
+
+class Changes:
+    """The mark of a database: a value that is different after every commit of another connection. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # the device and inode of the file that `_connection` has opened
+
+    def mark(self) -> Hashable | None:
+        """Return the current mark, or None if it cannot be determined."""
+        try:
+            return self._sqlite() if self._database.dialect == "sqlite" else self._postgresql()
+        except (OSError, sqlite3.Error, SQLAlchemyError):
+            self.close()
+            return None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._file = None
+
+    def _sqlite(self) -> Hashable:
+        path = str(self._database.url.database)
+        status = os.stat(path)
+        file = status.st_dev, status.st_ino
+        with self._lock:
+            if self._connection is None or file != self._file:  # the file may have been replaced by a backup
+                self._connection, self._file = sqlite3.connect(path, check_same_thread=False), file
+            [version] = self._connection.execute("PRAGMA data_version").fetchone()
+        return file, version
+
+    def _postgresql(self) -> Hashable:
+        # A snapshot names the transactions whose changes are visible, and therefore differs after every commit.
+        with self._database.engine.connect() as connection:
+            return str(connection.exec_driver_sql("SELECT pg_current_snapshot()").scalar())
+
+
+class Remembered(Generic[P, T]):
+    """A function that reads the database, and whose results are reused until the database changes.
+
+    The results must depend on nothing but the arguments, which must be hashable, and the database.
+    """
+
+    def __init__(self, function: Callable[P, T], mark: Callable[[], Hashable | None]) -> None:
+        self._function, self._mark = function, mark
+        self._results: OrderedDict[Hashable, tuple[Hashable, T]] = OrderedDict()
+
+    def __call__(self, *args: P.args, **named: P.kwargs) -> T:
+        mark = self._mark()  # before the function is called, so that the next call notices a commit in the meantime
+        key = (args, *named.items())
+        known = self._results.get(key)
+        if mark is not None and known is not None and known[0] == mark:
+            return known[1]
+        result = self._function(*args, **named)
+        self._results[key] = mark, result
+        while len(self._results) > REMEMBERED:
+            with contextlib.suppress(KeyError):  # another thread may have removed the last one
+                self._results.popitem(last=False)
+        return result

@@ -1,0 +1,148 @@
+"""The SQL for the trials of auto jobs.
+
+An auto job is claimed twice: first to plan its trials, then, when all of them have ended, to publish the best. Between
+the two, it is running without a lease, and no worker holds it. A trial is a job of its own, with the auto job as its
+parent. Three rules make this safe:
+
+- All trials of a job are inserted in the transaction that ends its planning, so a job has either no trials or all.
+- A transaction that changes a parent and its trials locks the parent first. Workers that hold a trial never lock its
+  parent in the same transaction, so the two cannot wait for each other.
+- A parent ends after its trials. A request to cancel or pause it is passed to its trials; once they have obeyed, the
+  next worker that looks for a job changes the parent too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from app.db.paging import new_id
+from app.db.tables import JobRow
+from app.jobs import logbook
+from app.jobs.records import PAUSED, QUEUED, RUNNING, WAITING, Job, NewEvent
+from app.wire.trainer import PlannedTrial, TrainSpec
+
+ACTIVE = (QUEUED, RUNNING)
+UNFINISHED = (*ACTIVE, PAUSED)
+FIGURES = ("accuracy", "macro_f1", "bits_per_character", "r2", "mae", "loss")
+_INHERITED = ("owner", "priority", "training_file", "validation_file", "seed", "publish_name", "request_id")
+_Trial = aliased(JobRow)
+
+
+def of(session: Session, parent_id: str, *, lock: bool = False) -> list[Job]:
+    """Load the trials of a job, in order. If `lock`, lock their rows; the caller must have locked the parent."""
+    query = select(JobRow).where(JobRow.parent_id == parent_id).order_by(JobRow.trial)
+    query = query.with_for_update() if lock else query
+    return [Job.of(row) for row in session.scalars(query.execution_options(populate_existing=True))]
+
+
+def attach(session: Session, jobs: Sequence[Job], now: float) -> list[Job]:
+    """Return the jobs with their trials; the progress of an unfinished auto job follows from that of its trials."""
+    parents = [job.id for job in jobs if job.automatic]
+    found: dict[str, list[Job]] = {}
+    for row in session.scalars(select(JobRow).where(JobRow.parent_id.in_(parents)).order_by(JobRow.trial)):
+        found.setdefault(str(row.parent_id), []).append(Job.of(row).seen_at(now))
+    return [_summed(job, tuple(found[job.id]), now) if job.id in found else job for job in jobs]
+
+
+def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
+    """The job with the progress, tokens and expected end that follow from its trials, unless it has ended."""
+    if job.ended:
+        return replace(job, trials=of_job)
+    works = [max(1.0, float(planned["work"])) for planned in job.settled["trials"]]
+    done = [work * (1.0 if trial.ended else trial.progress) for work, trial in zip(works, of_job, strict=True)]
+    paces = [  # seconds per unit of work that running trials expect
+        (trial.estimated_finish - now) / (work * (1.0 - trial.progress))
+        for work, trial in zip(works, of_job, strict=True)
+        if trial.estimated_finish is not None and not trial.lost and trial.progress < 1.0
+    ]
+    left = max(paces) * (sum(works) - sum(done)) if paces else None
+    return replace(
+        job,
+        trials=of_job,
+        progress=sum(done) / sum(works),
+        estimated_finish=None if left is None else now + left,
+        trained_tokens=sum(trial.trained_tokens or 0 for trial in of_job),
+    )
+
+
+def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: float) -> None:
+    """Insert the trials of a locked job as queued jobs.
+
+    They take the place of their parent in the queue, so jobs that were created later do not overtake them.
+    """
+    for number, trial in enumerate(planned, start=1):
+        row = JobRow(
+            id=new_id("ftjob"),
+            parent_id=parent.id,
+            trial=number,
+            status=QUEUED,
+            phase=WAITING,
+            body_sha256="",  # not created by a request, so no retry of a request can find it
+            request=_request(parent, trial),
+            model=trial.model,
+            created_at=parent.created_at,
+            **{name: getattr(parent, name) for name in _INHERITED},
+        )
+        session.add(row)
+        session.flush()
+        created = NewEvent(kind="job.created", step=0, message=f"Created as trial {number} of {parent.id}")
+        logbook.append(session, row.id, [created], now)
+
+
+def waits() -> ColumnElement[bool]:
+    """Whether a job is an auto job that waits for its trials."""
+    return and_(JobRow.status == RUNNING, JobRow.lease_until.is_(None))
+
+
+def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
+    """Whether a job has trials, or trials with one of these statuses."""
+    query = select(_Trial.id).where(_Trial.parent_id == JobRow.id)
+    if statuses is not None:
+        query = query.where(_Trial.status.in_(tuple(statuses)))
+    return query.correlate(JobRow).exists()
+
+
+def complete() -> ColumnElement[bool]:
+    """Whether a job waits for trials that have all ended."""
+    return and_(waits(), ~exist(UNFINISHED))
+
+
+def stopped() -> ColumnElement[bool]:
+    """Whether a job is to be cancelled or paused and its trials have stopped."""
+    cancelled = and_(JobRow.cancel_requested, ~exist(UNFINISHED))
+    paused = and_(JobRow.pause_requested, exist([PAUSED]), ~exist(ACTIVE))
+    return and_(waits(), or_(cancelled, paused))
+
+
+def _request(parent: Job, trial: PlannedTrial) -> dict[str, Any]:
+    """The request of a trial: that of its parent with another model, as if a client had named the architecture."""
+    spec = msgspec.convert(parent.request["spec"], TrainSpec)
+    changed = msgspec.structs.replace(spec, model=trial.model, training=trial.training)
+    training = msgspec.to_builtins(trial.training)
+    return parent.request | {"model": trial.model, "training": training, "spec": msgspec.to_builtins(changed)}
+
+
+def ended(trial: Job, count: int) -> NewEvent:
+    """The event that reports an ended trial, one of `count`, in the log of its parent."""
+    about = f"Trial {trial.trial} of {count}, {trial.model}"
+    data: dict[str, Any] = {"trial": trial.trial, "model": trial.model, "job_id": trial.id, "status": trial.status}
+    if trial.result is None:
+        problem = (trial.error or {}).get("message")
+        message = f"{about}, {trial.status}" + (f": {problem}" if problem else "")
+        return NewEvent(kind="trial.ended", step=trial.trial or 0, level="warn", message=message, data=data)
+    figures = figures_of(trial.result)
+    data |= {"parameters": trial.result.get("parameters"), **figures}
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+    return NewEvent(kind="trial.ended", step=trial.trial or 0, message=f"{about}: {shown}", data=data)
+
+
+def figures_of(result: dict[str, Any]) -> dict[str, float]:
+    """The principal validation figures of a trial, by name."""
+    validation = (result.get("metrics") or {}).get("validation") or {}
+    return {name: float(validation[name]) for name in FIGURES if isinstance(validation.get(name), int | float)}

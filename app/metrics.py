@@ -1,0 +1,112 @@
+"""Prometheus metrics that cost little to record: values are collected in a list, and added up when they are read.
+
+The library takes a lock and calls several methods for each value. A request records about fifteen values, so this is
+a noticeable part of the time that the API process spends on a short request.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter as Multiset
+from collections.abc import Iterable
+from threading import Lock
+from typing import Any, Self
+
+import prometheus_client as library
+from prometheus_client.metrics import MetricWrapperBase
+
+MOST_PENDING = 1024  # values of one series that are collected before they are added up
+
+
+class _Pending(list[float]):
+    """Values that have not been added up yet. Appending is thread-safe; so is `drain`, inside a lock."""
+
+    def drain(self) -> list[float]:
+        count = len(self)
+        values = self[:count]
+        del self[:count]
+        return values
+
+
+class _Total:
+    """The sum of recorded values, with the interface of the library's own `MutexValue`."""
+
+    __slots__ = ("_lock", "_pending", "_total")
+
+    def __init__(self) -> None:
+        self._pending, self._total, self._lock = _Pending(), 0.0, Lock()
+
+    def inc(self, amount: float) -> None:
+        self._pending.append(amount)
+        if len(self._pending) >= MOST_PENDING:
+            self.get()
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        with self._lock:
+            self._pending.drain()
+            self._total = value
+
+    def get(self) -> float:
+        with self._lock:
+            self._total += sum(self._pending.drain())
+            return self._total
+
+    def get_exemplar(self) -> None:
+        return None
+
+
+class _Labelled(MetricWrapperBase):
+    """A metric with labels, whose existing series are found by one look-up."""
+
+    def labels(self, *values: Any, **named: Any) -> Self:
+        series: Any = self._metrics.get(values)
+        return series if series is not None else super().labels(*values, **named)
+
+
+class Counter(_Labelled, library.Counter):
+    """A counter."""
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._value: Any = _Total()
+
+    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
+        self._value.inc(amount)
+
+
+class Gauge(_Labelled, library.Gauge):
+    """A gauge."""
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._value: Any = _Total()
+
+    def inc(self, amount: float = 1) -> None:
+        self._value.inc(amount)
+
+    def dec(self, amount: float = 1) -> None:
+        self._value.inc(-amount)
+
+
+class Histogram(_Labelled, library.Histogram):
+    """A histogram."""
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._observed, self._adding = _Pending(), Lock()
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        self._observed.append(amount)
+        if len(self._observed) >= MOST_PENDING:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        with self._adding:
+            observed, bounds = self._observed.drain(), self._upper_bounds
+            self._sum.inc(sum(observed))
+            for bucket, count in Multiset(bisect_left(bounds, value) for value in observed).items():
+                self._buckets[bucket].inc(count)
+
+    def _child_samples(self) -> Iterable[Any]:
+        self._add_up()
+        return super()._child_samples()

@@ -1,0 +1,33 @@
+"""The run of an auto job itself: prepares the data and plans the trials, which are training runs of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.settings import cores
+from app.training.events import Events
+from app.training.plan import trials
+from app.training.run import opening
+from app.training.run.preparation import Machine, load_or_prepare
+from app.wire.trainer import Planned, PlannedTrial, TrainSpec
+from app.wording import counted
+
+
+def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, check: Callable[[], None]) -> Planned:
+    """Report on the data and plan the trials. `check` is called regularly and may raise. Raises TrainingFailure."""
+    trials.check(spec.training, spec.task)
+    dataset = load_or_prepare(run, spec, None, check)
+    planned = trials.plan(spec, dataset, machine.settled_device(), machine.threads or cores())
+    opening.announce_data(events, dataset, planned[0][1])
+    listed = [trial for trial, _ in planned]
+    events.note("plan", 0, _summary(listed))
+    return Planned(dataset.facts.task, listed)
+
+
+def _summary(planned: list[PlannedTrial]) -> str:
+    sizes = [
+        f"{trial.model} with {trial.parameters:,} parameters" + (f" for {trial.steps:,} steps" if trial.steps else "")
+        for trial in planned
+    ]
+    return f"{counted(len(planned), 'trial')}: {'; '.join(sizes)}"

@@ -1,0 +1,110 @@
+"""Ends an auto job whose trials have ended: chooses one of them and publishes it, with a table of all.
+
+Nothing here depends on time or on the order in which the trials ended, so the same trials give the same version.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from app.checkpoint import directory as checkpoint
+from app.jobs import trials
+from app.jobs.records import Job
+from app.registry.metrics import read_metrics
+from app.registry.repository import parse_manifest
+from app.wire.trainer import Done, TrainFailed
+from app.worker import publish
+from app.worker.choice import Candidate, TrialChoice, choose
+from app.worker.lease import Lease
+from app.worker.resources import Resources
+from app.worker.run_directory import RunDirectory
+
+RESULTS = "results.csv"
+
+
+def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Sequence[Job]) -> str:
+    """Publish the best of the trials and end the job; return its status. Raises retryable errors and LeaseLost."""
+    run.create()
+    lease.write(lambda session: resources.jobs.log(session, lease.job.id, [trials.ended(t, len(tried)) for t in tried]))
+    succeeded = [trial for trial in tried if trial.result is not None]
+    if not succeeded:
+        return publish.fail(resources, lease, run, _failure(tried))
+    choice = choose([_candidate(resources, trial) for trial in succeeded])
+    table = _table(lease.job, tried, succeeded, choice)
+    winner = succeeded[choice.chosen]
+    done = _write(resources, run, winner, f"winner-{lease.job.attempt}", choice.reason, table)
+    return publish.publish(resources, lease, run, done, {"reason": choice.reason, "trials": table})
+
+
+def _failure(tried: Sequence[Job]) -> TrainFailed:
+    """The failure of a job without a successful trial: that of its trials, if all have failed with the same error."""
+    errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
+    if len({error["code"] for error in errors}) == 1:
+        code, param = errors[0]["code"], errors[0]["param"]
+    else:
+        code, param = "trials_failed", None
+    what = "; ".join(f"{trial.model}: {error['message']}" for trial, error in zip(tried, errors, strict=True))
+    return TrainFailed(code, f"no trial succeeded; {what}", param)
+
+
+def _candidate(resources: Resources, trial: Job) -> Candidate:
+    assert trial.result is not None
+    data = b"".join(resources.blobs.open(trial.result["blobs"]["errors"]["sha256"]))
+    errors_N = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64)
+    return Candidate(trial.model, int(trial.result["parameters"]), errors_N)
+
+
+def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
+    """One row per trial. Contains no times and no ids, so that equal jobs have equal tables."""
+    gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
+    rows = []
+    for trial, planned in zip(tried, job.settled["trials"], strict=True):
+        row: dict[str, Any] = {"model": trial.model, "status": trial.status, "steps": planned["steps"]}
+        if trial.result is None:
+            row["error"] = (trial.error or {}).get("message")
+        else:
+            gap = gaps[trial.id]
+            row |= {"parameters": trial.result["parameters"], "metrics": trials.figures_of(trial.result)}
+            row |= {"behind": gap.mean, "standard_error": gap.standard_error}
+        row["chosen"] = trial is succeeded[choice.chosen]
+        rows.append(row)
+    return rows
+
+
+def _write(
+    resources: Resources, run: RunDirectory, winner: Job, name: str, reason: str, table: list[dict[str, Any]]
+) -> Done:
+    """Write the checkpoint of the winner with the table of all trials to the run directory."""
+    result = winner.result
+    assert result is not None
+    files = parse_manifest(result["files"])
+    directory = run.path / name
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(resources.cache.checkpoint(checkpoint.digest(files), files), directory)
+    metrics = read_metrics(directory) | {"trials": table}
+    checkpoint.write_json(directory / "metrics.json", metrics)
+    card = directory / "README.md"
+    card.write_text(card.read_text(encoding="utf-8") + "\n".join(_section(reason, table)), encoding="utf-8")
+    resources.blobs.fetch(result["blobs"]["results"]["sha256"], run.path / RESULTS)
+    values = {key: result[key] for key in ("task", "architecture", "parameters", "trained_tokens", "step")}
+    return Done(checkpoint=name, metrics=metrics, results=RESULTS, **values)
+
+
+def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:
+    """The section of the model card about the trials, as lines of Markdown."""
+    names = [name for name in trials.FIGURES if any(name in row.get("metrics", {}) for row in table)]
+    head = ["trial", "parameters", "steps", *names, "behind the best", "chosen"]
+    lines = ["", "## What was tried", "", f"Chosen on the validation data: {reason}.", ""]
+    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in table:
+        figures = row.get("metrics", {})
+        cells = [row["model"], f"{row['parameters']:,}" if "parameters" in row else "", str(row["steps"] or "")]
+        cells += [f"{figures[name]:.4f}" if name in figures else "" for name in names]
+        behind = f"{row['behind']:.4f} ± {row['standard_error']:.4f}" if "behind" in row else row["status"]
+        lines.append("| " + " | ".join([*cells, behind, "yes" if row["chosen"] else ""]) + " |")
+    return [*lines, ""]

@@ -1,0 +1,22 @@
+"""The lower bound for an HTTP server in Python: FastAPI with one route that does nothing.
+
+Usage: python -m benchmarks.empty_server PORT
+"""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/")
+async def nothing() -> dict[str, str]:
+    return {}
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)

@@ -1,0 +1,41 @@
+"""Which scope each request needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.access import INFER, OPERATOR, REGISTRY, SCOPES, TRAIN
+from app.api.http.scopes import MissingScope, check, needed
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("POST", "/v1/classify", INFER),
+        ("POST", "/tokenize", INFER),
+        ("POST", "/any/later/dialect", INFER),
+        ("GET", "/any/later/dialect", INFER),
+        ("POST", "/v1/files", TRAIN),
+        ("GET", "/v1/fine_tuning/jobs", TRAIN),
+        ("POST", "/v1/uploads/x/parts", TRAIN),
+        ("GET", "/v1/registry/models", None),
+        ("GET", "/v1/models", None),
+        ("HEAD", "/v1/models/x", None),
+        ("GET", "/version", None),
+        ("DELETE", "/v1/models/x", REGISTRY),
+        ("PUT", "/v1/registry/models/x/aliases/y", REGISTRY),
+        ("POST", "/v1/registry/models/x/versions", REGISTRY),
+        ("GET", "/metrics", OPERATOR),
+        ("GET", "/v1/engine", OPERATOR),
+    ],
+)
+def test_the_scope_of_a_request(method: str, path: str, scope: str | None) -> None:
+    assert needed(method, path) == scope
+
+
+def test_an_operator_may_do_everything_and_a_key_without_scopes_only_reads() -> None:
+    check([], "GET", "/v1/models")
+    for scope in SCOPES:
+        check([OPERATOR], "POST", f"/{scope}")
+    with pytest.raises(MissingScope, match="infer"):
+        check([TRAIN, REGISTRY], "POST", "/v1/classify")
