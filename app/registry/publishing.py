@@ -13,12 +13,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app import strict_json
 from app.checkpoint.directory import Checkpoint, Manifest, digest, manifest, read
 from app.db.ownership import claim_blobs
 from app.db.tables import ModelRow, VersionRow
 from app.errors import Conflict, InvalidRequest
-from app.registry import repository
+from app.registry import metrics, repository
 from app.registry.records import Version, visible
 from app.storage.blobs import BlobStore
 
@@ -81,7 +80,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
         files=repository.dump_manifest(publication.files),
         config=checkpoint.raw_config | labels,
         parameters=checkpoint.parameters,
-        metrics=strict_json.mend(publication.metrics),
+        metrics=metrics.reduce(publication.metrics),
         job_id=publication.job_id,
         created_at=now,
     )

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import strict_json
 from app.db.tables import FileRow, JobCheckpointRow, VersionRow
+from app.registry import metrics
 
 Table = type[VersionRow] | type[JobCheckpointRow] | type[FileRow]
 COLUMNS: tuple[tuple[Table, tuple[str, ...]], ...] = (
@@ -44,7 +45,7 @@ def mend(session: Session) -> list[str]:
     names = [damage.describe(session) for damage in damages]
     for table, key, column in damages:
         value = session.scalar(select(getattr(table, column)).where(table.id == key))
-        session.execute(update(table).where(table.id == key).values({column: strict_json.mend(value)}))
+        session.execute(update(table).where(table.id == key).values({column: _mend(column, value)}))
     return names
 
 
@@ -53,5 +54,9 @@ def _scan(session: Session) -> Iterator[_Damage]:
         for column in columns:
             query = select(table.id, getattr(table, column)).execution_options(yield_per=AT_A_TIME)
             for key, value in session.execute(query):
-                if strict_json.mend(value) != value:
+                if _mend(column, value) != value:
                     yield _Damage(table, key, column)
+
+
+def _mend(column: str, value: Any) -> Any:
+    return metrics.reduce(value) if column == "metrics" else strict_json.mend(value)

@@ -104,7 +104,7 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
     by_count = max(min(30.0, max(5.0, 40_000 / max(1, count))), LEAST_STEPS / max(1, math.ceil(count / batch_size)))
     recipe = Recipe(
         layers=2,
-        width=128,
+        width=96 if small else 128,
         input_width=0,
         heads=4,
         dropout=0.3,

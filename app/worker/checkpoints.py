@@ -8,12 +8,13 @@ import time
 import msgspec
 from sqlalchemy.orm import Session
 
-from app import disk_errors, strict_json
+from app import disk_errors
 from app.checkpoint import directory as checkpoint
 from app.db.paging import new_id
 from app.errors import OstinatoError
 from app.jobs import logbook
 from app.jobs.records import JobCheckpoint, NewEvent
+from app.registry import metrics
 from app.wire.trainer import CheckpointSaved
 from app.worker import retry, transcript
 from app.worker.lease import Lease
@@ -96,7 +97,7 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
             digest=checkpoint.digest(files),
             files=msgspec.to_builtins(files),
             config=contents.raw_config | labels,
-            metrics=strict_json.mend(dict(saved.metrics)),
+            metrics=metrics.reduce(dict(saved.metrics)),
             created_at=resources.database.now(session),
         )
         logbook.add_checkpoint(session, row)

@@ -93,7 +93,7 @@ def test_generators_can_read_every_schema() -> None:
         ("JobRequest", "suffix", {"maxLength": 64}),
         ("JobRequest", "validation_split", {"exclusiveMinimum": 0, "exclusiveMaximum": 1}),
         ("TrainingOptions", "epochs", {"exclusiveMinimum": 0, "maximum": 100_000}),
-        ("TrainingOptions", "schedule", {"enum": ["cosine", "linear", "constant", "auto"]}),
+        ("TrainingOptions", "schedule", {"enum": ["cosine", "linear", "constant", "plateau", "auto"]}),
         ("Hyperparameters", "n_epochs", {"exclusiveMinimum": 0}),
         ("UploadRequest", "bytes", {"minimum": 1}),
         ("CompletionRequest", "skip_special_tokens", {"const": True, "type": "boolean"}),

@@ -1,0 +1,29 @@
+"""SEC-23: megabytes of metrics do not come back in every list of versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from app.registry.metrics import LIMIT
+from tests.security.attacks import MODELS, checkpoint, upload
+from tests.serving import Api
+
+MANY = 600
+
+
+def test_large_metrics_stay_in_their_file(api: Api, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "checkpoint")
+    matrix = [[0] * MANY for _ in range(MANY)]
+    metrics = {"test": {"accuracy": 0.5, "confusion_matrix": matrix}, "x" * LIMIT: 1, "loss": 0.25}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with api.client() as client:
+        for _ in range(3):
+            assert upload(client, folder).status_code == 200
+        for path in (MODELS, f"{MODELS}/mood/versions", "/v1/registry/versions?metric=loss"):
+            assert len(client.get(path).content) < LIMIT
+        version = client.get(f"{MODELS}/mood/versions/1").json()
+        assert version["metrics"]["test"] == {"accuracy": 0.5}
+        assert version["metrics"]["loss"] == 0.25
+        assert sorted(version["metrics"]["omitted"]) == ["test.confusion_matrix", "x" * 80]
+        assert client.get(f"{MODELS}/mood/versions/1/files/metrics.json").json() == metrics
