@@ -57,30 +57,40 @@ def complete(
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
     if baseline is not None:
-        config = settled.config
-        if report := compare(baseline, config.task, config.architecture, metrics, answers):
-            events.note("comparison", progress.best_step, report["summary"], **report["comparison"])
-            metrics[BASELINE] = report
+        _compare(baseline, training, metrics, answers, events)
     events.emit(Phase("publishing"))
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    text = card.write(spec, settled, dataset.facts, metrics, parameters, calibration)
-    results.write_csv(run / "results.csv", progress.history)
-    validation = EvaluationSplit(dataset.validation, dataset.facts, settled.device)
-    errors.write(run / "errors.npy", network, validation, check)
-    done = Done(
+    done = _done(training, metrics)
+    text = card.write(spec, settled, dataset.facts, metrics, done.parameters, calibration)
+    results.write_csv(run / done.results, progress.history)
+    errors.write(run / done.errors, network, _splits(training)["validation"], check)
+    checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
+    export.finish(run / "checkpoint", best, text, metrics, progress, dataset, calibration)
+    return done
+
+
+def _compare(
+    baseline: Fitted, training: Training, metrics: dict[str, Any], answers: dict[str, Outputs], events: Events
+) -> None:
+    """Compare the network with the baseline, emit a note, and add the comparison to the metrics."""
+    config = training.settled.config
+    if report := compare(baseline, config.task, config.architecture, metrics, answers):
+        events.note("comparison", training.progress.best_step, report["summary"], **report["comparison"])
+        metrics[BASELINE] = report
+
+
+def _done(training: Training, metrics: dict[str, Any]) -> Done:
+    config, progress = training.settled.config, training.progress
+    return Done(
         checkpoint="checkpoint",
-        task=settled.config.task,
-        architecture=settled.config.architecture,
-        parameters=parameters,
+        task=config.task,
+        architecture=config.architecture,
+        parameters=sum(parameter.numel() for parameter in training.network.parameters()),
         metrics=metrics,
         trained_tokens=progress.trained_tokens,
         results="results.csv",
         step=progress.best_step,
         errors="errors.npy",
     )
-    checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
-    export.finish(run / "checkpoint", best, text, metrics, progress, dataset, calibration)
-    return done
 
 
 def _outputs(training: Training, check: Callable[[], None]) -> dict[str, Outputs]:
