@@ -27,6 +27,7 @@ from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 from app.wording import counted
 from models.tasks import LanguageModel
 
+RESULTS, ERRORS = "results.csv", "errors.npy"
 BASELINE = "baseline"  # the key in the metrics of a version, beside its splits
 
 
@@ -61,8 +62,8 @@ def complete(
     events.emit(Phase("publishing"))
     done = _done(training, metrics)
     text = card.write(spec, settled, dataset.facts, metrics, done.parameters, calibration)
-    results.write_csv(run / done.results, progress.history)
-    errors.write(run / done.errors, network, _splits(training)["validation"], check)
+    results.write_csv(run / RESULTS, progress.history)
+    errors.write(run / ERRORS, network, _splits(training)["validation"], check)
     checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
     export.finish(run / "checkpoint", best, text, metrics, progress, dataset, calibration)
     return done
@@ -87,9 +88,9 @@ def _done(training: Training, metrics: dict[str, Any]) -> Done:
         parameters=sum(parameter.numel() for parameter in training.network.parameters()),
         metrics=metrics,
         trained_tokens=progress.trained_tokens,
-        results="results.csv",
+        results=RESULTS,
         step=progress.best_step,
-        errors="errors.npy",
+        errors=ERRORS,
     )
 
 
