@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.calibration import Calibration
 from app.errors import CheckpointInvalid
 from app.tokenization.tokenizer import Tokenizer
 from app.training.failures import TrainingFailure
@@ -19,7 +20,7 @@ class BaseCheckpoint:
     """A validated checkpoint directory, with the contents of its `config.json` and `labels.json`.
 
     `normalization` contains the mean and standard deviation of numeric inputs; `target` contains those of the values
-    to predict in regression.
+    to predict in regression. `calibration` is None if the checkpoint has none.
     """
 
     directory: Path
@@ -27,6 +28,7 @@ class BaseCheckpoint:
     labels: list[str]
     normalization: dict[str, Any] | None
     target: dict[str, float] | None
+    calibration: Calibration | None = None
 
     @property
     def weights(self) -> Path:
@@ -56,4 +58,5 @@ def read(directory: Path, name: str = "the version") -> BaseCheckpoint:
     except CheckpointInvalid as error:
         raise TrainingFailure("invalid_base_model", f"{name} cannot be read: {error.message}", "model") from None
     raw: dict[str, Any] = contents.raw_config
-    return BaseCheckpoint(directory, contents.config, contents.labels, raw.get("normalization"), raw.get("target"))
+    scales = raw.get("normalization"), raw.get("target")
+    return BaseCheckpoint(directory, contents.config, contents.labels, *scales, contents.calibration)

@@ -80,7 +80,7 @@ def test_any_number_of_heads_gets_a_width_that_fits(heads: int) -> None:
     spec = TrainSpec(request.model, DataFile("inputs/a", "a", ""), 1, training=request.training)
     model = config.settle(spec, dataset("classification", "tokens"), None, "cpu", 1).config
     assert model.heads == heads and model.width % (2 * heads) == 0
-    assert abs(model.width - 128) <= heads or model.width == 2 * heads
+    assert abs(model.width - 96) <= heads or model.width == 2 * heads
 
 
 @pytest.mark.parametrize(("kv_heads", "width", "heads"), [(1, None, 4), (2, None, 4), (3, None, 3), (8, None, 8),
@@ -91,7 +91,7 @@ def test_shared_keys_get_heads_that_fit(kv_heads: int, width: int | None, heads:
     spec = TrainSpec(request.model, DataFile("inputs/a", "a", ""), 1, training=request.training)
     model = config.settle(spec, dataset("classification", "tokens"), None, "cpu", 1).config
     assert (model.heads, model.kv_heads) == (heads, kv_heads) and model.width % (2 * heads) == 0
-    assert model.width == width if width else abs(model.width - 128) <= heads
+    assert model.width == width if width else abs(model.width - 96) <= heads
 
 
 @pytest.mark.parametrize("options", [{"tokenizer": "char"}, {"vocab_size": 300}])

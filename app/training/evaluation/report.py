@@ -15,11 +15,13 @@ from app.tokenization.pieces import pieces
 from app.training.base import BaseCheckpoint
 from app.training.baseline.comparison import SHOWN, main_figure, p_value
 from app.training.baseline.paired import PairedTest, mcnemar, t_test
+from app.training.calibration import calibrate
 from app.training.evaluation import predictions
 from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores, metrics_of, score
 from app.training.loop.evaluate import EvaluationSplit, evaluate, outputs_of
 from app.training.prepare.dataset import Rows, Stream
+from models.ngrams import Ngrams
 from models.tasks import LanguageModel, build
 
 Check = Callable[[], None]
@@ -38,7 +40,7 @@ def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, dev
     """Compute the predictions and metrics of a version. `check` is called between batches and may raise."""
     network = build(base.config, initialised=False)
     network.load_state_dict(load_file(base.weights))
-    if (branch := getattr(network, "ngrams", None)) is not None:
+    if isinstance(branch := getattr(network, "ngrams", None), Ngrams):
         branch.bind_tokens(pieces(base.tokenizer()))
     network.to(device)
     split = EvaluationSplit(held_out.data, held_out.dataset.facts, device)
@@ -46,6 +48,8 @@ def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, dev
         return Measured(reference, evaluate(network, split, check), None)
     facts = held_out.dataset.facts
     outputs_NC, targets_N = outputs_of(network, split, check)
+    if base.calibration is not None:  # as for the answers of the service
+        outputs_NC = calibrate.apply(base.calibration, outputs_NC)
     metrics = metrics_of(facts, held_out.labels, outputs_NC, targets_N)
     return Measured(reference, metrics, score(facts, held_out.labels, outputs_NC, targets_N))
 

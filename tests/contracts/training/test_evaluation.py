@@ -79,6 +79,8 @@ def test_metrics_are_those_of_the_training_run(versions: dict[str, Path], tmp_pa
     report = report_of(evaluate(make(tmp_path / "evaluation", "t.csv", turned, run / "checkpoint")))
     expected = dict(done.metrics["test"])
     assert (report["split"], report["rows_sha256"]) == ("test", expected.pop("rows_sha256"))
+    for name in ("ece", "ece_uncalibrated", "sets_90", "sets_95"):  # evidence for the calibration itself
+        del expected[name]
     assert report["metrics"].keys() == expected.keys()
     for name, value in expected.items():
         assert report["metrics"][name] == (pytest.approx(value) if isinstance(value, float) else value), name

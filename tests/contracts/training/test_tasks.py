@@ -272,7 +272,7 @@ def test_impossible_options_are_refused(training: dict[str, Any], field: str, tm
         ("rows.csv", "text,label\n" + "".join(f"word {n},same\n" for n in range(20)), "at least two labels"),
         ("rows.csv", "text,label,split\na,x,test\nb,y,val\n", "no training rows"),
         ("rows.csv", "text,label,split\na,x,test\nb,y,test\n", "no training rows"),
-        ("rows.csv", "text,label\n", "no rows"),
+        ("rows.csv", "text,label\n", "no usable rows"),
         ("rows.csv", "text,label,split\na,x,train\nb,y,train\nc,z,test\nd,x,val\n", "label 'z'"),
         ("book.txt", "ab", "too few"),
     ],
