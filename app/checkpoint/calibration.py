@@ -106,9 +106,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         The quantiles of the single labels are used if each label has enough rows for this coverage.
         """
         own = [scores.quantile(coverage) for scores in self.label_scores]
-        found = [quantile for quantile in own if quantile is not None]
-        if own and len(found) == len(own):
-            return found
+        quantiles = [quantile for quantile in own if quantile is not None]
+        if own and len(quantiles) == len(own):
+            return quantiles
         quantile = self.scores.quantile(coverage)
         return None if quantile is None else [quantile] * labels
 

@@ -36,14 +36,14 @@ def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str
     if item.get("value") is not None:
         return "", f"{item['value']:.4f}"
     if item.get("abstained"):
-        return "(no answer)", f"{_best_score(item):.3f}"
+        return "(no answer)", _shown(_best_score(item))
     scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
     if item.get("labels") is not None and not top_k:
-        return " ".join(item["labels"]) or "-", " ".join(f"{scores.get(label, 0.0):.3f}" for label in item["labels"])
+        return " ".join(item["labels"]) or "-", " ".join(_shown(scores.get(label, 0.0)) for label in item["labels"])
     if top_k and scores:
-        return " ".join(scores), " ".join(f"{score:.3f}" for score in scores.values())
+        return " ".join(scores), " ".join(map(_shown, scores.values()))
     best = scores.get(item["label"], _best_score(item))
-    return str(item["label"]), f"{best:.3f}"
+    return str(item["label"]), _shown(best)
 
 
 def set_of(item: dict[str, Any]) -> str:
@@ -60,6 +60,11 @@ def shorten(text: Any, width: int = 70) -> str:
         return ""
     shown = " | ".join(text.values()) if isinstance(text, dict) else str(text)
     return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def _shown(score: float) -> str:
+    """A score with three decimals. Only a score of exactly 1 is shown as 1.000, because the others are not certain."""
+    return f"{min(score, 0.999) if score < 1 else score:.3f}"
 
 
 def _best_score(item: dict[str, Any]) -> float:

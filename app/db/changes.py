@@ -74,9 +74,9 @@ class Remembered(Generic[P, T]):
     def __call__(self, *args: P.args, **named: P.kwargs) -> T:
         mark = self._mark()  # before the function is called, so that the next call notices a commit in the meantime
         key = (args, *named.items())
-        known = self._results.get(key)
-        if mark is not None and known is not None and known[0] == mark:
-            return known[1]
+        entry = self._results.get(key)
+        if mark is not None and entry is not None and entry[0] == mark:
+            return entry[1]
         result = self._function(*args, **named)
         self._results[key] = mark, result
         while len(self._results) > REMEMBERED:

@@ -44,10 +44,10 @@ def of(session: Session, parent_id: str, *, lock: bool = False) -> list[Job]:
 def attach(session: Session, jobs: Sequence[Job], now: float) -> list[Job]:
     """Return the jobs with their trials; the progress of an unfinished auto job follows from that of its trials."""
     parents = [job.id for job in jobs if job.automatic]
-    found: dict[str, list[Job]] = {}
+    trials: dict[str, list[Job]] = {}
     for row in session.scalars(select(JobRow).where(JobRow.parent_id.in_(parents)).order_by(JobRow.trial)):
-        found.setdefault(str(row.parent_id), []).append(Job.of(row).seen_at(now))
-    return [_summed(job, tuple(found[job.id]), now) if job.id in found else job for job in jobs]
+        trials.setdefault(str(row.parent_id), []).append(Job.of(row).seen_at(now))
+    return [_summed(job, tuple(trials[job.id]), now) if job.id in trials else job for job in jobs]
 
 
 def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:

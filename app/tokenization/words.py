@@ -64,11 +64,11 @@ class WordTokens:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text."""
-        known = [self.encode(text) for text in texts]
-        if None not in known:
-            return known  # type: ignore[return-value]
-        others = iter(self._encode([text for text, ids in zip(texts, known, strict=True) if ids is None]))
-        return [next(others) if ids is None else ids for ids in known]
+        encoded = [self.encode(text) for text in texts]
+        if None not in encoded:
+            return encoded  # type: ignore[return-value]
+        others = iter(self._encode([text for text, ids in zip(texts, encoded, strict=True) if ids is None]))
+        return [next(others) if ids is None else ids for ids in encoded]
 
     def encode(self, text: str) -> list[int] | None:
         """The token ids of a text, or None if the library must encode it: for other alphabets, or many new words."""

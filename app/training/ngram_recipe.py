@@ -45,18 +45,18 @@ Branch = NgramRecipe | TokenNgramRecipe
 
 def token_ngrams(tokens: int, width: int) -> TokenNgramRecipe:
     """The recipe for a train text of `tokens` tokens, and for a network with hidden vectors of `width` numbers."""
-    wanted = 2 ** math.ceil(math.log2(max(1, tokens)))
+    enough = 2 ** math.ceil(math.log2(max(1, tokens)))
     room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * width)))
-    return TokenNgramRecipe(max(LEAST_TOKEN_BUCKETS, min(wanted, room)), tokens=4, learning_rate=0.1)
+    return TokenNgramRecipe(max(LEAST_TOKEN_BUCKETS, min(enough, room)), tokens=4, learning_rate=0.1)
 
 
 def ngrams(rows: int, tokens: int, outputs: int, tokenizer: str) -> NgramRecipe:
     """The recipe for `rows` train rows with `tokens` tokens, and for a network with `outputs` outputs."""
     characters = tokens * (CHARACTERS_PER_TOKEN if tokenizer == "bpe" else 1.0)
-    wanted = 2 ** math.ceil(math.log2(max(1.0, NGRAMS_PER_CHARACTER * characters)))
+    enough = 2 ** math.ceil(math.log2(max(1.0, NGRAMS_PER_CHARACTER * characters)))
     room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * (outputs + 1))))
     return NgramRecipe(
-        buckets=max(LEAST_BUCKETS, min(wanted, room, MOST_BUCKETS)),
+        buckets=max(LEAST_BUCKETS, min(enough, room, MOST_BUCKETS)),
         characters=5,
         words=2,
         epochs=min(EPOCHS, max(1.0, ROW_PASSES / max(1, rows))),

@@ -24,5 +24,5 @@ router = APIRouter(prefix="/v1/registry/models", tags=["registry"])
 )
 def list_evaluations(services: ServicesDep, principal: Principal, name: str, version: int) -> Response:
     digest = services.registry.get(name, version, principal).digest
-    found = services.evaluations.of_version(digest, principal)
-    return JsonReply(EvaluationList("list", [evaluation_object(job) for job in found], False))
+    evaluations = services.evaluations.of_version(digest, principal)
+    return JsonReply(EvaluationList("list", [evaluation_object(job) for job in evaluations], False))

@@ -73,11 +73,11 @@ class NgramModel:
     def _interpolated(
         self, order: _Order, grams: NDArray[np.int64], shorter: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        at, found = _look_up(order.contexts, grams >> self._bits)
+        at, hits = _look_up(order.contexts, grams >> self._bits)
         gram_at, gram_found = _look_up(order.grams, grams)
         kept = np.where(gram_found, order.kept[gram_at], 0.0)
         longer = kept / order.totals[at] + order.backoff[at] * shorter
-        return np.where(found, longer, shorter)
+        return np.where(hits, longer, shorter)
 
     def _counted(self, grams: NDArray[np.int64], counts: NDArray[np.int64]) -> _Order:
         discounts = _discounts(counts)[np.minimum(counts, 3)]

@@ -106,11 +106,11 @@ def _hash_characters(texts: Sequence[str]) -> Iterator[Hashes]:
 
 
 def _hash_words(texts: Sequence[str]) -> Iterator[Hashes]:
-    known: dict[str, int] = {}
+    ids_of_words: dict[str, int] = {}
     words = [_WORD.findall(text) for text in texts]
     rows_M = np.repeat(np.arange(len(texts)), [len(part) for part in words])
-    ids = [known.setdefault(word, len(known)) for part in words for word in part]
-    own_M = np.asarray(list(map(_hash_word, known)), dtype=np.uint64)[np.asarray(ids, dtype=np.int64)]
+    ids = [ids_of_words.setdefault(word, len(ids_of_words)) for part in words for word in part]
+    own_M = np.asarray(list(map(_hash_word, ids_of_words)), dtype=np.uint64)[np.asarray(ids, dtype=np.int64)]
     yield rows_M, own_M
     inside_M = rows_M[:-1] == rows_M[1:]
     yield rows_M[:-1][inside_M], _mixed(own_M[:-1], own_M[1:])[inside_M] * _MIX

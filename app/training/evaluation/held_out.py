@@ -72,9 +72,9 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     sha256 = digest_of_rows(scan, chosen_N)
     labels = [*base.labels, *(label for label in scan.labels if label not in set(base.labels))]
     scan.splits_N = np.where(chosen_N, TEST, VALIDATION).astype(np.uint8)
-    known = replace(base, labels=labels)
+    labelled = replace(base, labels=labels)
     train_spec = TrainSpec("base", spec.file, 0, task=task, columns=spec.columns)  # what the encoders expect
-    dataset = _encoder(files, task)(files, scan, train_spec, known, staging)
+    dataset = _encoder(files, task)(files, scan, train_spec, labelled, staging)
     return HeldOut(dataset, files, chosen_N, labels, split, sha256)
 
 

@@ -73,13 +73,13 @@ def metrics_of(
     facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> dict[str, Any]:
     """All metrics. The loss is that of the rows whose labels the version knows, because it would be infinite."""
-    known = outputs_NC.shape[1]
-    if facts.task == "regression" or known >= len(labels):
+    columns = outputs_NC.shape[1]
+    if facts.task == "regression" or columns >= len(labels):
         return measure(facts, outputs_NC, targets_N)
     with np.errstate(invalid="ignore"):
         metrics = measure(facts, widen(outputs_NC, len(labels)), targets_N)
-    known_N = targets_N < known if targets_N.ndim == 1 else ~targets_N[:, known:].any(1)
-    of_known = Facts(facts.task, facts.input, facts.shape, labels=labels[:known])
-    targets_N = targets_N if targets_N.ndim == 1 else targets_N[:, :known]
+    known_N = targets_N < columns if targets_N.ndim == 1 else ~targets_N[:, columns:].any(1)
+    of_known = Facts(facts.task, facts.input, facts.shape, labels=labels[:columns])
+    targets_N = targets_N if targets_N.ndim == 1 else targets_N[:, :columns]
     loss = measure(of_known, outputs_NC[known_N], targets_N[known_N])["loss"] if known_N.any() else None
     return metrics | {"loss": loss}

@@ -57,8 +57,8 @@ def _sets(calibration: Calibration, test: dict[str, Any]) -> str:
 def _risks(calibration: Calibration) -> list[str]:
     """A table of the thresholds that keep the errors below some rates."""
     levels = {risk: calibration.level(risk) for risk in _RISKS}
-    found = {risk: level for risk, level in levels.items() if level is not None}
-    if not found:
+    attainable = {risk: level for risk, level in levels.items() if level is not None}
+    if not attainable:
         rows = counted(calibration.rows, "row")
         return [f"On {rows}, no threshold shows an error rate of {_RISKS[-1]:.0%} or less."]
     return [
@@ -66,5 +66,5 @@ def _risks(calibration: Calibration) -> list[str]:
         "",
         "| errors at most | score | answered | errors measured |",
         "|---|---|---|---|",
-        *(f"| {risk:.0%} | {v.score:.4f} | {v.answered:.0%} | {v.errors:.1%} |" for risk, v in found.items()),
+        *(f"| {risk:.0%} | {v.score:.4f} | {v.answered:.0%} | {v.errors:.1%} |" for risk, v in attainable.items()),
     ]
