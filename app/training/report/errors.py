@@ -9,39 +9,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.training.loop.evaluate import EvaluationSplit, outputs_of, text_losses
+from app.training.loop.evaluate import EvaluationSplit, text_losses
 from app.training.loop.progress import sync
-from models.tasks import LanguageModel, TaskNetwork
+from models.tasks import LanguageModel
 
 Errors = NDArray[np.float32]
 
 
-def write(path: Path, network: TaskNetwork, split: EvaluationSplit, check: Callable[[], None]) -> None:
-    """Write the errors as a .npy file of float32, shape (N,). `check` is called between batches and may raise.
-
-    One value per row: 0 or 1 for classification, the share of wrong labels for multilabel, the squared error of the
-    standardised value for regression. For generation, one value per batch of held-out text, in nats per token; their
-    mean is the loss.
-    """
+def write(path: Path, errors: Errors) -> None:
+    """Write the errors as a .npy file of float32, shape (N,)."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
-        np.save(file, _errors(network, split, check), allow_pickle=False)
+        np.save(file, errors, allow_pickle=False)
     sync(temporary)
     temporary.replace(path)
 
 
-def _errors(network: TaskNetwork, split: EvaluationSplit, check: Callable[[], None]) -> Errors:
-    if isinstance(network, LanguageModel):
-        sums_B, counts_B = text_losses(network, split, check)
-        # Batches differ in size. The linearised ratio of the sums keeps the mean and the standard error right (Cochran,
-        # Sampling Techniques, 1977, section 6.3).
-        loss = sums_B.sum() / counts_B.sum()
-        return np.asarray(loss + (sums_B - loss * counts_B) / counts_B.mean(), dtype=np.float32)
-    return of_rows(split.facts.task, *outputs_of(network, split, check))
+def of_text(network: LanguageModel, split: EvaluationSplit, check: Callable[[], None]) -> Errors:
+    """One value per batch of held-out text, in nats per token; their mean is the loss.
+
+    `check` is called between batches and may raise.
+    """
+    sums_B, counts_B = text_losses(network, split, check)
+    # Batches differ in size. The linearised ratio of the sums keeps the mean and the standard error right (Cochran,
+    # Sampling Techniques, 1977, section 6.3).
+    loss = sums_B.sum() / counts_B.sum()
+    return np.asarray(loss + (sums_B - loss * counts_B) / counts_B.mean(), dtype=np.float32)
 
 
 def of_rows(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any]) -> Errors:
-    """The error of each row; `targets` is as in `Rows.targets_N`."""
+    """One value per row; `targets` is as in `Rows.targets_N`.
+
+    0 or 1 for classification, the share of wrong labels for multilabel, and the squared error of the standardised value
+    for regression.
+    """
     if task == "regression":
         errors = (outputs_NC[:, 0] - targets) ** 2
     elif task == "multilabel":

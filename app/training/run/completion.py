@@ -63,7 +63,7 @@ def complete(
     done = _done(training, metrics)
     text = card.write(spec, settled, dataset.facts, metrics, done.parameters, calibration)
     results.write_csv(run / RESULTS, progress.history)
-    errors.write(run / ERRORS, network, _splits(training)["validation"], check)
+    errors.write(run / ERRORS, _errors(training, answers, check))
     checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
     export.finish(run / "checkpoint", best, text, metrics, progress, dataset, calibration)
     return done
@@ -92,6 +92,13 @@ def _done(training: Training, metrics: dict[str, Any]) -> Done:
         step=progress.best_step,
         errors=ERRORS,
     )
+
+
+def _errors(training: Training, answers: dict[str, Outputs], check: Callable[[], None]) -> errors.Errors:
+    """The errors on the validation data, by which an auto job compares its trials."""
+    if isinstance(training.network, LanguageModel):
+        return errors.of_text(training.network, _splits(training)["validation"], check)
+    return errors.of_rows(training.dataset.facts.task, *answers["validation"])
 
 
 def _outputs(training: Training, check: Callable[[], None]) -> dict[str, Outputs]:
