@@ -75,10 +75,22 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 
 
 def replies(
-    kind: type[msgspec.Struct], example: Any, errors: tuple[int, ...] = INFERENCE, stream: str | None = None
+    kind: type[msgspec.Struct],
+    example: Any,
+    errors: tuple[int, ...] = INFERENCE,
+    stream: str | None = None,
+    other: tuple[type[msgspec.Struct], Any] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` for a route. `stream` is an example of the events, for a route that can stream."""
+    """Return `responses` for a route.
+
+    `stream` is an example of the events, for a route that can stream. `other` is another kind of reply, with an
+    example, for a route with two kinds.
+    """
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
+    if other is not None:
+        schemas, examples = [_ref(kind), _ref(other[0])], {kind.__name__: example, other[0].__name__: other[1]}
+        named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
+        content["application/json"] = {"schema": {"oneOf": schemas}, "examples": named}
     if stream is not None:
         content["text/event-stream"] = {"schema": _event(kind), "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from app.settings import cores
 from app.training.events import Events
 from app.training.plan import trials
 from app.training.run import opening
@@ -18,7 +17,7 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
     """Report on the data and plan the trials. `check` is called regularly and may raise. Raises TrainingFailure."""
     trials.check(spec.training, spec.task)
     dataset = load_or_prepare(run, spec, None, check)
-    planned = trials.plan(spec, dataset, machine.settled_device(), machine.threads or cores())
+    planned = trials.plan(spec, dataset, machine.settled_device(), machine.settled_threads)
     opening.announce_data(events, dataset, planned[0][1])
     listed = [trial for trial, _ in planned]
     events.note("plan", 0, _summary(listed))
