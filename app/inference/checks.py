@@ -58,13 +58,13 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion) -> None:
-    """Check that prompt and continuation fit into a Transformer's context. Recurrent networks have no limit."""
+    """Check that prompt and continuation fit into the context, if the network has a limit (a Transformer has)."""
     config = version.config
     longest = max(map(len, prompts))
-    if not config.recurrent and longest + max_tokens > config.context_length:
+    if config.position_limit is not None and longest + max_tokens > config.position_limit:
         raise InvalidRequest(
             f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} tokens in total; request {max(0, config.context_length - longest)} or shorten "
+            f"{config.position_limit} tokens in total; request {max(0, config.position_limit - longest)} or shorten "
             "the prompt",
             code="context_length_exceeded",
             param="max_tokens",
