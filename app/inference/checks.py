@@ -62,10 +62,11 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
     config = version.config
     longest = max(map(len, prompts))
     if not config.recurrent and longest + max_tokens > config.context_length:
+        room = config.context_length - longest
+        fix = f"set max_tokens to at most {room}, or shorten the prompt" if room > 0 else "shorten the prompt"
         raise InvalidRequest(
             f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} tokens in total; request {max(0, config.context_length - longest)} or shorten "
-            "the prompt",
+            f"{config.context_length} tokens in total; {fix}",
             code="context_length_exceeded",
             param="max_tokens",
         )
