@@ -23,6 +23,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "readme": "benchmarks.accept.readme",
     "demo": "benchmarks.accept.demo",
     "sentiment": "benchmarks.accept.sentiment",
+    "baselines": "benchmarks.accept.baselines",
     "calibration": "benchmarks.accept.calibration",
     "text": "benchmarks.accept.text",
     "crowd": "benchmarks.accept.crowd",
