@@ -11,7 +11,7 @@ from benchmarks.accept.record import Record
 from benchmarks.service import running
 from models.config import NETWORKS
 
-ACCURACY = 0.95
+ACCURACY = 0.98
 
 
 def write(path: Path) -> None:
