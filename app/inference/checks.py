@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from app.errors import InvalidRequest
 from app.inference.versions import ResolvedVersion, VersionRecord
 from app.tokenization.tokenizer import FILE, Tokenizer
@@ -57,17 +59,30 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
     return version.tokenizer
 
 
-def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion) -> None:
-    """Check that prompt and continuation fit into a Transformer's context. Recurrent networks have no limit."""
+def filled(params: wire.SamplingParams, prompts: list[list[int]], version: ResolvedVersion) -> wire.SamplingParams:
+    """Return the parameters with the largest `max_tokens` for which prompt and continuation fit into the context.
+
+    It is at least 1. Recurrent networks have no limit; `max_tokens` is their context length.
+    """
+    config = version.config
+    used = 0 if config.recurrent else max(map(len, prompts))
+    return msgspec.structs.replace(params, max_tokens=max(1, params.min_tokens, config.context_length - used))
+
+
+def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
+    """Check that prompt and continuation fit into a Transformer's context. Recurrent networks have no limit.
+
+    `field` is the request field that limits the number of tokens.
+    """
     config = version.config
     longest = max(map(len, prompts))
     if not config.recurrent and longest + max_tokens > config.context_length:
         raise InvalidRequest(
-            f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
+            f"the prompt has {longest} tokens and {field} is {max_tokens}, but {version.ref} takes "
             f"{config.context_length} tokens in total; request {max(0, config.context_length - longest)} or shorten "
             "the prompt",
             code="context_length_exceeded",
-            param="max_tokens",
+            param=field,
         )
 
 
