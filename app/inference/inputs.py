@@ -232,5 +232,5 @@ def _steps(
     except (TypeError, OverflowError):
         raise InvalidRequest(f"{field} contains a value that is not a float32 number", param=field) from None
     if not all(abs(number) <= LARGEST for number in numbers):  # the comparison is false for NaN
-        raise InvalidRequest(f"{field} contains a number outside the range of float32", param=field)
+        raise InvalidRequest(f"{field} contains a number that is NaN or outside the range of float32", param=field)
     return wire.FeatureSequence(len(rows), width, numbers.tobytes(), "f8")

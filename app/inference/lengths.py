@@ -60,7 +60,7 @@ def size_for(version: ResolvedVersion, policy: LengthPolicy) -> int:
     """Return the number of tokens to which `policy` cuts input."""
     if policy.truncate is not None and policy.truncate >= 0:
         return policy.truncate
-    shared = 0 if version.config.recurrent else policy.continuation
+    shared = 0 if version.config.position_limit is None else policy.continuation
     return max(1, version.config.context_length - shared)
 
 
