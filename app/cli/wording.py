@@ -18,6 +18,7 @@ _PHRASES = {  # whole phrases in terms of the HTTP API -> the same in terms of t
     "training.encoding (--encoding)": "--encoding",
     "`columns` in the request says what": "--text-column, --label-column and so on say what",
     "send truncate_prompt_tokens (-1 cuts to that length)": "use --truncate, which cuts to that length",
+    "send the text as `prompt` to POST /v1/completions": "use `ostinato generate`",
     "set the task (task)": "set the task (--task)",
 }
 _FIELDS = {
