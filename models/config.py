@@ -12,6 +12,7 @@ from typing import Any, Self
 RECURRENT = ("rnn", "lstm", "gru")
 NETWORKS = (*RECURRENT, "transformer")  # architectures with a body
 ARCHITECTURES = ("linear", *NETWORKS)
+POSITIONED = ("transformer",)  # architectures whose sequences have at most `context_length` positions
 TASKS = ("classification", "multilabel", "regression", "generation")
 ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # with PyTorch's defaults
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -248,7 +249,7 @@ class ModelConfig:
     @property
     def position_limit(self) -> int | None:
         """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
-        return self.context_length if self.architecture == "transformer" else None
+        return self.context_length if self.architecture in POSITIONED else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, except `OPTIONAL` fields with default values. Inverse: `from_dict`."""

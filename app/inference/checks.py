@@ -58,14 +58,14 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion) -> None:
-    """Check that prompt and continuation fit into a Transformer's context. Recurrent networks have no limit."""
-    config = version.config
-    longest = max(map(len, prompts))
-    if not config.recurrent and longest + max_tokens > config.context_length:
+    """Check that prompt and continuation fit into the context, if the network has a limit (a Transformer has)."""
+    longest, limit = max(map(len, prompts)), version.config.position_limit
+    if limit is not None and longest + max_tokens > limit:
+        room = limit - longest
+        fix = f"set max_tokens to at most {room}, or shorten the prompt" if room > 0 else "shorten the prompt"
         raise InvalidRequest(
-            f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} tokens in total; request {max(0, config.context_length - longest)} or shorten "
-            "the prompt",
+            f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes {limit} tokens "
+            f"in total; {fix}",
             code="context_length_exceeded",
             param="max_tokens",
         )

@@ -209,7 +209,7 @@ def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
     """Return the number of tokens to which `policy` cuts input."""
     if policy.truncate is not None and policy.truncate >= 0:
         return policy.truncate
-    shared = 0 if version.config.recurrent else policy.continuation
+    shared = 0 if version.config.position_limit is None else policy.continuation
     return max(1, version.config.context_length - shared)
 
 
@@ -295,5 +295,5 @@ def _steps(
     except (TypeError, OverflowError):
         raise InvalidRequest(f"{field} contains a value that is not a float32 number", param=field) from None
     if not all(abs(number) <= LARGEST for number in numbers):  # the comparison is false for NaN
-        raise InvalidRequest(f"{field} contains a number outside the range of float32", param=field)
+        raise InvalidRequest(f"{field} contains a number that is NaN or outside the range of float32", param=field)
     return wire.FeatureSequence(len(rows), width, numbers.tobytes(), "f8")

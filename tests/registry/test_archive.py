@@ -110,6 +110,11 @@ def test_sec_09_hostile_archives_are_refused(target: Path, data: bytes) -> None:
     assert [p for p in target.parent.rglob("*") if p.is_file() and target not in p.parents] == []
 
 
+def test_an_error_names_what_does_not_belong_in_a_checkpoint(target: Path) -> None:
+    with pytest.raises(ArchiveInvalid, match=r"'model.pt' does not belong in a checkpoint; remove it and create the"):
+        unpack(pieces(members(member("model.pt"))), target, LIMIT)
+
+
 def test_sec_09_bombs_are_refused(target: Path) -> None:
     zeros = gzip.compress(members(member("results.csv", size=50 * LIMIT), data=bytes(50 * LIMIT)))
     with pytest.raises(TooLarge):

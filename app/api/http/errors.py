@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import Scope, Send
 
-from app.api.http.dialects import Dialect, renderer_of
+from app.api.http.dialects import Dialect, dialect_of
 from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable
 from app.telemetry import cancelled, request_failure, request_id
 
@@ -54,7 +54,7 @@ class Stopping(Unavailable):
 def response(error: OstinatoError, scope: Scope) -> Response:
     """Render an error as the reply to the request in `scope`, in the dialect of the request's path."""
     request_failure.labels(error.code).inc()
-    status, body = renderer_of(scope["path"], scope["app"].state.dialects)(error)
+    status, body = dialect_of(scope["path"], scope["app"].state.dialects).render_error(error)
     return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
 
 

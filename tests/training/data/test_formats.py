@@ -14,24 +14,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.training.data.detection import BINARY_FORMATS
 from app.training.data.example import TEST, TRAIN, VALIDATION
+from app.training.data.formats import READERS
+from app.wire.file_formats import SUFFIXES, TABLE_SUFFIXES, TABLES
 from tests.training.data.scans import scan
 from tests.training.data.tables import ROWS, delimited, parquet, read, write, xlsx
 
-CONTENTS: dict[str, Callable[[], bytes]] = {
-    "rows.csv": lambda: delimited(","),
+CONTENTS: dict[str, Callable[[], bytes]] = {  # of a file of each format
+    "csv": lambda: delimited(","),
+    "tsv": lambda: delimited("\t"),
+    "jsonl": lambda: "\n".join(map(json.dumps, ROWS)).encode(),
+    "parquet": parquet,
+    "xlsx": xlsx,
+}
+FILES = {
+    **{f"rows{suffix}": CONTENTS[SUFFIXES[suffix]] for suffix in TABLE_SUFFIXES},
+    **{f"nameless-{name}": content for name, content in CONTENTS.items()},
     "semicolons.csv": lambda: delimited(";"),
     "marked.csv": lambda: b"\xef\xbb\xbf" + delimited(","),
-    "rows.tsv": lambda: delimited("\t"),
-    "rows.jsonl": lambda: "\n".join(map(json.dumps, ROWS)).encode(),
-    "rows.parquet": parquet,
-    "rows.xlsx": xlsx,
-    "rows.xlsm": xlsx,
-    "nameless-csv": lambda: delimited(","),
-    "nameless-tsv": lambda: delimited("\t"),
-    "nameless-json": lambda: "\n".join(map(json.dumps, ROWS)).encode(),
-    "nameless-parquet": parquet,
-    "nameless-xlsx": xlsx,
 }
 
 
@@ -82,10 +83,16 @@ def test_a_number_of_single_precision_is_written_as_it_is_in_text(tmp_path: Path
     assert scan(tmp_path / "a.parquet")[0].labels == ["0.1", "0.7"]
 
 
+def test_every_format_has_a_reader() -> None:
+    """The format of fastText is recognised by its content alone, so no suffix denotes it."""
+    assert READERS.keys() - {"fasttext"} == set(TABLES)
+    assert BINARY_FORMATS.keys() <= READERS.keys()
+
+
 @pytest.mark.parametrize("is_gzip", [False, True])
-@pytest.mark.parametrize("name", CONTENTS)
+@pytest.mark.parametrize("name", FILES)
 def test_every_format_yields_the_same_rows(name: str, is_gzip: bool, tmp_path: Path) -> None:
-    content = CONTENTS[name]()
+    content = FILES[name]()
     path = write(tmp_path, f"{name}.gz" if is_gzip else name, gzip.compress(content) if is_gzip else content)
     layout, examples = read(path)
     assert layout.task == "classification"
