@@ -7,28 +7,43 @@ with an error that names the field.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, OstinatoError
 
+SENT_NAMES = "ostinato.sent_names"  # key of the ASGI scope: field of the struct -> the name under which it was sent
 ANY = object()  # the field has no effect, so any value is accepted
 OFF = (False,)
+NULL: tuple[Any, ...] = ()  # null is always accepted
 NONE: tuple[Any, ...] = ([], {}, "")
 
 OPENAI: Mapping[str, Any] = {
+    "audio": NULL,
+    "function_call": ("none", "auto"),
+    "functions": NONE,
     "metadata": ANY,
+    "modalities": (["text"],),
+    "parallel_tool_calls": ANY,
+    "prediction": NULL,
     "prompt_cache_key": ANY,
     "prompt_cache_retention": ANY,
     "safety_identifier": ANY,
+    "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
     "store": OFF,
+    "tool_choice": ("none", "auto"),
+    "tools": NONE,
+    "verbosity": ("medium",),
+    "web_search_options": NULL,
 }
 VLLM: Mapping[str, Any] = {
     "cache_salt": ANY,
+    "mm_processor_kwargs": NONE,
     "priority": (0,),
     "request_id": ANY,
 }
@@ -48,6 +63,9 @@ VLLM_SAMPLING: Mapping[str, Any] = {
     "logits_processors": NONE,
     "prompt_embeds": NONE,
     "return_tokens_as_token_ids": OFF,
+    "structured_outputs": NONE,
+    "suffix": NONE,
+    "thinking_token_budget": NULL,
     "truncation_side": ("left",),
     "use_beam_search": OFF,
     "vllm_xargs": NONE,
@@ -58,28 +76,47 @@ LLAMA_CPP: Mapping[str, Any] = {
     "dry_base": ANY,
     "dry_multiplier": (0,),
     "dry_penalty_last_n": ANY,
+    "dry_sequence_breakers": ANY,
     "dynatemp_exponent": ANY,
     "dynatemp_range": (0,),
     "grammar": NONE,
+    "grammar_lazy": OFF,
+    "grammar_triggers": NONE,
     "id_slot": (-1,),
+    "image_data": NONE,
     "json_schema": NONE,
     "lora": NONE,
     "min_keep": (0, 1),
     "mirostat": (0,),
     "mirostat_eta": ANY,
     "mirostat_tau": ANY,
+    "n_discard": (0,),
+    "n_indent": (0,),
     "n_keep": (0,),
     "n_probs": (0,),
+    "penalize_nl": ANY,
     "post_sampling_probs": OFF,
-    "repeat_last_n": (-1,),
+    "preserved_tokens": NONE,
+    "repeat_last_n": (-1, 64),
     "response_fields": NONE,
     "return_progress": OFF,
+    "return_tokens": OFF,
+    "samplers": NULL,
+    "slot_id": (-1,),
+    "speculative.n_max": ANY,
+    "speculative.n_min": ANY,
+    "speculative.p_min": ANY,
     "t_max_predict_ms": (0, -1),
     "tfs_z": (1,),
     "timings_per_token": OFF,
+    "top_n_sigma": (-1, 0),
     "xtc_probability": (0,),
     "xtc_threshold": ANY,
 }
+
+
+# Values of synonyms that mean the same as leaving the field out: no limit other than the default one.
+LEFT_OUT: Mapping[str, tuple[Any, ...]] = {"n_predict": (-1,), "num_predict": (-1,)}
 
 
 @dataclass(frozen=True)
@@ -93,9 +130,10 @@ class OtherFields:
     neutral: Mapping[str, Any]
     synonyms: Mapping[str, str]
 
-    def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the body with the field names of the struct `kind`. Fields that are not listed here are kept.
 
+        Also returns, for each field, the name under which it was sent.
         Raises InvalidRequest for a value that is not neutral, or if two names of the same field have different values.
         """
         own = {field.encode_name for field in msgspec.structs.fields(kind)}
@@ -106,6 +144,8 @@ class OtherFields:
                 _check_neutral(name, value, self.neutral[name])
                 continue
             field = name if name in own else self.synonyms.get(name, name)
+            if field != name and value in LEFT_OUT.get(name, ()):
+                value = None
             if field in sources and value is not None and translated[field] not in (None, value):
                 raise InvalidRequest(
                     f"{sources[field]} is {_shown(translated[field])}, but {name} is {_shown(value)}, and both mean "
@@ -114,8 +154,22 @@ class OtherFields:
                 )
             if translated.get(field) is None:
                 translated[field] = value
-            sources.setdefault(field, name)
-        return translated
+                sources[field] = name
+        return translated, sources
+
+
+def as_sent(error: OstinatoError, names: Mapping[str, str]) -> OstinatoError:
+    """Make an error name the fields as the client sent them: `n_predict` instead of `max_tokens`.
+
+    In the message, a field that is an ordinary word is replaced only if the error is about this field.
+    """
+    for field, name in names.items():
+        if error.param and re.match(rf"{field}(?!\w)", error.param):
+            error.param = name + error.param.removeprefix(field)
+        elif "_" not in field:
+            continue
+        error.message = re.sub(rf"(?<![\w'\"])({field})(?![\w'\"])", name, error.message)
+    return error
 
 
 def _check_neutral(name: str, value: Any, neutral: Any) -> None:
@@ -140,5 +194,20 @@ COMPLETIONS = OtherFields(
         "stop_sequences": "stop",
     },
 )
-EMBEDDINGS = OtherFields({**OPENAI, **VLLM, "embed_dtype": ("float32",), "normalize": (True,)}, {})
+EMBEDDINGS = OtherFields(
+    {
+        **OPENAI,
+        **VLLM,
+        "embed_dtype": ("float32",),
+        "embedding_type": ("float",),
+        "endianness": ("native", "little"),
+        "input_type": NULL,
+        "late_chunking": OFF,
+        "normalize": (True,),
+        "output_dtype": ("float",),
+        "prompt_name": NULL,
+        "task": NULL,
+    },
+    {},
+)
 CLASSIFICATION = OtherFields({**OPENAI, **VLLM, "raw_scores": OFF}, {"activation": "use_activation"})

@@ -23,6 +23,7 @@ TEXT_FORMAT = {  # the only supported format
     "required": ["type"],
     "additionalProperties": False,
 }
+Empty = Annotated[list[Any], Meta(max_length=0)]  # llama.cpp's default
 Several = Annotated[int, Meta(ge=1, le=64)]
 
 
@@ -68,7 +69,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     presence_penalty: Penalty | None = DEFAULTS.presence_penalty
     frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
     repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
-    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | Empty | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     truncate_prompt_tokens: Truncation | None = None
     return_token_ids: bool = False
@@ -80,10 +81,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     token_ids_of: str | None = None
     user: str | None = None
     request_id: str | None = None
-    # The following fields are not supported. They are declared so that a client that sends them gets a clear error.
-    suffix: None = None
-    response_format: Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)] | None = None
-    structured_outputs: None = None
+    response_format: Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)] | None = None  # only text
 
 
 class Logprobs(msgspec.Struct, frozen=True):
