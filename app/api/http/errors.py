@@ -15,8 +15,8 @@ from starlette.routing import Match, Route
 from starlette.types import Scope, Send
 
 from app.api.http.dialects import Dialect, dialect_of
-from app.api.http.neutral_fields import SENT_NAMES, as_sent
-from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable
+from app.api.http.neutral_fields import SENT_NAMES
+from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable, as_sent
 from app.telemetry import cancelled, request_failure, request_id
 
 IN_PARTS = "send larger files in parts with POST /v1/uploads"

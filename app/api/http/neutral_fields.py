@@ -7,14 +7,13 @@ with an error that names the field.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from app.errors import InvalidRequest, OstinatoError
+from app.errors import InvalidRequest
 
 SENT_NAMES = "ostinato.sent_names"  # key of the ASGI scope: field of the struct -> the name under which it was sent
 ANY = object()  # the field has no effect, so any value is accepted
@@ -156,20 +155,6 @@ class OtherFields:
                 translated[field] = value
                 sources[field] = name
         return translated, sources
-
-
-def as_sent(error: OstinatoError, names: Mapping[str, str]) -> OstinatoError:
-    """Make an error name the fields as the client sent them: `n_predict` instead of `max_tokens`.
-
-    In the message, a field that is an ordinary word is replaced only if the error is about this field.
-    """
-    for field, name in names.items():
-        if error.param and re.match(rf"{field}(?!\w)", error.param):
-            error.param = name + error.param.removeprefix(field)
-        elif "_" not in field:
-            continue
-        error.message = re.sub(rf"(?<![\w'\"])({field})(?![\w'\"])", name, error.message)
-    return error
 
 
 def _check_neutral(name: str, value: Any, neutral: Any) -> None:
