@@ -27,6 +27,7 @@ _PHRASES = {
     "send truncate_prompt_tokens (-1 cuts to that length)": (
         "--truncate", "use --truncate, which cuts to that length", "shorten it"
     ),
+    "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
     "set the task (task)": ("--task", "set the task (--task)", "set the task"),
 }  # fmt: skip
 _FIELDS = {
@@ -63,6 +64,7 @@ def in_own_words(message: str, options: Collection[str] | None = None) -> str:
     """
     message = message.removeprefix("training_file: ")
     for phrase, (option, own, otherwise) in _PHRASES.items():
-        message = message.replace(phrase, own if options is None or option in options else otherwise)
+        fits = options is None or option is None or option in options
+        message = message.replace(phrase, own if fits else otherwise)
     message = _ANY_ROUTE.sub(lambda match: _ROUTES[match[1]], message)
     return _ANY_FIELD.sub(lambda match: option_for(match[1], options) or match[1], message)

@@ -146,13 +146,13 @@ def _no_route(request: Request) -> str:
     """Return the error message for a path without a route, including a known replacement for the path."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
+    for other in (versioned, path.removeprefix("/v1"), path):
+        if other != request.url.path and _methods_of(request, other):
+            return f"there is no route {request.url.path[:200]!a}; did you mean {other[:200]!a}?"
     for dialect in request.app.state.dialects:
         for missing, instead in dialect.missing.items():
             if versioned == missing or versioned.startswith(f"{missing}/"):
                 return str(instead)
-    for other in (versioned, path.removeprefix("/v1"), path):
-        if other != request.url.path and _methods_of(request, other):
-            return f"there is no route {request.url.path[:200]!a}; did you mean {other[:200]!a}?"
     return f"there is no route {request.url.path[:200]!a}; /docs lists all routes"
 
 

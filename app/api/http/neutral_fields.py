@@ -40,6 +40,16 @@ OPENAI: Mapping[str, Any] = {
     "verbosity": ("medium",),
     "web_search_options": NULL,
 }
+# Tools, audio and images are not supported in conversations either, so only their absence is neutral.
+OPENAI_CHAT: Mapping[str, Any] = {
+    **OPENAI,
+    "moderation": NULL,
+    "prompt_cache_options": ANY,
+    "reasoning_effort": ANY,
+    "service_tier": ANY,
+    "store": ANY,
+    "verbosity": ANY,
+}
 VLLM: Mapping[str, Any] = {
     "cache_salt": ANY,
     "mm_processor_kwargs": NONE,
@@ -68,6 +78,21 @@ VLLM_SAMPLING: Mapping[str, Any] = {
     "truncation_side": ("left",),
     "use_beam_search": OFF,
     "vllm_xargs": NONE,
+}
+VLLM_CHAT: Mapping[str, Any] = {
+    "add_generation_prompt": (True,),
+    "add_special_tokens": ANY,
+    "chat_template": (),
+    "chat_template_kwargs": NONE,
+    "continue_final_message": OFF,
+    "documents": NONE,
+    "echo": OFF,
+    "include_reasoning": ANY,
+    "prompt_logprobs": (),
+    "return_token_ids": OFF,
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": ANY,
+    "structured_outputs": (),
 }
 LLAMA_CPP: Mapping[str, Any] = {
     "cache_prompt": ANY,
@@ -168,16 +193,18 @@ def _shown(value: Any) -> str:
     return msgspec.json.encode(value).decode()[:60]
 
 
+GENERATION = {
+    "max_new_tokens": "max_tokens",
+    "n_predict": "max_tokens",
+    "num_predict": "max_tokens",
+    "repeat_penalty": "repetition_penalty",
+    "stop_sequences": "stop",
+}
 COMPLETIONS = OtherFields(
-    {**OPENAI, **VLLM, **VLLM_SAMPLING, **LLAMA_CPP},
-    {
-        "max_completion_tokens": "max_tokens",
-        "max_new_tokens": "max_tokens",
-        "n_predict": "max_tokens",
-        "num_predict": "max_tokens",
-        "repeat_penalty": "repetition_penalty",
-        "stop_sequences": "stop",
-    },
+    {**OPENAI, **VLLM, **VLLM_SAMPLING, **LLAMA_CPP}, {**GENERATION, "max_completion_tokens": "max_tokens"}
+)
+CHAT = OtherFields(
+    {**OPENAI_CHAT, **VLLM, **VLLM_SAMPLING, **VLLM_CHAT, **LLAMA_CPP, "best_of": (1,), "suffix": ()}, GENERATION
 )
 EMBEDDINGS = OtherFields(
     {
