@@ -26,7 +26,7 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
     planned = trials.plan(spec, dataset, machine.settled_device(), machine.threads or cores())
     settled = planned[0][1]
     opening.announce_data(events, dataset, settled)
-    # The baseline of a language model depends on the context length of the trial, and each trial has its own time limit.
+    # The baseline of a language model depends on the context length of its trial, and a time limit is the trial's own.
     if dataset.facts.task != "generation" and settled.max_seconds is None:
         fit_baseline(run, spec, settled, dataset, events, check)
     listed = [trial for trial, _ in planned]
