@@ -244,15 +244,15 @@ def generate(
             print_json(client.post("/v1/completions", {**body, "echo": echo} if echo else body))
             return
         if echo:
-            sys.stdout.write(_printable(body["prompt"]))
+            sys.stdout.write(printable(body["prompt"]))
         for event in client.stream("/v1/completions", {**body, "stream": True}):
             for choice in event.get("choices") or []:
-                sys.stdout.write(_printable(choice.get("text") or ""))
+                sys.stdout.write(printable(choice.get("text") or ""))
             sys.stdout.flush()
     print()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """At a terminal, replace the control characters that a generated text may contain, except line feeds."""
     if not sys.stdout.isatty():
         return text

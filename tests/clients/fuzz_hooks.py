@@ -47,9 +47,11 @@ REASONS = (
     Reason("invalid_request", "expires_after.seconds must be a whole number", "two fields of the form go together"),
     Reason(
         "invalid_request",
-        "best_of|stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)",
+        "best_of|stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)|"
+        "top_logprobs requires|both mean the same",
         "two fields go together",
     ),
+    Reason("invalid_request", "content(\\[\\d+\\]\\.(text|refusal))? is missing", "two fields go together"),
     Reason("invalid_request", "^training\\.(?!.*must be (at least|above|one of))", "options that exclude each other"),
     Reason(
         "invalid_request", "send only one value|no effect with a validation_file", "two fields contradict each other"

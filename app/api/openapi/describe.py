@@ -63,12 +63,20 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 
 
 def replies(
-    kind: type[msgspec.Struct], example: Any, errors: tuple[int, ...] = INFERENCE, stream: str | None = None
+    kind: type[msgspec.Struct],
+    example: Any,
+    errors: tuple[int, ...] = INFERENCE,
+    stream: str | None = None,
+    event: type[msgspec.Struct] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` for a route. `stream` is an example of the events, for a route that can stream."""
+    """Return `responses` for a route.
+
+    `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
+    from that of the reply.
+    """
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
     if stream is not None:
-        content["text/event-stream"] = {"schema": _event(kind), "example": stream}
+        content["text/event-stream"] = {"schema": _event(event or kind), "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
 
 

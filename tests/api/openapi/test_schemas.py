@@ -14,7 +14,15 @@ from app.api.http.services import Services
 from app.api.openapi.schemas import constrain, described, partial_structs, reached, tidy
 from app.settings import Settings
 
-BODIES = {"ClassifyRequest", "CompletionRequest", "EmbeddingRequest", "JobRequest", "AliasRequest", "UploadRequest"}
+BODIES = {
+    "ChatRequest",
+    "ClassifyRequest",
+    "CompletionRequest",
+    "EmbeddingRequest",
+    "JobRequest",
+    "AliasRequest",
+    "UploadRequest",
+}
 
 
 class Inner(msgspec.Struct, omit_defaults=True):
