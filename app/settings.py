@@ -108,6 +108,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     accept_token_ids: Annotated[
         bool, _help("accept token ids on /v1/embeddings even if requests do not name their tokenizer (`token_ids_of`)")
     ] = False
+    chat_fallback: Annotated[
+        bool,
+        _help("let every language model answer chats, not only those that were trained on conversations"),
+    ] = False
     allowed_origins: Annotated[
         str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
     ] = ""

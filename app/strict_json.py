@@ -54,7 +54,11 @@ def check(value: Any, *, depth: int = DEPTH) -> None:
 
 
 def mend(value: Any, depth: int = DEPTH) -> Any:
-    """Return a copy that `check` accepts: with U+FFFD for lone surrogates, and None for values that exceed a limit."""
+    """Return a copy that `check` accepts.
+
+    Lone surrogates become U+FFFD. Numbers and levels that exceed a limit, NaN, and values of unsupported types become
+    None. Tuples become lists, and names of other types become strings.
+    """
     if isinstance(value, str):
         return SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict) and depth:

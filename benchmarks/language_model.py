@@ -83,7 +83,7 @@ class Reference(nn.Module):
 
 
 def reference(architecture: str, text: str, steps: int) -> tuple[float, float, int]:
-    """(processor seconds, bits per character on held-out text, parameters) of the reference."""
+    """(seconds, bits per character on held-out text, parameters) of the reference."""
     torch.manual_seed(1)
     characters = sorted(set(text))
     index = {character: place for place, character in enumerate(characters)}
@@ -94,7 +94,7 @@ def reference(architecture: str, text: str, steps: int) -> tuple[float, float, i
     groups = [{"params": matrices, "weight_decay": DECAY}]
     groups += [{"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.99))
-    began = time.process_time()
+    began = time.perf_counter()
     for step in range(steps):
         rest = min(1.0, max(0.0, step - WARMUP) / max(1, steps - WARMUP))
         rate = LAST + 0.5 * (1.0 + math.cos(math.pi * rest)) * (PEAK - LAST)
@@ -107,7 +107,7 @@ def reference(architecture: str, text: str, steps: int) -> tuple[float, float, i
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimizer.step()
-    spent = time.process_time() - began
+    spent = time.perf_counter() - began
     return spent, _bits(network, held_out_T), sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -128,23 +128,23 @@ def prepared(text: Path, folder: Path) -> Dataset:
 
 
 def ours(architecture: str, data: Dataset, longest: float, every: float) -> Iterator[tuple[float, float]]:
-    """(processor seconds, bits per character) of the default run, about every `every` seconds, up to `longest`."""
+    """(seconds, bits per character) of the default run, about every `every` seconds, up to `longest`."""
     threads = torch.get_num_threads()
     settled = settle(TrainSpec(architecture, DataFile("", "", ""), seed=1), data, None, "cpu", threads)
-    began, evaluating = time.process_time(), 0.0
+    began, evaluating = time.perf_counter(), 0.0
     torch.manual_seed(derive(settled.seed, "initialisation"))
     hooks = Hooks(Events(None), lambda: False, lambda: None, lambda: False, lambda metrics: None)
     training = Training(settled, data, build(settled.config), Progress(), hooks)
     due = every
-    while (spent := time.process_time() - began - evaluating) < longest and not training.schedule.finished:
+    while (spent := time.perf_counter() - began - evaluating) < longest and not training.schedule.finished:
         training.step()
         if spent >= due:
             due += every
-            started = time.process_time()
+            started = time.perf_counter()
             split = EvaluationSplit(data.validation, data.facts, most=settled.eval_rows)
             with training.averaged.applied():
                 loss = evaluate(training.network, split)["loss"]
-            evaluating += time.process_time() - started
+            evaluating += time.perf_counter() - started
             tokens = len(data.validation.ids_T) - data.validation.context  # type: ignore[union-attr]
             yield spent, loss / math.log(2.0) * tokens / data.validation.characters
 

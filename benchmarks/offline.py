@@ -1,6 +1,6 @@
 """The offline limit: the fastest in-process loop over the same texts, tokenisation included, without a server.
 
-It uses the engine's lanes and kernels, so the difference to it is the cost of serving.
+It uses the engine's lanes and kernels, so the difference between it and the service is the cost of serving.
 
 Usage: python -m benchmarks.offline classify|generate CHECKPOINT_DIRECTORY TEXTS_JSON  (prints one JSON object)
 """

@@ -2,7 +2,7 @@
 
 The two loops take turns, a few steps each, so that both see the same machine. The figures are processor seconds. The
 plain loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`; its backward
-direction begins in the padding.
+direction reads the padding first.
 
 Usage: python -m benchmarks.training [lstm gru rnn transformer]
 """

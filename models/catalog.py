@@ -1,7 +1,7 @@
 """Maps the name of every body to the import path of its class, so that a class is imported only when it is used.
 
 Imports no torch. To add a body, write its class, add it to `BODIES`, and add its name to `config.RECURRENT` or
-`config.ARCHITECTURES`.
+`config.NETWORKS`.
 """
 
 from __future__ import annotations

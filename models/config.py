@@ -12,6 +12,7 @@ from typing import Any, Self
 RECURRENT = ("rnn", "lstm", "gru")
 NETWORKS = (*RECURRENT, "transformer")  # architectures with a body
 ARCHITECTURES = ("linear", *NETWORKS)
+POSITIONED = ("transformer",)  # architectures whose sequences have at most `context_length` positions
 TASKS = ("classification", "multilabel", "regression", "generation")
 ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # with PyTorch's defaults
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -149,6 +150,8 @@ class ModelConfig:
             raise ConfigError(needed, f"must be 1 or more if input is {self.input!r}")
         if self.input_activation != "none" and self.input == "tokens":
             raise ConfigError("input_activation", "must be none unless input is 'features'")
+        if self.vector_width != self.width and not self.recurrent:
+            raise ConfigError("input_width", f"must be 0 or width ({self.width}) for {self.architecture}")
 
     def _check_task(self) -> None:
         if self.task == "generation":
@@ -203,8 +206,6 @@ class ModelConfig:
                 raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for generation")
 
     def _check_attention(self) -> None:
-        if self.vector_width != self.width:
-            raise ConfigError("input_width", f"must be 0 or width ({self.width}) for a transformer")
         if self.width % self.heads:
             raise ConfigError("heads", f"must divide width ({self.width})")
         if self.heads % (self.kv_heads or self.heads):
@@ -248,7 +249,7 @@ class ModelConfig:
     @property
     def position_limit(self) -> int | None:
         """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
-        return self.context_length if self.architecture == "transformer" else None
+        return self.context_length if self.architecture in POSITIONED else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, except `OPTIONAL` fields with default values. Inverse: `from_dict`."""

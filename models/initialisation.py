@@ -21,12 +21,13 @@ def initialise(network: nn.Module, config: ModelConfig, generator: Generator | N
     """Initialise every parameter in place, with random numbers from `generator` or torch's global random state.
 
     Parameters are drawn in the order of their names, so that the same seed gives the same weights regardless of the
-    order in which modules are constructed.
+    order in which modules are constructed. Raises NotImplementedError for a parameter that has no rule: matrices,
+    biases and gains have one, all other parameters need a rule of their own.
     """
     with torch.no_grad():
         for name, parameter in sorted(network.named_parameters()):
             if ".rnn." in name:
-                _recurrent(name.rpartition(".")[2], parameter, config, generator)
+                _recurrent(name, parameter, config, generator)
             else:
                 _draw(name, parameter, config, generator)
 
@@ -38,8 +39,10 @@ def _draw(name: str, parameter: Tensor, config: ModelConfig, generator: Generato
         parameter.fill_(1.0)
     elif name == "input.projection.weight":
         parameter.normal_(0.0, 1.0 / math.sqrt(config.features), generator=generator)
-    else:
+    elif name.endswith(".weight") and parameter.ndim == 2:
         parameter.normal_(0.0, _spread(name, parameter, config), generator=generator)
+    else:
+        raise _unknown(name)
 
 
 def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
@@ -66,15 +69,21 @@ def _recurrent(name: str, parameter: Tensor, config: ModelConfig, generator: Gen
     (Glorot and Bengio, 2010), and biases are 0. The exception is the forget gate of an LSTM, whose bias is 1, so that
     the cell keeps its contents at the start of training (Jozefowicz et al., 2015).
     """
-    width = config.width
-    if name.startswith("weight_hh"):
+    kind, width = name.rpartition(".")[2], config.width
+    if kind.startswith("weight_hh"):
         for gate in torch.split(parameter, width):
             nn.init.orthogonal_(gate, generator=generator)
-    elif name.startswith("weight_ih"):
+    elif kind.startswith("weight_ih"):
         for gate in torch.split(parameter, width):
             nn.init.xavier_uniform_(gate, generator=generator)
-    else:
+    elif kind.startswith("bias"):
         parameter.zero_()
         # torch adds two biases for each gate, so only one of them is set to 1.
-        if config.architecture == "lstm" and name.startswith("bias_ih"):
+        if config.architecture == "lstm" and kind.startswith("bias_ih"):
             parameter[width : 2 * width] = 1.0
+    else:
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> NotImplementedError:
+    return NotImplementedError(f"the parameter {name!r} has no initial values; define them in models/initialisation.py")

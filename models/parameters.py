@@ -84,6 +84,8 @@ def _body(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     if config.recurrent:
         yield from _recurrent(config)
         return
+    if config.architecture != "transformer":
+        raise NotImplementedError(f"models/parameters.py has no shapes for the body of {config.architecture!r}")
     if config.positions == "learned":
         yield "body.positions.weight", (config.context_length, config.width)
     for layer in range(config.layers):

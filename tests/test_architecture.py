@@ -180,4 +180,6 @@ def test_the_tools_are_content(command: list[str]) -> None:
 def test_the_settings_page_is_up_to_date() -> None:
     from app.cli.local import reference
 
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == reference(), "make docs/settings.md again"
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == reference(), (
+        "docs/settings.md is out of date; run: ostinato settings --markdown > docs/settings.md"
+    )

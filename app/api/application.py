@@ -99,7 +99,7 @@ def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None
         )
-        app.openapi_schema = complete(plain, secured, PUBLIC)
+        app.openapi_schema = complete(plain, secured, PUBLIC, DIALECTS)
     return app.openapi_schema
 
 

@@ -172,9 +172,12 @@ def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
     reference = job["fine_tuned_model"]
     quality = headline((version or {}).get("metrics"))
     print(f"{reference} is ready" + (f": {quality}" if quality else ""))
-    if (version or {}).get("task") == "generation":
+    config = (version or {}).get("config") or {}
+    if config.get("chat_template"):
+        print(f"try it: ostinato chat {reference}")
+    elif (version or {}).get("task") == "generation":
         print(f'try it: ostinato generate --model {reference} "Once upon a time"')
-    elif ((version or {}).get("config") or {}).get("input") != "features":
+    elif config.get("input") != "features":
         print(f'try it: ostinato classify --model {reference} "some text"')
 
 

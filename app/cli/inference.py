@@ -15,8 +15,9 @@ from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import columns_of, label_and_score, set_of, shorten
 from app.cli.streams import read_text
-from app.cli.tables import TABLES, InputRow, is_table, read_lines, read_rows, write_rows
+from app.cli.tables import InputRow, is_table, read_lines, read_rows, write_rows
 from app.errors import InvalidRequest, OstinatoError
+from app.wire.file_formats import TABLE_SUFFIXES, TABLES
 from app.wire.training_options import Columns
 from app.wording import counted, listed
 
@@ -72,9 +73,7 @@ def classify(
     model: Model = None,
     file: Annotated[
         Path | None,
-        typer.Option(
-            "--file", "-f", help="Read a table (CSV, TSV, JSONL, parquet, xlsx), or texts from a file, one per line."
-        ),
+        typer.Option("--file", "-f", help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
@@ -146,7 +145,9 @@ def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns:
         yield from read_rows(file, columns)
         return
     if columns != Columns():
-        raise InvalidRequest(f"--text-column and --text-pair-column require a --file that ends in {listed(TABLES)}")
+        raise InvalidRequest(
+            f"--text-column and --text-pair-column require a --file that ends in {listed(TABLE_SUFFIXES)}"
+        )
     lines = texts or read_lines(file)
     if not pair:
         yield from (InputRow(line, {"text": line}) for line in lines)
@@ -243,15 +244,15 @@ def generate(
             print_json(client.post("/v1/completions", {**body, "echo": echo} if echo else body))
             return
         if echo:
-            sys.stdout.write(_printable(body["prompt"]))
+            sys.stdout.write(printable(body["prompt"]))
         for event in client.stream("/v1/completions", {**body, "stream": True}):
             for choice in event.get("choices") or []:
-                sys.stdout.write(_printable(choice.get("text") or ""))
+                sys.stdout.write(printable(choice.get("text") or ""))
             sys.stdout.flush()
     print()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """At a terminal, replace the control characters that a generated text may contain, except line feeds."""
     if not sys.stdout.isatty():
         return text

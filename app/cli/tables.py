@@ -16,9 +16,9 @@ import msgspec
 from app.cli.export import save
 from app.cli.streams import read_text
 from app.errors import InvalidRequest
+from app.wire.file_formats import TABLES, format_of
 from app.wire.training_options import Columns
 
-TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".xlsx", ".xlsm")
 _SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
 
@@ -33,7 +33,7 @@ class InputRow:
 
 def is_table(path: Path) -> bool:
     """Whether a file is a table, judging by its name, rather than a text file with one text per line."""
-    return path.name.lower().removesuffix(".gz").endswith(TABLES)
+    return format_of(path.name) in TABLES
 
 
 def read_lines(path: Path | None) -> list[str]:

@@ -17,6 +17,7 @@ from app.cli.output import Json, connect, print_json, warn
 from app.errors import NotFound, OstinatoError
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
+from app.wire.file_formats import TABLES
 from app.wire.trainer import AUTO
 from app.wire.training_options import Columns, TrainingOptions
 from models.config import ARCHITECTURES
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
 MODEL = f"auto, which tries several and keeps the best; {', '.join(ARCHITECTURES)}; or a version to fine-tune."
 Data = Annotated[
     Path,
-    typer.Argument(
-        help="Training data: CSV, TSV, JSONL, parquet, xlsx or plain text, also gzipped; or a file's id: file-…"
-    ),
+    typer.Argument(help=f"Training data: {', '.join(TABLES)} or plain text, also gzipped; or a file's id: file-…"),
 ]
 
 

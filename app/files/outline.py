@@ -38,7 +38,7 @@ class Outline:
         kind = (format or "").removesuffix(".gz")
         self.rows: int | None = None
         self.columns: list[str] | None = None
-        self._table = TABLES.get(kind, Table)()
+        self._table = _TABLES.get(kind, Table)()
         self._decompressor = zlib.decompressobj(GZIP) if (format or "").endswith(".gz") else None
         self._left, self._rest = MAX_BYTES, b""
         self._transcoder = Transcoder()
@@ -143,9 +143,9 @@ class JsonLinesTable(Table):
             if not isinstance(first, dict):
                 return False
             self.rows, self.columns = 0, _bounded(first)
-            # A single object may contain the whole table, with a list of values per column. The
-            # first object is a record only if other lines follow.
-            self.open = bool(first) and all(isinstance(value, list | dict) for value in first.values())
+            # A single object may contain the whole table, as lists of values or of rows. The first object is a record
+            # only if other lines follow.
+            self.open = any(isinstance(value, list | dict) for value in first.values())
         else:
             self.open = False
         self.rows += not EMPTY_RECORD.fullmatch(line)
@@ -224,7 +224,7 @@ class TsvTable(CsvTable):
     delimiters = (b"\t", b",", b";", b"|")
 
 
-TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": JsonLinesTable}
+_TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": JsonLinesTable}
 
 
 def _bounded(columns: Iterable[str]) -> list[str] | None:

@@ -5,18 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-FORMATS = {  # extension -> format
-    "csv": "csv",
-    "tsv": "tsv",
-    "tab": "tsv",
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
-    "parquet": "parquet",
-    "xlsx": "xlsx",
-    "xlsm": "xlsx",
-    "txt": "text",
-    "text": "text",
-}
+from app.wire import file_formats
+
 SEPARATORS = re.compile(r"[\\/]")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 NAME_BYTES = 255
@@ -26,7 +16,7 @@ NAME_BYTES = 255
 class StoredFile:
     """An uploaded file.
 
-    `format` is csv, tsv, jsonl, parquet, xlsx or text, followed by ".gz" if the file is compressed, or None if unknown.
+    `format` is one of `app.wire.file_formats.FORMATS`, followed by ".gz" if the file is compressed, or None if unknown.
     `rows` is the number of rows and `columns` the column names of a table; None if unknown. `roles` maps roles ("text",
     "label" …) to the columns that the client has assigned to them.
     """
@@ -57,8 +47,6 @@ def clean_name(filename: str) -> str:
 
 
 def format_of(filename: str) -> str | None:
-    """Return the format that a file name's extension denotes, or None if the extension is unknown."""
-    name = filename.lower()
-    compressed = name.endswith(".gz")
-    format_ = FORMATS.get(name.removesuffix(".gz").rpartition(".")[2])
-    return f"{format_}.gz" if format_ and compressed else format_
+    """Return the format that a file name denotes, with ".gz" if it is compressed, or None if it is unknown."""
+    format_ = file_formats.format_of(filename)
+    return f"{format_}.gz" if format_ and filename.lower().endswith(".gz") else format_

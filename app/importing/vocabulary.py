@@ -208,8 +208,8 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         return SKIPPED if answer == "skip" else UNKNOWN[0] if UNKNOWN[0] not in words else "<none>"
     if not answer.isdecimal() or int(answer) >= rows:
         raise VocabularyInvalid(
-            f"unknown={answer}: this word is not in the vocabulary; answer with a word of the vocabulary, an id "
-            f"below {rows}, none or skip",
+            f"unknown={answer}: this is neither a word of the vocabulary nor an id below {rows}; answer with one of "
+            "these, none or skip",
             param="unknown",
         )
     by_id = {number: word for word, number in words.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from app.errors import InvalidRequest
 from app.inference.versions import ResolvedVersion, VersionRecord
 from app.tokenization.tokenizer import FILE, Tokenizer
@@ -57,17 +59,30 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
     return version.tokenizer
 
 
-def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion) -> None:
-    """Check that prompt and continuation fit into a Transformer's context. Recurrent networks have no limit."""
-    config = version.config
-    longest = max(map(len, prompts))
-    if not config.recurrent and longest + max_tokens > config.context_length:
+def filled(params: wire.SamplingParams, prompts: list[list[int]], version: ResolvedVersion) -> wire.SamplingParams:
+    """Return the parameters with the largest `max_tokens` for which prompt and continuation fit into the context.
+
+    It is at least 1. For a network without a limit, it is the context length.
+    """
+    limit = version.config.position_limit
+    room = version.config.context_length if limit is None else limit - max(map(len, prompts))
+    return msgspec.structs.replace(params, max_tokens=max(1, params.min_tokens, room))
+
+
+def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
+    """Check that prompt and continuation fit into the context, if the network has a limit (a Transformer has).
+
+    `field` is the request field that limits the number of tokens.
+    """
+    longest, limit = max(map(len, prompts)), version.config.position_limit
+    if limit is not None and longest + max_tokens > limit:
+        room = limit - longest
+        fix = f"set {field} to at most {room}, or shorten the prompt" if room > 0 else "shorten the prompt"
         raise InvalidRequest(
-            f"the prompt has {longest} tokens and max_tokens is {max_tokens}, but {version.ref} takes "
-            f"{config.context_length} tokens in total; request {max(0, config.context_length - longest)} or shorten "
-            "the prompt",
+            f"the prompt has {longest} tokens and {field} is {max_tokens}, but {version.ref} takes {limit} tokens "
+            f"in total; {fix}",
             code="context_length_exceeded",
-            param="max_tokens",
+            param=field,
         )
 
 

@@ -42,6 +42,8 @@ def predict(config: ModelConfig, length: int, speed: float) -> float:
         steps = length * config.layers * (2 if config.bidirectional else 1)
         inputs = config.width + max(body_width(config), config.vector_width)
         return steps * (STEP_SECONDS + 2 * GATES[config.architecture] * config.width * inputs / speed)
+    if config.architecture != "transformer":
+        raise NotImplementedError(f"app/inference/cost.py has no formula for the time of {config.architecture!r}")
     per_token = 8 * config.width**2 + 6 * config.width * config.inner_width
     attention = 4 * config.width * length  # per token: scores of all keys, and the sum of all values
     return config.layers * length * (per_token + attention) / speed

@@ -92,7 +92,8 @@ def decision_rule(version: ResolvedVersion, policy: DecisionPolicy) -> DecisionR
                 param="prediction_set",
             )
     if policy.max_risk is not None:
-        least = _least_score(_required(calibration, version, "max_risk"), version, policy.max_risk)
+        at_risk = _least_score(_required(calibration, version, "max_risk"), version, policy.max_risk)
+        least = at_risk if least is None else max(least, at_risk)
     return DecisionRule(task, quantiles, least)
 
 
@@ -109,8 +110,6 @@ def _required(calibration: Calibration | None, version: ResolvedVersion, field: 
 
 
 def _check_combination(policy: DecisionPolicy, task: str, version: ResolvedVersion) -> None:
-    if policy.abstain_below is not None and policy.max_risk is not None:
-        raise InvalidRequest("abstain_below and max_risk exclude each other; send one of them", param="max_risk")
     for field in ("abstain_below", "max_risk"):
         if getattr(policy, field) is not None and task not in LABELLED:
             message = f"{field} is for labels, but {version.ref} predicts numbers; use prediction_set for an interval"

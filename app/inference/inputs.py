@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from app.errors import InvalidRequest
+from app.inference.conversations import Conversation
+from app.inference.lengths import LengthPolicy, check_characters, cutter, size_for
 from app.inference.versions import ResolvedVersion
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
@@ -30,27 +32,11 @@ class Steps:
 
 
 LARGEST = 3.4028234663852886e38  # the largest float32
-Item = str | Pair | list[int] | Steps
+Item = str | Pair | list[int] | Steps | Conversation
 SHAPES = (
     "a text, a list of texts, {text, text_pair} objects, token ids, a list of lists of token ids, "
     "or numbers as [[[number]]] (batch, time, feature)"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LengthPolicy:
-    """Specifies how input that is too long is handled.
-
-    `truncate`: None rejects the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
-    end that is cut off. `continuation` is the number of tokens to generate; if they share the context with the prompt,
-    a `truncate` of -1 leaves room for them. If `special` is true, the tokenizer's template is added around each text.
-    The template is never cut.
-    """
-
-    truncate: int | None = None
-    side: str = "right"
-    continuation: int = 0
-    special: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +138,14 @@ def prepare(
     `policy` specifies how input that is too long is handled. `field` is the name of the request field to which errors
     refer. Raises InvalidRequest.
     """
-    cut = _cutter(version, policy, field)
+    cut = cutter(version, policy, field)
     one = len(items) == 1
     if version.config.input == "features":
         return TokenizedInput(
             [], [_steps(x, version, cut, field if one else f"{field}[{i}]") for i, x in enumerate(items)]
         )
     if policy.truncate is None:
-        _check_characters(items, version, field)
+        check_characters(items, version, policy, field)
     encoded = _encode(items, version, policy, field)
     sequences = []
     for i, ids in enumerate(encoded):
@@ -178,94 +164,45 @@ def _start(version: ResolvedVersion) -> list[int]:
     return [] if tokenizer is None or tokenizer.eos_id is None else [tokenizer.eos_id]
 
 
-def _cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:
-    context, truncate = version.config.context_length, policy.truncate
-    if truncate is not None and truncate > context:
-        raise InvalidRequest(
-            f"truncate_prompt_tokens is {truncate}, but {version.ref} takes at most {context} tokens; "
-            "-1 cuts to that length",
-            param="truncate_prompt_tokens",
-        )
-    if truncate == 0:
-        raise InvalidRequest(
-            "truncate_prompt_tokens is 0, which leaves nothing of the input; it must be 1 or more, or -1",
-            param="truncate_prompt_tokens",
-        )
-    if truncate is None:
-
-        def refuse(sequence: list[Any], place: str) -> list[Any]:
-            if len(sequence) > context:
-                raise _too_long(f"{place} has {len(sequence)} tokens", version, field)
-            return sequence
-
-        return refuse
-    size = _size(version, policy)
-    if policy.side == "left":
-        return lambda sequence, _: sequence[max(0, len(sequence) - size) :]
-    return lambda sequence, _: sequence[:size]
-
-
-def _size(version: ResolvedVersion, policy: LengthPolicy) -> int:
-    """Return the number of tokens to which `policy` cuts input."""
-    if policy.truncate is not None and policy.truncate >= 0:
-        return policy.truncate
-    shared = 0 if version.config.recurrent else policy.continuation
-    return max(1, version.config.context_length - shared)
-
-
-def _check_characters(items: Sequence[Item], version: ResolvedVersion, field: str) -> None:
-    """Before tokenization, reject a text that would be too long even if all its tokens had the maximum length."""
-    longest = None if version.tokenizer is None else version.tokenizer.longest
-    if longest is None:
-        return
-    most = version.config.context_length * longest
-    for i, item in enumerate(items):
-        if isinstance(item, str) and len(item) > most:
-            place = field if len(items) == 1 else f"{field}[{i}]"
-            raise _too_long(f"{place} has at least {-(-len(item) // longest)} tokens", version, field)
-
-
-def _too_long(finding: str, version: ResolvedVersion, field: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{finding}, but {version.ref} takes {version.config.context_length} at most; shorten it, or send "
-        "truncate_prompt_tokens (-1 cuts to that length)",
-        code="context_length_exceeded",
-        param=field,
-    )
-
-
 def _encode(items: Sequence[Item], version: ResolvedVersion, policy: LengthPolicy, field: str) -> list[list[int]]:
     tokenizer = version.tokenizer
     if tokenizer is None or any(isinstance(item, Steps) for item in items):
         raise InvalidRequest(f"{field}: {version.ref} reads text or token ids, not numbers", param=field)
     texts = [item for item in items if isinstance(item, str)]
-    if len(texts) == len(items):
-        sequences = tokenizer.encode_batch(texts, policy.special)
-    else:
-        sequences, encoded = [], iter(tokenizer.encode_batch(texts, policy.special))
-        for item in items:
-            if isinstance(item, str):
-                sequences.append(next(encoded))
-            elif isinstance(item, Pair):
-                sequences.append(tokenizer.encode_pair(item.text, item.text_pair or "", policy.special))
-            elif isinstance(item, list):
-                sequences.append(_checked(item, version.config.vocab_size, field))
+    sequences = tokenizer.encode_batch(texts, policy.special)
+    if len(texts) < len(items):
+        encoded = iter(sequences)
+        sequences = [
+            next(encoded) if isinstance(item, str) else _encode_other(item, version, tokenizer, policy, field)
+            for item in items
+        ]
     if tokenizer.template and policy.special and policy.truncate is not None:
-        size = _size(version, policy)
+        size = size_for(version, policy)
         return [
-            _within(size, policy.side, item, tokenizer) if len(ids) > size else ids
+            _within(size, policy.side, item, ids, tokenizer) if len(ids) > size else ids
             for item, ids in zip(items, sequences, strict=True)
         ]
     return sequences
 
 
-def _within(size: int, side: str, item: Item, tokenizer: Tokenizer) -> list[int]:
-    """Cut a text that is too long, but not the tokenizer's template around it. Token ids are left unchanged."""
+def _encode_other(
+    item: Item, version: ResolvedVersion, tokenizer: Tokenizer, policy: LengthPolicy, field: str
+) -> list[int]:
+    """Encode an item that is not a single text."""
+    if isinstance(item, Pair):
+        return tokenizer.encode_pair(item.text, item.text_pair or "", policy.special)
+    if isinstance(item, Conversation):
+        return item.encode(version, tokenizer)
+    return _checked(item, version.config.vocab_size, field) if isinstance(item, list) else []
+
+
+def _within(size: int, side: str, item: Item, ids: list[int], tokenizer: Tokenizer) -> list[int]:
+    """Cut a text that is too long, but not the tokenizer's template around it. Other items are left unchanged."""
     if isinstance(item, str):
         return tokenizer.encode_within(size, side, item)
     if isinstance(item, Pair):
         return tokenizer.encode_within(size, side, item.text, item.text_pair or "")
-    return item if isinstance(item, list) else []
+    return ids
 
 
 def _checked(ids: list[int], size: int, field: str) -> list[int]:
@@ -295,5 +232,5 @@ def _steps(
     except (TypeError, OverflowError):
         raise InvalidRequest(f"{field} contains a value that is not a float32 number", param=field) from None
     if not all(abs(number) <= LARGEST for number in numbers):  # the comparison is false for NaN
-        raise InvalidRequest(f"{field} contains a number outside the range of float32", param=field)
+        raise InvalidRequest(f"{field} contains a number that is NaN or outside the range of float32", param=field)
     return wire.FeatureSequence(len(rows), width, numbers.tobytes(), "f8")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.inference.generation import Stops
-from app.inference.inputs import Item, LengthPolicy
+from app.inference.inputs import Item
+from app.inference.lengths import LengthPolicy
 from app.inference.versions import ResolvedVersion
 from app.wire import engine as wire
 
@@ -32,12 +33,18 @@ class InferenceQuery:
 
 @dataclass(frozen=True, slots=True)
 class GenerationQuery(InferenceQuery):
-    """A query for `n` continuations of every prompt; choice i * n + j is the j-th continuation of prompt i."""
+    """A query for `n` continuations of every prompt; choice i * n + j is the j-th continuation of prompt i.
+
+    With `open_ended`, `max_tokens` of the parameters is ignored, and a continuation may have as many tokens as the
+    context has room for. `limit_param` is the name of the request field that limits the number of tokens, for errors.
+    """
 
     params: wire.SamplingParams = field(default_factory=wire.SamplingParams)
     seed: int | None = None
     n: int = 1
     stops: Stops = field(default_factory=Stops)
+    open_ended: bool = False
+    limit_param: str = "max_tokens"
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,9 +230,12 @@ class Inference:
         tokenizer = checks.tokenizer_of(version)
         # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
         ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
-        policy = replace(query.length_policy, continuation=query.params.max_tokens)
+        least = version.config.context_length // 4 if query.open_ended else query.params.max_tokens
+        policy = replace(query.length_policy, continuation=least)
         prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
-        checks.check_room(prompts, query.params.max_tokens, version)
+        if query.open_ended:
+            query = replace(query, params=checks.filled(query.params, prompts, version))
+        checks.check_room(prompts, query.params.max_tokens, version, query.limit_param)
         self._check_cost(version, list(map(len, prompts)))
         checks.check_ids(query.params, version)
         requests = self._requests(query, version, prompts)

@@ -22,8 +22,9 @@ MEMBERS_LIMIT = 256
 EXTENSION_LIMIT = 64 * 1024  # maximum number of bytes in an extended header
 TAIL_LIMIT = 4 * 2**20  # maximum number of bytes of padding after the end
 KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
-HOW = "create one with: tar -C DIRECTORY -cf checkpoint.tar ."
-NOT_A_TAR = f"this is not a tar archive, or it is damaged; {HOW}"
+COMMAND = "tar -C DIRECTORY -cf checkpoint.tar ."
+NOT_A_TAR = f"this is not a tar archive, or it is damaged; create one with: {COMMAND}"
+FOREIGN = f"does not belong in a checkpoint; remove it and create the archive again with: {COMMAND}"
 
 
 class ArchiveInvalid(InvalidRequest):
@@ -98,7 +99,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
                 file.write(piece)
         _skip(source, -member.size % BLOCK)
     if not names:
-        raise ArchiveInvalid(f"the archive contains no files; {HOW}")
+        raise ArchiveInvalid(f"the archive contains no files; create one with: {COMMAND}")
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
@@ -128,13 +129,13 @@ def _check_member(member: _Member) -> str | None:
     name, shown = member.name.removeprefix("./"), ascii(member.name[:100])
     if member.kind == b"5":
         if member.size or name.rstrip("/") not in ("", ".", "plots"):
-            raise ArchiveInvalid(f"directory {shown} does not belong in a checkpoint; {HOW}")
+            raise ArchiveInvalid(f"directory {shown} {FOREIGN}")
         return None
     if member.kind not in (b"0", b"\0"):
         kind = KINDS.get(member.kind, "of an unknown type")
         raise ArchiveInvalid(f"{shown} is {kind}; an archive may contain only regular files")
     if allowed(name) is None:
-        raise ArchiveInvalid(f"{shown} does not belong in a checkpoint; {HOW}")
+        raise ArchiveInvalid(f"{shown} {FOREIGN}")
     return name
 
 

@@ -124,7 +124,7 @@ class Version:
 
     @property
     def ref(self) -> str:
-        """The reference that always resolves to this version."""
+        """The reference that always means this version. It does not resolve once the version is deleted."""
         return f"{self.model}:{self.version}" if self.version else self.model
 
     @property

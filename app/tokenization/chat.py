@@ -20,7 +20,7 @@ TEMPLATE = (
 
 
 # The type of a part of a message -> the key of its text.
-_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 
 
 def content_text(content: str | Sequence[Any]) -> str | None:
@@ -32,7 +32,7 @@ def content_text(content: str | Sequence[Any]) -> str | None:
         return content
     texts = []
     for part in content:
-        key = _TEXT_PARTS.get(str(part.get("type", "text")), "") if isinstance(part, Mapping) else ""
+        key = TEXT_PARTS.get(str(part.get("type", "text")), "") if isinstance(part, Mapping) else ""
         text = part.get(key) if isinstance(part, Mapping) else part
         if not isinstance(text, str):
             return None
@@ -55,3 +55,9 @@ def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
         else:
             prompt += f"{role}: {content}\n"
     return pairs
+
+
+def continued(messages: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], str]:
+    """Return the pairs of all earlier answers, and the prompt for the next answer."""
+    *pairs, (prompt, _) = exchanges([*messages, {"role": "assistant", "content": ""}])
+    return pairs, prompt

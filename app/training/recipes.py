@@ -71,7 +71,17 @@ def rows(architecture: str, task: str, count: int, tokens: int, features: bool) 
     """The recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or steps."""
     if architecture == "linear":
         return _linear(ngrams(count, tokens, 1, "bpe"))
+    _check_known(architecture)
     return _numbers(architecture, count, tokens) if features else _texts(architecture, task, count, tokens)
+
+
+def _check_known(architecture: str) -> None:
+    """Raise NotImplementedError for an architecture that is neither recurrent nor a Transformer."""
+    if architecture not in (*RECURRENT, "transformer"):
+        raise NotImplementedError(
+            f"the architecture {architecture!r} has no recipe; define its defaults in app/training/recipes.py, "
+            "for texts, numeric sequences and generation"
+        )
 
 
 def _numbers(architecture: str, count: int, tokens: int) -> Recipe:
@@ -140,6 +150,7 @@ def _linear(branch: NgramRecipe) -> Recipe:
 
 def generation(architecture: str, tokens: int) -> Recipe:
     """The recipe for generation from a train text of `tokens` tokens."""
+    _check_known(architecture)
     small = tokens < 1_000_000
     recipe = Recipe(
         layers=4,
@@ -155,7 +166,6 @@ def generation(architecture: str, tokens: int) -> Recipe:
     )
     if architecture == "transformer":
         return recipe
-    assert architecture in RECURRENT
     rate = 1e-3 if architecture == "rnn" else 3e-3
     recipe = replace(recipe, layers=1, width=256 if small else 384, dropout=0.1, learning_rate=rate)
     return replace(recipe, optimizer="adamw", window=128)

@@ -15,7 +15,7 @@ import msgspec
 
 from app.wire.training_options import TrainingOptions
 from app.wording import listed
-from models.config import CHOICES, RECURRENT, ConfigError, ModelConfig
+from models.config import CHOICES, POSITIONED, RECURRENT, ConfigError, ModelConfig
 
 DECADE = 315_360_000.0  # seconds
 SMALLEST_VOCABULARY = 259  # three special tokens and one token for every byte
@@ -111,16 +111,21 @@ NETWORK_ONLY = (
     "layers", "width", "heads", "kv_heads", "dropout", "pooling", "bidirectional", "optimizer", "weight_decay",
     "max_grad_norm", "warmup_ratio", "schedule", "precision", "ngrams", "head_only",
 )  # fmt: skip
+
+
+def _other_than(*architectures: str) -> Callable[[TrainingKind], bool]:
+    """Exclude all networks of other architectures. An architecture has an option only if it is named here."""
+    return lambda k: k.architecture not in (None, "linear", *architectures)
+
+
 RESTRICTIONS = (
     *(
-        Restriction(
-            field, lambda k: k.architecture in RECURRENT, "applies only to a Transformer; this network has no heads"
-        )
+        Restriction(field, _other_than("transformer"), "applies only to a Transformer; this network has no heads")
         for field in ("heads", "kv_heads")
     ),
     Restriction(
         "bidirectional",
-        lambda k: k.architecture == "transformer",
+        _other_than(*RECURRENT),
         f"applies only to {listed(RECURRENT, 'and')}; a Transformer reads in both directions to classify, "
         "and from left to right to generate",
         allow_off=False,
@@ -210,7 +215,7 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
             origin = "comes from" if current is None else f"is {current!r} in"
             raise OptionError(name, f"{origin} the model to fine-tune and cannot be changed to {value!r}; leave it out")
     longest = base.get("context_length")
-    if longest and base.get("architecture") == "transformer" and (options.context_length or 0) > longest:
+    if longest and base.get("architecture") in POSITIONED and (options.context_length or 0) > longest:
         raise OptionError("context_length", f"can be at most {longest}, the value of the model to fine-tune")
 
 

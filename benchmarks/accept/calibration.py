@@ -1,7 +1,7 @@
-"""Calibration: probabilities, prediction sets and abstention hold on test rows, with default settings.
+"""Calibrated probabilities, prediction sets and abstention keep their promises on test rows, with default settings.
 
-The splits of a data set are drawn again on the outputs of one network: the calibration and the test rows are
-exchanged at random, so that 20 splits need no further training.
+The rows are divided into calibration rows and test rows 20 times at random. All divisions use the outputs of one
+network, so that no further training is needed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The README with Docker: its section for containers, typed in a fresh clone, then its other commands against them.
+"""Runs the README's section on containers in a fresh clone, and then its other commands against these containers.
 
-Also kills a worker's container in the middle of a training, which must lose nothing. The variable COMPOSE names the
+Also kills the container of a worker during a training run, which must not lose anything. The variable COMPOSE names the
 command to use (default: `docker compose`, else `docker-compose`).
 """
 

@@ -1,4 +1,4 @@
-"""Sixteen clients stream from an LSTM and a Transformer while sixteen more classify."""
+"""Sixteen clients stream from an LSTM and a Transformer, while sixteen others classify texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients made from the OpenAPI document, and thousands of requests made from it by schemathesis."""
+"""Clients generated from the OpenAPI document, and thousands of requests that schemathesis generates from it."""
 
 from __future__ import annotations
 

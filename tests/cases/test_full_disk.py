@@ -17,16 +17,17 @@ SCRIPT = Path(__file__).parent / "full_disk.sh"
 PATIENCE = 1800.0  # seconds; three trainers start, one after the other
 
 
+# The disk is mounted in a namespace of its own: it ends with its last process, and no file system is left behind.
+NAMESPACE = ["unshare", "--mount", "--propagation", "private"]
+
+
 def mounts(folder: Path) -> bool:
     """Whether this user may mount a file system."""
+    mount = [*NAMESPACE, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     try:
-        mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-            return False
+        return subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
-    subprocess.run(["umount", str(folder)], check=True)
-    return True
 
 
 def free_port() -> int:
@@ -47,7 +48,7 @@ def test_a_job_waits_for_the_disk_says_so_and_goes_on(tmp_path: Path) -> None:
         **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), "PORT": str(free_port()),
     }  # fmt: skip
     done = subprocess.run(
-        ["bash", str(SCRIPT), str(table)],
+        [*NAMESPACE, "bash", str(SCRIPT), str(table)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from app.inference import inputs
-from app.inference.inputs import LengthPolicy, Steps
+from app.inference.inputs import Steps
+from app.inference.lengths import LengthPolicy
 from app.wire import engine as wire
 from app.wire.trainer import Note
 from tests.training import runs

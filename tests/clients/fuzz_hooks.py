@@ -29,7 +29,7 @@ REASONS = (
     Reason("invalid_job_state", "", "depends on the state of the job, and 409 would make OpenAI's clients try again"),
     Reason("file_not_found|part_not_found|job_not_found", "", "an id in the body: 404 would mean the path"),
     Reason("invalid_archive|invalid_checkpoint", "", "the content of an archive"),
-    Reason("wrong_task", "", "depends on the model"),
+    Reason("wrong_task|no_calibration|coverage_not_attainable|risk_not_attainable", "", "depends on the model"),
     Reason("wrong_tokenizer|token_ids_unnamed", "", "depends on the model and its tokenizer"),
     Reason("context_length_exceeded|reply_too_large", "", "depends on the model and on several fields"),
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),
@@ -47,9 +47,11 @@ REASONS = (
     Reason("invalid_request", "expires_after.seconds must be a whole number", "two fields of the form go together"),
     Reason(
         "invalid_request",
-        "best_of|stream_options requires|min_tokens must not|only with echo",
+        "best_of|stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)|"
+        "top_logprobs requires|both mean the same",
         "two fields go together",
     ),
+    Reason("invalid_request", "content(\\[\\d+\\]\\.(text|refusal))? is missing", "two fields go together"),
     Reason("invalid_request", "^training\\.(?!.*must be (at least|above|one of))", "options that exclude each other"),
     Reason(
         "invalid_request", "send only one value|no effect with a validation_file", "two fields contradict each other"

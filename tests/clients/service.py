@@ -22,7 +22,7 @@ GENERATORS = ("demo-text-lstm",)
 @contextmanager
 def serving(folder: Path, keys: str = "") -> Iterator[Api]:
     """Serve from an empty folder until the end of the `with` block. `keys` is the setting `api_keys`."""
-    settings = settings_in(folder / "data", api_keys=keys, default_model=CLASSIFIERS[0])
+    settings = settings_in(folder / "data", api_keys=keys, default_model=CLASSIFIERS[0], chat_fallback=True)
     settings.data.mkdir(parents=True)
     database = Database(settings.database)
     database.migrate()

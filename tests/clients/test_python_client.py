@@ -57,7 +57,7 @@ def test_every_operation_is_generated_and_compiles(api: Api, package: Path) -> N
     operations = {op["operationId"] for methods in document["paths"].values() for op in methods.values()}
     generated = {path.stem for path in (package / "api").glob("*/*.py")} - {"__init__"}
     assert generated == operations
-    kinds = {"CompletionRequest", "JobRequest", "JobObject", "ClassifyRequest", "VersionObject"}
+    kinds = {"ChatRequest", "CompletionRequest", "JobRequest", "JobObject", "ClassifyRequest", "VersionObject"}
     assert all(hasattr(importlib.import_module(f"{PACKAGE}.models"), kind) for kind in kinds)
 
 
@@ -89,6 +89,9 @@ def _call_each_family(call: Caller) -> None:
     assert item.label and len(item.probs) == 3
     request = models.CompletionRequest(prompt="Once upon", model="demo-text-lstm", max_tokens=4)
     assert len(call("generation.create_completion", body=request).choices[0].text) == 4
+    message = models.ChatMessage(role="user", content="Hi")
+    request = models.ChatRequest(messages=[message], model="demo-text-lstm", max_tokens=4)
+    assert call("generation.create_chat_completion", body=request).choices[0].message.content == "user"
     assert call("embeddings.create_embedding", body=models.EmbeddingRequest(input_=["a", "b"])).data[1].index == 1
     card = call("models.list_models").data[0]
     assert call("models.retrieve_model", card.id).digest == card.digest

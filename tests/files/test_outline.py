@@ -101,6 +101,7 @@ def test_json_lines_are_counted(records: list[dict[str, str | None]], size: int)
         (b"a;b,c\n1,2\n", "csv"),
         (b'a\tb\n"x\ty\nx\ty"\ty\n', "tsv"),
         (b'{"text": ["x", "y"], "label": ["a", "b"]}\n', "jsonl"),
+        (b'{"version": 1, "data": [{"text": "x", "label": "a"}]}\n', "jsonl"),
         (b'a,b\nx, "y"\n', "csv"),
         (b"[1]\n", "jsonl"),
         (b"{\n", "jsonl"),

@@ -109,7 +109,7 @@ def test_the_unknown_word_is_found_by_its_name_and_noted(name: str) -> None:
 
 @pytest.mark.parametrize("unknown", ["dull", "9", "-1"])
 def test_an_unknown_word_that_does_not_exist_is_refused(unknown: str) -> None:
-    with pytest.raises(VocabularyInvalid, match=f"unknown={unknown}: .* none or skip"):
+    with pytest.raises(VocabularyInvalid, match=f"unknown={unknown}: this is neither a word .* nor an id below 4; "):
         tokenizer(WORDS, 4, unknown=unknown)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from app.inference.cost import CORE_SPEED, predict
-from models.config import ModelConfig
+from models.config import NETWORKS, ModelConfig
 
 SMALL = {"task": "classification", "vocab_size": 100, "classes": 2, "layers": 2, "width": 256}
 
 
-@pytest.mark.parametrize("architecture", ["rnn", "lstm", "gru", "transformer"])
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_usual_sequences_are_far_below_the_limit(architecture: str) -> None:
     config = ModelConfig(architecture=architecture, **SMALL)  # type: ignore[arg-type]
     assert predict(config, 8192, CORE_SPEED) < 10

@@ -58,6 +58,8 @@ def test_answers_below_the_score_are_withheld() -> None:
     assert not at_half.abstains([0.5, 0.3, 0.2]) and at_half.abstains([0.49, 0.3, 0.21])
     risky = rule(max_risk=0.05)
     assert risky.least_score == 0.9 and risky.abstains([0.89, 0.1, 0.01])
+    assert rule(max_risk=0.05, abstain_below=0.5).least_score == 0.9, "the higher of the two bounds"
+    assert rule(max_risk=0.05, abstain_below=0.95).least_score == 0.95
     assert not rule().abstains([0.4, 0.3, 0.3])
     assert answer_score("multilabel", [0.9, 0.3, 0.05]) == 0.7
     plain = decision_rule(version(None), DecisionPolicy(abstain_below=0.5))
@@ -70,7 +72,6 @@ REFUSED: list[tuple[str, Calibration | None, dict[str, Any], str, str]] = [
     ("classification", None, {"calibrated": True}, "no_calibration", "calibrated needs a calibration"),
     ("classification", made(), {"max_risk": 0.01}, "risk_not_attainable", "no error rate below 0.04 at any"),
     ("classification", made(), {"prediction_set": 0.95}, "coverage_not_attainable", "which allow 0.9 at most"),
-    ("classification", made(), {"abstain_below": 0.5, "max_risk": 0.1}, "", "exclude each other"),
     ("classification", made(), {"calibrated": False, "max_risk": 0.1}, "", "max_risk needs calibrated probabilities"),
     ("classification", made(), {"calibrated": False, "prediction_set": 0.5}, "", "needs calibrated probabilities"),
     ("multilabel", made(), {"threshold": 0.2, "max_risk": 0.1}, "", "leave out threshold"),

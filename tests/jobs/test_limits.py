@@ -17,7 +17,7 @@ from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from app.wire.trainer import DataFile, TrainSpec
 from app.wire.training_options import Columns, TrainingOptions
 from app.wire.training_rules import RANGES, WORDS
-from models.config import ModelConfig
+from models.config import NETWORKS, ModelConfig
 
 OPTIONS = TrainingOptions.__struct_fields__
 WHOLE = ("int | None", "int")
@@ -39,7 +39,7 @@ def values(name: str) -> st.SearchStrategy[Any]:
 @st.composite
 def requests(draw: st.DrawFn) -> dict[str, Any]:
     names = draw(st.lists(st.sampled_from(OPTIONS), max_size=5, unique=True))
-    body = {"model": draw(st.sampled_from(["rnn", "lstm", "gru", "transformer"])), "training_file": "file-1"}
+    body = {"model": draw(st.sampled_from(NETWORKS)), "training_file": "file-1"}
     body["task"] = draw(st.sampled_from(["classification", "multilabel", "regression", "generation"]))
     return body | {"training": {name: draw(values(name)) for name in names}}
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from models.config import ModelConfig
+from models.config import NETWORKS, ModelConfig
 from tests.models.configurations import LENGTHS, batch, classifier, classifiers, loss, targets
 
 CONFIGS = classifiers()
@@ -66,7 +66,7 @@ def test_the_result_of_an_empty_row_is_finite(config: ModelConfig) -> None:
     assert network.embed(inputs, lengths_B).isfinite().all()
 
 
-@pytest.mark.parametrize("architecture", ["rnn", "lstm", "gru", "transformer"])
+@pytest.mark.parametrize("architecture", NETWORKS)
 @torch.inference_mode()
 def test_bfloat16_is_close_to_float32(architecture: str) -> None:
     config = CONFIGS[f"{architecture}-mean-tokens"]

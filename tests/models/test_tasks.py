@@ -137,7 +137,7 @@ def test_every_body_is_in_the_catalog() -> None:
 @pytest.mark.parametrize(
     ("field", "values"),
     [
-        ("architecture", {"architecture": "mamba"}),
+        ("architecture", {"architecture": "no-such-network"}),
         ("vocab_size", {"vocab_size": 0}),
         ("classes", {"task": "classification"}),
         ("classes", {"task": "regression", "classes": 2}),

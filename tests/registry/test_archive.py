@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from app.checkpoint.directory import manifest
 from app.errors import CheckpointInvalid, Conflict, InvalidRequest, OstinatoError, TooLarge
 from app.registry.archive import ArchiveInvalid, unpack
 from app.registry.service import Registry
-from tests.checkpoints import make_checkpoint
+from tests.checkpoints import make_checkpoint, write_weights
 
 LIMIT = 2**20
 
@@ -109,6 +110,11 @@ def test_sec_09_hostile_archives_are_refused(target: Path, data: bytes) -> None:
     assert [p for p in target.parent.rglob("*") if p.is_file() and target not in p.parents] == []
 
 
+def test_an_error_names_what_does_not_belong_in_a_checkpoint(target: Path) -> None:
+    with pytest.raises(ArchiveInvalid, match=r"'model.pt' does not belong in a checkpoint; remove it and create the"):
+        unpack(pieces(members(member("model.pt"))), target, LIMIT)
+
+
 def test_sec_09_bombs_are_refused(target: Path) -> None:
     zeros = gzip.compress(members(member("results.csv", size=50 * LIMIT), data=bytes(50 * LIMIT)))
     with pytest.raises(TooLarge):
@@ -188,6 +194,16 @@ def test_a_bad_import_registers_nothing(registry: Registry, folder: Path) -> Non
     (folder / "metrics.json").write_text("[1]")
     with pytest.raises(CheckpointInvalid):
         registry.import_tar(iter([tar(folder)]), name="mood", principal="alice", limit=LIMIT)
+    assert registry.list("alice").items == []
+
+
+def test_weights_that_are_not_finite_are_not_registered(registry: Registry, folder: Path) -> None:
+    """Neither in an import nor as the result of a training run. Otherwise the first request would fail."""
+    write_weights(folder, struct.pack("<4f", 1.0, 2.0, float("nan"), 3.0))
+    with pytest.raises(CheckpointInvalid, match=r"not finite numbers .*'body\."):
+        registry.import_tar(iter([tar(folder)]), name="mood", principal="alice", limit=LIMIT)
+    with pytest.raises(CheckpointInvalid, match="not finite numbers"):
+        registry.upload_files(folder)
     assert registry.list("alice").items == []
 
 

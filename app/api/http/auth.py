@@ -26,6 +26,8 @@ ASSETS = (
     "/docs/start.js",
     "/redoc/redoc.standalone.js",
 )
+# Routes for the programs that watch the service: they need no key and no matching Host header, are answered even if the
+# service accepts no more connections, and are logged at debug level only.
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
 log = logging.getLogger(__name__)

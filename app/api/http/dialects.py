@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter
 
 from app.errors import OstinatoError
@@ -16,6 +17,21 @@ TYPES = {  # `type` by HTTP status, as in OpenAI's API
     403: "permission_error",
     429: "rate_limit_error",
 }
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """An error. `code` is stable and meant for programs; `param` names the invalid field of the request."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorReply(msgspec.Struct, frozen=True):
+    """The reply to a request that failed."""
+
+    error: ErrorDetail
 
 
 def error_body(error: OstinatoError) -> dict[str, Any]:
@@ -37,12 +53,16 @@ class Dialect:
     paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
     if no such route exists. "/" claims only the path "/". `missing` maps paths that are not implemented here to an
     error message that says what to call instead.
+
+    `render_error` may change the status of an error, except 401, 403 and 429, on which clients act. `error_reply` is
+    the form of the body that it returns, for the description of the routes.
     """
 
     inference: tuple[APIRouter, ...] = ()
     management: tuple[APIRouter, ...] = ()
     prefixes: tuple[str, ...] = ()
     render_error: RenderError = render_error
+    error_reply: type[msgspec.Struct] = ErrorReply
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def claims(self, path: str) -> bool:
@@ -50,6 +70,9 @@ class Dialect:
         return any(path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")) for prefix in self.prefixes)
 
 
-def renderer_of(path: str, dialects: Iterable[Dialect]) -> RenderError:
-    """The `render_error` of the first dialect that claims the path, or the default if no dialect claims it."""
-    return next((dialect.render_error for dialect in dialects if dialect.claims(path)), render_error)
+DEFAULT = Dialect()  # of the paths that no dialect claims
+
+
+def dialect_of(path: str, dialects: Iterable[Dialect]) -> Dialect:
+    """The first dialect that claims the path, or the default if no dialect claims it."""
+    return next((dialect for dialect in dialects if dialect.claims(path)), DEFAULT)

@@ -14,8 +14,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import Scope, Send
 
-from app.api.http.dialects import Dialect, renderer_of
-from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable
+from app.api.http.dialects import Dialect, dialect_of
+from app.api.http.neutral_fields import SENT_NAMES
+from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable, as_sent
 from app.telemetry import cancelled, request_failure, request_id
 
 IN_PARTS = "send larger files in parts with POST /v1/uploads"
@@ -54,7 +55,8 @@ class Stopping(Unavailable):
 def response(error: OstinatoError, scope: Scope) -> Response:
     """Render an error as the reply to the request in `scope`, in the dialect of the request's path."""
     request_failure.labels(error.code).inc()
-    status, body = renderer_of(scope["path"], scope["app"].state.dialects)(error)
+    error = as_sent(error, scope.get(SENT_NAMES) or {})
+    status, body = dialect_of(scope["path"], scope["app"].state.dialects).render_error(error)
     return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
 
 
@@ -144,13 +146,13 @@ def _no_route(request: Request) -> str:
     """Return the error message for a path without a route, including a known replacement for the path."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
+    for other in (versioned, path.removeprefix("/v1"), path):
+        if other != request.url.path and _methods_of(request, other):
+            return f"there is no route {request.url.path[:200]!a}; did you mean {other[:200]!a}?"
     for dialect in request.app.state.dialects:
         for missing, instead in dialect.missing.items():
             if versioned == missing or versioned.startswith(f"{missing}/"):
                 return str(instead)
-    for other in (versioned, path.removeprefix("/v1"), path):
-        if other != request.url.path and _methods_of(request, other):
-            return f"there is no route {request.url.path[:200]!a}; did you mean {other[:200]!a}?"
     return f"there is no route {request.url.path[:200]!a}; /docs lists all routes"
 
 

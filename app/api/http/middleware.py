@@ -15,7 +15,7 @@ from functools import cache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.access_log import AccessLog
-from app.api.http.auth import Authentication
+from app.api.http.auth import HEALTH, Authentication
 from app.api.http.browsers import cors
 from app.api.http.errors import InternalError, Stopping, send_error
 from app.api.http.head import as_get
@@ -28,7 +28,7 @@ from app.settings import Settings
 from app.telemetry import http_requests, request_id
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-QUIET = frozenset(("/livez", "/readyz", "/health", "/ping", "/metrics"))  # polled often: logged at debug level
+QUIET = HEALTH | {"/metrics"}  # polled often: logged at debug level
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # all other methods share a label
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 

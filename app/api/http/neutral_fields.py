@@ -15,20 +15,44 @@ import msgspec
 
 from app.errors import InvalidRequest
 
+SENT_NAMES = "ostinato.sent_names"  # key of the ASGI scope: field of the struct -> the name under which it was sent
 ANY = object()  # the field has no effect, so any value is accepted
 OFF = (False,)
+NULL: tuple[Any, ...] = ()  # null is always accepted
 NONE: tuple[Any, ...] = ([], {}, "")
 
 OPENAI: Mapping[str, Any] = {
+    "audio": NULL,
+    "function_call": ("none", "auto"),
+    "functions": NONE,
     "metadata": ANY,
+    "modalities": (["text"],),
+    "parallel_tool_calls": ANY,
+    "prediction": NULL,
     "prompt_cache_key": ANY,
     "prompt_cache_retention": ANY,
     "safety_identifier": ANY,
+    "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
     "store": OFF,
+    "tool_choice": ("none", "auto"),
+    "tools": NONE,
+    "verbosity": ("medium",),
+    "web_search_options": NULL,
+}
+# Tools, audio and images are not supported in conversations either, so only their absence is neutral.
+OPENAI_CHAT: Mapping[str, Any] = {
+    **OPENAI,
+    "moderation": NULL,
+    "prompt_cache_options": ANY,
+    "reasoning_effort": ANY,
+    "service_tier": ANY,
+    "store": ANY,
+    "verbosity": ANY,
 }
 VLLM: Mapping[str, Any] = {
     "cache_salt": ANY,
+    "mm_processor_kwargs": NONE,
     "priority": (0,),
     "request_id": ANY,
 }
@@ -48,9 +72,27 @@ VLLM_SAMPLING: Mapping[str, Any] = {
     "logits_processors": NONE,
     "prompt_embeds": NONE,
     "return_tokens_as_token_ids": OFF,
+    "structured_outputs": NONE,
+    "suffix": NONE,
+    "thinking_token_budget": NULL,
     "truncation_side": ("left",),
     "use_beam_search": OFF,
     "vllm_xargs": NONE,
+}
+VLLM_CHAT: Mapping[str, Any] = {
+    "add_generation_prompt": (True,),
+    "add_special_tokens": ANY,
+    "chat_template": (),
+    "chat_template_kwargs": NONE,
+    "continue_final_message": OFF,
+    "documents": NONE,
+    "echo": OFF,
+    "include_reasoning": ANY,
+    "prompt_logprobs": (),
+    "return_token_ids": OFF,
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": ANY,
+    "structured_outputs": (),
 }
 LLAMA_CPP: Mapping[str, Any] = {
     "cache_prompt": ANY,
@@ -58,28 +100,47 @@ LLAMA_CPP: Mapping[str, Any] = {
     "dry_base": ANY,
     "dry_multiplier": (0,),
     "dry_penalty_last_n": ANY,
+    "dry_sequence_breakers": ANY,
     "dynatemp_exponent": ANY,
     "dynatemp_range": (0,),
     "grammar": NONE,
+    "grammar_lazy": OFF,
+    "grammar_triggers": NONE,
     "id_slot": (-1,),
+    "image_data": NONE,
     "json_schema": NONE,
     "lora": NONE,
     "min_keep": (0, 1),
     "mirostat": (0,),
     "mirostat_eta": ANY,
     "mirostat_tau": ANY,
+    "n_discard": (0,),
+    "n_indent": (0,),
     "n_keep": (0,),
     "n_probs": (0,),
+    "penalize_nl": ANY,
     "post_sampling_probs": OFF,
-    "repeat_last_n": (-1,),
+    "preserved_tokens": NONE,
+    "repeat_last_n": (-1, 64),
     "response_fields": NONE,
     "return_progress": OFF,
+    "return_tokens": OFF,
+    "samplers": NULL,
+    "slot_id": (-1,),
+    "speculative.n_max": ANY,
+    "speculative.n_min": ANY,
+    "speculative.p_min": ANY,
     "t_max_predict_ms": (0, -1),
     "tfs_z": (1,),
     "timings_per_token": OFF,
+    "top_n_sigma": (-1, 0),
     "xtc_probability": (0,),
     "xtc_threshold": ANY,
 }
+
+
+# Values of synonyms that mean the same as leaving the field out: no limit other than the default one.
+LEFT_OUT: Mapping[str, tuple[Any, ...]] = {"n_predict": (-1,), "num_predict": (-1,)}
 
 
 @dataclass(frozen=True)
@@ -93,9 +154,10 @@ class OtherFields:
     neutral: Mapping[str, Any]
     synonyms: Mapping[str, str]
 
-    def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the body with the field names of the struct `kind`. Fields that are not listed here are kept.
 
+        Also returns, for each field, the name under which it was sent.
         Raises InvalidRequest for a value that is not neutral, or if two names of the same field have different values.
         """
         own = {field.encode_name for field in msgspec.structs.fields(kind)}
@@ -106,6 +168,8 @@ class OtherFields:
                 _check_neutral(name, value, self.neutral[name])
                 continue
             field = name if name in own else self.synonyms.get(name, name)
+            if field != name and value in LEFT_OUT.get(name, ()):
+                value = None
             if field in sources and value is not None and translated[field] not in (None, value):
                 raise InvalidRequest(
                     f"{sources[field]} is {_shown(translated[field])}, but {name} is {_shown(value)}, and both mean "
@@ -114,8 +178,8 @@ class OtherFields:
                 )
             if translated.get(field) is None:
                 translated[field] = value
-            sources.setdefault(field, name)
-        return translated
+                sources[field] = name
+        return translated, sources
 
 
 def _check_neutral(name: str, value: Any, neutral: Any) -> None:
@@ -129,16 +193,33 @@ def _shown(value: Any) -> str:
     return msgspec.json.encode(value).decode()[:60]
 
 
+GENERATION = {
+    "max_new_tokens": "max_tokens",
+    "n_predict": "max_tokens",
+    "num_predict": "max_tokens",
+    "repeat_penalty": "repetition_penalty",
+    "stop_sequences": "stop",
+}
 COMPLETIONS = OtherFields(
-    {**OPENAI, **VLLM, **VLLM_SAMPLING, **LLAMA_CPP},
-    {
-        "max_completion_tokens": "max_tokens",
-        "max_new_tokens": "max_tokens",
-        "n_predict": "max_tokens",
-        "num_predict": "max_tokens",
-        "repeat_penalty": "repetition_penalty",
-        "stop_sequences": "stop",
-    },
+    {**OPENAI, **VLLM, **VLLM_SAMPLING, **LLAMA_CPP}, {**GENERATION, "max_completion_tokens": "max_tokens"}
 )
-EMBEDDINGS = OtherFields({**OPENAI, **VLLM, "embed_dtype": ("float32",), "normalize": (True,)}, {})
+CHAT = OtherFields(
+    {**OPENAI_CHAT, **VLLM, **VLLM_SAMPLING, **VLLM_CHAT, **LLAMA_CPP, "best_of": (1,), "suffix": ()}, GENERATION
+)
+EMBEDDINGS = OtherFields(
+    {
+        **OPENAI,
+        **VLLM,
+        "embed_dtype": ("float32",),
+        "embedding_type": ("float",),
+        "endianness": ("native", "little"),
+        "input_type": NULL,
+        "late_chunking": OFF,
+        "normalize": (True,),
+        "output_dtype": ("float",),
+        "prompt_name": NULL,
+        "task": NULL,
+    },
+    {},
+)
 CLASSIFICATION = OtherFields({**OPENAI, **VLLM, "raw_scores": OFF}, {"activation": "use_activation"})

@@ -9,11 +9,12 @@ from app.access import INFER, OPERATOR, REGISTRY, TRAIN
 from app.errors import Forbidden
 
 READS = ("GET", "HEAD", "OPTIONS")
-# The first rule whose expression matches the path applies. All other paths run a model.
+# The first rule whose expression matches the path applies. Paths without a rule run a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"/v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
     (re.compile(r"/metrics|/v1/engine"), OPERATOR),
     (re.compile(r"/v1/(registry|models)(/.*)?"), REGISTRY),
+    (re.compile(r"/v1/evaluations(/.*)?|/version|/"), INFER),
 )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from app.api.http.dialects import Dialect
 from app.errors import OstinatoError
 
@@ -18,6 +20,13 @@ TYPES = {  # Ostinato's status -> the status and `error_type` of TGI and TEI
 }
 
 
+class HuggingFaceError(msgspec.Struct, frozen=True):
+    """An error of TGI or TEI. `error_type` is for programs."""
+
+    error: str
+    error_type: str
+
+
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
     """Render an error as `{"error": …, "error_type": …}`, the format of TGI and TEI."""
     status, kind = TYPES.get(error.status, (error.status, error.code))
@@ -27,4 +36,5 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 DIALECT = Dialect(
     prefixes=("/", "/models", "/generate", "/generate_stream", "/predict", "/embed", "/similarity", "/info"),
     render_error=render_error,
+    error_reply=HuggingFaceError,
 )

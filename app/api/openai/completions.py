@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import TypeVar
+from collections.abc import Sequence
 
-import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -17,27 +14,21 @@ from app.api.http.neutral_fields import COMPLETIONS
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, new_id
 from app.api.http.services import services_of
-from app.api.http.sse import EventStream, frame
 from app.api.http.token_ids import check_token_ids
 from app.api.openai.completions_choices import Framer, ReplyHead, assemble, usage_of
-from app.api.openai.completions_schemas import (
-    DEFAULTS,
-    EXAMPLE,
-    STREAM_EXAMPLE,
-    CompletionReply,
-    CompletionRequest,
-)
+from app.api.openai.completions_schemas import EXAMPLE, STREAM_EXAMPLE, CompletionReply, CompletionRequest
+from app.api.openai.pieces import collected, streamed
+from app.api.openai.sampling import DEFAULTS, check_sampling, sampling_params, seed_of, stops_of, value_or
 from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
-from app.inference.generation import GenerationRequest, Piece, Stops
-from app.inference.inputs import Item, LengthPolicy
+from app.inference.generation import GenerationRequest
+from app.inference.inputs import Item
+from app.inference.lengths import LengthPolicy
 from app.inference.queries import GenerationQuery
 from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["generation"])
 _body = JsonBody(CompletionRequest, COMPLETIONS)
-SEED_MASK = (1 << 63) - 1  # the engine accepts seeds from 0 to 2**63 - 1
-T = TypeVar("T")
 
 
 @router.post(
@@ -67,7 +58,7 @@ async def create_completion(request: Request) -> Response:
     generation = await attended(request, inference.generate(query))
     head = ReplyHead(new_id("cmpl"), int(time.time()), caller.reference, body)
     if body.stream:
-        return await _streamed(request, generation, head)
+        return await streamed(request, generation, Framer(head, generation))
     return await _whole(request, generation, head)
 
 
@@ -80,20 +71,12 @@ def _check(body: CompletionRequest) -> None:
         raise InvalidRequest(
             "best_of above n cannot be streamed, because the best choices are known only at the end", param="best_of"
         )
-    if body.stream_options is not None and not body.stream:
-        raise InvalidRequest("stream_options requires stream to be true", param="stream_options")
     if body.max_tokens == 0 and not body.echo:
         raise InvalidRequest("max_tokens must be 1 or more; 0 is allowed only with echo", param="max_tokens")
-    if body.min_tokens > _or(body.max_tokens, DEFAULTS.max_tokens):
-        raise InvalidRequest("min_tokens must not be above max_tokens", param="min_tokens")
-    if body.response_format is not None and body.response_format != {"type": "text"}:
-        raise InvalidRequest(
-            "response_format must be {'type': 'text'}; no other format is supported", param="response_format"
-        )
+    check_sampling(body, value_or(body.max_tokens, DEFAULTS.max_tokens))
 
 
 def _query(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> GenerationQuery:
-    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     return GenerationQuery(
         caller.reference,
         items,
@@ -102,9 +85,9 @@ def _query(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> Ge
         LengthPolicy(truncate=body.truncate_prompt_tokens, side="left", special=body.add_special_tokens),
         "prompt",
         params=_params(body),
-        seed=None if body.seed is None else body.seed & SEED_MASK,
+        seed=seed_of(body),
         n=body.best_of or body.n or 1,
-        stops=Stops(stop, body.include_stop_str_in_output),
+        stops=stops_of(body),
     )
 
 
@@ -112,23 +95,7 @@ def _params(body: CompletionRequest) -> SamplingParams:
     logprobs = body.logprobs
     if logprobs is None and (body.best_of or 1) > (body.n or 1):
         logprobs = 0  # continuations are ranked by the log-probabilities of their tokens
-    return SamplingParams(
-        max_tokens=_or(body.max_tokens, DEFAULTS.max_tokens),
-        min_tokens=body.min_tokens,
-        temperature=_or(body.temperature, DEFAULTS.temperature),
-        top_k=max(0, _or(body.top_k, DEFAULTS.top_k)),  # vLLM's -1 means all tokens, like 0
-        top_p=_or(body.top_p, DEFAULTS.top_p),
-        min_p=_or(body.min_p, DEFAULTS.min_p),
-        typical_p=_or(body.typical_p, DEFAULTS.typical_p),
-        repetition_penalty=_or(body.repetition_penalty, DEFAULTS.repetition_penalty),
-        presence_penalty=_or(body.presence_penalty, DEFAULTS.presence_penalty),
-        frequency_penalty=_or(body.frequency_penalty, DEFAULTS.frequency_penalty),
-        logit_bias=dict(body.logit_bias or {}),
-        stop_token_ids=tuple(body.stop_token_ids or ()),
-        ignore_eos=body.ignore_eos,
-        logprobs=logprobs,
-        prompt_logprobs=_prompt_logprobs(body),
-    )
+    return sampling_params(body, value_or(body.max_tokens, DEFAULTS.max_tokens), logprobs, _prompt_logprobs(body))
 
 
 def _prompt_logprobs(body: CompletionRequest) -> int | None:
@@ -137,48 +104,9 @@ def _prompt_logprobs(body: CompletionRequest) -> int | None:
     return max(counts, default=None)
 
 
-def _or(value: T | None, default: T) -> T:
-    """Replace null with the default, because OpenAI's clients may send null to request the default."""
-    return default if value is None else value
-
-
 async def _whole(request: Request, generation: GenerationRequest, head: ReplyHead) -> Response:
-    pieces = await attended(request, _collect(generation))
-    choices = assemble(pieces, generation, head.body)
+    choices = assemble(await collected(request, generation), generation, head.body)
     usage = usage_of(generation)
     reply = CompletionReply(head.id, head.created, head.model, choices, usage)
     headers = answer_headers(generation.version.ref, usage.prompt_tokens, generation.timing, usage.completion_tokens)
     return JsonReply(reply, headers)
-
-
-async def _collect(generation: GenerationRequest) -> list[Piece]:
-    async with aclosing(generation.pieces()) as pieces:
-        return [piece async for piece in pieces]
-
-
-async def _streamed(request: Request, generation: GenerationRequest, head: ReplyHead) -> Response:
-    # The headers are sent only after the first piece has arrived, so that an earlier error of the engine is sent as a
-    # plain error reply.
-    pieces = generation.pieces()
-    first = await attended(request, anext(pieces))
-    headers = answer_headers(generation.version.ref, generation.prompt_tokens, generation.timing, ended=False)
-    frames = _frames(first, pieces, generation, head)
-    return EventStream(frames, headers, generation.until, close=generation.close)
-
-
-async def _frames(
-    first: Piece, pieces: AsyncGenerator[Piece, None], generation: GenerationRequest, head: ReplyHead
-) -> AsyncGenerator[bytes, None]:
-    framer = Framer(head, generation)
-    try:
-        for prompt in framer.opening():
-            yield prompt
-        if event := framer.frame(first):
-            yield event
-        async for piece in pieces:
-            if event := framer.frame(piece):
-                yield event
-    finally:
-        await pieces.aclose()
-    if head.body.stream_options is not None and head.body.stream_options.include_usage:
-        yield frame(msgspec.structs.replace(framer.empty(), usage=usage_of(generation)))

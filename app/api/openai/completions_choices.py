@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from app.api.http.sse import frame, json_line
 from app.api.openai.completions_schemas import (
     CompletionChoice,
@@ -188,12 +186,9 @@ class Framer:
         start = b"data: " + whole[:-2]  # without the closing brackets of the empty list and the object
         self._starts = [start + b'{"index":%d,"text":' % i for i in range(len(generation.choices))]
         options = head.body.stream_options
+        self._usage_at_end = options is not None and options.include_usage
         self._count = options is not None and options.include_usage and options.continuous_usage_stats
         self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
-
-    def empty(self) -> CompletionReply:
-        """A chunk without choices."""
-        return CompletionReply(self._head.id, self._head.created, self._head.model, [])
 
     def opening(self) -> Iterator[bytes]:
         """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain prompts."""
@@ -208,6 +203,11 @@ class Framer:
         if self._plain and piece.finish_reason is None and not piece.prompt_logprobs:
             return self._text(piece.index, piece.text) if piece.text else None
         return self._full(piece)
+
+    def closing(self) -> Iterator[bytes]:
+        """Return the chunk with the token counts, if the request asks for it."""
+        if self._usage_at_end:
+            yield self._chunk([], usage_of(self._generation))
 
     def _prompt(self, index: int) -> list[int]:
         return self._generation.prompts[index // (self._head.body.n or 1)]
@@ -234,5 +234,7 @@ class Framer:
             prompt if body.return_token_ids and first else None,
         )
         usage = usage_of(self._generation) if self._count else None
-        reply = msgspec.structs.replace(self.empty(), choices=[choice], usage=usage)
-        return frame(reply)
+        return self._chunk([choice], usage)
+
+    def _chunk(self, choices: list[CompletionChoice], usage: CompletionUsage | None) -> bytes:
+        return frame(CompletionReply(self._head.id, self._head.created, self._head.model, choices, usage))

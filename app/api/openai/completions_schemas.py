@@ -7,35 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.api.http.fields import Truncation
-from app.wire.engine import SamplingParams
-
-DEFAULTS = SamplingParams()
-Bias = Annotated[float, Meta(ge=-100, le=100)]
-StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Alternatives = Annotated[int, Meta(ge=0, le=20)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Share = Annotated[float, Meta(gt=0, le=1)]
-ID_KEYS = {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8})$"}}  # a number up to 2**31 - 1
-TEXT_FORMAT = {  # the only supported format
-    "properties": {"type": {"type": "string", "enum": ["text"]}},
-    "required": ["type"],
-    "additionalProperties": False,
-}
-Several = Annotated[int, Meta(ge=1, le=64)]
+from app.api.openai.sampling import DEFAULTS, Alternatives, SamplingFields, Several
 
 
-class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With `include_usage`, the token counts are sent at the end of a stream. If `continuous_usage_stats` is also set,
-    they are sent with every chunk. `include_obfuscation` has no effect."""
-
-    include_usage: bool = False
-    include_obfuscation: bool = False  # sent by OpenAI's client
-    continuous_usage_stats: bool = False
-
-
-class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CompletionRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
     """A request to continue one or more prompts.
 
     `prompt` is a string, token ids, or a list of either; `token_ids_of` names the version whose tokenizer produced the
@@ -48,29 +23,10 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     prompt: str | list[str | int | list[int]]
     model: str | None = None
     max_tokens: Annotated[int, Meta(ge=0, le=2**20)] | None = DEFAULTS.max_tokens
-    min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens
-    temperature: Annotated[float, Meta(ge=0, le=100)] | None = DEFAULTS.temperature
-    top_p: Share | None = DEFAULTS.top_p
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = DEFAULTS.top_k
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = DEFAULTS.min_p
-    typical_p: Share | None = DEFAULTS.typical_p
-    n: Several | None = 1
     best_of: Several | None = None
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
     logprobs: Alternatives | None = None
     prompt_logprobs: Alternatives | None = None
     echo: bool | None = False
-    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
-    stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
-    include_stop_str_in_output: bool = False
-    ignore_eos: bool = False
-    presence_penalty: Penalty | None = DEFAULTS.presence_penalty
-    frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
-    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
-    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    truncate_prompt_tokens: Truncation | None = None
     return_token_ids: bool = False
     add_special_tokens: bool = True
     skip_special_tokens: Literal[True] = True
@@ -78,12 +34,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     priority: Annotated[int, Meta(ge=0, le=0)] = 0
     cache_salt: str | None = None
     token_ids_of: str | None = None
-    user: str | None = None
     request_id: str | None = None
-    # The following fields are not supported. They are declared so that a client that sends them gets a clear error.
-    suffix: None = None
-    response_format: Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)] | None = None
-    structured_outputs: None = None
 
 
 class Logprobs(msgspec.Struct, frozen=True):

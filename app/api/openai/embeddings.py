@@ -23,7 +23,7 @@ from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
 from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
-from app.inference.inputs import LengthPolicy
+from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])

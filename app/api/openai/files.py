@@ -13,15 +13,16 @@ from app.api.http.errors import IN_PARTS
 from app.api.http.forms import Form, read_form
 from app.api.http.replies import JsonReply, download
 from app.api.http.services import ServicesDep
-from app.api.openapi.describe import COMMON, LOOKUP, failures, replies
+from app.api.openapi.describe import COMMON, LOOKUP, bound, failures, replies
 from app.api.openapi.parameters import FILE_ID, PURPOSE
 from app.errors import InvalidRequest, TooLarge
-from app.files.records import FORMATS, StoredFile
+from app.files.records import StoredFile
+from app.wire.file_formats import FORMATS
 from app.wire.training_options import Columns
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
-PACKED = tuple(dict.fromkeys((*FORMATS.values(), *(f"{name}.gz" for name in FORMATS.values()))))
+PACKED = (*FORMATS, *(f"{name}.gz" for name in FORMATS))
 COLUMNS = {role: f"columns[{role}]" for role in Columns.__struct_fields__}
 MOST_NAME = 1000
 FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]", "format", *COLUMNS.values())
@@ -30,8 +31,8 @@ FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]", 
 class FileObject(msgspec.Struct, frozen=True):
     """An uploaded file.
 
-    `status` is always `processed`: the job that reads a file reports errors in its content. `format` is csv,
-    tsv, jsonl, parquet, xlsx or text, with `.gz` for a compressed file.
+    `status` is always `processed`: the job that reads a file reports errors in its content. `format` is null if the
+    name of the file does not show its format.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
     of its first record. Both are null for other formats, for files of more than 64 MiB uncompressed, and for files
@@ -52,6 +53,9 @@ class FileObject(msgspec.Struct, frozen=True):
     rows: int | None
     columns: list[str] | None
     column_roles: dict[str, str]
+
+
+bound(FileObject, format={"enum": list(PACKED)})
 
 
 class FileList(msgspec.Struct, frozen=True):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from app.api.http.dialects import DEFAULT, Dialect, ErrorReply, dialect_of
 from app.api.openapi.parameters import illustrate
 from app.api.openapi.schemas import REF, Schema, constrain, described, partial_structs, tidy
+from app.errors import OstinatoError
 
 MEANINGS = {
     400: "The request is invalid; `param` names the field",
@@ -34,21 +37,6 @@ _structs: dict[str, type[msgspec.Struct]] = {}
 _requests: set[str] = set()
 _bounds: dict[str, dict[str, Schema]] = {}  # schema -> field -> keywords that the struct does not express
 _extra: dict[str, Schema] = {}  # schemas that do not belong to a struct
-
-
-class ErrorDetail(msgspec.Struct, frozen=True):
-    """An error. `code` is stable and meant for programs; `param` names the invalid field of the request."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class ErrorReply(msgspec.Struct, frozen=True):
-    """The reply to a request that failed."""
-
-    error: ErrorDetail
 
 
 class Noted(NamedTuple):
@@ -79,12 +67,13 @@ def replies(
     example: Any,
     errors: tuple[int, ...] = INFERENCE,
     stream: str | None = None,
+    event: type[msgspec.Struct] | None = None,
     other: tuple[type[msgspec.Struct], Any] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route.
 
-    `stream` is an example of the events, for a route that can stream. `other` is another kind of reply, with an
-    example, for a route with two kinds.
+    `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
+    from that of the reply. `other` is another kind of reply, with an example, for a route with two kinds.
     """
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
     if other is not None:
@@ -92,7 +81,7 @@ def replies(
         named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
         content["application/json"] = {"schema": {"oneOf": schemas}, "examples": named}
     if stream is not None:
-        content["text/event-stream"] = {"schema": _event(kind), "example": stream}
+        content["text/event-stream"] = {"schema": _event(event or kind), "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
 
 
@@ -132,30 +121,42 @@ def _restore_nulls(document: Any) -> None:
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` for the errors of a route."""
-    return {
-        status: {
-            "description": MEANINGS[status],
-            "content": {"application/json": {"schema": _ref(ErrorReply), "example": _keep_nulls(_error(status))}},
-        }
-        for status in sorted(statuses)
-    }
+    """Return `responses` for the errors of a route. `complete` gives them the form of the route's dialect."""
+    return {status: _failure(status, DEFAULT)[1] for status in sorted(statuses)}
 
 
-def _error(status: int) -> dict[str, Any]:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"message": MEANINGS[status], "type": kind, "param": None, "code": "example"}}
+def _failure(status: int, dialect: Dialect) -> tuple[int, dict[str, Any]]:
+    """The documented error of this status as the dialect renders it: the status of the reply, and its description."""
+    error = OstinatoError(MEANINGS[status], code="example")
+    error.status = status
+    rendered, body = dialect.render_error(error)
+    content = {"application/json": {"schema": _ref(dialect.error_reply), "example": _keep_nulls(body)}}
+    return rendered, {"description": MEANINGS[status], "content": content}
 
 
-def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) -> dict[str, Any]:
+def _translate(replies_: dict[str, Any], dialect: Dialect) -> None:
+    """Replace the errors that `failures` described by those of the dialect."""
+    if dialect.error_reply is ErrorReply:
+        return
+    reference = REF.format(name=ErrorReply.__name__)
+    statuses = [status for status, reply in replies_.items() if reference in str(reply.get("content"))]
+    for status in statuses:
+        del replies_[status]
+    for status in statuses:
+        rendered, reply = _failure(int(status), dialect)
+        replies_.setdefault(str(rendered), reply)
+
+
+def complete(
+    document: dict[str, Any], secured: bool, public: frozenset[str], dialects: Sequence[Dialect]
+) -> dict[str, Any]:
     """Add the schemas of structs, the API key and the examples of parameters to FastAPI's document.
 
-    Replaces status 422 with 400, because this service answers validation errors with 400.
+    Replaces FastAPI's validation error, status 422, with 400, which this service raises instead. Then gives the errors
+    of each route the statuses and the form of its dialect.
     """
-    components = document.setdefault("components", {})
-    components["schemas"] = dict(sorted(_schemas(components.get("schemas", {})).items()))
-    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
+        dialect = dialect_of(path, dialects)
         for method, operation in operations.items():
             illustrate(operation)
             replies_ = operation.get("responses", {})
@@ -165,8 +166,12 @@ def complete(document: dict[str, Any], secured: bool, public: frozenset[str]) ->
                     replies_.setdefault(str(status), reply)
             if method == "get" and any(p["name"] == "after" for p in operation.get("parameters", ())):
                 replies_.setdefault("404", failures(404)[404])  # for an `after` that is not in the list
+            _translate(replies_, dialect)
             if secured and path not in public:
                 operation["security"] = [{"key": []}]
+    components = document.setdefault("components", {})
+    components["schemas"] = dict(sorted(_schemas(components.get("schemas", {})).items()))
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     _restore_nulls(document)
     return document
 

@@ -107,6 +107,9 @@ def _nodes(schema: Any) -> Iterator[Schema]:
 def _tidy_node(node: Schema) -> None:
     if node.get("type") == "array" and "items" not in node:
         node["items"] = {}
+    if node.get("items") is False:  # a tuple; generators of Python clients cannot read a boolean schema
+        kinds = node.pop("prefixItems")
+        node["items"] = kinds[0] if all(kind == kinds[0] for kind in kinds) else {"anyOf": kinds}
     if isinstance(node.get("enum"), list) and all(isinstance(value, bool) for value in node["enum"]):
         [node["const"]] = node.pop("enum")
         node["type"] = "boolean"

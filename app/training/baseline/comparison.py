@@ -24,7 +24,7 @@ Outputs = tuple[NDArray[np.float64], NDArray[Any]]
 def compare(
     fitted: Fitted, task: str, architecture: str, metrics: Mapping[str, Any], outputs: Mapping[str, Outputs]
 ) -> dict[str, Any] | None:
-    """The report on the baseline for `metrics.json`, with a comparison on the test rows or, without any, validation.
+    """The report on the baseline for `metrics.json`, with a comparison on the test rows or else the validation rows.
 
     `metrics` and `outputs` are those of the network, for each held-out split; language models have no `outputs`.
     Returns None if there is no baseline or no split that is large enough to compare on.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST = 8  # characters in an n-gram; fewer if the alphabet is large, so that an n-gram fits in 63 bits
-UNSEEN = 0x110000  # the number of characters of Unicode, of which one that does not occur in the train text may be any
+UNSEEN = 0x110000  # code points in Unicode: a character that is not in the train text may be any of them
 _BLOCK = 1 << 18
 
 
@@ -39,7 +39,7 @@ class NgramModel:
     def __init__(self, text_T: NDArray[np.int64]) -> None:
         """Count the n-grams of a train text, which must not be empty."""
         self._alphabet = np.unique(text_T)
-        self._size = len(self._alphabet) + 1  # and one for symbols that do not occur
+        self._size = len(self._alphabet) + 1  # plus one code for all symbols that are not in the train text
         self._bits = self._size.bit_length()
         self.order = min(order_for(self._size), len(text_T))
         codes_T = np.searchsorted(self._alphabet, text_T)
@@ -52,7 +52,7 @@ class NgramModel:
         self._orders = orders[::-1]
 
     def bits(self, text_T: NDArray[np.int64], context: int) -> NDArray[np.float64]:
-        """The bits of each symbol of a text after the first `context` symbols, which are only read."""
+        """Return the bits of each symbol of a text, except the first `context` symbols, which are only read."""
         parts = [
             self._bits_of(text_T[max(0, start - self.order + 1) : start + _BLOCK], min(start, self.order - 1))
             for start in range(context, len(text_T), _BLOCK)
@@ -109,6 +109,6 @@ def _grams(codes_T: NDArray[np.int64], length: int, bits: int) -> NDArray[np.int
 
 
 def _look_up(table: NDArray[np.int64], keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(position, whether it is there) of each key in a sorted table."""
+    """Return, for each key, its position in the sorted table and whether the table contains it."""
     at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
     return at, table[at] == keys

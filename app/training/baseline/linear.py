@@ -38,7 +38,7 @@ class Linear:
         return f"{features}, {'linear SVM' if self._is_text and self.task != 'regression' else method}"
 
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
-        """Fit to train rows. Targets are as in `Rows.targets_N`. A single class is always predicted."""
+        """Fit to train rows. Targets are as in `Rows.targets_N`. A class that all rows have is always predicted."""
         if self.task == "classification" and len(np.unique(targets_N)) == 1:
             self._constant = targets_N[0]
             return

@@ -23,8 +23,8 @@ def load_or_fit(
 ) -> Fitted:
     """Load the baseline of a run, or fit it now in a separate program.
 
-    `check` is called while the program runs, and may raise. A program that fails, or does not end within `max_seconds`,
-    leaves a reason instead of a baseline: no training fails because of its baseline.
+    `check` is called while the program runs, and may raise. If the program fails, or does not end within `max_seconds`,
+    the reason is stored instead of a baseline: no training run fails because of its baseline.
     """
     if (fitted := store.load(run)) is not None:
         return fitted

@@ -1,4 +1,4 @@
-"""Limits the work of a baseline, so that it stays small beside the training.
+"""Limits the work of a baseline, so that it stays small compared with that of the training run.
 
 The limits follow from counts of rows, bytes and labels, never from a timing: equal inputs give equal figures. The unit
 of work takes about one microsecond on one core; `docs/log.md` contains the measurements.

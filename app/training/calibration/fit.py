@@ -3,9 +3,9 @@
 For one label per row: temperature scaling (Guo et al., 2017, section 4), where `scale` is 1 / temperature, and
 optionally a bias per label. For any number of labels per row: Platt scaling of each label (Platt, 1999).
 
-The penalties pull towards the network's own probabilities, as a few more rows would do. They keep a fit on few rows
-from going astray, and the scale finite if all rows are right. All problems are convex and solved by Newton's method in
-float64, so that equal logits give equal results.
+The penalties pull towards the network's own probabilities, as a few more rows would do. They limit the effect of chance
+in a fit on few rows, and keep the scale finite if all rows are right. All problems are convex and solved by Newton's
+method in float64, so that equal logits give equal results.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from app.training.loop.loop import Training
 
 
 def held_out_rows(training: Training, validation: Outputs) -> CalibrationRows | None:
-    """The rows for the calibration, none of which served training or the choice of the checkpoint; None without any.
+    """The calibration rows, which had no part in training or in the choice of the checkpoint; None if there are none.
 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:
 

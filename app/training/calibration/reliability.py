@@ -37,7 +37,7 @@ def softmax(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sigmoid(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probability of each logit by itself."""
+    """The probability of each logit, independent of the other logits."""
     return np.exp(-np.logaddexp(0.0, -logits_NC))
 
 
@@ -57,7 +57,7 @@ def answers(
 def decisions(
     task: str, probs_NC: NDArray[np.float64], targets: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(probability, whether it came true) of the events whose calibration is measured.
+    """(probability, whether the event occurred) of the events whose calibration is measured.
 
     These are the predicted labels for classification, and all labels of all rows for multilabel classification.
     """

@@ -1,4 +1,4 @@
-"""The risk-coverage table: which share of the rows is answered above a score, and how many errors these contain."""
+"""The risk-coverage table: for each threshold, the share of rows that is answered, and the errors among them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def risk_levels(
     """The levels of the table, from the strictest threshold to the most lenient, which answers all rows.
 
     The thresholds depend on the scores alone, at evenly spaced shares of answered rows. The bounds are those of Clopper
-    and Pearson (1934). `Calibration.level` tests the levels in their order, which keeps the risk of the chosen one.
+    and Pearson (1934). `Calibration.level` tests the levels in this order, so that the chosen level keeps its risk.
     """
     order_N = np.argsort(-scores_N, kind="stable")
     ordered_N, wrong_N = scores_N[order_N], np.cumsum(~right_N[order_N])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.training.data.encoding import settle_encoding
@@ -11,28 +12,27 @@ from app.training.data.files import Source, unpacking
 from app.training.data.signatures import recognise
 from app.training.data.xlsx import is_workbook
 from app.training.failures import BadData
+from app.wire.file_formats import FORMATS, format_of
 
-FORMATS = ("csv", "tsv", "jsonl", "parquet", "xlsx", "text")
-_SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".xlsx": "xlsx",
-    ".xlsm": "xlsx",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-}
 _DELIMITER = re.compile(r"[,;\t|]")
-_GZIP, _PARQUET, _ZIP = b"\x1f\x8b", b"PAR1", b"PK\x03\x04"
-_BINARY = {"parquet": "a parquet file", "xlsx": "an Excel workbook"}
+_GZIP = b"\x1f\x8b"
 _SAMPLE = 1 << 16
 _KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names by which a table is recognised
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryFormat:
+    """How a binary format is recognised: by the first bytes of a file and, if these are shared, by `matches`."""
+
+    noun: str  # for error messages
+    start: bytes
+    matches: Callable[[Source], bool] | None = None
+
+
+BINARY_FORMATS = {
+    "parquet": BinaryFormat("a parquet file", b"PAR1"),
+    "xlsx": BinaryFormat("an Excel workbook", b"PK\x03\x04", is_workbook),
+}
 
 
 def detect(
@@ -60,11 +60,11 @@ def detect(
     binary = _binary(source, start)
     if binary is None and (kind := recognise(start, None if is_gzip else path)):
         raise source.fault(f"is {kind}")
-    format_ = declared or _by_name(filename)
-    if format_ is not None and (format_ in _BINARY or binary) and format_ != binary:
+    format_ = declared or format_of(filename)
+    if format_ is not None and (format_ in BINARY_FORMATS or binary) and format_ != binary:
         expected = binary or format_
         verb = "begins" if binary else "does not begin"
-        raise source.fault(f"{verb} like {_BINARY[expected]}, but its format is {format_}")
+        raise source.fault(f"{verb} like {BINARY_FORMATS[expected].noun}, but its format is {format_}")
     if binary is None:
         return _text(replace(source, format=format_ or ""), encoding)
     if encoding is not None:
@@ -76,14 +76,10 @@ def detect(
 
 def _binary(source: Source, start: bytes) -> str | None:
     """The format of a binary file that can be read; None for any other file."""
-    if start.startswith(_ZIP):
-        return "xlsx" if is_workbook(source) else None
-    return "parquet" if start.startswith(_PARQUET) else None
-
-
-def _by_name(filename: str) -> str | None:
-    name = filename.lower().removesuffix(".gz")
-    return next((format_ for suffix, format_ in _SUFFIXES.items() if name.endswith(suffix)), None)
+    for name, binary in BINARY_FORMATS.items():
+        if start.startswith(binary.start) and (binary.matches is None or binary.matches(source)):
+            return name
+    return None
 
 
 def _text(source: Source, encoding: str | None) -> Source:

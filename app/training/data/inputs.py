@@ -11,7 +11,9 @@ from app.training.data.files import Source
 from app.training.data.layouts import Layout, find_layout
 from app.training.data.recognition import as_table
 from app.training.data.scan import DataFiles
+from app.wire.file_formats import TABLES
 from app.wire.training_options import Columns
+from app.wording import listed
 
 LABELLED = ("classification", "multilabel")
 
@@ -55,8 +57,7 @@ def _refuse_table_options(source: Source, columns: Columns, task: str | None) ->
         )
     if task not in (None, "generation"):
         raise source.fault(
-            f"is plain text, which is data for generation; {task} needs a table with columns (CSV, TSV, JSONL or "
-            "parquet)"
+            f"is plain text, which is data for generation; {task} needs a table with columns ({listed(TABLES)})"
         )
 
 

@@ -12,7 +12,10 @@ LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # the notes that explain wh
 
 MESSAGES = {  # note -> (level, sentence for several rows); {count} is the number of rows
     AS_TEXT: ("info", "numbers, dates and true/false are read as text (rows: {count})"),
-    NO_SPLIT: ("info", "rows without a split are treated as if there were no split column (rows: {count})"),
+    NO_SPLIT: (
+        "info",
+        "rows without a split count as train rows, or in a validation file as validation rows (rows: {count})",
+    ),
     MESSAGES_LEFT_OUT: (
         "warn",
         "messages that cannot be used for training, such as tool calls without text or messages after the last answer, "
@@ -30,7 +33,7 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
 
 _OF_ONE = {  # note -> sentence for a single row
     AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
-    NO_SPLIT: "1 row has no split; it is treated as if there were no split column",
+    NO_SPLIT: "1 row has no split; it counts as a train row, or in a validation file as a validation row",
     MESSAGES_LEFT_OUT: (
         "1 conversation has messages that cannot be used for training, such as tool calls without text or messages "
         "after the last answer; these messages are left out, and the rest is used"

@@ -50,8 +50,8 @@ class HeldOut:
 def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, check: Check) -> HeldOut:
     """Read and encode the file of an evaluation, creating all files in the folder `staging`.
 
-    If the file marks splits, only its test rows are used or, without any, its validation rows. Raises BadData if a row
-    cannot be used, or if the file does not suit the task of the version.
+    If the file marks splits, only its test rows are used or, if there are none, its validation rows. Raises BadData if
+    a row cannot be used, or if the file does not suit the task of the version.
     """
     task = base.config.task
     source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file")

@@ -29,7 +29,7 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a version reaches on the rows. Language models have no `scores`."""
+    """The metrics and scores of a version on the rows. Language models have no `scores`."""
 
     reference: str
     metrics: dict[str, Any]
@@ -99,7 +99,7 @@ def _test(own: Scores, other: Scores) -> PairedTest:
 
 
 def _count_cut(data: Rows | Stream, limit: int) -> int:
-    """The number of rows that are longer than the version reads."""
+    """The number of rows that are longer than the context of the version."""
     if not isinstance(data, Rows):
         return 0
     lengths_N: NDArray[np.int64] = data.lengths_N

@@ -1,10 +1,10 @@
 """Held-out outputs that are not biased by the choice of the checkpoint, for the calibration of the final version.
 
-The checkpoint with the best evaluation owes a part of its success to chance, on exactly the rows that chose it. The
-validation rows are therefore divided into folds. The outputs that are kept for a fold are those of the checkpoint that
-the other folds would have chosen: no row had a part in the choice of the checkpoint that scored it, or in the weights
-of the network and its n-gram branch. Most folds choose the same checkpoint as all rows together, so the kept outputs
-represent the final version well.
+The checkpoint with the best evaluation is the best partly by chance, so its outputs for the rows of that evaluation are
+too good. The validation rows are therefore divided into folds. The outputs that are kept for a fold are those of the
+checkpoint that the other folds would have chosen: no row had a part in the choice of the checkpoint that scored it, or
+in the weights of the network and its n-gram branch. Most folds choose the same checkpoint as all rows together, so the
+kept outputs represent the final version well.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if rows are free: if evaluations use only some of them, or neither choose the checkpoint nor fit the
-    weights of an n-gram branch (`mixed`).
+    Disabled if there are rows without such a bias: if evaluations use only some of the rows, or if they neither choose
+    the checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -117,7 +117,7 @@ class CrossFit:
         return {"outputs": torch.from_numpy(self.outputs_MC.copy()), "best": torch.tensor(values, dtype=torch.float64)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the state of a resume point. Points of earlier releases have none: later evaluations supply it."""
+        """Restore the state of a resume point. Points of earlier releases lack it; later evaluations supply it."""
         if not self.enabled or not tensors:
             return
         self.outputs_MC = tensors["outputs"].cpu().numpy().copy()

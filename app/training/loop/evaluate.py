@@ -21,7 +21,7 @@ from models.config import ModelConfig
 from models.tasks import Classifier, LanguageModel, RowNetwork, TaskNetwork
 
 EVAL_TOKENS = 16_384  # the maximum size of a batch, including padding
-RECURRENT_WINDOW = 512, 64  # tokens of a held-out text per window, and how many of these are only context
+UNLIMITED_WINDOW = 512, 64  # tokens of a held-out text per window, and how many of these are only context
 MATRIX_LABELS = 500  # with more labels, a confusion matrix would be megabytes of mostly zeros
 Check = Callable[[], None]
 Outputs = tuple[NDArray[np.float64], NDArray[Any]]  # (outputs, targets), in the order of the row numbers
@@ -125,8 +125,10 @@ def _text_batches(config: ModelConfig, split: EvaluationSplit) -> Iterator[Batch
         rows = _row_batches(split, config.context_length, causal=True)
         yield from (batch for batch, _ in rows.in_order(split.most))
         return
-    # A recurrent network can read more tokens than its training windows have, and it needs only a short context.
-    window, overlap = RECURRENT_WINDOW if config.recurrent else (config.context_length, config.context_length // 2)
+    # A network without a limit can read more tokens than its training windows have; since it carries a state from token
+    # to token, a short context is enough.
+    limit = config.position_limit
+    window, overlap = UNLIMITED_WINDOW if limit is None else (limit, limit // 2)
     yield from held_out_windows(split.data, window, overlap, max(1, EVAL_TOKENS // window), split.most)
 
 

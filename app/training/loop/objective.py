@@ -38,7 +38,7 @@ class BatchLoss:
 class Objective(Protocol):
     """The loss of one kind of task. Calling it runs the network on a batch, which must be on the network's device.
 
-    `train_branch` is whether to run the n-gram branch as well, if the network has one.
+    `train_branch` says whether to run the n-gram branch as well, if the network has one.
     """
 
     train_branch: bool

@@ -22,7 +22,8 @@ Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 class Group:
     """Parameters with the same weight decay.
 
-    `blocks` contains, for every parameter, the number of blocks in which Muon orthogonalises it; None: AdamW.
+    `blocks` contains, for every parameter, the number of blocks in which Muon orthogonalises it; None if AdamW trains
+    the parameters.
     """
 
     parameters: list[nn.Parameter]

@@ -67,7 +67,7 @@ class Schedule:
 
     @property
     def _rest(self) -> float:
-        """The share of the fall after a plateau that is still to come; 1 before."""
+        """The remaining share of the fall of the learning rate after a plateau; 1 before the plateau."""
         start = self.progress.cooldown_start
         if start < 0 or (end := self.total_steps) is None:
             return 1.0

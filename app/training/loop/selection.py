@@ -2,9 +2,9 @@
 
 The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows; among scores that differ by less than one row would make, the
-  lowest validation loss. On few rows, the score has few possible values, and the first evaluation to reach a value may
-  belong to a barely trained network.
+- `macro_f1`: the highest macro F1 on the validation rows; among scores that differ by less than one row would change
+  them, the lowest validation loss. On few rows, the score has few possible values, and the first evaluation to reach a
+  value may belong to a barely trained network.
 - `loss`: the lowest validation loss.
 - `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """

@@ -40,9 +40,10 @@ class Settled:
     the weights to keep (see `loop/selection.py`). `digests` identify the data, tokenizer and request; a resume point
     with other digests is rejected.
 
-    The fields with defaults are newer than the first release. `cooldown` is for the schedule `plateau`: the steps in
-    which the learning rate falls, per step before. Train rows are cut after `row_limit` steps, or after the context
-    length if it is 0. If `balanced` is true, batches have `batch_size` rows on average, and fewer if rows are long.
+    The fields with defaults are newer than the first release. `cooldown` is for the schedule `plateau`: the number of
+    steps in which the learning rate falls, divided by the number of steps before. Train rows are cut after `row_limit`
+    steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have `batch_size` rows on
+    average, and fewer if rows are long.
     """
 
     model: dict[str, Any]
@@ -225,9 +226,9 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
-    """The number of steps after which train rows are cut, because the time for the rest teaches more in other rows.
+    """The number of steps after which train rows are cut, because training on more rows is a better use of the time.
 
-    0 if there is no such limit: the request sets one, or the model is linear, which reads long rows quickly.
+    Returns 0 (no limit) if the request sets a context length, or if the model is linear, which reads long rows quickly.
     """
     if facts.shape != "rows" or options.context_length or model.architecture == "linear":
         return 0

@@ -51,7 +51,7 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
 
 
 def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str) -> str:
-    """The course of the learning rate. A plateau ends a run only if the request says neither how long nor how patient.
+    """The course of the learning rate. A plateau ends a run only if the request sets neither length nor patience.
 
     If evaluations cannot be compared, the learning rate falls over the whole run.
     """

@@ -15,11 +15,11 @@ from app.training.recipes import Recipe
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import heads_and_width
-from models.config import RECURRENT, ConfigError, ModelConfig
+from models.config import POSITIONED, ConfigError, ModelConfig
 
 LONGEST_CONTEXT = 1024  # the default maximum, in tokens or steps, for data other than one long text
 LINEAR_CONTEXT = 65_536  # tokens; limits the size of a request
-RECURRENT_CONTEXT = 8192  # tokens; limits memory and time, since the network itself has no limit
+UNLIMITED_CONTEXT = 8192  # tokens; limits memory and time, since the network itself has no limit
 
 
 def model(
@@ -39,15 +39,15 @@ def model(
         return _built(new | branch | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # A recurrent network has no positions, so its context may grow, unlike that of a Transformer.
-        context = max(before.context_length, context) if before.recurrent else before.context_length
+        # The context of a network without a limit may grow, unlike that of a Transformer.
+        context = before.position_limit or max(before.context_length, context)
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(asdict(before) | changes)
 
 
 def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stream) -> int:
     if isinstance(train, Stream):
-        return RECURRENT_CONTEXT if architecture in RECURRENT else recipe.window
+        return recipe.window if architecture in POSITIONED else UNLIMITED_CONTEXT
     if architecture == "linear":
         return LINEAR_CONTEXT
     longest = int(train.lengths_N.max())
@@ -98,10 +98,8 @@ def _linear(facts: Facts) -> dict[str, Any]:
 def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: str) -> dict[str, Any]:
     if architecture == "linear":
         return _linear(facts)
-    recurrent = architecture in RECURRENT
-    if recurrent:
-        heads, width = recipe.heads, options.width or recipe.width
-    else:
+    heads, width = recipe.heads, options.width or recipe.width
+    if architecture == "transformer":
         heads, width = heads_and_width(options, recipe.heads, recipe.width)
     both = recipe.bidirectional and options.pooling not in ("last", "last_step")
     if options.bidirectional is not None:
@@ -115,11 +113,11 @@ def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: s
         "classes": _classes(facts),
         "layers": options.layers or recipe.layers,
         "width": width,
-        "input_width": recipe.input_width if recurrent and options.width is None else 0,
+        "input_width": recipe.input_width if options.width is None else 0,
         "heads": heads,
         "kv_heads": options.kv_heads or 0,
         "dropout": recipe.dropout if options.dropout is None else options.dropout,
-        "bidirectional": both and recurrent and facts.task != "generation",
+        "bidirectional": both and facts.task != "generation",
         "pooling": options.pooling or recipe.pooling,
     }
 

@@ -41,7 +41,7 @@ def write(
         "",
         _purpose(facts),
         "",
-        "## How well it does it",
+        "## How well it performs",
         "",
         *_table({name: part for name, part in metrics.items() if name != "baseline"}),
         "",

@@ -62,7 +62,7 @@ def _risks(calibration: Calibration) -> list[str]:
         rows = counted(calibration.rows, "row")
         return [f"On {rows}, no threshold shows an error rate of {_RISKS[-1]:.0%} or less."]
     return [
-        f"Errors among the answers with at least a score, with a confidence of {calibration.confidence:.1%}:",
+        f"Limits on the errors of answers with at least the given score (confidence {calibration.confidence:.1%}):",
         "",
         "| errors at most | score | answered | errors measured |",
         "|---|---|---|---|",

@@ -160,7 +160,7 @@ def _calibrate(training: Training, validation: Outputs, events: Events) -> Calib
     if rows is None or len(rows.targets) < calibrate.FEWEST:
         count = counted(0 if rows is None else len(rows.targets), "held-out row")
         message = (
-            f"the probabilities are not calibrated: that needs {calibrate.FEWEST} held-out rows; there are {count}"
+            f"the probabilities are not calibrated: this requires {calibrate.FEWEST} held-out rows; there are {count}"
         )
         events.note("no_calibration", step, message)
         return None

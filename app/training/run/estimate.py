@@ -27,6 +27,7 @@ from app.training.report import export
 from app.training.run import opening
 from app.training.run.baseline import baseline_seconds
 from app.training.run.branch import MEASURED_ROWS, measure_frequencies
+from app.training.run.planning import shares_baseline
 from app.training.run.preparation import Machine, load_or_prepare
 from app.training.run.session import Session, configure_torch
 from app.wire.estimate import DataSummary, Estimate, EstimatedMemory, EstimatedSeconds, TrainingPlan
@@ -45,7 +46,7 @@ class EstimateSession(Session):
         self, run: Path, events: Events, stopping: Callable[[], bool], machine: Machine, started: float
     ) -> None:
         super().__init__(run, events, stopping, machine)
-        self._started = started
+        self._started, self._loading = started, time.monotonic() - started
         self._frequencies = 0.0  # the seconds to measure document frequencies on all rows
 
     def _work(self) -> Estimated:
@@ -61,9 +62,11 @@ class EstimateSession(Session):
             limit = self.machine.memory_limit(settled.device)
             check_memory(settled, estimate_memory(settled, dataset), limit)
         opening.announce(self.events, dataset, planned[0][1])
-        prepared = time.monotonic() - self._started
-        plans = [self._timed(spec, settled, dataset, base_checkpoint, prepared) for spec, settled in planned]
-        first = prepared if self.spec.model == AUTO else 0.0  # an auto job prepares the data once more, to plan
+        first, before = self._before(dataset, planned)
+        plans = [
+            self._timed(spec, settled, dataset, base_checkpoint, seconds)
+            for (spec, settled), seconds in zip(planned, before, strict=True)
+        ]
         return Estimated(
             Estimate(
                 task=dataset.facts.task,
@@ -75,6 +78,19 @@ class EstimateSession(Session):
                 seconds=first + sum(plan.seconds.total for plan in plans),
             )
         )
+
+    def _before(self, dataset: Dataset, planned: list[tuple[TrainSpec, Settled]]) -> tuple[float, list[float]]:
+        """The seconds before the first step of each run, and those before, in which an auto job plans its trials.
+
+        The trials share the prepared data and, with some exceptions, the baseline.
+        """
+        prepared = time.monotonic() - self._started
+        baselines = [baseline_seconds(spec, settled, dataset) for spec, settled in planned]
+        if self.spec.model != AUTO:
+            return 0.0, [prepared + baseline for baseline in baselines]
+        if shares_baseline(dataset, planned[0][1]):
+            return prepared + baselines[0], [self._loading] * len(planned)
+        return prepared, [self._loading + baseline for baseline in baselines]
 
     def _planned(self, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> list[tuple[TrainSpec, Settled]]:
         """The request and the settings of each training run. Raises TrainingFailure."""
@@ -94,9 +110,9 @@ class EstimateSession(Session):
         settled: Settled,
         dataset: Dataset,
         base_checkpoint: BaseCheckpoint | None,
-        prepared: float,
+        before: float,
     ) -> TrainingPlan:
-        """Time some steps of a training run."""
+        """Time some steps of a training run. `before` is the time before the first of them."""
         configure_torch(settled)
         dataset = recount_characters(dataset, settled.config.context_length)
         held_out = sample(dataset.validation, TIMED_TOKENS if settled.window else TIMED_ROWS)
@@ -104,8 +120,7 @@ class EstimateSession(Session):
         self._frequencies = 0.0
         training = self._training(timed, replace(dataset, validation=held_out), base_checkpoint)
         timings = time_training(training)
-        before = prepared + self._frequencies + baseline_seconds(spec, settled, dataset)
-        seconds = _seconds(settled, dataset, timings, size_of(held_out), before)
+        seconds = _seconds(settled, dataset, timings, size_of(held_out), before + self._frequencies)
         per_step = tokens_per_step(training)
         memory = estimate_memory(settled, dataset)
         return _plan(spec, settled, memory, self.machine.memory_limit(settled.device), seconds, timings, per_step)

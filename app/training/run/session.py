@@ -228,7 +228,7 @@ class Session:
         message = f"stopped early at step {step}: the last {reason}"
         if start >= 0:
             reason = f"up to step {start}, {settled.patience} evaluations in a row found no better {settled.metric}"
-            message = f"stopped early at step {step}: {reason}; from there on, the learning rate fell to its end"
+            message = f"stopped early at step {step}: {reason}; the learning rate then fell until the end"
         self.events.note("early_stop", step, message)
 
     def _check_stop(self) -> None:

@@ -1,24 +1,43 @@
-"""Errors in the shape of the dialect that claims a path, whether or not the path has a route."""
+"""Errors in the form of the dialect that claims a path, whether or not the path has a route."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from app.api import application
-from app.api.http.dialects import Dialect
+from app.api.application import DIALECTS
+from app.api.http.dialects import Dialect, dialect_of
 from app.api.http.services import Services
-from app.api.huggingface.dialect import render_error as render_huggingface
-from app.errors import Conflict, InvalidRequest, OstinatoError, Overloaded, Unauthorized
+from app.api.huggingface import dialect as huggingface
+from app.api.openai import dialect as openai
+from app.api.openapi.describe import MEANINGS, complete, failures
+from app.api.openinference import dialect as openinference
+from app.errors import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    OstinatoError,
+    Overloaded,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from app.settings import Settings
+from tests.api.rendered import is_rendered
 from tests.serving import Api
 
-OPENAI, HUGGING_FACE, OPEN_INFERENCE = {"message", "type", "param", "code"}, {"error", "error_type"}, {"error"}
-SHAPES = [
+OPENAI, HUGGING_FACE, OPEN_INFERENCE = openai.DIALECT, huggingface.DIALECT, openinference.DIALECT
+PATHS = [
     ("/nothing", OPENAI),
     ("/v1/nothing", OPENAI),
     ("//", OPENAI),
@@ -30,29 +49,46 @@ SHAPES = [
     ("/generate_stream", HUGGING_FACE),
     ("/embed/x", HUGGING_FACE),
     ("/embeddings", OPENAI),
+    *((f"{prefix}/no/such/route", dialect) for dialect in DIALECTS for prefix in dialect.prefixes if prefix != "/"),
 ]
+SIMPLE_ERRORS = [InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Overloaded, Unavailable]
 
 
-def shape_of(reply: httpx.Response) -> set[str]:
-    body: dict[str, Any] = reply.json()
-    return set(body["error"]) if isinstance(body["error"], dict) else set(body)
+def has_form(reply: httpx.Response, dialect: Dialect) -> bool:
+    """Whether a reply is an error of a dialect, and of no other form."""
+    forms = {d.error_reply for d in DIALECTS if is_form(reply.content, d.error_reply)}
+    return forms == {dialect.error_reply}
 
 
-def test_errors_have_the_shape_of_the_dialect(api: Api) -> None:
+def is_form(body: bytes, form: type[msgspec.Struct]) -> bool:
+    try:
+        value = msgspec.json.decode(body, type=form)
+    except msgspec.ValidationError:
+        return False
+    return bool(msgspec.to_builtins(value) == msgspec.json.decode(body))  # a struct ignores fields it does not know
+
+
+def routes_of(dialect: Dialect) -> list[APIRoute]:
+    routers = (*dialect.inference, *dialect.management)
+    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def test_errors_have_the_form_of_their_dialect(api: Api) -> None:
     with api.client() as client:
-        for path, shape in SHAPES:
+        for path, dialect in PATHS:
             reply = client.send(client.build_request("GET", api.url + path))
-            assert (reply.status_code, shape_of(reply)) == (404, shape), path
+            assert is_rendered(reply, NotFound, code="route_not_found"), (path, reply.text)
+            assert has_form(reply, dialect), (path, reply.text)
         wrong_method = client.post("/")
-        assert (wrong_method.status_code, shape_of(wrong_method)) == (405, HUGGING_FACE)
+        assert wrong_method.status_code == 405 and has_form(wrong_method, HUGGING_FACE)
 
 
-def test_middleware_replies_in_the_shape_of_the_dialect(api: Api) -> None:
+def test_middleware_replies_in_the_form_of_the_dialect(api: Api) -> None:
     with api.client() as client:
-        for path, shape in SHAPES:
+        for path, dialect in PATHS:
             request = client.build_request("GET", api.url + path, headers={"content-encoding": "gzip"})
             reply = client.send(request)
-            assert shape_of(reply) == shape, path
+            assert has_form(reply, dialect), path
             assert reply.status_code == 415, path
 
 
@@ -66,7 +102,53 @@ def test_middleware_replies_in_the_shape_of_the_dialect(api: Api) -> None:
     ],
 )
 def test_hugging_faces_statuses(error: OstinatoError, status: int, kind: str) -> None:
-    assert render_huggingface(error) == (status, {"error": "no", "error_type": kind})
+    assert HUGGING_FACE.render_error(error) == (status, {"error": "no", "error_type": kind})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_errors_have_the_form_that_the_dialect_declares(dialect: Dialect) -> None:
+    for kind in SIMPLE_ERRORS:
+        status, body = dialect.render_error(kind("no"))
+        assert is_form(msgspec.json.encode(body), dialect.error_reply), kind
+        assert 400 <= status < 600
+        if kind.status in (401, 403, 429):
+            assert status == kind.status
+
+
+def test_no_two_dialects_have_the_same_route_and_each_renders_the_errors_of_its_own() -> None:
+    owners: dict[tuple[str, str], Dialect] = {}
+    for dialect in DIALECTS:
+        for route in routes_of(dialect):
+            path = re.sub(r"{[^}]*}", "x", route.path)
+            for method in route.methods:
+                assert owners.setdefault((method, path), dialect) is dialect, f"two dialects have {method} {route.path}"
+            if route.path != "/":  # which Hugging Face's servers use for POST, and this service to lead to its pages
+                claimed = dialect_of(path, DIALECTS)
+                message = f"{route.path} has the errors of another dialect: add a prefix, or choose another path"
+                assert claimed.render_error is dialect.render_error, message
+
+
+def test_documented_errors_have_the_form_of_the_dialect() -> None:
+    def document_of(dialect: Dialect) -> Any:
+        router = APIRouter()
+
+        @router.get("/new/route", responses=failures(400, 404, 429))  # type: ignore[arg-type]
+        async def route(limit: int = 5) -> None: ...
+
+        app = FastAPI()
+        app.include_router(router)
+        document = complete(app.openapi(), False, frozenset(), [replace(dialect, prefixes=("/new",))])
+        return document, document["paths"]["/new/route"]["get"]["responses"]
+
+    document, responses = document_of(HUGGING_FACE)
+    assert sorted(responses) == ["200", "404", "422", "429"]
+    content = responses["422"]["content"]["application/json"]
+    assert content["schema"] == {"$ref": "#/components/schemas/HuggingFaceError"}
+    assert content["example"] == {"error": MEANINGS[400], "error_type": "validation"}
+    assert document["components"]["schemas"]["HuggingFaceError"]["required"] == ["error", "error_type"]
+    _, responses = document_of(OPENAI)
+    assert sorted(responses) == ["200", "400", "404", "429"]
+    assert responses["429"]["content"]["application/json"]["example"]["error"]["type"] == "rate_limit_error"
 
 
 def test_a_dialect_is_added_by_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:

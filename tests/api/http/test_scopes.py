@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from fastapi.routing import APIRoute
 
 from app.access import INFER, OPERATOR, REGISTRY, SCOPES, TRAIN
-from app.api.http.scopes import MissingScope, check, needed
+from app.api.application import DIALECTS
+from app.api.http.auth import PUBLIC
+from app.api.http.scopes import RULES, MissingScope, check, needed
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,15 @@ from app.api.http.scopes import MissingScope, check, needed
 )
 def test_the_scope_of_a_request(method: str, path: str, scope: str | None) -> None:
     assert needed(method, path) == scope
+
+
+def test_every_route_that_does_not_run_a_model_has_a_rule() -> None:
+    """Otherwise, every key that may run models may also manage what the route manages."""
+    for dialect in DIALECTS:
+        for route in (route for router in dialect.management for route in router.routes if isinstance(route, APIRoute)):
+            path = re.sub(r"{[^}]*}", "x", route.path)
+            has_rule = path in PUBLIC or any(pattern.fullmatch(path) for pattern, _ in RULES)
+            assert has_rule, f"{route.path} needs a rule in app/api/http/scopes.py"
 
 
 def test_an_operator_may_do_everything_and_a_key_without_scopes_only_reads() -> None:

@@ -34,7 +34,7 @@ def test_every_route_is_described(api: Api) -> None:
             where = f"{method} {path}"
             assert operation.get("summary") and operation.get("description"), where
             assert any(s.startswith("2") for s in operation["responses"]), where
-            assert "422" not in operation["responses"], where
+            assert "HTTPValidationError" not in str(operation["responses"]), where
             names.append(operation["operationId"])
             for media in operation.get("requestBody", {}).get("content", {}).values():
                 assert media.get("examples") or media.get("example") or "form" in str(operation["requestBody"]), where

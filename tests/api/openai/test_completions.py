@@ -89,6 +89,9 @@ def test_prompt_and_continuation_share_a_transformers_context(api: Api, shelf: S
     with api.client() as http:
         reply = http.post("/v1/completions", json={"model": "gpt", "prompt": "a" * 60, "max_tokens": 5})
         assert reply.status_code == 400 and reply.json()["error"]["code"] == "context_length_exceeded"
+        assert "set max_tokens to at most 4, or shorten the prompt" in reply.json()["error"]["message"]
+        reply = http.post("/v1/completions", json={"model": "gpt", "prompt": "a" * 64, "max_tokens": 4})
+        assert reply.status_code == 400 and reply.json()["error"]["message"].endswith("in total; shorten the prompt")
         reply = http.post("/v1/completions", json={"model": "gpt", "prompt": "a" * 60, "max_tokens": 4})
         assert reply.status_code == 200
 

@@ -10,12 +10,12 @@ from tests.serving import Api
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/v1/chat/completions", "POST /v1/completions"),
-        ("/chat/completions", "POST /v1/completions"),
-        ("/v1/chat/completions/", "POST /v1/completions"),
-        ("/v1/responses", "POST /v1/completions"),
-        ("/v1/responses/resp_1", "POST /v1/completions"),
-        ("/responses", "POST /v1/completions"),
+        ("/chat/completions", "did you mean '/v1/chat/completions'?"),
+        ("/v1/chat/completions/", "did you mean '/v1/chat/completions'?"),
+        ("/v1/chat/completions/chatcmpl-1", "not stored"),
+        ("/v1/responses", "POST /v1/chat/completions"),
+        ("/v1/responses/resp_1", "POST /v1/chat/completions"),
+        ("/responses", "POST /v1/chat/completions"),
         ("/v1/moderations", "POST /v1/classify"),
         ("/completions", "did you mean '/v1/completions'?"),
         ("/embeddings", "did you mean '/v1/embeddings'?"),

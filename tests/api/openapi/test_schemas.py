@@ -14,7 +14,15 @@ from app.api.http.services import Services
 from app.api.openapi.schemas import constrain, described, partial_structs, reached, tidy
 from app.settings import Settings
 
-BODIES = {"ClassifyRequest", "CompletionRequest", "EmbeddingRequest", "JobRequest", "AliasRequest", "UploadRequest"}
+BODIES = {
+    "ChatRequest",
+    "ClassifyRequest",
+    "CompletionRequest",
+    "EmbeddingRequest",
+    "JobRequest",
+    "AliasRequest",
+    "UploadRequest",
+}
 
 
 class Inner(msgspec.Struct, omit_defaults=True):
@@ -34,6 +42,7 @@ class Outer(msgspec.Struct):
     count: int = 3
     label: str | None = None
     later: int | msgspec.UnsetType = msgspec.UNSET
+    pair: tuple[float, float] = (0.0, 1.0)
 
 
 @cache
@@ -51,10 +60,12 @@ def nodes(value: Any) -> Iterator[dict[str, Any]]:
 def test_a_reply_lists_what_is_always_sent() -> None:
     schemas = described([Outer])
     tidy(schemas, requests=(), partial=partial_structs([Outer]))
-    assert schemas["Outer"]["required"] == ["name", "inner", "anything", "count", "label"]
+    assert schemas["Outer"]["required"] == ["name", "inner", "anything", "count", "label", "pair"]
     assert "required" not in schemas["Inner"] or schemas["Inner"]["required"] == []
     assert schemas["Outer"]["description"] == "A whole.\n\nIts second paragraph."
     assert schemas["Outer"]["properties"]["anything"] == {"type": "array", "items": {}}
+    pair = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    assert schemas["Outer"]["properties"]["pair"] == pair
 
 
 def test_a_request_describes_its_defaults() -> None:
@@ -79,7 +90,7 @@ def test_generators_can_read_every_schema() -> None:
     """Each of these made openapi-python-client or openapi-typescript leave out or misread a schema."""
     schemas = document()["components"]["schemas"]
     for node in nodes(schemas):
-        assert node.get("type") != "array" or "items" in node
+        assert node.get("type") != "array" or isinstance(node["items"], dict)
         assert not any(isinstance(value, bool) for value in node.get("enum", ()) if isinstance(node["enum"], list))
         assert "default" not in node or isinstance(node["default"], dict)  # a property may have this name
     assert set(schemas) > BODIES

@@ -30,6 +30,12 @@ const completion = got(
 );
 const text: string | undefined = "choices" in completion ? completion.choices[0]?.text : undefined;
 if (!text) throw new Error("no text");
+const answered = got(
+  await client.POST("/v1/chat/completions", {
+    body: { model: "demo-text-lstm", messages: [{ role: "user", content: "Hi" }], max_completion_tokens: 4 },
+  }),
+);
+if (!("choices" in answered) || answered.choices[0]?.message.content !== "user") throw new Error("no answer");
 const embedded = got(await client.POST("/v1/embeddings", { body: { model: "demo-sentiment-lstm", input: ["a"] } }));
 if (embedded.data[0]?.object !== "embedding") throw new Error("no vector");
 

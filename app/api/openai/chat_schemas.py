@@ -1,0 +1,162 @@
+"""The request and reply of `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from app.api.openai.completions_schemas import CompletionUsage
+from app.api.openai.messages import Content, Role
+from app.api.openai.sampling import Alternatives, SamplingFields
+
+NewTokens = Annotated[int, Meta(ge=1, le=2**20)]
+NoCalls = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
+
+
+class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message of a conversation. `content` is a text, or a list of parts of type `text`.
+
+    A message of a reply can be sent back as it is. `name` and `annotations` have no effect.
+    """
+
+    role: Role
+    content: Content | None = None
+    name: str | None = None
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+    # The following fields are not supported. They are declared so that a client that sends them gets a clear error.
+    tool_calls: NoCalls | None = None
+    tool_call_id: None = None
+    function_call: None = None
+    audio: None = None
+
+
+class ChatRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
+    """A request for the next answer in a conversation.
+
+    `max_completion_tokens`, of which `max_tokens` is the older name, limits the length of the answer. Without it, an
+    answer may fill the context of the model. With `logprobs`, the log-probability of each token is reported, and those
+    of the `top_logprobs` most likely tokens. `truncate_prompt_tokens` is the number of tokens to keep from the end of
+    the conversation; -1 keeps as many as leave room for the answer.
+    """
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    model: str | None = None
+    max_completion_tokens: NewTokens | None = None
+    max_tokens: NewTokens | None = None
+    logprobs: bool | None = False
+    top_logprobs: Alternatives | None = None
+
+
+class ChatAlternative(msgspec.Struct, frozen=True):
+    """One of the most likely tokens at a position. `bytes` are the bytes of its text in UTF-8."""
+
+    token: str
+    bytes: list[int] | None
+    logprob: float
+
+
+class ChatToken(msgspec.Struct, frozen=True):
+    """The log-probability of a token of an answer, and those of the most likely tokens at its position."""
+
+    token: str
+    bytes: list[int] | None
+    logprob: float
+    top_logprobs: list[ChatAlternative]
+
+
+class ChatLogprobs(msgspec.Struct, frozen=True):
+    """The log-probabilities of the tokens of an answer, or of a piece of it."""
+
+    content: list[ChatToken]
+    refusal: None = None
+
+
+class ChatAnswer(msgspec.Struct, frozen=True):
+    """The answer as a message."""
+
+    content: str
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True):
+    """One answer. `stop_reason` is the stop string or stop token id that ended it."""
+
+    index: int
+    message: ChatAnswer
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"]
+    stop_reason: str | int | None
+
+
+class ChatReply(msgspec.Struct, frozen=True):
+    """The answers to a conversation."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: CompletionUsage
+    object: Literal["chat.completion"] = "chat.completion"
+    system_fingerprint: str | None = None
+
+
+class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """New text of an answer. The first chunk of an answer has the `role`, and the last one is empty."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChatDeltaChoice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A piece of one answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    stop_reason: str | int | None = None
+
+
+class ChatChunk(msgspec.Struct, frozen=True):
+    """One chunk of a stream. The chunk with the token counts has no choices."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatDeltaChoice]
+    usage: CompletionUsage | None = None
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    system_fingerprint: str | None = None
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": "chatcmpl-5d1c",
+    "created": 1745383065,
+    "model": "my-assistant",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"content": "Hello! How are you?", "role": "assistant", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+            "stop_reason": None,
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 9,
+        "completion_tokens": 7,
+        "total_tokens": 16,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    },
+    "object": "chat.completion",
+    "system_fingerprint": None,
+}
+STREAM_EXAMPLE = (
+    'data: {"id":"chatcmpl-5d1c","object":"chat.completion.chunk","created":1745383065,"model":"my-assistant",'
+    '"system_fingerprint":null,"choices":[{"index":0,"delta":{"content":"Hello"},"logprobs":null,'
+    '"finish_reason":null}],"usage":null}\n\ndata: [DONE]\n\n'
+)

@@ -1,0 +1,77 @@
+"""The messages of a conversation as clients send them, and as the model reads them. Only text is supported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from app.errors import InvalidRequest
+from app.inference.generation import Piece
+from app.tokenization.chat import TEXT_PARTS, content_text
+
+ROLES = ("system", "developer", "user", "assistant")
+Role = Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})]
+
+
+class ContentPart(msgspec.Struct, frozen=True):
+    """A part of a message's content: a `text`, or a `refusal` of the assistant. Several parts are joined by line
+    breaks."""
+
+    type: Annotated[str, Meta(extra_json_schema={"enum": list(TEXT_PARTS)})]
+    text: str | None = None
+    refusal: str | None = None
+
+
+Content = str | list[ContentPart]
+
+
+def plain_message(role: str, content: Content | None, place: str) -> dict[str, str]:
+    """Return a message as `role` and `content`. `place` is its path in the request, such as `messages[0]`.
+
+    Raises InvalidRequest if the role is unknown, or a part of the content is missing or not text.
+    """
+    if role not in ROLES:
+        raise InvalidRequest(
+            f"{place}.role is {role[:60]!a}, which is not supported; it must be system, developer, user or assistant",
+            param=f"{place}.role",
+        )
+    if content is None:
+        raise InvalidRequest(f"{place}.content is missing", param=f"{place}.content")
+    if isinstance(content, str):
+        return {"role": role, "content": content}
+    texts = [_part_text(part, f"{place}.content[{i}]") for i, part in enumerate(content)]
+    return {"role": role, "content": content_text(texts) or ""}
+
+
+def _part_text(part: ContentPart, place: str) -> str:
+    key = TEXT_PARTS.get(part.type)
+    if key is None:
+        raise InvalidRequest(
+            f"{place} is of type {part.type[:60]!a}, which is not supported; send only parts of type text",
+            param=f"{place}.type",
+        )
+    text = part.text if key == "text" else part.refusal
+    if text is None:
+        raise InvalidRequest(f"{place}.{key} is missing", param=f"{place}.{key}")
+    return text
+
+
+class AnswerText:
+    """The text of the pieces of answers, without the space with which each answer begins in the chat format."""
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()  # the choices whose first character has been read
+
+    def read(self, piece: Piece) -> str:
+        """Return the text of the next piece of a choice."""
+        if not piece.text or piece.index in self._begun:
+            return piece.text
+        self._begun.add(piece.index)
+        return piece.text.removeprefix(" ")
+
+    def whole(self, pieces: Sequence[Piece]) -> str:
+        """Return the text of all pieces."""
+        return "".join(map(self.read, pieces))

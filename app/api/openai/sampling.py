@@ -1,0 +1,119 @@
+"""The request fields of all generation routes of OpenAI's dialect: how text is sampled, where it ends, and how it is
+sent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from app.api.http.fields import Truncation
+from app.errors import InvalidRequest
+from app.inference.generation import Stops
+from app.wire.engine import SamplingParams
+
+DEFAULTS = SamplingParams()
+SEED_MASK = (1 << 63) - 1  # the engine accepts seeds from 0 to 2**63 - 1
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Alternatives = Annotated[int, Meta(ge=0, le=20)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Temperature = Annotated[float, Meta(ge=0, le=100)]
+ID_KEYS = {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8})$"}}  # a number up to 2**31 - 1
+TEXT_FORMAT = {  # the only supported format
+    "properties": {"type": {"type": "string", "enum": ["text"]}},
+    "required": ["type"],
+    "additionalProperties": False,
+}
+TextFormat = Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)]
+Empty = Annotated[list[Any], Meta(max_length=0)]  # llama.cpp's default
+Several = Annotated[int, Meta(ge=1, le=64)]
+T = TypeVar("T")
+
+
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """With `include_usage`, the token counts are sent at the end of a stream. If `continuous_usage_stats` is also set,
+    they are sent with every chunk. `include_obfuscation` has no effect."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False  # sent by OpenAI's client
+    continuous_usage_stats: bool = False
+
+
+class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The fields that completions and chat completions share. With a `temperature` of 0, the most likely token is
+    always chosen."""
+
+    min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens
+    temperature: Temperature | None = DEFAULTS.temperature
+    top_p: Share | None = DEFAULTS.top_p
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = DEFAULTS.top_k
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = DEFAULTS.min_p
+    typical_p: Share | None = DEFAULTS.typical_p
+    n: Several | None = 1
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    presence_penalty: Penalty | None = DEFAULTS.presence_penalty
+    frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
+    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | Empty | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    truncate_prompt_tokens: Truncation | None = None
+    user: str | None = None
+    response_format: TextFormat | None = None
+
+
+def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
+    """Check the rules between fields, which the struct cannot express. Raises InvalidRequest."""
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequest("stream_options requires stream to be true", param="stream_options")
+    if max_tokens is not None and body.min_tokens > max_tokens:
+        raise InvalidRequest("min_tokens must not be above max_tokens", param="min_tokens")
+    if body.response_format is not None and body.response_format != {"type": "text"}:
+        raise InvalidRequest(
+            "response_format must be {'type': 'text'}; no other format is supported", param="response_format"
+        )
+
+
+def sampling_params(
+    body: SamplingFields, max_tokens: int, logprobs: int | None, prompt_logprobs: int | None = None
+) -> SamplingParams:
+    """The engine's parameters. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report."""
+    return SamplingParams(
+        max_tokens=max_tokens,
+        min_tokens=body.min_tokens,
+        temperature=value_or(body.temperature, DEFAULTS.temperature),
+        top_k=max(0, value_or(body.top_k, DEFAULTS.top_k)),  # vLLM's -1 means all tokens, like 0
+        top_p=value_or(body.top_p, DEFAULTS.top_p),
+        min_p=value_or(body.min_p, DEFAULTS.min_p),
+        typical_p=value_or(body.typical_p, DEFAULTS.typical_p),
+        repetition_penalty=value_or(body.repetition_penalty, DEFAULTS.repetition_penalty),
+        presence_penalty=value_or(body.presence_penalty, DEFAULTS.presence_penalty),
+        frequency_penalty=value_or(body.frequency_penalty, DEFAULTS.frequency_penalty),
+        logit_bias=dict(body.logit_bias or {}),
+        stop_token_ids=tuple(body.stop_token_ids or ()),
+        ignore_eos=body.ignore_eos,
+        logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
+    )
+
+
+def stops_of(body: SamplingFields) -> Stops:
+    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    return Stops(stop, body.include_stop_str_in_output)
+
+
+def seed_of(body: SamplingFields) -> int | None:
+    return None if body.seed is None else body.seed & SEED_MASK
+
+
+def value_or(value: T | None, default: T) -> T:
+    """Replace null with the default, because OpenAI's clients may send null to request the default."""
+    return default if value is None else value

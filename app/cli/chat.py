@@ -1,0 +1,98 @@
+"""`ostinato chat`: a conversation with a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.inference import chosen_model, printable
+from app.cli.output import connect, warn
+from app.cli.tables import read_lines
+from app.errors import OstinatoError
+
+if TYPE_CHECKING:
+    from app.client import Client
+
+
+def register(program: typer.Typer) -> None:
+    program.command()(chat)
+
+
+def chat(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="The system message, with which the conversation begins.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of tokens per answer.", show_default="the context")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 always chooses the most probable token.", show_default="1")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample from the smallest set of tokens with this total probability.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
+) -> None:
+    """Talk to a model that was trained on conversations: each line of standard input is a message.
+
+    Ctrl+C interrupts an answer. Ctrl+D ends the conversation. If it becomes too long for the model, its beginning is
+    left out.
+    """
+    options = {
+        "model": chosen_model(model), "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p,
+        "seed": seed, "truncate_prompt_tokens": -1, "stream": True,
+    }  # fmt: skip
+    body = {name: value for name, value in options.items() if value is not None}
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    with connect() as client:
+        for line in _lines():
+            if not line.strip():
+                continue
+            question = {"role": "user", "content": line}
+            answer = _answer(client, {**body, "messages": [*messages, question]})
+            if answer is not None:
+                messages += [question, {"role": "assistant", "content": answer}]
+
+
+def _lines() -> Iterator[str]:
+    """The lines that a user types, up to the end of the input; or those of standard input, if it is not a terminal."""
+    if not sys.stdin.isatty():
+        yield from read_lines(None)
+        return
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            print()
+            return
+
+
+def _answer(client: Client, body: dict[str, Any]) -> str | None:
+    """Print an answer while it is generated, and return it. None: the user has interrupted it.
+
+    At a terminal, an error is printed, and the user may go on.
+    """
+    texts: list[str] = []
+    try:
+        for event in client.stream("/v1/chat/completions", body):
+            for choice in event.get("choices") or []:
+                texts.append(choice["delta"].get("content") or "")
+                sys.stdout.write(printable(texts[-1]))
+            sys.stdout.flush()
+    except OstinatoError as error:
+        if not texts or not sys.stdin.isatty():
+            raise
+        warn(f"\nostinato: {error.message}")
+        return None
+    except KeyboardInterrupt:
+        if not sys.stdin.isatty():
+            raise
+        print()
+        return None
+    print()
+    return "".join(texts)

@@ -1,0 +1,58 @@
+"""A conversation as one input: its messages in the chat format of the version, with the end of each answer marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.errors import InvalidRequest
+from app.inference.versions import ResolvedVersion
+from app.tokenization.chat import TEMPLATE, continued
+from app.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages of a conversation, each with `role` and `content`, of which the next answer is to be generated.
+
+    With `fallback`, versions that were not trained on conversations read them in the same format.
+    """
+
+    messages: Sequence[Mapping[str, str]]
+    fallback: bool = False
+
+    def __len__(self) -> int:
+        """The number of characters of all messages."""
+        return sum(len(message["content"]) for message in self.messages)
+
+    def encode(self, version: ResolvedVersion, tokenizer: Tokenizer) -> list[int]:
+        """Return the ids of the prompt, as in training: each text is encoded alone, and each answer has an end token.
+
+        Raises InvalidRequest if the version has no chat template, or one that this service did not write.
+        """
+        self._check(version)
+        pairs, prompt = continued(self.messages)
+        encoded = iter(tokenizer.encode_batch([*(text for pair in pairs for text in pair), prompt]))
+        end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+        ids: list[int] = []
+        for _ in pairs:
+            ids += [*next(encoded), *next(encoded), *end]
+        return ids + next(encoded)
+
+    def _check(self, version: ResolvedVersion) -> None:
+        template = version.assets.raw_config.get("chat_template")
+        if template is None and not self.fallback:
+            raise InvalidRequest(
+                f"{version.ref} has no chat template, because it was not trained on conversations; send the text as "
+                "`prompt` to POST /v1/completions. OSTINATO_CHAT_FALLBACK=1 makes every language model read messages "
+                "as lines such as `user: …`",
+                code="no_chat_template",
+                param="model",
+            )
+        if template not in (None, TEMPLATE):
+            raise InvalidRequest(
+                f"{version.ref} has a chat template of its own, and only that of versions trained here is supported; "
+                "send the rendered text as `prompt` to POST /v1/completions",
+                code="unsupported_chat_template",
+                param="model",
+            )

@@ -1,0 +1,93 @@
+"""Every architecture has a recipe for every task, and the recipes follow from the amount of data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.training.recipes import LEAST_STEPS, Recipe, generation, rows, tokenizer
+from app.wire.training_options import TrainingOptions
+from app.wire.training_rules import RANGES, WORDS
+from models.config import ARCHITECTURES, NETWORKS, RECURRENT, ModelConfig
+
+TARGETS = ("classification", "multilabel", "regression")
+SIZES = [(1, 0), (30, 600), (5_000, 100_000), (200_000, 50_000_000), (5_000_000, 10**10)]  # rows, tokens
+
+
+def check(recipe: Recipe) -> None:
+    """Every value is one that a request could set."""
+    for field in ("layers", "width", "heads", "dropout", "learning_rate", "batch_size", "epochs", "weight_decay"):
+        assert RANGES[field].complaint(getattr(recipe, field)) is None, (field, recipe)
+    for field in ("optimizer", "schedule", "pooling"):
+        assert getattr(recipe, field) in WORDS[field]
+
+
+def network(recipe: Recipe, architecture: str, task: str, **sizes: int | str) -> ModelConfig:
+    return ModelConfig(
+        architecture=architecture, task=task, layers=recipe.layers, width=recipe.width, heads=recipe.heads,
+        input_width=recipe.input_width, dropout=recipe.dropout, bidirectional=recipe.bidirectional,
+        pooling=recipe.pooling, classes=0 if task == "generation" else 1, **sizes,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+@pytest.mark.parametrize(("count", "tokens"), SIZES)
+def test_every_network_has_a_recipe_for_every_task(architecture: str, count: int, tokens: int) -> None:
+    for task in TARGETS:
+        for features in (False, True):
+            recipe = rows(architecture, task, count, tokens, features)
+            check(recipe)
+            size = {"input": "features", "features": 3} if features else {"vocab_size": 300}
+            network(recipe, architecture, task, **size)  # type: ignore[arg-type]
+            steps = recipe.epochs * -(-count // recipe.batch_size)
+            assert steps >= LEAST_STEPS or count > 5_000 or tokens > 10**6
+    recipe = generation(architecture, tokens)
+    check(recipe)
+    network(recipe, architecture, "generation", vocab_size=300)
+
+
+@pytest.mark.parametrize(("count", "tokens"), SIZES)
+def test_the_linear_model_has_no_network(count: int, tokens: int) -> None:
+    recipe = rows("linear", "classification", count, tokens, features=False)
+    check(recipe)
+    assert (recipe.layers, recipe.width, recipe.dropout) == (1, 1, 0.0)
+
+
+def test_an_architecture_without_a_recipe_is_refused() -> None:
+    for call in (
+        lambda: rows("no-such-network", "classification", 100, 1000, features=False),
+        lambda: rows("no-such-network", "regression", 100, 1000, features=True),
+        lambda: generation("no-such-network", 1000),
+        lambda: generation("linear", 1000),
+    ):
+        with pytest.raises(NotImplementedError, match=r"has no recipe; .* app/training/recipes\.py"):
+            call()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_more_rows_get_fewer_epochs(architecture: str) -> None:
+    epochs = [rows(architecture, "classification", n, 20 * n, features=False).epochs for n in (100, 10_000, 1_000_000)]
+    assert epochs == sorted(epochs, reverse=True) and epochs[0] > epochs[-1] >= 1
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_labels_are_smoothed_and_values_are_not(architecture: str) -> None:
+    classes, values = (rows(architecture, t, 1000, 20_000, features=False) for t in ("classification", "regression"))
+    assert classes.label_smoothing > 0 == values.label_smoothing
+    assert replace(classes, label_smoothing=0.0) == values
+
+
+@pytest.mark.parametrize("architecture", RECURRENT)
+def test_recurrent_networks_read_rows_in_both_directions_and_streams_in_one(architecture: str) -> None:
+    assert rows(architecture, "classification", 1000, 20_000, features=False).bidirectional
+    assert not generation(architecture, 10_000).bidirectional
+
+
+def test_tokenizers_follow_the_text() -> None:
+    default = TrainingOptions()
+    assert tokenizer("generation", 1000, 0, default) == ("bpe", 512)
+    assert tokenizer("generation", 10**9, 0, default) == ("bpe", 4096)
+    assert tokenizer("classification", 10**9, 0, default) == ("bpe", 8192)
+    assert tokenizer("generation", 1000, 400, default) == ("char", 8192)
+    assert tokenizer("generation", 1000, 400, TrainingOptions(tokenizer="bpe", vocab_size=300)) == ("bpe", 300)
