@@ -83,14 +83,19 @@ def train(
             ids |= {field: _upload(client, path, as_json) for field, path in paths.items()}
             if estimate:
                 show_estimate(client.estimate_job(request | ids), as_json, printed)
-                return
-            job = client.create_job(request | ids)
-            if wait:
-                _follow(client, job, as_json, printed)
-            elif as_json:
-                print_json(job)
             else:
-                print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
+                _start(client, request | ids, wait, as_json, printed)
+
+
+def _start(client: Client, request: dict[str, Any], wait: bool, as_json: bool, printed: Sequence[str]) -> None:
+    """Create the job, and follow it if `wait` is set."""
+    job = client.create_job(request)
+    if wait:
+        _follow(client, job, as_json, printed)
+    elif as_json:
+        print_json(job)
+    else:
+        print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
 
 
 def _is_id(path: Path) -> bool:

@@ -45,7 +45,7 @@ YOUNG_SECONDS = 60.0  # directories of this age may not have been locked yet
 SHOWN = ("data_report", "settled", "base")  # kinds of notes whose content the estimate has in other fields
 
 
-class Abandoned(Exception):
+class EstimateAbandoned(Exception):
     """The client has left, so nobody waits for the estimate."""
 
 
@@ -85,7 +85,7 @@ class Estimates:
 
         Raises what `Jobs.create` raises, and InvalidRequest for faults of the data, with the code and message with
         which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded when the time has
-        passed, and Abandoned once `stopping` returns true.
+        passed, and EstimateAbandoned once `stopping` returns true.
         """
         if not self._running.acquire(blocking=False):
             message = "another dry run is being computed, and there is only one at a time; try again in a moment"
@@ -150,7 +150,7 @@ class Estimates:
         try:
             while trainer.running():
                 if stopping():
-                    raise Abandoned
+                    raise EstimateAbandoned
                 if self._closing.is_set():
                     raise Unavailable("the service is stopping; repeat the dry run later", retry_after=RETRY_SECONDS)
                 if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ import pytest
 from app.db.database import Database
 from app.errors import DeadlineExceeded, EngineFailed, InvalidRequest, OstinatoError, Overloaded, Unavailable
 from app.files.service import Files
-from app.jobs.estimates import YOUNG_SECONDS, Abandoned, Estimates
+from app.jobs.estimates import YOUNG_SECONDS, EstimateAbandoned, Estimates
 from app.jobs.parsing import parse
 from app.jobs.request import JobRequest
 from app.registry.service import Registry
@@ -136,7 +136,7 @@ def test_an_estimate_ends_when_its_time_is_over_its_client_has_left_or_the_servi
     estimates = make(Estimated(PLANNED), wait=True)
     with pytest.raises(DeadlineExceeded):
         estimates.estimate(body, OWNER, 0.0)
-    with pytest.raises(Abandoned):
+    with pytest.raises(EstimateAbandoned):
         estimates.estimate(body, OWNER, 60.0, (tmp_path / "seen").exists)
     estimates.close()
     with pytest.raises(Unavailable, match="stopping"):
