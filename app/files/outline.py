@@ -111,7 +111,7 @@ class Outline:
         return self._left >= 0 and len(self._rest) <= MAX_RECORD and all(map(self._table.take, lines))
 
 
-_TURN = threading.Lock()  # held while a slice of a file is counted: the event loop then competes with one thread at most
+_TURN = threading.Lock()  # held to count a slice of a file: the event loop then competes with one thread at most
 
 
 class Transcoder:
