@@ -32,9 +32,7 @@ WIDE = (  # byte order marks of UTF-32 and UTF-16; UTF-32 comes first, because i
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
 SEPARATOR_LINE = re.compile(rb'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
-EMPTY_RECORD = re.compile(
-    rb'\s*+\{(?:\s*+"(?:[^"\\]|\\.)*+"\s*+:\s*+(?:null|"(?:\s|\\[tnrf])*+")\s*+,?+)*+\s*+\}\s*+'
-)
+EMPTY_RECORD = re.compile(rb'\s*+\{(?:\s*+"(?:[^"\\]|\\.)*+"\s*+:\s*+(?:null|"(?:\s|\\[tnrf])*+")\s*+,?+)*+\s*+\}\s*+')
 QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 BLANKS_AND_QUOTE = re.compile(rb' ++"')
 UNREADABLE = (ValueError, RecursionError, csv.Error, zlib.error)
