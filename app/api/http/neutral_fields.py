@@ -8,7 +8,7 @@ with an error that names the field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -46,6 +46,27 @@ OPENAI_CHAT: Mapping[str, Any] = {
     "verbosity": ANY,
     "web_search_options": (),
 }
+OPENAI_RESPONSES: Mapping[str, Any] = {
+    "background": OFF,
+    "context_management": NONE,
+    "conversation": (),
+    "max_tool_calls": ANY,
+    "moderation": (),
+    "parallel_tool_calls": ANY,
+    "previous_response_id": (),
+    "prompt": (),
+    "prompt_cache_key": ANY,
+    "prompt_cache_options": ANY,
+    "prompt_cache_retention": ANY,
+    "reasoning": ANY,
+    "safety_identifier": ANY,
+    "service_tier": ANY,
+    "store": OFF,
+    "tool_choice": ("none", "auto"),
+    "tools": NONE,
+    "user": ANY,
+}
+NOT_STORED = "responses are not stored: send the whole conversation in input"
 VLLM: Mapping[str, Any] = {
     "cache_salt": ANY,
     "priority": (0,),
@@ -121,42 +142,46 @@ class OtherFields:
     """The fields that a route accepts in addition to those of its struct.
 
     `neutral` maps a field to the values that are accepted; null is always accepted. `synonyms` maps another server's
-    name for a field to the name in the struct.
+    name for a field to the name in the struct. `reasons` says for some fields why no other value is accepted, and what
+    to do instead.
     """
 
     neutral: Mapping[str, Any]
     synonyms: Mapping[str, str]
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
         """Return the body with the field names of the struct `kind`. Fields that are not listed here are kept.
 
         Raises InvalidRequest for a value that is not neutral, or if two names of the same field have different values.
         """
-        own = {field.encode_name for field in msgspec.structs.fields(kind)}
+        own = {info.encode_name for info in msgspec.structs.fields(kind)}
         translated: dict[str, Any] = {}
         sources: dict[str, str] = {}  # field of the struct -> name under which it was sent
         for name, value in body.items():
             if name not in own and name in self.neutral:
-                _check_neutral(name, value, self.neutral[name])
+                _check_neutral(name, value, self.neutral[name], self.reasons.get(name, ""))
                 continue
-            field = name if name in own else self.synonyms.get(name, name)
-            if field in sources and value is not None and translated[field] not in (None, value):
+            target = name if name in own else self.synonyms.get(name, name)
+            if target in sources and value is not None and translated[target] not in (None, value):
                 raise InvalidRequest(
-                    f"{sources[field]} is {_shown(translated[field])}, but {name} is {_shown(value)}, and both mean "
-                    f"{field}; send only one of them",
+                    f"{sources[target]} is {_shown(translated[target])}, but {name} is {_shown(value)}, and both mean "
+                    f"{target}; send only one of them",
                     param=name,
                 )
-            if translated.get(field) is None:
-                translated[field] = value
-            sources.setdefault(field, name)
+            if translated.get(target) is None:
+                translated[target] = value
+            sources.setdefault(target, name)
         return translated
 
 
-def _check_neutral(name: str, value: Any, neutral: Any) -> None:
+def _check_neutral(name: str, value: Any, neutral: Any, reason: str) -> None:
     if value is None or neutral is ANY or value in neutral:
         return
     shown = " or ".join(_shown(allowed) for allowed in (None, *neutral))
-    raise InvalidRequest(f"{name} is not supported; leave it out, or send {shown}", code="unknown_field", param=name)
+    why = f", because {reason}" if reason else ""
+    message = f"{name} is not supported{why}; leave it out, or send {shown}"
+    raise InvalidRequest(message, code="unknown_field", param=name)
 
 
 def _shown(value: Any) -> str:
@@ -175,6 +200,11 @@ COMPLETIONS = OtherFields(
 )
 CHAT = OtherFields(
     {**OPENAI_CHAT, **VLLM, **VLLM_SAMPLING, **VLLM_CHAT, **LLAMA_CPP, "best_of": (1,), "suffix": ()}, GENERATION
+)
+RESPONSES = OtherFields(
+    {**OPENAI_RESPONSES, **VLLM},
+    {},
+    dict.fromkeys(("background", "conversation", "previous_response_id", "prompt", "store"), NOT_STORED),
 )
 EMBEDDINGS = OtherFields({**OPENAI, **VLLM, "embed_dtype": ("float32",), "normalize": (True,)}, {})
 CLASSIFICATION = OtherFields({**OPENAI, **VLLM, "raw_scores": OFF}, {"activation": "use_activation"})
