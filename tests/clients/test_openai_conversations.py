@@ -57,7 +57,7 @@ def test_what_was_learnt_is_answered(client: openai.OpenAI, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", NAMES)
-@pytest.mark.parametrize("stop", [None, ["er T"], [" 緑茶"], ["茶.", "zz"]], ids=str)
+@pytest.mark.parametrize("stop", [None, ["er T"], [" 緑茶"], ["茶.", "zz"], [" "]], ids=str)
 def test_a_stream_joins_to_the_whole_answer(client: openai.OpenAI, model: str, stop: list[str] | None) -> None:
     options: dict[str, Any] = {"model": model, "messages": asked("drink?"), "temperature": 0, "stop": stop}
     whole = client.chat.completions.create(**options).choices[0].message.content

@@ -31,6 +31,7 @@ from app.inference.conversations import Conversation
 from app.inference.generation import GenerationRequest
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import GenerationQuery
+from app.tokenization.chat import ANSWER_LEAD
 from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["generation"])
@@ -107,6 +108,7 @@ def _query(caller: Caller, head: ResponseHead, conversation: Conversation) -> Ge
         "input",
         params=params,
         open_ended=body.max_output_tokens is None,
+        lead=ANSWER_LEAD,
         limit_param="max_output_tokens",
     )
 

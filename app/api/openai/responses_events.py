@@ -9,7 +9,6 @@ from typing import Any, Literal
 from app.api.http.sse import json_line
 from app.api.openai.chat_choices import token_reports
 from app.api.openai.chat_schemas import ChatToken
-from app.api.openai.messages import AnswerText
 from app.api.openai.responses_schemas import (
     LOGPROBS,
     EventType,
@@ -72,22 +71,20 @@ class ResponseWriter:
 
     def __init__(self, head: ResponseHead, generation: GenerationRequest) -> None:
         self._head, self._generation = head, generation
-        self._answer = AnswerText()
         self._texts: list[str] = []
         self._tokens: list[ChatToken] = []
         self._reason: str | None = None
 
-    def add(self, piece: Piece) -> tuple[str, list[ChatToken]]:
-        """Add a piece. Returns its text and the reports on its tokens."""
+    def add(self, piece: Piece) -> list[ChatToken]:
+        """Add a piece. Returns the reports on its tokens."""
         tokens: list[ChatToken] = []
         if self._head.alternatives is not None:
             assert self._generation.version.tokenizer is not None
             tokens = token_reports(piece.logprobs, self._generation.version.tokenizer, self._head.alternatives)
             self._tokens += tokens
-        text = self._answer.read(piece)
-        self._texts.append(text)
+        self._texts.append(piece.text)
         self._reason = piece.finish_reason or self._reason
-        return text, tokens
+        return tokens
 
     @property
     def status(self) -> Literal["completed", "incomplete"]:
@@ -154,12 +151,12 @@ class ResponseEvents:
 
     def frame(self, piece: Piece) -> bytes | None:
         """Return the event of a piece, or None if the piece has no content to send."""
-        text, tokens = self._writer.add(piece)
-        if not (text or tokens):
+        tokens = self._writer.add(piece)
+        if not (piece.text or tokens):
             return None
         number = self._number()
         return b'%b%b,"logprobs":%b,"sequence_number":%d}\n\n' % (
-            self._start, json_line(text), json_line(tokens) if tokens else b"[]", number,
+            self._start, json_line(piece.text), json_line(tokens) if tokens else b"[]", number,
         )  # fmt: skip
 
     def closing(self) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from app.api.openai.chat_schemas import ChatToken, NewTokens
-from app.api.openai.messages import Content, Role
+from app.api.openai.messages import MOST, Content, Role
 from app.api.openai.sampling import DEFAULTS, Alternatives, Share, Temperature, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
@@ -71,7 +71,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contains `message.output_text.logprobs`.
     """
 
-    input: str | Annotated[list[InputItem], Meta(min_length=1)]
+    input: str | Annotated[list[InputItem], Meta(min_length=1, max_length=MOST)]
     model: str | None = None
     instructions: str | None = None
     max_output_tokens: NewTokens | None = None

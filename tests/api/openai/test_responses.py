@@ -150,6 +150,7 @@ def test_an_answer_without_a_limit_may_fill_the_context(http: httpx.Client, shel
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"input": []}, "input", "length"),
+    ({"input": [{"role": "user", "content": ""}] * 2049}, "input", "length <= 2048"),
     ({"input": [{"content": "a"}]}, "input[0].role", "is missing"),
     ({"input": [{"role": "tool", "content": "a"}]}, "input[0].role", "must be system, developer, user or"),
     ({"input": [{"role": "user"}]}, "input[0].content", "is missing"),
