@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 
 class OstinatoError(Exception):
@@ -107,6 +108,21 @@ class CheckpointInvalid(InvalidRequest):
     """A checkpoint directory is incomplete, malformed or inconsistent."""
 
     code = "invalid_checkpoint"
+
+
+def as_sent(error: OstinatoError, names: Mapping[str, str]) -> OstinatoError:
+    """Make an error name the fields as the client sent them, for example `n_predict` instead of `max_tokens`.
+
+    `names` maps this service's name of a field to the name in the request. In the message, a field that may be an
+    ordinary word is replaced only if the error is about this field.
+    """
+    for field, name in names.items():
+        if error.param and re.match(rf"{re.escape(field)}(?!\w)", error.param):
+            error.param = name + error.param.removeprefix(field)
+        elif "_" not in field:
+            continue
+        error.message = re.sub(rf"(?<![\w'\"]){re.escape(field)}(?![\w'\"])", name, error.message)
+    return error
 
 
 def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:

@@ -24,10 +24,11 @@ from app.errors import CheckpointInvalid
 from models.config import ModelConfig
 
 MiB = 2**20
-REQUIRED = ("config.json", "model.safetensors")
+WEIGHTS = "model.safetensors"
+REQUIRED = ("config.json", WEIGHTS)
 LIMITS = {  # the maximum size of each file in bytes; the size of the weights must also match their header
     "config.json": 8 * MiB,
-    "model.safetensors": 2**40,
+    WEIGHTS: 2**40,
     "tokenizer.json": 64 * MiB,
     "labels.json": 8 * MiB,
     "training.json": 8 * MiB,
@@ -123,7 +124,7 @@ def read(directory: Path) -> Checkpoint:
     labels = _load_labels(directory / "labels.json", config)
     if raw.get("labels", labels) != labels:
         raise CheckpointInvalid("config.json: labels differ from labels.json")
-    header = read_header(directory / "model.safetensors")
+    header = read_header(directory / WEIGHTS)
     check_tensors(header, config)
     parameters = sum(entry.elements for entry in header.values())
     training = _load_object(directory / "training.json")

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -64,15 +65,16 @@ def main() -> None:
     Ctrl+C; and 1 after any other error.
     """
     prepare_output()
+    arguments: list[str] = []
     try:
         arguments = read_arguments(sys.argv[1:])
         sys.exit(program(arguments, prog_name="ostinato", standalone_mode=False))
     except UsageError as error:
         refuse(error)
     except SettingError as error:
-        fail(error, REFUSED)
+        fail(error, REFUSED, arguments)
     except OstinatoError as error:
-        fail(error, 1)
+        fail(error, 1, arguments)
     except typer.Abort:  # the user did not confirm
         print("ostinato: nothing was done", file=sys.stderr)
         sys.exit(1)
@@ -122,9 +124,26 @@ def _is_debugging() -> bool:
         return False
 
 
-def fail(error: OstinatoError, status: int) -> NoReturn:
+def options_of(arguments: Sequence[str]) -> set[str]:
+    """The options that messages may name for these arguments: those of the command.
+
+    Messages about jobs may also name the options of `train`, with which the job was created.
+    """
+    command: Any = typer.main.get_command(program)
+    commands = [command]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+        commands += [command] if command is not commands[-1] else []
+    if any(command.name == "jobs" for command in commands):
+        commands.append(commands[0].commands["train"])
+    parameters = [parameter for command in commands[1:] for parameter in command.params]
+    return {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoReturn:
     """Print the error, with the option concerned if the message does not name it, and exit with status `status`."""
-    message, option = in_own_words(error.message), option_for(error.param or "")
+    options = options_of(arguments)
+    message, option = in_own_words(error.message, options), option_for(error.param or "", options)
     where = f" (in {option})" if option and option not in message else ""
     print(f"ostinato: {message}{where}", file=sys.stderr)
     sys.exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from app.wire.training_options import Columns, TrainingOptions
 
@@ -13,14 +14,22 @@ _ROUTES = {
     "GET /v1/registry/models": "`ostinato models`",
     "GET /v1/fine_tuning/jobs": "`ostinato jobs`",
 }
-_PHRASES = {  # whole phrases in terms of the HTTP API -> the same in terms of the command line
-    "training.encoding; on the command line --encoding": "--encoding",
-    "training.encoding (--encoding)": "--encoding",
-    "`columns` in the request says what": "--text-column, --label-column and so on say what",
-    "send truncate_prompt_tokens (-1 cuts to that length)": "use --truncate, which cuts to that length",
-    "send the text as `prompt` to POST /v1/completions": "use `ostinato generate`",
-    "set the task (task)": "set the task (--task)",
-}
+# Whole phrases in terms of the HTTP API -> (option, the same in terms of that option, text for commands without it).
+_PHRASES = {
+    ", or name its encoding (training.encoding; on the command line --encoding)": (
+        "--encoding", ", or name its encoding (--encoding)", ""
+    ),
+    "training.encoding; on the command line --encoding": ("--encoding", "--encoding", "training.encoding"),
+    "training.encoding (--encoding)": ("--encoding", "--encoding", "training.encoding"),
+    "`columns` in the request says what": (
+        "--label-column", "--text-column, --label-column and so on say what", "`columns` says what"
+    ),
+    "send truncate_prompt_tokens (-1 cuts to that length)": (
+        "--truncate", "use --truncate, which cuts to that length", "shorten it"
+    ),
+    "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
+    "set the task (task)": ("--task", "set the task (--task)", "set the task"),
+}  # fmt: skip
 _FIELDS = {
     **{f"columns.{name}": f"--{name.replace('_', '-')}-column" for name in Columns.__struct_fields__},
     **{f"training.{name}": f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__},
@@ -38,18 +47,24 @@ _ANY_FIELD = re.compile(
 _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len, reverse=True))) + r")(?![/\w])`?")
 
 
-def option_for(field: str) -> str | None:
-    """The option that sets a field of a request; None for a field that has no option of its own."""
-    return _FIELDS.get(field)
+def option_for(field: str, options: Collection[str] | None = None) -> str | None:
+    """The option that sets a field of a request; None for a field without an option.
+
+    `options` are those of the command at hand; None stands for all options of all commands.
+    """
+    option = _FIELDS.get(field)
+    return option if options is None or option in options else None
 
 
-def in_own_words(message: str) -> str:
+def in_own_words(message: str, options: Collection[str] | None = None) -> str:
     """Return `message` with the fields of the request replaced by options, and routes replaced by commands.
 
-    Quoted text comes from the user and is not changed.
+    A field is replaced only if its option is one of `options`, those of the command at hand; None stands for all
+    options of all commands. Quoted text comes from the user and is not changed.
     """
     message = message.removeprefix("training_file: ")
-    for phrase, own in _PHRASES.items():
-        message = message.replace(phrase, own)
+    for phrase, (option, own, otherwise) in _PHRASES.items():
+        fits = options is None or option is None or option in options
+        message = message.replace(phrase, own if fits else otherwise)
     message = _ANY_ROUTE.sub(lambda match: _ROUTES[match[1]], message)
-    return _ANY_FIELD.sub(lambda match: _FIELDS[match[1]], message)
+    return _ANY_FIELD.sub(lambda match: option_for(match[1], options) or match[1], message)

@@ -63,7 +63,9 @@ def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: 
         batcher: Batcher[ScoringItem] = Batcher(limits.max_batch_tokens, 1 if limits.invariant else MAX_BATCH_ROWS)
         return Scorer(_on_rows(loaded, network), config, batcher, reply, counters)
 
-    parts: dict[type, Scorer | Decoder] = {wire.Embed: scorer(loaded.network.embed)}
+    parts: dict[type, Scorer | Decoder] = {}
+    if config.architecture != "linear":  # which has no body, so it has no embeddings
+        parts[wire.Embed] = scorer(loaded.network.embed)
     if config.task == "generation":
         scheduler = Scheduler(limits.max_slots, limits.prefill_tokens, limits.invariant)
         runner = Runner(loaded.network, limits.max_slots, loaded.device)

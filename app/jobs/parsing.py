@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from app.errors import InvalidRequest, did_you_mean
+from app.errors import InvalidRequest, as_sent, did_you_mean
 from app.jobs import limits
 from app.jobs.request import JobRequest, Publish
 from app.wire.training_options import Columns, TrainingOptions
@@ -33,7 +33,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> it
 
 
 def parse(body: Mapping[str, Any]) -> JobRequest:
-    """Parse and check a client's JSON object. Raises InvalidRequest with `param` set."""
+    """Parse and check a client's JSON object. Raises InvalidRequest with `param` set, the field as it was sent."""
     if not isinstance(body, Mapping):
         raise InvalidRequest("the request body must be a JSON object")
     check_text(body)
@@ -44,13 +44,21 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
     if "validation_split" in fields and "validation_file" in fields:
         message = "validation_split has no effect with a validation_file, whose rows are held out; leave it out"
         raise InvalidRequest(message, param="validation_split")
-    fields["training"] = _merge_options(fields)
+    fields["training"], _ = _merge_options(fields)
     try:
         request = msgspec.convert(fields, JobRequest)
+        limits.check(request)
     except msgspec.ValidationError as error:
-        raise _wrong_type(error) from None
-    limits.check(request)
+        raise as_sent(_wrong_type(error), sent_names(body)) from None
+    except InvalidRequest as error:
+        raise as_sent(error, sent_names(body)) from None
     return request
+
+
+def sent_names(body: Mapping[str, Any]) -> dict[str, str]:
+    """The options that a valid body contains under another name: `training.epochs` -> `hyperparameters.n_epochs`."""
+    _, sources = _merge_options(body)
+    return {f"training.{name}": source for name, source in sources.items() if source != f"training.{name}"}
 
 
 def check_text(body: Mapping[str, Any]) -> None:
@@ -100,9 +108,10 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
         raise InvalidRequest(message, code="unsupported_resources", param="resources")
 
 
-def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_options(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge the training options from the three objects in which a client may send them.
 
+    Also returns the path from which the value of each option was taken.
     The value "auto" means that the option is not set. Raises InvalidRequest if two values of an option differ.
     """
     merged: dict[str, Any] = {}
@@ -119,7 +128,7 @@ def _merge_options(fields: Mapping[str, Any]) -> dict[str, Any]:
                 message = f"{source} is {value!r}, but {sources[name]} is {merged[name]!r}; send only one value"
                 raise InvalidRequest(message, param=source)
             sources.setdefault(name, source)
-    return merged
+    return merged, sources
 
 
 def _wrong_type(error: msgspec.ValidationError) -> InvalidRequest:

@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.checkpoint.directory import Checkpoint, Manifest, digest, manifest, read
+from app.checkpoint.directory import WEIGHTS, Checkpoint, Manifest, digest, manifest, read
+from app.checkpoint.finiteness import check_finite
 from app.db.ownership import claim_blobs
 from app.db.tables import ModelRow, VersionRow
 from app.errors import Conflict, InvalidRequest
@@ -37,9 +38,13 @@ class Publication:
 
 
 def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
-    """Check a checkpoint directory and store its files. Raises CheckpointInvalid, or Conflict if a file changes."""
+    """Check a checkpoint directory, including the values of its weights, and store its files.
+
+    Raises CheckpointInvalid, or Conflict if a file changes.
+    """
     files = manifest(directory)
     read(directory)
+    check_finite(directory / WEIGHTS)
     for path, entry in files.items():
         if blobs.put_file(directory / path) != entry.sha256:
             raise Conflict(f"{path} changed while it was being read; try again")

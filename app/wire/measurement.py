@@ -12,14 +12,17 @@ MEASURABLE_ROWS = 20
 SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
 
 
-def too_few(rows: object) -> TypeGuard[int]:
-    """Whether `rows` is too small for a meaningful metric. False for None: older versions do not record the number."""
-    return isinstance(rows, int) and not isinstance(rows, bool) and rows < MEASURABLE_ROWS
+def too_few(rows: object) -> TypeGuard[float]:
+    """Whether `rows` is too small for a meaningful metric. False for None: older versions do not record the number.
+
+    The number may be a float, because events of older versions contain floats only.
+    """
+    return isinstance(rows, int | float) and not isinstance(rows, bool) and rows < MEASURABLE_ROWS
 
 
-def verdict(rows: int) -> str:
+def verdict(rows: float) -> str:
     """The text to show instead of metrics from too few rows: `2 rows: too few for meaningful metrics`."""
-    return f"{counted(rows, 'row')}: too few for meaningful metrics"
+    return f"{counted(int(rows), 'row')}: too few for meaningful metrics"
 
 
 def consequences(rows: int, *, selects: bool) -> str:

@@ -14,7 +14,8 @@ import msgspec
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
 
 AUTO = "auto"  # in place of an architecture: try several, and keep the best
-Figures = Mapping[str, float | None]  # None stands for NaN and infinity, which JSON cannot represent
+# Counts are integers. None stands for NaN and infinity, which JSON cannot represent.
+Figures = Mapping[str, int | float | None]
 
 
 class DataFile(msgspec.Struct, frozen=True):

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import typer
 
+from app.cli import __main__ as main
+from app.cli.wording import in_own_words, option_for
+from app.wire.training_options import Columns, TrainingOptions
+from tests.checkpoints import safetensors
 from tests.cli.conftest import Run
 from tests.cli.service import Service
 
@@ -58,6 +66,50 @@ def test_a_model_that_does_not_exist_is_said_in_commands(service: Service, ostin
     assert ostinato("classify", "-m", "x", "y").err == (
         "ostinato: model not found: x; `ostinato models` lists the models\n"
     )
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+PHRASES = (
+    "send truncate_prompt_tokens (-1 cuts to that length)",
+    "save it as UTF-8, or name its encoding (training.encoding; on the command line --encoding)",
+    "the encoding that training.encoding (--encoding) sets",
+    "`columns` in the request says what the columns mean",
+    "set the task (task) to generation",
+)
+
+
+def commands() -> Iterator[list[str]]:
+    """The words of every command."""
+    found = [([], typer.main.get_command(main.program))]
+    for words, command in found:
+        inner = getattr(command, "commands", {})
+        found += [([*words, name], part) for name, part in inner.items()]
+        if not inner:
+            yield words
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_messages_name_only_options_of_the_command(words: list[str]) -> None:
+    options = main.options_of([*words, "an argument", "--model", "train"])
+    fields = [f"training.{name}" for name in TrainingOptions.__struct_fields__]
+    fields += [*TrainingOptions.__struct_fields__, *(f"columns.{name}" for name in Columns.__struct_fields__)]
+    fields += ["publish.name", "publish.alias", "validation_split", "top_k", "max_tokens", "foo, context_length, heads"]
+    for message in (*fields, *PHRASES):
+        own = in_own_words(message, options)
+        assert set(OPTION.findall(own)) <= options, own
+        assert option_for(message, options) in {None, *options}
+    if words in (["train"], ["jobs", "follow"]):
+        assert in_own_words("training.epochs and max_steps", options) == "--epochs and --max-steps"
+
+
+def test_the_fields_of_an_import_are_not_options_of_a_training(ostinato: Run, tmp_path: Path) -> None:
+    """Every option that an error of `import` names exists."""
+    (tmp_path / "w.safetensors").write_bytes(safetensors({"a.weight": ([2], bytes(8))}))
+    done = ostinato("import", "w.safetensors", "--name", "m", "--set", "foo=1")
+    assert done.status == 1 and "context_length" in done.err
+    for answer in ("foo=1", "context_length=0", "heads=x", "layers=-1"):
+        done = ostinato("import", "w.safetensors", "--name", "m", "--set", answer)
+        assert set(OPTION.findall(done.err)) <= main.options_of(["import"]), done.err
 
 
 def test_a_declined_confirmation_changes_nothing(

@@ -11,8 +11,13 @@ import pytest
 
 from app.cli import follow
 from app.cli.options import HELP
+from app.training.events import Events
+from app.training.loop.figures import validation_figures
+from app.wire.trainer import Metrics
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import WORDS
+from app.worker.event_file import EventFile
+from app.worker.transcript import to_event
 from tests.cli.conftest import Run
 from tests.cli.service import Service, listed
 
@@ -203,6 +208,22 @@ def test_a_rate_on_a_few_rows_is_not_shown() -> None:
     assert follow.render_metrics(data) == "step 2/30 · validation loss 0.687 · 2 rows: too few for meaningful metrics"
     shown = follow.render_metrics(data | {"valid_rows": 20})
     assert shown == "step 2/30 · validation loss 0.687 · macro F1 1.000"
+    older = follow.render_metrics(data | {"valid_rows": 4.0})  # as older releases stored it
+    assert older == "step 2/30 · validation loss 0.687 · 4 rows: too few for meaningful metrics"
+
+
+def test_a_rate_on_a_few_rows_is_not_shown_for_an_event_of_the_worker(tmp_path: Path) -> None:
+    """The event passes through the trainer's event file and the translation of the worker."""
+    figures = validation_figures({"loss": 0.5, "rows": 4, "accuracy": 1.0, "macro_f1": 1.0}, full=True)
+    with (tmp_path / "events.jsonl").open("wb") as file:
+        Events(file.fileno()).emit(Metrics(2, 20, {"train_loss": 0.25, **figures}, 0.1))
+    (read,) = EventFile(tmp_path / "events.jsonl").read()
+    translated = to_event(read)
+    assert translated is not None and translated.data is not None
+    data = json.loads(json.dumps(translated.data))
+    assert data["valid_rows"] == 4 and isinstance(data["valid_rows"], int)
+    expected = "step 2/20 · loss 0.250 · validation loss 0.500 · 4 rows: too few for meaningful metrics"
+    assert follow.render_metrics(data) == expected
 
 
 def waiting(status: str) -> tuple[int, Any]:

@@ -44,6 +44,21 @@ def test_options_with_two_values_are_refused() -> None:
     assert "training.epochs" in error.message
 
 
+@pytest.mark.parametrize("place", ["hyperparameters", "method.supervised.hyperparameters", "training"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_epochs", "3"), ("n_epochs", 0), ("n_epochs", [1]), ("batch_size", 0), ("learning_rate", "x"), ("heads", 3)],
+)
+def test_an_error_names_the_option_as_it_was_sent(place: str, name: str, value: Any) -> None:
+    name = "epochs" if place == "training" and name == "n_epochs" else name
+    options = {name: value, "width": 64}
+    fields = {"model": "transformer"}
+    error = refused(**fields, **({"method": {"supervised": {"hyperparameters": options}}} if place.startswith("method")
+                                 else {place: options}))  # fmt: skip
+    assert error.param == f"{place}.{name}"
+    assert error.message.startswith(f"{place}.{name}") and ("training." in error.message) == (place == "training")
+
+
 def test_equal_requests_have_equal_hashes() -> None:
     one = parse({"model": "lstm", "training_file": "file-1", "metadata": {"a": "1", "b": "2"}})
     two = parse({"metadata": {"b": "2", "a": "1"}, "training_file": "file-1", "model": "lstm", "suffix": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from app.checkpoint.directory import manifest
 from app.errors import CheckpointInvalid, Conflict, InvalidRequest, OstinatoError, TooLarge
 from app.registry.archive import ArchiveInvalid, unpack
 from app.registry.service import Registry
-from tests.checkpoints import make_checkpoint
+from tests.checkpoints import make_checkpoint, write_weights
 
 LIMIT = 2**20
 
@@ -193,6 +194,16 @@ def test_a_bad_import_registers_nothing(registry: Registry, folder: Path) -> Non
     (folder / "metrics.json").write_text("[1]")
     with pytest.raises(CheckpointInvalid):
         registry.import_tar(iter([tar(folder)]), name="mood", principal="alice", limit=LIMIT)
+    assert registry.list("alice").items == []
+
+
+def test_weights_that_are_not_finite_are_not_registered(registry: Registry, folder: Path) -> None:
+    """Neither in an import nor as the result of a training run. Otherwise the first request would fail."""
+    write_weights(folder, struct.pack("<4f", 1.0, 2.0, float("nan"), 3.0))
+    with pytest.raises(CheckpointInvalid, match=r"not finite numbers .*'body\."):
+        registry.import_tar(iter([tar(folder)]), name="mood", principal="alice", limit=LIMIT)
+    with pytest.raises(CheckpointInvalid, match="not finite numbers"):
+        registry.upload_files(folder)
     assert registry.list("alice").items == []
 
 

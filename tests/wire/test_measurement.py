@@ -7,9 +7,11 @@ from app.wire.measurement import MEASURABLE_ROWS, too_few, verdict
 
 def test_a_split_of_a_few_rows_measures_nothing() -> None:
     assert too_few(0) and too_few(MEASURABLE_ROWS - 1) and not too_few(MEASURABLE_ROWS)
-    assert [verdict(1), verdict(2)] == [
+    assert too_few(4.0) and not too_few(20.0)
+    assert [verdict(1), verdict(2), verdict(4.0)] == [
         "1 row: too few for meaningful metrics",
         "2 rows: too few for meaningful metrics",
+        "4 rows: too few for meaningful metrics",
     ]
 
 

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Request
 from msgspec import inspect
 
-from app.api.http.neutral_fields import OtherFields
+from app.api.http.neutral_fields import SENT_NAMES, OtherFields
 from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -28,12 +28,19 @@ class JsonBody(Generic[T]):
         self._decode = msgspec.json.Decoder(kind).decode
 
     async def read(self, request: Request) -> T:
-        """Read and decode a body. Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest."""
-        _check_type(request.headers.get("content-type"))
-        return self.decode(await request.body())
+        """Read and decode a body. Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest.
 
-    def decode(self, payload: bytes) -> T:
-        """Decode a body. Raises InvalidRequest with the path of the invalid field as `param`."""
+        Later errors name fields as they were sent (`as_sent`).
+        """
+        _check_type(request.headers.get("content-type"))
+        names = request.scope[SENT_NAMES] = {}
+        return self.decode(await request.body(), names)
+
+    def decode(self, payload: bytes, names: dict[str, str] | None = None) -> T:
+        """Decode a body. Raises InvalidRequest with the path of the invalid field as `param`.
+
+        Adds to `names` the fields that were sent under another name: field of the struct -> name in the body.
+        """
         if not payload:
             raise InvalidRequest("the request body is empty; send a JSON object")
         try:
@@ -41,7 +48,9 @@ class JsonBody(Generic[T]):
         except msgspec.ValidationError as error:
             if self._others is None or not UNKNOWN.match(str(error)):
                 raise self._invalid(str(error)) from None
-            translated = self._others.translate(_plain(payload), self.kind)
+            translated, sources = self._others.translate(_plain(payload), self.kind)
+            if names is not None:
+                names |= {field: name for field, name in sources.items() if field != name}
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise _not_json(error) from None
         try:  # slower, so only used for bodies with an unknown field

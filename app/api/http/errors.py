@@ -15,7 +15,8 @@ from starlette.routing import Match, Route
 from starlette.types import Scope, Send
 
 from app.api.http.dialects import Dialect, dialect_of
-from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable
+from app.api.http.neutral_fields import SENT_NAMES
+from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable, as_sent
 from app.telemetry import cancelled, request_failure, request_id
 
 IN_PARTS = "send larger files in parts with POST /v1/uploads"
@@ -54,6 +55,7 @@ class Stopping(Unavailable):
 def response(error: OstinatoError, scope: Scope) -> Response:
     """Render an error as the reply to the request in `scope`, in the dialect of the request's path."""
     request_failure.labels(error.code).inc()
+    error = as_sent(error, scope.get(SENT_NAMES) or {})
     status, body = dialect_of(scope["path"], scope["app"].state.dialects).render_error(error)
     return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
 

@@ -8,43 +8,47 @@ with an error that names the field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from app.errors import InvalidRequest
 
+SENT_NAMES = "ostinato.sent_names"  # key of the ASGI scope: field of the struct -> the name under which it was sent
 ANY = object()  # the field has no effect, so any value is accepted
 OFF = (False,)
+NULL: tuple[Any, ...] = ()  # null is always accepted
 NONE: tuple[Any, ...] = ([], {}, "")
 
 OPENAI: Mapping[str, Any] = {
+    "audio": NULL,
+    "function_call": ("none", "auto"),
+    "functions": NONE,
     "metadata": ANY,
+    "modalities": (["text"],),
+    "parallel_tool_calls": ANY,
+    "prediction": NULL,
     "prompt_cache_key": ANY,
     "prompt_cache_retention": ANY,
     "safety_identifier": ANY,
+    "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
     "store": OFF,
+    "tool_choice": ("none", "auto"),
+    "tools": NONE,
+    "verbosity": ("medium",),
+    "web_search_options": NULL,
 }
-# Fields of OpenAI's conversations. Tools, audio and images are not supported, so only their absence is neutral.
+# Tools, audio and images are not supported in conversations either, so only their absence is neutral.
 OPENAI_CHAT: Mapping[str, Any] = {
     **OPENAI,
-    "audio": (),
-    "function_call": ("none", "auto"),
-    "functions": NONE,
-    "modalities": (["text"],),
-    "moderation": (),
-    "parallel_tool_calls": ANY,
-    "prediction": (),
+    "moderation": NULL,
     "prompt_cache_options": ANY,
     "reasoning_effort": ANY,
     "service_tier": ANY,
     "store": ANY,
-    "tool_choice": ("none", "auto"),
-    "tools": NONE,
     "verbosity": ANY,
-    "web_search_options": (),
 }
 OPENAI_RESPONSES: Mapping[str, Any] = {
     "background": OFF,
@@ -69,6 +73,7 @@ OPENAI_RESPONSES: Mapping[str, Any] = {
 NOT_STORED = "responses are not stored: send the whole conversation in input"
 VLLM: Mapping[str, Any] = {
     "cache_salt": ANY,
+    "mm_processor_kwargs": NONE,
     "priority": (0,),
     "request_id": ANY,
 }
@@ -88,6 +93,9 @@ VLLM_SAMPLING: Mapping[str, Any] = {
     "logits_processors": NONE,
     "prompt_embeds": NONE,
     "return_tokens_as_token_ids": OFF,
+    "structured_outputs": NONE,
+    "suffix": NONE,
+    "thinking_token_budget": NULL,
     "truncation_side": ("left",),
     "use_beam_search": OFF,
     "vllm_xargs": NONE,
@@ -113,28 +121,47 @@ LLAMA_CPP: Mapping[str, Any] = {
     "dry_base": ANY,
     "dry_multiplier": (0,),
     "dry_penalty_last_n": ANY,
+    "dry_sequence_breakers": ANY,
     "dynatemp_exponent": ANY,
     "dynatemp_range": (0,),
     "grammar": NONE,
+    "grammar_lazy": OFF,
+    "grammar_triggers": NONE,
     "id_slot": (-1,),
+    "image_data": NONE,
     "json_schema": NONE,
     "lora": NONE,
     "min_keep": (0, 1),
     "mirostat": (0,),
     "mirostat_eta": ANY,
     "mirostat_tau": ANY,
+    "n_discard": (0,),
+    "n_indent": (0,),
     "n_keep": (0,),
     "n_probs": (0,),
+    "penalize_nl": ANY,
     "post_sampling_probs": OFF,
-    "repeat_last_n": (-1,),
+    "preserved_tokens": NONE,
+    "repeat_last_n": (-1, 64),
     "response_fields": NONE,
     "return_progress": OFF,
+    "return_tokens": OFF,
+    "samplers": NULL,
+    "slot_id": (-1,),
+    "speculative.n_max": ANY,
+    "speculative.n_min": ANY,
+    "speculative.p_min": ANY,
     "t_max_predict_ms": (0, -1),
     "tfs_z": (1,),
     "timings_per_token": OFF,
+    "top_n_sigma": (-1, 0),
     "xtc_probability": (0,),
     "xtc_threshold": ANY,
 }
+
+
+# Values of synonyms that mean the same as leaving the field out: no limit other than the default one.
+LEFT_OUT: Mapping[str, tuple[Any, ...]] = {"n_predict": (-1,), "num_predict": (-1,)}
 
 
 @dataclass(frozen=True)
@@ -148,34 +175,37 @@ class OtherFields:
 
     neutral: Mapping[str, Any]
     synonyms: Mapping[str, str]
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] | None = None
 
-    def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the body with the field names of the struct `kind`. Fields that are not listed here are kept.
 
+        Also returns, for each field, the name under which it was sent.
         Raises InvalidRequest for a value that is not neutral, or if two names of the same field have different values.
         """
-        own = {info.encode_name for info in msgspec.structs.fields(kind)}
+        own = {field.encode_name for field in msgspec.structs.fields(kind)}
         translated: dict[str, Any] = {}
         sources: dict[str, str] = {}  # field of the struct -> name under which it was sent
         for name, value in body.items():
             if name not in own and name in self.neutral:
-                _check_neutral(name, value, self.neutral[name], self.reasons.get(name, ""))
+                _check_neutral(name, value, self.neutral[name], (self.reasons or {}).get(name))
                 continue
-            target = name if name in own else self.synonyms.get(name, name)
-            if target in sources and value is not None and translated[target] not in (None, value):
+            field = name if name in own else self.synonyms.get(name, name)
+            if field != name and value in LEFT_OUT.get(name, ()):
+                value = None
+            if field in sources and value is not None and translated[field] not in (None, value):
                 raise InvalidRequest(
-                    f"{sources[target]} is {_shown(translated[target])}, but {name} is {_shown(value)}, and both mean "
-                    f"{target}; send only one of them",
+                    f"{sources[field]} is {_shown(translated[field])}, but {name} is {_shown(value)}, and both mean "
+                    f"{field}; send only one of them",
                     param=name,
                 )
-            if translated.get(target) is None:
-                translated[target] = value
-            sources.setdefault(target, name)
-        return translated
+            if translated.get(field) is None:
+                translated[field] = value
+                sources[field] = name
+        return translated, sources
 
 
-def _check_neutral(name: str, value: Any, neutral: Any, reason: str) -> None:
+def _check_neutral(name: str, value: Any, neutral: Any, reason: str | None) -> None:
     if value is None or neutral is ANY or value in neutral:
         return
     shown = " or ".join(_shown(allowed) for allowed in (None, *neutral))
@@ -206,5 +236,20 @@ RESPONSES = OtherFields(
     {},
     dict.fromkeys(("background", "conversation", "previous_response_id", "prompt", "store"), NOT_STORED),
 )
-EMBEDDINGS = OtherFields({**OPENAI, **VLLM, "embed_dtype": ("float32",), "normalize": (True,)}, {})
+EMBEDDINGS = OtherFields(
+    {
+        **OPENAI,
+        **VLLM,
+        "embed_dtype": ("float32",),
+        "embedding_type": ("float",),
+        "endianness": ("native", "little"),
+        "input_type": NULL,
+        "late_chunking": OFF,
+        "normalize": (True,),
+        "output_dtype": ("float",),
+        "prompt_name": NULL,
+        "task": NULL,
+    },
+    {},
+)
 CLASSIFICATION = OtherFields({**OPENAI, **VLLM, "raw_scores": OFF}, {"activation": "use_activation"})

@@ -35,9 +35,6 @@ class CompletionRequest(SamplingFields, frozen=True, forbid_unknown_fields=True)
     cache_salt: str | None = None
     token_ids_of: str | None = None
     request_id: str | None = None
-    # The following fields are not supported. They are declared so that a client that sends them gets a clear error.
-    suffix: None = None
-    structured_outputs: None = None
 
 
 class Logprobs(msgspec.Struct, frozen=True):

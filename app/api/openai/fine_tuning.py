@@ -11,6 +11,7 @@ from starlette.responses import Response
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
 from app.api.http.job_objects import EventList, event_object
+from app.api.http.neutral_fields import SENT_NAMES
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openai.fine_tuning_objects import (
@@ -24,7 +25,7 @@ from app.api.openai.fine_tuning_schemas import write_bounds
 from app.api.openapi.describe import COMMON, LOOKUP, Noted, reads, replies
 from app.api.openapi.parameters import FILE_ID, JOB_ID
 from app.errors import InvalidRequest
-from app.jobs.parsing import parse
+from app.jobs.parsing import parse, sent_names
 from app.jobs.request import JobRequest
 from app.wording import listed
 from models.config import ARCHITECTURES
@@ -96,7 +97,10 @@ _FILE_FIRST = "replace training_file with the id of a file from POST /v1/files o
 
 async def job_request(request: Request) -> JobRequest:
     """A dependency that reads and validates the request body."""
-    return parse(await _body.read(request))
+    body = await _body.read(request)
+    parsed = parse(body)
+    request.scope[SENT_NAMES] = sent_names(body)  # for errors that are found later
+    return parsed
 
 
 @router.post(

@@ -29,6 +29,7 @@ TEXT_FORMAT = {  # the only supported format
     "additionalProperties": False,
 }
 TextFormat = Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)]
+Empty = Annotated[list[Any], Meta(max_length=0)]  # llama.cpp's default
 Several = Annotated[int, Meta(ge=1, le=64)]
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     presence_penalty: Penalty | None = DEFAULTS.presence_penalty
     frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
     repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
-    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | Empty | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     truncate_prompt_tokens: Truncation | None = None
     user: str | None = None

@@ -24,6 +24,7 @@ _SPLIT_CODES = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+NOT_A_NUMBER = "NaN"  # the label for the number NaN
 _LONGEST_LITERAL = 10_000  # characters
 _LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys for labels in objects
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
@@ -76,13 +77,18 @@ def to_split(value: Any) -> int:
 
 
 def to_label(value: Any) -> str:
-    """The value as a label. A whole number is written without a fraction: 2.0 becomes '2'."""
+    """The value as a label. A whole number is written without a fraction: 2.0 becomes '2'.
+
+    NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
+    """
     if isinstance(value, (list, dict)) or value is None:
         hint = "; rows with several labels need the task multilabel" if isinstance(value, list) else ""
         raise CellError(f"expected a label, found {describe(value)}{hint}")
     if isinstance(value, (float, Decimal)):
-        if not math.isfinite(value):
-            raise CellError(f"{value} is not a label")
+        if math.isnan(value):
+            return NOT_A_NUMBER
+        if math.isinf(value):
+            raise CellError(f"{value} is not a label; write a finite number or a name")
         value = int(value) if value == int(value) else value
     label = to_text(value if isinstance(value, str) else _scalar(value, "a label")).strip()
     if not label:
@@ -103,7 +109,8 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
             raise _not_a_list(value)
         elements = [part for part in value.split("|") if part.strip()] if "|" in value else None
     if elements is None:
-        return (() if is_blank(value) else (to_label(value),)), False
+        is_empty = is_blank(value) and not isinstance(value, float)  # NaN is a label, as in a CSV file
+        return (() if is_empty else (to_label(value),)), False
     return tuple(sorted({to_label(element) for element in elements})), True
 
 

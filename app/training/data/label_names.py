@@ -8,11 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
-from app.training.data.cells import is_blank
+from app.training.data.cells import NOT_A_NUMBER, is_blank
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown, with_rows
 
 _NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
-_FRACTION = re.compile(r"([+-]?\d*)\.(\d*?)0*")
+_FRACTION = re.compile(r"([+-]?)(\d*)\.(\d*?)0*")
 # Zero-width spaces, soft hyphens and direction marks. Joiners are not included, since they change the meaning of words
 # in some scripts.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -36,12 +36,18 @@ def settle_names(column: LabelColumn) -> None:
     if spellings:
         counts = column.counts
         changed = column.cells_with(spellings)
+        is_shorter = len({spellings.get(label, label) for label in counts}) < len(counts)
+        is_merged = is_shorter or any(_visible(label) != label for label in spellings)
         column.cells = [tuple(sorted({spellings.get(label, label) for label in labels})) for labels in column.cells]
         pairs = listing(
             f"{shown(old)} ({counts[old]:,} row{'s' * (counts[old] != 1)}) as {shown(new)}"
             for old, new in sorted(spellings.items())
         )
-        column.remark("labels_merged", f"labels that are written in different ways are merged: {pairs}", changed)
+        if is_merged:
+            column.remark("labels_merged", f"labels that are written in different ways are merged: {pairs}", changed)
+        else:
+            message = "numbers and true/false are written in the same way in every file format, so labels are read as"
+            column.remark("labels_written", f"{message}: {pairs}", changed)
     counts = column.counts
     if counts:
         _tell_counts(column, counts)
@@ -57,9 +63,12 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
     groups: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         groups[write(plain[label])].append(label)
+    of_base: dict[str, list[str]] = defaultdict(list)
+    for label in column.base_labels:
+        of_base[write(_visible(label))].append(label)
     spellings: dict[str, str] = {}
     for name, members in groups.items():
-        base = [label for label in members if label in column.base_labels]
+        base = of_base.get(name, [])
         target = base[0] if len(base) == 1 else name
         spellings |= {label: target for label in members if label != target and label not in column.base_labels}
     return spellings
@@ -75,13 +84,14 @@ def _visible(label: str) -> str:
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
     """A function that unifies the spelling of labels.
 
-    It changes labels only if all of them are numbers, or all are true or false, and some have several spellings. Words
-    for missing values, such as nan, are disregarded.
+    It changes labels only if all of them are numbers, or all are true or false. The spelling is that of `to_label`, so
+    the labels of a table do not depend on its format. Words for missing values are disregarded.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
-    for matches, write in ((_is_number, _short_number), (_is_truth, str.lower)):
-        if names and all(map(matches, names)) and len({write(name) for name in names}) < len(names):
-            return lambda label: write(label) if matches(label) else label
+    if names and all(map(_is_number, names)):
+        return _short_number
+    if names and all(map(_is_truth, names)):
+        return lambda label: label.lower() if _is_truth(label) else label
     return lambda label: label
 
 
@@ -94,9 +104,15 @@ def _is_truth(label: str) -> bool:
 
 
 def _short_number(number: str) -> str:
-    """The number without trailing zeros in its fraction: 1.0 becomes 1, and 2.50 becomes 2.5."""
+    """The number without trailing zeros in its fraction: 1.0 becomes 1, and 2.50 becomes 2.5. Other labels are kept."""
+    if number.casefold() == NOT_A_NUMBER.casefold():
+        return NOT_A_NUMBER
     match = _FRACTION.fullmatch(number)
-    return number if match is None else f"{match[1] or '0'}.{match[2]}" if match[2] else match[1]
+    if match is None:
+        return number
+    sign, whole, fraction = match.groups()
+    short = f"{whole or '0'}.{fraction}" if fraction else whole or "0"
+    return short if sign == "-" and short == "0" else sign + short
 
 
 def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:

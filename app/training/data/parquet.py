@@ -37,7 +37,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
             source.remark("class_names", message, f"column {name!r}", len(names))
         batches = file.iter_batches(batch_size=_batch_size(file), columns=columns)
         while (batch := _next(source, batches, number)) is not None:
-            for values in _values(source, batch, number):
+            for values in _values(source, _widened(batch, selection), number):
                 number += 1
                 yield apply_names(source, Record(f"row {number}", values), classes)
 
@@ -67,6 +67,17 @@ def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any
         raise
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise source.fault(f"the parquet data cannot be read: {error}", f"after row {before}") from None
+
+
+def _widened(batch: Any, selection: Selection) -> Any:
+    """The batch with float32 as float64, so that labels and texts are the same as in other formats: 0.1 stays 0.1.
+
+    A plain conversion would give 0.10000000149011612. The columns of `selection.numbers` do not change.
+    """
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_float32(field.type) and field.name not in selection.numbers:
+            batch = batch.set_column(index, field.name, batch.column(index).cast(pa.string()).cast(pa.float64()))
+    return batch
 
 
 def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:

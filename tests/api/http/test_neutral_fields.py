@@ -19,11 +19,30 @@ VLLM_DEFAULTS = {
 }  # fmt: skip
 LLAMA_DEFAULTS = {
     "cache_prompt": True, "mirostat": 0, "mirostat_tau": 5.0, "tfs_z": 1.0, "id_slot": -1, "dry_multiplier": 0.0,
-    "xtc_probability": 0.0, "n_keep": 0, "n_probs": 0, "grammar": "",
+    "xtc_probability": 0.0, "n_keep": 0, "n_probs": 0, "grammar": "", "top_n_sigma": -1, "samplers": None,
+    "dry_sequence_breakers": [], "n_indent": 0, "n_discard": 0, "return_tokens": False, "penalize_nl": False,
+    "slot_id": -1, "image_data": [], "speculative.n_max": 0, "repeat_last_n": 64, "n_predict": -1, "logit_bias": [],
+    "lora": [], "response_fields": [], "t_max_predict_ms": -1, "min_keep": 0, "post_sampling_probs": False,
 }  # fmt: skip
 OPENAI_DEFAULTS = {
-    "store": False, "service_tier": "auto", "metadata": {"a": "b"}, "safety_identifier": "u", "prompt_cache_key": "k",
-}  # fmt: skip
+    "store": False,
+    "service_tier": "auto",
+    "metadata": {"a": "b"},
+    "safety_identifier": "u",
+    "prompt_cache_key": "k",
+    "reasoning_effort": None,
+    "verbosity": None,
+    "prediction": None,
+    "web_search_options": None,
+    "audio": None,
+    "tools": [],
+    "tool_choice": "none",
+    "parallel_tool_calls": True,
+    "modalities": ["text"],
+    "functions": None,
+}
+COMPLETION_DEFAULTS = {"suffix": "", "structured_outputs": None, "mm_processor_kwargs": None}
+EMBEDDING_DEFAULTS = {"input_type": None, "task": None, "prompt_name": None, "output_dtype": "float"}  # fmt: skip
 
 
 @pytest.fixture
@@ -39,7 +58,7 @@ def post(api: Api, shelf: Shelf) -> Any:
     return send
 
 
-@pytest.mark.parametrize("fields", [VLLM_DEFAULTS, LLAMA_DEFAULTS, OPENAI_DEFAULTS])
+@pytest.mark.parametrize("fields", [VLLM_DEFAULTS, LLAMA_DEFAULTS, OPENAI_DEFAULTS, COMPLETION_DEFAULTS])
 def test_neutral_values_change_nothing(post: Any, fields: dict[str, Any]) -> None:
     plain, sent = post("/v1/completions").json(), post("/v1/completions", **fields)
     assert sent.status_code == 200, sent.text
@@ -49,6 +68,11 @@ def test_neutral_values_change_nothing(post: Any, fields: dict[str, Any]) -> Non
 @pytest.mark.parametrize("path", PATHS)
 def test_openai_fields_are_accepted_on_every_route(post: Any, path: str) -> None:
     reply = post(path, **OPENAI_DEFAULTS)
+    assert reply.status_code == 200, reply.text
+
+
+def test_fields_of_other_embeddings_are_accepted(post: Any) -> None:
+    reply = post("/v1/embeddings", **EMBEDDING_DEFAULTS)
     assert reply.status_code == 200, reply.text
 
 
@@ -63,6 +87,14 @@ def test_openai_fields_are_accepted_on_every_route(post: Any, path: str) -> None
         ("/v1/completions", "grammar", "root ::= x"),
         ("/v1/embeddings", "service_tier", "flex"),
         ("/v1/embeddings", "normalize", False),
+        ("/v1/completions", "suffix", "the end"),
+        ("/v1/completions", "tools", [{"type": "function"}]),
+        ("/v1/completions", "tool_choice", "required"),
+        ("/v1/completions", "reasoning_effort", "high"),
+        ("/v1/completions", "repeat_last_n", 5),
+        ("/v1/completions", "top_n_sigma", 1.5),
+        ("/v1/completions", "samplers", ["top_k"]),
+        ("/v1/embeddings", "input_type", "query"),
         ("/v1/classify", "raw_scores", True),
         ("/v1/classify", "priority", 3),
     ],
@@ -71,7 +103,7 @@ def test_other_values_are_refused_by_name(post: Any, path: str, field: str, valu
     reply = post(path, **{field: value})
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (400, "unknown_field", field), error
-    assert error["message"].startswith(f"{field} is not supported; leave it out, or send null or ")
+    assert error["message"].startswith(f"{field} is not supported; leave it out, or send null")
 
 
 @pytest.mark.parametrize(
@@ -116,12 +148,29 @@ def test_unknown_fields_and_bad_values_are_refused_as_before(api: Api, post: Any
     error = post("/v1/completions", use_beam_search=False, temprature=1).json()["error"]
     assert error["code"] == "unknown_field" and "did you mean 'temperature'?" in error["message"]
     error = post("/v1/completions", n_predict="many").json()["error"]
-    assert (error["code"], error["param"]) == ("invalid_request", "max_tokens")
+    assert (error["code"], error["param"]) == ("invalid_request", "n_predict")
     with api.client() as client:
         headers = {"content-type": "application/json"}
         for body in (b'{"store": false, ', b'{"store": false, "prompt": "\xff"}'):
             reply = client.post("/v1/completions", content=body, headers=headers)
             assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_json"), reply.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"n_predict": -2}, "n_predict", "n_predict: expected `int` >= 0"),
+        ({"num_predict": "many"}, "num_predict", "num_predict: expected `int | null`, got `str`"),
+        ({"max_new_tokens": 0}, "max_new_tokens", "max_new_tokens must be 1 or more; 0 is allowed only with echo"),
+        ({"max_completion_tokens": 3, "min_tokens": 4}, "min_tokens", "min_tokens must not be above"
+         " max_completion_tokens"),
+        ({"repeat_penalty": -1}, "repeat_penalty", "repeat_penalty: expected `float` > 0.0"),
+        ({"stop_sequences": [""]}, "stop_sequences[0]", "stop_sequences[0]: expected `str` of length >= 1"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_field_that_was_sent(post: Any, fields: dict[str, Any], param: str, message: str) -> None:
+    error = post("/v1/completions", **fields).json()["error"]
+    assert (error["param"], error["message"]) == (param, message)
 
 
 def test_no_neutral_field_hides_one_of_ours() -> None:

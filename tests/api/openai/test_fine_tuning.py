@@ -93,6 +93,16 @@ def test_a_version_can_be_fine_tuned(client: openai.OpenAI, file_id: str, shelf:
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
+def test_a_later_error_names_the_option_as_it_was_sent(client: openai.OpenAI, file_id: str, shelf: Shelf) -> None:
+    """The shape of the base version is known only when the job is created."""
+    shelf.classifier("mood")
+    for options in ({"hyperparameters": {"width": 999}}, {"method": {"supervised": {"hyperparameters": {"width": 9}}}}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.fine_tuning.jobs.create(model="mood:1", training_file=file_id, extra_body=options)
+        place = "hyperparameters" if "hyperparameters" in options else "method.supervised.hyperparameters"
+        assert caught.value.param == f"{place}.width" and f"{place}.width is 8 in" in str(caught.value)
+
+
 def test_pages_and_metadata(client: openai.OpenAI, api: Api, file_id: str) -> None:
     def make(**metadata: str) -> str:
         job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id, metadata=metadata or None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from models import parameters
-from models.config import CHOICES, NETWORKS, ModelConfig
+from models.config import CHOICES, NETWORKS, RECURRENT, ModelConfig
 from models.interface import Context
 from models.linear import LinearClassifier
 from models.tasks import Classifier, LanguageModel
@@ -26,7 +26,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     values |= {"heads": heads, "kv_heads": groups, "width": heads * 2 * draw(st.integers(1, 4))}
     for name in ("norm_first", "final_norm", "bias", "tie_embeddings", "head_bias", "bidirectional"):
         values[name] = draw(st.booleans())
-    recurrent = values["architecture"] != "transformer"
+    recurrent = values["architecture"] in RECURRENT
     if values["task"] == "generation":
         values |= {"input": "tokens", "bidirectional": False, "classes": 0, "output_activation": "none"}
         values["output_norm"] = "none" if values["output_norm"] == "pooled" else values["output_norm"]
@@ -35,6 +35,8 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         values["bidirectional"] |= values["pooling"] == "first"
         values["pooling_width"] = draw(st.sampled_from((0, 3))) if values["pooling"] == "attention" else 0
         values["head_widths"] = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
+    if values["pooling"] == "first" and not recurrent and values["architecture"] != "transformer":
+        values["pooling"] = "mean"
     if recurrent and not (values["task"] == "generation" and values["tie_embeddings"]):
         values["input_width"] = draw(st.sampled_from((0, 3, 5)))
     if values["input"] == "tokens":

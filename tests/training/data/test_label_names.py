@@ -51,8 +51,9 @@ def test_spellings_of_one_label_are_joined_and_told(labels: list[str], merged: l
 @pytest.mark.parametrize(
     "labels",
     [
-        ["1.0", "2.0", "3.5"],  # written in one way
-        ["True", "False"],
+        ["1", "2", "3.5"],
+        ["true", "false"],
+        ["True", "False", "maybe"],
         ["1", "1.0", "beta"],  # versions, perhaps
         ["007", "7", "8"],
         ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "b"],  # a joiner is a part of Persian words
@@ -63,9 +64,32 @@ def test_labels_stay_as_they_are_written(labels: list[str], tmp_path: Path) -> N
     assert sorted(result.labels) == sorted(labels) and "labels_merged" not in remarks
 
 
+@pytest.mark.parametrize(
+    ("labels", "written"),
+    [
+        (["True", "False"], ["false", "true"]),
+        (["TRUE", "FALSE", "nan"], ["false", "nan", "true"]),
+        (["1.0", "1.50", ".5"], ["0.5", "1", "1.5"]),
+        (["-0.0", "-.5", "+2.0"], ["-0.5", "0", "+2"]),
+        (["1.0", "2.0", "nan"], ["1", "2", "NaN"]),
+    ],
+)
+def test_numbers_and_truths_are_written_in_one_way_and_told(
+    labels: list[str], written: list[str], tmp_path: Path
+) -> None:
+    result, remarks = scan_labels(tmp_path, labels)
+    assert result.labels == written and "labels_merged" not in remarks
+    remark = remarks["labels_written"]
+    assert remark.level == "info" and "in every file format" in remark.message
+    assert f"'{labels[0]}' (4 rows) as " in remark.message
+
+
 def test_the_spelling_of_the_base_version_is_kept(tmp_path: Path) -> None:
     result, _ = scan_labels(tmp_path, ["1", "1.0", "2.0"], base_labels=("1.0", "2.0"))
     assert result.labels == ["1.0", "2.0"]
+    for written in (["true", "false"], ["True", "False"], ["TRUE", "False"]):
+        assert scan_labels(tmp_path, written, base_labels=("False", "True"))[0].labels == ["False", "True"]
+        assert scan_labels(tmp_path, written, base_labels=("false", "true"))[0].labels == ["false", "true"]
     result, _ = scan_labels(tmp_path, ["cafe\u0301", "b"], base_labels=("cafe\u0301", "b"))
     assert result.labels == ["b", "cafe\u0301"]
 

@@ -1,0 +1,59 @@
+"""Checks that the weights of a safetensors file are finite numbers, in bounded memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+from app.checkpoint.weights import SIZES, TensorEntry, read_header
+from app.errors import CheckpointInvalid
+from app.wording import counted
+
+CHUNK = 2**22  # bytes read at a time; a multiple of the size of every dtype, and small enough for the CPU's cache
+SHOWN = 10  # maximum number of tensors in a message
+NAME_SHOWN = 80
+# The bits of the exponent of each dtype. A number is NaN or infinite if and only if all of them are set.
+EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
+
+
+def check_finite(path: Path) -> None:
+    """Raise CheckpointInvalid if a weight is NaN or infinite, or becomes infinite in float32.
+
+    The message lists the tensors concerned.
+    """
+    entries = read_header(path)
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        bad = []
+        for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
+            file.seek(start + entry.begin)
+            if count := _count_not_finite(file, entry):
+                bad.append(f"{name[:NAME_SHOWN]!r} {entry.shape}: {count:,} of {entry.elements:,}")
+    if bad:
+        more = [f"and {counted(len(bad) - SHOWN, 'more tensor')}"] if len(bad) > SHOWN else []
+        raise CheckpointInvalid(
+            "model.safetensors contains weights that are not finite numbers (NaN or infinity), so the network cannot "
+            "compute results; the training run that saved them may have diverged: save an earlier checkpoint. The "
+            f"tensors are {'; '.join([*bad[:SHOWN], *more])}"
+        )
+
+
+def _count_not_finite(file: IO[bytes], entry: TensorEntry) -> int:
+    count, left = 0, entry.elements * SIZES[entry.dtype]
+    while left and (piece := file.read(min(left, CHUNK))):
+        left -= len(piece)
+        count += _count_in_piece(piece[: len(piece) - len(piece) % SIZES[entry.dtype]], entry.dtype)
+    return count
+
+
+def _count_in_piece(piece: bytes, dtype: str) -> int:
+    import numpy as np  # here, so that programs that check no weights do not load it
+
+    if dtype == "F64":  # loading converts the weights to float32 at most
+        with np.errstate(over="ignore", invalid="ignore"):
+            return int((~np.isfinite(np.frombuffer(piece, "<f8").astype(np.float32))).sum())
+    if dtype not in EXPONENTS:
+        return 0  # whole numbers
+    kind, mask = EXPONENTS[dtype]
+    masked = np.frombuffer(piece, kind) & np.array(mask, kind)
+    return int((masked == mask).sum()) if masked.size and masked.max() == mask else 0
