@@ -69,13 +69,19 @@ def replies(
     stream: str | None = None,
     event: type[msgspec.Struct] | None = None,
     done: bool = True,
+    other: tuple[type[msgspec.Struct], Any] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route.
 
     `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
-    from that of the reply. `done`: the stream ends with `[DONE]`.
+    from that of the reply; `done`: it ends with `[DONE]`. `other` is another kind of reply, with an example, for a
+    route with two kinds.
     """
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
+    if other is not None:
+        schemas, examples = [_ref(kind), _ref(other[0])], {kind.__name__: example, other[0].__name__: other[1]}
+        named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
+        content["application/json"] = {"schema": {"oneOf": schemas}, "examples": named}
     if stream is not None:
         content["text/event-stream"] = {"schema": _event(event or kind, done), "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
