@@ -23,7 +23,7 @@ from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.state_dict import read
 from app.importing.pytorch.tensors import Tensors, check_finite
 from app.importing.questions import Answers, Question
-from app.importing.splitting import ask_before_vocabulary
+from app.importing.splitting import CONDITIONS, ask_before_vocabulary
 from app.importing.vocabulary import tokenizer_from, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from app.wording import counted
@@ -116,9 +116,9 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
     task = network.fields["task"]
     open_task = any(question.field == "task" for question in answers.open)
     if task not in LABELLED:
-        if labels:
-            raise InvalidRequest(f"a network for {task} has no labels", param="labels")
-        if open_task:
+        if labels and not open_task:
+            raise InvalidRequest(f"a network for {task} has no labels; leave --labels out", param="labels")
+        if open_task and not labels:
             answers.ask(Question("labels", "name the labels (--labels a,b), unless the task has none"))
         return None
     count = network.fields["classes"]
@@ -151,7 +151,7 @@ def _tokenizer(
         return tokenizer_from(own[1], own[0], rows, answers)
     text = (
         "name the file with the tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
-        "each line, or a tokenizer.json"
+        f"each line, or a tokenizer.json. {CONDITIONS.format(rows=rows)}"
     )
     answers.open.append(Question("vocabulary", text))
     ask_before_vocabulary(answers)
