@@ -150,6 +150,8 @@ class ModelConfig:
             raise ConfigError(needed, f"must be 1 or more if input is {self.input!r}")
         if self.input_activation != "none" and self.input == "tokens":
             raise ConfigError("input_activation", "must be none unless input is 'features'")
+        if self.vector_width != self.width and not self.recurrent:
+            raise ConfigError("input_width", f"must be 0 or width ({self.width}) for {self.architecture}")
 
     def _check_task(self) -> None:
         if self.task == "generation":
@@ -204,8 +206,6 @@ class ModelConfig:
                 raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for generation")
 
     def _check_attention(self) -> None:
-        if self.vector_width != self.width:
-            raise ConfigError("input_width", f"must be 0 or width ({self.width}) for a transformer")
         if self.width % self.heads:
             raise ConfigError("heads", f"must divide width ({self.width})")
         if self.heads % (self.kv_heads or self.heads):

@@ -142,6 +142,8 @@ class Attempt:
             evaluations.fill(resources, job, self._run)
             return
         self._run.fill(msgspec.convert(job.request["spec"], TrainSpec), resources.blobs)
+        if job.parent_id is not None:
+            self._run.share(RunDirectory(resources.runs, job.parent_id))
         if job.base_digest is not None:
             self._check()
             self._run.fill_base(job.base_digest, parse_manifest(job.request["base"]["files"]), resources.cache)

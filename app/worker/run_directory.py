@@ -30,6 +30,7 @@ from app.wire.trainer import DataFile, EvaluationSpec, TrainEvent, TrainSpec
 from app.worker.event_file import EventFile
 
 LOCK_POLL_SECONDS = 0.05
+SHARED = ("prepared", "baseline")  # written by the trainer, each complete or absent, and never changed afterwards
 
 
 class RunBusy(Exception):
@@ -113,6 +114,15 @@ class RunDirectory:
             )
         partial.rename(base)  # `base` is always a complete copy
 
+    def share(self, other: RunDirectory) -> None:
+        """Link what the run in `other` has prepared from the same data, as far as it is on this machine."""
+        for name in SHARED:
+            source, target, partial = other.path / name, self.path / name, self.path / f".{name}.shared"
+            if source.is_dir() and not target.exists():
+                shutil.rmtree(partial, ignore_errors=True)
+                shutil.copytree(source, partial, copy_function=_link)
+                partial.rename(target)
+
     @property
     def step(self) -> int:
         """The step from which the next attempt continues; 0 if there is no resume point."""
@@ -162,6 +172,14 @@ def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None
     newest_first = sorted(ended(list(paths)), key=lambda name: paths[name].stat().st_mtime, reverse=True)
     for name in newest_first[keep:]:
         shutil.rmtree(paths[name], ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    """Link a file, or copy it if the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -29,7 +29,7 @@ def test_the_same_seed_gives_the_same_finite_weights(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "shape"),
-    [("body.blocks.0.A_log", (4, 2)), ("body.blocks.0.D", (4,)), ("body.conv.weight", (4, 1, 3)), ("body.rnn.D", (4,))],
+    [("body.blocks.0.unknown", (4, 2)), ("body.unknown.weight", (4, 1, 3)), ("body.rnn.unknown", (4,))],
 )
 def test_a_parameter_without_a_rule_is_refused(path: str, shape: tuple[int, ...]) -> None:
     """Such as the decay rates of a state-space network: random numbers around 0 would be wrong without an error."""

@@ -44,3 +44,20 @@ def test_the_lock_lasts_until_its_last_descriptor_is_closed(tmp_path: Path) -> N
     assert checks
     os.close(shared)
     os.close(run.lock(0.0, lambda: None))
+
+
+def test_a_run_shares_what_another_has_prepared_and_keeps_what_it_has(tmp_path: Path) -> None:
+    parent, trial = RunDirectory(tmp_path, "ftjob-1"), RunDirectory(tmp_path, "ftjob-2")
+    for run in (parent, trial):
+        run.create()
+    trial.share(parent)
+    assert not (trial.path / "prepared").exists(), "the data may have been prepared on another machine"
+    for name in ("prepared", "baseline"):
+        (parent.path / name).mkdir()
+        (parent.path / name / "file").write_text(name)
+    (trial.path / "baseline").mkdir()
+    (trial.path / ".prepared.shared").mkdir()  # left by a killed worker
+    trial.share(parent)
+    assert os.path.samefile(trial.path / "prepared/file", parent.path / "prepared/file")
+    assert list((trial.path / "baseline").iterdir()) == []
+    assert not (trial.path / ".prepared.shared").exists()

@@ -9,17 +9,26 @@ from app.settings import cores
 from app.training.events import Events
 from app.training.plan import trials
 from app.training.run import opening
+from app.training.run.baseline import fit_baseline
 from app.training.run.preparation import Machine, load_or_prepare
 from app.wire.trainer import Planned, PlannedTrial, TrainSpec
 from app.wording import counted
 
 
 def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, check: Callable[[], None]) -> Planned:
-    """Report on the data and plan the trials. `check` is called regularly and may raise. Raises TrainingFailure."""
+    """Report on the data, plan the trials, and fit the baseline that they share.
+
+    A trial on the same machine takes over the prepared data and the baseline; on another machine, it makes the same
+    ones. `check` is called regularly and may raise. Raises TrainingFailure.
+    """
     trials.check(spec.training, spec.task)
     dataset = load_or_prepare(run, spec, None, check)
     planned = trials.plan(spec, dataset, machine.settled_device(), machine.threads or cores())
-    opening.announce_data(events, dataset, planned[0][1])
+    settled = planned[0][1]
+    opening.announce_data(events, dataset, settled)
+    # The baseline of a language model depends on the context length of its trial, and a time limit is the trial's own.
+    if dataset.facts.task != "generation" and settled.max_seconds is None:
+        fit_baseline(run, spec, settled, dataset, events, check)
     listed = [trial for trial, _ in planned]
     events.note("plan", 0, _summary(listed))
     return Planned(dataset.facts.task, listed)

@@ -124,7 +124,7 @@ def test_no_two_dialects_have_the_same_route_and_each_renders_the_errors_of_its_
                 assert owners.setdefault((method, path), dialect) is dialect, f"two dialects have {method} {route.path}"
             if route.path != "/":  # which Hugging Face's servers use for POST, and this service to lead to its pages
                 claimed = dialect_of(path, DIALECTS)
-                message = f"another dialect claims {route.path}, so it renders the errors of the route"
+                message = f"{route.path} has the errors of another dialect: add a prefix, or choose another path"
                 assert claimed.render_error is dialect.render_error, message
 
 

@@ -204,7 +204,7 @@ def test_every_parameter_has_an_example() -> None:
     """Swagger UI sends each `example`, so only required parameters have one. Others have `examples` in their schema."""
     for method, path, name in OPERATIONS:
         for parameter in document()["paths"][path][method].get("parameters", ()):
-            where = f"{name} {parameter['name']}"
+            where = f"{name} {parameter['name']}: see app/api/openapi/parameters.py"
             assert parameter.get("description"), where
             assert ("example" in parameter) == parameter["required"], where
             assert parameter["required"] or parameter["schema"].get("examples"), where

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from models import parameters
-from models.config import CHOICES, NETWORKS, ModelConfig
+from models.config import CHOICES, NETWORKS, RECURRENT, ModelConfig
 from models.interface import Context
 from models.linear import LinearClassifier
 from models.tasks import Classifier, LanguageModel
@@ -26,7 +26,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     values |= {"heads": heads, "kv_heads": groups, "width": heads * 2 * draw(st.integers(1, 4))}
     for name in ("norm_first", "final_norm", "bias", "tie_embeddings", "head_bias", "bidirectional"):
         values[name] = draw(st.booleans())
-    recurrent = values["architecture"] != "transformer"
+    recurrent = values["architecture"] in RECURRENT
     if values["task"] == "generation":
         values |= {"input": "tokens", "bidirectional": False, "classes": 0, "output_activation": "none"}
         values["output_norm"] = "none" if values["output_norm"] == "pooled" else values["output_norm"]

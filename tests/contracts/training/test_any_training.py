@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import Done, Metrics
-from models.config import NETWORKS
+from models.config import NETWORKS, RECURRENT
 from tests.training import runs
 from tests.training.served import Served, near, plain_logprobs, plain_scores
 
@@ -81,7 +81,7 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
     }
     if task != "generation":
         choices["pooling"] = st.sampled_from(["last", "last_step", "mean", "max", "attention"])
-        if model != "transformer":
+        if model in RECURRENT:
             choices["bidirectional"] = st.booleans()
     if task in ("classification", "multilabel"):
         choices["class_weights"] = st.just("balanced")
