@@ -123,14 +123,16 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         return None
     count = network.fields["classes"]
     if labels is None:
-        text = f"name the {count} outputs in their order (--labels a,b,c), or answer {NUMBERS!r} for 0, 1, 2, …"
+        text = (
+            f"name the {counted(count, 'output')} in their order (--labels a,b,c), or answer {NUMBERS!r} for 0, 1, 2, …"
+        )
         answer = answers.ask(Question("labels", text))
         assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
         labels = [str(i) for i in range(count)]
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"a {task} network with {counted(count, 'output')} requires {count} distinct labels; "
-            f"{len(labels)} labels were given, {len(set(labels))} of them distinct",
+            f"a {task} network with {counted(count, 'output')} requires {counted(count, 'distinct label')}; "
+            f"the labels given are {len(labels)}, {len(set(labels))} of them distinct",
             param="labels",
         )
     return labels
