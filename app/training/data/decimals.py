@@ -42,8 +42,9 @@ class DecimalCommas:
         message = f"{counted(self.count, 'number')} {verb} read with a decimal comma: {self.example!r} is {point}"
         self.source.remark("decimal_commas", message, self.first, self.count)
         if self.grouped:
+            verb = "is" if self.grouped == 1 else "are"
             message = (
-                f"{counted(self.grouped, 'number')} like 1.234 {'is' if self.grouped == 1 else 'are'} read with a decimal "
-                "point, although others have a decimal comma; if the point separates thousands, remove it"
+                f"{counted(self.grouped, 'number')} like 1.234 {verb} read with a decimal point, although others have "
+                "a decimal comma; if the point separates thousands, remove it"
             )
             self.source.remark("decimal_points", message, self.first_grouped, self.grouped, "warn")

@@ -62,6 +62,14 @@ def test_a_header_that_cannot_be_found_is_explained(tmp_path: Path) -> None:
     assert error is not None and "the first row must name the columns, so remove any title before it" in error.message
 
 
+def test_one_cell_and_one_row_are_in_the_singular(tmp_path: Path) -> None:
+    error = check_files(write(tmp_path, "a.csv", "text,label\na,b\nc\n")).faults[0]
+    assert "the row has 1 cell, but the header has 2 ('text', 'label')" in error.message
+    rows = "".join(f"row {n},{'ab'[n % 2]},\n" for n in range(24))
+    report = check_files(write(tmp_path, "b.csv", f"text,label,\nx,a,more\n{rows}")).report
+    assert any("1 row has values in columns without a name" in remark["message"] for remark in report["remarks"])
+
+
 def test_lists_of_columns_are_bounded(tmp_path: Path) -> None:
     names = [f"column {n}" for n in range(5000)]
     assert quoted(names).endswith("'column 19' and 4,980 more") and len(quoted(["x" * 9999])) < 80
