@@ -108,6 +108,10 @@ class Client:
         """Create a training job. The idempotency key ensures that a retried request does not create a second job."""
         return dict(self.post("/v1/fine_tuning/jobs", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
+    def estimate_job(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What a training job with this body would do. Nothing is queued."""
+        return dict(self.call("POST", "/v1/fine_tuning/jobs", params={"dry_run": "true"}, json=body))
+
     def create_evaluation(self, body: dict[str, Any]) -> dict[str, Any]:
         """Create an evaluation. A repeated request, after a lost reply, returns the same evaluation."""
         return dict(self.post("/v1/evaluations", body, headers={"Idempotency-Key": uuid.uuid4().hex}))

@@ -9,7 +9,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -91,6 +91,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_seconds: Annotated[
         Seconds, _help("seconds without a lease renewal after which another worker may take over a job")
     ] = 20.0
+    training_memory: Annotated[
+        Count, _help("MiB that a training run may use; larger runs are refused; 0: the memory of the machine")
+    ] = 0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
     max_attempts: Annotated[Positive, _help("number of lost attempts after which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
@@ -142,6 +145,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return self.run_dir
         name = hashlib.sha256(os.fsencode(self.run_dir)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"ostinato-{os.getuid()}-{name}"
+
+    @property
+    def training_bytes(self) -> int:
+        """The memory that a training run may use on this machine, in bytes."""
+        return self.training_memory * 2**20 or installed_memory()
 
     @property
     def database(self) -> str:
@@ -243,6 +251,14 @@ def help_lines() -> list[tuple[str, str, str]]:
 def cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed_memory() -> int:
+    """The memory of this machine, or of the container in which this process runs, in bytes."""
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # there is no control group, or it has no limit ("max")
+        return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return installed
 
 
 def share_the_machine() -> None:

@@ -137,7 +137,7 @@ def ours(architecture: str, data: Dataset, longest: float, every: float) -> Iter
     training = Training(settled, data, build(settled.config), Progress(), hooks)
     due = every
     while (spent := time.perf_counter() - began - evaluating) < longest and not training.schedule.finished:
-        training._step()
+        training.step()
         if spent >= due:
             due += every
             started = time.perf_counter()

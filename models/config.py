@@ -190,7 +190,8 @@ class ModelConfig:
             raise ConfigError("ngram_words", "must be 1 or more if ngram_characters is below 2")
 
     def _check_pooling(self) -> None:
-        if self.pooling == "first" and self.recurrent and not self.bidirectional:
+        reads_both_ways = self.architecture == "transformer" or (self.recurrent and self.bidirectional)
+        if self.pooling == "first" and not reads_both_ways and self.architecture != "linear":
             raise ConfigError(
                 "pooling",
                 "can be first only if bidirectional is true: otherwise the first step has read no other step",

@@ -67,6 +67,11 @@ def in_branch(name: str) -> bool:
     return name.startswith("ngrams.") or name == "mix"
 
 
+def is_body_matrix(name: str, dimensions: int) -> bool:
+    """Return whether the parameter `name` is a matrix of a recurrent layer or of a Transformer's block."""
+    return dimensions == 2 and name.startswith(("body.rnn.", "body.blocks."))
+
+
 def _input(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     if config.input == "tokens":
         yield "input.embedding.weight", (config.vocab_size, config.vector_width)

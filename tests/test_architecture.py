@@ -21,6 +21,7 @@ ENVIRONMENT_PASSERS = {
     "app/launcher/launcher.py",
     "app/cli/serve.py",
     "app/worker/__main__.py",
+    "app/jobs/estimates.py",
 }  # to children
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in ("catalog", "config", "parameters", "weight_format")}
 OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that do not mirror a module

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.data import as_regular_files, check_data
+from app.cli.estimate import show_estimate
 from app.cli.follow import conclude, follow
 from app.cli.options import collect, with_fields
 from app.cli.output import Json, connect, print_json, warn
@@ -57,6 +58,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Equal inputs and seeds give equal weights.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job until it ends.")] = True,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only report what the job would need: size, memory and time.")
+    ] = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -79,13 +83,21 @@ def train(
         with connect() as client:
             _check_model(client, model)
             ids |= {field: _upload(client, path, as_json) for field, path in paths.items()}
-            job = client.create_job(request | ids)
-            if wait:
-                _follow(client, job, as_json, printed)
-            elif as_json:
-                print_json(job)
+            if estimate:
+                show_estimate(client.estimate_job(request | ids), as_json, printed)
             else:
-                print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
+                _start(client, request | ids, wait, as_json, printed)
+
+
+def _start(client: Client, request: dict[str, Any], wait: bool, as_json: bool, printed: Sequence[str]) -> None:
+    """Create the job, and follow it if `wait` is set."""
+    job = client.create_job(request)
+    if wait:
+        _follow(client, job, as_json, printed)
+    elif as_json:
+        print_json(job)
+    else:
+        print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
 
 
 def _is_id(path: Path) -> bool:

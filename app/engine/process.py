@@ -24,7 +24,7 @@ from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
 from app.engine.loader import Loader
 from app.engine.reply import describe
-from app.settings import PREFIX, SettingError, Settings, cores
+from app.settings import PREFIX, SettingError, Settings, cores, installed_memory
 from app.wire import engine as wire
 from app.wire import socket_folder
 
@@ -74,10 +74,7 @@ def memory_of(device: torch.device) -> int:
     """Return the memory available to this process, in bytes: the memory of the GPU, machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError):  # there is no control group, or it has no limit ("max")
-        return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return installed
+    return installed_memory()
 
 
 def _subject(message: wire.FromEngine) -> str:

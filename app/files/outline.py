@@ -4,6 +4,9 @@ Reads CSV, TSV and JSONL, with or without gzip. A Parquet file describes its row
 the trainer reads. The row counts and column names reported here must agree with what the trainer reads later.
 Therefore, nothing is reported for a file that is malformed, too large to count during the upload, or ambiguous. Errors
 in a file are reported by the job that uses the file.
+
+The author of a file may want to keep this process busy. The time for each file is therefore limited, only one file is
+counted at a time, and every regular expression takes linear time.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ import csv
 import itertools
 import json
 import re
+import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 
-MAX_BYTES = 64 * 2**20  # of uncompressed data; counting this many bytes takes one or two seconds
+MAX_BYTES = 64 * 2**20  # of uncompressed data; counting this many bytes takes about a second
+MAX_SECONDS = 2.0  # of processor time; a gzip file of 60 KB can contain 60 million empty lines
 MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
 GZIP = 31  # zlib's `wbits` for the gzip format
@@ -26,10 +32,11 @@ WIDE = (  # byte order marks of UTF-32 and UTF-16; UTF-32 comes first, because i
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
 SEPARATOR_LINE = re.compile(rb'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
-EMPTY_RECORD = re.compile(rb'\s*\{(?:\s*"(?:[^"\\]|\\.)*"\s*:\s*(?:null|"(?:\s|\\[tnrf])*")\s*,?)*\s*\}\s*')
 OTHER = (b"{", b"[", b"#", b"__label__")  # a CSV file that begins so may be of another format, or have comments
 HEADER = re.compile(rb'(^|[,;\t|" ])(text|prompt|features|series|messages)($|[,;\t|" ])', re.IGNORECASE)
-QUOTED = re.compile(rb'"(?:[^"]|"")*"')
+EMPTY_RECORD = re.compile(rb'\s*+\{(?:\s*+"(?:[^"\\]|\\.)*+"\s*+:\s*+(?:null|"(?:\s|\\[tnrf])*+")\s*+,?+)*+\s*+\}\s*+')
+QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
+BLANKS_AND_QUOTE = re.compile(rb' ++"')
 UNREADABLE = (ValueError, RecursionError, csv.Error, zlib.error)
 
 
@@ -45,6 +52,7 @@ class Outline:
         self._left, self._rest = MAX_BYTES, b""
         self._transcoder = Transcoder()
         self._has_lines = False
+        self._seconds = 0.0  # of processor time, spent so far
 
     def pass_through(self, stream: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the chunks of the stream unchanged, and count the rows in them."""
@@ -58,9 +66,16 @@ class Outline:
     def _take(self, chunk: bytes) -> bool:
         """Count the rows of a chunk. Returns False to stop counting."""
         try:
-            return all(self._take_lines(self._transcoder.take(plain)) for plain in self._decompress(chunk))
+            return all(map(self._take_slice, self._decompress(chunk)))
         except UNREADABLE:
             return False
+
+    def _take_slice(self, plain: bytes) -> bool:
+        with _TURN:
+            began = time.thread_time()
+            goes_on = self._take_lines(self._transcoder.take(plain))
+            self._seconds += time.thread_time() - began
+        return goes_on and self._seconds <= MAX_SECONDS
 
     def _end(self) -> bool:
         """Count the last line, which may not end with a newline; return whether the file is complete."""
@@ -94,6 +109,9 @@ class Outline:
         *lines, self._rest = (self._rest + plain).split(NEWLINE)
         self._has_lines = self._has_lines or bool(lines)
         return self._left >= 0 and len(self._rest) <= MAX_RECORD and all(map(self._table.take, lines))
+
+
+_TURN = threading.Lock()  # held to count a slice of a file: the event loop then competes with one thread at most
 
 
 class Transcoder:
@@ -259,7 +277,7 @@ def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
                 raise ValueError("a quote inside of a cell")
         elif line.startswith(QUOTE, at) and (at == 0 or line.startswith(delimiter, at - 1)):
             at, quoted = at + 1, True
-        elif line.startswith(b" ", at) and line[at:].lstrip(b" ").startswith(QUOTE):
+        elif BLANKS_AND_QUOTE.match(line, at):
             raise ValueError("a blank before a quote")
         else:
             at = line.find(delimiter, at) + 1

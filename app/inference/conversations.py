@@ -22,8 +22,8 @@ class Conversation:
     fallback: bool = False
 
     def __len__(self) -> int:
-        """The number of characters of all messages."""
-        return sum(len(message["content"]) for message in self.messages)
+        """The number of characters of all messages, with their roles and what separates them."""
+        return sum(len(message["role"]) + len(message["content"]) + 3 for message in self.messages)
 
     def encode(self, version: ResolvedVersion, tokenizer: Tokenizer) -> list[int]:
         """Return the ids of the prompt, as in training: each text is encoded alone, and each answer has an end token.

@@ -51,7 +51,7 @@ class Stops:
 class Choice:
     """One continuation of one prompt, and its progress so far."""
 
-    def __init__(self, index: int, request: wire.Generate, tokenizer: Tokenizer, stops: Stops) -> None:
+    def __init__(self, index: int, request: wire.Generate, tokenizer: Tokenizer, stops: Stops, lead: str = "") -> None:
         self.index, self.request = index, request
         self.tokens = 0
         self.cached_tokens = 0
@@ -59,7 +59,7 @@ class Choice:
         self.finish_reason: str | None = None
         self.stop_logprob: float | None = None  # the log-probability of the token that ended the choice, if requested
         self._began = 0.0
-        self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens)
+        self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens, lead)
         self._include_stop = stops.include
 
     def take(self, message: wire.Tokens) -> Piece:

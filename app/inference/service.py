@@ -248,7 +248,7 @@ class Inference:
         left = max(0.0, until - time.monotonic())
         timer = asyncio.get_running_loop().call_later(left, work.inbox.put, OVERDUE, overdue)
         stack.callback(timer.cancel)
-        choices = [Choice(i, r, tokenizer, query.stops) for i, r in enumerate(requests)]
+        choices = [Choice(i, r, tokenizer, query.stops, query.lead) for i, r in enumerate(requests)]
         return GenerationRequest(version, prompts, choices, client, work, ticket, stack.pop_all(), measures, until)
 
     async def _started(

@@ -23,6 +23,7 @@ from app.jobs.request import JobRequest
 from app.registry import repository as registered
 from app.registry.records import Version, check_name, visible
 from app.registry.service import Registry
+from app.settings import installed_memory
 from app.wire.trainer import AUTO, DataFile, TrainSpec
 from app.wire.training_options import Columns
 from models.config import ARCHITECTURES
@@ -33,9 +34,13 @@ NAME_CHARACTERS = 64
 class JobCreation:
     """Turns a checked request into a queued job, in one transaction."""
 
-    def __init__(self, database: Database, registry: Registry, files: Files, repository: JobRepository) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, files: Files, repository: JobRepository, memory: int = 0
+    ) -> None:
+        """`memory` is the number of bytes that a training run may use; 0 stands for the memory of this machine."""
         self._database, self._registry, self._files = database, registry, files
         self._repository = repository
+        self._memory = memory or installed_memory()
 
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
         """Queue the job, or return the job that an earlier attempt of the same request has created.
@@ -48,7 +53,7 @@ class JobCreation:
             earlier = repeat.find(session, self._database.now(session))
             if earlier is not None:
                 return earlier
-            base = None if request.from_scratch else self._base(session, request, principal)
+            base = self._check_base(session, request, principal)
             job_id = new_id("ftjob")
             name = self._publish_name(session, request, base, principal, job_id)
             # Chosen here rather than by the trainer, because every attempt of the job must use the same seed.
@@ -74,6 +79,22 @@ class JobCreation:
                 meta=request.metadata or None,
                 request_id=telemetry.request_id.get() or None,
             )
+
+    def draft(self, request: JobRequest, principal: str) -> tuple[TrainSpec, Version | None]:
+        """The input of the trainer, and the version to fine-tune, as for a job that `create` would queue.
+
+        Raises InvalidRequest or NotFound with `param` set.
+        """
+        with self._database.transaction() as session:
+            base = self._check_base(session, request, principal)
+            self._publish_name(session, request, base, principal, new_id("ftjob"))
+            return self._spec(session, request, principal, request.seed or 0), base
+
+    def _check_base(self, session: Session, request: JobRequest, principal: str) -> Version | None:
+        """The version to fine-tune, or None. Refuses a network whose weights alone do not fit into the memory."""
+        base = None if request.from_scratch else self._base(session, request, principal)
+        limits.check_memory(request, base.config if base else None, self._memory)
+        return base
 
     def _base(self, session: Session, request: JobRequest, principal: str) -> Version:
         try:

@@ -14,6 +14,7 @@ from msgspec import UnsetType
 
 from app.errors import InvalidRequest
 from app.jobs.request import JobRequest
+from app.wire import training_memory as memory
 from app.wire import training_rules as rules
 from app.wire.trainer import AUTO
 from app.wire.training_rules import OptionError, TrainingKind
@@ -45,6 +46,20 @@ def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
     kind = TrainingKind(config.get("architecture"), request.task, config.get("input"), tuned=True)
     _name_field(lambda: rules.check(request.training, kind))
     _name_field(lambda: rules.check_base(request.training, config))
+
+
+def check_memory(request: JobRequest, base: Mapping[str, Any] | None, limit: int) -> None:
+    """Refuse a network whose weights alone need more than `limit` bytes in training, if the request decides that.
+
+    `base` is the configuration of the version to fine-tune. Raises InvalidRequest with `param` set.
+    """
+    options = request.training
+    if base is None:
+        needed, param = memory.least_memory(request.model, request.task, options), "training.width"
+    else:
+        needed, param = memory.tuned_memory(base, options), "model"
+    if message := memory.check_weights(needed, limit):
+        raise InvalidRequest(message, code=memory.INSUFFICIENT, param=param)
 
 
 def to_model_name(text: str, param: str) -> str:

@@ -38,10 +38,13 @@ class Jobs:
     For a job of another owner or kind, the methods raise NotFound (`job_not_found`), as if the job did not exist.
     """
 
-    def __init__(self, database: Database, registry: Registry, files: Files, kind: str = FINE_TUNING) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, files: Files, kind: str = FINE_TUNING, memory: int = 0
+    ) -> None:
+        """`memory` is the number of bytes that a training run may use; 0 stands for the memory of this machine."""
         self._database, self._kind = database, kind
         self._repository = JobRepository(database)
-        self._creation = JobCreation(database, registry, files, self._repository)
+        self._creation = JobCreation(database, registry, files, self._repository, memory)
 
     def create(
         self, request: JobRequest, principal: str, idempotency_key: str | None = None, retry_count: int = 0

@@ -1,10 +1,11 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
-A run.json in RUN_DIR asks for a training run, an evaluation.json for an evaluation.
+A run.json in RUN_DIR asks for a training run, an evaluation.json for an evaluation. With `--estimate`, the training
+run is only planned and timed.
 
 Exit codes:
 
-- 0: the last event is Done, Evaluated, Stopped or TrainFailed.
+- 0: the last event is Done, Planned, Evaluated, Estimated, Stopped or TrainFailed.
 - 1: an unexpected error occurred. The last event is Broke, or TrainFailed if the error has occurred before.
 - 74: the disk is full or has failed.
 - 75: the lease ended.
@@ -20,6 +21,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
@@ -57,6 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=0, help="threads if the request does not set them; 0: one for each core"
     )
+    parser.add_argument(
+        "--memory", type=int, default=0, help="MiB that the run may use; 0: the memory of the machine or of the GPU"
+    )
+    parser.add_argument("--estimate", action="store_true", help="plan the run and time a few steps, without training")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
         "--request-id", default="", help="the id, for the log, of the HTTP request that created the job"
@@ -72,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Run one attempt at the training job and return the exit code."""
+    started = time.monotonic()
     lease.watch(sys.stdin.fileno() if options.lease_seconds else -1, options.lease_seconds)
     stop = _StopSignal()
     signal.signal(signal.SIGTERM, stop)
@@ -80,14 +87,19 @@ def train(options: argparse.Namespace) -> int:
     # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
     with quick_imports():
         from app.training.events import Events
+        from app.training.run.estimate import EstimateSession
         from app.training.run.evaluation import SPEC, EvaluationSession
         from app.training.run.preparation import Machine
         from app.training.run.session import Session
 
-    machine = Machine(options.resume_every, options.threads, options.device)
-    run = options.run_dir.resolve()
-    kind = EvaluationSession if (run / SPEC).exists() else Session
-    session: _Attempt = kind(run, Events(options.events_fd), stop.received, machine)
+    machine = Machine(options.resume_every, options.threads, options.device, options.memory * 2**20)
+    run, events = options.run_dir.resolve(), Events(options.events_fd)
+    session: _Attempt
+    if options.estimate:
+        session = EstimateSession(run, events, stop.received, machine, started)
+    else:
+        kind = EvaluationSession if (run / SPEC).exists() else Session
+        session = kind(run, events, stop.received, machine)
     try:
         session.attempt()
     except Exception as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from app.wire.estimate import Estimate
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
 
 AUTO = "auto"  # in place of an architecture: try several, and keep the best
@@ -138,6 +139,12 @@ class Evaluated(msgspec.Struct, tag=True, frozen=True):
     predictions: str
 
 
+class Estimated(msgspec.Struct, tag=True, frozen=True):
+    """The trainer's final event for a dry run."""
+
+    estimate: Estimate
+
+
 class Stopped(msgspec.Struct, tag=True, frozen=True):
     """The trainer's final event when it stops on request, with a resume point on disk."""
 
@@ -165,4 +172,6 @@ class Broke(msgspec.Struct, tag=True, frozen=True):
     errno: int = 0
 
 
-TrainEvent = Phase | Note | Metrics | CheckpointSaved | Done | Evaluated | Planned | Stopped | TrainFailed | Broke
+TrainEvent = (
+    Phase | Note | Metrics | CheckpointSaved | Done | Evaluated | Planned | Estimated | Stopped | TrainFailed | Broke
+)

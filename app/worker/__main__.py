@@ -10,7 +10,8 @@ import sys
 
 from app import settings as setting
 from app import telemetry
-from app.worker.resources import TRAINER, Resources
+from app.runs.trainer import TRAINER
+from app.worker.resources import Resources
 from app.worker.worker import Worker, default_name
 
 

@@ -26,6 +26,9 @@ from app.errors import OstinatoError
 from app.jobs import trials
 from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
+from app.runs.event_file import EventFile
+from app.runs.run_directory import RunBusy, RunDirectory
+from app.runs.trainer import Trainer, environment
 from app.wire.trainer import (
     Broke,
     CheckpointSaved,
@@ -40,11 +43,8 @@ from app.wire.trainer import (
 from app.wire.waiting import WAITS_FOR_DISK
 from app.worker import conclusion, endings, evaluations, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
-from app.worker.event_file import EventFile
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
 from app.worker.resources import Resources
-from app.worker.run_directory import RunBusy, RunDirectory
-from app.worker.trainer import Trainer, environment
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1  # the interval between two reads of the trainer's events

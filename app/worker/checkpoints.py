@@ -15,11 +15,11 @@ from app.errors import OstinatoError
 from app.jobs import logbook
 from app.jobs.records import JobCheckpoint, NewEvent
 from app.registry import metrics
+from app.runs.run_directory import RunDirectory
 from app.wire.trainer import CheckpointSaved
 from app.worker import retry, transcript
 from app.worker.lease import Lease
 from app.worker.resources import Resources
-from app.worker.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

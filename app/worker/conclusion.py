@@ -17,12 +17,12 @@ from app.jobs import trials
 from app.jobs.records import Job
 from app.registry.metrics import read_metrics
 from app.registry.repository import parse_manifest
+from app.runs.run_directory import RunDirectory
 from app.wire.trainer import Done, TrainFailed
 from app.worker import publish
 from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
-from app.worker.run_directory import RunDirectory
 
 RESULTS = "results.csv"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 
 from app import disk_errors
+from app.runs.run_directory import RunDirectory
 from app.wire.trainer import Broke, Done, Evaluated, Planned, TrainEvent
 from app.worker import evaluations, publish
 from app.worker.lease import Lease
 from app.worker.resources import Resources
-from app.worker.run_directory import RunDirectory
 
 
 def end(resources: Resources, lease: Lease, run: RunDirectory, last: Done | Evaluated | Planned) -> str:

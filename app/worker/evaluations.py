@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from app import strict_json
 from app.jobs.records import CANCELLED, SUCCEEDED, Job
 from app.registry.repository import parse_manifest
+from app.runs.run_directory import RunDirectory
 from app.wire.trainer import Evaluated, EvaluationSpec
 from app.worker.lease import Lease
 from app.worker.publish import RESULTS
 from app.worker.resources import Resources
-from app.worker.run_directory import RunDirectory
 
 
 def fill(resources: Resources, job: Job, run: RunDirectory) -> None:

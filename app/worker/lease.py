@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from app.db.database import Database, DatabaseUnavailable
 from app.jobs.claims import JobClaims
 from app.jobs.records import Fenced, Flags, Job
-from app.worker.trainer import Trainer
+from app.runs.trainer import Trainer
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ from app.checkpoint.directory import FileEntry
 from app.errors import OstinatoError
 from app.jobs.records import CANCELLED, FAILED, SUCCEEDED, JobProgress, NewEvent
 from app.registry.repository import dump_manifest
+from app.runs.run_directory import RunDirectory
 from app.strict_json import mend
 from app.wire.trainer import CheckpointSaved, Done, TrainFailed
 from app.worker import checkpoints
 from app.worker.lease import Lease
 from app.worker.resources import Resources
-from app.worker.run_directory import RunDirectory
 from app.worker.transcript import clean
 
 log = logging.getLogger(__name__)

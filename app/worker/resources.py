@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,11 @@ from app.db.database import Database
 from app.files.service import Files
 from app.jobs.claims import JobClaims
 from app.registry.service import Registry
+from app.runs.trainer import TRAINER, options
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
 from app.worker.trainer_list import TrainerList
-
-TRAINER = (sys.executable, "-m", "app.training")
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Resources:
             registry=Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds),
             files=Files(database, blobs),
             jobs=JobClaims(database),
-            trainer=(*trainer, *_options(settings)),
+            trainer=(*trainer, *options(settings)),
             env=env,
         )
 
@@ -63,10 +61,3 @@ class Resources:
     def trainers(self) -> TrainerList:
         """The trainers that run on this machine."""
         return TrainerList(self.settings.run_dir / "trainers")
-
-
-def _options(settings: Settings) -> tuple[str, ...]:
-    """Return the trainer's options that are the same for every job on this machine."""
-    every = f"{settings.resume_every_seconds:g}"
-    logs = "--log-format", settings.log_format, "--log-level", settings.log_level
-    return "--resume-every", every, "--threads", str(settings.threads), "--device", settings.device, *logs

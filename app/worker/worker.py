@@ -11,10 +11,10 @@ from app import telemetry
 from app.db.database import DatabaseUnavailable
 from app.jobs import queries
 from app.jobs.records import ENDED, Job
+from app.runs.run_directory import prune
 from app.worker.attempt import Attempt
 from app.worker.resources import Resources
 from app.worker.retention import Retention
-from app.worker.run_directory import prune
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.5  # the interval between two queries for a job

@@ -11,12 +11,12 @@ import pytest
 
 from app.cli import follow
 from app.cli.options import HELP
+from app.runs.event_file import EventFile
 from app.training.events import Events
 from app.training.loop.figures import validation_figures
 from app.wire.trainer import Metrics
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import WORDS
-from app.worker.event_file import EventFile
 from app.worker.transcript import to_event
 from tests.cli.conftest import Run
 from tests.cli.service import Service, listed

@@ -51,7 +51,7 @@ REASONS = (
         "top_logprobs requires|both mean the same",
         "two fields go together",
     ),
-    Reason("invalid_request", "content(\\[\\d+\\]\\.(text|refusal))? is missing", "two fields go together"),
+    Reason("invalid_request", "(role|content(\\[\\d+\\]\\.(text|refusal))?) is missing", "fields go together"),
     Reason(
         "invalid_request",
         "^(training|(method\\.supervised\\.)?hyperparameters)\\.(?!.*must be (at least|above|one of))",

@@ -64,7 +64,7 @@ def classifiers() -> dict[str, ModelConfig]:
     ):
         for both in (False, True) if variant["architecture"] in RECURRENT else (False,):
             options = SMALL | variant | sizes | {"pooling": pooling, "bidirectional": both, "classes": 3}
-            if pooling == "first" and options["architecture"] in RECURRENT and not both:
+            if pooling == "first" and options["architecture"] != "transformer" and not both:
                 continue  # read from left to right, the first step depends on no other
             key = f"{name}-{pooling}-{kind}" + ("-both" if both else "")
             configs[key] = ModelConfig(task="classification", **options)

@@ -161,6 +161,7 @@ def main() -> int:
     parser.add_argument("--lease-seconds", type=float)
     for option in (
         "--resume-every",
+        "--memory",
         "--threads",
         "--device",
         "--request-id",

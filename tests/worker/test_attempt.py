@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from app.registry.service import Registry
+from app.runs.run_directory import RunBusy, RunDirectory
+from app.runs.trainer import Trainer
 from app.storage.blobs import BlobStore
 from app.storage.errors import StorageUnavailable
 from app.wire.waiting import waits_for_disk
 from app.worker import attempt
 from app.worker.resources import Resources
-from app.worker.run_directory import RunBusy, RunDirectory
-from app.worker.trainer import Trainer
 from app.worker.trainer_list import TrainerList
 from app.worker.worker import Worker
 from tests.checkpoints import make_checkpoint, publish

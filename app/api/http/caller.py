@@ -28,7 +28,7 @@ class Caller:
     def read(cls, request: Request, model: str | None) -> Self:
         """Read the caller of a request. `model` is the model that the body names, or None. Raises InvalidRequest."""
         settings = services_of(request).settings
-        return cls(principal_of(request), _reference(request, model, settings), _seconds(request, settings))
+        return cls(principal_of(request), _reference(request, model, settings), time_limit(request))
 
 
 def _reference(request: Request, model: str | None, settings: Settings) -> str:
@@ -39,8 +39,12 @@ def _reference(request: Request, model: str | None, settings: Settings) -> str:
     return reference
 
 
-def _seconds(request: Request, settings: Settings) -> float:
-    """The time limit that the client sends, capped at the `request_timeout` setting, which is also the default."""
+def time_limit(request: Request) -> float:
+    """The time limit that the client sends, capped at the `request_timeout` setting, which is also the default.
+
+    In seconds. Raises InvalidRequest.
+    """
+    settings = services_of(request).settings
     header = request.headers.get("x-request-timeout-ms")
     if header is None:
         return settings.request_timeout

@@ -14,6 +14,7 @@ from app.db.database import Database
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
+from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
 from app.registry.records import Alias
@@ -32,6 +33,7 @@ class Services:
     registry: Registry
     files: Files
     jobs: Jobs
+    estimates: Estimates
     evaluations: Evaluations
     inference: Inference
     readiness: Readiness
@@ -44,6 +46,7 @@ class Services:
 
     async def close(self) -> None:
         """Stop the services that `start` started, and close the database."""
+        self.estimates.close()
         await self.readiness.close()
         await self.inference.close()
         await asyncio.to_thread(self.database.close)
@@ -78,7 +81,8 @@ def build_services(settings: Settings) -> Services:
         database=database,
         registry=registry,
         files=files,
-        jobs=Jobs(database, registry, files),
+        jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20),
+        estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
+from app.api.http.caller import time_limit
 from app.api.http.job_objects import EventList, event_object
 from app.api.http.neutral_fields import SENT_NAMES
+from app.api.http.presence import attended
 from app.api.http.replies import JsonReply
-from app.api.http.services import ServicesDep
+from app.api.http.services import Services, ServicesDep
+from app.api.openai.fine_tuning_estimates import ESTIMATE, JobEstimate, estimate_object
 from app.api.openai.fine_tuning_objects import (
     CheckpointList,
     JobList,
@@ -27,6 +33,7 @@ from app.api.openapi.parameters import FILE_ID, JOB_ID
 from app.errors import InvalidRequest
 from app.jobs.parsing import parse, sent_names
 from app.jobs.request import JobRequest
+from app.wire.estimate import Estimate
 from app.wording import listed
 from models.config import ARCHITECTURES
 
@@ -111,7 +118,10 @@ async def job_request(request: Request) -> JobRequest:
         f"Queues a training job. `model` is an architecture to train from scratch ({listed(ARCHITECTURES)}), a model "
         "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one that "
         "does best on the validation data; among equals, the smallest. Only `model` and `training_file` are required. "
-        "A repeated request with the same `Idempotency-Key` returns the job that the first one created."
+        "A repeated request with the same `Idempotency-Key` returns the job that the first one created.\n\n"
+        "With `dry_run=true`, nothing is queued. The reply says what the job would do: the data report, the plan of "
+        "each training run, its memory, and its time, measured with a few steps on the machine of the API. Data and "
+        "settings with which the job would fail are refused with the same error. There is one dry run at a time."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -130,18 +140,33 @@ async def job_request(request: Request) -> JobRequest:
             f"With options; {_FILE_FIRST}",
         ),
     ),
-    responses=replies(JobObject, EXAMPLE, LOOKUP),
+    responses=replies(JobObject, EXAMPLE, (*LOOKUP, 429, 503, 504), other=(JobEstimate, ESTIMATE)),
 )
-def create(
+async def create(
+    request: Request,
     services: ServicesDep,
     principal: Principal,
     body: Annotated[JobRequest, Depends(job_request)],
+    dry_run: bool = False,
     idempotency_key: Annotated[str | None, Header()] = None,
     x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
+    if dry_run:
+        estimate = await attended(request, _estimate(services, body, principal, time_limit(request)))
+        return JsonReply(estimate_object(body, estimate))
     count = x_stainless_retry_count or ""  # OpenAI's client sends the number of its retries in this header
     retries = int(count) if count.isdecimal() and len(count) < 6 else 0
-    return JsonReply(job_object(services.jobs.create(body, principal, idempotency_key, retries)))
+    job = await run_in_threadpool(services.jobs.create, body, principal, idempotency_key, retries)
+    return JsonReply(job_object(job))
+
+
+async def _estimate(services: Services, body: JobRequest, principal: str, seconds: float) -> Estimate:
+    """Compute an estimate in a thread, which stops when this coroutine is cancelled."""
+    left = threading.Event()
+    try:
+        return await asyncio.to_thread(services.estimates.estimate, body, principal, seconds, left.is_set)
+    finally:
+        left.set()
 
 
 @router.get(

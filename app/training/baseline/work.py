@@ -19,6 +19,7 @@ MOST_BYTES = 5_000_000  # of texts to fit a linear model to, for memory
 HELD_OUT_BYTES = 4_000_000  # of texts per split on which a baseline is measured
 HELD_OUT_CHARACTERS = 2_000_000  # of a held-out text on which an n-gram model is measured
 _FEWEST_CHARACTERS = 10_000
+_START_SECONDS = 3.0  # the program's start
 TEXT_CHARACTERS = 5_000_000  # of a text from which n-grams are counted, for memory
 
 
@@ -48,6 +49,11 @@ class Limits:
     def characters(self, orders: int) -> int:
         """The number of characters from which to count n-grams of this many orders."""
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
+
+    def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:
+        """About how long a linear model takes on one core, for texts of these sizes."""
+        fitted = min(train_bytes, MOST_BYTES, int(self.work / (2 + labels / 4)))
+        return _START_SECONDS + (fitted * (2 + labels / 4) + 2 * min(held_out_bytes, 2 * HELD_OUT_BYTES)) / 1e6
 
     def _chosen(self, sizes_N: NDArray[np.int64], most: int) -> NDArray[np.int64]:
         if sizes_N.sum() <= most:

@@ -13,7 +13,7 @@ _SAMPLE = 200  # lines
 _DELIMITER = re.compile(r"[,;\t|]")
 _KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names by which a table is recognised
 _ARRAY = re.compile(r"\[\s*[\[{]")
-_OBJECT = re.compile(r'\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
+_OBJECT = re.compile(r'\{\s*+"(?:[^"\\\n]|\\.)*+"\s*+:')
 _EVEN = 0.9  # the share of the lines that must have at least as many cells as the header
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.training.loop.progress import Progress
+from app.training.loop.remaining import CLOSING, EvaluationWork, evaluations_between
 from app.training.loop.schedule import Schedule
 
 
@@ -38,28 +39,70 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 
 
 class Pace:
-    """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine."""
+    """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine.
 
-    def __init__(self, schedule: Schedule, clock: Callable[[], float]) -> None:
-        self._schedule, self._clock = schedule, clock
+    It begins when it is created, and again once the n-gram branch needs no more training, because later steps are
+    faster.
+    """
+
+    def __init__(self, schedule: Schedule, clock: Callable[[], float], work: EvaluationWork) -> None:
+        self._schedule, self._clock, self._work = schedule, clock, work
         progress = schedule.progress
-        self._began, self._first_step, self._first_tokens = clock(), progress.step, progress.trained_tokens
+        self._began, self._first_tokens = clock(), progress.trained_tokens
+        self._evaluated, self._evaluating = progress.evaluations, progress.evaluating
+        self._restart(None)
 
     @property
     def tokens_per_second(self) -> float:
-        return (self._schedule.progress.trained_tokens - self._first_tokens) / self._spent()
+        return (self._schedule.progress.trained_tokens - self._first_tokens) / max(self._clock() - self._began, 1e-6)
+
+    def advance(self) -> None:
+        """Note that a step has ended."""
+        if self._schedule.progress.step == self._schedule.settled.branch_steps:
+            self._restart(self._seconds_per_step)
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds until the last step or the time limit, whichever is sooner; None if neither can be estimated."""
-        total, progress, limit = self._schedule.total_steps, self._schedule.progress, self._schedule.settled.max_seconds
-        estimates = []
-        steps = progress.step - self._first_step
-        if total and steps > 0:
-            estimates.append((total - progress.step) * self._spent() / steps)
-        if limit:
-            estimates.append(max(0.0, limit - progress.elapsed))
-        return min(estimates, default=None)
+        """The seconds until the version is complete, if the run is as long as it can be; None if that is unknown.
 
-    def _spent(self) -> float:
-        return max(self._clock() - self._began, 1e-6)
+        The run ends with its last step or at the time limit, whichever is sooner. After that, it is evaluated on all
+        held-out data.
+        """
+        schedule, progress = self._schedule, self._schedule.progress
+        estimates = []
+        per_step = self._seconds_per_step
+        if schedule.total_steps and per_step is not None:
+            evaluations = evaluations_between(schedule.settled, progress.step, schedule.total_steps)
+            steps = schedule.total_steps - progress.step
+            estimates.append(steps * per_step + evaluations * self._work.regular * self._seconds_per_row(per_step))
+        if limit := schedule.settled.max_seconds:
+            estimates.append(max(0.0, limit - progress.elapsed))
+        if not estimates:
+            return None
+        return min(estimates) + CLOSING + self._work.closing * self._seconds_per_row(per_step or 0.0)
+
+    def _restart(self, per_step: float | None) -> None:
+        """Measure the pace from now on. Until a step has ended, `per_step` is the time of a step."""
+        self._earlier, progress = per_step, self._schedule.progress
+        self._first_step, self._first_clock, self._first_evaluating = progress.step, self._clock(), progress.evaluating
+
+    @property
+    def _seconds_per_step(self) -> float | None:
+        """The time of a step without evaluations; None before the first step."""
+        progress = self._schedule.progress
+        steps = progress.step - self._first_step
+        if steps <= 0:
+            return self._earlier
+        spent = self._clock() - self._first_clock - (progress.evaluating - self._first_evaluating)
+        return max(spent, 1e-6) / steps
+
+    def _seconds_per_row(self, per_step: float) -> float:
+        """The time to evaluate a row, or a token of a text. Before the first evaluation, a third of that to train it.
+
+        The forward pass, which evaluations need, takes about a third of a step.
+        """
+        progress, settled = self._schedule.progress, self._schedule.settled
+        if count := progress.evaluations - self._evaluated:
+            return (progress.evaluating - self._evaluating) / (count * max(1, self._work.regular))
+        rows = settled.batch_size * settled.accumulation * (settled.window or 1)
+        return per_step / (3 * max(1, rows))

@@ -28,6 +28,7 @@ from app.training.loop.evaluate import EvaluationSplit, evaluate
 from app.training.loop.figures import Pace, training_figures, validation_figures
 from app.training.loop.objective import build_objective
 from app.training.loop.progress import Progress
+from app.training.loop.remaining import EvaluationWork
 from app.training.loop.schedule import Schedule
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset
@@ -68,23 +69,24 @@ class Training:
         self._clipped = [p for name, p in network.named_parameters() if p.requires_grad and not in_branch(name)]
         self._specials = torch.tensor(dataset.facts.specials, dtype=torch.int64, device=settled.device)
         self._loss_ceiling = loss_ceiling(settled, dataset)
-        self._pace = Pace(self.schedule, hooks.clock)
+        self._pace = self._new_pace()
         self._ticked = hooks.clock()
 
     def run(self) -> None:
         """Train to the end. Raises StopRequested, or the TrainingFailure `diverged`."""
         self.network.train()
         self._ticked = self.hooks.clock()
+        self._pace = self._new_pace()  # the baseline was fitted in the meantime
         while True:
             self._tick()
             if self.schedule.evaluation_due:
-                self._evaluate()
+                self.evaluate()
                 # Save now, so that a resumed attempt does not repeat this evaluation.
                 self.hooks.save()
                 self._tick()
             if self.schedule.finished:
                 return
-            self._step()
+            self.step()
             if self.schedule.report_due:
                 self._report({})
             self._check_stop()
@@ -93,7 +95,7 @@ class Training:
 
     # Steps.
 
-    def _step(self) -> None:
+    def step(self) -> None:
         """One step of the optimizer, with the gradient of `accumulation` batches."""
         settled, progress = self.settled, self.progress
         # Dropout depends only on (seed, step), so a resume point need not include the state of the random generator.
@@ -123,6 +125,7 @@ class Training:
         progress.correct += int(correct)
         progress.trained_tokens += sum(piece.tokens for piece in pieces)
         progress.step += 1
+        self._pace.advance()
 
     def _pieces(self) -> list[Batch]:
         """The batches of the step, on the host, split into pieces of limited size."""
@@ -148,7 +151,7 @@ class Training:
 
     # Evaluations and reports.
 
-    def _evaluate(self) -> None:
+    def evaluate(self) -> None:
         """Evaluate on the validation data. Keep the weights if `selection` prefers them to those kept so far."""
         settled, progress, began = self.settled, self.progress, self.hooks.clock()
         split = EvaluationSplit(
@@ -189,6 +192,9 @@ class Training:
         self.hooks.events.emit(
             Metrics(progress.step, schedule.total_steps, figures, schedule.fraction, seconds_left, tokens)
         )
+
+    def _new_pace(self) -> Pace:
+        return Pace(self.schedule, self.hooks.clock, EvaluationWork.of(self.settled, self.dataset))
 
     def _training_figures(self) -> dict[str, float]:
         return training_figures(self.progress, self.dataset.facts.task)

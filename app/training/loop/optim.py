@@ -13,7 +13,7 @@ from torch.optim.sgd import sgd
 from app.training.loop import muon
 from app.training.plan.config import Settled
 from models.config import ModelConfig
-from models.parameters import in_branch
+from models.parameters import in_branch, is_body_matrix
 
 Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 
@@ -187,7 +187,7 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad or in_branch(name):
             continue
-        if settled.optimizer == "muon" and parameter.ndim == 2 and name.startswith(_ORTHOGONALISED):
+        if settled.optimizer == "muon" and is_body_matrix(name, parameter.ndim):
             body.append(parameter)
             blocks.append(_blocks(name, parameter, settled.config))
         elif parameter.ndim >= 2 and not name.startswith("input.embedding"):
@@ -199,7 +199,6 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
 
 
 _KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
-_ORTHOGONALISED = ("body.rnn.", "body.blocks.")
 
 
 def _blocks(name: str, parameter: nn.Parameter, config: ModelConfig) -> int:

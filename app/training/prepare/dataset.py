@@ -75,6 +75,27 @@ class Stream:
     context: int = 0
 
 
+def token_count(part: Rows | Stream) -> int:
+    """The number of tokens or numeric steps of a part."""
+    return int(part.offsets_N1[-1]) if isinstance(part, Rows) else len(part.ids_T)
+
+
+def sample(part: Rows | Stream, most: int) -> Rows | Stream:
+    """At most `most` evenly spaced rows, or the first `most` tokens of a text."""
+    if isinstance(part, Stream):
+        ids_T = part.ids_T[: part.context + most]
+        return part if len(ids_T) == len(part.ids_T) else Stream(ids_T, 0, part.context)
+    if len(part) <= most:
+        return part
+    chosen = np.linspace(0, len(part) - 1, most).astype(np.int64)
+    return Rows(
+        np.concatenate([part.row(int(i)) for i in chosen]),
+        np.concatenate([[0], np.cumsum(part.lengths_N[chosen])]),
+        part.targets_N[chosen] if len(part.targets_N) else part.targets_N,
+        np.concatenate([part.answer(int(i)) for i in chosen]) if len(part.learned) else part.learned,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Facts about the data, for the network and the model card. All values are JSON values.

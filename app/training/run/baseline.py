@@ -12,11 +12,12 @@ from app.training.baseline.result import Fitted
 from app.training.baseline.work import MOST_LABELS, limits
 from app.training.events import Events
 from app.training.plan.config import Settled
-from app.training.prepare.dataset import Dataset, Rows
+from app.training.prepare.dataset import Dataset, Rows, token_count
 from app.wire.measurement import too_few
 from app.wire.trainer import TrainSpec
 
 _FEWEST_CHARACTERS = 1000  # of held-out text
+_BYTES_PER_TOKEN = 4  # about
 
 
 def fit_baseline(
@@ -35,6 +36,17 @@ def fit_baseline(
     fitted = load_or_fit(run, bounds, settled.config.context_length, settled.max_seconds, check)
     _announce(events, fitted, settled.config.task)
     return fitted
+
+
+def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> float:
+    """About how long `fit_baseline` takes."""
+    labels = len(dataset.facts.labels)
+    if spec.training.baseline is False or not any(_measurable(dataset).values()) or labels > MOST_LABELS:
+        return 0.0
+    sizes = {name: _BYTES_PER_TOKEN * token_count(part) for name, part in dataset.parts.items()}
+    train = sizes.pop("train")
+    about = limits(spec.seed, settled.max_seconds).seconds(train, sum(sizes.values()), labels)
+    return about if settled.max_seconds is None else min(about, settled.max_seconds)
 
 
 def _measurable(dataset: Dataset) -> dict[str, bool]:

@@ -25,15 +25,17 @@ def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
     return branch
 
 
-def measure_frequencies(branch: Ngrams, dataset: Dataset, limit: int, check: Callable[[], None]) -> None:
-    """Measure the document frequencies of n-grams on the train rows, each cut to `limit` tokens.
+def measure_frequencies(
+    branch: Ngrams, dataset: Dataset, limit: int, check: Callable[[], None], most: int = MEASURED_ROWS
+) -> None:
+    """Measure the document frequencies of n-grams on up to `most` train rows, each cut to `limit` tokens.
 
     `check` is called before each batch and may raise.
     """
     assert isinstance(dataset.train, Rows)
     frequencies = DocumentFrequencies(branch)
     batches = RowBatches(dataset.train, 256, 0, limit=limit, micro_tokens=_BATCH_TOKENS, causal=False)
-    for batch, _ in batches.in_order(MEASURED_ROWS):
+    for batch, _ in batches.in_order(most):
         check()
         frequencies.add(batch.inputs, batch.lengths_B)
     frequencies.apply()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from app.settings import cores
 from app.training.events import Events
 from app.training.plan import trials
+from app.training.plan.config import Settled
+from app.training.prepare.dataset import Dataset
 from app.training.run import opening
 from app.training.run.baseline import fit_baseline
 from app.training.run.preparation import Machine, load_or_prepare
@@ -23,15 +24,22 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
     """
     trials.check(spec.training, spec.task)
     dataset = load_or_prepare(run, spec, None, check)
-    planned = trials.plan(spec, dataset, machine.settled_device(), machine.threads or cores())
+    planned = trials.plan(spec, dataset, machine.settled_device(), machine.settled_threads)
     settled = planned[0][1]
     opening.announce_data(events, dataset, settled)
-    # The baseline of a language model depends on the context length of its trial, and a time limit is the trial's own.
-    if dataset.facts.task != "generation" and settled.max_seconds is None:
+    if shares_baseline(dataset, settled):
         fit_baseline(run, spec, settled, dataset, events, check)
     listed = [trial for trial, _ in planned]
     events.note("plan", 0, _summary(listed))
     return Planned(dataset.facts.task, listed)
+
+
+def shares_baseline(dataset: Dataset, settled: Settled) -> bool:
+    """Whether one baseline is fitted for all trials.
+
+    The baseline of a language model depends on the context length of its trial, and a time limit is the trial's own.
+    """
+    return dataset.facts.task != "generation" and settled.max_seconds is None
 
 
 def _summary(planned: list[PlannedTrial]) -> str:

@@ -16,7 +16,7 @@ import msgspec
 import torch
 
 from app.checkpoint import directory as checkpoint
-from app.settings import cores
+from app.settings import cores, installed_memory
 from app.training.base import BaseCheckpoint
 from app.training.failures import TrainingFailure
 from app.training.plan.config import Settled, settle
@@ -31,11 +31,23 @@ class Machine:
     """The command-line options that depend on the machine.
 
     `resume_every` is the number of seconds between resume points. If `threads` is 0, there is one thread per core.
+    `memory` is the number of bytes that a run may use; 0 stands for the memory of the machine or of the GPU.
     """
 
     resume_every: float = 15.0
     threads: int = 0
     device: str = "auto"
+    memory: int = 0
+
+    @property
+    def settled_threads(self) -> int:
+        return self.threads or cores()
+
+    def memory_limit(self, device: str) -> int:
+        """The number of bytes that a run on this device may use."""
+        if self.memory:
+            return self.memory
+        return int(torch.cuda.get_device_properties(device).total_memory) if device == "cuda" else installed_memory()
 
     def settled_device(self) -> str:
         if self.device != "auto":
@@ -64,8 +76,7 @@ def load_or_settle(
     """
     path, digests = run / "settled.json", _digests(run, spec, dataset)
     if not path.exists():
-        threads = machine.threads or cores()
-        settled = settle(spec, dataset, base_checkpoint, machine.settled_device(), threads)
+        settled = settle(spec, dataset, base_checkpoint, machine.settled_device(), machine.settled_threads)
         settled = replace(settled, digests=digests)
         checkpoint.write_json(path, settled.to_dict())
         return settled

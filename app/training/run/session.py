@@ -33,6 +33,7 @@ from app.training.loop.progress import Progress, ResumePoint
 from app.training.plan import config
 from app.training.plan.config import Settled
 from app.training.plan.inheritance import take_over
+from app.training.plan.memory import check_memory, estimate_memory
 from app.training.prepare.dataset import Dataset
 from app.training.prepare.encode_generation import recount_characters
 from app.training.report import export
@@ -54,6 +55,7 @@ from app.wire.trainer import (
     TrainFailed,
     TrainSpec,
 )
+from models.ngrams import Ngrams
 from models.tasks import build
 
 
@@ -112,7 +114,7 @@ class Session:
         if done.exists() and (self.run / "checkpoint").is_dir():
             return msgspec.json.decode(done.read_bytes(), type=Done)
         try:
-            return self._plan() if self.spec.model == AUTO else self._train()
+            return self._work()
         except StopRequested:
             return Stopped(self.progress.step)
         except TrainingFailure as error:
@@ -136,6 +138,9 @@ class Session:
         best = str(self._best().relative_to(self.run)) if self.progress.best_step >= 0 else None
         return TrainFailed(code, message, param, best, self.progress.best_metrics, max(0, self.progress.best_step))
 
+    def _work(self) -> TrainEvent:
+        return self._plan() if self.spec.model == AUTO else self._train()
+
     def _plan(self) -> Planned:
         self.events.emit(Phase("validating_files"))
         return plan_trials(self.run, self.spec, self.machine, self.events, self._check_stop)
@@ -148,8 +153,10 @@ class Session:
         settled = load_or_settle(self.run, self.spec, dataset, base_checkpoint, self.machine)
         export.check(self.spec, settled, dataset)
         dataset = recount_characters(dataset, settled.config.context_length)
-        _configure_torch(settled)
+        configure_torch(settled)
         opening.announce(self.events, dataset, settled)
+        if not resume.newest(self.run / "resume"):
+            check_memory(settled, estimate_memory(settled, dataset), self.machine.memory_limit(settled.device))
         self._check_stop()
         training = self._training(settled, dataset, base_checkpoint)
         self.events.emit(Phase("training"))
@@ -172,7 +179,7 @@ class Session:
         branch = bind_tokens(network, dataset)
         point = self._resume_point(settled)
         if branch is not None and base_checkpoint is None and point is None:
-            measure_frequencies(branch, dataset, settled.config.context_length, self._check_stop)
+            self._measure(branch, dataset, settled)
         network.to(settled.device)
         self.progress = point.progress if point else Progress()
         hooks = Hooks(
@@ -187,6 +194,9 @@ class Session:
             training.restore(point.tensors)
             self.events.note("resumed", self.progress.step, f"continuing from step {self.progress.step}")
         return training
+
+    def _measure(self, branch: Ngrams, dataset: Dataset, settled: Settled) -> None:
+        measure_frequencies(branch, dataset, settled.config.context_length, self._check_stop)
 
     def _resume_point(self, settled: Settled) -> ResumePoint | None:
         point, damaged = resume.load(self.run / "resume", settled.digests, settled.device)
@@ -226,7 +236,8 @@ class Session:
             raise StopRequested
 
 
-def _configure_torch(settled: Settled) -> None:
+def configure_torch(settled: Settled) -> None:
+    """Set the threads and the determinism of this process."""
     torch.set_num_threads(settled.threads)
     # Has the same effect as `use_deterministic_algorithms`, which would also import torch's compiler.
     torch.set_deterministic_debug_mode("warn" if settled.deterministic else "default")

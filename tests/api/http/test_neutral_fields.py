@@ -176,7 +176,10 @@ def test_errors_name_the_field_that_was_sent(post: Any, fields: dict[str, Any], 
 def test_no_neutral_field_hides_one_of_ours() -> None:
     from app.api.openai.chat_schemas import ChatRequest
     from app.api.openai.completions_schemas import CompletionRequest
+    from app.api.openai.responses_schemas import ResponseRequest
 
-    for others, kind in ((neutral_fields.COMPLETIONS, CompletionRequest), (neutral_fields.CHAT, ChatRequest)):
+    kinds = {"COMPLETIONS": CompletionRequest, "CHAT": ChatRequest, "RESPONSES": ResponseRequest}
+    for name, kind in kinds.items():
+        others = getattr(neutral_fields, name)
         assert not set(others.synonyms) & set(kind.__struct_fields__)
         assert set(others.synonyms.values()) <= set(kind.__struct_fields__)

@@ -36,6 +36,10 @@ const answered = got(
   }),
 );
 if (!("choices" in answered) || answered.choices[0]?.message.content !== "user") throw new Error("no answer");
+const responded = got(
+  await client.POST("/v1/responses", { body: { model: "demo-text-lstm", input: "Hi", max_output_tokens: 4 } }),
+);
+if (!("output" in responded) || responded.output[0]?.content[0]?.text !== "user") throw new Error("no response");
 const embedded = got(await client.POST("/v1/embeddings", { body: { model: "demo-sentiment-lstm", input: ["a"] } }));
 if (embedded.data[0]?.object !== "embedding") throw new Error("no vector");
 

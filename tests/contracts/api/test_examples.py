@@ -18,6 +18,7 @@ from app.api.application import create_app
 from app.api.http.services import Services
 from app.demo.trainings import TRAININGS
 from app.settings import Settings
+from app.tokenization.chat import TEMPLATE
 from tests.checkpoints import make_checkpoint, publish
 from tests.serving import LABELS, Api, Shelf, byte_tokenizer
 
@@ -25,6 +26,7 @@ MOOD, TALE = "demo-sentiment-lstm", "demo-text-lstm"
 FIXED = ("", ".data", ".choices", ".usage", ".engines", ".error")  # objects that always have the same fields
 METRICS = {"test": {"accuracy": 0.9}}
 GENERATED = ("file_id", "job_id", "evaluation_id", "upload_id")  # ids that the service generates
+CONVERSATIONS = ("/v1/chat/completions", "/v1/responses")  # whose examples need a version that no demo trains
 AN_ID = re.compile(r"(file|ftjob|evaljob|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
 
 
@@ -51,6 +53,7 @@ class Reader:
             else:
                 shelf.generator(name)
         self.register_trained("reviews")  # of the examples that delete
+        shelf.generator("talk", chat_template=TEMPLATE, context_length=128)
         shelf.classifier("pairs")
         shelf.classifier("waves", input="features", features=2, vocab_size=None)
 
@@ -104,6 +107,8 @@ class Reader:
             body = {**body, "training_file": self.file()}
         if body and "file" in body:
             body = {**body, "file": self.file()}
+        if path in CONVERSATIONS:
+            body = {**body, "model": "talk"}
         query = {name: value for name, value in parameters.items() if f"{{{name}}}" not in path}
         return path.format(**parameters), query, body
 

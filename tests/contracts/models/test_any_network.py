@@ -35,6 +35,8 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         values["bidirectional"] |= values["pooling"] == "first"
         values["pooling_width"] = draw(st.sampled_from((0, 3))) if values["pooling"] == "attention" else 0
         values["head_widths"] = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
+    if values["pooling"] == "first" and not recurrent and values["architecture"] != "transformer":
+        values["pooling"] = "mean"
     if recurrent and not (values["task"] == "generation" and values["tie_embeddings"]):
         values["input_width"] = draw(st.sampled_from((0, 3, 5)))
     if values["input"] == "tokens":

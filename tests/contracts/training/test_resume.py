@@ -29,7 +29,7 @@ CASES = {
         "gru",
         "rows.csv",
         runs.table(600),
-        {**SMALL, "max_steps": 800, "schedule": "plateau", "patience": 2, "optimizer": "muon"},
+        {**SMALL, "max_steps": 400, "eval_every": 20, "schedule": "plateau", "patience": 2, "optimizer": "muon"},
     ),
     "linear": ("linear", "rows.csv", runs.table(), {"eval_every": 40, "max_steps": 240, "batch_size": 12}),
     "lstm-generation": (

@@ -91,7 +91,7 @@ def one_step(run: Path, case: str, accumulation: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(device, "to_device", recorded_move)
     monkeypatch.setattr(Tensor, "backward", recorded_backward)
     with accelerator:
-        loop.training._step()
+        loop.training.step()
     monkeypatch.undo()
     return happened, accelerator.waits
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from app.runs.run_directory import RunDirectory
 from app.wire.trainer import Done, Note, Planned, TrainSpec
-from app.worker.run_directory import RunDirectory
 from tests.training import runs
 
 

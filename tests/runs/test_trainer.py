@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from app.runs.run_directory import RunDirectory
+from app.runs.trainer import Trainer, environment
 from app.worker import trainer_list
-from app.worker.run_directory import RunDirectory
-from app.worker.trainer import Trainer, environment
 from app.worker.trainer_list import TrainerList
 from tests.jobs.fixtures import until
 

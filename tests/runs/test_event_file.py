@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.runs import event_file
+from app.runs.event_file import EventFile
 from app.wire.trainer import Metrics, Note, Phase
-from app.worker import event_file
-from app.worker.event_file import EventFile
 
 
 @given(cuts=st.lists(st.integers(0, 400)), size=st.sampled_from([3, 64, 2**20]))

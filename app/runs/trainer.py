@@ -11,9 +11,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from app.settings import Settings
 
 # The environment variables that a trainer inherits. They locate programs, libraries and folders, or they configure
 # computation. The service's settings are not among them: the trainer receives its settings as options.
@@ -22,6 +25,16 @@ INHERITED_PREFIXES = (
     *("LC_", "LD_", "DYLD_", "PYTHON", "MALLOC_", "TORCH", "PYTORCH", "CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_"),
     *("OMP_", "MKL_", "GOMP_", "KMP_", "OPENBLAS_", "DNNL_", "ONEDNN_"),
 )
+
+
+TRAINER = (sys.executable, "-m", "app.training")
+
+
+def options(settings: Settings) -> tuple[str, ...]:
+    """Return the trainer's options that are the same for every run on this machine."""
+    logs = "--log-format", settings.log_format, "--log-level", settings.log_level
+    machine = "--threads", str(settings.threads), "--device", settings.device, "--memory", str(settings.training_memory)
+    return "--resume-every", f"{settings.resume_every_seconds:g}", *machine, *logs
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:

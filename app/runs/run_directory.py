@@ -24,10 +24,10 @@ import msgspec
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.directory import FileEntry
 from app.errors import CheckpointInvalid
+from app.runs.event_file import EventFile
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
 from app.wire.trainer import DataFile, EvaluationSpec, TrainEvent, TrainSpec
-from app.worker.event_file import EventFile
 
 LOCK_POLL_SECONDS = 0.05
 SHARED = ("prepared", "baseline")  # written by the trainer, each complete or absent, and never changed afterwards

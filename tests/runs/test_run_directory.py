@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from app.errors import CheckpointInvalid
+from app.runs.run_directory import RunBusy, RunDirectory
 from app.wire.trainer import Phase
-from app.worker.run_directory import RunBusy, RunDirectory
 
 
 def test_events_of_earlier_attempts_are_read_in_order_without_torn_lines(tmp_path: Path) -> None:

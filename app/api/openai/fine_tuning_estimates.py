@@ -1,0 +1,101 @@
+"""The reply to a dry run of a training request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.api.openapi.parameters import FILE_ID
+from app.jobs.request import JobRequest
+from app.wire.estimate import DataSummary, Estimate, EstimateNote, TrainingPlan
+
+
+class JobEstimate(msgspec.Struct, frozen=True):
+    """What a training job would do.
+
+    `plans` has one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric data.
+    `parameters` and `memory_bytes` are those of the largest plan; `seconds` is the time of all plans, one after the
+    other, if every run takes all of its steps. `notes` contains the remarks on the data and the settings.
+    """
+
+    object: str
+    model: str
+    training_file: str
+    validation_file: str | None
+    task: str
+    data: DataSummary
+    vocab_size: int | None
+    plans: list[TrainingPlan]
+    parameters: int
+    memory_bytes: int
+    seconds: float
+    notes: list[EstimateNote]
+
+
+ESTIMATE: dict[str, Any] = {
+    "object": "fine_tuning.job.estimate",
+    "model": "gru",
+    "training_file": FILE_ID,
+    "validation_file": None,
+    "task": "classification",
+    "data": {
+        "rows": {"train": 4500, "validation": 500},
+        "characters": {},
+        "tokens": {"train": 121500, "validation": 13480},
+        "labels": {"train": {"bug": 2100, "question": 2400}, "validation": {"bug": 233, "question": 267}},
+    },
+    "vocab_size": 2048,
+    "plans": [
+        {
+            "model": "gru",
+            "architecture": "gru",
+            "layers": 1,
+            "width": 64,
+            "context_length": 128,
+            "parameters": 1922564,
+            "steps": 2115,
+            "ends_earlier": "2 evaluations in a row without a better macro_f1 begin the fall of the learning rate",
+            "trained_tokens": 1822500,
+            "batch_size": 32,
+            "learning_rate": 0.006,
+            "optimizer": "muon",
+            "schedule": "plateau",
+            "precision": "float32",
+            "device": "cpu",
+            "threads": 2,
+            "seconds_per_step": 0.021,
+            "memory": {
+                "weights": 7690256,
+                "optimizer": 8100120,
+                "activations": 98211840,
+                "libraries": 350000000,
+                "total": 464002216,
+                "limit": 16777216000,
+            },
+            "seconds": {"preparation": 9.1, "steps": 44.4, "evaluations": 6.2, "closing": 3.4, "total": 63.1},
+        }
+    ],
+    "parameters": 1922564,
+    "memory_bytes": 464002216,
+    "seconds": 63.1,
+    "notes": [{"level": "warn", "kind": "duplicates", "message": "12 rows repeat another row of the same split"}],
+}
+
+
+def estimate_object(request: JobRequest, estimate: Estimate) -> JobEstimate:
+    """The reply to a dry run of this request."""
+    return JobEstimate(
+        object="fine_tuning.job.estimate",
+        model=request.model,
+        training_file=request.training_file,
+        validation_file=request.validation_file,
+        task=estimate.task,
+        data=estimate.data,
+        vocab_size=estimate.vocab_size,
+        plans=estimate.plans,
+        parameters=estimate.parameters,
+        memory_bytes=estimate.memory,
+        seconds=estimate.seconds,
+        notes=estimate.notes,
+    )

@@ -1,0 +1,183 @@
+"""Dry runs: what a training request would do, without queueing a job.
+
+The trainer program computes the estimate in a temporary run directory. Because it uses the processor and memory, only
+one runs at a time in each API process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from app import disk_errors, telemetry
+from app.db.database import Database
+from app.db.paging import new_id
+from app.errors import DeadlineExceeded, EngineFailed, InvalidRequest, Overloaded, Unavailable
+from app.files.service import Files
+from app.jobs.creation import JobCreation
+from app.jobs.repository import JobRepository
+from app.jobs.request import JobRequest
+from app.registry.records import Version
+from app.registry.service import Registry
+from app.runs.event_file import EventFile
+from app.runs.run_directory import RunBusy, RunDirectory
+from app.runs.trainer import TRAINER, Trainer, environment, options
+from app.settings import Settings
+from app.storage.blobs import BlobStore
+from app.storage.local_cache import LocalCache
+from app.wire.estimate import Estimate, EstimateNote
+from app.wire.trainer import Estimated, Note, TrainEvent, TrainFailed, TrainSpec
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.05
+LEASE_SECONDS = 10.0  # after which the trainer exits if this process is frozen
+RETRY_SECONDS = 5.0
+YOUNG_SECONDS = 60.0  # directories of this age may not have been locked yet
+SHOWN = ("data_report", "settled", "base")  # kinds of notes whose content the estimate has in other fields
+
+
+class EstimateAbandoned(Exception):
+    """The client has left, so nobody waits for the estimate."""
+
+
+class Estimates:
+    """Computes estimates; one instance per process. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        registry: Registry,
+        files: Files,
+        blobs: BlobStore,
+        cache: LocalCache,
+        *,
+        trainer: Sequence[str] = TRAINER,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`trainer` is the command that starts the trainer, and `env` the environment of which it inherits a part."""
+        memory = settings.training_memory * 2**20
+        self._creation = JobCreation(database, registry, files, JobRepository(database), memory)
+        self._blobs, self._cache = blobs, cache
+        self._command = (*trainer, *options(settings), "--estimate")
+        self._env = environment(os.environ if env is None else env)
+        self._folder = settings.scratch_dir / "estimates"
+        self._running = threading.Lock()
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """End the estimate that is running, and refuse further ones."""
+        self._closing.set()
+
+    def estimate(
+        self, request: JobRequest, principal: str, seconds: float, stopping: Callable[[], bool] = lambda: False
+    ) -> Estimate:
+        """What a job with this request would do. Blocks for up to `seconds`.
+
+        Raises what `Jobs.create` raises, and InvalidRequest for faults of the data, with the code and message with
+        which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded when the time has
+        passed, and EstimateAbandoned once `stopping` returns true.
+        """
+        if not self._running.acquire(blocking=False):
+            message = "another dry run is being computed, and there is only one at a time; try again in a moment"
+            raise Overloaded(message, code="dry_run_busy", retry_after=RETRY_SECONDS)
+        try:
+            spec, base = self._creation.draft(request, principal)
+            with self._directory() as (run, lock):
+                return self._run(run, lock, spec, base, time.monotonic() + seconds, stopping)
+        except OSError as error:
+            log.exception("a dry run failed")
+            raise Unavailable(f"the dry run failed: {error.strerror or error}", code="dry_run_failed") from None
+        finally:
+            self._running.release()
+
+    @contextmanager
+    def _directory(self) -> Iterator[tuple[RunDirectory, int]]:
+        """A run directory that is removed in any case, and the descriptor of its lock.
+
+        If this process is killed, the lock is released, and a later estimate removes the directory.
+        """
+        self._sweep()
+        run = RunDirectory(self._folder, new_id("estimate"))
+        run.create()
+        lock = run.lock(0.0, lambda: None)
+        try:
+            yield run, lock
+        finally:
+            shutil.rmtree(run.path, ignore_errors=True)
+            os.close(lock)
+
+    def _sweep(self) -> None:
+        """Remove the directories of processes that were killed."""
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            with contextlib.suppress(OSError, RunBusy):
+                if time.time() - path.stat().st_mtime > YOUNG_SECONDS:
+                    lock = RunDirectory(self._folder, path.name).lock(0.0, lambda: None)
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(lock)
+
+    def _run(
+        self,
+        run: RunDirectory,
+        lock: int,
+        spec: TrainSpec,
+        base: Version | None,
+        deadline: float,
+        stopping: Callable[[], bool],
+    ) -> Estimate:
+        run.fill(spec, self._blobs)
+        if base is not None:
+            run.fill_base(base.digest, base.files, self._cache)
+        trainer = Trainer(
+            self._command,
+            run.path,
+            events=run.events(1),
+            log=run.log,
+            lease_seconds=LEASE_SECONDS,
+            about=(telemetry.request_id.get() or "", ""),
+            keep_open=(lock,),
+            env=self._env,
+        )
+        try:
+            while trainer.running():
+                if stopping():
+                    raise EstimateAbandoned
+                if self._closing.is_set():
+                    raise Unavailable("the service is stopping; repeat the dry run later", retry_after=RETRY_SECONDS)
+                if time.monotonic() > deadline:
+                    raise DeadlineExceeded("the dry run was not finished within the time limit of the request")
+                trainer.renew()
+                time.sleep(POLL_SECONDS)
+            return _conclude(list(_events(run.events(1))), trainer.close(), run.log)
+        finally:
+            trainer.close()
+
+
+def _events(path: Path) -> Iterator[TrainEvent]:
+    file = EventFile(path)
+    while events := file.read():
+        yield from events
+
+
+def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimate:
+    """The estimate, or the error with which the trainer ended."""
+    match events[-1] if events else None:
+        case Estimated(estimate):
+            notes = [EstimateNote(e.level, e.kind, e.message) for e in events if isinstance(e, Note)]
+            return msgspec.structs.replace(estimate, notes=[note for note in notes if note.kind not in SHOWN])
+        case TrainFailed(failure, message, param):
+            raise InvalidRequest(message, code=failure, param=param)
+    if code == disk_errors.EXIT_CODE:
+        raise Unavailable("the disk of this machine is full or has failed", code="storage_unavailable")
+    with contextlib.suppress(OSError):
+        log.error("the trainer of a dry run ended with code %d: %s", code, trainer_log.read_text()[-2000:])
+    raise EngineFailed("the dry run ended unexpectedly; the log of the service has the details", code="dry_run_failed")

@@ -1,0 +1,68 @@
+"""Times a few steps and one evaluation of a training run, from which the time of the whole run follows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.training.loop.loop import Training
+from app.training.prepare.dataset import Rows
+
+BUDGET = 3.0  # seconds for steps of one kind
+FEWEST, MOST = 3, 200  # steps of one kind
+_PATIENCE = 4.0  # times the budget, after which a single step is enough
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds: of a step while the n-gram branch is trained, of a later step, and of one evaluation."""
+
+    early_step: float
+    late_step: float
+    evaluation: float
+
+    def of_steps(self, steps: int, branch_steps: int) -> float:
+        """The seconds of a number of steps, the first `branch_steps` of which train the n-gram branch."""
+        early = min(steps, branch_steps)
+        return early * self.early_step + (steps - early) * self.late_step
+
+
+def time_training(training: Training, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic) -> Timings:
+    """Time a training run that has not begun. Its weights change, so the run cannot be used afterwards."""
+    training.network.train()
+    training.step()  # the first step is slower, because kernels are chosen
+    branch, total = training.settled.branch_steps, training.settled.total_steps
+    early = late = _per_step(training, budget, clock)
+    if branch and (total is None or branch < total):
+        training.progress.step = max(training.progress.step, branch)
+        late = _per_step(training, budget, clock)
+    began = clock()
+    training.evaluate()
+    return Timings(early, late, clock() - began)
+
+
+def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> float:
+    """The mean time of a step, corrected for the tokens of the timed steps if batches differ in their work."""
+    began, tokens, count = clock(), training.progress.trained_tokens, 0
+    while count < MOST:
+        training.step()
+        count += 1
+        spent = clock() - began
+        if (count >= FEWEST and spent >= budget) or spent >= _PATIENCE * budget:
+            break
+    settled, train = training.settled, training.dataset.train
+    seconds = (clock() - began) / count
+    if not isinstance(train, Rows) or settled.balanced:  # windows are of one length; balanced batches cost the same
+        return seconds
+    return seconds * tokens_per_step(training) * count / max(1, training.progress.trained_tokens - tokens)
+
+
+def tokens_per_step(training: Training) -> float:
+    """The mean number of tokens or numeric steps in a step of the run."""
+    settled, train = training.settled, training.dataset.train
+    rows = settled.batch_size * settled.accumulation
+    if not isinstance(train, Rows):
+        return float(rows * settled.window)
+    limit = settled.row_limit or settled.config.context_length
+    return rows * float(train.lengths_N.clip(max=limit).mean())

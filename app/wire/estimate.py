@@ -1,0 +1,101 @@
+"""What a training run would be: the result of a dry run. The trainer computes it, and the API returns it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class EstimatedMemory(msgspec.Struct, frozen=True):
+    """The peak memory of a trainer in bytes: `total`, and its parts.
+
+    `optimizer` is for gradients, moments and averages. `limit` is the memory that a training run may use.
+    """
+
+    weights: int
+    optimizer: int
+    activations: int
+    libraries: int
+    total: int
+    limit: int
+
+
+class EstimatedSeconds(msgspec.Struct, frozen=True):
+    """The time of a training run in seconds: `total`, and its parts.
+
+    `preparation` is the time before the first step, with the fit of the baseline. `closing` is the time after the last
+    step, in which the version is evaluated on all held-out data, calibrated and written.
+    """
+
+    preparation: float
+    steps: float
+    evaluations: float
+    closing: float
+    total: float
+
+
+class TrainingPlan(msgspec.Struct, frozen=True):
+    """One training run: its network, its settings, its memory and its time.
+
+    `layers` and `width` are null for `linear`, which has neither. `steps` is the largest number of steps, or null if
+    only `max_seconds` limits the run. If `ends_earlier` is not null, it says why the run usually takes fewer steps, and
+    `seconds` are those of the longest possible run. `trained_tokens` are the tokens or numeric steps that all steps
+    read.
+    """
+
+    model: str
+    architecture: str
+    layers: int | None
+    width: int | None
+    context_length: int
+    parameters: int
+    steps: int | None
+    ends_earlier: str | None
+    trained_tokens: int | None
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    schedule: str
+    precision: str
+    device: str
+    threads: int
+    seconds_per_step: float
+    memory: EstimatedMemory
+    seconds: EstimatedSeconds
+
+
+class DataSummary(msgspec.Struct, frozen=True):
+    """The data as the trainer reads it, by split (train, validation, test).
+
+    `rows` is empty for plain text, and `characters` for all other data. `tokens` counts tokens or numeric steps.
+    `labels` has the number of rows of each label.
+    """
+
+    rows: dict[str, int]
+    characters: dict[str, int]
+    tokens: dict[str, int]
+    labels: dict[str, dict[str, int]]
+
+
+class EstimateNote(msgspec.Struct, frozen=True):
+    """A remark of the trainer on the data or the settings; `level` is info or warn."""
+
+    level: str
+    kind: str
+    message: str
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """The result of a dry run: the data, and the plan of each training run. Jobs with `model: "auto"` have several.
+
+    `vocab_size` is null for numeric data. `seconds` is the time of all runs, one after the other, and
+    `parameters` and `memory` are those of the largest.
+    """
+
+    task: str
+    data: DataSummary
+    vocab_size: int | None
+    plans: list[TrainingPlan]
+    parameters: int
+    memory: int
+    seconds: float
+    notes: list[EstimateNote] = []

@@ -1,0 +1,117 @@
+"""The memory for the weights of a network in training, with all that the optimizer keeps for them.
+
+The job API refuses a request whose weights alone do not fit; the trainer adds the activations, which depend on the
+data. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.wire.training_options import TrainingOptions
+from app.wire.training_rules import SMALLEST_VOCABULARY, heads_and_width
+from models.config import RECURRENT, ConfigError, ModelConfig
+from models.parameters import Shape, in_branch, is_body_matrix, shapes
+
+INSUFFICIENT = "insufficient_memory"  # the code of the error
+NUMBER = 4  # bytes; networks are trained in float32, also where products are computed in bfloat16
+MOMENTS = {"adamw": 2, "muon": 2, "sgd": 1}  # numbers that an optimizer keeps for a parameter
+_HEADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WeightMemory:
+    """Bytes for the weights, and for their gradients, moments and moving averages (`optimizer`)."""
+
+    weights: int
+    optimizer: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.optimizer
+
+
+def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False) -> WeightMemory:
+    """The memory for the weights of a network. With `averaged`, a moving average of the weights is kept as well."""
+    weights = kept = 0
+    for name, shape in shapes(config).items():
+        size = math.prod(shape)
+        weights += size
+        if in_branch(name):
+            kept += _of_branch(name, shape)
+            continue
+        trained = not head_only or name.startswith("head")
+        moments = 1 if optimizer == "muon" and is_body_matrix(name, len(shape)) else MOMENTS[optimizer]
+        kept += size * ((1 + moments) * trained + averaged)
+    return WeightMemory(weights * NUMBER, kept * NUMBER)
+
+
+def _of_branch(name: str, shape: Shape) -> int:
+    """The numbers that are kept for a parameter of the n-gram branch, whose tables have sparse gradients."""
+    if name in ("ngrams.idf", "mix"):  # measured rather than trained
+        return 0
+    return shape[0] if len(shape) == 2 else 2 * shape[0]  # one learning rate for each row; of a vector, the gradient
+
+
+def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
+    """The least memory for the weights of a new network, as far as the request alone decides it; 0 if it does not.
+
+    The size of the vocabulary and the number of labels depend on the data, so they count as the smallest possible.
+    """
+    if model not in (*RECURRENT, "transformer") or (options.layers is None and options.width is None):
+        return 0
+    config = _smallest(model, task, options)
+    if config is None:
+        return 0
+    return weight_memory(config, options.optimizer or "sgd", averaged=False).total
+
+
+def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
+    """The least memory for the weights of a version to fine-tune, whose configuration is `base`."""
+    try:
+        config = ModelConfig.from_dict(base)
+    except ConfigError:  # of a version that this release cannot read, which the trainer reports
+        return 0
+    head_only = bool(options.head_only)
+    return weight_memory(config, options.optimizer or "sgd", averaged=False, head_only=head_only).total
+
+
+def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:
+    """The smallest network that the request allows; None if it allows none, which the trainer reports."""
+    generation = task == "generation"
+    heads, width = 1, options.width or 1
+    if model == "transformer":
+        heads, width = heads_and_width(options, _HEADS, options.width or 2 * _HEADS)
+    try:
+        return ModelConfig(
+            architecture=model,
+            task=task or "classification",
+            vocab_size=options.vocab_size or SMALLEST_VOCABULARY,
+            classes=0 if generation else 1,
+            layers=options.layers or 1,
+            width=width,
+            heads=heads,
+            kv_heads=options.kv_heads or 0,
+            input_width=1 if model in RECURRENT and not generation else 0,
+            bidirectional=bool(options.bidirectional) and not generation,
+        )
+    except ConfigError:
+        return None
+
+
+def check_weights(needed: int, limit: int) -> str:
+    """The message that refuses a request whose weights do not fit into `limit` bytes; empty if they fit."""
+    if needed <= limit:
+        return ""
+    return (
+        f"a network of this size needs at least {gigabytes(needed)} for its weights and their optimizer, and a "
+        f"training run may use {gigabytes(limit)} (OSTINATO_TRAINING_MEMORY); use fewer layers or a smaller width"
+    )
+
+
+def gigabytes(size: float) -> str:
+    """A number of bytes for messages: 340 MB, 1.4 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
