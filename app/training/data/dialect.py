@@ -199,7 +199,7 @@ class _Trial:
     wrong: int = 0  # the number of records with more or fewer cells than the header
     joined: int = 0  # the number of lines in records that span several lines
     alone: int = 0  # the number of joined lines that would be rows on their own
-    suspects: int = 0  # the number of records of three or more lines, each a row on its own
+    suspects: int = 0  # the number of records of several lines, each a row on its own
     blanks: int = 0  # the number of cells that begin with spaces and a quote
     first_joined: int = 0  # the line of the first joined record
     first_suspect: int = 0
@@ -252,7 +252,8 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
         rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
         trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
         trial.first_joined = trial.first_joined or first
-        if rows == len(record) >= 3:
+        # In a comma-separated table, a text of two lines with commas often looks like two rows.
+        if rows == len(record) >= (2 if delimiter in _TRUSTED else 3):
             trial.suspects += 1
             trial.first_suspect = trial.first_suspect or first
     if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
