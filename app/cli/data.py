@@ -35,12 +35,14 @@ def as_regular_files(paths: dict[str, Path]) -> Iterator[dict[str, Path]]:
 
 
 def _regular(path: Path, stack: ExitStack) -> Path:
+    from app.client import name_of  # loads httpx
+
     try:
         with path.open("rb") as stream:
             if path.is_file():
                 return path
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ostinato-"))
-            copy = Path(folder) / path.name
+            copy = Path(folder) / name_of(path)
             with copy.open("wb") as file:
                 shutil.copyfileobj(stream, file)
             return copy

@@ -30,6 +30,9 @@ _PHRASES = {
     "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
     "set the task (task)": ("--task", "set the task (--task)", "set the task"),
 }  # fmt: skip
+_QUERY_FIELDS = (
+    "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "abstain_below", "max_risk", "prediction_set",
+)  # fmt: skip
 _FIELDS = {
     **{f"columns.{name}": f"--{name.replace('_', '-')}-column" for name in Columns.__struct_fields__},
     **{f"training.{name}": f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__},
@@ -39,7 +42,7 @@ _FIELDS = {
     "validation_split": "--validation-split",
     # fields without a prefix: only names with an underscore, which cannot be ordinary words of a sentence
     **{name: f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__ if "_" in name},
-    **{name: f"--{name.replace('_', '-')}" for name in ("max_tokens", "top_k", "top_p", "min_p", "repetition_penalty")},
+    **{name: f"--{name.replace('_', '-')}" for name in _QUERY_FIELDS},
 }
 _ANY_FIELD = re.compile(
     r"(?<![\w'\"`./-])(" + "|".join(map(re.escape, sorted(_FIELDS, key=len, reverse=True))) + r")(?![\w'\"`]|\.\w)"

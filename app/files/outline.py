@@ -32,6 +32,8 @@ WIDE = (  # byte order marks of UTF-32 and UTF-16; UTF-32 comes first, because i
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
 SEPARATOR_LINE = re.compile(rb'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
+OTHER = (b"{", b"[", b"#", b"__label__")  # a CSV file that begins so may be of another format, or have comments
+HEADER = re.compile(rb'(^|[,;\t|" ])(text|prompt|features|series|messages)($|[,;\t|" ])', re.IGNORECASE)
 EMPTY_RECORD = re.compile(rb'\s*+\{(?:\s*+"(?:[^"\\]|\\.)*+"\s*+:\s*+(?:null|"(?:\s|\\[tnrf])*+")\s*+,?+)*+\s*+\}\s*+')
 QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 BLANKS_AND_QUOTE = re.compile(rb' ++"')
@@ -179,6 +181,7 @@ class CsvTable(Table):
         self._header: list[bytes] = []
         self._delimiter = b""
         self._continues = False  # whether the record began on an earlier line
+        self._alone = False  # whether the header has a single cell, which may be a title
 
     def take(self, line: bytes) -> bool:
         """Count the next line; return whether to continue."""
@@ -189,7 +192,7 @@ class CsvTable(Table):
             if not self._delimiter and (match := SEPARATOR_LINE.fullmatch(line)):
                 self._delimiter = match[1].replace(b"\\t", b"\t")
                 return True
-            if not self._settle_delimiter(line):
+            if line.lstrip().startswith(OTHER) or not self._settle_delimiter(line):
                 return False
         if END_MARK in line:
             return False
@@ -203,6 +206,8 @@ class CsvTable(Table):
     def _count(self, line: bytes) -> bool:
         if self.open and self._delimiter in b"\t|":
             return False  # quotes may be ordinary characters, in which case each line is a row
+        if self._alone and HEADER.search(line):
+            return False  # the first line may be a title, and this line the header
         is_blank = not line.strip(b' \t\r"' + self._delimiter)
         if self.open or self._continues:
             if is_blank:
@@ -233,6 +238,7 @@ class CsvTable(Table):
         [names] = self._parse(b"\n".join(self._header))
         columns = dict.fromkeys(name.strip() for name in names if name.strip())
         self.rows, self.columns = 0, _bounded(columns)
+        self._alone = len(names) == 1
         return bool(columns)
 
 

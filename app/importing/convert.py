@@ -23,7 +23,7 @@ from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.state_dict import read
 from app.importing.pytorch.tensors import Tensors, check_finite
 from app.importing.questions import Answers, Question
-from app.importing.splitting import ask_before_vocabulary
+from app.importing.splitting import CONDITIONS, ask_before_vocabulary
 from app.importing.vocabulary import tokenizer_from, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from app.wording import counted
@@ -116,21 +116,23 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
     task = network.fields["task"]
     open_task = any(question.field == "task" for question in answers.open)
     if task not in LABELLED:
-        if labels:
-            raise InvalidRequest(f"a network for {task} has no labels", param="labels")
-        if open_task:
+        if labels and not open_task:
+            raise InvalidRequest(f"a network for {task} has no labels; leave --labels out", param="labels")
+        if open_task and not labels:
             answers.ask(Question("labels", "name the labels (--labels a,b), unless the task has none"))
         return None
     count = network.fields["classes"]
     if labels is None:
-        text = f"name the {count} outputs in their order (--labels a,b,c), or answer {NUMBERS!r} for 0, 1, 2, …"
+        text = (
+            f"name the {counted(count, 'output')} in their order (--labels a,b,c), or answer {NUMBERS!r} for 0, 1, 2, …"
+        )
         answer = answers.ask(Question("labels", text))
         assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
         labels = [str(i) for i in range(count)]
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
-            f"a {task} network with {counted(count, 'output')} requires {count} distinct labels; "
-            f"{len(labels)} labels were given, {len(set(labels))} of them distinct",
+            f"a {task} network with {counted(count, 'output')} requires {counted(count, 'distinct label')}; "
+            f"the labels given are {len(labels)}, {len(set(labels))} of them distinct",
             param="labels",
         )
     return labels
@@ -151,7 +153,7 @@ def _tokenizer(
         return tokenizer_from(own[1], own[0], rows, answers)
     text = (
         "name the file with the tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
-        "each line, or a tokenizer.json"
+        f"each line, or a tokenizer.json. {CONDITIONS.format(rows=rows)}"
     )
     answers.open.append(Question("vocabulary", text))
     ask_before_vocabulary(answers)

@@ -13,6 +13,11 @@ MEANINGS = (
     "whitespace: text.split(); characters: each one; basic_english: torchtext's; words: \\w+ of Python's re; "
     "words_and_punctuation: \\w+|[^\\w\\s]+, as NLTK's wordpunct_tokenize; words_and_marks: \\w+|[^\\w\\s]"
 )
+CONDITIONS = (  # the questions that depend on the vocabulary, for users who have not named it yet
+    "If it has no word for unknown words (such as <unk>), also answer unknown: a word or an id that replaces them, "
+    "skip or none. If it has fewer words than the {rows} rows of the embedding, also answer first_id: the id of its "
+    "first word, often 0, 1 or 2. If it has tokens such as <s>, also answer around: none, or for example '<s> … </s>'"
+)
 # The replacements of torchtext.data.utils.get_tokenizer("basic_english"), in the same order.
 BASIC_ENGLISH = (
     ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),

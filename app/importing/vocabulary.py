@@ -85,7 +85,7 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
     """The id of the first word of a vocabulary that is shorter than the embedding."""
     most = rows - len(words)
     text = (
-        f"{source} has {len(words)} words, and the embedding has {rows} rows: which id has the first word, "
+        f"{source} has {counted(len(words), 'word')}, and the embedding has {rows} rows: which id has the first word, "
         f"{min(words, key=words.__getitem__)!r}? 0 to {most}"
     )
     answer = answers.ask(Question("first_id", text)) or "0"

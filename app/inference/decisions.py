@@ -110,6 +110,11 @@ def _required(calibration: Calibration | None, version: ResolvedVersion, field: 
 
 
 def _check_combination(policy: DecisionPolicy, task: str, version: ResolvedVersion) -> None:
+    if policy.threshold is not None and task != "multilabel":
+        instead = "; use abstain_below to give no label to uncertain items" if task in LABELLED else ""
+        gives = "one label to each item" if task in LABELLED else "numbers"
+        message = f"threshold is for versions that give several labels to an item, but {version.ref} gives {gives}"
+        raise InvalidRequest(f"{message}{instead}", code="wrong_task", param="threshold")
     for field in ("abstain_below", "max_risk"):
         if getattr(policy, field) is not None and task not in LABELLED:
             message = f"{field} is for labels, but {version.ref} predicts numbers; use prediction_set for an interval"

@@ -15,6 +15,7 @@ from app.inference.lengths import LengthPolicy, check_characters, cutter, size_f
 from app.inference.versions import ResolvedVersion
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
+from app.wording import counted
 
 
 class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,7 +225,7 @@ def _steps(
     for i, row in enumerate(rows):
         if len(row) != width:
             raise InvalidRequest(
-                f"the step at {place}[{i}] has {len(row)} numbers, but {version.ref} takes {width} per step",
+                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} takes {width} per step",
                 param=field,
             )
     try:

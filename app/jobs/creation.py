@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app import telemetry
 from app.db.database import Database
 from app.db.paging import new_id
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound, did_you_mean
 from app.files.records import StoredFile
 from app.files.service import Files
 from app.jobs import limits
@@ -24,7 +24,7 @@ from app.registry import repository as registered
 from app.registry.records import Version, check_name, visible
 from app.registry.service import Registry
 from app.settings import installed_memory
-from app.wire.trainer import DataFile, TrainSpec
+from app.wire.trainer import AUTO, DataFile, TrainSpec
 from app.wire.training_options import Columns
 from models.config import ARCHITECTURES
 
@@ -101,6 +101,7 @@ class JobCreation:
             base = self._registry.resolve(request.model, principal, session)
         except NotFound as error:
             message = f"{error.message}; to train from scratch, use {', '.join(ARCHITECTURES)}"
+            message += did_you_mean(request.model, (*ARCHITECTURES, AUTO), cutoff=0.7)
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
         # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. After that,

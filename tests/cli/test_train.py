@@ -148,6 +148,35 @@ def test_an_unreachable_service_is_retried(training: Service, ostinato: Run) -> 
     assert ostinato("jobs", "follow", "ftjob-1").status == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("lstmm", "did you mean 'lstm'?"),
+        ("reviewz:1", "did you mean 'reviews:1'?"),
+        ("zzz", "the architectures are linear, rnn, lstm, gru and transformer"),
+    ],
+)
+def test_an_unknown_model_is_refused_before_the_upload(
+    training: Service, ostinato: Run, data: str, model: str, hint: str
+) -> None:
+    missing = {"error": {"message": f"model not found: {model}; GET /v1/models lists the models", "param": "model"}}
+    training.routes |= {
+        f"GET /v1/models/{model}": (404, missing),
+        "GET /v1/models": (200, {"data": [{"id": "reviews"}, {"id": "reviews:1"}]}),
+    }
+    done = ostinato("train", data, "--model", model)
+    assert done.status == 1 and hint in done.err and "nothing was uploaded" in done.err
+    assert "`ostinato models` lists the models" in done.err
+    assert not training.sent("POST /v1/files")
+
+
+def test_a_known_version_is_looked_up_before_the_upload(training: Service, ostinato: Run, data: str) -> None:
+    training.routes["GET /v1/models/reviews:1"] = (200, {"id": "reviews:1"})
+    assert ostinato("train", data, "--model", "reviews:1").status == 0
+    paths = [request.path for request in training.requests]
+    assert paths.index("/v1/models/reviews:1") < paths.index("/v1/files")
+
+
 def test_a_missing_file_is_reported_in_one_line(service: Service, ostinato: Run) -> None:
     done = ostinato("train", "nowhere.csv")
     assert (done.status, done.err) == (1, "ostinato: cannot read nowhere.csv: No such file or directory\n")

@@ -52,7 +52,11 @@ REASONS = (
         "two fields go together",
     ),
     Reason("invalid_request", "(role|content(\\[\\d+\\]\\.(text|refusal))?) is missing", "fields go together"),
-    Reason("invalid_request", "^training\\.(?!.*must be (at least|above|one of))", "options that exclude each other"),
+    Reason(
+        "invalid_request",
+        "^(training|(method\\.supervised\\.)?hyperparameters)\\.(?!.*must be (at least|above|one of))",
+        "options that exclude each other",
+    ),
     Reason(
         "invalid_request", "send only one value|no effect with a validation_file", "two fields contradict each other"
     ),

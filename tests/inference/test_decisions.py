@@ -75,6 +75,14 @@ REFUSED: list[tuple[str, Calibration | None, dict[str, Any], str, str]] = [
     ("classification", made(), {"calibrated": False, "max_risk": 0.1}, "", "max_risk needs calibrated probabilities"),
     ("classification", made(), {"calibrated": False, "prediction_set": 0.5}, "", "needs calibrated probabilities"),
     ("multilabel", made(), {"threshold": 0.2, "max_risk": 0.1}, "", "leave out threshold"),
+    (
+        "classification",
+        None,
+        {"threshold": 0.9},
+        "wrong_task",
+        "mood:1 gives one label to each item; use abstain_below",
+    ),
+    ("regression", None, {"threshold": 0.9}, "wrong_task", "threshold is for versions .* but mood:1 gives numbers$"),
     ("regression", None, {"abstain_below": 0.5}, "wrong_task", "use prediction_set for an interval"),
 ]
 

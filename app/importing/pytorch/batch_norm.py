@@ -79,12 +79,13 @@ def _choose(names: list[str], places: list[list[str]], answers: Answers) -> list
     options = tuple("+".join(choice) for choice in itertools.product(*places))
     shown = ", ".join(map(repr, names))
     each = " (one place each, in this order, joined by +)" if len(names) > 1 else ""
+    verb = "is" if len(names) == 1 else "are"
     if len(options) == 1:
         reason = (
-            f"{shown} is applied there, with no function between, and as in evaluation: it is folded into the layer"
+            f"{shown} {verb} applied there, with no function between, and as in evaluation, and folded into the layer"
         )
         return answers.assume("batch_norm", options[0], reason, options).split("+")
-    text = f"directly before or after which layer is {shown} applied{each}, with no function between them?"
+    text = f"directly before or after which layer {verb} {shown} applied{each}, with no function between them?"
     return answers.ask(Question("batch_norm", text, options)).split("+")
 
 

@@ -21,7 +21,8 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)
-        text = f"which function is applied to the output of the input layer {names}?"
+        outputs = "output of the input layer" if len(roles.inputs) == 1 else "output of each of the input layers"
+        text = f"which function is applied to the {outputs} {names}?"
         function = answers.ask(Question("input_activation", text, ACTIVATIONS))
         after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
     entry = fields.get("input_width", fields["width"])

@@ -22,6 +22,7 @@ from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
 from app.training.data.notes import AS_TEXT, NO_SPLIT
+from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def read_target(layout: Layout, record: Record) -> Target:
     if layout.one_hot:
         labels = tuple(sorted(name for name in layout.one_hot if _is_set(layout, record, name)))
         if layout.task == "classification" and not layout.task_inferred and len(labels) != 1:
-            message = f"exactly one of the columns {', '.join(layout.one_hot)} must be 1, not {len(labels)} of them"
+            message = f"exactly one of the columns {quoted(layout.one_hot)} must be 1, not {len(labels)} of them"
             raise layout.fault(record.where, "label", message)
         return Target(labels, listed=True)
     if layout.task == "multilabel":

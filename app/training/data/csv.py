@@ -10,7 +10,9 @@ from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of, table_lines
 from app.training.data.files import Record, Selection, Source
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 
 def header(source: Source) -> list[str]:
@@ -103,7 +105,8 @@ class _Table:
     def remark_unnamed(self) -> None:
         """Add a remark on values that are not read because their column has no name."""
         if self._unnamed:
-            message = f"{self._unnamed:,} rows have values in columns without a name, which are ignored"
+            verb = "has" if self._unnamed == 1 else "have"
+            message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
 
     def _feed(self) -> Iterator[str]:
@@ -194,5 +197,5 @@ def _wrong_width(source: Source, line: int, cells: Sequence[str], names: Sequenc
         column, hint = f"column {len(names) + 1}", "enclose cells that contain the delimiter in double quotes"
     else:
         column, hint = f"column {names[len(cells)]!r}", "a cell is missing"
-    message = f"the row has {len(cells)} cells, but the header has {len(names)} ({', '.join(names)}); {hint}"
+    message = f"the row has {counted(len(cells), 'cell')}, but the header has {len(names)} ({quoted(names)}); {hint}"
     return source.fault(message, f"line {line}", column)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from app.training.data.files import Source
+from app.wording import counted
 
 _COMMA = re.compile(r"\s*[+-]?(?:\d+|\d{1,3}(?:[.\s\u00a0\u202f]\d{3})+)?,\d+(?:[eE][+-]?\d+)?\s*")
 _GROUPED = re.compile(r"\s*[+-]?\d{1,3}(?:\.\d{3})+\s*")
@@ -37,11 +38,13 @@ class DecimalCommas:
         if not self.count:
             return
         point = self.convert(self.example, "")
-        message = f"{self.count:,} numbers are read with a decimal comma: {self.example!r} is {point}"
+        verb = "is" if self.count == 1 else "are"
+        message = f"{counted(self.count, 'number')} {verb} read with a decimal comma: {self.example!r} is {point}"
         self.source.remark("decimal_commas", message, self.first, self.count)
         if self.grouped:
+            verb = "is" if self.grouped == 1 else "are"
             message = (
-                f"{self.grouped:,} numbers like 1.234 are read with a decimal point, although others have a decimal "
-                "comma; if the point separates thousands, remove it"
+                f"{counted(self.grouped, 'number')} like 1.234 {verb} read with a decimal point, although others have "
+                "a decimal comma; if the point separates thousands, remove it"
             )
             self.source.remark("decimal_points", message, self.first_grouped, self.grouped, "warn")

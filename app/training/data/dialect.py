@@ -17,6 +17,7 @@ from typing import Literal
 
 from app.training.data import files
 from app.training.data.files import Source, lines
+from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 
 _ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # the possible delimiters of each format; the first is its default
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
@@ -144,11 +145,27 @@ def _delimited(source: Source) -> TableDialect:
             source.remark("delimiter", f"begins with sep={match[1]}, so {match[1]} is read as the delimiter")
             return TableDialect(match[1].replace("\\t", "\t"), number + 1)
         if line.strip():
+            number, line = _header_line(source, number, line)
             delimiter = _delimiter(source, number, line)
             if delimiter != _ORDER[source.format][0]:
                 source.remark("delimiter", f"is read with {_NAMES[delimiter]} as the delimiter")
             return TableDialect(delimiter, number)
     return TableDialect(_ORDER[source.format][0])
+
+
+def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
+    """(number, line) of the header: the `first` line that is not blank, unless a title or comments precede it."""
+    filled = (pair for pair in lines(source) if pair[0] >= first and pair[1].strip())
+    sample = list(islice(filled, TITLE_ROWS))
+    for delimiter in _ORDER[source.format]:
+        index = header_after_title([text.rstrip("\r\n").split(delimiter) for _, text in sample])
+        if index:
+            number, header = sample[index]
+            names = quoted(name.strip(' "') for name in header.rstrip("\r\n").split(delimiter))
+            message = f"the header is line {number}, which names the columns {names}; the lines before it are not read"
+            source.remark("title", message, f"line {first}", index, "warn")
+            return number, header
+    return first, line
 
 
 def _delimiter(source: Source, number: int, header: str) -> str:
@@ -182,7 +199,7 @@ class _Trial:
     wrong: int = 0  # the number of records with more or fewer cells than the header
     joined: int = 0  # the number of lines in records that span several lines
     alone: int = 0  # the number of joined lines that would be rows on their own
-    suspects: int = 0  # the number of records of three or more lines, each a row on its own
+    suspects: int = 0  # the number of records of several lines, each a row on its own
     blanks: int = 0  # the number of cells that begin with spaces and a quote
     first_joined: int = 0  # the line of the first joined record
     first_suspect: int = 0
@@ -235,7 +252,8 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
         rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
         trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
         trial.first_joined = trial.first_joined or first
-        if rows == len(record) >= 3:
+        # In a comma-separated table, a text of two lines with commas often looks like two rows.
+        if rows == len(record) >= (2 if delimiter in _TRUSTED else 3):
             trial.suspects += 1
             trial.first_suspect = trial.first_suspect or first
     if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):

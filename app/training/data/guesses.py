@@ -9,16 +9,14 @@ from typing import Any
 from app.training.data.cells import CellError, is_blank, to_flag
 from app.training.data.files import Selection, Source
 from app.training.data.formats import READERS
+from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 
-USUAL_LABELS = {
-    "label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "tag", "tags", "topic",
-    "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
-}  # fmt: skip
 _SAMPLE = 2000  # records
 # A label column has at least `_FEWEST_ROWS` rows and at most `_MOST_LABELS` labels. On average, each label occurs at
 # least `_REPEATED` times.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200
+_LISTED = 20  # columns in a message
 _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
 
@@ -91,15 +89,13 @@ def _question(source: Source, usual: list[str], flags: list[str], categories: li
     if labels:
         ways.append(f"to classify, name the column with the labels as columns.label, such as {labels[0]!r}")
     if len(flags) > 1:
-        ways.append(
-            f"for several labels per row, name the columns of zeros and ones: columns.label {','.join(flags)!r}"
-        )
+        every = ",".join(flags[:_LISTED])
+        ways.append(f"for several labels per row, name the columns of zeros and ones: columns.label {every!r}")
     if values := [name for name in names if name in numbers]:
         ways.append(f"to predict a number, name its column as columns.value, such as {values[0]!r}")
     ways.append("to generate text, set the task (task) to generation")
-    listed = ", ".join(map(repr, names[:20]))
-    message = f"has texts, and its other columns may contain labels or values ({listed}), but no column is named label "
-    return source.fault(f"{message}or value: {'; '.join(ways)}", param="columns.label")
+    message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
+    return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
 
 
 def _flag(value: Any) -> bool | None:

@@ -13,13 +13,16 @@ from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
 from app.training.data.json_table import rows_of
 from app.training.data.json_text import explain
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 _HEADER_RECORDS = 100
 _NOTES = {
     "array": "is read as one JSON array with one record per element",
     "objects": "is read as JSON objects that span several lines, with one record per object",
     "table": "is read as one JSON object that contains all rows",
+    "arrays": "is read as JSON arrays, of which the first names the columns",
 }
 
 
@@ -61,15 +64,15 @@ def _record(source: Source, where: str, value: Any) -> Record:
         return Record(where, value)
     kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a scalar value")
     places = (where, "column 1") if where.startswith("line") else (where,)
-    return Record(where, {}, source.fault(f"expected a JSON object, found {kind}", *places))
+    hint = "; for rows as arrays, the first array must name the columns" if isinstance(value, list) else ""
+    return Record(where, {}, source.fault(f"expected a JSON object, found {kind}{hint}", *places))
 
 
 def _kind(source: Source) -> str:
-    """The structure of the file: "lines", "array", "objects" or "table"."""
+    """The structure of the file: "lines", "array", "objects", "table" or "arrays"."""
     start = next((text for block in characters(source) if (text := block.lstrip())), "")
     if start.startswith("["):  # not read line by line, because the whole array may be one line
-        first = _first(source)
-        return "array" if first is None or isinstance(first, dict) else "lines"
+        return _kind_of_arrays(source)
     if not start.startswith("{"):
         return "lines"
     beginning = [line for _, line in islice((pair for pair in lines(source) if pair[1].strip()), 2)]
@@ -84,6 +87,23 @@ def _kind(source: Source) -> str:
     if not any(True for _ in others) and rows_of(value) is not None:
         return "table"
     return "lines" if is_whole else "objects"
+
+
+def _kind_of_arrays(source: Source) -> str:
+    first = _first(source)
+    if first is None or isinstance(first, dict):
+        return "array"
+    names = first if isinstance(first, list) else _row(next(text for _, text in lines(source) if text.strip()))
+    return "arrays" if names and all(isinstance(name, str) and name.strip() for name in names) else "lines"
+
+
+def _row(line: str) -> list[Any]:
+    """The array in a line; an empty list if the line is something else."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return value if isinstance(value, list) else []
 
 
 def _first(source: Source) -> Any:
@@ -121,4 +141,17 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
 
 
-_READERS = {"lines": _lines, "array": _array, "objects": _objects, "table": _table}
+def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    """The rows of an array of arrays, or of a file with one array on each line, as objects."""
+    is_nested = isinstance(_first(source), list)
+    rows = _array(source, names) if is_nested else _lines(source, names)
+    _, header = next(rows)
+    for where, row in rows:
+        if not isinstance(row, list) or len(row) == len(header):
+            yield where, dict(zip(header, row, strict=True)) if isinstance(row, list) else row
+            continue
+        have = f"the array has {counted(len(row), 'value')}, but the first one has {len(header)} ({quoted(header)})"
+        yield where, source.fault(f"{have}; every array must have the same number", where)
+
+
+_READERS = {"arrays": _arrays, "lines": _lines, "array": _array, "objects": _objects, "table": _table}

@@ -10,14 +10,12 @@ from decimal import Decimal
 
 from app.training.data.cells import NOT_A_NUMBER, is_blank
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown, with_rows
+from app.training.data.label_twins import NUMBER, QUOTES, warn_of_twins
 
-_NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _FRACTION = re.compile(r"([+-]?)(\d*)\.(\d*?)0*")
 # Zero-width spaces, soft hyphens and direction marks. Joiners are not included, since they change the meaning of words
 # in some scripts.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
-_QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
 _MISSING = {"nan", "none", "null", "nil", "n/a", "na", "<na>", "nat", "-", "--", "?", "#n/a", "missing", "undefined"}
 _MANY_NUMBERS = 20
 
@@ -25,7 +23,7 @@ _MANY_NUMBERS = 20
 def in_order(labels: Iterable[str]) -> list[str]:
     """The labels, sorted numerically if all of them are numbers, and otherwise as strings."""
     names = list(labels)
-    if all(map(_NUMBER.fullmatch, names)):
+    if all(map(NUMBER.fullmatch, names)):
         return sorted(names, key=lambda name: (Decimal(name), name))
     return sorted(names)
 
@@ -51,7 +49,7 @@ def settle_names(column: LabelColumn) -> None:
     counts = column.counts
     if counts:
         _tell_counts(column, counts)
-        for warn in (_warn_of_twins, _warn_of_missing, _warn_of_quotes, _warn_of_rare, _warn_of_numbers):
+        for warn in (warn_of_twins, _warn_of_missing, _warn_of_quotes, _warn_of_rare, _warn_of_numbers):
             warn(column, counts)
 
 
@@ -96,7 +94,7 @@ def _writer(labels: Iterable[str]) -> Callable[[str], str]:
 
 
 def _is_number(label: str) -> bool:
-    return _NUMBER.fullmatch(label) is not None
+    return NUMBER.fullmatch(label) is not None
 
 
 def _is_truth(label: str) -> bool:
@@ -124,24 +122,6 @@ def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:
     place.layout.source.remark("labels", f"has {number} with these row counts: {rows}", count=len(counts))
 
 
-def _warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for label in counts:
-        groups[_alike(label)].append(label)
-    twins = [with_rows(sorted(members), counts) for members in groups.values() if len(members) > 1]
-    if twins:
-        cells = column.cells_with(label for members in groups.values() if len(members) > 1 for label in members)
-        message = "some labels differ only in case, spaces, quotes or Unicode form, and count as different labels"
-        texts = "; ".join(twins[:LISTED]) + (f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else "")
-        column.remark("look_alike_labels", f"{message}: {texts}", cells, "warn")
-
-
-def _alike(label: str) -> str:
-    """A key that is the same for labels that look alike to a reader."""
-    text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
-    return "".join(_QUOTES.sub("", text).split()) or label
-
-
 def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
     missing = [label for label in counts if label.casefold() in _MISSING or is_blank(label)]
     if missing:
@@ -150,7 +130,7 @@ def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
 
 
 def _warn_of_quotes(column: LabelColumn, counts: Counter[str]) -> None:
-    quoted = [name for name in counts if len(name) > 2 and _QUOTES.match(name[0]) and _QUOTES.match(name[-1])]
+    quoted = [name for name in counts if len(name) > 2 and QUOTES.match(name[0]) and QUOTES.match(name[-1])]
     if quoted:
         message = f"the quotes are part of these labels: {with_rows(quoted, counts)}"
         column.remark("quoted_labels", message, column.cells_with(quoted), "warn")

@@ -9,6 +9,7 @@ from app.errors import did_you_mean, most_similar
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import guess_labels
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
@@ -112,7 +113,7 @@ def _guess_labels(source: Source, names: dict[str, str], present: list[str], tas
     labels = guess_labels(source, _rest(present, names.values()), present, task)
     if not labels:
         return ()
-    listed = ", ".join(map(repr, labels))
+    listed = quoted(labels)
     other = "" if task else "; set the task (task) to generation to learn to generate the texts instead"
     if len(labels) == 1:
         names["label"] = labels[0]
@@ -125,8 +126,10 @@ def _guess_labels(source: Source, names: dict[str, str], present: list[str], tas
 
 
 def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:
-    listed = ", ".join(map(repr, present))
-    message = f"has no column {column!r} (its columns are {listed}){hint}{did_you_mean(column, present)}"
+    title = "; the first row must name the columns, so remove any title before it" if len(present) == 1 else ""
+    message = (
+        f"has no column {column!r} (its columns are {quoted(present)}){hint}{did_you_mean(column, present)}{title}"
+    )
     return source.fault(message, param=f"columns.{key}")
 
 
@@ -214,7 +217,7 @@ def _step_columns(
     taken = requested | {names[key] for key in ("series", "time", "split", _TARGETS[task]) if key in names}
     steps = [name for name in present if name not in taken]
     if not steps:
-        listed = ", ".join(repr(name) for name in present)
+        listed = quoted(present)
         raise source.fault(f"has no column left for the features: its columns are {listed}", param="columns.features")
     return tuple(steps)
 

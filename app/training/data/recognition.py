@@ -12,15 +12,29 @@ from itertools import islice
 
 from app.training.data.fasttext import PREFIX
 from app.training.data.files import Source, lines
-from app.training.data.guesses import USUAL_LABELS
+from app.training.data.usual_names import INPUTS, TARGETS, quoted
 from app.training.failures import BadData
 
 _SAMPLE = 200  # lines
 _EVEN_LINES = 10  # a text with at least this many lines, all with the same number of cells, may be a table
 _MOST_CELLS = 0.9  # the share of the lines that must have at least as many cells as the header
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
-_INPUTS = {"text", "prompt", "features", "series", "messages"}
-_TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
+# Suffixes of files that are usually tables, documents or programs, and not texts to learn from.
+_NOT_TEXT = (
+    ".xls",
+    ".ods",
+    ".numbers",
+    ".dbf",
+    ".arff",
+    ".sav",
+    ".dta",
+    ".html",
+    ".htm",
+    ".xml",
+    ".yaml",
+    ".yml",
+    ".log",
+)
 _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
@@ -40,6 +54,12 @@ def as_table(source: Source, task: str | None) -> Source:
         return replace(source, format="csv" if format_ == "a table" else format_)
     if (doubt := _doubt(filled)) and task is None:
         raise _question(source, doubt)
+    suffix = next((name for name in _NOT_TEXT if source.filename.lower().endswith(name)), None)
+    if suffix and task is None:
+        message = (
+            f"is read as plain text for generation, although its name ends in {suffix}; is this the intended file?"
+        )
+        source.remark("read_as_text", message, level="warn")
     return source
 
 
@@ -52,9 +72,9 @@ def _format(sample: list[str]) -> tuple[str, str]:
     for delimiter in _DELIMITERS:
         names = [name.strip(' "') for name in sample[0].split(delimiter)] if sample else []
         lower = {name.lower() for name in names}
-        is_header = len(names) > 1 and lower & _INPUTS and lower & _TARGETS and all(names)
+        is_header = len(names) > 1 and lower & INPUTS and lower & TARGETS and all(names)
         if is_header and len(sample) > 1 and _share(sample[1:], delimiter, len(names)) >= _MOST_CELLS:
-            return "a table", f"its first line names the columns {', '.join(map(repr, names[:10]))}"
+            return "a table", f"its first line names the columns {quoted(names)}"
     return "", ""
 
 
@@ -83,9 +103,9 @@ def _doubt(sample: list[str]) -> str:
         return f"most of its lines begin with {PREFIX}"
     for delimiter in _DELIMITERS:
         names = [name.strip(' "').lower() for name in sample[0].split(delimiter)] if len(sample) > 1 else []
-        is_header = len(names) > 1 and all(names) and not {*_INPUTS, *_TARGETS}.isdisjoint(names)
+        is_header = len(names) > 1 and all(names) and not {*INPUTS, *TARGETS}.isdisjoint(names)
         if is_header and _share(sample[1:], delimiter, len(names)) >= _MOST_CELLS:
-            return f"its first line may name the columns {', '.join(map(repr, names[:10]))}"
+            return f"its first line may name the columns {quoted(names)}"
     if len(sample) < _EVEN_LINES:
         return ""
     for delimiter, name in _DELIMITERS.items():

@@ -15,6 +15,7 @@ from app.training.data.files import Source
 from app.training.data.inputs import TextFiles
 from app.training.data.label_names import in_order
 from app.training.data.scan import DataFiles, Scan
+from app.training.data.usual_names import quoted
 from app.wire.training_options import VALIDATION_SPLIT
 from app.wording import counted
 
@@ -61,7 +62,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         verb = "is" if dropped["rows"] == 1 else "are"
         warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
     if ignored := report.get("ignored_columns"):
-        names = ", ".join(map(repr, ignored[:20]))
+        names = quoted(ignored)
         message = (
             f"these columns are not used for {task}: {names}; `columns` in the request says what a column contains"
         )

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, time
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,9 @@ from openpyxl import load_workbook
 
 from app.training.data.files import Record, Selection, Source
 from app.training.data.seekable import seekable
+from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 WORKBOOK = "xl/workbook.xml"  # the member of the archive by which a workbook is recognised
 STRINGS = "xl/sharedStrings.xml"
@@ -42,7 +45,7 @@ def is_workbook(source: Source) -> bool:
 def header(source: Source) -> list[str]:
     """The names of the columns: the first row that is not empty. Unnamed columns are left out."""
     with _rows(source) as rows:
-        return list(dict.fromkeys(filter(None, _names(source, rows))))
+        return list(dict.fromkeys(filter(None, _names(source, rows)[0])))
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
@@ -51,7 +54,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     Raises BadData, with the row, if the sheet cannot be read.
     """
     with _rows(source) as rows:
-        names = _names(source, rows)
+        names, rows = _names(source, rows)
         _refuse_repeated(source, names, selection.ignored)
         kept = {name: index for index, name in enumerate(names) if name}
         outside: list[int] = []
@@ -62,15 +65,25 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
                 outside.append(number)
             yield Record(f"row {number}", {name: _cell(values, index) for name, index in kept.items()})
         if outside:
-            message = f"{len(outside):,} rows have values in columns without a name, which are not read"
+            verb = "has" if len(outside) == 1 else "have"
+            message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
             source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 
-def _names(source: Source, rows: Iterator[Row]) -> list[str]:
-    for _, values in rows:
-        if not all(map(_is_blank, values)):
-            return ["" if _is_blank(value) else str(_whole(value)).strip() for value in values]
-    raise source.fault("the first sheet is empty; its first row must name the columns")
+def _names(source: Source, rows: Iterator[Row]) -> tuple[list[str], Iterator[Row]]:
+    """(names of the columns, rows after the header). A title before the header is not read."""
+    sample = list(islice((row for row in rows if not all(map(_is_blank, row[1]))), TITLE_ROWS))
+    if not sample:
+        raise source.fault("the first sheet is empty; its first row must name the columns")
+    shown = [["" if _is_blank(value) else str(_whole(value)).strip() for value in values] for _, values in sample]
+    index = header_after_title(shown)
+    if index:
+        names = quoted(filter(None, shown[index]))
+        message = (
+            f"the header is row {sample[index][0]}, which names the columns {names}; the rows before it are not read"
+        )
+        source.remark("title", message, f"row {sample[0][0]}", index, "warn")
+    return shown[index], chain(sample[index + 1 :], rows)
 
 
 def _name_at(names: Sequence[str], index: int) -> str:

@@ -99,7 +99,7 @@ def _purpose(facts: Facts) -> str:
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])
     more = f" and {len(facts.labels) - 50} more" if len(facts.labels) > 50 else ""
     one = "one of" if facts.task == "classification" else "any of"
-    return f"The model assigns {one} {len(facts.labels)} labels to {kind}: {shown}{more}."
+    return f"The model assigns {one} {counted(len(facts.labels), 'label')} to {kind}: {shown}{more}."
 
 
 def _table(metrics: dict[str, Any]) -> list[str]:

@@ -165,3 +165,16 @@ def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
 def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="line 3, column 'text': malformed CSV: a quote is opened here"):
         read(write(tmp_path, "a.csv", 'text,label\nx,y\n"open,y\nx,y\n'))
+
+
+def test_two_joined_rows_beside_texts_of_several_lines_are_told(tmp_path: Path) -> None:
+    """Most quotes enclose texts of several lines, so they are not plain characters; two lone quotes join two rows."""
+    texts = "".join(f'"first line\nsecond line {number}"\tgood\n' for number in range(10))
+    lone = '"so he said\tbad\nand left"\tgood\n'
+    path = write(tmp_path, "a.tsv", f"text\tlabel\n{texts}{lone}")
+    layout, examples = read(path)
+    assert len(examples) == 11
+    [remark] = [remark for remark in layout.source.remarks if remark.kind == "joined_lines"]
+    assert (remark.level, remark.count, remark.where) == ("warn", 1, "line 22")
+    plain = write(tmp_path, "b.tsv", f"text\tlabel\n{texts}")
+    assert not [remark for remark in read(plain)[0].source.remarks if remark.kind == "joined_lines"]

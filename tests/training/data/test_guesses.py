@@ -95,6 +95,6 @@ def test_faults_in_columns_of_0_and_1_are_reported(tmp_path: Path) -> None:
     assert error.message == "a.csv, line 4, column 'toxic': expected 0 or 1, found '2'"
     path = write(tmp_path, "b.csv", table(("toxic", "0 1 1"), ("insult", "0 1")))
     error = check_files(path, task="classification", columns=Columns(label="toxic,insult")).faults[0]
-    assert "exactly one of the columns toxic, insult must be 1, not 0 of them" in error.message
+    assert "exactly one of the columns 'toxic', 'insult' must be 1, not 0 of them" in error.message
     missing = check_files(path, columns=Columns(label="toxic,insults")).error
     assert missing is not None and "no column 'insults'" in missing.message and "'insult'?" in missing.message
