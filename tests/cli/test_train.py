@@ -261,15 +261,15 @@ def waiting(status: str) -> tuple[int, Any]:
 
 def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato: Run, data: str) -> None:
     """Otherwise a script would hang for as long as the disk is full."""
-    said = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
-    full = {**event(2, said), "level": "warn", "data": {"waits_for": "disk"}}
+    notice = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
+    full = {**event(2, notice), "level": "warn", "data": {"waits_for": "disk"}}
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [waiting("running"), waiting("queued"), (200, DONE)]
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1/events"] = [
         listed(event(1, "started")),
         listed(full, event(1, "started")),
     ]
     done = ostinato("train", data)
-    assert done.status == 1 and done.out.endswith(f"started\nwarning: {said}\n")
+    assert done.status == 1 and done.out.endswith(f"started\nwarning: {notice}\n")
     assert done.err == "the job continues by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
 
 
