@@ -21,10 +21,10 @@ from app.db.tables import JobRow
 from app.jobs import logbook, trials
 from app.jobs.records import (
     ATTEMPT,
+    ATTEMPT_LOST,
     CANCELLED,
     EVALUATION,
     FAILED,
-    LOST,
     PUBLISHING,
     QUEUED,
     RUNNING,
@@ -205,7 +205,7 @@ class JobClaims:
         """Report the loss of the attempt before the claimed one: a killed worker cannot report it."""
         lost = job.attempt - 1
         message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
-        self.log(session, job.id, [NewEvent(kind=LOST, step=lost, level="warn", message=message)])
+        self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])
 
     def _log_start(self, session: Session, job: Job) -> None:
         """Report the start of a claimed attempt."""
