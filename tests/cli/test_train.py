@@ -226,7 +226,7 @@ def test_every_training_option_has_a_help_text() -> None:
 
 def test_the_list_shows_the_version_or_the_name_to_be_published(service: Service, ostinato: Run) -> None:
     jobs = [DONE, {**JOB, "id": "ftjob-2", "publish": {"name": "reviews-next"}}]
-    service.routes["GET /v1/fine_tuning/jobs"] = (200, {"object": "list", "data": jobs, "has_more": False})
+    service.routes |= {"GET /v1/fine_tuning/jobs": listed(*jobs), "GET /v1/evaluations": listed()}
     lines = [line.split() for line in ostinato("jobs").out.splitlines()]
     assert ("ftjob-1" in lines[1], "reviews:1" in lines[1]) == (True, True)
     assert ("ftjob-2" in lines[2], "reviews-next" in lines[2]) == (True, True)
