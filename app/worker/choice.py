@@ -42,6 +42,7 @@ class Gap:
 
     @property
     def negligible(self) -> bool:
+        """Whether the difference is within one standard error, so that it may be due to chance."""
         return self.mean <= self.standard_error
 
 
