@@ -41,6 +41,7 @@ class Input(nn.Module):
         self.dropout = nn.Dropout(config.dropout if config.recurrent else 0.0)
 
     def forward(self, steps: Tensor) -> Tensor:
+        """Return vectors_BTD from ids_BT or x_BTF."""
         if self.embedding is not None:
             steps = self.embedding(steps)
         elif self.projection is not None:

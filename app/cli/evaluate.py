@@ -12,8 +12,8 @@ from app.cli.data import as_regular_files
 from app.cli.export import save
 from app.cli.follow import follow
 from app.cli.options import collect, with_fields
+from app.cli.outcome import failure
 from app.cli.output import Json, connect, print_json, table, warn
-from app.cli.wording import in_own_words
 from app.jobs.limits import FILE_ID
 from app.wire.training_options import Columns
 
@@ -56,9 +56,9 @@ def evaluate(
     if as_json:
         print_json(job)
     elif not wait:
-        print(f"{job['id']} is queued")
+        print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
     else:
-        conclude(job)
+        print_report(job)
     if wait and job["status"] != "succeeded":
         raise typer.Exit(1)
 
@@ -71,12 +71,11 @@ def _file_id(client: Client, file: Path) -> str:
         return str(client.upload(paths["file"])["id"])
 
 
-def conclude(job: dict[str, Any]) -> None:
+def print_report(job: dict[str, Any]) -> None:
     """Print the report of an evaluation, or why it has none."""
     report = job["report"]
     if report is None:
-        error = job.get("error") or {}
-        warn(f"{job['id']} {job['status']}" + (f": {in_own_words(error['message'])}" if error.get("message") else ""))
+        warn(failure(job))
         return
     for line in summary(job):
         print(line)

@@ -1,4 +1,4 @@
-"""Follows a training job: prints its events and, at a terminal, a progress bar with the loss and the time left.
+"""Follows a job: prints its events and, at a terminal, a progress bar with the loss and the time left.
 
 Events are polled rather than streamed, because a job may outlive any connection.
 """
@@ -10,9 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from app.cli.output import duration, headline, print_line, sparkline, warn
+from app.cli.output import duration, print_line, sparkline, warn
 from app.cli.wording import in_own_words
 from app.errors import OstinatoError
 from app.wire.measurement import too_few, verdict
@@ -41,9 +39,14 @@ METRICS = (  # (key in an event's data, name to show)
 RATES = ("accuracy", "macro_f1")  # not shown if there are too few validation rows
 
 
+def is_evaluation(job_id: str) -> bool:
+    """Whether an id is that of an evaluation rather than of a training job."""
+    return job_id.startswith("evaljob-")
+
+
 def path_of(job_id: str) -> str:
-    """The path of a training job or, for an id that begins with evaljob-, of an evaluation."""
-    root = "/v1/evaluations" if job_id.startswith("evaljob-") else "/v1/fine_tuning/jobs"
+    """The path of a training job or of an evaluation."""
+    root = "/v1/evaluations" if is_evaluation(job_id) else "/v1/fine_tuning/jobs"
     return f"{root}/{job_id}"
 
 
@@ -158,27 +161,6 @@ def follow(
         warn(f"or cancel it with: ostinato jobs cancel {job_id}")
         raise
     return follower.job
-
-
-def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
-    """Print the outcome of a job and how to try its version. Exits with status 1 unless the job succeeded."""
-    if job["status"] not in ENDED:
-        warn(f"the job continues by itself when there is room; follow it with: ostinato jobs follow {job['id']}")
-        raise typer.Exit(1)
-    if job["status"] != "succeeded":
-        error = job.get("error") or {}
-        warn(f"{job['id']} {job['status']}" + (f": {in_own_words(error['message'])}" if error.get("message") else ""))
-        raise typer.Exit(1)
-    reference = job["fine_tuned_model"]
-    quality = headline((version or {}).get("metrics"))
-    print(f"{reference} is ready" + (f": {quality}" if quality else ""))
-    config = (version or {}).get("config") or {}
-    if config.get("chat_template"):
-        print(f"try it: ostinato chat {reference}")
-    elif (version or {}).get("task") == "generation":
-        print(f'try it: ostinato generate --model {reference} "Once upon a time"')
-    elif config.get("input") != "features":
-        print(f'try it: ostinato classify --model {reference} "some text"')
 
 
 def render(event: dict[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from app.cli.predictions import columns_of, label_and_score, set_of, shorten
 from app.cli.streams import read_text
 from app.cli.tables import InputRow, is_table, read_lines, read_rows, write_rows
 from app.errors import InvalidRequest, OstinatoError
+from app.wire.engine import TERMINAL_MAX_TOKENS
 from app.wire.file_formats import TABLE_SUFFIXES, TABLES
 from app.wire.training_options import Columns
 from app.wording import counted, listed
@@ -211,7 +212,7 @@ def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="The text to continue.", show_default="standard input")] = None,
     model: Model = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = 128,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens to generate.")] = TERMINAL_MAX_TOKENS,
     temperature: Annotated[
         float | None, typer.Option(help="0 always chooses the most probable token.", show_default="1")
     ] = None,

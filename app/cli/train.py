@@ -11,9 +11,10 @@ import typer
 
 from app.cli.data import as_regular_files, check_data
 from app.cli.estimate import show_estimate
-from app.cli.follow import conclude, follow
+from app.cli.follow import follow
 from app.cli.options import collect, with_fields
-from app.cli.output import Json, connect, print_json, warn
+from app.cli.outcome import conclude
+from app.cli.output import Json, connect, print_json
 from app.errors import NotFound, OstinatoError, did_you_mean
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
@@ -135,18 +136,4 @@ def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequenc
         if ended["status"] != "succeeded":
             raise typer.Exit(1)
         return
-    conclude(ended, published(client, ended))
-
-
-def published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The version that a job published; None if it published no version, or if the version cannot be read."""
-    name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
-    if not number:
-        return None
-    try:
-        return dict(client.get(f"/v1/registry/models/{name}/versions/{number}"))
-    except OstinatoError as error:
-        if error.status == NotFound.status:
-            return None
-        warn(error.message)
-        return None
+    conclude(client, ended)

@@ -58,6 +58,7 @@ class OpenRequests(Generic[R]):
         return True
 
     def add(self, request: R) -> None:
+        """Add a request, for which `refuse` has returned False."""
         self._requests[request.peer, request.id] = request
         if request.deadline is not None:
             self._next_deadline = min(self._next_deadline, request.deadline)

@@ -33,6 +33,7 @@ class Deadlines:
         return TimeLimit(self, time.monotonic() + seconds)
 
     def add(self, limit: TimeLimit) -> None:
+        """Start a time limit. One timer, set to the earliest limit, serves all of them."""
         self._open.add(limit)
         if limit.until < self._due:
             self._arm(limit.until)

@@ -103,6 +103,7 @@ class Tokenizer:
         (path / FILE if path.is_dir() else path).write_text(self._definition, encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
+        """Return the ids of one text. Raises the errors of `encode_batch`."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:

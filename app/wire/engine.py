@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+MAX_TOKENS = 16  # the default of OpenAI's completions, on which its clients rely
+TERMINAL_MAX_TOKENS = 128  # the default of `ostinato generate`, because 16 tokens are too few to judge a model by
+
 _decode_row = msgspec.msgpack.Decoder(list[float]).decode
 
 
@@ -21,7 +24,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     text.
     """
 
-    max_tokens: int = 16
+    max_tokens: int = MAX_TOKENS
     min_tokens: int = 0
     temperature: float = 1.0
     top_k: int = 0

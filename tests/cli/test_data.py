@@ -118,7 +118,7 @@ def test_a_folder_is_refused(queue: Service, ostinato: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "said"),
+    ("rows", "options", "notice"),
     [
         (
             20,
@@ -138,12 +138,12 @@ def test_a_folder_is_refused(queue: Service, ostinato: Run, tmp_path: Path) -> N
     ],
 )
 def test_few_validation_rows_are_told_before_the_upload(
-    rows: int, options: tuple[str, ...], said: str, queue: Service, ostinato: Run, tmp_path: Path
+    rows: int, options: tuple[str, ...], notice: str, queue: Service, ostinato: Run, tmp_path: Path
 ) -> None:
     table = "".join(f"text {n},{'yes' if n % 2 else 'no'}\n" for n in range(rows))
     (tmp_path / "reviews.csv").write_text("text,label\n" + table)
     done = ostinato("train", "reviews.csv", "--no-wait", *options)
     assert done.status == 0, done.err
     before, _, _ = done.out.partition("uploaded")
-    assert said in before
-    assert said or not any(word in before for word in ("too few", "measurement"))
+    assert notice in before
+    assert notice or not any(word in before for word in ("too few", "measurement"))

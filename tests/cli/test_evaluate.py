@@ -64,7 +64,7 @@ def test_the_report_is_printed(answering: Service, ostinato: Run) -> None:
 
 def test_an_uploaded_file_is_named_by_its_id(answering: Service, ostinato: Run) -> None:
     done = ostinato("evaluate", "mood", "file-7", "--no-wait")
-    assert done.out == "evaljob-1 is queued\n"
+    assert done.out == "evaljob-1 is queued; follow it with: ostinato jobs follow evaljob-1\n"
     assert answering.sent("POST /v1/evaluations")[0].json == {"model": "mood", "file": "file-7"}
 
 

@@ -80,10 +80,10 @@ PHRASES = (
 
 def commands() -> Iterator[list[str]]:
     """The words of every command."""
-    found = [([], typer.main.get_command(main.program))]
-    for words, command in found:
+    parts = [([], typer.main.get_command(main.program))]
+    for words, command in parts:
         inner = getattr(command, "commands", {})
-        found += [([*words, name], part) for name, part in inner.items()]
+        parts += [([*words, name], part) for name, part in inner.items()]
         if not inner:
             yield words
 

@@ -227,7 +227,7 @@ def test_every_training_option_has_a_help_text() -> None:
 
 def test_the_list_shows_the_version_or_the_name_to_be_published(service: Service, ostinato: Run) -> None:
     jobs = [DONE, {**JOB, "id": "ftjob-2", "publish": {"name": "reviews-next"}}]
-    service.routes["GET /v1/fine_tuning/jobs"] = (200, {"object": "list", "data": jobs, "has_more": False})
+    service.routes |= {"GET /v1/fine_tuning/jobs": listed(*jobs), "GET /v1/evaluations": listed()}
     lines = [line.split() for line in ostinato("jobs").out.splitlines()]
     assert ("ftjob-1" in lines[1], "reviews:1" in lines[1]) == (True, True)
     assert ("ftjob-2" in lines[2], "reviews-next" in lines[2]) == (True, True)
@@ -262,15 +262,15 @@ def waiting(status: str) -> tuple[int, Any]:
 
 def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato: Run, data: str) -> None:
     """Otherwise a script would hang for as long as the disk is full."""
-    said = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
-    full = {**event(2, said), "level": "warn", "data": {"waits_for": "disk"}}
+    notice = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
+    full = {**event(2, notice), "level": "warn", "data": {"waits_for": "disk"}}
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [waiting("running"), waiting("queued"), (200, DONE)]
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1/events"] = [
         listed(event(1, "started")),
         listed(full, event(1, "started")),
     ]
     done = ostinato("train", data)
-    assert done.status == 1 and done.out.endswith(f"started\nwarning: {said}\n")
+    assert done.status == 1 and done.out.endswith(f"started\nwarning: {notice}\n")
     assert done.err == "the job continues by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
 
 

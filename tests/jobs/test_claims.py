@@ -52,12 +52,12 @@ def test_an_attempt_is_told_again_after_something_has_happened(queue: Queue) -> 
     """Only attempts that a full disk ended at once are not told again."""
     job = queue.create()
     claims = JobClaims(queue.database)
-    told = []
+    steps = []
     for delay, event in ((0.0, None), (1e-9, None), (1e-9, "job.lost"), (1e-9, None), (1e-9, None)):
         held = claim(queue)
         with queue.database.transaction() as session:
             if event:
                 claims.log(session, job.id, [NewEvent(kind=event, step=held.attempt, message="x")])
             claims.requeue(session, job.id, held.attempt, lost=False, delay=delay)
-        told = [event.step for event in queue.events(job) if event.kind == "job.attempt"]
-    assert told == [1, 2, 4]  # the third and the fifth attempt found nothing new
+        steps = [event.step for event in queue.events(job) if event.kind == "job.attempt"]
+    assert steps == [1, 2, 4]  # the third and the fifth attempt found nothing new

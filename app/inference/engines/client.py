@@ -61,6 +61,7 @@ class EngineClient:
         self._watcher: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Connect to the heartbeat socket. Requests are possible after the first heartbeat."""
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.CONFLATE, 1)  # keep only the newest heartbeat
         socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -68,6 +69,7 @@ class EngineClient:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
+        """Close the sockets. Open requests and loads fail with `STOPPING`."""
         if self._watcher:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -128,6 +130,7 @@ class EngineClient:
             self._kept = digests
 
     def unload(self, digest: str) -> None:
+        """Tell the engine to unload a version once it has no open requests. Do not route to it any more."""
         self._holdings.discard(digest)
         self._send(wire.Unload(digest))
 
@@ -147,6 +150,7 @@ class EngineClient:
         work.open.clear()
 
     def abort_one(self, work: Work, tag: int) -> None:
+        """Abort one request of `work`, given its tag; the others continue."""
         identity = work.requests[tag].id
         work.open.discard(identity)
         self._abort(identity)

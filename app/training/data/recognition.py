@@ -12,7 +12,7 @@ from itertools import islice
 
 from app.training.data.fasttext import PREFIX
 from app.training.data.files import Source, lines
-from app.training.data.usual_names import INPUTS, TARGETS, quoted
+from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 
 _SAMPLE = 200  # lines
@@ -70,11 +70,14 @@ def _format(sample: list[str]) -> tuple[str, str]:
     if all(map(_is_object, sample)) or (sample and sample[0].lstrip().startswith("[{")):
         return "jsonl", "its lines are JSON objects"
     for delimiter in _DELIMITERS:
-        names = [name.strip(' "') for name in sample[0].split(delimiter)] if sample else []
+        index = header_after_title([line.split(delimiter) for line in sample[:TITLE_ROWS]])
+        header, rows = sample[index : index + 1], sample[index + 1 :]
+        names = [name.strip(' "') for name in header[0].split(delimiter)] if header else []
         lower = {name.lower() for name in names}
         is_header = len(names) > 1 and lower & INPUTS and lower & TARGETS and all(names)
-        if is_header and len(sample) > 1 and _share(sample[1:], delimiter, len(names)) >= _MOST_CELLS:
-            return "a table", f"its first line names the columns {quoted(names)}"
+        if is_header and rows and _share(rows, delimiter, len(names)) >= _MOST_CELLS:
+            line = "a line after a title" if index else "its first line"
+            return "a table", f"{line} names the columns {quoted(names)}"
     return "", ""
 
 

@@ -64,7 +64,7 @@ def test_a_usual_table_has_no_remarks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "delimiter", "told"), [("a.tsv", "\t", "tab-separated without"), ("a.csv", "|", "bar-separated without")]
+    ("name", "delimiter", "remark"), [("a.tsv", "\t", "tab-separated without"), ("a.csv", "|", "bar-separated without")]
 )
 @pytest.mark.parametrize(
     "texts",
@@ -76,12 +76,12 @@ def test_a_usual_table_has_no_remarks(tmp_path: Path) -> None:
     ],
 )
 def test_quotes_are_plain_characters_where_they_enclose_no_cells(
-    name: str, delimiter: str, told: str, texts: list[str], tmp_path: Path
+    name: str, delimiter: str, remark: str, texts: list[str], tmp_path: Path
 ) -> None:
     content = f"text{delimiter}label\n" + "".join(f"{text}{delimiter}y\n" for text in texts)
     rows, remarks = read_rows(write(tmp_path, name, content))
     assert rows == [(text, "y") for text in texts]
-    assert told in remarks["quoting"]
+    assert remark in remarks["quoting"]
 
 
 CELL = st.text(st.sampled_from("ab \",;'\n"), max_size=6)

@@ -32,8 +32,8 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
     assert f"{name!r} is used for the labels; set the task (task) to generation" in remark["message"]
     assert result.report["ignored_columns"] == ["id"]
     assert check_files(path, path).report["rows"] == {"train": 40, "validation": 40}
-    as_told = check_files(path, task="generation")
-    assert as_told.task == "generation" and as_told.report["ignored_columns"] == [name, "id"]
+    explicit = check_files(path, task="generation")
+    assert explicit.task == "generation" and explicit.report["ignored_columns"] == [name, "id"]
 
 
 @pytest.mark.parametrize(
