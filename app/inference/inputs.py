@@ -55,7 +55,7 @@ def prepare(
         if not ids and items[i] == "":
             ids = _start(version)
         if not ids:
-            raise InvalidRequest(f"{place} contains no token of the vocabulary of {version.ref}", param=field)
+            raise InvalidRequest(f"{place} contains no token in the vocabulary of {version.ref}", param=field)
         sequences.append(cut(ids, place))
     return TokenizedInput(sequences, [])
 
@@ -120,13 +120,15 @@ def _steps(
     place = field if field.endswith("]") else f"{field}[0]"  # even a single sequence is wrapped in a list
     if not isinstance(item, Steps):
         raise InvalidRequest(
-            f"{field}: {version.ref} reads numbers as [[[number]]], with {width} per step", param=field
+            f"{field}: {version.ref} reads numbers as [[[number]]], with {counted(width, 'number')} per step",
+            param=field,
         )
     rows = cut(item.rows, field)
     for i, row in enumerate(rows):
         if len(row) != width:
             raise InvalidRequest(
-                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} takes {width} per step",
+                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} expects {width} "
+                "per step",
                 param=field,
             )
     try:

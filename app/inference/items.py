@@ -49,7 +49,7 @@ def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Ite
     if isinstance(value, str | Pair):
         return [_item(value, field, blank)]
     if not isinstance(value, list):
-        raise InvalidRequest(f"{field} can be {SHAPES}", param=field)
+        raise InvalidRequest(f"{field} must be {SHAPES}", param=field)
     if not value:
         raise InvalidRequest(f"{field} is empty", param=field)
     if _all(int, value):
@@ -60,7 +60,7 @@ def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Ite
         )
     items = [_item(entry, f"{field}[{i}]", blank) for i, entry in enumerate(value)]
     if len({str if isinstance(item, Pair) else type(item) for item in items}) > 1:
-        raise InvalidRequest(f"{field} mixes texts, token ids and numbers; send one kind", param=field)
+        raise InvalidRequest(f"{field} mixes texts, token ids and numbers; send only one kind", param=field)
     return items
 
 
@@ -76,9 +76,7 @@ def _item(value: Any, field: str, blank: bool) -> Item:
             return _pair(value[0], value[1], field)
         if all(isinstance(row, list) and row and not _all(str, row) for row in value):
             return Steps(value)
-    raise InvalidRequest(
-        f"{field} is {'empty' if value == [] else 'of the wrong form'}; it can be {SHAPES}", param=field
-    )
+    raise InvalidRequest(f"{field} is {'empty' if value == [] else 'malformed'}; it must be {SHAPES}", param=field)
 
 
 def _all(kind: type, value: list[Any]) -> bool:

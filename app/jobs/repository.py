@@ -1,6 +1,6 @@
-"""The SQL for the operations of clients on jobs: create, cancel, pause and resume.
+"""The SQL for the client operations on jobs: create, cancel, pause and resume.
 
-`JobClaims` contains the SQL for the operations of workers. A job's state is changed only through these two classes.
+`JobClaims` contains the SQL for the worker operations. A job's state is changed only through these two classes.
 """
 
 from __future__ import annotations
