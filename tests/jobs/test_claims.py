@@ -72,8 +72,8 @@ def test_a_lost_worker_is_reported_once_before_the_next_attempt(queue: Queue) ->
             session.execute(update(JobRow).values(lease_until=JobRow.lease_until - 1000))
         claim(queue)
         claim(queue)  # finds nothing lost
-    told = [(event.kind, event.level, event.message) for event in queue.events(job)][1:]
-    assert told == [
+    reported = [(event.kind, event.level, event.message) for event in queue.events(job)][1:]
+    assert reported == [
         ("job.attempt", "info", "Fine-tuning job started"),
         ("job.lost", "warn", "Attempt 1 was lost: its worker stopped renewing the lease"),
         ("job.attempt", "info", "Attempt 2 started"),
