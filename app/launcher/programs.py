@@ -20,7 +20,8 @@ NAME = "programs.json"
 class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
-    `job` and `attempt` are set for trainers only, and `url`, at which programs on this machine reach it, for the API.
+    `job` and `attempt` are set for trainers only, `parent` for those of trials, and `url`, at which programs on this
+    machine reach it, for the API.
     """
 
     program: str  # api | engine | worker | trainer
@@ -30,6 +31,7 @@ class Program(msgspec.Struct, frozen=True):
     job: str | None = None
     attempt: int | None = None
     url: str | None = None
+    parent: str | None = None  # id of the job to which the trial `job` belongs
 
 
 def alive(pid: int) -> bool:
