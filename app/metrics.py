@@ -22,6 +22,7 @@ class _Pending(list[float]):
     """Values that have not been added up yet. Appending is thread-safe; so is `drain`, inside a lock."""
 
     def drain(self) -> list[float]:
+        """Remove and return the values that are in the list now. Values appended meanwhile stay."""
         count = len(self)
         values = self[:count]
         del self[:count]

@@ -40,6 +40,7 @@ class Batcher(Generic[Payload]):
         return len(self._by_length)
 
     def add(self, length: int, payload: Payload) -> None:
+        """Add a row of `length` steps. The list is kept sorted, at the cost of moving the pointers of longer rows."""
         self._arrivals += 1  # unique, so that payloads are never compared
         insort(self._by_length, (length, self._arrivals, payload))
         self._by_arrival.append((length, self._arrivals))

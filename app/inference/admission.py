@@ -105,6 +105,7 @@ class Admission:
         self.tokens += tokens
 
     def release(self, requests: int, tokens: int) -> None:
+        """Return capacity. Each request that ends counts towards the recent completion rate."""
         if requests:
             now = self._clock()
             faded = self._rate * math.exp((self._at - now) / MEMORY_SECONDS)
@@ -113,7 +114,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Estimate the seconds until half of the waiting requests are done, from the recent completion rate."""
+        """Estimate, from the recent completion rate, the seconds until half of the waiting requests are done."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

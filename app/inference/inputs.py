@@ -69,7 +69,7 @@ def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Ite
     if isinstance(value, str | Pair):
         return [_item(value, field, blank)]
     if not isinstance(value, list):
-        raise InvalidRequest(f"{field} can be {SHAPES}", param=field)
+        raise InvalidRequest(f"{field} must be {SHAPES}", param=field)
     if not value:
         raise InvalidRequest(f"{field} is empty", param=field)
     if _all(int, value):
@@ -80,7 +80,7 @@ def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Ite
         )
     items = [_item(entry, f"{field}[{i}]", blank) for i, entry in enumerate(value)]
     if len({str if isinstance(item, Pair) else type(item) for item in items}) > 1:
-        raise InvalidRequest(f"{field} mixes texts, token ids and numbers; send one kind", param=field)
+        raise InvalidRequest(f"{field} mixes texts, token ids and numbers; send only one kind", param=field)
     return items
 
 
@@ -96,9 +96,7 @@ def _item(value: Any, field: str, blank: bool) -> Item:
             return _pair(value[0], value[1], field)
         if all(isinstance(row, list) and row and not _all(str, row) for row in value):
             return Steps(value)
-    raise InvalidRequest(
-        f"{field} is {'empty' if value == [] else 'of the wrong form'}; it can be {SHAPES}", param=field
-    )
+    raise InvalidRequest(f"{field} is {'empty' if value == [] else 'malformed'}; it must be {SHAPES}", param=field)
 
 
 def _all(kind: type, value: list[Any]) -> bool:
@@ -154,7 +152,7 @@ def prepare(
         if not ids and items[i] == "":
             ids = _start(version)
         if not ids:
-            raise InvalidRequest(f"{place} contains no token of the vocabulary of {version.ref}", param=field)
+            raise InvalidRequest(f"{place} contains no token in the vocabulary of {version.ref}", param=field)
         sequences.append(cut(ids, place))
     return TokenizedInput(sequences, [])
 
@@ -219,13 +217,15 @@ def _steps(
     place = field if field.endswith("]") else f"{field}[0]"  # even a single sequence is wrapped in a list
     if not isinstance(item, Steps):
         raise InvalidRequest(
-            f"{field}: {version.ref} reads numbers as [[[number]]], with {width} per step", param=field
+            f"{field}: {version.ref} reads numbers as [[[number]]], with {counted(width, 'number')} per step",
+            param=field,
         )
     rows = cut(item.rows, field)
     for i, row in enumerate(rows):
         if len(row) != width:
             raise InvalidRequest(
-                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} takes {width} per step",
+                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} expects {width} "
+                "per step",
                 param=field,
             )
     try:

@@ -199,4 +199,5 @@ class Versions:
 
 
 def still_loading() -> Unavailable:
+    """The error for a request that waited as long as it may for a version to be loaded."""
     return Unavailable("the version is still being loaded; try again", code="loading", retry_after=5.0)

@@ -1,4 +1,4 @@
-"""The SQL for the operations of workers on jobs: claim a job, renew its lease, report progress, end or requeue it.
+"""The SQL for the worker operations on jobs: claim a job, renew its lease, report progress, end or requeue it.
 
 Workers do not communicate with each other. Two rules make this safe:
 
@@ -55,8 +55,8 @@ class JobClaims:
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
-        An auto job can be claimed when it is queued, and again when all of its trials have ended. A job whose lease has
-        expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
+        An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
+        has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
         cancelled or paused instead. A job that was lost `max_attempts` times fails.
         """
         now = self._database.now(session)
@@ -94,7 +94,8 @@ class JobClaims:
         )
         assert row is not None
         job = Job.of(row)
-        # An attempt that was delayed without a new event repeats the previous one, because the disk is still full.
+        # Do not log that an attempt has started if it only checks again whether the disk is still full: then the job
+        # was delayed, and no event has been added since the previous attempt started.
         delayed = following.status == QUEUED and following.lease_until is not None
         if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
             started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"

@@ -185,7 +185,7 @@ def make_version(row: VersionRow, by_version: AliasNames) -> Version:
 
 
 def select_registered(session: Session, digests: Collection[str]) -> set[str]:
-    """Return those of `digests` that belong to a ready version or a job's checkpoint."""
+    """Return the subset of `digests` that belong to a ready version or to a job's checkpoint."""
     ready = select(VersionRow.digest).where(VersionRow.status == READY, VersionRow.digest.in_(digests))
     checkpoints = select(JobCheckpointRow.digest).where(JobCheckpointRow.digest.in_(digests))
     return {*session.scalars(ready), *session.scalars(checkpoints)}
@@ -203,13 +203,13 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
         VersionRow.status == READY, VersionRow.owner == owner, VersionRow.digest.in_(digests)
     )
     references = {row.digest: row.id for row in session.execute(checkpoints)}
-    # Order by age, so that of several versions with the same digest, the newest overwrites the others.
+    # Order by age, so that the newest of several versions with the same digest overwrites the others.
     rows = session.execute(ready.order_by(VersionRow.created_at, VersionRow.version))
     return references | {row.digest: f"{row.model}:{row.version}" for row in rows}
 
 
 def load_checkpoint(session: Session, id_: str) -> Version | None:
-    """Load a checkpoint of a job as a version with the number 0, whose model is the id of the checkpoint."""
+    """Load a job's checkpoint as a version with the number 0. Its `model` is the id of the checkpoint."""
     row = session.get(JobCheckpointRow, id_)
     if row is None:
         return None

@@ -230,7 +230,7 @@ class Registry:
             return repository.load_all_aliases(session)
 
     def registered(self, digests: Collection[str]) -> set[str]:
-        """Return those of `digests` that belong to a ready version or a job's checkpoint."""
+        """Return the subset of `digests` that belong to a ready version or to a job's checkpoint."""
         with self.database.read() as session:
             return repository.select_registered(session, digests)
 
@@ -291,8 +291,8 @@ class Registry:
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:
-        """Check that the store has every file to which the tables refer. `deep` reads and hashes every byte.
+        """Check that the store contains every file that the tables refer to. If `deep`, read and hash every byte.
 
-        `mend` repairs the rows that cannot be sent in a reply; missing and corrupt files cannot be repaired.
+        If `mend`, repair rows whose values cannot be encoded in a reply. Missing and corrupt files cannot be repaired.
         """
         return garbage.check(self.database, self.blobs, deep=deep, mend=mend)

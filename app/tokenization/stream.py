@@ -158,9 +158,13 @@ class _Stop:
 
 
 class _Decoder(Protocol):
-    def push(self, ids: Iterable[int]) -> str: ...
+    def push(self, ids: Iterable[int]) -> str:
+        """Return the text that these tokens complete; it may be empty."""
+        ...
 
-    def flush(self) -> str: ...
+    def flush(self) -> str:
+        """Return the rest of the text at the end, with replacement characters for incomplete ones."""
+        ...
 
 
 class _Utf8:

@@ -110,7 +110,7 @@ class Attempt:
         with contextlib.ExitStack() as stack:
             self._run.create()
             lock = self._lock()
-            stack.callback(os.close, lock)  # when the block ends; afterwards only the trainer holds the lock
+            stack.callback(os.close, lock)  # once this block has ended, only the trainer holds the lock
             self._fill()
             self._checkpoints.load()
             for events in self._run.earlier_events(self._job.attempt):

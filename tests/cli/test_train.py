@@ -83,7 +83,8 @@ def test_train_uploads_the_file_creates_a_job_and_follows_it(training: Service, 
         "reviews.csv: 10 rows for classification (8 train, 2 validation); 5 to 6 characters, median 5",
         "reviews.csv has 2 labels with these row counts: 'yes' 5, 'no' 5",
         "warning: validation on 2 rows: too few for meaningful metrics; 2 validation rows are too few to choose a "
-        "checkpoint, so the weights of the last step are kept; 50 or more rows would select the best evaluation",
+        "checkpoint, so the weights of the last step are kept; with 50 or more rows, the weights with the best "
+        "evaluation would be kept",
         "uploaded reviews.csv as file-1",
         "job ftjob-1",
         "reading reviews.csv",

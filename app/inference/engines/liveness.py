@@ -33,9 +33,11 @@ class Liveness:
 
     @property
     def overdue(self) -> bool:
+        """Whether the last heartbeat is older than `HEARTBEAT_LIMIT`."""
         return time.monotonic() - self._seen > HEARTBEAT_LIMIT
 
     def hear(self, heartbeat: wire.Heartbeat) -> None:
+        """Record a heartbeat, which shows that the engine is alive."""
         self._seen, self.silent, self.heartbeat = time.monotonic(), False, heartbeat
         self.decided.set()
 

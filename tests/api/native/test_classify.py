@@ -224,7 +224,7 @@ def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(
         for value, place in (("x" * 2_000_000, "input"), (["fits", "x" * 65], "input[1]")):
             refused = client.post("/v1/classify", json={"model": "mood", "input": value}).json()["error"]
             tokens = len(value) if isinstance(value, str) else 65
-            assert refused["message"].startswith(f"{place} has at least {tokens} tokens, but mood:1 takes 64 at most")
+            assert refused["message"].startswith(f"{place} has at least {tokens} tokens, but mood:1 accepts at most 64")
             assert refused["code"] == "context_length_exceeded" and refused["param"] == "input"
 
 
