@@ -43,7 +43,10 @@ def evaluate(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Measure a version on a data file: metrics, confusions and the worst mistakes. The result is kept with it."""
+    """Measure a version on a data file: metrics, confusions and the worst mistakes.
+
+    The result is stored with the version.
+    """
     request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
     request = {name: value for name, value in request.items() if value not in (None, {})}
     with connect() as client:
