@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.client import Client
 
 ROOT = "/v1/registry/models"
+CHAMPION = "champion"  # the alias to which a bare model name refers
 Reference = Annotated[str, typer.Argument(help="A version: name, name:3 or name@alias.")]
 Name = Annotated[str, typer.Argument(help="Name of a model.")]
 Alias = Annotated[str, typer.Argument(help="Name of an alias. A bare model name refers to its alias champion.")]
