@@ -67,7 +67,9 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
         layout = find_layout(source, columns, "generation")
         keys = [key for key in ("text", "text_pair") if key in layout.names]
         if layout.shape != "text":
-            raise InvalidRequest(f"{path.name} has no column 'text'; name the column with the texts as columns.text")
+            raise InvalidRequest(
+                f"{path.name} has no column 'text'; set columns.text to the name of the column of texts"
+            )
         for record in reader.records(source, EVERYTHING):
             if record.fault is not None:
                 raise record.fault
