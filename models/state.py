@@ -174,7 +174,7 @@ class State:
         return State.new([*own.shapes, shapes], self.slots, limit=own.limit, dtype=own.dtype, device=own.device)
 
     def without_last_layer(self) -> State:
-        """Return a view of the same slots that lacks the last layer: what the body knew before `extended`."""
+        """Return a view of the same slots without the last layer, which `extended` has added."""
         return State(self._storage, self._start, self.slots, -1)
 
     def reserve(self, positions: int) -> None:

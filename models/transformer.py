@@ -90,8 +90,8 @@ class TransformerEncoder(Transformer):
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
-            # Each step of padding costs matrix products of `width` squared multiplications. Leaving padding out costs a
-            # call of attention for each row.
+            # Each step of padding adds matrix products with `width` squared multiplications each. Leaving out the
+            # padding adds one call of attention for each row.
             if padding * self.width**2 > ROW_COST * len(steps):
                 return self._without_padding(x_BTD, steps)
         return super().forward(x_BTD, context)

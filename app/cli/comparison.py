@@ -82,7 +82,7 @@ def compare(
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
     for split in comparison.get("different_rows") or []:
-        print(f"the {split} figures were measured on different rows; `ostinato evaluate` measures on the same ones")
+        print(f"the {split} figures were measured on different rows; `ostinato evaluate` compares on the same rows")
     if hidden := len(metrics) - len(shown):
         print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
 

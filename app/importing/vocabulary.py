@@ -85,8 +85,8 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
     """The id of the first word of a vocabulary that is shorter than the embedding."""
     most = rows - len(words)
     text = (
-        f"{source} has {counted(len(words), 'word')}, and the embedding has {rows} rows: which id has the first word, "
-        f"{min(words, key=words.__getitem__)!r}? 0 to {most}"
+        f"{source} has {counted(len(words), 'word')}, and the embedding has {rows} rows: what is the id of the first "
+        f"word, {min(words, key=words.__getitem__)!r}? 0 to {most}"
     )
     answer = answers.ask(Question("first_id", text)) or "0"
     if not answer.isdecimal() or int(answer) > most:
@@ -161,19 +161,17 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words that splitting never yields. Raises VocabularyInvalid if they are more than half of all words.
+    """Record the words that splitting a text never produces, because the original program splits texts differently.
 
-    Such words show that the original program splits or lowercases texts differently.
+    Raises VocabularyInvalid if they are more than half of all words.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
     if not lost:
         return
-    text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text is split into"
+    text = f"splitting a text never produces {counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}"
     if len(lost) > len(candidates) / 2:
-        raise VocabularyInvalid(
-            f"the vocabulary has {text}: texts must be split or lowercased in another way", param="split"
-        )
+        raise VocabularyInvalid(f"{text}; texts must be split or lowercased in another way", param="split")
     answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
 
 

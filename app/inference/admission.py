@@ -114,7 +114,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Estimate the seconds until half of the waiting requests are done, from the recent completion rate."""
+        """Estimate, from the recent completion rate, the seconds until half of the waiting requests are done."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

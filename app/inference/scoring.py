@@ -10,7 +10,7 @@ import msgspec
 
 from app.checkpoint.calibration import Calibration
 
-FEW = 8  # a heap is faster than sorting if less than 1/FEW of the scores are requested
+FEW = 8  # a heap is faster than sorting if fewer than 1/FEW of the scores are requested
 
 
 class LabelScore(msgspec.Struct, frozen=True, gc=False):

@@ -19,7 +19,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
     The penalties and the bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and
     typical-p, in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to
-    each token; None disables the report. Reported log-probabilities are computed from the raw logits. Any token of
+    each token; None disables the report. Reported log-probabilities are computed from the raw logits. Any token in
     `stop_token_ids` ends the sequence. Stop strings are handled in the API process, because the engine does not handle
     text.
     """

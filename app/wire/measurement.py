@@ -28,11 +28,12 @@ def verdict(rows: float) -> str:
 def consequences(rows: int, *, selects: bool) -> str:
     """A sentence about the consequences of having few validation rows; empty if there are none.
 
-    `selects` says whether the run chooses among its evaluations in spite of few rows.
+    `selects` says whether the run chooses among its evaluations despite having few rows.
     """
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if not selects:
         few = f"{counted(rows, 'validation row')} {'is' if rows == 1 else 'are'} too few to choose a checkpoint"
-        kept = f"the weights of the last step are kept; {SELECTING_ROWS} or more rows would select the best evaluation"
-        sentences.append(f"{few}, so {kept}")
+        kept = "the weights of the last step are kept"
+        more = f"with {SELECTING_ROWS} or more rows, the weights with the best evaluation would be kept"
+        sentences.append(f"{few}, so {kept}; {more}")
     return "; ".join(sentences)

@@ -153,10 +153,12 @@ RESTRICTIONS = (
         for field in ("tokenizer", "vocab_size")
     ),
     *(
-        Restriction(field, lambda k: k.architecture == "linear", "is for networks, and the linear model has none")
+        Restriction(
+            field, lambda k: k.architecture == "linear", "applies only to networks, and a linear model has none"
+        )
         for field in NETWORK_ONLY
     ),
-    Restriction("ngrams", lambda k: k.input == "features", "is for texts, and this data is numbers"),
+    Restriction("ngrams", lambda k: k.input == "features", "applies only to text, and this data is numeric"),
     Restriction(
         "head_only",
         lambda k: not k.tuned,

@@ -145,11 +145,11 @@ def test_a_file_that_is_not_utf_8_is_refused(reading: Service, ostinato: Run, tm
 
 def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostinato: Run) -> None:
     advice = "shorten it, or send truncate_prompt_tokens (-1 cuts to that length)"
-    error = {"message": f"input has 200 tokens, but m:1 takes 128 at most; {advice}", "param": "input"}
+    error = {"message": f"input has 200 tokens, but m:1 accepts at most 128; {advice}", "param": "input"}
     service.routes |= {"POST /v1/classify": (400, {"error": error}), "POST /v1/completions": (200, {})}
     assert ostinato("classify", "-m", "m", "a long text").err == (
-        "ostinato: text 1 has 200 tokens, but m:1 takes 128 at most; shorten it, or use --truncate, which cuts to that "
-        "length\n"
+        "ostinato: text 1 has 200 tokens, but m:1 accepts at most 128; shorten it, or use --truncate, which cuts to "
+        "that length\n"
     )
     ostinato("generate", "-m", "m", "x", "--json", "--truncate")
     assert service.requests[-1].json["truncate_prompt_tokens"] == -1

@@ -83,7 +83,8 @@ def test_train_uploads_the_file_creates_a_job_and_follows_it(training: Service, 
         "reviews.csv: 10 rows for classification (8 train, 2 validation); 5 to 6 characters, median 5",
         "reviews.csv has 2 labels with these row counts: 'yes' 5, 'no' 5",
         "warning: validation on 2 rows: too few for meaningful metrics; 2 validation rows are too few to choose a "
-        "checkpoint, so the weights of the last step are kept; 50 or more rows would select the best evaluation",
+        "checkpoint, so the weights of the last step are kept; with 50 or more rows, the weights with the best "
+        "evaluation would be kept",
         "uploaded reviews.csv as file-1",
         "job ftjob-1",
         "reading reviews.csv",
@@ -270,7 +271,7 @@ def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato:
     ]
     done = ostinato("train", data)
     assert done.status == 1 and done.out.endswith(f"started\nwarning: {notice}\n")
-    assert done.err == "the job continues by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
+    assert done.err == "the job continues when there is free disk space; follow it with: ostinato jobs follow ftjob-1\n"
 
 
 def test_a_waiting_job_can_be_followed_to_its_end(training: Service, ostinato: Run) -> None:

@@ -70,7 +70,7 @@ class Dialect:
         return any(path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")) for prefix in self.prefixes)
 
 
-DEFAULT = Dialect()  # of the paths that no dialect claims
+DEFAULT = Dialect()  # for the paths that no dialect claims
 
 
 def dialect_of(path: str, dialects: Iterable[Dialect]) -> Dialect:

@@ -40,7 +40,8 @@ OPENAI: Mapping[str, Any] = {
     "verbosity": ("medium",),
     "web_search_options": NULL,
 }
-# Tools, audio and images are not supported in conversations either, so only their absence is neutral.
+# Tools, audio and images are not supported in conversations either, so only values that do not request them are
+# neutral.
 OPENAI_CHAT: Mapping[str, Any] = {
     **OPENAI,
     "moderation": NULL,
@@ -160,7 +161,7 @@ LLAMA_CPP: Mapping[str, Any] = {
 }
 
 
-# Values of synonyms that mean the same as leaving the field out: no limit other than the default one.
+# Values of synonyms that have the same effect as leaving the field out: the default limit applies.
 LEFT_OUT: Mapping[str, tuple[Any, ...]] = {"n_predict": (-1,), "num_predict": (-1,)}
 
 
@@ -169,8 +170,8 @@ class OtherFields:
     """The fields that a route accepts in addition to those of its struct.
 
     `neutral` maps a field to the values that are accepted; null is always accepted. `synonyms` maps another server's
-    name for a field to the name in the struct. `reasons` says for some fields why no other value is accepted, and what
-    to do instead.
+    name for a field to the name in the struct. `reasons` explains for some fields why no other value is accepted, and
+    what to do instead.
     """
 
     neutral: Mapping[str, Any]

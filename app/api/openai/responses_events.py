@@ -45,7 +45,7 @@ class ResponseHead:
         return body.top_logprobs or 0 if body.include is not None and LOGPROBS in body.include else None
 
     def response(self, status: Status, output: list[ResponseMessage], **fields: Any) -> ResponseObject:
-        """The response, whose remaining fields are those of the request."""
+        """The response, whose remaining fields are copied from the request."""
         body = self.body
         return ResponseObject(
             id=self.id,
@@ -67,7 +67,7 @@ class ResponseHead:
 
 
 class ResponseWriter:
-    """Collects the pieces of an answer. All of them together are the response."""
+    """Collects the pieces of an answer, and builds the response from them."""
 
     def __init__(self, head: ResponseHead, generation: GenerationRequest) -> None:
         self._head, self._generation = head, generation
@@ -76,7 +76,7 @@ class ResponseWriter:
         self._reason: str | None = None
 
     def add(self, piece: Piece) -> list[ChatToken]:
-        """Add a piece. Returns the reports on its tokens."""
+        """Add a piece. Returns the log-probabilities of its tokens, if they are requested."""
         tokens: list[ChatToken] = []
         if self._head.alternatives is not None:
             assert self._generation.version.tokenizer is not None
@@ -88,7 +88,7 @@ class ResponseWriter:
 
     @property
     def status(self) -> Literal["completed", "incomplete"]:
-        """Whether the answer has come to its end."""
+        """Whether the answer is complete, or was cut off by the length limit."""
         return "completed" if self._reason == "stop" else "incomplete"
 
     def text(self) -> ResponseText:
@@ -98,14 +98,14 @@ class ResponseWriter:
         return ResponseMessage(self._head.message_id, self.status, [self.text()])
 
     def response(self) -> ResponseObject:
-        """The response to which the pieces add up."""
+        """The response that consists of all pieces."""
         details = None if self.status == "completed" else {"reason": "max_output_tokens"}
         return self._head.response(
             self.status, [self.message()], incomplete_details=details, usage=usage_of(self._generation)
         )
 
     def failed(self, error: OstinatoError) -> ResponseObject:
-        """The response with the text before an error."""
+        """The response for an error, with the text generated before it."""
         code: Any = "invalid_prompt" if error.status < 500 else "server_error"
         code = "rate_limit_exceeded" if error.status == 429 else code
         output = [self.message()] if any(self._texts) else []
@@ -168,7 +168,7 @@ class ResponseEvents:
         yield self._event(FINAL[self._writer.status], response=self._writer.response())
 
     def failed(self, error: OstinatoError) -> bytes:
-        """Return the event of an error, which ends the stream."""
+        """Return the event for an error that ends the stream."""
         return self._event("response.failed", response=self._writer.failed(error))
 
     def _part(self, kind: EventType, **fields: Any) -> bytes:

@@ -12,7 +12,7 @@ from app.api.openai.messages import MOST, Content, Role
 from app.api.openai.sampling import DEFAULTS, Alternatives, Share, Temperature, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
-Included = Literal[  # all but the log-probabilities are parts of outputs that no model here creates
+Included = Literal[  # except for the log-probabilities, these belong to outputs that no model here creates
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
     "file_search_call.results",
@@ -63,12 +63,12 @@ class ResponseStreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
 
 class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for the next answer in a conversation, which `input` contains as a whole.
+    """A request for the next answer in a conversation. `input` contains the whole conversation.
 
-    A text as `input` is one message of the user. `instructions` are a system message before all others. Without
-    `max_output_tokens`, an answer may fill the context of the model. With a `truncation` of `auto`, the beginning of a
-    conversation that is too long is left out; otherwise, it is rejected. Log-probabilities are reported if `include`
-    contains `message.output_text.logprobs`.
+    If `input` is a text, it is a single message of the user. `instructions` are a system message before all others.
+    Without `max_output_tokens`, an answer may fill the context of the model. With a `truncation` of `auto`, the
+    beginning of a conversation that is too long is left out; otherwise, it is rejected. Log-probabilities are reported
+    if `include` contains `message.output_text.logprobs`.
     """
 
     input: str | Annotated[list[InputItem], Meta(min_length=1, max_length=MOST)]
@@ -116,7 +116,7 @@ class ResponseUsage(msgspec.Struct, frozen=True):
 
 
 class ResponseError(msgspec.Struct, frozen=True):
-    """The error that ended a stream. `code` is one of OpenAI's, and `type` is the code of this service."""
+    """The error that ended a stream. `code` is one of OpenAI's codes, and `type` is this service's own code."""
 
     code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
     message: str
@@ -127,7 +127,7 @@ class ResponseError(msgspec.Struct, frozen=True):
 class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a conversation. It is not stored, so `store` is always false.
 
-    The fields after `usage` have the values of the request, or those that they have without it.
+    The fields after `usage` have the values that were sent in the request, or their default values.
     """
 
     id: str

@@ -74,8 +74,8 @@ def replies(
     """Return `responses` for a route.
 
     `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
-    from that of the reply; `done`: it ends with `[DONE]`. `other` is another kind of reply, with an example, for a
-    route with two kinds.
+    from the type of the reply. If `done` is true, the stream ends with `[DONE]`. `other` is a second kind of reply,
+    with an example, for a route that has two.
     """
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
     if other is not None:

@@ -1,4 +1,4 @@
-"""Folds layers into adjacent weights at import. Layers that follow an embedding only change the embedding's rows."""
+"""Folds layers into adjacent weights at import. Layers that follow an embedding are applied to its rows."""
 
 from __future__ import annotations
 

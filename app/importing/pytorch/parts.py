@@ -104,7 +104,7 @@ def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
 
 
 def refuse_bodies(tensors: Tensors) -> None:
-    """Raise UnknownNetwork if the network has decoder layers or convolutions, whatever else it has."""
+    """Raise UnknownNetwork if the network has decoder layers or convolutions, regardless of its other parts."""
     layers = [name.removesuffix(CROSS_ATTENTION) for name in tensors if name.endswith(CROSS_ATTENTION)]
     decoders = tuple(layer for layer in layers if layer + SELF_ATTENTION in tensors)
     if decoders:

@@ -32,7 +32,7 @@ class Roles:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The names of all layers in the order in which they are applied, with "body" in place of the body."""
+        """The names of the layers in the order in which they are applied; "body" stands for all layers of the body."""
         first = self.inputs if self.embedding is None else (self.embedding, *self.inputs)
         before, after = ([layer.name for layer in chain] for chain in (first, (*self.scorer, *self.head)))
         return (*before, "body", *after)

@@ -280,6 +280,6 @@ class EngineClient:
         if was_alive:
             # do not warn about an engine without open requests while this program stops
             level = logging.INFO if message == STOPPING and not lost else logging.WARNING
-            log.log(level, "engine %s is lost, with %s open", self.path.name, counted(len(lost), "request"))
+            log.log(level, "engine %s is lost; it had %s", self.path.name, counted(len(lost), "open request"))
             # Call this last: if it fails, no request is left open. Waiting tasks run only after this method returns.
             self._on_lost(list({id(work): work for work, _ in lost.values()}.values()))

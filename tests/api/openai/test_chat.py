@@ -189,7 +189,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "<= 20"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "requires stream"),
     ({"max_completion_tokens": 7}, "max_tokens", "send only one of them"),
-    ({"min_tokens": 9}, "min_tokens", "must not be above"),
+    ({"min_tokens": 9}, "min_tokens", "must not be greater"),
     ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
     ({"model": "mood"}, "model", "is for classification"),
 ]  # fmt: skip
