@@ -21,7 +21,7 @@ from app.errors import OstinatoError
 from app.settings import Settings
 
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # not escaped in paths; an unescaped ? or #, for example, would end the path
-PROXY_STATUSES = (407, 502, 503, 504)  # with which proxies answer if they refuse, or do not reach the service
+PROXY_STATUSES = (407, 502, 503, 504)  # replies of proxies that refuse a request or cannot reach the service
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
@@ -109,11 +109,11 @@ class Client:
         return dict(self.post("/v1/fine_tuning/jobs", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def estimate_job(self, body: dict[str, Any]) -> dict[str, Any]:
-        """What a training job with this body would do. Nothing is queued."""
+        """Return the estimate for a training job with this body, without creating the job."""
         return dict(self.call("POST", "/v1/fine_tuning/jobs", params={"dry_run": "true"}, json=body))
 
     def create_evaluation(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Create an evaluation. A repeated request, after a lost reply, returns the same evaluation."""
+        """Create an evaluation. The idempotency key ensures that a retried request does not create a second one."""
         return dict(self.post("/v1/evaluations", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -173,7 +173,7 @@ class Client:
         raise error
 
     def _through_proxy(self) -> str:
-        """A suffix for error messages that names the proxy before the service; empty if there is none."""
+        """A suffix for error messages that names the proxy through which requests are sent; empty without a proxy."""
         url = httpx.URL(self.url)
         proxies = {} if is_loopback(self.url) else urllib.request.getproxies()
         proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -187,7 +187,7 @@ class Client:
 
 
 def name_of(path: Path) -> str:
-    """The name of a file for messages and uploads. A descriptor, such as /dev/fd/63 of a shell, is called a pipe."""
+    """The name of a file for messages and uploads. It is "pipe" for a file descriptor, such as a shell's /dev/fd/63."""
     if path.as_posix() in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
         return "standard input"
     if path.parent.as_posix() in ("/dev/fd", "/proc/self/fd"):

@@ -73,9 +73,10 @@ def _lines() -> Iterator[str]:
 
 
 def _answer(client: Client, body: dict[str, Any]) -> str | None:
-    """Print an answer while it is generated, and return it. None: the user has interrupted it.
+    """Print an answer while it is generated, and return it.
 
-    At a terminal, an error is printed, and the user may go on.
+    At a terminal, returns None if the user interrupts the answer, or if an error does after its first words; the error
+    is printed, and the conversation continues.
     """
     texts: list[str] = []
     try:

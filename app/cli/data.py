@@ -100,7 +100,7 @@ def _sizes(result: DataReport) -> str:
 
 
 def _messages(result: DataReport) -> list[tuple[str, str]]:
-    """(level, message) of each remark and warning. The remark with the number of rows of each label comes first."""
+    """Return (level, message) pairs for all remarks and warnings. The remark with the label counts comes first."""
     remarks = sorted(result.report.get("remarks") or [], key=lambda remark: remark["kind"] != LABELS)
     messages = [(remark["level"], remark["message"]) for remark in remarks]
     return messages + [("warn", message) for _, message in result.warnings]

@@ -41,7 +41,10 @@ def evaluate(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Measure a version on a data file: metrics, confusions and the worst mistakes. The result is kept with it."""
+    """Measure a version on a data file: metrics, confusions and the worst mistakes.
+
+    The result is stored with the version.
+    """
     request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
     request = {name: value for name, value in request.items() if value not in (None, {})}
     with connect() as client:
@@ -64,7 +67,7 @@ def evaluate(
 
 
 def _file_id(client: Client, file: Path) -> str:
-    """The id of an uploaded file, or of a local file, which is uploaded."""
+    """Return the id of `file`, which is either the id of an uploaded file or a local file. Uploads a local file."""
     if FILE_ID.fullmatch(str(file)) and not file.exists():
         return str(file)
     with as_regular_files({"file": file}) as paths:

@@ -61,12 +61,12 @@ class Follower:
         self._last: str | None = None  # id of the newest event seen
         self.job: dict[str, Any] = {}
         self.losses: list[float] = []
-        self.full_disk = False  # whether the job was seen to wait for a full disk
+        self.full_disk = False  # whether an event has reported that the job waits because a disk is full
 
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read first: no event is added to a job that has ended, so events read after its end are complete.
+        The job is read before its events: a job that has ended gets no further events, so no event is missed.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """The events as lines to print, without those that are never shown or whose message was already printed."""
+        """The events as lines to print. Events that are never shown, and messages already printed, are left out."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property
@@ -110,8 +110,9 @@ class Follower:
         return self.job.get("status") in ENDED
 
     def poll(self) -> Iterator[list[dict[str, Any]]]:
-        """Poll the job until it ends, or until it waits for a full disk unless `patient`; yield the new events.
+        """Poll the job until it ends, and yield the new events.
 
+        Without `patient`, polling also stops if the job waits because a disk is full.
         After a server error or a lost connection, polling is retried for PATIENCE seconds before the error is raised.
         """
         away_since: float | None = None
@@ -140,8 +141,8 @@ def follow(
 ) -> dict[str, Any]:
     """Show a job's events until it ends, and return the job. With `quiet`, nothing is printed.
 
-    `printed` contains the messages that were already shown to the user; they are not printed again. Unless `patient`,
-    a job that waits for a full disk is not followed any longer.
+    `printed` contains the messages that were already shown to the user; they are not printed again. Without `patient`,
+    the function also returns if the job waits because a disk is full.
     """
     follower = Follower(client, job_id, printed, patient=patient)
     try:

@@ -39,16 +39,18 @@ Calibrated = Annotated[
     bool | None,
     typer.Option(
         "--calibrated/--uncalibrated",
-        help="Require calibrated scores, or show those of the network.",
+        help="Require calibrated scores, or show uncalibrated scores.",
         show_default="calibrated, if the version has a calibration",
     ),
 ]
 PredictionSet = Annotated[
-    float | None, typer.Option(help="Also show the set of labels that contains the true one this often, such as 0.9.")
+    float | None,
+    typer.Option(help="Also show a set of labels that contains the true label with this probability, such as 0.9."),
 ]
-AbstainBelow = Annotated[float | None, typer.Option(help="Give no label to texts with a lower score.")]
+AbstainBelow = Annotated[float | None, typer.Option(help="Assign no label to texts whose score is below this value.")]
 MaxRisk = Annotated[
-    float | None, typer.Option(help="Give no label to texts for which more than this share of answers may be wrong.")
+    float | None,
+    typer.Option(help="Leave uncertain texts without a label, so that at most this share of the answers is wrong."),
 ]
 INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
 CHUNK = 256  # maximum number of texts in one request
@@ -142,7 +144,9 @@ def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns:
         raise InvalidRequest("pass the texts as arguments or in a file, not both")
     if file is not None and is_table(file):
         if pair:
-            raise InvalidRequest("--pair is for two texts; for a table, name the column with --text-pair-column")
+            raise InvalidRequest(
+                "--pair cannot be used with a table; set --text-pair-column to the column with the second texts"
+            )
         yield from read_rows(file, columns)
         return
     if columns != Columns():
@@ -160,7 +164,10 @@ def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns:
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
-    """Yield (row, its item, the reply with the item). A row without a text is not sent; its item and reply are None."""
+    """Yield each row with its item and the reply that contains the item.
+
+    A row without a text is not sent; its item and its reply are None.
+    """
     rows = iter(rows)
     empty = total = 0
     while chunk := list(itertools.islice(rows, CHUNK)):
@@ -221,7 +228,7 @@ def generate(
         float | None, typer.Option(help="Sample from the smallest set of tokens with this total probability.")
     ] = None,
     min_p: Annotated[
-        float | None, typer.Option(help="Exclude tokens below this fraction of the highest probability.")
+        float | None, typer.Option(help="Exclude tokens whose probability is below this fraction of the highest one.")
     ] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 reduce repetition.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,

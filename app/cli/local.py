@@ -91,7 +91,9 @@ def _format(value: object) -> str:
 
 
 def keys(
-    name: Annotated[str, typer.Argument(help="Name of the key's holder, who owns everything created with it.")] = "me",
+    name: Annotated[
+        str, typer.Argument(help="Name of the key's holder, who owns everything created with the key.")
+    ] = "me",
     as_json: Json = False,
 ) -> None:
     """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
@@ -111,12 +113,12 @@ def fsck(
     data_dir: DataDir = None,
     quick: Annotated[bool, typer.Option("--quick", help="Check only that blobs exist, without hashing them.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Repair the rows with text or numbers that no reply can contain.")
+        bool, typer.Option("--repair", help="Repair database rows with values that JSON cannot represent.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every blob against its hash, every alias against its version, and every row for values that no reply can
-    contain. Exits with status 1 if a check fails."""
+    """Check the hash of every blob, the version of every alias, and every database row for values that JSON cannot
+    represent. Exits with status 1 if a check fails."""
     report = _registry(data_dir).fsck(deep=not quick, mend=repair)
     if as_json:
         print_json({"ok": report.ok, **msgspec.to_builtins(report)})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def conclude(client: Client, job: dict[str, Any]) -> None:
     """Print the outcome of a job, and how to try its version. Exits with status 1 unless the job succeeded."""
     if job["status"] not in ENDED:
-        warn(f"the job continues by itself when there is room; follow it with: ostinato jobs follow {job['id']}")
+        warn(f"the job continues when there is free disk space; follow it with: ostinato jobs follow {job['id']}")
         raise typer.Exit(1)
     if job["status"] != "succeeded":
         warn(failure(job))

@@ -67,7 +67,9 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
         layout = find_layout(source, columns, "generation")
         keys = [key for key in ("text", "text_pair") if key in layout.names]
         if layout.shape != "text":
-            raise InvalidRequest(f"{path.name} has no column 'text'; name the column with the texts as columns.text")
+            raise InvalidRequest(
+                f"{path.name} has no column 'text'; set columns.text to the name of the column that contains the texts"
+            )
         for record in reader.records(source, EVERYTHING):
             if record.fault is not None:
                 raise record.fault
@@ -81,7 +83,7 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
 
 
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
-    """Write pairs (columns of a row, prediction) as a table in the format of the suffix of `target`.
+    """Write rows, each with the columns that its prediction adds, as a table. The suffix of `target` sets the format.
 
     If a column of a prediction exists already, it is renamed to `predicted_…`. A row without a prediction is written
     unchanged. Returns the number of rows written.

@@ -14,7 +14,7 @@ _ROUTES = {
     "GET /v1/registry/models": "`ostinato models`",
     "GET /v1/fine_tuning/jobs": "`ostinato jobs`",
 }
-# Whole phrases in terms of the HTTP API -> (option, the same in terms of that option, text for commands without it).
+# Phrases about the HTTP API -> (option, phrase for commands with this option, phrase for commands without it).
 _PHRASES = {
     ", or name its encoding (training.encoding; on the command line --encoding)": (
         "--encoding", ", or name its encoding (--encoding)", ""
@@ -53,7 +53,7 @@ _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len,
 def option_for(field: str, options: Collection[str] | None = None) -> str | None:
     """The option that sets a field of a request; None for a field without an option.
 
-    `options` are those of the command at hand; None stands for all options of all commands.
+    `options` are the options of the current command; None stands for the options of all commands.
     """
     option = _FIELDS.get(field)
     return option if options is None or option in options else None
@@ -62,8 +62,8 @@ def option_for(field: str, options: Collection[str] | None = None) -> str | None
 def in_own_words(message: str, options: Collection[str] | None = None) -> str:
     """Return `message` with the fields of the request replaced by options, and routes replaced by commands.
 
-    A field is replaced only if its option is one of `options`, those of the command at hand; None stands for all
-    options of all commands. Quoted text comes from the user and is not changed.
+    `options` are the options of the current command; None stands for the options of all commands. Fields without such
+    an option are not replaced. Quoted text comes from the user and is not changed.
     """
     message = message.removeprefix("training_file: ")
     for phrase, (option, own, otherwise) in _PHRASES.items():

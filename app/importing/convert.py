@@ -119,12 +119,12 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         if labels and not open_task:
             raise InvalidRequest(f"a network for {task} has no labels; leave --labels out", param="labels")
         if open_task and not labels:
-            answers.ask(Question("labels", "name the labels (--labels a,b), unless the task has none"))
+            answers.ask(Question("labels", "if the task has labels, what are they (--labels a,b)?"))
         return None
     count = network.fields["classes"]
     if labels is None:
         text = (
-            f"name the {counted(count, 'output')} in their order (--labels a,b,c), or answer {NUMBERS!r} for 0, 1, 2, …"
+            f"what are the labels of the {counted(count, 'output')}, in order (--labels a,b,c)? {NUMBERS}: 0, 1, 2, …"
         )
         answer = answers.ask(Question("labels", text))
         assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
@@ -132,7 +132,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
     if len(labels) != count or len(set(labels)) != count:
         raise InvalidRequest(
             f"a {task} network with {counted(count, 'output')} requires {counted(count, 'distinct label')}; "
-            f"the labels given are {len(labels)}, {len(set(labels))} of them distinct",
+            f"{len(labels)} were given, {len(set(labels))} of them distinct",
             param="labels",
         )
     return labels
@@ -152,8 +152,8 @@ def _tokenizer(
     if own is not None:
         return tokenizer_from(own[1], own[0], rows, answers)
     text = (
-        "name the file with the tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
-        f"each line, or a tokenizer.json. {CONDITIONS.format(rows=rows)}"
+        "which file contains the tokens (--vocabulary FILE)? It may be a JSON list or dictionary, a text file with one "
+        f"token on each line, or a tokenizer.json. {CONDITIONS.format(rows=rows)}"
     )
     answers.open.append(Question("vocabulary", text))
     ask_before_vocabulary(answers)

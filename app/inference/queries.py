@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.inference.generation import Stops
-from app.inference.inputs import Item
+from app.inference.items import Item
 from app.inference.lengths import LengthPolicy
 from app.inference.versions import ResolvedVersion
 from app.wire import engine as wire

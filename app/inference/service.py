@@ -26,7 +26,8 @@ from app.inference.engines.pool import EnginePool
 from app.inference.engines.quarantine import Quarantine
 from app.inference.engines.work import Work
 from app.inference.generation import OVERDUE, Choice, GenerationRequest
-from app.inference.inputs import Item, TokenizedInput, entries_of, parse, prepare, size_of
+from app.inference.inputs import TokenizedInput, prepare
+from app.inference.items import Item, entries_of, parse, size_of
 from app.inference.measures import GenerationMeasures, Measures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers

@@ -16,7 +16,7 @@ from app.checkpoint.directory import Checkpoint, Manifest, read
 from app.db.database import Database
 from app.db.paging import Page, check_page, cut
 from app.errors import InvalidRequest
-from app.registry import aliases, archive, catalog, garbage, publishing, repository, resolving
+from app.registry import alias_repository, aliases, archive, catalog, garbage, publishing, repository, resolving
 from app.registry.aliases import Expected
 from app.registry.catalog import Entry
 from app.registry.metrics import read_metrics
@@ -222,12 +222,12 @@ class Registry:
     def required_aliases(self) -> Sequence[Alias]:
         """Return the aliases, of all owners, whose versions must be loaded before the service is ready."""
         with self.database.read() as session:
-            return repository.load_all_aliases(session, required=True)
+            return alias_repository.load_all_aliases(session, required=True)
 
     def every_alias(self) -> Sequence[Alias]:
         """Return the aliases of all models and owners."""
         with self.database.read() as session:
-            return repository.load_all_aliases(session)
+            return alias_repository.load_all_aliases(session)
 
     def registered(self, digests: Collection[str]) -> set[str]:
         """Return the subset of `digests` that belong to a ready version or to a job's checkpoint."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.inference import inputs
-from app.inference.inputs import Steps
+from app.inference.items import Steps
 from app.inference.lengths import LengthPolicy
 from app.wire import engine as wire
 from app.wire.trainer import Note

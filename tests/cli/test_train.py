@@ -271,7 +271,7 @@ def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato:
     ]
     done = ostinato("train", data)
     assert done.status == 1 and done.out.endswith(f"started\nwarning: {notice}\n")
-    assert done.err == "the job continues by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
+    assert done.err == "the job continues when there is free disk space; follow it with: ostinato jobs follow ftjob-1\n"
 
 
 def test_a_waiting_job_can_be_followed_to_its_end(training: Service, ostinato: Run) -> None:

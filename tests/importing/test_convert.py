@@ -250,11 +250,11 @@ def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_roun
         convert(tmp_path / "model.pt", tmp_path / "out", fields=answers, allow_pickle_tensors=True)
     assert [question.field for question in caught.value.questions] == ["vocabulary"]
     for part in (
-        "unknown: ",
-        "first_id: ",
-        "around: ",
-        "fewer words than the 30 rows",
-        "If it has no word for unknown",
+        "set unknown to",
+        "set first_id to",
+        "set around to",
+        "fewer words than the embedding has rows (30)",
+        "If the file has no token for unknown",
     ):
         assert part in caught.value.message
     (tmp_path / "words.json").write_text(json.dumps(["good", "bad", "<s>"]))

@@ -24,7 +24,7 @@ from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
 from app.inference.decisions import DecisionPolicy, DecisionRule, decision_rule
-from app.inference.inputs import Pair
+from app.inference.items import Pair
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.scoring import LabelScore, activate, at_least, ranked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,7 +19,7 @@ class JobEstimate(msgspec.Struct, frozen=True):
     after another and every run takes all of its steps. `notes` contains the remarks on the data and the settings.
     """
 
-    object: str
+    object: Literal["fine_tuning.job.estimate"]
     model: str
     training_file: str
     validation_file: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -48,7 +48,7 @@ class JobObject(msgspec.Struct, frozen=True):
     """
 
     id: str
-    object: str
+    object: Literal["fine_tuning.job"]
     created_at: int
     finished_at: int | None
     error: JobError | None

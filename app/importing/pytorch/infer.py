@@ -16,7 +16,7 @@ from app.importing.questions import Answers
 
 
 def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) -> InferredNetwork:
-    """Infer the network that `tensors` belong to. `answers` supplies the settings that the shapes do not show.
+    """Infer the network that `tensors` belong to. `answers` supplies the settings that the shapes do not determine.
 
     `order` lists the names of the tensors in the order in which the original program defines them; None if the file
     does not preserve it. Raises UnknownNetwork if the network is not supported.

@@ -78,7 +78,7 @@ def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> 
 
 
 def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
-    """Split tensors into (linear layers and embeddings, norms), each in the order of the file.
+    """Group tensors into linear layers and embeddings, and into norms. Both lists are in the order of the file.
 
     Raises UnknownNetwork if a tensor belongs to neither group.
     """
@@ -104,7 +104,7 @@ def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
 
 
 def refuse_bodies(tensors: Tensors) -> None:
-    """Raise UnknownNetwork if the network has decoder layers or convolutions, whatever else it has."""
+    """Raise UnknownNetwork if the network has decoder layers or convolutions, regardless of its other parts."""
     layers = [name.removesuffix(CROSS_ATTENTION) for name in tensors if name.endswith(CROSS_ATTENTION)]
     decoders = tuple(layer for layer in layers if layer + SELF_ATTENTION in tensors)
     if decoders:

@@ -67,14 +67,14 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
 def _tell_projection(
     network: InferredNetwork, size: int, tensors: Tensors, names: list[str], answers: Answers
 ) -> InferredNetwork:
-    """Record that the projections were folded. Raises UnknownNetwork if a function between forbids it."""
+    """Record that the projections were folded. Raises UnknownNetwork if a step before the head prevents it."""
     fields = network.fields
     if fields.get("pooling") == "max":
         raise _unfoldable("the maximum over all steps", tensors, names)
     if fields.get("output_activation", "none") != "none":
         raise _unfoldable("a function before the head", tensors, names)
     answers.assumed.append(
-        f"proj_size={size}: each projection is multiplied into the matrices that read it, which gives the same results"
+        f"proj_size={size}: the projections are folded into the matrices that read them; the results are the same"
     )
     shown = network.computation.replace("from a state of zeros)", f"projected to {size}, from a state of zeros)", 1)
     return replace(network, computation=shown)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from app.api.native import classify
-from app.inference import inputs
+from app.inference import inputs, items
 from app.inference.scoring import ranked
 from app.tokenization.tokenizer import Tokenizer
 from tests.api.clients import answered_beside_others
@@ -316,9 +316,9 @@ def test_a_foreign_tokenizer_never_runs_on_the_event_loop(
         (WORDS, Tokenizer, "encode_batch"),
         ([WORDS] * 3, Tokenizer, "encode_batch"),
         (IDS, inputs, "_checked"),
-        (IDS, inputs, "_all"),
-        ([IDS, IDS], inputs, "_all"),
-        ([[[0.0]] * 5000], inputs, "_all"),
+        (IDS, items, "_all"),
+        ([IDS, IDS], items, "_all"),
+        ([[[0.0]] * 5000], items, "_all"),
     ],
     ids=["text", "texts", "ids", "ids parsed", "lists of ids parsed", "numbers parsed"],
 )

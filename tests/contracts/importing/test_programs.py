@@ -532,7 +532,7 @@ def test_weights_that_are_not_finite_are_refused(part: str, value: float, named:
 )  # fmt: skip
 def test_an_answer_that_changes_nothing_is_refused(field: str, value: str, tmp_path: Path) -> None:
     program = Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(6, 3))
-    with pytest.raises(InvalidRequest, match=f"^{field}: nothing in this network depends"):
+    with pytest.raises(InvalidRequest, match=f"^{field}: this has no effect on the network"):
         bring(program, tmp_path, labels=LABELS, answers={"pooling": "last", field: value})
 
 
