@@ -11,7 +11,7 @@ import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
 from app.errors import InvalidRequest, did_you_mean
-from app.wire.measurement import too_few
+from app.wire.measurement import shows_calibration_error, too_few
 from app.wording import counted, listed
 from models.config import ARCHITECTURES
 
@@ -133,7 +133,7 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
         if any(value != values[0] for value in values):
             split, _, metric = name.partition(".")
             rows = figures.get(f"{split}.rows") or [None] * len(values)
-            small = [metric != "rows" and number is not None and too_few(int(number)) for number in rows]
+            small = [number is not None and _few(metric, int(number)) for number in rows]
             best = (
                 None
                 if any(small) or split in (comparison.get("different_rows") or [])
@@ -144,6 +144,13 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
                 for value, few in zip(values, small, strict=True)
             ]
             yield [name, *(f"{value} *" if number == best else f"{value}" for number, value in enumerate(shown))]
+
+
+def _few(metric: str, rows: int) -> bool:
+    """Whether the metric says nothing on so few rows."""
+    if metric in ("ece", "ece_uncalibrated"):
+        return not shows_calibration_error(rows)
+    return metric != "rows" and too_few(rows)
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:

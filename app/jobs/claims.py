@@ -21,6 +21,7 @@ from app.db.tables import JobRow
 from app.jobs import logbook, trials
 from app.jobs.records import (
     ATTEMPT,
+    ATTEMPT_LOST,
     CANCELLED,
     EVALUATION,
     FAILED,
@@ -94,13 +95,13 @@ class JobClaims:
         )
         assert row is not None
         job = Job.of(row)
+        if lost:
+            self._log_loss(session, job)
         # Do not log that an attempt has started if it only checks again whether the disk is still full: then the job
         # was delayed, and no event has been added since the previous attempt started.
         delayed = following.status == QUEUED and following.lease_until is not None
         if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
-            started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
-            message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
-            self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
+            self._log_start(session, job)
         return job
 
     def flags(self, session: Session, job_id: str, attempt: int) -> Flags | None:
@@ -200,6 +201,18 @@ class JobClaims:
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
         """Append events to the job's log. Does not check the attempt: call it in a transaction that does."""
         self._states.log(session, job_id, events)
+
+    def _log_loss(self, session: Session, job: Job) -> None:
+        """Report the loss of the attempt before the claimed one: a killed worker cannot report it."""
+        lost = job.attempt - 1
+        message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
+        self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])
+
+    def _log_start(self, session: Session, job: Job) -> None:
+        """Report the start of a claimed attempt."""
+        started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
+        message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
+        self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
 
     def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
         """End or pause the lost jobs that must not be claimed again."""

@@ -21,6 +21,7 @@ TRAINING, PUBLISHING = "training", "publishing"
 
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
+ATTEMPT_LOST = "job.lost"  # the kind of the events that report attempts that ended with a fault or lost their worker
 
 
 class Fenced(Exception):

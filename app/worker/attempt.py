@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from app import disk_errors
 from app.errors import OstinatoError
 from app.jobs import trials
-from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
+from app.jobs.records import ATTEMPT_LOST, EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
 from app.runs.event_file import EventFile
 from app.runs.run_directory import RunBusy, RunDirectory
@@ -280,7 +280,7 @@ class Attempt:
             return self._fail(failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next attempt starts in {wait:g} s")
-        event = NewEvent(kind="job.lost", step=job.attempt, level="warn", message=message)
+        event = NewEvent(kind=ATTEMPT_LOST, step=job.attempt, level="warn", message=message)
         return self._requeue(event, wait, lost=lost)
 
     def _requeue(self, event: NewEvent, wait: float, *, lost: bool) -> str:

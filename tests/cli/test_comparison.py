@@ -32,6 +32,14 @@ def test_versions_are_compared_by_the_service(service: Service, ostinato: Run) -
     assert ostinato("models", "compare", "reviews").status == 1
 
 
+def test_a_calibration_error_on_few_rows_is_not_compared(service: Service, ostinato: Run) -> None:
+    figures = {"test.ece": [0.115, 0.02], "test.rows": [95, 400]}
+    reply = {"object": "model.comparison", "versions": [VERSION, VERSION], "best": {"test.ece": 1}, "figures": figures}
+    service.routes["GET /v1/registry/compare"] = (200, reply)
+    lines = ostinato("models", "compare", "reviews:2", "reviews:3").out.splitlines()
+    assert lines[1].split() == ["test.ece", "too", "few", "rows", "0.02"]
+
+
 def test_a_comparison_fits_the_terminal(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = [f"label {n}" for n in range(40)]
     versions = [
