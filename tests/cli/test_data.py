@@ -59,7 +59,7 @@ def test_a_missing_column_is_named_by_its_option_once(queue: Service, ostinato: 
     shutil.copy(CASES / "c02_sms_export_cp1252.csv", "sms.csv")
     done = ostinato("train", "sms.csv")
     assert done.err.count("--text-column") == 1 and "columns." not in done.err + done.out
-    assert "is read as cp1252" in done.out and "(--encoding)" in done.out
+    assert "is read as cp1252" in done.out and "set --encoding to" in done.out
     done = ostinato("train", "sms.csv", "--no-wait", "--text-column", "v2", "--label-column", "v1")
     assert done.status == 0, done.err
 

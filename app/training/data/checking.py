@@ -38,12 +38,12 @@ class DataReport:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """(kind, message) of each warning that the training run would issue because of the report."""
+        """Return the kind and the message of each warning that the training run would issue because of the report."""
         return warnings_of(self.report, self.task)
 
     @property
     def faults(self) -> list[BadData]:
-        """The faults of the first hundred rows that cannot be used, or the only fault of the file."""
+        """Return the faults of the first hundred rows that cannot be used, or the single fault of the file."""
         if isinstance(self.error, BadRows):
             return self.error.faults
         return [] if self.error is None else [self.error]

@@ -11,7 +11,7 @@ from typing import Any
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # the maximum number of kinds of faults counted separately, and of places named for each kind
+_KINDS, _PLACES = 20, 5  # how many kinds of faults are counted separately, and how many places are named per kind
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
@@ -25,7 +25,7 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Leave the faulty row out: an earlier pass over the file has already accepted the fault."""
+    """Do nothing, so that the faulty row is left out. An earlier pass over the file has accepted the fault."""
 
 
 class BadRows(BadData):
@@ -82,7 +82,7 @@ class Faults:
             places.append(error.where[0])
 
     def summary(self) -> str:
-        """Every kind of fault with its number of rows and the first places where it occurs."""
+        """List every kind of fault, with its number of rows and the first places where it occurs."""
         parts = []
         for kind, count in self.counts.most_common():
             places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
@@ -90,7 +90,9 @@ class Faults:
         return "; ".join(parts)
 
     def failure(self, total: int, skippable: bool = True) -> BadData:
-        """The error for all faults among `total` rows. If only one row is faulty, this is the error of that row."""
+        """Return the error for all faults among `total` rows. If only one row is faulty, returns the error of that
+        row.
+        """
         first = self.first[0]
         if self.rows == 1:
             return first
@@ -103,7 +105,7 @@ class Faults:
 
 
 def _kind(error: BadData) -> str:
-    """The kind of a fault: its column, and its reason with the values of the row replaced by an ellipsis."""
+    """Return the kind of a fault: its column and its reason, in which the row's values are replaced by an ellipsis."""
     column = error.where[1] if len(error.where) > 1 else ""
     reason = _VARYING.sub("…", error.reason)
     reason = reason if len(reason) <= 100 else f"{reason[:99]}…"

@@ -20,7 +20,7 @@ LABELLED = ("classification", "multilabel")
 
 @dataclass(frozen=True, slots=True)
 class TextFiles:
-    """Plain text for generation: the training file and, if the request has one, the validation file."""
+    """Plain text for generation: the training file and, if the request names one, the validation file."""
 
     training: Source
     validation: Source | None = None
@@ -33,7 +33,7 @@ def open_files(
     task: str | None,
     check: Callable[[], None] = lambda: None,
 ) -> DataFiles | TextFiles:
-    """The files with their layouts. `check` is called for each row when the rows are read later.
+    """Return the files with their layouts. When the rows are read later, `check` is called for each row.
 
     Raises BadData if the files do not match each other or the request.
     """
@@ -49,15 +49,17 @@ def open_files(
 
 
 def _refuse_table_options(source: Source, columns: Columns, task: str | None) -> None:
-    """Raise BadData if the request has options that do not apply to plain text: columns, or another task."""
+    """Raise BadData if the request has options that do not apply to plain text: columns, or a task other than
+    generation.
+    """
     keys = [key for key in columns.__struct_fields__ if getattr(columns, key) is not None]
     if keys:
         raise source.fault(
-            f"is plain text, which has no columns: leave columns.{keys[0]} out", param="columns." + keys[0]
+            f"is plain text, which has no columns; leave out columns.{keys[0]}", param="columns." + keys[0]
         )
     if task not in (None, "generation"):
         raise source.fault(
-            f"is plain text, which is data for generation; {task} needs a table with columns ({listed(TABLES)})"
+            f"is plain text, which is data for generation; {task} requires a table with columns ({listed(TABLES)})"
         )
 
 
