@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from app.checkpoint.growth import growth
 from app.errors import CheckpointInvalid
 
+# Each limit is the maximum number of the things that its comment names.
 GROWTH = 4.0  # characters into which all replacements together may turn one character
 PARTS_LIMIT, REPEATS_LIMIT = 32, 2  # components of a part, and of one type that is not in REPEATABLE
 TOKEN_LIMIT, AFFIX_LIMIT = 1024, 16  # characters of a token, and of a prefix or suffix of tokens

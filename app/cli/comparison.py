@@ -11,13 +11,14 @@ import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
 from app.cli.shapes import used_fields
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, did_you_mean
 from app.wire.measurement import shows_calibration_error, too_few
 from app.wording import counted, listed
 from models.config import ARCHITECTURES
 
 UNLIMITED = 1_000_000  # table width in characters if the output is not a terminal
 NARROWEST = 8  # minimum width of a column, in characters
+VERSIONS = "/v1/registry/versions"
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
 
@@ -44,8 +45,9 @@ def search(
     filters = {"query": name, "task": task, "architecture": architecture, "alias": alias, "job_id": job}
     bounds = {"metric": metric, "minimum": minimum, "maximum": maximum}
     with connect() as client:
-        pages = client.pages("/v1/registry/versions", limit=min(limit, 1000), **filters, **bounds)
+        pages = client.pages(VERSIONS, limit=min(limit, 1000), **filters, **bounds)
         versions = list(itertools.islice(pages, limit))
+        measured = [] if versions or metric is None else client.get(VERSIONS, limit=1000, **filters)["data"]
     if as_json:
         print_json(versions)
         return
@@ -54,7 +56,16 @@ def search(
         for v in versions
     ]
     columns = ["version", "task", "architecture", "aliases", metric or "quality", "created"]
-    table(columns, rows, empty="no version matches")
+    empty = _no_match(metric, measured) if metric and not versions else "no version matches"
+    table(columns, rows, empty=empty)
+
+
+def _no_match(metric: str, versions: Sequence[dict[str, Any]]) -> str:
+    """Why no version matches: none of `versions` has the metric, or all of its values are out of bounds."""
+    names = {name for version in versions for name in flatten(version.get("metrics") or {})}
+    if metric in names or not names:
+        return "no version matches"
+    return f"no version has the metric {metric!r}" + did_you_mean(metric, sorted(names))
 
 
 def _quality(version: dict[str, Any], metric: str | None) -> Any:

@@ -16,13 +16,12 @@ _ROUTES = {
 }
 # Phrases about the HTTP API -> (option, phrase for commands with this option, phrase for commands without it).
 _PHRASES = {
-    ", or name its encoding (training.encoding; on the command line --encoding)": (
-        "--encoding", ", or name its encoding (--encoding)", ""
+    ", or set training.encoding (--encoding) to its encoding": (
+        "--encoding", ", or set --encoding to its encoding", ""
     ),
-    "training.encoding; on the command line --encoding": ("--encoding", "--encoding", "training.encoding"),
     "training.encoding (--encoding)": ("--encoding", "--encoding", "training.encoding"),
-    "`columns` in the request says what": (
-        "--label-column", "--text-column, --label-column and so on say what", "`columns` says what"
+    "assign it a role in `columns`": (
+        "--label-column", "assign it a role with --text-column, --label-column and so on", "assign it a role"
     ),
     "send truncate_prompt_tokens (-1 cuts to that length)": (
         "--truncate", "use --truncate, which cuts to that length", "shorten it"

@@ -97,8 +97,10 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
 def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise VocabularyInvalid(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise VocabularyInvalid(f"cannot read {path}: {error.strerror or error}") from None
     if path.suffix.lower() != ".json":
         return _lines(text, path.name)
     try:
@@ -111,7 +113,7 @@ def _read(path: Path) -> Any:
 
 
 def _lines(text: str, source: str) -> list[str] | dict[str, int]:
-    """The words of a file with one word per line, or {word: id} for a file with one word and its id per line."""
+    """Parse a file with one word on each line to a list, or one with a word and its id on each line to {word: id}."""
     lines = text.removesuffix("\n").split("\n")
     pairs = [match for line in lines if (match := re.fullmatch(r"(\S+)[\t ,](\d+)", line))]
     if len(pairs) < len(lines) or len(lines) == 1:
@@ -129,7 +131,7 @@ def _lines(text: str, source: str) -> list[str] | dict[str, int]:
 
 
 def _numbered(value: Any, source: str) -> dict[str, int]:
-    """{word: id}, from a list of words, {word: id} or {id: word}."""
+    """Return a vocabulary as {word: id}. `value` is a list of words, {word: id} or {id: word}."""
     if isinstance(value, dict) and value and all(isinstance(word, str) for word in value.values()):
         value = {word: int(number) if str(number).isdecimal() else -1 for number, word in value.items()}
     elif isinstance(value, list):

@@ -70,7 +70,8 @@ class Choice:
         self.tokens += len(message.ids)
         if delta.finished_by_stop is not None:
             self.finish_reason = "stop"
-            if self.timing is not None:  # the engine does not send a final timing: this choice is about to be aborted
+            # This choice is about to be aborted, so the engine will not send its final timing.
+            if self.timing is not None:
                 spent = 1000 * (time.monotonic() - self._began)
                 self.timing = msgspec.structs.replace(self.timing, inference_ms=self.timing.prefill_ms + spent)
         return Piece(

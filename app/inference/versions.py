@@ -164,7 +164,7 @@ class Versions:
         return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases))
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
-        asked = time.monotonic()  # read before the query: the answer may be outdated when it arrives
+        asked = time.monotonic()  # read the clock before the query, because the answer may be outdated when it arrives
         record = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
         self._records[key] = (asked + self._ttl, record)
         self._records.move_to_end(key)

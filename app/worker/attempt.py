@@ -119,7 +119,7 @@ class Attempt:
             trainer = self._start(lock)
         try:
             self._lease.guard(trainer)
-            with self._resources.trainers.listed(self._job.id, self._job.attempt, trainer.pid):
+            with self._resources.trainers.listed(self._job.id, self._job.attempt, trainer.pid, self._job.parent_id):
                 last = self._follow(trainer)
                 return trainer.close(), last
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -100,3 +101,14 @@ def test_a_metric_of_few_rows_is_not_compared(service: Service, ostinato: Run) -
     service.routes["GET /v1/registry/compare"] = (200, reply)
     lines = [line.split() for line in ostinato("models", "compare", "reviews:1", "reviews:2").out.splitlines()]
     assert ["validation.accuracy", "too", "few", "rows", "0.75"] in lines and ["validation.rows", "2", "40"] in lines
+
+
+def test_a_misspelt_metric_is_named(service: Service, ostinato: Run) -> None:
+    def search(request: Any) -> tuple[int, Any]:
+        return listed(*[VERSION] * ("metric=" not in request.query))
+
+    service.routes["GET /v1/registry/versions"] = search
+    done = ostinato("models", "search", "rev", "--metric", "test.acuracy")
+    assert done.out == "no version has the metric 'test.acuracy'; did you mean 'test.accuracy'?\n"
+    assert "query=rev" in service.requests[-1].query
+    assert ostinato("models", "search", "--metric", "test.accuracy", "--minimum", "0.9").out == "no version matches\n"

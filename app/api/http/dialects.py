@@ -55,7 +55,7 @@ class Dialect:
     error message that says what to call instead.
 
     `render_error` may change the status of an error, except 401, 403 and 429, on which clients act. `error_reply` is
-    the form of the body that it returns, for the description of the routes.
+    the type of the body that `render_error` returns, for the OpenAPI document.
     """
 
     inference: tuple[APIRouter, ...] = ()

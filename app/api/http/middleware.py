@@ -1,7 +1,7 @@
 """The middleware for all requests: request ids, timing, authentication, limits of bodies, metrics and the access log.
 
-It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request. It is also one pass
-instead of a stack, because each layer costs a coroutine and a closure per request.
+It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request. It is a single layer
+instead of a stack of them, because each layer costs a coroutine and a closure per request.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ HEADERS = 100  # maximum number of headers
 HEAD_SECONDS = 10.0  # time limit for the request line and the headers, also for the first request of a connection
 BODY_SECONDS, BODY_BYTES = 15.0, 4096  # in each period of BODY_SECONDS, a client must send BODY_BYTES of a body
 FRAMING = 8  # bytes of chunk headers that a client may send per byte of a request body, besides HEAD_BYTES
-WRITE_SECONDS = 60.0  # time limit for a client to make room for more of the reply
+WRITE_SECONDS = 60.0  # time limit for a client to read enough of the reply for more to be sent
 
 
 class HeadTooLarge(OstinatoError):

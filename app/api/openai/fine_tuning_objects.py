@@ -22,7 +22,7 @@ FIGURES = (
 class TrialObject(msgspec.Struct, frozen=True):
     """One of the training runs that a job with `model: "auto"` compares. It is a job of its own, with the id `id`.
 
-    `metrics` contains its principal figures on the validation data. `chosen` is true for the trial whose network was
+    `metrics` contains its main metrics on the validation data. `chosen` is true for the trial whose network was
     published.
     """
 

@@ -31,10 +31,10 @@ class _Scale:
 
 
 def fold_batch_norms(tensors: Tensors, answers: Answers) -> Tensors:
-    """The tensors without the batch norms, which are folded into linear layers.
+    """Return the tensors with all batch norms folded into linear layers.
 
     The user is asked where each norm is applied, unless only one layer fits its width. Returns the tensors unchanged if
-    there is no batch norm, or if no layer fits one of them.
+    there is no batch norm, or if no layer fits one of the norms.
     """
     prefixes = [name.removesuffix(STATISTIC) for name in tensors if name.endswith(STATISTIC)]
     rest = {name: tensor for name, tensor in tensors.items() if not _is_part(name, prefixes)}

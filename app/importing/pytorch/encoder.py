@@ -144,7 +144,7 @@ def _is_table(tensor: Array, width: int) -> bool:
 
 
 def _sinusoids(steps: int, width: int) -> Array:
-    """(steps, width): sines in even columns and cosines in odd columns (Vaswani et al. 2017, section 3.5)."""
+    """The table of sinusoidal positions (Vaswani et al. 2017, section 3.5), of shape (steps, width)."""
     angles = np.arange(steps)[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(10_000.0) / width))
     table = np.zeros((steps, width))
     table[:, 0::2] = np.sin(angles)

@@ -78,7 +78,7 @@ def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> 
 
 
 def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
-    """Split tensors into (linear layers and embeddings, norms), each in the order of the file.
+    """Group tensors into linear layers and embeddings, and into norms. Both lists are in the order of the file.
 
     Raises UnknownNetwork if a tensor belongs to neither group.
     """

@@ -1,7 +1,8 @@
 """Folds the projections of an `nn.LSTM` with `proj_size` into the matrices that read them.
 
-Such an LSTM (Sak et al. 2014) multiplies its output by a matrix of shape (proj_size, width) before anything reads it.
-The product of that matrix with each matrix that reads it gives an LSTM without projections and with the same results.
+Such an LSTM (Sak et al. 2014) multiplies its output by a matrix of shape (proj_size, width), the projection, before any
+other matrix reads it. If each of these other matrices is multiplied by the projection, an LSTM without projections
+gives the same results.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _tell_projection(
     if fields.get("output_activation", "none") != "none":
         raise _unfoldable("a function before the head", tensors, names)
     answers.assumed.append(
-        f"proj_size={size}: each projection is multiplied into the matrices that read it, which gives the same results"
+        f"proj_size={size}: the projections are folded into the matrices that read them; the results are the same"
     )
     shown = network.computation.replace("from a state of zeros)", f"projected to {size}, from a state of zeros)", 1)
     return replace(network, computation=shown)

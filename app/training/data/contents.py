@@ -14,11 +14,13 @@ _DELIMITER = re.compile(r"[,;\t|]")
 _KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names by which a table is recognised
 _ARRAY = re.compile(r"\[\s*[\[{]")
 _OBJECT = re.compile(r'\{\s*+"(?:[^"\\\n]|\\.)*+"\s*+:')
-_EVEN = 0.9  # the share of the lines that must have at least as many cells as the header
+_EVEN = 0.9  # the minimum share of the lines that must have at least as many cells as the header
 
 
 def format_by_content(start: str) -> str:
-    """The format of a file whose name does not show it; "text" if it is not a table. `start` is its beginning."""
+    """Return the format of a file whose name does not show it; "text" if it is not a table. `start` is its
+    beginning.
+    """
     text = start.lstrip()
     line = text.replace("\r", "\n").split("\n", 1)[0]
     if text.startswith("{") or _ARRAY.match(text):
@@ -32,7 +34,8 @@ def format_by_content(start: str) -> str:
 
 
 def other_format(start: str, format_: str) -> tuple[str, str]:
-    """(format, evidence) if the content is certainly a table of another text format than `format_`, otherwise ("", "").
+    """Return a format other than `format_`, and the evidence for it, if the content is clearly a table in that format;
+    otherwise ("", "").
 
     `start` is the beginning of the file, without a line that is cut off.
     """

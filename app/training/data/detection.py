@@ -20,7 +20,9 @@ _SAMPLE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class BinaryFormat:
-    """How a binary format is recognised: by the first bytes of a file and, if these are shared, by `matches`."""
+    """How to recognise a binary format: by the first bytes of a file and, if other formats share these, with
+    `matches`.
+    """
 
     noun: str  # for error messages
     start: bytes
@@ -45,10 +47,10 @@ def detect(
 ) -> Source:
     """Detect the format of a file, and the encoding and line ends of a text file.
 
-    The format is `declared` if given; otherwise it is inferred from the name of the file, or else from its content. If
-    the content is certainly of another format, that format is used, with a remark. `encoding` is the declared encoding
-    of a text file. Raises BadData for an empty file, an unknown format, content that does not match the format, and
-    text that cannot be decoded.
+    The format is `declared` if given; otherwise it is inferred from the file name and, if the name does not show it,
+    from the content. If the content is clearly in another format, that format is used, and a remark reports this.
+    `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
+    that does not match the format, and text that cannot be decoded.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)
@@ -67,7 +69,8 @@ def detect(
         return _text(replace(source, format=format_ or ""), encoding)
     if encoding is not None:
         raise source.fault(
-            f"is a binary file ({binary}), which has no text encoding; leave this option out", param="training.encoding"
+            f"is a binary file ({binary}), which has no text encoding; leave out training.encoding",
+            param="training.encoding",
         )
     if format_ not in (None, binary):
         named = BINARY_FORMATS[format_].noun if format_ in BINARY_FORMATS else _NOUNS[format_ or "text"]
@@ -76,7 +79,7 @@ def detect(
 
 
 def _binary(source: Source, start: bytes) -> str | None:
-    """The format of a binary file that can be read; None for any other file."""
+    """Return the format of a binary file that can be read, or None for any other file."""
     for name, binary in BINARY_FORMATS.items():
         if start.startswith(binary.start) and (binary.matches is None or binary.matches(source)):
             return name
@@ -84,7 +87,7 @@ def _binary(source: Source, start: bytes) -> str | None:
 
 
 def _text(source: Source, encoding: str | None) -> Source:
-    """The text file with its encoding and line ends and, if its format was unknown, with its format."""
+    """Determine the encoding and the line ends of a text file and, if unknown, its format."""
     source = settle_encoding(source, encoding)
     with unpacking(source), source.open_text() as file:
         start = file.read(_SAMPLE).lstrip("\ufeff")
@@ -96,7 +99,7 @@ def _text(source: Source, encoding: str | None) -> Source:
     if named in BINARY_FORMATS:
         source = replace(source, format=format_by_content(start))
         if source.format == "text":
-            raise source.fault(f"does not begin like {BINARY_FORMATS[named].noun}, but its format is {named}")
+            raise source.fault(f"is declared or named as {named}, but is not {BINARY_FORMATS[named].noun}")
         source.remark("other_format", f"is read as {_NOUNS[source.format]}: it is not {BINARY_FORMATS[named].noun}")
         return source
     whole = start if len(start) < _SAMPLE - 1 else start.rpartition("\n")[0] or start

@@ -1,5 +1,6 @@
-"""Reads JSON as records: JSON Lines, an array of objects, objects that span several lines, or one object with all
-rows."""
+"""Reads JSON as records: JSON Lines, an array, objects that span several lines, or one object that contains all
+rows.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ _NOTES = {
     "array": "is read as one JSON array with one record per element",
     "objects": "is read as JSON objects that span several lines, with one record per object",
     "table": "is read as one JSON object that contains all rows",
-    "arrays": "is read as JSON arrays, of which the first names the columns",
+    "arrays": "is read as JSON arrays; the first array names the columns",
 }
 
 
 def header(source: Source) -> list[str]:
-    """The keys of the first 100 records, in order of appearance. Records may have different keys."""
+    """Return the keys of the first 100 records, in order of appearance. Records may have different keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
     for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
@@ -41,7 +42,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record; blank lines are skipped. A malformed line becomes a record whose fault names the line and column.
+    """Yield every record. Skips blank lines. A malformed line becomes a record whose fault names the line and column.
 
     Raises BadData for malformed JSON in a file that is not JSON Lines: nothing after the error can be trusted.
     """
@@ -69,7 +70,7 @@ def _record(source: Source, where: str, value: Any) -> Record:
 
 
 def _kind(source: Source) -> str:
-    """The structure of the file: "lines", "array", "objects", "table" or "arrays"."""
+    """Determine the structure of the file: "lines", "array", "objects", "table" or "arrays"."""
     start = next((text for block in characters(source) if (text := block.lstrip())), "")
     if start.startswith("["):  # not read line by line, because the whole array may be one line
         return _kind_of_arrays(source)
@@ -98,7 +99,7 @@ def _kind_of_arrays(source: Source) -> str:
 
 
 def _row(line: str) -> list[Any]:
-    """The array in a line; an empty list if the line is something else."""
+    """Return the array in a line, or an empty list if the line is something else."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -107,7 +108,7 @@ def _row(line: str) -> list[Any]:
 
 
 def _first(source: Source) -> Any:
-    """The first value of a JSON text, or the first element of an array; None if the text is empty or malformed."""
+    """Return the first value of a JSON text, or the first element of an array; None if it is empty or malformed."""
     try:
         return next(objects(source), (1, None))[1]
     except BadData:
@@ -115,7 +116,7 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """(place, value) of each line that is not blank. The value of a malformed line is its fault."""
+    """Yield the place and the value of each line that is not blank. The value of a malformed line is its fault."""
     for number, line in lines(source):
         if not line.strip():
             continue
@@ -142,7 +143,7 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
 
 
 def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """The rows of an array of arrays, or of a file with one array on each line, as objects."""
+    """Yield the rows of an array of arrays, or of a file with one array on each line, as objects."""
     is_nested = isinstance(_first(source), list)
     rows = _array(source, names) if is_nested else _lines(source, names)
     _, header = next(rows)

@@ -21,7 +21,7 @@ _MANY_NUMBERS = 20
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """The labels, sorted numerically if all of them are numbers, and otherwise as strings."""
+    """Sort the labels, numerically if all of them are numbers, and otherwise as strings."""
     names = list(labels)
     if all(map(NUMBER.fullmatch, names)):
         return sorted(names, key=lambda name: (Decimal(name), name))
@@ -29,7 +29,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def settle_names(column: LabelColumn) -> None:
-    """Unify spellings that certainly mean the same label. Adds remarks on changed and unusual labels."""
+    """Unify spellings that certainly mean the same label. Adds remarks about changed and unusual labels."""
     spellings = _spellings(column)
     if spellings:
         counts = column.counts
@@ -54,7 +54,7 @@ def settle_names(column: LabelColumn) -> None:
 
 
 def _spellings(column: LabelColumn) -> dict[str, str]:
-    """A map from each label whose spelling changes to its new spelling."""
+    """Map each label whose spelling changes to its new spelling."""
     labels = column.counts.keys()
     plain = {label: _visible(label) for label in labels}
     write = _writer(plain.values())
@@ -73,17 +73,17 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
 
 
 def _visible(label: str) -> str:
-    """The label in Unicode's composed form (NFC), without invisible characters."""
+    """Convert a label to Unicode's composed form (NFC), and remove invisible characters."""
     if label.isascii():
         return label
     return _INVISIBLE.sub("", unicodedata.normalize("NFC", label)).strip() or label
 
 
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
-    """A function that unifies the spelling of labels.
+    """Return a function that unifies the spelling of labels.
 
-    It changes labels only if all of them are numbers, or all are true or false. The spelling is that of `to_label`, so
-    the labels of a table do not depend on its format. Words for missing values are disregarded.
+    It changes labels only if all of them are numbers, or all are true or false; words for missing values are
+    disregarded. Labels are spelt as `to_label` spells them, so the labels of a table do not depend on its file format.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
     if names and all(map(_is_number, names)):
@@ -102,7 +102,9 @@ def _is_truth(label: str) -> bool:
 
 
 def _short_number(number: str) -> str:
-    """The number without trailing zeros in its fraction: 1.0 becomes 1, and 2.50 becomes 2.5. Other labels are kept."""
+    """Remove trailing zeros from a number's fraction: 1.0 becomes 1, and 2.50 becomes 2.5. Other labels are
+    unchanged.
+    """
     if number.casefold() == NOT_A_NUMBER.casefold():
         return NOT_A_NUMBER
     match = _FRACTION.fullmatch(number)
@@ -148,5 +150,5 @@ def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
         message = (
             f"the {len(counts):,} labels are numbers, each of which counts as a class; to predict the number itself, "
         )
-        message += "name the column as columns.value"
+        message += "set columns.value to the name of the column"
         column.remark("numeric_labels", message, range(len(column.cells)), "warn")

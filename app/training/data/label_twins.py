@@ -21,7 +21,7 @@ _LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
 
 
 def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
-    """Add a remark for each way in which some labels are alike."""
+    """Add a remark for each way in which labels are alike."""
     message = "some labels differ only in case, spaces, quotes or Unicode form, and count as different labels"
     _warn(column, counts, "look_alike_labels", message, _alike, shown)
     message = (
@@ -55,13 +55,13 @@ def _warn(
 
 
 def _alike(label: str) -> str:
-    """A key that is the same for labels that differ only in case, spaces, quotes or Unicode form."""
+    """Return a key that is the same for labels that differ only in case, spaces, quotes or Unicode form."""
     text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
     return "".join(QUOTES.sub("", text).split()) or label
 
 
 def _skeleton(label: str) -> str:
-    """A key that is the same for labels whose letters look the same in Latin, Greek and Cyrillic script.
+    """Return a key that is the same for labels whose letters look the same in Latin, Greek and Cyrillic script.
 
     Accents are separated from their letters, so that they are compared as well.
     """
@@ -69,5 +69,5 @@ def _skeleton(label: str) -> str:
 
 
 def _number(label: str) -> str:
-    """A key that is the same for equal numbers: 7, 007, +7 and 7.0. Other labels have keys of their own."""
+    """Return a key that is the same for equal numbers: 7, 007, +7 and 7.0. Every other label has its own key."""
     return str(Decimal(label).normalize() + 0) if NUMBER.fullmatch(label) else f"label {label}"

@@ -39,10 +39,10 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """The file, with the format of a table if its content is clearly a table; otherwise unchanged.
+    """Change the format of a text file to that of a table if its content is clearly a table.
 
     For the generation task, a text file is always plain text. Raises BadData if the text may be a table and the request
-    does not name a task, so that the user can decide.
+    does not name a task, so that the user decides.
     """
     if source.format != "text" or task == "generation":
         return source
@@ -64,7 +64,7 @@ def as_table(source: Source, task: str | None) -> Source:
 
 
 def _format(sample: list[str]) -> tuple[str, str]:
-    """(format, evidence) if the lines are clearly a table; otherwise ("", "")."""
+    """Return the format of a table and the evidence for it if the lines are clearly a table; otherwise ("", "")."""
     if len(sample) > 1 and all(line.lstrip().startswith(PREFIX) for line in sample):
         return "fasttext", f"its lines begin with {PREFIX}"
     if all(map(_is_object, sample)) or (sample and sample[0].lstrip().startswith("[{")):
@@ -91,12 +91,12 @@ def _is_object(line: str) -> bool:
 
 
 def _share(sample: list[str], delimiter: str, width: int) -> float:
-    """The share of the lines that have at least `width` cells."""
+    """Return the share of the lines that have at least `width` cells."""
     return sum(line.count(delimiter) >= width - 1 for line in sample) / len(sample)
 
 
 def _doubt(sample: list[str]) -> str:
-    """The reason why a text may be a table, or "" if there is none.
+    """Return the reason why a text may be a table, or "" if there is none.
 
     There are three reasons: most lines begin with a label, the first line looks like a header, or all lines have the
     same number of cells.
@@ -123,7 +123,7 @@ def _doubt(sample: list[str]) -> str:
 
 def _question(source: Source, doubt: str) -> BadData:
     return source.fault(
-        f"looks like a table: {doubt}. For a table, name the file .csv, .tsv or .jsonl, begin it with a line of column "
-        f"names such as text and label, and upload it again; for plain text, {_AS_TEXT}",
+        f"looks like a table: {doubt}. If it is a table, change its suffix to .csv, .tsv or .jsonl, begin it "
+        f"with a line of column names such as text and label, and upload it again; if it is plain text, {_AS_TEXT}",
         param="task",
     )

@@ -1,4 +1,4 @@
-"""The usual names of columns, by which a header is recognised, and how column names are listed in messages."""
+"""The usual names of columns, by which a header is recognised. Also formats lists of column names for messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTED, _CHARACTERS = 20, 60  # the number of columns that a message lists, and
 
 
 def quoted(names: Iterable[str]) -> str:
-    """The names in quotes, separated by commas. Long names are shortened, and long lists are cut."""
+    """List the names in quotes, separated by commas. Shortens long names, and cuts long lists."""
     every = list(names)
     shown = [repr(name if len(name) <= _CHARACTERS else f"{name[: _CHARACTERS - 1]}…") for name in every[:_LISTED]]
     more = len(every) - _LISTED
@@ -23,10 +23,10 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def header_after_title(rows: Sequence[Sequence[str]]) -> int:
-    """The index of the header if titles or comments precede it; 0 if the first row may be the header.
+    """Return the index of the header if titles or comments precede it, or 0 if the first row may be the header.
 
-    The header has several names, of which one is a usual name of an input. Every row before it has fewer cells that
-    are not blank, or begins with #, and the first row contains no usual name.
+    The header has several names, of which one is a usual name of an input. Every row before it has fewer cells that are
+    not blank, or begins with #, and the first row contains no usual name.
     """
     plain = [[cell.strip(' "').lower() for cell in row if cell.strip(' "')] for row in rows]
     if not plain or not (INPUTS | TARGETS).isdisjoint(plain[0]):

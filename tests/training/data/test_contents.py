@@ -93,7 +93,7 @@ def test_a_format_is_kept_if_no_other_one_is_certain(content: str, format_: str)
 def test_rows_as_arrays_are_named_by_the_first_one(content: str, tmp_path: Path) -> None:
     result = check_files(write(tmp_path, "a.json", content))
     assert (result.error, sum(result.report["rows"].values())) == (None, 24)
-    assert any("of which the first names the columns" in remark["message"] for remark in result.report["remarks"])
+    assert any("the first array names the columns" in remark["message"] for remark in result.report["remarks"])
 
 
 @pytest.mark.parametrize(
