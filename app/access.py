@@ -38,7 +38,7 @@ def key_scopes(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
     """Parse the setting `key_scopes`, such as `ann:infer+train,ops:operator`, into the scopes of each key.
 
     `names` are the names of the keys. Without the setting, every key has all scopes. Raises SettingError for an unknown
-    name or scope, and if a key is left out.
+    name or scope, a name that occurs twice, or a missing key.
     """
     if not text:
         return {name: frozenset(SCOPES) for name in names}
@@ -46,7 +46,8 @@ def key_scopes(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, scopes = part.rpartition(":")
         if name not in names or name in granted:
-            raise SettingError(f"{PREFIX}KEY_SCOPES: {name!r} must be the name of one key in {PREFIX}API_KEYS, once")
+            problem = "occurs twice" if name in granted else f"is not the name of a key in {PREFIX}API_KEYS"
+            raise SettingError(f"{PREFIX}KEY_SCOPES: {name!r} {problem}; list each key once")
         granted[name] = frozenset(scopes.split("+"))
         if unknown := sorted(granted[name] - set(SCOPES)):
             raise SettingError(f"{PREFIX}KEY_SCOPES: {unknown[0]!r} is not a scope; use {', '.join(SCOPES)}")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from app.errors import OstinatoError
 from app.settings import Settings
 
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # not escaped in paths; an unescaped ? or #, for example, would end the path
+PROXY_STATUSES = (407, 502, 503, 504)  # replies of proxies that refuse a request or cannot reach the service
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
 
@@ -94,7 +96,7 @@ class Client:
 
     def upload(self, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
         """Upload a local file and return its file object."""
-        name = os.fsencode(path.name).decode("utf-8", "replace")
+        name = name_of(path)
         try:
             with _seekable(path) as stream:
                 reply = self.call("POST", "/v1/files", data={"purpose": purpose}, files={"file": (name, stream)})
@@ -107,11 +109,11 @@ class Client:
         return dict(self.post("/v1/fine_tuning/jobs", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def estimate_job(self, body: dict[str, Any]) -> dict[str, Any]:
-        """What a training job with this body would do. Nothing is queued."""
+        """Return the estimate for a training job with this body, without creating the job."""
         return dict(self.call("POST", "/v1/fine_tuning/jobs", params={"dry_run": "true"}, json=body))
 
     def create_evaluation(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Create an evaluation. A repeated request, after a lost reply, returns the same evaluation."""
+        """Create an evaluation. The idempotency key ensures that a retried request does not create a second one."""
         return dict(self.post("/v1/evaluations", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -155,16 +157,42 @@ class Client:
         try:
             return self._http.send(request, stream=stream)
         except httpx.TimeoutException:
-            raise ServiceError(f"{self.url} did not answer in time") from None
+            raise ServiceError(f"{self.url} did not answer in time{self._through_proxy()}") from None
         except httpx.HTTPError as error:
-            raise ServiceError(
-                f"cannot reach {self.url} ({_reason(error)}); start the service with `ostinato up`, "
-                "or set OSTINATO_URL to its address"
-            ) from None
+            advice = self._through_proxy() or (
+                "; start the service with `ostinato up`, or set OSTINATO_URL to its address"
+            )
+            raise ServiceError(f"cannot reach {self.url} ({_reason(error)}){advice}") from None
 
     def _check(self, response: httpx.Response) -> None:
-        if response.is_error:
-            raise _error(response)
+        if not response.is_error:
+            return
+        error = _error(response)
+        if error.code == "not_json" and response.status_code in PROXY_STATUSES:
+            raise ServiceError(error.message + self._through_proxy()) from None
+        raise error
+
+    def _through_proxy(self) -> str:
+        """A suffix for error messages that names the proxy through which requests are sent; empty without a proxy."""
+        url = httpx.URL(self.url)
+        proxies = {} if is_loopback(self.url) else urllib.request.getproxies()
+        proxy = proxies.get(url.scheme) or proxies.get("all")
+        if not proxy or urllib.request.proxy_bypass(url.host):
+            return ""
+        shown = proxy.rpartition("@")[2].rpartition("://")[2]  # without the password
+        return (
+            f" through the proxy {shown} (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY); set NO_PROXY={url.host} to connect "
+            "without it"
+        )
+
+
+def name_of(path: Path) -> str:
+    """The name of a file for messages and uploads. It is "pipe" for a file descriptor, such as a shell's /dev/fd/63."""
+    if path.as_posix() in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+        return "standard input"
+    if path.parent.as_posix() in ("/dev/fd", "/proc/self/fd"):
+        return "pipe"
+    return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 def base_url(url: str) -> str:
@@ -241,7 +269,8 @@ def _error(response: httpx.Response) -> ServiceError:
         body = response.json()
         error = body["error"] if "error" in body else _not_ready(body["checks"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ServiceError(f"{response.request.url} answered {response.status_code} {response.reason_phrase}")
+        text = f"{response.request.url} answered {response.status_code} {response.reason_phrase}"
+        return ServiceError(text, code="not_json")
     fields = error if isinstance(error, dict) else {}
     message = _message(error)
     if response.status_code == 401:

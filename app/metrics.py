@@ -1,7 +1,7 @@
 """Prometheus metrics that cost little to record: values are collected in a list, and added up when they are read.
 
-The library takes a lock and calls several methods for each value. A request records about fifteen values, so this is
-a noticeable part of the time that the API process spends on a short request.
+prometheus_client acquires a lock and calls several methods for each value. A request records about fifteen values, so
+this would be a noticeable part of the time that the API process spends on a short request.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ MOST_PENDING = 1024  # values of one series that are collected before they are a
 
 
 class _Pending(list[float]):
-    """Values that have not been added up yet. Appending is thread-safe; so is `drain`, inside a lock."""
+    """Values that have not been added up yet. Appending is thread-safe; calls of `drain` require a lock."""
 
     def drain(self) -> list[float]:
+        """Remove and return the values that are in the list now. Values appended meanwhile stay."""
         count = len(self)
         values = self[:count]
         del self[:count]
@@ -29,7 +30,7 @@ class _Pending(list[float]):
 
 
 class _Total:
-    """The sum of recorded values, with the interface of the library's own `MutexValue`."""
+    """The sum of recorded values, with the interface of prometheus_client's `MutexValue`."""
 
     __slots__ = ("_lock", "_pending", "_total")
 
@@ -56,7 +57,7 @@ class _Total:
 
 
 class _Labelled(MetricWrapperBase):
-    """A metric with labels, whose existing series are found by one look-up."""
+    """A metric with labels. An existing series is found with a single dictionary look-up."""
 
     def labels(self, *values: Any, **named: Any) -> Self:
         series: Any = self._metrics.get(values)

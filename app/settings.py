@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
-    dtype: Annotated[Literal["float32", "bfloat16"], _help("number type of the engine's weights")] = "float32"
+    dtype: Annotated[Literal["float32", "bfloat16"], _help("data type of the engine's weights")] = "float32"
     batch_invariant: Annotated[
         bool, _help("compute with fixed shapes, so that the bits of a reply do not depend on concurrent requests")
     ] = False
@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_connections: Annotated[
-        Count, _help("maximum number of connections to one API process; 0: 4096, or fewer if descriptors are scarce")
+        Count, _help("maximum number of connections to one API process; 0: 4096, or fewer if the file limit is low")
     ] = 0
     max_connections_per_address: Annotated[
         Count, _help("maximum number of connections from one address; 0: three quarters of the maximum")
@@ -102,7 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Positive, _help("number of best checkpoints to keep per job; the others are deleted after a grace period")
     ] = 3
     delete_grace_seconds: Annotated[
-        float, Meta(ge=0), _help("seconds before the bytes of deleted objects may be removed")
+        float, Meta(ge=0), _help("seconds before the blobs of deleted objects may be removed")
     ] = 86_400.0
     default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
     accept_token_ids: Annotated[

@@ -189,6 +189,7 @@ class Line:
 
     @classmethod
     def of(cls, record: logging.LogRecord) -> Self:
+        """The content of a record, with the ids that `_AddIds` has added to it."""
         ids = getattr(record, "request_id", ""), getattr(record, "job_id", "")
         data = getattr(record, "data", None) or {}
         return cls(record.created, record.levelname.lower(), record.name, record.getMessage(), *ids, data)
@@ -202,6 +203,7 @@ class TextLines(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
     def compose(self, line: Line) -> str:
+        """Return the text of a line, without the exception."""
         ids = " ".join(filter(None, (line.request_id, line.job_id)))
         seconds, fraction = divmod(line.created, 1)
         head = f"{_stamp(int(seconds))}.{int(1000 * fraction):03d}Z {line.level:7} {line.logger}"
@@ -220,6 +222,7 @@ class JsonLines(logging.Formatter):
         return self.compose(Line.of(record), exception)
 
     def compose(self, line: Line, more: Mapping[str, Any] = {}) -> str:
+        """Return the JSON of a line. `more` are fields that take precedence over `data`; unknown types become text."""
         ids = {"request_id": line.request_id, "job_id": line.job_id}
         content = {
             "time": round(line.created, 3),

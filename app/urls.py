@@ -13,6 +13,7 @@ _STORES = "file:///folder, s3://bucket, gs://bucket, az://container or https://s
 
 
 def check_database(url: str) -> None:
+    """Check the format of the database's URL. An empty URL stands for SQLite in the data folder."""
     if url and not _DATABASES.fullmatch(url):
         raise SettingError(f"{PREFIX}DATABASE_URL is not valid; it must look like sqlite:///path or postgresql://…")
 

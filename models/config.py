@@ -66,7 +66,7 @@ class ModelConfig:
 
     `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch). The branch of a text
     classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);
-    that of a language model, n-grams of 2 to `ngram_tokens` tokens (`models/token_ngrams.py`).
+    the branch of a language model reads n-grams of 2 to `ngram_tokens` tokens (`models/token_ngrams.py`).
 
     Fields of the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
@@ -212,7 +212,7 @@ class ModelConfig:
         if self.heads % (self.kv_heads or self.heads):
             raise ConfigError("kv_heads", f"must divide heads ({self.heads})")
         if self.positions == "rotary" and (self.width // self.heads) % 2:
-            raise ConfigError("heads", "must leave an even number of values in each head for rotary positions")
+            raise ConfigError("heads", "must give each head an even number of values for rotary positions")
         if self.positions == "sinusoidal" and self.width % 2:
             raise ConfigError("width", "must be even for sinusoidal positions")
 

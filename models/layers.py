@@ -172,6 +172,7 @@ class MLP(KernelLayer):
         self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Return (B, T, D), computed for each step separately."""
         up, down = self._bound or self._products(reference)
         return down(up(x_BTD))
 
@@ -200,6 +201,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
+        """Return hidden_BTD. `cache` contains the keys and values of earlier steps, and is written in place."""
         if self.norm_first:
             x_BTD = x_BTD + self.dropout(self.attention(self.norm_attention(x_BTD), plan, cache))
             output_BTD: Tensor = x_BTD + self.dropout(self.mlp(self.norm_mlp(x_BTD)))

@@ -22,9 +22,9 @@ class LinearClassifier(nn.Module):
         return scores_BC
 
     def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
-        """Return the output of the only part. Has the interface of `Classifier.outputs`."""
+        """Return a list with the only output. Has the same interface as `Classifier.outputs`."""
         return [self(inputs, lengths_B)]
 
     def combine(self, outputs: list[Tensor]) -> Tensor:
-        """Return the only output. Has the interface of `Classifier.combine`."""
+        """Return the only output. Has the same interface as `Classifier.combine`."""
         return outputs[0]

@@ -4,8 +4,8 @@ The features are the n-grams of characters and of words in a text, weighted by T
 sublinear term frequencies, and hashed into a table (Weinberger et al., 2009). On small data sets, such a model is often
 as good as a network (Wang and Manning, 2012); a network with this branch combines both (Cheng et al., 2016).
 
-The text is reconstructed from the token ids and the bytes of each token. A text and its token ids therefore have the
-same features, and another tokenization of the same text has the same features as well.
+The text is reconstructed from the token ids and the bytes of each token. The features therefore depend only on the
+text: they are the same whether a request sends the text or its token ids, and however the text is tokenized.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Ngrams(nn.Module):
     def _count(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         codes_T, rows_T, ends_T = _code_points(texts)
         hashes = _PrefixHashes(codes_T, max(self.characters, 1))
-        bits = (len(self.weight) // 2).bit_length() - 1  # of the bucket within a half
+        bits = (len(self.weight) // 2).bit_length() - 1  # bits of a bucket's index within its half of the table
         keys = []
         if self.characters >= 2:
             keys.append(hashes.characters(self.characters, (rows_T * 2 + _CHARACTERS) << bits, ends_T, bits))
@@ -98,7 +98,8 @@ class Ngrams(nn.Module):
     def _weigh(self, rows_N: Tensor, buckets_N: Tensor, counts_N: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Return the first position of each row, and the weight of each n-gram.
 
-        The n-grams of characters and those of words each have a Euclidean norm of 1.
+        In each row, the weights of the character n-grams are scaled to unit L2 norm, and so are the weights of the word
+        n-grams.
         """
         idf_N = self.idf[buckets_N.to(self.idf.device)].cpu().float()
         weights_N = (1.0 + counts_N.float().log()) * idf_N
@@ -137,7 +138,7 @@ class _PrefixHashes:
     def __init__(self, codes_T: Tensor, longest: int) -> None:
         steps = len(codes_T)
         powers_T, self._inverse_T = _powers(steps)
-        # Beyond the end, the prefixes repeat the last one, so that every position has a piece of every length.
+        # The last prefix is repeated beyond the end, so that a piece of any length can start at every position.
         self._prefixes = torch.zeros(steps + 1 + longest, dtype=torch.int64)
         torch.cumsum((codes_T + 1) * powers_T, 0, out=self._prefixes[1 : steps + 1])
         self._prefixes[steps + 1 :] = self._prefixes[steps]
@@ -145,7 +146,7 @@ class _PrefixHashes:
     def characters(self, longest: int, prefixes_T: Tensor, ends_T: Tensor, bits: int) -> Tensor:
         """Return a key for each n-gram of 2 to `longest` characters within a row.
 
-        A key is the prefix of the position at which the n-gram starts, plus a bucket of `bits` bits.
+        A key is the entry of `prefixes_T` for the n-gram's first position, plus the n-gram's bucket (`bits` bits).
         """
         steps = len(ends_T)
         windows_TN = self._prefixes.unfold(0, longest + 1, 1)[:steps]
@@ -169,7 +170,10 @@ class _PrefixHashes:
 
 
 def _code_points(texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the code points of all texts, each followed by a line feed, the row of each, and the end of that row."""
+    """Return the code points of all texts and, for each code point, its row and the end of that row.
+
+    Each text is followed by a line feed.
+    """
     joined = "\n".join(texts) + "\n"
     codes_T = torch.frombuffer(bytearray(joined.encode("utf-32-le", "replace")), dtype=torch.int32).long()
     lengths_B = torch.tensor([len(text) + 1 for text in texts])

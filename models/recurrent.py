@@ -47,7 +47,7 @@ class Recurrent(KernelLayer):
         return hidden_BTD, [last_LBD]
 
     def _torch_cell(self, weights: Sequence[Tensor]) -> Cell:
-        """Return torch's function for one step of one layer: on a GPU, one kernel after the two matrix products."""
+        """Return torch's function for one step of one layer: two matrix products and, on a GPU, one fused kernel."""
         raise NotImplementedError
 
     def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:

@@ -77,6 +77,7 @@ class _Storage:
     def view(self, start: int, slots: int) -> Layers:
         """Return the tensors of a range of slots, cached because decode steps request the same range repeatedly."""
         if (start, slots) not in self.views:
+            # No positions are reserved here: only the body knows how many steps its call appends.
             self.reserve(start + slots, 0)
             with torch.inference_mode(False), torch.no_grad():
                 self.views[start, slots] = tuple(
@@ -147,6 +148,7 @@ class State:
 
     @property
     def limit(self) -> int | None:
+        """The maximum number of positions of a slot, or None if unlimited."""
         return self._storage.limit
 
     @property
@@ -156,6 +158,7 @@ class State:
     @property
     def nbytes(self) -> int:
         """The number of bytes allocated for the slots of this view."""
+        # A tensor is allocated for all slots of the storage, so this view is charged with its share of the rows.
         rows = max(0, min(self._storage.rows - self._start, self.slots))
         return sum(t.nbytes * rows // t.shape[0] for layer in self._storage.layers for t in layer)
 
@@ -171,7 +174,7 @@ class State:
         return State.new([*own.shapes, shapes], self.slots, limit=own.limit, dtype=own.dtype, device=own.device)
 
     def without_last_layer(self) -> State:
-        """Return a view of the same slots that lacks the last layer: what the body knew before `extended`."""
+        """Return a view of the same slots without the last layer, which `extended` has added."""
         return State(self._storage, self._start, self.slots, -1)
 
     def reserve(self, positions: int) -> None:
@@ -180,6 +183,7 @@ class State:
 
     def advance(self, steps: Sequence[int]) -> None:
         """Record that slot b has read steps[b] further steps."""
+        # Positions are Python integers: reading them from a tensor on a GPU would make the host wait at every step.
         for slot, count in enumerate(steps, self._start):
             self._storage.positions[slot] += count
 
@@ -223,15 +227,19 @@ class State:
 
     def _read(self, slot: int) -> Layers:
         index = self._index(slot)
-        self._storage.reserve(index + 1, 0)
+        self._storage.reserve(index + 1, 0)  # a slot that has never been written has no tensors yet
         return self._parts(index, 0, self._storage.positions[index])
 
     def _write(self, slot: int, layers: Sequence[Sequence[Tensor]] | None, position: int) -> None:
         """Overwrite a slot with `layers` (None: empty the slot), and set everything beyond its new position to zero."""
         index, positions = self._index(slot), self._storage.positions
+        # Emptying a slot that is not allocated needs no work, because new tensors are zero.
         if layers is not None or index < self._storage.rows:
+            # This may replace the tensors. Views of the old ones in `layers` stay valid, because growing copies values.
             self._storage.reserve(index + 1, position)
             with torch.no_grad():
+                # Positions that this slot has never reached are zero already, and are not written again. Clearing the
+                # whole capacity would make the reset of each short sequence as expensive as that of the longest.
                 for parts in self._parts(index, 0, max(position, positions[index])):
                     for part in parts:
                         part.zero_()

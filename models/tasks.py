@@ -41,6 +41,7 @@ class Input(nn.Module):
         self.dropout = nn.Dropout(config.dropout if config.recurrent else 0.0)
 
     def forward(self, steps: Tensor) -> Tensor:
+        """Return vectors_BTD from ids_BT or x_BTF."""
         if self.embedding is not None:
             steps = self.embedding(steps)
         elif self.projection is not None:
@@ -156,7 +157,10 @@ class Classifier(Network):
         return self.combine(self.outputs(inputs, lengths_B))
 
     def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
-        """Return the output of the network, (B, C), and that of its n-gram branch if it has one and `branch` is set."""
+        """Return the outputs of the network and of its n-gram branch, each (B, C).
+
+        The second output is left out if there is no branch, or `branch` is false.
+        """
         outputs = [self._scores(inputs, lengths_B)]
         if self.ngrams is not None and branch:
             outputs.append(self.ngrams(inputs, lengths_B))

@@ -1,8 +1,8 @@
 """The n-gram branch of a language model: an embedding for each short sequence of tokens.
 
 The last 2, 3, … tokens are hashed into a table of vectors (as in Bojanowski et al., 2017). The sum of these vectors is
-added to the hidden vector from which the next token is predicted. Frequent continuations are thus learned by a table
-look-up, and the network learns what depends on a longer context (Roy et al., 2022).
+added to the hidden vector from which the next token is predicted. The table learns frequent continuations, so that the
+network can learn dependencies on a longer context (Roy et al., 2022).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.config import ModelConfig
 from models.interface import Context
 from models.ngrams import bucket_of
 
-_DIGITS = 3  # base 256; exact in every floating-point type, so that a state of any type can hold token ids
+_DIGITS = 3  # digits in base 256, which every floating-point dtype represents exactly
 _BASE = 0x9E3779B1
 
 
@@ -33,7 +33,7 @@ class TokenNgrams(nn.Module):
         return self.longest - 1, _DIGITS
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
-        """Return vectors_BTD. With a state, its last layer holds the previous tokens, and is changed in place."""
+        """Return vectors_BTD. The last layer of a state stores the previous tokens, and is updated in place."""
         before_BH = self._previous(ids_BT, context)
         symbols_BS = torch.cat((before_BH, ids_BT + 1), 1)  # 0: no token
         buckets_BTN = self._buckets(symbols_BS, ids_BT.shape[1])

@@ -86,11 +86,12 @@ class TransformerEncoder(Transformer):
     causal = False
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        """Return hidden_BTD. Inference leaves the padding of rows of unequal length out where that is faster."""
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
-            # Each step of padding costs matrix products of `width` squared multiplications. Leaving padding out costs a
-            # call of attention for each row.
+            # Each step of padding adds matrix products with `width` squared multiplications each. Leaving out the
+            # padding adds one call of attention for each row.
             if padding * self.width**2 > ROW_COST * len(steps):
                 return self._without_padding(x_BTD, steps)
         return super().forward(x_BTD, context)
@@ -131,6 +132,7 @@ class TransformerDecoder(Transformer):
     causal = True
 
     def new_state(self, slots: int) -> State:
+        """Create a state of keys and values, one pair of tensors (slots, G, P, K) for each layer."""
         config, weight = self.config, next(self.parameters())
         shape = (config.groups, POSITIONS, config.width // config.heads)
         limit = config.context_length

@@ -10,13 +10,26 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 FILE_LINES, FUNCTION_LINES = 300, 50
+MEDIAN_FILE_LINES, MEDIAN_FUNCTION_LINES = 96, 6  # over all files, the empty __init__.py among them, and all functions
 SHARED_NAMES: dict[str, str] = {}  # public class names that stand for two things -> why
+UNCLEAR_WORDS = {
+    "found",
+    "known",
+    "said",
+    "aside",
+    "told",
+}  # in names; they tell how a value came about, not what it is
+UNCLEAR_NAMES = {  # allowed nevertheless -> why
+    "NotFound": "HTTP's own term for status 404",
+    "model_not_found": "makes the error with the code model_not_found",
+}
 ENVIRONMENT_PASSERS = {
     "app/launcher/launcher.py",
     "app/cli/serve.py",
@@ -59,11 +72,13 @@ def test_there_is_a_tree_to_look_at() -> None:
 def test_files_are_short() -> None:
     lines = {name: (ROOT / name).read_text(encoding="utf-8").count("\n") for name in sources()}
     assert {name: count for name, count in lines.items() if count > FILE_LINES} == {}
+    assert median(lines.values()) <= MEDIAN_FILE_LINES, "split a long file by noun"
 
 
 def test_functions_are_short_and_say_what_they_return() -> None:
-    long = {where for where, f in functions() if (f.end_lineno or f.lineno) - f.lineno + 1 > FUNCTION_LINES}
-    assert long == set()
+    lines = {where: (f.end_lineno or f.lineno) - f.lineno + 1 for where, f in functions()}
+    assert {where: count for where, count in lines.items() if count > FUNCTION_LINES} == {}
+    assert median(lines.values()) <= MEDIAN_FUNCTION_LINES, "split a long function"
     assert {where for where, f in functions() if f.returns is None} == set()
 
 
@@ -117,6 +132,39 @@ def test_every_public_class_has_a_docstring() -> None:
 def test_no_two_public_classes_share_a_name() -> None:
     names = Counter(node.name for _, node in public_classes())
     assert {name for name, count in names.items() if count > 1} == set(SHARED_NAMES)
+
+
+def defined_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The names that a module gives to variables, arguments, attributes, functions, classes and imports."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.ExceptHandler(name=str(name)) | ast.alias(asname=str(name)):
+                yield node.lineno, name
+
+
+def words_of(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def test_names_are_split_into_words() -> None:
+    assert words_of("of_known_N") == {"of", "known", "n"}
+    assert words_of("_NotFound") == {"not", "found"} and words_of("unknown_founder") == {"unknown", "founder"}
+
+
+def test_names_say_what_a_value_is() -> None:
+    """Names of tests are sentences, and may contain any word."""
+    unclear = [
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for room in ("app", "models", "tests", "benchmarks")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for line, name in defined_names(ast.parse(path.read_text(encoding="utf-8")))
+        if words_of(name) & UNCLEAR_WORDS and name not in UNCLEAR_NAMES and not name.startswith("test_")
+    ]
+    assert unclear == []
 
 
 def test_paths_in_the_documents_exist() -> None:

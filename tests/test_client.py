@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from app.client import Client, ServiceError, base_url, is_loopback
+from app.client import Client, ServiceError, base_url, is_loopback, name_of
 from tests.cli.service import Service
 
 
@@ -61,6 +63,39 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, p
         monkeypatch.setenv(name, proxy)
     with pytest.raises(ServiceError, match=r"proxy|reach"):
         Client("http://ostinato.invalid").get("/version")
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy"])
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound but not listening, so connections are refused
+        port = closed.getsockname()[1]
+        monkeypatch.setenv(variable, f"http://user:secret@127.0.0.1:{port}")
+        with pytest.raises(ServiceError) as caught, Client("http://10.1.2.3:8000") as client:
+            client.get("/version")
+    message = caught.value.message
+    assert f"through the proxy 127.0.0.1:{port}" in message and "set NO_PROXY=10.1.2.3" in message
+    assert "secret" not in message and "ostinato up" not in message
+
+
+def test_a_proxy_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Service() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        for status in (407, 502):
+            proxy.routes["GET http://ostinato.invalid/version"] = (status, b"<html>no</html>")
+            with pytest.raises(ServiceError, match=f"answered {status} .* through the proxy 127.0.0.1"):
+                Client("http://ostinato.invalid").get("/version")
+        proxy.routes["GET http://ostinato.invalid/version"] = (502, {"error": {"message": "the engine is lost"}})
+        with pytest.raises(ServiceError, match=r"^the engine is lost$"):
+            Client("http://ostinato.invalid").get("/version")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/dev/fd/63", "pipe"), ("/dev/stdin", "standard input"), ("/dev/fd/0", "standard input"), ("a/63", "63")],
+)
+def test_a_pipe_has_a_name(path: str, name: str) -> None:
+    assert name_of(Path(path)) == name
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])

@@ -76,11 +76,11 @@ def test_the_readme_does_what_it_says(service: Service, tmp_path: Path, whole_re
     (tmp_path / ".venv").symlink_to(sys.prefix)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     first, second = readme(ROOT)
-    told = environment(service)
+    variables = environment(service)
     # the service of this test was started with a smaller demo; of `make run` it is looked at what it would do
-    type_steps(first, tmp_path, told, changes={"make run": f"make --dry-run --directory={ROOT} run"})
+    type_steps(first, tmp_path, variables, changes={"make run": f"make --dry-run --directory={ROOT} run"})
     second = [step for step in second if step.command.strip() not in NOT_TYPED]
-    type_steps(second, tmp_path, told, changes={"http://127.0.0.1:8000": service.url})
+    type_steps(second, tmp_path, variables, changes={"http://127.0.0.1:8000": service.url})
     # The page leaves the accuracy open, which may be printed as 1.000.
     assert service.version("messages:1")["metrics"]["validation"]["accuracy"] >= 0.9
 
@@ -90,8 +90,8 @@ def test_the_readme_does_what_it_says(service: Service, tmp_path: Path, whole_re
 def test_the_guides_do_what_they_say(service: Service, tmp_path: Path, guide: str) -> None:
     page = (ROOT / "docs" / f"{guide}.md").read_text(encoding="utf-8")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    told = environment(service) | {"PATH": f"{Path(sys.executable).parent}:{SYSTEM}", "OMP_NUM_THREADS": "1"}
-    type_steps(steps(page), tmp_path, told, changes={"http://127.0.0.1:8000": service.url})
+    variables = environment(service) | {"PATH": f"{Path(sys.executable).parent}:{SYSTEM}", "OMP_NUM_THREADS": "1"}
+    type_steps(steps(page), tmp_path, variables, changes={"http://127.0.0.1:8000": service.url})
 
 
 @pytest.mark.e2e

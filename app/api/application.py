@@ -34,7 +34,7 @@ DIALECTS = (openai.DIALECT, native.DIALECT, huggingface.DIALECT, openinference.D
 
 
 class Application(FastAPI):
-    """FastAPI, with its layers left out for direct routes. All requests pass through the same middleware."""
+    """FastAPI, without its layers for direct routes. All requests pass through the same middleware."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.access_log = AccessLog()
@@ -94,7 +94,7 @@ def _include_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """Return the OpenAPI document, which is built only once. `secured`: whether routes require an API key."""
+    """Return the OpenAPI document, which is built only once. If `secured` is true, routes require an API key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None

@@ -17,7 +17,9 @@ from models.config import ModelConfig
 FILE = "calibration.json"
 FORMAT_VERSION = 1
 SCORES, LEVELS, BINS = 2000, 100, 100  # the maximum lengths of lists
-START = 7.3  # errors expected at the tested risk; with a confidence of 0.975, the bound of 2 errors in n rows is 7.22/n
+# A level is tested only if at least this many errors are expected at the tested risk. With a confidence of 0.975, the
+# upper bound of the error rate is 7.22/n if 2 of n answers are wrong.
+START = 7.3
 CROSS_FITTED, APART = "cross-fitted", "apart"
 
 
@@ -43,7 +45,7 @@ class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RiskLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens if all rows whose score is below `score` are left unanswered.
+    """The effect of leaving all rows whose score is below `score` unanswered.
 
     `answered` is the share of rows that are answered, `errors` is the share of wrong answers among these, and `bound`
     is the upper confidence bound of that share.
@@ -56,7 +58,7 @@ class RiskLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rows whose score lies in one interval: their number, their mean score, and the share that is right."""
+    """The rows whose score lies in one interval: their number, their mean score, and the share of correct answers."""
 
     rows: int
     confidence: float
@@ -73,19 +75,19 @@ class Reliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A calibration, measured on `rows` held-out rows.
 
-    The calibrated logits of a network's logits x are `scale * x + bias`. `scale` has one entry for all labels, or one
-    per label; an empty `bias` means zeros. Both are empty for regression.
+    If x are the logits of the network, the calibrated logits are `scale * x + bias`. `scale` has one entry for all
+    labels, or one per label; an empty `bias` means zeros. Both are empty for regression.
 
-    `method` says why the rows could serve: with "apart", they had no part in training or in the choice of the
+    `method` says why these rows are suitable: with "apart", they were used neither for training nor for choosing the
     checkpoint; with "cross-fitted", the rows of each fold were scored by the checkpoint that the other folds chose.
 
-    `scores` are the nonconformity scores of all rows, and `label_scores` those of the rows of each label, if each label
-    has enough rows. The score of a row is 1 - p for classification, where p is the probability of the true label;
-    1 - min(p) over all true labels for multilabel classification; and the absolute error for regression.
+    `scores` are the nonconformity scores of all rows, and `label_scores` are the same scores separated by label, if
+    each label has enough rows. The score of a row is 1 - p for classification, where p is the probability of the true
+    label; 1 - min(p) over all true labels for multilabel classification; and the absolute error for regression.
 
     `risk` is the risk-coverage table, from the strictest to the most lenient threshold, with bounds that each hold with
-    the given `confidence`. `before` and `after` are the
-    reliability without and with the calibration, where each row is calibrated without using that row.
+    the given `confidence`. `before` and `after` are the reliability without and with calibration. For `after`, each row
+    is calibrated with values that were fitted without that row.
     """
 
     format_version: int
@@ -103,7 +105,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def quantiles(self, coverage: float, labels: int) -> list[float] | None:
         """The largest nonconformity score of each label in a prediction set; None if there are too few rows.
 
-        The quantiles of the single labels are used if each label has enough rows for this coverage.
+        Each label has its own quantile if all labels have enough rows for this coverage; otherwise, they share one.
         """
         own = [scores.quantile(coverage) for scores in self.label_scores]
         quantiles = [quantile for quantile in own if quantile is not None]
@@ -113,12 +115,12 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return None if quantile is None else [quantile] * labels
 
     def level(self, max_risk: float) -> RiskLevel | None:
-        """The level that answers most rows, among those whose error rate is shown to be at most `max_risk`.
+        """The level that answers the most rows among those whose error rate is guaranteed to be at most `max_risk`.
 
-        The levels are tested from the strictest to the most lenient, until the bound of one exceeds the risk. Since the
-        order is fixed in advance, the true rate of the result exceeds `max_risk` with a probability of at most 1 -
-        `confidence`, although the result is chosen (fixed sequence testing; Angelopoulos et al., Learn then Test,
-        2021). Levels with so few rows that not even two errors would be accepted are not tested.
+        The levels are tested from the strictest to the most lenient, until a level's bound exceeds `max_risk`. Since
+        this order is fixed in advance, the true error rate of the chosen level exceeds `max_risk` with a probability of
+        at most 1 - `confidence` (fixed sequence testing; Angelopoulos et al., Learn then Test, 2021). Levels with so
+        few rows that not even two errors would be accepted are not tested.
         """
         chosen = None
         for level in self.risk:
@@ -131,7 +133,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def least_risk(self) -> float:
-        """The lowest risk for which there is a level; 1 if there is none."""
+        """The lowest `max_risk` for which `level` returns a level; 1 if there is none."""
         starts = [START / (level.answered * self.rows) for level in self.risk]
         risks = sorted({*starts, *(level.bound for level in self.risk)})
         return next((risk for risk in risks if self.level(risk) is not None), 1.0)
@@ -183,7 +185,7 @@ def _check_scores(scores: ConformalScores, name: str) -> None:
 def _check_risk(levels: list[RiskLevel]) -> None:
     _check(len(levels) <= LEVELS, f"risk has at most {LEVELS} levels")
     shares = [share for level in levels for share in (level.score, level.answered, level.errors, level.bound)]
-    _check(all(0 <= share <= 1 for share in shares), "the numbers of risk must be from 0 to 1")
+    _check(all(0 <= share <= 1 for share in shares), "the numbers in risk must be from 0 to 1")
     _check(_ascending([level.answered for level in levels]), "risk must begin with the strictest level")
 
 

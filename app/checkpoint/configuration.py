@@ -62,7 +62,7 @@ def _check_normalization(value: object, config: ModelConfig) -> None:
     if value is None:
         return
     if config.input != "features":
-        raise CheckpointInvalid("config.json: normalization is for input features only")
+        raise CheckpointInvalid("config.json: normalization is allowed only with input features")
     if not isinstance(value, dict) or set(value) - {"dtype"} != {"mean", "std"}:
         raise CheckpointInvalid("config.json: normalization must have the fields mean and std, and may have dtype")
     if value.get("dtype", "float32") not in ("float32", "float64"):
@@ -79,7 +79,7 @@ def _check_target(value: object, config: ModelConfig) -> None:
     if value is None:
         return
     if config.task != "regression":
-        raise CheckpointInvalid("config.json: target is for regression only")
+        raise CheckpointInvalid("config.json: target is allowed only for regression")
     if not isinstance(value, dict) or set(value) != {"mean", "std"} or not all(map(_is_number, value.values())):
         raise CheckpointInvalid("config.json: target must have exactly the fields mean and std, both numbers")
     if value["std"] <= 0:
@@ -90,7 +90,7 @@ def _check_chat_template(value: object, config: ModelConfig) -> None:
     if value is None:
         return
     if config.task != "generation":
-        raise CheckpointInvalid("config.json: chat_template is for generation only")
+        raise CheckpointInvalid("config.json: chat_template is allowed only for generation")
     if not isinstance(value, str) or len(value) > CHAT_TEMPLATE_LIMIT:
         raise CheckpointInvalid(
             f"config.json: chat_template must be a string of at most {CHAT_TEMPLATE_LIMIT} characters"

@@ -47,7 +47,7 @@ def _count_not_finite(file: IO[bytes], entry: TensorEntry) -> int:
 
 
 def _count_in_piece(piece: bytes, dtype: str) -> int:
-    import numpy as np  # here, so that programs that check no weights do not load it
+    import numpy as np  # imported here, so that programs that do not check weights do not load it
 
     if dtype == "F64":  # loading converts the weights to float32 at most
         with np.errstate(over="ignore", invalid="ignore"):

@@ -9,13 +9,13 @@ KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "Whi
 
 
 def growth(components: Sequence[Mapping[str, Any]]) -> float:
-    """Return the maximum number of characters that replacements and additions make of one character.
+    """Return the maximum number of characters into which replacements and additions turn one character.
 
-    Components are followed backwards: the weight of a character is the number of characters that the components after
-    the current one make of it. What Unicode's normal forms and lowercasing add is not counted.
+    The components are processed backwards: the weight of a character is the number of characters into which the
+    components after the current one turn it. Characters that Unicode's normal forms or lowercasing add are not counted.
     """
-    weights: dict[str, float] = {}  # of characters that occur in patterns
-    rest = 1.0  # the weight of all others
+    weights: dict[str, float] = {}  # the weights of characters that occur in patterns
+    rest = 1.0  # the weight of every other character
     for component in reversed(components):
         if component["type"] == "Replace":
             weights, rest = _replace(component, weights, rest)

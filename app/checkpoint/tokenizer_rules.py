@@ -1,4 +1,4 @@
-"""The parts that a tokenizer.json may have: those of public tokenizers, with limits on how much they lengthen a text.
+"""The components that a tokenizer.json may have: those of public tokenizers. Limits bound how much a text grows.
 
 Without limits, a few kilobytes of replacements turn one letter into gigabytes, and one long word takes minutes.
 """
@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 from app.checkpoint.growth import growth
 from app.errors import CheckpointInvalid
 
-GROWTH = 4.0  # characters that all replacements together may make of one character
-PARTS_LIMIT, REPEATS_LIMIT = 32, 2  # components of a part, and those of one type that do more than split or replace
+# Each limit is the maximum number of the things that its comment names.
+GROWTH = 4.0  # characters into which all replacements together may turn one character
+PARTS_LIMIT, REPEATS_LIMIT = 32, 2  # components of a part, and of one type that is not in REPEATABLE
 TOKEN_LIMIT, AFFIX_LIMIT = 1024, 16  # characters of a token, and of a prefix or suffix of tokens
 PIECE_LIMIT = 64  # characters of a token of a Unigram model, which looks up all pieces of this length in a text
 WORD_LIMIT = 256  # characters of the longest word that WordPiece splits; its time grows with their square
@@ -68,7 +69,7 @@ def _components(value: Any) -> Iterator[dict[str, Any]]:
     if value.get("type") != "Sequence":
         yield value
         return
-    for name in SEQUENCES:  # all of them, because the library may read another one than expected
+    for name in SEQUENCES:  # check all of them: the library might read any of them
         for inner in value.get(name) or []:
             yield from _components(inner)
 

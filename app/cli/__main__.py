@@ -125,7 +125,7 @@ def _is_debugging() -> bool:
 
 
 def options_of(arguments: Sequence[str]) -> set[str]:
-    """The options that messages may name for these arguments: those of the command.
+    """The options that error messages for these arguments may name: the options of the command.
 
     Messages about jobs may also name the options of `train`, with which the job was created.
     """

@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
-from app.errors import InvalidRequest
-from app.wire.measurement import too_few
+from app.cli.shapes import used_fields
+from app.errors import InvalidRequest, did_you_mean
+from app.wire.measurement import shows_calibration_error, too_few
 from app.wording import counted, listed
 from models.config import ARCHITECTURES
 
 UNLIMITED = 1_000_000  # table width in characters if the output is not a terminal
 NARROWEST = 8  # minimum width of a column, in characters
+VERSIONS = "/v1/registry/versions"
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
 
@@ -43,8 +45,9 @@ def search(
     filters = {"query": name, "task": task, "architecture": architecture, "alias": alias, "job_id": job}
     bounds = {"metric": metric, "minimum": minimum, "maximum": maximum}
     with connect() as client:
-        pages = client.pages("/v1/registry/versions", limit=min(limit, 1000), **filters, **bounds)
+        pages = client.pages(VERSIONS, limit=min(limit, 1000), **filters, **bounds)
         versions = list(itertools.islice(pages, limit))
+        measured = [] if versions or metric is None else client.get(VERSIONS, limit=1000, **filters)["data"]
     if as_json:
         print_json(versions)
         return
@@ -53,7 +56,16 @@ def search(
         for v in versions
     ]
     columns = ["version", "task", "architecture", "aliases", metric or "quality", "created"]
-    table(columns, rows, empty="no version matches")
+    empty = _no_match(metric, measured) if metric and not versions else "no version matches"
+    table(columns, rows, empty=empty)
+
+
+def _no_match(metric: str, versions: Sequence[dict[str, Any]]) -> str:
+    """Why no version matches: none of `versions` has the metric, or all of its values are out of bounds."""
+    names = {name for version in versions for name in flatten(version.get("metrics") or {})}
+    if metric in names or not names:
+        return "no version matches"
+    return f"no version has the metric {metric!r}" + did_you_mean(metric, sorted(names))
 
 
 def _quality(version: dict[str, Any], metric: str | None) -> Any:
@@ -82,7 +94,7 @@ def compare(
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
     for split in comparison.get("different_rows") or []:
-        print(f"the {split} figures were measured on different rows; `ostinato evaluate` measures on the same ones")
+        print(f"the {split} figures were measured on different rows; `ostinato evaluate` compares on the same rows")
     if hidden := len(metrics) - len(shown):
         print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
 
@@ -104,7 +116,8 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
 
 def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     """Yield one row for each field that differs between the versions: its name, then its value in each version."""
-    flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in versions]
+    shown = [{**version, "config": used_fields(version.get("config") or {})} for version in versions]
+    flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in shown]
     for name in dict.fromkeys(name for shape in flattened for name in shape):
         values = [shape.get(name) for shape in flattened]
         if any(value != values[0] for value in values):
@@ -122,7 +135,7 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
         if any(value != values[0] for value in values):
             split, _, metric = name.partition(".")
             rows = figures.get(f"{split}.rows") or [None] * len(values)
-            small = [metric != "rows" and number is not None and too_few(int(number)) for number in rows]
+            small = [number is not None and _few(metric, int(number)) for number in rows]
             best = (
                 None
                 if any(small) or split in (comparison.get("different_rows") or [])
@@ -133,6 +146,13 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
                 for value, few in zip(values, small, strict=True)
             ]
             yield [name, *(f"{value} *" if number == best else f"{value}" for number, value in enumerate(shown))]
+
+
+def _few(metric: str, rows: int) -> bool:
+    """Whether the metric says nothing on so few rows."""
+    if metric in ("ece", "ece_uncalibrated"):
+        return not shows_calibration_error(rows)
+    return metric != "rows" and too_few(rows)
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from app.cli.data import as_regular_files
+from app.cli.data import as_regular_files, refusal
 from app.cli.export import save
 from app.cli.follow import follow
 from app.cli.options import collect, with_fields
+from app.cli.outcome import failure
 from app.cli.output import Json, connect, print_json, table, warn
-from app.cli.wording import in_own_words
+from app.cli.references import ROOT, look_up
 from app.jobs.limits import FILE_ID
 from app.wire.training_options import Columns
 
@@ -41,11 +43,14 @@ def evaluate(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Measure a version on a data file: metrics, confusions and the worst mistakes. The result is kept with it."""
+    """Measure a version on a data file: metrics, confusions and the worst mistakes.
+
+    The result is stored with the version.
+    """
     request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
     request = {name: value for name, value in request.items() if value not in (None, {})}
     with connect() as client:
-        request["file"] = _file_id(client, file)
+        request["file"] = _file_id(client, file, request)
         job = client.create_evaluation(request)
         if wait:
             if not as_json:
@@ -56,27 +61,46 @@ def evaluate(
     if as_json:
         print_json(job)
     elif not wait:
-        print(f"{job['id']} is queued")
+        print(f"{job['id']} is queued; follow it with: ostinato jobs follow {job['id']}")
     else:
-        conclude(job)
+        print_report(job)
     if wait and job["status"] != "succeeded":
         raise typer.Exit(1)
 
 
-def _file_id(client: Client, file: Path) -> str:
-    """The id of an uploaded file, or of a local file, which is uploaded."""
+def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
+    """The id of an uploaded file, or of a local file, which is checked and uploaded.
+
+    Raises NotFound for a version that does not exist, and InvalidRequest for a file that does not suit it.
+    """
     if FILE_ID.fullmatch(str(file)) and not file.exists():
         return str(file)
     with as_regular_files({"file": file}) as paths:
+        card = look_up(client, request["model"])
+        if "against" in request:
+            look_up(client, request["against"], param="against")
+        if card.get("version"):  # a job's checkpoint is not a registered version
+            _check(client, paths["file"], card, request)
         return str(client.upload(paths["file"])["id"])
 
 
-def conclude(job: dict[str, Any]) -> None:
+def _check(client: Client, path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
+    """Check all rows as the evaluation will read them."""
+    from app.training.data.checking import check_held_out  # loads numpy and pyarrow
+
+    name, number = str(card["id"]).partition(":")[0].partition("@")[0], card["version"]
+    config = client.get(f"{ROOT}/{name}/versions/{number}").get("config") or {}
+    columns = msgspec.convert(request.get("columns", {}), Columns)
+    error = check_held_out(path, card["task"], config.get("input", "tokens"), columns)
+    if error is not None:
+        raise refusal(error, trains=False)
+
+
+def print_report(job: dict[str, Any]) -> None:
     """Print the report of an evaluation, or why it has none."""
     report = job["report"]
     if report is None:
-        error = job.get("error") or {}
-        warn(f"{job['id']} {job['status']}" + (f": {in_own_words(error['message'])}" if error.get("message") else ""))
+        warn(failure(job))
         return
     for line in summary(job):
         print(line)

@@ -1,4 +1,4 @@
-"""Follows a training job: prints its events and, at a terminal, a progress bar with the loss and the time left.
+"""Follows a job: prints its events and, at a terminal, a progress bar with the loss and the time left.
 
 Events are polled rather than streamed, because a job may outlive any connection.
 """
@@ -10,9 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from app.cli.output import duration, headline, print_line, sparkline, warn
+from app.cli.output import duration, print_line, sparkline, warn
 from app.cli.wording import in_own_words
 from app.errors import OstinatoError
 from app.wire.measurement import too_few, verdict
@@ -41,9 +39,14 @@ METRICS = (  # (key in an event's data, name to show)
 RATES = ("accuracy", "macro_f1")  # not shown if there are too few validation rows
 
 
+def is_evaluation(job_id: str) -> bool:
+    """Whether an id is that of an evaluation rather than of a training job."""
+    return job_id.startswith("evaljob-")
+
+
 def path_of(job_id: str) -> str:
-    """The path of a training job or, for an id that begins with evaljob-, of an evaluation."""
-    root = "/v1/evaluations" if job_id.startswith("evaljob-") else "/v1/fine_tuning/jobs"
+    """The path of a training job or of an evaluation."""
+    root = "/v1/evaluations" if is_evaluation(job_id) else "/v1/fine_tuning/jobs"
     return f"{root}/{job_id}"
 
 
@@ -58,12 +61,12 @@ class Follower:
         self._last: str | None = None  # id of the newest event seen
         self.job: dict[str, Any] = {}
         self.losses: list[float] = []
-        self.full_disk = False  # whether the job was seen to wait for a full disk
+        self.full_disk = False  # whether an event has reported that the job waits because a disk is full
 
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read first: no event is added to a job that has ended, so events read after its end are complete.
+        The job is read before its events: a job that has ended gets no further events, so no event is missed.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -84,7 +87,7 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """The events as lines to print, without those that are never shown or whose message was already printed."""
+        """The events as lines to print. Events that are never shown, and messages already printed, are left out."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property
@@ -107,8 +110,9 @@ class Follower:
         return self.job.get("status") in ENDED
 
     def poll(self) -> Iterator[list[dict[str, Any]]]:
-        """Poll the job until it ends, or until it waits for a full disk unless `patient`; yield the new events.
+        """Poll the job until it ends, and yield the new events.
 
+        Without `patient`, polling also stops if the job waits because a disk is full.
         After a server error or a lost connection, polling is retried for PATIENCE seconds before the error is raised.
         """
         away_since: float | None = None
@@ -137,8 +141,8 @@ def follow(
 ) -> dict[str, Any]:
     """Show a job's events until it ends, and return the job. With `quiet`, nothing is printed.
 
-    `printed` contains the messages that were already shown to the user; they are not printed again. Unless `patient`,
-    a job that waits for a full disk is not followed any longer.
+    `printed` contains the messages that were already shown to the user; they are not printed again. Without `patient`,
+    the function also returns if the job waits because a disk is full.
     """
     follower = Follower(client, job_id, printed, patient=patient)
     try:
@@ -158,27 +162,6 @@ def follow(
         warn(f"or cancel it with: ostinato jobs cancel {job_id}")
         raise
     return follower.job
-
-
-def conclude(job: dict[str, Any], version: dict[str, Any] | None) -> None:
-    """Print the outcome of a job and how to try its version. Exits with status 1 unless the job succeeded."""
-    if job["status"] not in ENDED:
-        warn(f"the job continues by itself when there is room; follow it with: ostinato jobs follow {job['id']}")
-        raise typer.Exit(1)
-    if job["status"] != "succeeded":
-        error = job.get("error") or {}
-        warn(f"{job['id']} {job['status']}" + (f": {in_own_words(error['message'])}" if error.get("message") else ""))
-        raise typer.Exit(1)
-    reference = job["fine_tuned_model"]
-    quality = headline((version or {}).get("metrics"))
-    print(f"{reference} is ready" + (f": {quality}" if quality else ""))
-    config = (version or {}).get("config") or {}
-    if config.get("chat_template"):
-        print(f"try it: ostinato chat {reference}")
-    elif (version or {}).get("task") == "generation":
-        print(f'try it: ostinato generate --model {reference} "Once upon a time"')
-    elif config.get("input") != "features":
-        print(f'try it: ostinato classify --model {reference} "some text"')
 
 
 def render(event: dict[str, Any]) -> str | None:

@@ -1,21 +1,32 @@
-"""`ostinato jobs`: list, show, follow, cancel, pause and resume training jobs."""
+"""`ostinato jobs`: list, show, follow, cancel, pause and resume training jobs and evaluations."""
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.follow import conclude, path_of, render
+from app.cli.evaluate import print_report
 from app.cli.follow import follow as follow_job
+from app.cli.follow import is_evaluation, path_of, render
+from app.cli.outcome import conclude, figures_of
 from app.cli.output import Json, connect, duration, fields, json_for_all, print_json, table, when
+from app.cli.wording import in_own_words
+from app.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from app.client import Client
 
 ROOT = "/v1/fine_tuning/jobs"
-JobId = Annotated[str, typer.Argument(help="Id of a job: ftjob-…")]
+JobId = Annotated[str, typer.Argument(help="Id of a training job or an evaluation: ftjob-… or evaljob-…")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of items to show, newest first.")]
 
-jobs = typer.Typer(help="List, follow, cancel, pause and resume training jobs.", invoke_without_command=True)
+jobs = typer.Typer(
+    help="List, follow, cancel, pause and resume training jobs and evaluations.", invoke_without_command=True
+)
 
 
 @jobs.callback()
@@ -32,20 +43,28 @@ def list_jobs(
     trials: Annotated[bool, typer.Option("--trials", help="Also list the trials of auto jobs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the jobs, newest first."""
-    chosen = {"trials": "true"} if trials else {}
+    """List the training jobs and evaluations, newest first."""
     with connect() as client:
-        listed = list(itertools.islice(client.pages(ROOT, limit=min(limit, 100), **chosen), limit))
+        listed = list(itertools.islice(_all_jobs(client, min(limit, 100), trials), limit))
     if as_json:
         print_json(listed)
         return
-    rows = [
-        (job["id"], status_of(job), f"{float(job.get('progress') or 0):.0%}", job["model"],
-         job.get("fine_tuned_model") or (job.get("publish") or {}).get("name") or "", when(job["created_at"]))
-        for job in listed
-    ]  # fmt: skip
     columns = ["job", "status", "progress", "model", "version", "created"]
-    table(columns, rows, empty="no jobs yet; start one with: ostinato train FILE")
+    table(columns, map(_row, listed), empty="no jobs yet; start one with: ostinato train FILE")
+
+
+def _all_jobs(client: Client, page: int, trials: bool) -> Iterator[dict[str, Any]]:
+    """The training jobs and evaluations, newest first."""
+    chosen = {"trials": "true"} if trials else {}
+    both = client.pages(ROOT, limit=page, **chosen), client.pages("/v1/evaluations", limit=page)
+    yield from heapq.merge(*both, key=lambda job: -int(job["created_at"]))
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    """A job as a row of the list. An evaluation reports no progress, and its version is the one that it measures."""
+    progress = f"{float(job['progress'] or 0):.0%}" if "progress" in job else ""
+    version = job.get("fine_tuned_model") or job.get("version") or (job.get("publish") or {}).get("name") or ""
+    return job["id"], status_of(job), progress, job["model"], version, when(job["created_at"])
 
 
 def status_of(job: dict[str, Any]) -> str:
@@ -58,13 +77,15 @@ def status_of(job: dict[str, Any]) -> str:
 def show(job_id: JobId, as_json: Json = False) -> None:
     """Show one job."""
     with connect() as client:
-        job = client.get(f"{ROOT}/{job_id}")
+        job = client.get(path_of(job_id))
     if as_json:
         print_json(job)
         return
+    if is_evaluation(job_id):
+        _show_evaluation(job)
+        return
     error = job.get("error") or {}
     options = job.get("hyperparameters") or {}
-    seconds = (job.get("finished_at") or 0) - job["created_at"] if job.get("finished_at") else None
     fields([
         ("job", job["id"]), ("status", status_of(job)), ("jobs before it", job.get("jobs_before")),
         ("progress", f"{float(job.get('progress') or 0):.0%}"),
@@ -73,15 +94,34 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         ("seed", job.get("seed")), ("attempt", job.get("attempt")), ("tokens", job.get("trained_tokens")),
         ("options", ", ".join(f"{k} {v}" for k, v in options.items() if v is not None)),
         ("created", when(job["created_at"])), ("finished", when(job.get("finished_at"))),
-        ("expected", when(job.get("estimated_finish"))), ("took", duration(seconds) if seconds else None),
+        ("expected", when(job.get("estimated_finish"))), ("took", _took(job)),
         ("trial of", job.get("parent_id")), ("reason", job.get("reason")),
     ])  # fmt: skip
     if job.get("trials"):
         table(["trial", "model", "status", "validation", "parameters", ""], [_trial(trial) for trial in job["trials"]])
 
 
+def _show_evaluation(job: dict[str, Any]) -> None:
+    error = job.get("error") or {}
+    fields([
+        ("evaluation", job["id"]), ("status", status_of(job)), ("jobs before it", job.get("jobs_before")),
+        ("task", job.get("task")), ("version", job["version"]), ("against", job.get("against_version")),
+        ("error", in_own_words(error.get("message") or "")), ("file", job["file"]), ("attempt", job.get("attempt")),
+        ("created", when(job["created_at"])), ("finished", when(job.get("finished_at"))), ("took", _took(job)),
+    ])  # fmt: skip
+    if job["report"] is not None:
+        print()
+        print_report(job)
+
+
+def _took(job: dict[str, Any]) -> str:
+    """The time from a job's creation to its end; empty if it has not ended."""
+    finished = job.get("finished_at")
+    return duration(finished - job["created_at"]) if finished and finished > job["created_at"] else ""
+
+
 def _trial(trial: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
-    figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in trial["metrics"].items())
+    figures = figures_of(trial)
     status = trial["status"] if trial["status"] != "running" else f"running ({float(trial['progress']):.0%})"
     size = f"{trial['parameters']:,}" if trial.get("parameters") else ""
     return trial["id"], trial["model"], status, figures or trial.get("error") or "", size, "chosen" * trial["chosen"]
@@ -90,13 +130,16 @@ def _trial(trial: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
 @jobs.command("follow")
 def follow(job_id: JobId, as_json: Json = False) -> None:
     """Follow a job until it ends."""
-    from app.cli.train import published
-
     with connect() as client:
         job = follow_job(client, job_id, as_json=as_json)
         if as_json:
             raise typer.Exit(job["status"] != "succeeded")
-        conclude(job, published(client, job))
+        if not is_evaluation(job_id):
+            conclude(client, job)
+            return
+    print_report(job)
+    if job["status"] != "succeeded":
+        raise typer.Exit(1)
 
 
 @jobs.command("events")
@@ -113,7 +156,9 @@ def list_events(job_id: JobId, limit: Limit = 50, as_json: Json = False) -> None
 
 @jobs.command("checkpoints")
 def list_checkpoints(job_id: JobId, as_json: Json = False) -> None:
-    """List a job's checkpoints. Each id can be used as a model."""
+    """List a training job's checkpoints. Each id can be used as a model."""
+    if is_evaluation(job_id):
+        raise InvalidRequest(f"{job_id} is an evaluation; only training jobs have checkpoints")
     with connect() as client:
         checkpoints = list(client.pages(f"{ROOT}/{job_id}/checkpoints"))
     if as_json:

@@ -16,6 +16,7 @@ from app.cli.serve import DataDir
 from app.errors import InvalidRequest, OstinatoError
 
 if TYPE_CHECKING:
+    from app.launcher.programs import Program
     from app.registry.garbage import Report
     from app.registry.service import Registry
 
@@ -43,9 +44,14 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
         print_json(msgspec.to_builtins(running))
         return
     now = time.time()
-    rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, p.job, p.attempt) for p in running]
+    rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, _job_of(p), p.attempt) for p in running]
     columns = ["program", "pid", "up", "restarts", "job", "attempt"]
     table(columns, rows, empty="no programs are running; start them with: ostinato up")
+
+
+def _job_of(program: Program) -> str:
+    """The job of a trainer, with the job that `ostinato jobs` lists if it is a trial of it."""
+    return f"{program.job} (trial of {program.parent})" if program.parent else program.job or ""
 
 
 def show_settings(
@@ -91,7 +97,9 @@ def _format(value: object) -> str:
 
 
 def keys(
-    name: Annotated[str, typer.Argument(help="Name of the key's holder, who owns everything created with it.")] = "me",
+    name: Annotated[
+        str, typer.Argument(help="Name of the key's holder, who owns everything created with the key.")
+    ] = "me",
     as_json: Json = False,
 ) -> None:
     """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
@@ -111,12 +119,12 @@ def fsck(
     data_dir: DataDir = None,
     quick: Annotated[bool, typer.Option("--quick", help="Check only that blobs exist, without hashing them.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Repair the rows with text or numbers that no reply can contain.")
+        bool, typer.Option("--repair", help="Repair database rows with values that JSON cannot represent.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every blob against its hash, every alias against its version, and every row for values that no reply can
-    contain. Exits with status 1 if a check fails."""
+    """Check the hash of every blob, the version of every alias, and every database row for values that JSON cannot
+    represent. Exits with status 1 if a check fails."""
     report = _registry(data_dir).fsck(deep=not quick, mend=repair)
     if as_json:
         print_json({"ok": report.ok, **msgspec.to_builtins(report)})

@@ -54,7 +54,7 @@ HELP = {
     "eval_every": "Steps between two evaluations.",
     "precision": _choice("precision"),
     "encoding": "Encoding of the data files, such as cp1252 (default: detected).",
-    "baseline": "Compare the network with a linear model on the same rows (default) or, for text, an n-gram model.",
+    "baseline": "Also fit a linear model (for plain text: an n-gram model) for comparison (default).",
     "skip_bad_rows": "Drop rows that cannot be used, up to this fraction of all rows.",
 }
 
@@ -62,7 +62,7 @@ HELP = {
 def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Give a command one option for each field of `struct`: `--max-steps` for `max_steps`.
 
-    The command receives each value as a keyword argument, whose name is that of the field plus `suffix`. The value of
+    The command receives each value as a keyword argument, whose name is the field's name plus `suffix`. The value of
     an option that is not used is None. `panel` is the heading of these options in the help text.
     """
 

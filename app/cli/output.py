@@ -33,17 +33,18 @@ def connect() -> Client:
 
 
 def located(chosen: settings.Settings) -> settings.Settings:
-    """The settings with the URL of the service that `ostinato up` runs on the data folder, if they name no service.
+    """Return the settings with the URL of a running service, unless they already specify a service.
 
-    OSTINATO_URL names a service, and so does a port that is not the default one. Raises InvalidRequest if the port is 0
-    and no service is running.
+    OSTINATO_URL, or a port other than the default, specifies a service. Otherwise, the URL is that of the service that
+    `ostinato up` runs with the same data folder. Raises InvalidRequest if the port is 0 and no service is running.
     """
     if chosen.url or chosen.port not in (0, DEFAULT_PORT):
         return chosen
     url = programs.api_url(chosen.run_dir)
     if url is None and chosen.port == 0:
         raise InvalidRequest(
-            f"no service is running on {chosen.data}; start it with: ostinato up, or name another one in OSTINATO_URL"
+            f"no service is running on {chosen.data}; start it with: ostinato up, or set OSTINATO_URL to the address "
+            "of another service"
         )
     return msgspec.structs.replace(chosen, url=url or "")
 

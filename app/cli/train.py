@@ -11,10 +11,11 @@ import typer
 
 from app.cli.data import as_regular_files, check_data
 from app.cli.estimate import show_estimate
-from app.cli.follow import conclude, follow
+from app.cli.follow import follow
 from app.cli.options import collect, with_fields
-from app.cli.output import Json, connect, print_json, warn
-from app.errors import NotFound, OstinatoError
+from app.cli.outcome import conclude
+from app.cli.output import Json, connect, print_json
+from app.cli.references import look_up
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
 from app.wire.file_formats import TABLES
@@ -80,6 +81,8 @@ def train(
     with as_regular_files({field: path for field, path in files.items() if field not in ids}) as paths:
         printed = [] if ids else check_data(paths, request, as_json)
         with connect() as client:
+            if model != AUTO and model not in ARCHITECTURES:
+                look_up(client, model, choices=(*ARCHITECTURES, AUTO))
             ids |= {field: _upload(client, path, as_json) for field, path in paths.items()}
             if estimate:
                 show_estimate(client.estimate_job(request | ids), as_json, printed)
@@ -119,18 +122,4 @@ def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequenc
         if ended["status"] != "succeeded":
             raise typer.Exit(1)
         return
-    conclude(ended, published(client, ended))
-
-
-def published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The version that a job published; None if it published no version, or if the version cannot be read."""
-    name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
-    if not number:
-        return None
-    try:
-        return dict(client.get(f"/v1/registry/models/{name}/versions/{number}"))
-    except OstinatoError as error:
-        if error.status == NotFound.status:
-            return None
-        warn(error.message)
-        return None
+    conclude(client, ended)

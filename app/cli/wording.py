@@ -14,15 +14,14 @@ _ROUTES = {
     "GET /v1/registry/models": "`ostinato models`",
     "GET /v1/fine_tuning/jobs": "`ostinato jobs`",
 }
-# Whole phrases in terms of the HTTP API -> (option, the same in terms of that option, text for commands without it).
+# Phrases about the HTTP API -> (option, phrase for commands with this option, phrase for commands without it).
 _PHRASES = {
-    ", or name its encoding (training.encoding; on the command line --encoding)": (
-        "--encoding", ", or name its encoding (--encoding)", ""
+    ", or set training.encoding (--encoding) to its encoding": (
+        "--encoding", ", or set --encoding to its encoding", ""
     ),
-    "training.encoding; on the command line --encoding": ("--encoding", "--encoding", "training.encoding"),
     "training.encoding (--encoding)": ("--encoding", "--encoding", "training.encoding"),
-    "`columns` in the request says what": (
-        "--label-column", "--text-column, --label-column and so on say what", "`columns` says what"
+    "assign it a role in `columns`": (
+        "--label-column", "assign it a role with --text-column, --label-column and so on", "assign it a role"
     ),
     "send truncate_prompt_tokens (-1 cuts to that length)": (
         "--truncate", "use --truncate, which cuts to that length", "shorten it"
@@ -30,6 +29,9 @@ _PHRASES = {
     "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
     "set the task (task)": ("--task", "set the task (--task)", "set the task"),
 }  # fmt: skip
+_QUERY_FIELDS = (
+    "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "abstain_below", "max_risk", "prediction_set",
+)  # fmt: skip
 _FIELDS = {
     **{f"columns.{name}": f"--{name.replace('_', '-')}-column" for name in Columns.__struct_fields__},
     **{f"training.{name}": f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__},
@@ -39,7 +41,7 @@ _FIELDS = {
     "validation_split": "--validation-split",
     # fields without a prefix: only names with an underscore, which cannot be ordinary words of a sentence
     **{name: f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__ if "_" in name},
-    **{name: f"--{name.replace('_', '-')}" for name in ("max_tokens", "top_k", "top_p", "min_p", "repetition_penalty")},
+    **{name: f"--{name.replace('_', '-')}" for name in _QUERY_FIELDS},
 }
 _ANY_FIELD = re.compile(
     r"(?<![\w'\"`./-])(" + "|".join(map(re.escape, sorted(_FIELDS, key=len, reverse=True))) + r")(?![\w'\"`]|\.\w)"
@@ -50,7 +52,7 @@ _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len,
 def option_for(field: str, options: Collection[str] | None = None) -> str | None:
     """The option that sets a field of a request; None for a field without an option.
 
-    `options` are those of the command at hand; None stands for all options of all commands.
+    `options` are the options of the current command; None stands for the options of all commands.
     """
     option = _FIELDS.get(field)
     return option if options is None or option in options else None
@@ -59,8 +61,8 @@ def option_for(field: str, options: Collection[str] | None = None) -> str | None
 def in_own_words(message: str, options: Collection[str] | None = None) -> str:
     """Return `message` with the fields of the request replaced by options, and routes replaced by commands.
 
-    A field is replaced only if its option is one of `options`, those of the command at hand; None stands for all
-    options of all commands. Quoted text comes from the user and is not changed.
+    `options` are the options of the current command; None stands for the options of all commands. Fields without such
+    an option are not replaced. Quoted text comes from the user and is not changed.
     """
     message = message.removeprefix("training_file: ")
     for phrase, (option, own, otherwise) in _PHRASES.items():

@@ -1,6 +1,6 @@
 """Detects whether a database has changed, so that a query need not be repeated if it has not.
 
-Asking for the mark of a database costs a hundredth of a query through the object-relational mapper.
+Reading the mark of a database takes about a hundredth of the time of a query through the object-relational mapper.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REMEMBERED = 4096  # maximum number of results of one function
 
 
 class Changes:
-    """The mark of a database: a value that is different after every commit of another connection. Thread-safe."""
+    """Computes the mark of a database: a value that changes with every commit of another connection. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -72,7 +72,7 @@ class Remembered(Generic[P, T]):
         self._results: OrderedDict[Hashable, tuple[Hashable, T]] = OrderedDict()
 
     def __call__(self, *args: P.args, **named: P.kwargs) -> T:
-        mark = self._mark()  # before the function is called, so that the next call notices a commit in the meantime
+        mark = self._mark()  # read before the function runs, so that the next call notices a commit made meanwhile
         key = (args, *named.items())
         entry = self._results.get(key)
         if mark is not None and entry is not None and entry[0] == mark:

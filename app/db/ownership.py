@@ -1,4 +1,4 @@
-"""Rules shared by all services that own rows: who may see a row, and how to refer to blobs safely."""
+"""Rules shared by all services that store rows: who may see a row, and how to refer to blobs safely."""
 
 from __future__ import annotations
 

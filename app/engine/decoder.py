@@ -59,6 +59,7 @@ class Decoder:
     # --- requests -----------------------------------------------------------------------------------------------
 
     def add(self, peer: bytes, message: Generate) -> None:
+        """Queue a request. A request that cannot run is answered with Failed at once."""
         if self.open.refuse(peer, message, sequences.problem(message, self.vocab_size, self.context_length)):
             return
         sequence = sequences.admit(message, peer, self.context_length, self.eos_id)

@@ -91,7 +91,7 @@ def _verify(directory: Path, message: Load) -> None:
     for path, entry in manifest.items():
         if entry.sha256 != message.files[path]:
             raise CheckpointInvalid(f"{path} of {message.name} differs from the registered file (SHA-256)")
-    # The digest is computed from the manifest, so it proves that the message lists the files of this version.
+    # The digest is computed from the manifest, so a matching digest means that the message lists this version's files.
     if checkpoint.digest(manifest) != message.digest:
         raise CheckpointInvalid(f"the files of {message.name} do not have the digest {message.digest}")
 

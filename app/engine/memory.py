@@ -35,6 +35,7 @@ class Memory:
 
     @property
     def bytes(self) -> int:
+        """The size of the weights of all versions that are loaded or being loaded."""
         return sum(entry.bytes for entry in self._entries.values())
 
     @property
@@ -76,6 +77,7 @@ class Memory:
         self._entries[digest].last_use = next(self._uses)
 
     def release(self, digest: str) -> None:
+        """Forget a version that has been unloaded or could not be loaded."""
         self._entries.pop(digest, None)
 
 

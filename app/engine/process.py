@@ -37,7 +37,7 @@ SLOW = "the engine aborted this request because its replies were not read fast e
 BURST = 1024  # the maximum number of messages received between two steps
 LARGEST_MESSAGE = 2**28
 LINGER_MS = 500
-OVERTIME = 30.0  # seconds for which a step may take longer than the longest sequence is predicted to take
+OVERTIME = 30.0  # seconds by which a step may exceed the predicted time of the longest sequence
 STUCK = 70  # exit status after a step that did not end in time
 
 _decode = msgspec.msgpack.Decoder(wire.ToEngine).decode
@@ -94,7 +94,7 @@ class EngineProcess:
         threads: int,
         patience: float = float("inf"),
     ) -> None:
-        """`patience` is the number of seconds after which a step that has not ended ends the process."""
+        """The process exits if a step takes more than `patience` seconds."""
         self.path, self.device, self.threads, self.patience = path, device, threads, patience
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
@@ -256,9 +256,9 @@ class EngineProcess:
         since = self.host.busy_since
         busy = 0.0 if since is None else time.monotonic() - since
         if busy > self.patience:
-            # A step cannot be interrupted. The launcher starts a new engine, and the quarantine of the API processes
-            # runs the requests that were open alone, so that the one that is too expensive is found.
-            logger.critical("a step has not ended within %.0f seconds; the engine ends", self.patience)
+            # A step cannot be interrupted. The launcher starts a new engine, and the API processes' quarantine runs
+            # each request that was open separately, which identifies the request that is too expensive.
+            logger.critical("a step has not ended within %.0f seconds; the engine exits", self.patience)
             os._exit(STUCK)
         counters = dict(self.host.counters)
         return wire.Heartbeat(

@@ -26,6 +26,7 @@ class Counters(dict[str, float]):
         self.add(f"{name}_le_{1 << max(0, amount - 1).bit_length()}")
 
     def failed(self, code: str) -> None:
+        """Count a request that failed, in total and for this error code."""
         self.add("failed")
         self.add(f"failed_{code}")
 
@@ -39,6 +40,7 @@ def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, mess
 
 
 def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was short. On a CPU, torch raises a plain RuntimeError, so its text decides."""
     return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 
 

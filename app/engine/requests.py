@@ -49,7 +49,7 @@ class OpenRequests(Generic[R]):
         return self._requests.get((peer, id))
 
     def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
-        """Reject a message that has a `problem` (code, text) or an open request's id. Return True if so."""
+        """Reject a message with a `problem` (code, text) or an open request's id. Return whether it was rejected."""
         if problem is None and (peer, message.id) in self._requests:
             problem = INVALID, "a request with this id is already open"
         if problem is None:
@@ -58,6 +58,7 @@ class OpenRequests(Generic[R]):
         return True
 
     def add(self, request: R) -> None:
+        """Add a request, for which `refuse` has returned False."""
         self._requests[request.peer, request.id] = request
         if request.deadline is not None:
             self._next_deadline = min(self._next_deadline, request.deadline)

@@ -8,9 +8,9 @@ The logits of a row are transformed in this order, according to the options of t
 2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen
    et al., 2024), typical-p (Meister et al., 2023). Each filter works on the tokens that the previous filters keep.
 
-A token is drawn by inverting the cumulative distribution at one uniform number, which depends only on (seed, choice,
-position). A request with a seed therefore produces the same output regardless of the other requests in the batch. A row
-needs only one random number, not one for each token of the vocabulary.
+A token is drawn by inverting the cumulative distribution at a single uniform random number, which depends only on
+(seed, choice, position). A request with a seed therefore produces the same output regardless of the other requests in
+the batch. A row needs only one random number, not one for each token of the vocabulary.
 """
 
 from __future__ import annotations

@@ -44,9 +44,12 @@ class Scheduler:
 
     @property
     def running(self) -> list[Sequence]:
+        """The sequences that have a slot, in the order of their slots. Not a copy."""
         return self.slots.owners
 
     def add(self, sequence: Sequence) -> None:
+        """Put a sequence at the end of the queue, and number it in the order of arrival."""
+        # Slots do not show the order of arrival, because sequences change slots, so each sequence carries its number.
         self._arrivals += 1
         sequence.order = self._arrivals
         self.waiting[sequence] = None
@@ -77,6 +80,8 @@ class Scheduler:
 
     def decoding(self) -> list[Sequence | None]:
         """Return the rows of the decode call, starting at slot 0. A row is None while its prompt is being read."""
+        # Row i of the call is slot i of the state, so a slot that cannot decode yet must keep an empty row. Only the
+        # empty rows at the end are left out.
         rows = [None if s.computed < len(s.prompt) else s for s in self.slots.owners]
         while rows and rows[-1] is None:
             rows.pop()
@@ -93,7 +98,11 @@ class Scheduler:
                 break
             if sequence in taken:
                 continue
+            # A prompt that is read alone is cut at multiples of `prefill_tokens`, even if less of the budget is left:
+            # other sequences must not decide where it is cut.
             chunk = self._alone(sequence) if self.alone else self._grow(sequence, taken, budget)
+            # Only such a chunk can exceed the rest of the budget. Newer sequences wait behind it; otherwise, short
+            # prompts would overtake a long one in every step.
             if chunks and chunk.cost > budget:
                 break
             taken.update(chunk.sequences)
@@ -115,6 +124,7 @@ class Scheduler:
         rises.
         """
         owners = self.slots.owners
+        # Only neighbours can join: a call reads and writes a contiguous range of slots, as a view without copies.
         left = right = first.slot
         real = steps = min(first.remaining, budget)
         for direction in (1, -1):

@@ -72,6 +72,7 @@ class Scorer:
 
     @property
     def waiting(self) -> int:
+        """The number of open requests of which no row has entered a batch."""
         return len(self.open) - self.running
 
     @property
@@ -88,6 +89,10 @@ class Scorer:
     # --- requests -----------------------------------------------------------------------------------------------
 
     def add(self, peer: bytes, message: Score | Embed) -> None:
+        """Queue the rows of a request as separate items, which may run in different batches.
+
+        A request that cannot run is answered with Failed at once.
+        """
         rows: Sequence[Row] = message.features or message.sequences
         if self.open.refuse(peer, message, _problem(rows, self.config)):
             return
@@ -116,6 +121,7 @@ class Scorer:
         self._stale = True
 
     def fail_all(self, code: str, message: str) -> None:
+        """Fail every open request. Its rows leave the batcher before the next batch."""
         self._stale = True
         self.open.fail_all(code, message)
 
@@ -214,6 +220,7 @@ class Scorer:
 
 
 def steps_of(row: Row) -> int:
+    """The number of steps of a row: its token ids or its numeric steps."""
     return len(row) if isinstance(row, list) else row.steps
 
 

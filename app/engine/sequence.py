@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.engine.requests import INVALID, TOO_LONG
 from app.wire.engine import Generate, SamplingParams, TokenLogprob
+from app.wording import counted
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +99,7 @@ def problem(message: Generate, vocab_size: int, context_length: int) -> tuple[st
         return INVALID, "the prompt has no tokens; at least one is required"
     most = context_length if message.params.max_tokens == 0 else context_length - 1
     if len(prompt) > most:
-        return TOO_LONG, f"the prompt has {len(prompt)} tokens; this version takes at most {most}"
+        return TOO_LONG, f"the prompt has {counted(len(prompt), 'token')}; this version takes at most {most}"
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         return INVALID, f"the prompt contains a token id outside the range 0 to {vocab_size - 1}"
     text = _params_problem(message.params, vocab_size)

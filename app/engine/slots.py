@@ -18,6 +18,7 @@ class Slots:
 
     @property
     def full(self) -> bool:
+        """Whether every slot is in use."""
         return len(self.owners) >= self.capacity
 
     def take(self, sequence: Sequence) -> None:
@@ -33,15 +34,18 @@ class Slots:
         """
         target = sequence.slot
         assert self.owners[target] is sequence
+        # Moving the last sequence into the gap copies the state of one slot. Shifting all later sequences would copy
+        # theirs too.
         last = self.owners.pop()
         sequence.slot = -1
-        if last is sequence:
+        if last is sequence:  # it was in the last slot, so there is no gap
             return None
         source, last.slot = last.slot, target
         self.owners[target] = last
         return source, target
 
     def clear(self) -> None:
+        """Free all slots. Their states need not be copied, because no sequence is left."""
         for owner in self.owners:
-            owner.slot = -1
+            owner.slot = -1  # `Scheduler.remove` may still be called for it, and must not free another sequence's slot
         self.owners.clear()

@@ -42,6 +42,7 @@ class Active(Generic[B]):
         self._parts[part] = None
 
     def discard(self, part: B) -> None:
+        """Remove a part whose version has been unloaded."""
         self._parts.pop(part, None)
 
     def __iter__(self) -> Iterator[B]:
@@ -76,6 +77,7 @@ class Turns(Generic[Q]):
         self._arrivals = itertools.count()  # unique, so that parts are never compared
 
     def add(self, part: Q) -> None:
+        """Put a part in the queue unless it is there already. Its last turn decides its place."""
         if part not in self._in_heap:
             self._in_heap.add(part)
             heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))

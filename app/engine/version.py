@@ -34,6 +34,7 @@ class LoadedVersion:
 
     @property
     def decoder(self) -> Decoder | None:
+        """The part that generates text; None if the version classifies or predicts numbers."""
         part = self.parts.get(wire.Generate)
         return part if isinstance(part, Decoder) else None
 

@@ -5,8 +5,8 @@ the trainer reads. The row counts and column names reported here must agree with
 Therefore, nothing is reported for a file that is malformed, too large to count during the upload, or ambiguous. Errors
 in a file are reported by the job that uses the file.
 
-The author of a file may want to keep this process busy. The time for each file is therefore limited, only one file is
-counted at a time, and every regular expression takes linear time.
+A file may be crafted to keep this process busy. The time for each file is therefore limited, only one file is counted
+at a time, and every regular expression takes linear time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ WIDE = (  # byte order marks of UTF-32 and UTF-16; UTF-32 comes first, because i
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
 SEPARATOR_LINE = re.compile(rb'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
+OTHER = (b"{", b"[", b"#", b"__label__")  # a file that starts like this may not be CSV, or may contain comments
+HEADER = re.compile(rb'(^|[,;\t|" ])(text|prompt|features|series|messages)($|[,;\t|" ])', re.IGNORECASE)
 EMPTY_RECORD = re.compile(rb'\s*+\{(?:\s*+"(?:[^"\\]|\\.)*+"\s*+:\s*+(?:null|"(?:\s|\\[tnrf])*+")\s*+,?+)*+\s*+\}\s*+')
 QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 BLANKS_AND_QUOTE = re.compile(rb' ++"')
@@ -76,7 +78,7 @@ class Outline:
         return goes_on and self._seconds <= MAX_SECONDS
 
     def _end(self) -> bool:
-        """Count the last line, which may not end with a newline; return whether the file is complete."""
+        """Count the last line, which may lack a newline; return whether the file is complete."""
         packed = self._decompressor
         try:
             self._take_lines(self._transcoder.end())
@@ -85,7 +87,7 @@ class Outline:
             return False
 
     def _last(self) -> list[bytes]:
-        """Return the last line, or all lines if they end with CR (classic Mac OS), without a final Ctrl-Z (DOS)."""
+        """Return the last line, or all lines if they end with CR (classic Mac OS). Removes a trailing Ctrl-Z (DOS)."""
         rest = self._rest
         if END_MARK in rest and not rest[rest.index(END_MARK) :].strip(b"\x1a\x00 \t\r\n"):
             rest = rest[: rest.index(END_MARK)]
@@ -109,7 +111,7 @@ class Outline:
         return self._left >= 0 and len(self._rest) <= MAX_RECORD and all(map(self._table.take, lines))
 
 
-_TURN = threading.Lock()  # held to count a slice of a file: the event loop then competes with one thread at most
+_TURN = threading.Lock()  # held while a slice is counted, so that at most one thread competes with the event loop
 
 
 class Transcoder:
@@ -138,7 +140,7 @@ class Transcoder:
 
 
 class Table:
-    """A file whose format is unknown or has no rows: nothing is counted. Formats with rows have subclasses."""
+    """The base class, and the fallback for formats whose rows are not counted. Subclasses count CSV, TSV and JSONL."""
 
     rows: int | None = None
     columns: list[str] | None = None
@@ -179,6 +181,7 @@ class CsvTable(Table):
         self._header: list[bytes] = []
         self._delimiter = b""
         self._continues = False  # whether the record began on an earlier line
+        self._alone = False  # whether the header has a single cell, which may be a title
 
     def take(self, line: bytes) -> bool:
         """Count the next line; return whether to continue."""
@@ -189,7 +192,7 @@ class CsvTable(Table):
             if not self._delimiter and (match := SEPARATOR_LINE.fullmatch(line)):
                 self._delimiter = match[1].replace(b"\\t", b"\t")
                 return True
-            if not self._settle_delimiter(line):
+            if line.lstrip().startswith(OTHER) or not self._settle_delimiter(line):
                 return False
         if END_MARK in line:
             return False
@@ -203,6 +206,8 @@ class CsvTable(Table):
     def _count(self, line: bytes) -> bool:
         if self.open and self._delimiter in b"\t|":
             return False  # quotes may be ordinary characters, in which case each line is a row
+        if self._alone and HEADER.search(line):
+            return False  # the first line may be a title, and this line the header
         is_blank = not line.strip(b' \t\r"' + self._delimiter)
         if self.open or self._continues:
             if is_blank:
@@ -214,7 +219,7 @@ class CsvTable(Table):
         return True
 
     def _has_text(self, line: bytes) -> bool:
-        """Whether a line of spaces and quotes contains a cell that is not blank."""
+        """Whether a line that consists only of spaces, quotes and delimiters contains a cell that is not blank."""
         return any(cell.strip() for cells in self._parse(line) for cell in cells)
 
     def _parse(self, record: bytes) -> Iterator[list[str]]:
@@ -233,6 +238,7 @@ class CsvTable(Table):
         [names] = self._parse(b"\n".join(self._header))
         columns = dict.fromkeys(name.strip() for name in names if name.strip())
         self.rows, self.columns = 0, _bounded(columns)
+        self._alone = len(names) == 1
         return bool(columns)
 
 
@@ -268,11 +274,11 @@ def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
             doubled = line.startswith(QUOTE, at + 1)  # two quotes within a quoted cell mean one quote
             at, quoted = at + 1 + doubled, doubled
             if not quoted and line[at : at + 1] not in (b"", b"\r", delimiter):
-                raise ValueError("a quote inside of a cell")
+                raise ValueError("a quote inside a cell")
         elif line.startswith(QUOTE, at) and (at == 0 or line.startswith(delimiter, at - 1)):
             at, quoted = at + 1, True
         elif BLANKS_AND_QUOTE.match(line, at):
-            raise ValueError("a blank before a quote")
+            raise ValueError("a space before a quote")
         else:
             at = line.find(delimiter, at) + 1
             if not at:

@@ -41,7 +41,7 @@ def clean_name(filename: str) -> str:
     """Reduce a client's file name to a label: the last path component, printable, at most 255 bytes."""
     last = SEPARATORS.split(filename)[-1]
     name = UNPRINTABLE.sub("", last).strip()
-    while len(name.encode()) > NAME_BYTES:  # cut at the start, to keep the extension
+    while len(name.encode()) > NAME_BYTES:  # cut from the start, to keep the extension
         name = name[1:]
     return "file" if name in ("", ".", "..") else name
 

@@ -30,7 +30,7 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """Return the row with this id, if any. `lock` locks it exclusively; `share` only prevents changes by others."""
+    """Return the row with this id, if any. `lock` takes an exclusive lock on it, and `share` a shared lock."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)
@@ -58,7 +58,7 @@ def page(
 
 
 def jobs_using(session: Session, id_: str) -> list[str]:
-    """Return the ids of the jobs that use the file and have not ended. A trial ends before its auto job."""
+    """Return the ids of the unfinished jobs that use the file. Omits trials, because their auto job uses it too."""
     uses = or_(JobRow.training_file == id_, JobRow.validation_file == id_)
     jobs = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED), JobRow.parent_id.is_(None))
     return list(session.scalars(jobs.order_by(JobRow.id)))

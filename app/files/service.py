@@ -32,7 +32,7 @@ LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
 class Files:
     """The files of all principals; one instance per process. All methods are thread-safe.
 
-    For an expired file or a file of another owner, the methods raise NotFound (`file_not_found`), as if the file did
+    If a file has expired or belongs to another owner, the methods raise NotFound (`file_not_found`), as if the file did
     not exist.
     """
 
@@ -118,7 +118,7 @@ class Files:
             return repository.record(self._row(session_, id_, principal))
 
     def hold(self, session: Session, id_: str, principal: str) -> StoredFile:
-        """Return the file like `get`, and prevent its deletion until the transaction ends.
+        """Return the file, as `get` does, and prevent its deletion until the transaction ends.
 
         Call this in a transaction that adds a row referring to the file.
         """

@@ -1,8 +1,8 @@
 """Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are rows of the table of files, with other prefixes in their ids. They expire, and their blobs
-are protected and collected, by the same rules as files. However, they do not appear in file listings. The column
-`status_details` of an upload's row describes, as JSON, the file that the upload will become.
+Uploads and their parts are stored as rows of the table `files`; the prefixes of their ids distinguish them from files.
+They expire like files, and garbage collection treats their blobs like those of files. However, they do not appear in
+file listings. The column `status_details` of an upload's row describes, as JSON, the file that the upload will become.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class UploadPart:
 class Uploads:
     """The uploads of all principals. All methods are thread-safe.
 
-    For an upload of another owner, the methods raise NotFound (`upload_not_found`), as if the upload did not exist.
+    If an upload belongs to another owner, the methods raise NotFound (`upload_not_found`), as if the upload did not
+    exist.
     """
 
     def __init__(self, files: Files) -> None:
@@ -80,7 +81,7 @@ class Uploads:
             raise InvalidRequest(f"bytes must be from 1 to {MOST_BYTES}", param="bytes")
         check_purpose(purpose)
         plan = UploadPlan(purpose, size, expires_after)
-        empty = self._blobs.put_bytes(b"")  # every row of the table refers to a blob
+        empty = self._blobs.put_bytes(b"")  # every row of the table must refer to a blob
         with self._database.transaction() as session:
             row = self._add(session, UPLOAD, owner, clean_name(filename), empty, 0)
             row.status, row.status_details = PENDING, msgspec.json.encode(plan).decode()
@@ -215,7 +216,7 @@ def _check_room(session: Session, upload: FileRow, size: int) -> None:
 
 
 def _parts(session: Session, upload_id: str, part_ids: Sequence[str]) -> list[StoredFile]:
-    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # other ids may have invalid characters
+    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # other ids may contain invalid characters
     rows = session.scalars(select(FileRow).where(*_of_upload(upload_id), FileRow.id.in_(ids)))
     parts = {row.id: record(row) for row in rows}
     for part_id in part_ids:

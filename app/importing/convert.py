@@ -7,6 +7,7 @@ the user is asked for all settings that the tensors do not determine. Imports no
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.state_dict import read
 from app.importing.pytorch.tensors import Tensors, check_finite
 from app.importing.questions import Answers, Question
-from app.importing.splitting import ask_before_vocabulary
+from app.importing.splitting import CONDITIONS, ask_before_vocabulary
 from app.importing.vocabulary import tokenizer_from, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from app.wording import counted
@@ -116,21 +117,28 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
     task = network.fields["task"]
     open_task = any(question.field == "task" for question in answers.open)
     if task not in LABELLED:
-        if labels:
-            raise InvalidRequest(f"a network for {task} has no labels", param="labels")
-        if open_task:
-            answers.ask(Question("labels", "name the labels (--labels a,b), unless the task has none"))
+        if labels and not open_task:
+            raise InvalidRequest(f"a network for {task} has no labels; leave --labels out", param="labels")
+        if open_task and not labels:
+            answers.ask(Question("labels", "if the task has labels, what are they (--labels a,b)?"))
         return None
     count = network.fields["classes"]
     if labels is None:
-        text = f"name the {count} outputs in their order (--labels a,b,c), or answer {NUMBERS!r} for 0, 1, 2, …"
+        text = (
+            f"what are the labels of the {counted(count, 'output')}, in order (--labels a,b,c)? {NUMBERS}: 0, 1, 2, …"
+        )
         answer = answers.ask(Question("labels", text))
         assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
         labels = [str(i) for i in range(count)]
-    if len(labels) != count or len(set(labels)) != count:
+    if len(labels) != count:
         raise InvalidRequest(
-            f"a {task} network with {counted(count, 'output')} requires {count} distinct labels; "
-            f"{len(labels)} labels were given, {len(set(labels))} of them distinct",
+            f"the network has {counted(count, 'output')}, so it requires {counted(count, 'label')}; "
+            f"{counted(len(labels), 'label')} {'is' if len(labels) == 1 else 'are'} given",
+            param="labels",
+        )
+    if repeated := [label for label, times in Counter(labels).items() if times > 1]:
+        raise InvalidRequest(
+            f"the label {repeated[0]!r} is given more than once; each output requires a label of its own",
             param="labels",
         )
     return labels
@@ -150,8 +158,8 @@ def _tokenizer(
     if own is not None:
         return tokenizer_from(own[1], own[0], rows, answers)
     text = (
-        "name the file with the tokens (--vocabulary FILE): a JSON list or dictionary, a text file with one token on "
-        "each line, or a tokenizer.json"
+        "which file contains the tokens (--vocabulary FILE)? It may be a JSON list or dictionary, a text file with one "
+        f"token on each line, or a tokenizer.json. {CONDITIONS.format(rows=rows)}"
     )
     answers.open.append(Question("vocabulary", text))
     ask_before_vocabulary(answers)

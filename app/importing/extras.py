@@ -21,7 +21,7 @@ EXPECTED = ("epoch", "loss", "step", "optim", "sched", "scaler", "best", "histor
 
 
 def find(keys: Iterable[str], extras: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """(name, value) of the first entry under `keys` that is a non-empty list or dictionary; None if there is none."""
+    """Return (name, value) of the first entry under `keys` that is a non-empty list or dictionary, or None."""
     by_name = {name.lower(): name for name in reversed(list(extras))}
     names = (by_name[key] for key in keys if key in by_name)
     return next(((name, extras[name]) for name in names if _filled(extras[name])), None)

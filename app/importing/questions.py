@@ -58,8 +58,8 @@ class Answers:
     def __init__(self, answers: Mapping[str, str]) -> None:
         for field in answers:
             if field not in FIELDS:
-                hint = did_you_mean(field, FIELDS, f"; the fields are {', '.join(FIELDS)}", cutoff=0.6)
-                raise InvalidRequest(f"an import has no field {field!r}{hint}", param=field)
+                hint = did_you_mean(field, FIELDS, f"; the settings are {', '.join(FIELDS)}", cutoff=0.6)
+                raise InvalidRequest(f"{field!r} is not a setting of an import{hint}", param=field)
         self._answers = answers
         self._used: set[str] = set()
         self.labels: int | None = None
@@ -118,7 +118,7 @@ class Answers:
             raise ImportQuestion(self.open)
         if unused := [field for field in self._answers if field not in self._used]:
             raise InvalidRequest(
-                f"{', '.join(unused)}: nothing in this network depends on this answer; leave it out, or check that "
-                "this is the intended file",
+                f"{', '.join(unused)}: this has no effect on the network; leave it out, or check that this is the "
+                "intended file",
                 param=unused[0],
             )

@@ -10,8 +10,15 @@ from app.importing.questions import Answers, Question
 
 SPLITS = ("whitespace", "characters", "basic_english", *WORDS)
 MEANINGS = (
-    "whitespace: text.split(); characters: each one; basic_english: torchtext's; words: \\w+ of Python's re; "
-    "words_and_punctuation: \\w+|[^\\w\\s]+, as NLTK's wordpunct_tokenize; words_and_marks: \\w+|[^\\w\\s]"
+    "whitespace: text.split(); characters: into single characters; basic_english: torchtext's tokenizer; words: the "
+    "regular expression \\w+; words_and_punctuation: \\w+|[^\\w\\s]+, as NLTK's wordpunct_tokenize; "
+    "words_and_marks: \\w+|[^\\w\\s]"
+)
+CONDITIONS = (  # the questions that depend on the vocabulary, for users who have not named it yet
+    "If the file has no token for unknown words (such as <unk>), also set unknown to the word or id that replaces "
+    "them, skip or none. If it has fewer words than the embedding has rows ({rows}), also set first_id to the id of "
+    "its first word, often 0, 1 or 2. If it has tokens such as <s>, also set around to none or, for example, "
+    "'<s> … </s>'"
 )
 # The replacements of torchtext.data.utils.get_tokenizer("basic_english"), in the same order.
 BASIC_ENGLISH = (
@@ -41,7 +48,7 @@ def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answe
 
 
 def ask_before_vocabulary(answers: Answers) -> None:
-    """Ask the questions that a list of words will raise, before the vocabulary is known."""
+    """Ask the questions that apply to a list of words, before the vocabulary is known."""
     answers.ask(Question("split", f"for a list of words: how is a text split? {MEANINGS}", SPLITS))
     answers.ask(Question("lowercase", "for a list of words: is the text lowercased first?", ("yes", "no")))
 
@@ -56,7 +63,7 @@ def _split(words: list[str], answers: Answers) -> str:
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:
-    """Whether texts are lowercased. A vocabulary with capital letters suggests not; otherwise, the user is asked."""
+    """Whether texts are lowercased. It is assumed that they are not if the vocabulary has capital letters."""
     if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
     return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"

@@ -85,8 +85,8 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
     """The id of the first word of a vocabulary that is shorter than the embedding."""
     most = rows - len(words)
     text = (
-        f"{source} has {len(words)} words, and the embedding has {rows} rows: which id has the first word, "
-        f"{min(words, key=words.__getitem__)!r}? 0 to {most}"
+        f"{source} has {counted(len(words), 'word')}, and the embedding has {rows} rows: what is the id of the first "
+        f"word, {min(words, key=words.__getitem__)!r}? 0 to {most}"
     )
     answer = answers.ask(Question("first_id", text)) or "0"
     if not answer.isdecimal() or int(answer) > most:
@@ -97,8 +97,10 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
 def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise VocabularyInvalid(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise VocabularyInvalid(f"cannot read {path}: {error.strerror or error}") from None
     if path.suffix.lower() != ".json":
         return _lines(text, path.name)
     try:
@@ -111,7 +113,7 @@ def _read(path: Path) -> Any:
 
 
 def _lines(text: str, source: str) -> list[str] | dict[str, int]:
-    """The words of a file with one word per line, or {word: id} for a file with one word and its id per line."""
+    """Parse a file with one word on each line to a list, or one with a word and its id on each line to {word: id}."""
     lines = text.removesuffix("\n").split("\n")
     pairs = [match for line in lines if (match := re.fullmatch(r"(\S+)[\t ,](\d+)", line))]
     if len(pairs) < len(lines) or len(lines) == 1:
@@ -129,7 +131,7 @@ def _lines(text: str, source: str) -> list[str] | dict[str, int]:
 
 
 def _numbered(value: Any, source: str) -> dict[str, int]:
-    """{word: id}, from a list of words, {word: id} or {id: word}."""
+    """Return a vocabulary as {word: id}. `value` is a list of words, {word: id} or {id: word}."""
     if isinstance(value, dict) and value and all(isinstance(word, str) for word in value.values()):
         value = {word: int(number) if str(number).isdecimal() else -1 for number, word in value.items()}
     elif isinstance(value, list):
@@ -161,19 +163,17 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words that splitting never yields. Raises VocabularyInvalid if they are more than half of all words.
+    """Record the words that splitting a text never produces, because the original program splits texts differently.
 
-    Such words show that the original program splits or lowercases texts differently.
+    Raises VocabularyInvalid if they are more than half of all words.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
     if not lost:
         return
-    text = f"{counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}, that no text is split into"
+    text = f"splitting a text never produces {counted(len(lost), 'word')} of the vocabulary, such as {lost[0]!r}"
     if len(lost) > len(candidates) / 2:
-        raise VocabularyInvalid(
-            f"the vocabulary has {text}: texts must be split or lowercased in another way", param="split"
-        )
+        raise VocabularyInvalid(f"{text}; texts must be split or lowercased in another way", param="split")
     answers.assumed.append(f"unreachable={len(lost)}: {text}; check how texts are split and lowercased")
 
 

@@ -20,7 +20,7 @@ LONGEST_RETRY = 60.0
 
 
 class Ticket:
-    """The capacity that one caller's requests occupy, and their share of the gauges. `close` releases both."""
+    """The capacity that one caller's requests occupy, and their contribution to the metrics. `close` removes both."""
 
     __slots__ = ("_admission", "_closed", "_held", "_model", "_running", "_tokens", "_waiting")
 
@@ -73,7 +73,7 @@ class Ticket:
 
 
 class Admission:
-    """The limits, and the numbers of requests and tokens counted towards them. Admitted requests are never dropped."""
+    """Limits and counts the waiting requests and their tokens. Admitted requests are never dropped."""
 
     def __init__(self, max_requests: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_requests, self.max_tokens = max_requests, max_tokens
@@ -105,6 +105,7 @@ class Admission:
         self.tokens += tokens
 
     def release(self, requests: int, tokens: int) -> None:
+        """Return capacity. Each request that ends counts towards the recent completion rate."""
         if requests:
             now = self._clock()
             faded = self._rate * math.exp((self._at - now) / MEMORY_SECONDS)
@@ -113,7 +114,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Estimate the seconds until half of the waiting requests are done, from the recent completion rate."""
+        """Estimate, from the recent completion rate, the seconds until half of the waiting requests are done."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

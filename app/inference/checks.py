@@ -22,7 +22,7 @@ def check_scores(version: ResolvedVersion) -> None:
 
 
 def check_vectors(dimensions: int, version: ResolvedVersion) -> None:
-    """Check that the version computes vectors, and that these have at least `dimensions` numbers."""
+    """Check that the version computes vectors with at least `dimensions` components."""
     if version.config.architecture == "linear":
         raise InvalidRequest(
             f"{version.ref} is a linear model, which has no embeddings; name a version of another architecture",
@@ -32,7 +32,9 @@ def check_vectors(dimensions: int, version: ResolvedVersion) -> None:
     width = body_width(version.config)
     if dimensions > width:
         raise InvalidRequest(
-            f"dimensions is {dimensions}, but {version.ref} has {width}; request {width} or fewer", param="dimensions"
+            f"dimensions is {dimensions}, but the vectors of {version.ref} have {width} dimensions; request {width} or "
+            "fewer",
+            param="dimensions",
         )
 
 
@@ -41,8 +43,8 @@ def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: st
     definition = version.files.get(FILE)
     if definition is None or owner.files.get(FILE) != definition:
         raise InvalidRequest(
-            f"{field} names {owner.ref}, which does not have the tokenizer of {version.ref}; send texts, or ids of "
-            f"{version.ref}",
+            f"{field} is {owner.ref}, which uses a different tokenizer from {version.ref}; send text, or token ids "
+            f"produced by the tokenizer of {version.ref}",
             code="wrong_tokenizer",
             param=field,
         )
@@ -60,9 +62,9 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
 
 
 def filled(params: wire.SamplingParams, prompts: list[list[int]], version: ResolvedVersion) -> wire.SamplingParams:
-    """Return the parameters with the largest `max_tokens` for which prompt and continuation fit into the context.
+    """Return the parameters with the largest `max_tokens` with which prompt and continuation fit into the context.
 
-    It is at least 1. For a network without a limit, it is the context length.
+    `max_tokens` is at least 1. If the network has no maximum sequence length, `max_tokens` is the context length.
     """
     limit = version.config.position_limit
     room = version.config.context_length if limit is None else limit - max(map(len, prompts))
@@ -70,7 +72,7 @@ def filled(params: wire.SamplingParams, prompts: list[list[int]], version: Resol
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that prompt and continuation fit into the context, if the network has a limit (a Transformer has).
+    """Check that prompt and continuation fit into the context, if the network has a limit, as a Transformer does.
 
     `field` is the request field that limits the number of tokens.
     """
@@ -79,7 +81,7 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
         room = limit - longest
         fix = f"set {field} to at most {room}, or shorten the prompt" if room > 0 else "shorten the prompt"
         raise InvalidRequest(
-            f"the prompt has {longest} tokens and {field} is {max_tokens}, but {version.ref} takes {limit} tokens "
+            f"the prompt has {longest} tokens and {field} is {max_tokens}, but {version.ref} accepts {limit} tokens "
             f"in total; {fix}",
             code="context_length_exceeded",
             param=field,

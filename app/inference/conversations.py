@@ -1,4 +1,4 @@
-"""A conversation as one input: its messages in the chat format of the version, with the end of each answer marked."""
+"""Encodes a conversation as one input: its messages in the version's chat format, with end tokens after answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.tokenization.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The messages of a conversation, each with `role` and `content`, of which the next answer is to be generated.
+    """A conversation whose next answer is to be generated. Each message has a `role` and a `content`.
 
     With `fallback`, versions that were not trained on conversations read them in the same format.
     """
@@ -22,13 +22,13 @@ class Conversation:
     fallback: bool = False
 
     def __len__(self) -> int:
-        """The number of characters of all messages."""
-        return sum(len(message["content"]) for message in self.messages)
+        """The number of characters in all messages, including roles and separators."""
+        return sum(len(message["role"]) + len(message["content"]) + 3 for message in self.messages)
 
     def encode(self, version: ResolvedVersion, tokenizer: Tokenizer) -> list[int]:
         """Return the ids of the prompt, as in training: each text is encoded alone, and each answer has an end token.
 
-        Raises InvalidRequest if the version has no chat template, or one that this service did not write.
+        Raises InvalidRequest if the version has no chat template, or a chat template that this service did not write.
         """
         self._check(version)
         pairs, prompt = continued(self.messages)
@@ -51,8 +51,8 @@ class Conversation:
             )
         if template not in (None, TEMPLATE):
             raise InvalidRequest(
-                f"{version.ref} has a chat template of its own, and only that of versions trained here is supported; "
-                "send the rendered text as `prompt` to POST /v1/completions",
+                f"{version.ref} has its own chat template, but only the chat template of versions that this service "
+                "trained is supported; render the conversation, and send the text as `prompt` to POST /v1/completions",
                 code="unsupported_chat_template",
                 param="model",
             )

@@ -1,7 +1,7 @@
-"""Predicts how long an engine computes one sequence, so that a request cannot occupy the engine for minutes.
+"""Predicts how long an engine takes to compute one sequence, so that a request cannot occupy the engine for minutes.
 
-A sequence is computed in one piece, which no deadline interrupts. The prediction counts multiplications and additions,
-and assumes fewer per second than an idle machine reaches.
+A sequence is computed in one piece, and no deadline interrupts the computation. The prediction divides the number of
+multiplications and additions by a speed that is lower than that of an idle machine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.config import ModelConfig
 from models.parameters import GATES, body_width
 
 CORE_SPEED, GPU_SPEED = 25e9, 5e12  # multiplications and additions per second of one core and of a GPU
-STEP_SECONDS = 20e-6  # the least time of one step of a recurrent layer, which cannot begin before the previous step
+STEP_SECONDS = 20e-6  # the minimum time per step of a recurrent layer; its steps run one after another
 
 
 def check(version: ResolvedVersion, lengths: Iterable[int], engines: Iterable[EngineClient], limit: float) -> None:
@@ -28,7 +28,7 @@ def check(version: ResolvedVersion, lengths: Iterable[int], engines: Iterable[En
     seconds = predict(version.config, longest, speed) if speed else 0.0
     if seconds > limit:
         raise InvalidRequest(
-            f"a sequence of {longest} tokens would take {version.ref} about {seconds:.0f} seconds on this machine; "
+            f"{version.ref} would need about {seconds:.0f} seconds for a sequence of {longest} tokens on this machine; "
             f"the limit is {limit:g} seconds (OSTINATO_MAX_SEQUENCE_SECONDS)",
             code="sequence_too_expensive",
         )
@@ -43,9 +43,11 @@ def predict(config: ModelConfig, length: int, speed: float) -> float:
         inputs = config.width + max(body_width(config), config.vector_width)
         return steps * (STEP_SECONDS + 2 * GATES[config.architecture] * config.width * inputs / speed)
     if config.architecture != "transformer":
-        raise NotImplementedError(f"app/inference/cost.py has no formula for the time of {config.architecture!r}")
+        raise NotImplementedError(
+            f"app/inference/cost.py has no formula for the computing time of {config.architecture!r}"
+        )
     per_token = 8 * config.width**2 + 6 * config.width * config.inner_width
-    attention = 4 * config.width * length  # per token: scores of all keys, and the sum of all values
+    attention = 4 * config.width * length  # per token: the scores of all keys, and the weighted sum of all values
     return config.layers * length * (per_token + attention) / speed
 
 

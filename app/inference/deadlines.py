@@ -1,7 +1,7 @@
-"""Time limits of many tasks, kept with a single timer.
+"""Enforces the time limits of many tasks with a single timer.
 
-`asyncio.timeout` creates and cancels a timer for each request. Hardly any request reaches its time limit, so one timer
-for the earliest limit is enough: requests that start later rarely have to move it.
+`asyncio.timeout` creates and cancels a timer for each request. A single timer, set to the earliest time limit, is
+cheaper: hardly any request reaches its time limit, and the timer rarely has to be moved when a request starts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LATE = "the request was not answered within its time limit"
 
 
 class Deadlines:
-    """The time limits that are running on one event loop."""
+    """The time limits in force on one event loop."""
 
     def __init__(self) -> None:
         self._open: set[TimeLimit] = set()
@@ -33,6 +33,7 @@ class Deadlines:
         return TimeLimit(self, time.monotonic() + seconds)
 
     def add(self, limit: TimeLimit) -> None:
+        """Start a time limit. One timer, set to the earliest limit, serves all of them."""
         self._open.add(limit)
         if limit.until < self._due:
             self._arm(limit.until)
@@ -64,11 +65,11 @@ class TimeLimit:
     def __init__(self, deadlines: Deadlines, until: float) -> None:
         self._deadlines, self.until = deadlines, until
         self._task: asyncio.Task[object] | None = None
-        self._cancellations = 0  # that were requested before the block began
+        self._cancellations = 0  # the task's cancellation requests from before the block
         self._expired = False
 
     def expire(self) -> None:
-        """Cancel the task, because the time is over."""
+        """Cancel the task, because its time is up."""
         self._expired = True
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""What to make of calibrated scores: prediction sets, intervals, and whether to answer at all."""
+"""Turns calibrated scores into decisions: prediction sets, intervals, and whether to answer at all."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from app.checkpoint.calibration import Calibration
 from app.errors import InvalidRequest
 from app.inference.versions import ResolvedVersion
+from app.wording import counted
 
 LABELLED = ("classification", "multilabel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPolicy:
-    """What a request asks for.
+    """The options of a request that determine how scores become decisions.
 
-    `calibrated` is true for calibrated probabilities only, false for those of the network, and None for calibrated ones
-    if the version has a calibration. `prediction_set` is the coverage of sets or intervals. No label is returned below
-    the score `abstain_below`, or where the error rate may exceed `max_risk`. `threshold` is the minimum probability
-    of a label in the answers of multilabel versions; None means that of the version.
+    If `calibrated` is true, the version must have a calibration; if it is false, the calibration is not applied; if it
+    is None, the calibration is applied if the version has one. `prediction_set` is the coverage of sets or intervals.
+    No label is returned below the score `abstain_below`, or where the error rate may exceed `max_risk`. `threshold` is
+    the minimum probability of the labels in the answer of a multilabel version; None means the version's own threshold.
     """
 
     calibrated: bool | None = None
@@ -32,10 +33,11 @@ class DecisionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRule:
-    """A policy for one version.
+    """A policy applied to one version.
 
-    A label is in the prediction set if its nonconformity score, 1 - p, is at most its entry of `quantiles`. An interval
-    reaches `quantiles[0]` to both sides of the value. Scores below `least_score` are not answered.
+    A label is in the prediction set if its nonconformity score, 1 - p, is at most the label's entry in `quantiles`. An
+    interval extends from the value by `quantiles[0]` in both directions. Items with a score below `least_score` are not
+    answered.
     """
 
     task: str
@@ -67,14 +69,14 @@ class DecisionRule:
 def answer_score(task: str, probs: Sequence[float]) -> float:
     """The score of an answer, as in the risk-coverage table of a calibration.
 
-    For classification, this is the highest probability. For multilabel classification, it is the lowest probability
-    with which one of the decisions on the labels is right.
+    For classification, this is the highest probability. For multilabel classification, a decision is made on each
+    label; the score is the probability of the least certain decision.
     """
     return max(probs) if task == "classification" else min(max(p, 1.0 - p) for p in probs)
 
 
 def decision_rule(version: ResolvedVersion, policy: DecisionPolicy) -> DecisionRule:
-    """Apply a policy to a version. Raises InvalidRequest if the version cannot do what the policy asks for."""
+    """Apply a policy to a version. Raises InvalidRequest if the version does not support it."""
     task, calibration = version.config.task, version.assets.calibration
     if policy.calibrated:
         _required(calibration, version, "calibrated")
@@ -85,9 +87,11 @@ def decision_rule(version: ResolvedVersion, policy: DecisionPolicy) -> DecisionR
         quantiles = needed.quantiles(policy.prediction_set, len(version.labels) or 1)
         if quantiles is None:
             rows = needed.scores.rows
+            highest = math.floor(rows / (rows + 1) * 1e4) / 1e4
             raise InvalidRequest(
-                f"prediction_set is {policy.prediction_set:g}, but the calibration of {version.ref} has {rows} rows, "
-                f"which allow {math.floor(rows / (rows + 1) * 1e4) / 1e4:g} at most",
+                f"prediction_set is {policy.prediction_set:g}, but with {counted(rows, 'held-out row')} the "
+                f"calibration of {version.ref} can guarantee a coverage of at most {highest:g}; lower prediction_set "
+                f"to {highest:g}, or train with more held-out rows",
                 code="coverage_not_attainable",
                 param="prediction_set",
             )
@@ -100,9 +104,9 @@ def decision_rule(version: ResolvedVersion, policy: DecisionPolicy) -> DecisionR
 def _required(calibration: Calibration | None, version: ResolvedVersion, field: str) -> Calibration:
     if calibration is None:
         raise InvalidRequest(
-            f"{field} needs a calibration, and {version.ref} has none: imported versions, checkpoints of running jobs, "
-            "and versions that were trained by an earlier release or with very few held-out rows have no calibration. "
-            f"Train the model again, or leave out {field}",
+            f"{field} requires a calibration, but {version.ref} has none: imported versions, checkpoints of running "
+            "jobs, and versions that were trained by an earlier release or with very few held-out rows have no "
+            f"calibration. Train the model again, or leave out {field}",
             code="no_calibration",
             param=field,
         )
@@ -110,16 +114,23 @@ def _required(calibration: Calibration | None, version: ResolvedVersion, field: 
 
 
 def _check_combination(policy: DecisionPolicy, task: str, version: ResolvedVersion) -> None:
+    if policy.threshold is not None and task != "multilabel":
+        instead = "; use abstain_below to give no label to uncertain items" if task in LABELLED else ""
+        gives = "one label for each item" if task in LABELLED else "numbers"
+        message = f"threshold applies only to multilabel versions, but {version.ref} predicts {gives}"
+        raise InvalidRequest(f"{message}{instead}", code="wrong_task", param="threshold")
     for field in ("abstain_below", "max_risk"):
         if getattr(policy, field) is not None and task not in LABELLED:
-            message = f"{field} is for labels, but {version.ref} predicts numbers; use prediction_set for an interval"
+            message = (
+                f"{field} applies to labels, but {version.ref} predicts numbers; use prediction_set for an interval"
+            )
             raise InvalidRequest(message, code="wrong_task", param=field)
     for field in ("prediction_set", "max_risk"):
         if getattr(policy, field) is not None and policy.calibrated is False:
-            message = f"{field} needs calibrated probabilities; leave out calibrated, which is false"
+            message = f"{field} requires calibrated probabilities, but calibrated is false; leave out calibrated"
             raise InvalidRequest(message, param="calibrated")
     if policy.max_risk is not None and policy.threshold is not None:
-        message = "max_risk was measured at the version's own threshold; leave out threshold"
+        message = "max_risk relies on error rates measured at the version's own threshold; leave out threshold"
         raise InvalidRequest(message, param="threshold")
 
 
@@ -129,8 +140,9 @@ def _least_score(calibration: Calibration, version: ResolvedVersion, max_risk: f
         return level.score
     lowest = math.ceil(calibration.least_risk * 1e4) / 1e4
     raise InvalidRequest(
-        f"max_risk is {max_risk:g}, but the {calibration.rows} rows of the calibration of {version.ref} show no error "
-        f"rate below {lowest:g} at any threshold; ask for more, or train with more held-out rows",
+        f"max_risk is {max_risk:g}, but with {counted(calibration.rows, 'held-out row')} the calibration of "
+        f"{version.ref} can guarantee no error rate below {lowest:g}; raise max_risk to at least {lowest:g}, or train "
+        "with more held-out rows",
         code="risk_not_attainable",
         param="max_risk",
     )

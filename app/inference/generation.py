@@ -51,7 +51,7 @@ class Stops:
 class Choice:
     """One continuation of one prompt, and its progress so far."""
 
-    def __init__(self, index: int, request: wire.Generate, tokenizer: Tokenizer, stops: Stops) -> None:
+    def __init__(self, index: int, request: wire.Generate, tokenizer: Tokenizer, stops: Stops, lead: str = "") -> None:
         self.index, self.request = index, request
         self.tokens = 0
         self.cached_tokens = 0
@@ -59,7 +59,7 @@ class Choice:
         self.finish_reason: str | None = None
         self.stop_logprob: float | None = None  # the log-probability of the token that ended the choice, if requested
         self._began = 0.0
-        self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens)
+        self._stream = TextStream(tokenizer, stops.strings, stops.include, request.params.min_tokens, lead)
         self._include_stop = stops.include
 
     def take(self, message: wire.Tokens) -> Piece:
@@ -70,7 +70,8 @@ class Choice:
         self.tokens += len(message.ids)
         if delta.finished_by_stop is not None:
             self.finish_reason = "stop"
-            if self.timing is not None:  # the engine does not send a final timing: this choice is about to be aborted
+            # This choice is about to be aborted, so the engine will not send its final timing.
+            if self.timing is not None:
                 spent = 1000 * (time.monotonic() - self._began)
                 self.timing = msgspec.structs.replace(self.timing, inference_ms=self.timing.prefill_ms + spent)
         return Piece(

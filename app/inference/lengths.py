@@ -29,17 +29,17 @@ class LengthPolicy:
 
 
 def cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:
-    """Return a function that cuts a sequence, given its place in the request, or raises InvalidRequest."""
+    """Return a function that takes a sequence and its place in the request, and cuts it or raises InvalidRequest."""
     context, truncate = version.config.context_length, policy.truncate
     if truncate is not None and truncate > context:
         raise InvalidRequest(
-            f"truncate_prompt_tokens is {truncate}, but {version.ref} takes at most {context} tokens; "
+            f"truncate_prompt_tokens is {truncate}, but {version.ref} accepts at most {context} tokens; "
             "-1 cuts to that length",
             param="truncate_prompt_tokens",
         )
     if truncate == 0:
         raise InvalidRequest(
-            "truncate_prompt_tokens is 0, which leaves nothing of the input; it must be 1 or more, or -1",
+            "truncate_prompt_tokens is 0, which would remove the whole input; it must be 1 or more, or -1",
             param="truncate_prompt_tokens",
         )
     if truncate is None:
@@ -78,7 +78,7 @@ def check_characters(items: Sequence[object], version: ResolvedVersion, policy: 
 
 def _too_long(finding: str, version: ResolvedVersion, field: str, policy: LengthPolicy) -> InvalidRequest:
     return InvalidRequest(
-        f"{finding}, but {version.ref} takes {version.config.context_length} at most; shorten it, or send "
+        f"{finding}, but {version.ref} accepts at most {version.config.context_length}; shorten it, or send "
         f"{policy.remedy}",
         code="context_length_exceeded",
         param=field,

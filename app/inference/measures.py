@@ -25,6 +25,7 @@ class Measures:
             t.request_inference_time.labels(self.model).observe(timing.inference_ms / 1000)
 
     def close(self) -> None:
+        """Record the total duration of the request."""
         t.e2e_request_latency.labels(self.model).observe(time.monotonic() - self.started)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.inference.generation import Stops
-from app.inference.inputs import Item
+from app.inference.items import Item
 from app.inference.lengths import LengthPolicy
 from app.inference.versions import ResolvedVersion
 from app.wire import engine as wire
@@ -37,6 +37,7 @@ class GenerationQuery(InferenceQuery):
 
     With `open_ended`, `max_tokens` of the parameters is ignored, and a continuation may have as many tokens as the
     context has room for. `limit_param` is the name of the request field that limits the number of tokens, for errors.
+    If a continuation begins with the character `lead`, its text is returned without it.
     """
 
     params: wire.SamplingParams = field(default_factory=wire.SamplingParams)
@@ -45,6 +46,7 @@ class GenerationQuery(InferenceQuery):
     stops: Stops = field(default_factory=Stops)
     open_ended: bool = False
     limit_param: str = "max_tokens"
+    lead: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class Readers:
     async def run(self, size: int, work: Callable[[], T], principal: str = LOCAL) -> T:
         """Run `work` in a thread. Raises Overloaded if there is no room; an idle pool accepts input of any size.
 
-        If the caller is cancelled, `work` keeps its thread until it ends or asks `bounds.abandoned`.
+        If the caller is cancelled, `work` keeps its thread until it ends or checks `bounds.abandoned`.
         """
         if self.held and self.held + size > self.room:
             rejected.labels("long_inputs").inc()
@@ -79,7 +79,7 @@ class Readers:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # so that asyncio does not report it as lost if the caller is gone
+            task.exception()  # so that asyncio does not log the exception if the caller is gone
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

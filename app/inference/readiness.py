@@ -17,7 +17,7 @@ from typing import Protocol
 from app.db.ownership import visible
 from app.errors import OstinatoError
 from app.inference.generation import Stops
-from app.inference.inputs import Item, Steps
+from app.inference.items import Item, Steps
 from app.inference.queries import GenerationQuery, InferenceQuery
 from app.inference.service import Inference
 from app.inference.versions import ResolvedVersion, VersionRecord

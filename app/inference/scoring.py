@@ -10,7 +10,7 @@ import msgspec
 
 from app.checkpoint.calibration import Calibration
 
-FEW = 8  # a heap is faster than sorting if less than 1/FEW of the scores are requested
+FEW = 8  # a heap is faster than sorting if fewer than 1/FEW of the scores are requested
 
 
 class LabelScore(msgspec.Struct, frozen=True, gc=False):
@@ -33,6 +33,7 @@ def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> lis
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
+    """Probabilities that sum to 1. The largest logit is subtracted first, so that `exp` cannot overflow."""
     top = max(logits)
     raised = [math.exp(logit - top) for logit in logits]
     total = sum(raised)
@@ -40,6 +41,7 @@ def softmax(logits: Sequence[float]) -> list[float]:
 
 
 def sigmoid(logits: Sequence[float]) -> list[float]:
+    """One independent probability per logit. The two forms keep `exp` from overflowing."""
     return [1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x)) for x in logits]
 
 

@@ -26,7 +26,8 @@ from app.inference.engines.pool import EnginePool
 from app.inference.engines.quarantine import Quarantine
 from app.inference.engines.work import Work
 from app.inference.generation import OVERDUE, Choice, GenerationRequest
-from app.inference.inputs import Item, TokenizedInput, entries_of, parse, prepare, size_of
+from app.inference.inputs import TokenizedInput, prepare
+from app.inference.items import Item, entries_of, parse, size_of
 from app.inference.measures import GenerationMeasures, Measures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
@@ -46,7 +47,7 @@ Resolve = Callable[[str, str], Version]
 
 
 class Inference:
-    """The inference use cases, one instance per API process. Send requests from the event loop that called `start`."""
+    """The inference use cases, one instance per API process. Call its methods on the loop that called `start`."""
 
     def __init__(self, settings: Settings, resolve: Resolve, cache: Cache) -> None:
         self.settings = settings
@@ -248,7 +249,7 @@ class Inference:
         left = max(0.0, until - time.monotonic())
         timer = asyncio.get_running_loop().call_later(left, work.inbox.put, OVERDUE, overdue)
         stack.callback(timer.cancel)
-        choices = [Choice(i, r, tokenizer, query.stops) for i, r in enumerate(requests)]
+        choices = [Choice(i, r, tokenizer, query.stops, query.lead) for i, r in enumerate(requests)]
         return GenerationRequest(version, prompts, choices, client, work, ticket, stack.pop_all(), measures, until)
 
     async def _started(

@@ -164,7 +164,7 @@ class Versions:
         return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases))
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
-        asked = time.monotonic()  # read before the query: the answer may be outdated when it arrives
+        asked = time.monotonic()  # read the clock before the query, because the answer may be outdated when it arrives
         record = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
         self._records[key] = (asked + self._ttl, record)
         self._records.move_to_end(key)
@@ -199,4 +199,5 @@ class Versions:
 
 
 def still_loading() -> Unavailable:
+    """The error for a request that waited as long as it may for a version to be loaded."""
     return Unavailable("the version is still being loaded; try again", code="loading", retry_after=5.0)

@@ -1,4 +1,4 @@
-"""The SQL for the operations of workers on jobs: claim a job, renew its lease, report progress, end or requeue it.
+"""The SQL for the worker operations on jobs: claim a job, renew its lease, report progress, end or requeue it.
 
 Workers do not communicate with each other. Two rules make this safe:
 
@@ -21,6 +21,7 @@ from app.db.tables import JobRow
 from app.jobs import logbook, trials
 from app.jobs.records import (
     ATTEMPT,
+    ATTEMPT_LOST,
     CANCELLED,
     EVALUATION,
     FAILED,
@@ -55,8 +56,8 @@ class JobClaims:
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
 
-        An auto job can be claimed when it is queued, and again when all of its trials have ended. A job whose lease has
-        expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
+        An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
+        has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
         cancelled or paused instead. A job that was lost `max_attempts` times fails.
         """
         now = self._database.now(session)
@@ -94,12 +95,13 @@ class JobClaims:
         )
         assert row is not None
         job = Job.of(row)
-        # An attempt that was delayed without a new event repeats the previous one, because the disk is still full.
+        if lost:
+            self._log_loss(session, job)
+        # Do not log that an attempt has started if it only checks again whether the disk is still full: then the job
+        # was delayed, and no event has been added since the previous attempt started.
         delayed = following.status == QUEUED and following.lease_until is not None
         if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
-            started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
-            message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
-            self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
+            self._log_start(session, job)
         return job
 
     def flags(self, session: Session, job_id: str, attempt: int) -> Flags | None:
@@ -199,6 +201,18 @@ class JobClaims:
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
         """Append events to the job's log. Does not check the attempt: call it in a transaction that does."""
         self._states.log(session, job_id, events)
+
+    def _log_loss(self, session: Session, job: Job) -> None:
+        """Report the loss of the attempt before the claimed one: a killed worker cannot report it."""
+        lost = job.attempt - 1
+        message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
+        self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])
+
+    def _log_start(self, session: Session, job: Job) -> None:
+        """Report the start of a claimed attempt."""
+        started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
+        message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
+        self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
 
     def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
         """End or pause the lost jobs that must not be claimed again."""

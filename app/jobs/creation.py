@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app import telemetry
 from app.db.database import Database
 from app.db.paging import new_id
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound, did_you_mean
 from app.files.records import StoredFile
 from app.files.service import Files
 from app.jobs import limits
@@ -24,7 +24,7 @@ from app.registry import repository as registered
 from app.registry.records import Version, check_name, visible
 from app.registry.service import Registry
 from app.settings import installed_memory
-from app.wire.trainer import DataFile, TrainSpec
+from app.wire.trainer import AUTO, DataFile, TrainSpec
 from app.wire.training_options import Columns
 from models.config import ARCHITECTURES
 
@@ -37,7 +37,7 @@ class JobCreation:
     def __init__(
         self, database: Database, registry: Registry, files: Files, repository: JobRepository, memory: int = 0
     ) -> None:
-        """`memory` is the number of bytes that a training run may use; 0 stands for the memory of this machine."""
+        """`memory` is the number of bytes that a training run may use; 0 means all memory of this machine."""
         self._database, self._registry, self._files = database, registry, files
         self._repository = repository
         self._memory = memory or installed_memory()
@@ -81,7 +81,7 @@ class JobCreation:
             )
 
     def draft(self, request: JobRequest, principal: str) -> tuple[TrainSpec, Version | None]:
-        """The input of the trainer, and the version to fine-tune, as for a job that `create` would queue.
+        """Return the trainer's input and the version to fine-tune, if any, of the job that `create` would queue.
 
         Raises InvalidRequest or NotFound with `param` set.
         """
@@ -91,7 +91,7 @@ class JobCreation:
             return self._spec(session, request, principal, request.seed or 0), base
 
     def _check_base(self, session: Session, request: JobRequest, principal: str) -> Version | None:
-        """The version to fine-tune, or None. Refuses a network whose weights alone do not fit into the memory."""
+        """Return the version to fine-tune, if any. Refuses a network whose weights alone do not fit into memory."""
         base = None if request.from_scratch else self._base(session, request, principal)
         limits.check_memory(request, base.config if base else None, self._memory)
         return base
@@ -101,6 +101,7 @@ class JobCreation:
             base = self._registry.resolve(request.model, principal, session)
         except NotFound as error:
             message = f"{error.message}; to train from scratch, use {', '.join(ARCHITECTURES)}"
+            message += did_you_mean(request.model, (*ARCHITECTURES, AUTO), cutoff=0.7)
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
         # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. After that,
@@ -159,7 +160,7 @@ def hold_file(files: Files, session: Session, param: str, file_id: str, principa
 
 
 def data_file(path: str, file: StoredFile) -> DataFile:
-    """The file as the trainer's input; `path` is relative to the run directory."""
+    """Describe a file as an input of the trainer; `path` is relative to the run directory."""
     # Leave out ".gz": the trainer detects compression from the first bytes of the file.
     format_ = (file.format or "").removesuffix(".gz") or None
     return DataFile(path, file.filename, file.sha256, format_)
@@ -170,8 +171,8 @@ def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
     for role, column in validation.roles.items():
         if columns.get(role) != column:
             message = (
-                f"validation_file: columns[{role}]={column!r}, set when it was uploaded, has no effect: both files are "
-                f"read with the same columns; set it on the training file, or here as columns.{role}"
+                f"validation_file was uploaded with columns[{role}]={column!r}, which has no effect: both files are "
+                f"read with the same columns; set it on the training file, or in this request as columns.{role}"
             )
             raise InvalidRequest(message, param="validation_file")
 

@@ -1,4 +1,4 @@
-"""Dry runs: what a training request would do, without queueing a job.
+"""Dry runs: estimate what a training request would do, without queueing a job.
 
 The trainer program computes the estimate in a temporary run directory. Because it uses the processor and memory, only
 one runs at a time in each API process.
@@ -39,10 +39,10 @@ from app.wire.trainer import Estimated, Note, TrainEvent, TrainFailed, TrainSpec
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
-LEASE_SECONDS = 10.0  # after which the trainer exits if this process is frozen
+LEASE_SECONDS = 10.0  # if this process is frozen, the trainer exits after this time
 RETRY_SECONDS = 5.0
-YOUNG_SECONDS = 60.0  # directories of this age may not have been locked yet
-SHOWN = ("data_report", "settled", "base")  # kinds of notes whose content the estimate has in other fields
+YOUNG_SECONDS = 60.0  # a directory younger than this may not have been locked yet
+SHOWN = ("data_report", "settled", "base")  # kinds of notes whose content is in other fields of the estimate
 
 
 class EstimateAbandoned(Exception):
@@ -64,7 +64,7 @@ class Estimates:
         trainer: Sequence[str] = TRAINER,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`trainer` is the command that starts the trainer, and `env` the environment of which it inherits a part."""
+        """`trainer` is the command that starts the trainer; it inherits some variables of the environment `env`."""
         memory = settings.training_memory * 2**20
         self._creation = JobCreation(database, registry, files, JobRepository(database), memory)
         self._blobs, self._cache = blobs, cache
@@ -81,11 +81,11 @@ class Estimates:
     def estimate(
         self, request: JobRequest, principal: str, seconds: float, stopping: Callable[[], bool] = lambda: False
     ) -> Estimate:
-        """What a job with this request would do. Blocks for up to `seconds`.
+        """Estimate what a job with this request would do. Blocks for up to `seconds`.
 
-        Raises what `Jobs.create` raises, and InvalidRequest for faults of the data, with the code and message with
-        which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded when the time has
-        passed, and EstimateAbandoned once `stopping` returns true.
+        Raises the errors of `Jobs.create`. If the data has a fault, raises InvalidRequest with the code and message of
+        the error with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded when
+        the time has passed, and EstimateAbandoned once `stopping` returns true.
         """
         if not self._running.acquire(blocking=False):
             message = "another dry run is being computed, and there is only one at a time; try again in a moment"
@@ -102,7 +102,7 @@ class Estimates:
 
     @contextmanager
     def _directory(self) -> Iterator[tuple[RunDirectory, int]]:
-        """A run directory that is removed in any case, and the descriptor of its lock.
+        """Yield a run directory and the file descriptor of its lock. The directory is removed at the end of the block.
 
         If this process is killed, the lock is released, and a later estimate removes the directory.
         """
@@ -169,7 +169,7 @@ def _events(path: Path) -> Iterator[TrainEvent]:
 
 
 def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimate:
-    """The estimate, or the error with which the trainer ended."""
+    """Return the estimate, or raise the error with which the trainer ended."""
     match events[-1] if events else None:
         case Estimated(estimate):
             notes = [EstimateNote(e.level, e.kind, e.message) for e in events if isinstance(e, Note)]

@@ -1,4 +1,4 @@
-"""The operations of clients on evaluations: create them, and list those of a version."""
+"""The client operations on evaluations: create an evaluation, and list the evaluations of a version."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from app.registry.service import Registry
 from app.wire.trainer import EvaluationSpec
 from app.wire.training_options import Columns
 
-EVIDENCE = 20  # the number of evaluations that a version shows
+EVIDENCE = 20  # maximum number of evaluations listed for a version
 
 
 class Evaluations:
@@ -56,7 +56,7 @@ class Evaluations:
         repeat = Repeat(principal, request.body_sha256, idempotency_key, retry_count)
         try:
             job = self._create(request, repeat)
-        except IntegrityError:  # a concurrent request with the same key was committed first, and is found now
+        except IntegrityError:  # a concurrent request with the same key was first; the retry finds its job
             job = self._create(request, repeat)
         return self.jobs.get(job.id, principal)
 

@@ -39,7 +39,7 @@ def check(request: JobRequest) -> None:
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
-    """Check a fine-tuning request against the configuration of its base model. The model's shape cannot change.
+    """Check a fine-tuning request against the configuration of its base model, whose shape cannot be changed.
 
     Raises InvalidRequest with `param` set.
     """
@@ -49,7 +49,7 @@ def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
 
 
 def check_memory(request: JobRequest, base: Mapping[str, Any] | None, limit: int) -> None:
-    """Refuse a network whose weights alone need more than `limit` bytes in training, if the request decides that.
+    """Refuse a request that is certain to need more than `limit` bytes in training for the weights alone.
 
     `base` is the configuration of the version to fine-tune. Raises InvalidRequest with `param` set.
     """
@@ -119,7 +119,7 @@ def _check_expected_version(request: JobRequest) -> None:
     if isinstance(expected, UnsetType):
         return
     if request.publish.alias is None:
-        raise _invalid("publish.expected_version", "needs publish.alias, which is missing")
+        raise _invalid("publish.expected_version", "requires publish.alias, which is missing")
     if expected is not None and not 1 <= expected <= MAX_VERSION:
         raise _invalid("publish.expected_version", f"must be from 1 to {MAX_VERSION}, or null if the alias is new")
 

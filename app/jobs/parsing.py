@@ -33,7 +33,9 @@ FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> it
 
 
 def parse(body: Mapping[str, Any]) -> JobRequest:
-    """Parse and check a client's JSON object. Raises InvalidRequest with `param` set, the field as it was sent."""
+    """Parse and check a client's JSON object. Raises InvalidRequest with `param` set to the name of the field as the
+    client sent it.
+    """
     if not isinstance(body, Mapping):
         raise InvalidRequest("the request body must be a JSON object")
     check_text(body)
@@ -56,7 +58,9 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def sent_names(body: Mapping[str, Any]) -> dict[str, str]:
-    """The options that a valid body contains under another name: `training.epochs` -> `hyperparameters.n_epochs`."""
+    """Return the options that a valid body contains under another name: `training.epochs` ->
+    `hyperparameters.n_epochs`.
+    """
     _, sources = _merge_options(body)
     return {f"training.{name}": source for name, source in sources.items() if source != f"training.{name}"}
 
@@ -101,7 +105,7 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
     if not isinstance(_value_at(fields, "method.supervised") or {}, Mapping):
         raise InvalidRequest("method.supervised must be an object", param="method.supervised")
     if fields.get("integrations"):
-        message = "integrations are not supported; the job's events carry every metric"
+        message = "integrations are not supported; the job's events contain every metric"
         raise InvalidRequest(message, code="unsupported_integration", param="integrations")
     if fields.get("resources"):
         message = "resources are not supported: the worker's OSTINATO_THREADS and OSTINATO_DEVICE apply to each job"

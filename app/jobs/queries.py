@@ -59,7 +59,7 @@ def page(
 
 
 def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
-    """Return those of `job_ids` whose jobs have one of these statuses."""
+    """Return the subset of `job_ids` whose jobs have one of these statuses."""
     return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
 
 
@@ -87,7 +87,7 @@ def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, JobRow.parent_id.is_(None))) or 0
     rows = session.execute(select(ranked.c.id, ranked.c.place).where(ranked.c.id.in_([job.id for job in jobs])))
     counts = {id_: running + place for id_, place in rows}
-    # Jobs whose worker was lost are queued for clients, but are stored as running.
+    # A job whose worker was lost is shown to clients as queued, but stored as running.
     return {job.id: counts[job.id] if job.id in counts else count_before(session, job) for job in jobs}
 
 

@@ -21,6 +21,7 @@ TRAINING, PUBLISHING = "training", "publishing"
 
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
+ATTEMPT_LOST = "job.lost"  # the kind of the events that report attempts that ended with a fault or lost their worker
 
 
 class Fenced(Exception):
@@ -32,10 +33,10 @@ class Job:
     """A snapshot of a row of the table `jobs`.
 
     `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the checked fields of the request and, under "spec", the
-    `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is that of an evaluation.
-    Each claim increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of
-    attempts that ended with a fault. `seen_at` sets `lost` if the lease has expired, so that the job waits for its next
-    claim. Times are seconds since the epoch according to the database's clock.
+    `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is the result of an evaluation. Each claim
+    increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of attempts that
+    ended with a fault. `seen_at` sets `lost` if the lease has expired; the job then waits for its next claim. Times are
+    seconds since the epoch according to the database's clock.
 
     A trial is a job with a `parent_id`. `trials` contains the trials of an auto job, if they were read with the job.
     """

@@ -15,7 +15,7 @@ RETRY_SECONDS = 600.0  # maximum age of a job that is returned for a client's re
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """What identifies a request that a client may send again: its owner, body and idempotency key.
+    """Identifies a request that a client may send again, by its owner, body and idempotency key.
 
     `retry_count` is the number of retries according to the client.
     """

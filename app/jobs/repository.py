@@ -1,6 +1,6 @@
-"""The SQL for the operations of clients on jobs: create, cancel, pause and resume.
+"""The SQL for the client operations on jobs: create, cancel, pause and resume.
 
-`JobClaims` contains the SQL for the operations of workers. A job's state is changed only through these two classes.
+`JobClaims` contains the SQL for the worker operations. A job's state is changed only through these two classes.
 """
 
 from __future__ import annotations
@@ -40,17 +40,19 @@ class JobRepository:
 
     def insert(self, session: Session, **values: Any) -> Job:
         """Insert a queued job; `values` are the columns that depend on the request."""
+        # The database's clock, because jobs are ordered by this time and may be created on several machines.
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
         row = JobRow(**values)
         session.add(row)
         session.flush()
-        session.refresh(row)
+        session.refresh(row)  # the row as the database holds it, with its defaults
         created = NewEvent(kind="job.created", step=0, message=f"Created {NAMES[row.kind]}: {row.id}")
         self._states.log(session, row.id, [created])
         return Job.of(row)
 
     def lock(self, session: Session, job_id: str) -> Job | None:
         """Read a job and lock its row until the transaction ends."""
+        # SQLite has no such clause; there, transactions that write run one at a time.
         row = session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
         return Job.of(row) if row else None
 
@@ -59,6 +61,8 @@ class JobRepository:
 
         The trials of the job are cancelled in the same way. The job ends when all of them have ended.
         """
+        # Trials first: if no worker holds any, they all end here, and the job ends with them, without waiting for a
+        # worker. `_stop` writes both flags, so an earlier request to pause is repeated.
         for trial in trials.of(session, job.id, lock=True):
             if not trial.ended:
                 self._stop(session, trial, Flags(cancel=True, pause=trial.pause_requested))
@@ -81,11 +85,14 @@ class JobRepository:
             if trial.status == PAUSED:
                 self._states.resume(session, trial.id)
         self._states.resume(session, job.id)
+        # A job with trials runs without a lease until they have ended. If it were queued, a worker could claim it
+        # earlier.
         if paused:
             self._states.update(session, job.id, status=RUNNING, phase=TRAINING)
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
         """Cancel or pause a locked job, or set the flags if a worker holds the job or one of its trials."""
+        # A job whose trials are held must outlive them: the next worker that looks for a job settles it.
         if self._held(session, job) or any(self._held(session, trial) for trial in trials.of(session, job.id)):
             values = {"cancel_requested": flags.cancel, "pause_requested": flags.pause, "phase": STOPPING}
             self._states.update(session, job.id, **values)

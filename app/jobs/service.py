@@ -1,4 +1,4 @@
-"""The operations of clients on training jobs: create, watch, pause, resume and cancel."""
+"""The client operations on training jobs: create, watch, pause, resume and cancel."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Jobs:
     def __init__(
         self, database: Database, registry: Registry, files: Files, kind: str = FINE_TUNING, memory: int = 0
     ) -> None:
-        """`memory` is the number of bytes that a training run may use; 0 stands for the memory of this machine."""
+        """`memory` is the number of bytes that a training run may use; 0 means all memory of this machine."""
         self._database, self._kind = database, kind
         self._repository = JobRepository(database)
         self._creation = JobCreation(database, registry, files, self._repository, memory)
@@ -82,7 +82,7 @@ class Jobs:
     ) -> Page[Job]:
         """Return the principal's jobs that have all `metadata` pairs, newest first, after the job with id `after`.
 
-        The trials of auto jobs are not in the list, but in `Job.trials`, unless `with_trials` is set.
+        The trials of auto jobs appear only in `Job.trials`, unless `with_trials` adds them to the list.
         """
         check_page(limit, "desc", PAGE_LIMIT)
         if any("\x00" in text for pair in (metadata or {}).items() for text in pair):

@@ -1,4 +1,4 @@
-"""Changes to the state of a job that are shared by client requests and workers' attempts."""
+"""The changes to a job's state that both client requests and workers' attempts make."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def of(session: Session, parent_id: str, *, lock: bool = False) -> list[Job]:
 
 
 def attach(session: Session, jobs: Sequence[Job], now: float) -> list[Job]:
-    """Return the jobs with their trials; the progress of an unfinished auto job follows from that of its trials."""
+    """Return the jobs with their trials. The progress of an unfinished auto job is computed from its trials."""
     parents = [job.id for job in jobs if job.automatic]
     trials: dict[str, list[Job]] = {}
     for row in session.scalars(select(JobRow).where(JobRow.parent_id.in_(parents)).order_by(JobRow.trial)):
@@ -51,12 +51,12 @@ def attach(session: Session, jobs: Sequence[Job], now: float) -> list[Job]:
 
 
 def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
-    """The job with the progress, tokens and expected end that follow from its trials, unless it has ended."""
+    """Return an auto job with its trials. Unless it has ended, compute its progress, tokens and end from theirs."""
     if job.ended:
         return replace(job, trials=of_job)
     works = [max(1.0, float(planned["work"])) for planned in job.settled["trials"]]
     done = [work * (1.0 if trial.ended else trial.progress) for work, trial in zip(works, of_job, strict=True)]
-    paces = [  # seconds per unit of work that running trials expect
+    paces = [  # seconds per unit of work, as estimated by each running trial
         (trial.estimated_finish - now) / (work * (1.0 - trial.progress))
         for work, trial in zip(works, of_job, strict=True)
         if trial.estimated_finish is not None and not trial.lost and trial.progress < 1.0
@@ -121,7 +121,7 @@ def stopped() -> ColumnElement[bool]:
 
 
 def _request(parent: Job, trial: PlannedTrial) -> dict[str, Any]:
-    """The request of a trial: that of its parent with another model, as if a client had named the architecture."""
+    """Return the request of a trial: its parent's request with the trial's architecture as the model."""
     spec = msgspec.convert(parent.request["spec"], TrainSpec)
     changed = msgspec.structs.replace(spec, model=trial.model, training=trial.training)
     training = msgspec.to_builtins(trial.training)
@@ -129,7 +129,7 @@ def _request(parent: Job, trial: PlannedTrial) -> dict[str, Any]:
 
 
 def ended(trial: Job, count: int) -> NewEvent:
-    """The event that reports an ended trial, one of `count`, in the log of its parent."""
+    """Return the event that reports in the parent's log that one of its `count` trials has ended."""
     about = f"Trial {trial.trial} of {count}, {trial.model}"
     data: dict[str, Any] = {"trial": trial.trial, "model": trial.model, "job_id": trial.id, "status": trial.status}
     if trial.result is None:
@@ -143,6 +143,6 @@ def ended(trial: Job, count: int) -> NewEvent:
 
 
 def figures_of(result: dict[str, Any]) -> dict[str, float]:
-    """The principal validation figures of a trial, by name."""
+    """Return the principal validation metrics of a trial, by name."""
     validation = (result.get("metrics") or {}).get("validation") or {}
     return {name: float(validation[name]) for name in FIGURES if isinstance(validation.get(name), int | float)}

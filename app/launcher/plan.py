@@ -52,11 +52,11 @@ def make_plan(
 
 
 def url_of(settings: Settings) -> str:
-    """The URL at which programs on this machine reach the API."""
+    """Return the URL at which programs on this machine reach the API."""
     return settings.local_url
 
 
 def child_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment`, for child processes, with the settings that the command line may have overridden."""
+    """Return `environment` for child processes. Adds the settings that command-line options may have changed."""
     overrides = {"HOST": settings.host, "PORT": str(settings.port), "DATA_DIR": str(settings.data)}
     return {**environment, **{PREFIX + name: value for name, value in overrides.items()}}

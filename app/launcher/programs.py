@@ -20,7 +20,8 @@ NAME = "programs.json"
 class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
-    `job` and `attempt` are set for trainers only, and `url`, at which programs on this machine reach it, for the API.
+    `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only:
+    its address for programs on this machine.
     """
 
     program: str  # api | engine | worker | trainer
@@ -30,6 +31,7 @@ class Program(msgspec.Struct, frozen=True):
     job: str | None = None
     attempt: int | None = None
     url: str | None = None
+    parent: str | None = None  # id of the job to which the trial `job` belongs
 
 
 def alive(pid: int) -> bool:
@@ -51,7 +53,9 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether the process is a trainer, according to its command line: ids are reused and differ between containers."""
+    """Whether a process is a trainer, judging by its command line. Ids are reused, and they differ between
+    containers.
+    """
     try:
         return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
@@ -92,7 +96,7 @@ def read(run_dir: Path) -> list[Program]:
 
 
 def api_url(run_dir: Path) -> str | None:
-    """The URL of the API that `ostinato up` runs on this data folder; None if it does not run, or cannot be found."""
+    """Return the URL of the API that `ostinato up` runs on this data folder, or None if no running API is listed."""
     try:
         listed = read(run_dir)
     except OstinatoError:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.db.paging import Page, cut
 from app.db.tables import AliasMoveRow, AliasRow, ModelRow
 from app.errors import Conflict, InvalidRequest, NotFound
-from app.registry import repository
+from app.registry import alias_repository, repository
 from app.registry.records import NUMBER_LIMIT, Alias, AliasMove, check_name, show
 
 MOVE_LIMIT = 2**63  # above the largest id that a row can have
@@ -32,10 +32,10 @@ def move(
 ) -> Alias:
     """Point `alias` to a ready version, creating it if needed. If `required` is None, the flag does not change.
 
-    `loads`: whether the version is known to load. A required alias never points to another one, because the service
-    would not be ready. Raises InvalidRequest (`version_not_loaded`) in that case, NotFound (`version_not_found`) if
-    there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point to the `expected`
-    version.
+    `loads` says whether the version is known to load. A required alias must not point to a version that may fail to
+    load, because the service would then never become ready. Raises InvalidRequest (`version_not_loaded`) in that case,
+    NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the alias does
+    not point to the `expected` version.
     """
     check_name(alias, "alias")
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
@@ -60,7 +60,7 @@ def move(
     if before != version:
         _log(session, row, before, version, principal, now)
     session.flush()
-    return repository.make_alias(row)
+    return alias_repository.make_alias(row)
 
 
 def remove(
@@ -77,11 +77,11 @@ def remove(
 
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
     """Load the moves of an alias, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
-    if after is not None and not (0 < after < MOVE_LIMIT and repository.is_move(session, name, alias, after)):
+    if after is not None and not (0 < after < MOVE_LIMIT and alias_repository.is_move(session, name, alias, after)):
         raise NotFound(
             f"after must be the id of a move of {name}@{alias}, not {after}", code="move_not_found", param="after"
         )
-    return cut(repository.list_moves(session, name, alias, after, order, limit), limit)
+    return cut(alias_repository.list_moves(session, name, alias, after, order, limit), limit)
 
 
 def _log(

@@ -16,7 +16,7 @@ from app.db.ownership import LOCAL, visible
 from app.db.paging import Page, cut
 from app.db.tables import AliasRow, VersionRow
 from app.errors import InvalidRequest, NotFound
-from app.registry import repository
+from app.registry import alias_repository, repository
 from app.registry.records import CHAMPION, ModelReference, show
 
 COLUMNS = ("model", "version", "owner", "task", "architecture", "digest", "parameters", "created_at")
@@ -53,7 +53,7 @@ def load_page(session: Session, principal: str, after: str | None, limit: int) -
     query = select(*columns).where(*conditions).order_by(VersionRow.model, VersionRow.version.desc())
     rows = session.execute(query.limit(limit + 1)).all()
     names = {row.model for row in rows}
-    by_version = repository.group_by_version(repository.load_aliases(session, names))
+    by_version = alias_repository.group_by_version(alias_repository.load_aliases(session, names))
     unlisted = names - ({last.name} if last is not None else set())  # models whose bare name belongs on this page
     champions = {row.model: _make_entry(row, by_version) for row in _load_champions(session, unlisted)}
     entries: list[Entry] = []
@@ -99,7 +99,7 @@ def _follows(last: ModelReference) -> ColumnElement[bool]:
     return or_(VersionRow.model > last.name, same_model)
 
 
-def _make_entry(row: Any, by_version: repository.AliasNames) -> Entry:
+def _make_entry(row: Any, by_version: alias_repository.AliasNames) -> Entry:
     fields = {name: getattr(row, name) for name in COLUMNS}
     aliases = tuple(by_version.get((row.model, row.version), ()))
     return Entry(id=f"{row.model}:{row.version}", aliases=aliases, **fields)

@@ -3,7 +3,7 @@
 A blob to which no row refers may belong to a publication that has stored its files but not inserted its row yet. Two
 rules protect such a blob:
 
-- A collection keeps unreferenced blobs that were put within the last hour. Putting a blob again renews its time.
+- A collection keeps unreferenced blobs that were stored within the last hour. Storing a blob again restarts the hour.
 - A publisher checks in its transaction that its blobs exist (`claim_blobs`). A collection deletes blobs in a
   transaction that cannot run at the same time as the transactions of publishers (`hold_blobs`).
 
@@ -25,7 +25,7 @@ from app.registry import repair, repository
 from app.storage.blobs import Blob, BlobStore
 from app.storage.errors import BlobCorrupt, BlobMissing
 
-UPLOAD_SECONDS = 3600.0  # an unreferenced blob put within this time may belong to a publication in progress
+UPLOAD_SECONDS = 3600.0  # an unreferenced blob stored within this time may belong to a publication in progress
 LEFTOVER_SECONDS = 86_400.0  # a partial upload older than this was left by a killed program
 BATCH = 200  # number of blobs deleted in one transaction, during which publishers wait
 
@@ -44,7 +44,7 @@ class Collected:
 @dataclass(frozen=True, slots=True)
 class Report:
     """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
-    lists the columns of rows that cannot be sent in a reply, and `mended` those that the check has repaired.
+    lists the columns whose values cannot be encoded in a reply, and `mended` the columns that the check has repaired.
 
     Orphans are blobs to which no row refers. They are not an error: a collection removes them once they are old enough.
     """
@@ -83,7 +83,7 @@ def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_r
 def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = False) -> Report:
     """Check that every referenced blob is stored and has the right size. If `deep`, also check the hashes.
 
-    If `mend` is true, first repair the rows that cannot be sent in a reply.
+    If `mend` is true, first repair the rows whose values cannot be encoded in a reply.
     """
     mended: list[str] = []
     if mend:
@@ -106,10 +106,10 @@ def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = Fals
 
 
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
-    """Map the SHA-256 of each referenced blob to the names of its users, each with the size that the blob must have.
+    """Map the SHA-256 of each referenced blob to its users: pairs of a name and the size that the blob must have.
 
-    Includes the blobs of versions deleted after `deleted_since` (None: of no deleted version), and the blobs of the
-    base models and of the trials of unfinished jobs.
+    Includes the blobs of versions deleted after `deleted_since` (if None, deleted versions are ignored), and the blobs
+    that unfinished jobs need: their base models and their trials.
     """
     references: dict[str, list[tuple[str, int]]] = {}
     for name, files in _load_manifests(session, deleted_since):
@@ -131,7 +131,7 @@ class _Garbage:
         self._referenced = set(load_references(session, now - grace_seconds))
         # A blob of a deleted version is not a new upload, so it need not be kept for another hour after the grace time.
         # Versions deleted more than an hour ago are not read: their blobs are older than an hour anyway, unless they
-        # were put again and may therefore belong to a new upload.
+        # were stored again and may therefore belong to a new upload.
         deleted = select(VersionRow.files).where(
             VersionRow.status == repository.DELETED, VersionRow.deleted_at > now - UPLOAD_SECONDS
         )
@@ -159,7 +159,7 @@ def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple
 
 
 def _load_trials(session: Session) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Load the id and the blobs of each successful trial of an unfinished job. One of them will be its version."""
+    """Load the id and the blobs of each successful trial of an unfinished job. The job will publish one of them."""
     parent = aliased(JobRow)
     query = select(JobRow.id, JobRow.result).join(parent, parent.id == JobRow.parent_id)
     rows = session.execute(query.where(JobRow.result.is_not(None), parent.status.not_in(ENDED)))
@@ -169,8 +169,8 @@ def _load_trials(session: Session) -> list[tuple[str, list[dict[str, Any]]]]:
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:
     """Delete the blobs of a batch that are still garbage.
 
-    Reads rows and blobs again: since the first read, a publication may have put one of these blobs again or inserted a
-    row that refers to it. While the lock is held, no publication can add a reference.
+    Reads rows and blobs again: since the first read, a publication may have stored one of these blobs again or inserted
+    a row that refers to it. While the lock is held, no publication can add a reference.
     """
     removed = []
     with database.transaction() as session:

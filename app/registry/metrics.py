@@ -11,8 +11,8 @@ from app import strict_json
 from app.checkpoint.directory import load_json
 from app.errors import CheckpointInvalid
 
-LIMIT = 256 * 1024  # bytes of the metrics of one version, as JSON
-OMITTED = "omitted"  # the field that lists the paths of parts that only the file metrics.json has
+LIMIT = 256 * 1024  # maximum size in bytes of a version's metrics, as JSON
+OMITTED = "omitted"  # the field that lists the paths of the parts that were left out
 PATHS_LIMIT = 100
 
 
@@ -24,15 +24,15 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     path = directory / "metrics.json"
     metrics = load_json(path) if path.exists() else {}
     if not isinstance(metrics, dict):
-        raise CheckpointInvalid("metrics.json must hold a JSON object")
+        raise CheckpointInvalid("metrics.json must contain a JSON object")
     return metrics
 
 
 def reduce(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return metrics that a reply can contain, of about `LIMIT` bytes or less.
+    """Reduce metrics to at most about `LIMIT` bytes of values that a reply can contain.
 
-    The values are mended with `strict_json.mend`. If they are too large, the largest parts are left out, such as a
-    confusion matrix of hundreds of labels; `omitted` lists the paths of the first hundred.
+    The values are mended with `strict_json.mend`. If the metrics are too large, their largest parts are left out, such
+    as the confusion matrix of hundreds of labels. `omitted` lists the paths of the first hundred parts left out.
     """
     mended: dict[str, Any] = strict_json.mend(metrics)
     if _size(mended) <= LIMIT:
@@ -42,7 +42,7 @@ def reduce(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fit(part: dict[str, Any], room: int, path: str, omitted: list[str]) -> dict[str, Any]:
-    """Keep the smallest fields of an object that fit into `room` bytes, and what fits of the objects among the rest."""
+    """Keep the smallest fields of an object that fit into `room` bytes. Reduces larger fields that are objects."""
     kept: dict[str, Any] = {}
     for size, name in sorted((_size({name: value}), name) for name, value in part.items()):
         value, empty = part[name], _size({name: {}})

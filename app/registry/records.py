@@ -92,7 +92,7 @@ class ModelReference:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Split a reference at its first `:` or `@` into the name, this mark, and the rest."""
+    """Split a reference at its first `:` or `@` into the name, the separator, and the rest."""
     mark = re.search("[:@]", text)
     return (text[: mark.start()], mark.group(), text[mark.end() :]) if mark else (text, "", "")
 

@@ -1,4 +1,4 @@
-"""Finds and repairs rows with values that no reply can contain, such as lone surrogates from early releases."""
+"""Finds and repairs rows with values that cannot be encoded in a reply, such as lone surrogates from early releases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Damage(NamedTuple):
     column: str
 
     def describe(self, session: Session) -> str:
-        """Return the name of the row that clients use, and the column."""
+        """Return the name by which clients know the row, followed by the name of the column."""
         if self.table is not VersionRow:
             return f"{self.key} {self.column}"
         row = session.get_one(VersionRow, self.key)

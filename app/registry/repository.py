@@ -1,9 +1,9 @@
-"""The SQL queries of the registry. They return rows, or records made from rows, and never commit."""
+"""The SQL queries of the registry for models and versions. They return rows or records, and never commit."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session, aliased
 
 from app.checkpoint.directory import FileEntry, Manifest
 from app.db.ownership import LOCAL
-from app.db.tables import AliasMoveRow, AliasRow, JobCheckpointRow, ModelRow, VersionRow
-from app.registry.records import Alias, AliasMove, Model, Version
+from app.db.tables import JobCheckpointRow, ModelRow, VersionRow
+from app.registry.alias_repository import AliasNames, group_by_version, load_aliases
+from app.registry.records import Model, Version
 
 READY, DELETED = "ready", "deleted"
-AliasNames = dict[tuple[str, int], list[str]]  # (model, version) -> the aliases that point to it
 
 
 def parse_manifest(files: dict[str, Any]) -> Manifest:
@@ -185,7 +185,7 @@ def make_version(row: VersionRow, by_version: AliasNames) -> Version:
 
 
 def select_registered(session: Session, digests: Collection[str]) -> set[str]:
-    """Return those of `digests` that belong to a ready version or a job's checkpoint."""
+    """Return the subset of `digests` that belong to a ready version or to a job's checkpoint."""
     ready = select(VersionRow.digest).where(VersionRow.status == READY, VersionRow.digest.in_(digests))
     checkpoints = select(JobCheckpointRow.digest).where(JobCheckpointRow.digest.in_(digests))
     return {*session.scalars(ready), *session.scalars(checkpoints)}
@@ -203,13 +203,13 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
         VersionRow.status == READY, VersionRow.owner == owner, VersionRow.digest.in_(digests)
     )
     references = {row.digest: row.id for row in session.execute(checkpoints)}
-    # Order by age, so that of several versions with the same digest, the newest overwrites the others.
+    # Order by age, so that the newest of several versions with the same digest overwrites the others.
     rows = session.execute(ready.order_by(VersionRow.created_at, VersionRow.version))
     return references | {row.digest: f"{row.model}:{row.version}" for row in rows}
 
 
 def load_checkpoint(session: Session, id_: str) -> Version | None:
-    """Load a checkpoint of a job as a version with the number 0, whose model is the id of the checkpoint."""
+    """Load a job's checkpoint as a version with the number 0. Its `model` is the id of the checkpoint."""
     row = session.get(JobCheckpointRow, id_)
     if row is None:
         return None
@@ -229,64 +229,3 @@ def load_checkpoint(session: Session, id_: str) -> Version | None:
         job_id=row.job_id,
         created_at=row.created_at,
     )
-
-
-# --- aliases ----------------------------------------------------------------------------------------------------
-
-
-def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
-    """Load the aliases of some models, ordered by model and alias."""
-    query = select(AliasRow).where(AliasRow.model.in_(list(names))).order_by(AliasRow.model, AliasRow.alias)
-    return [make_alias(row) for row in session.scalars(query)]
-
-
-def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
-    """Group the names of aliases by the version they point to.
-
-    The dict makes finding the aliases of many versions take linear rather than quadratic time.
-    """
-    names: AliasNames = {}
-    for alias in aliases:
-        names.setdefault((alias.model, alias.version), []).append(alias.alias)
-    return names
-
-
-def make_alias(row: AliasRow) -> Alias:
-    """Convert a row to a record."""
-    return Alias(
-        model=row.model, alias=row.alias, version=row.version, required=row.required, updated_at=row.updated_at
-    )
-
-
-def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """Load the aliases of all models and owners; if `required`, only the required aliases."""
-    query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
-    if required:
-        query = query.where(AliasRow.required)
-    return [make_alias(row) for row in session.scalars(query)]
-
-
-def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
-    """Whether `id_` is the id of a move of the alias."""
-    query = select(AliasMoveRow.id).where(AliasMoveRow.id == id_)
-    return session.scalar(query.where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)) is not None
-
-
-def list_moves(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
-    """Load up to `limit + 1` moves of an alias, ordered by id."""
-    query = select(AliasMoveRow).where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)
-    if after is not None:
-        query = query.where(AliasMoveRow.id > after if order == "asc" else AliasMoveRow.id < after)
-    query = query.order_by(AliasMoveRow.id.asc() if order == "asc" else AliasMoveRow.id.desc()).limit(limit + 1)
-    return [
-        AliasMove(
-            id=row.id,
-            model=row.model,
-            alias=row.alias,
-            from_version=row.from_version,
-            to_version=row.to_version,
-            principal=row.principal,
-            created_at=row.created_at,
-        )
-        for row in session.scalars(query)
-    ]

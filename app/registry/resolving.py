@@ -60,7 +60,9 @@ def model_not_found(reference: str, reason: str, param: str = "model") -> NotFou
 
 
 def _find(session: Session, reference: ModelReference) -> VersionRow | None:
-    """Find a version by number, digest or alias. A bare name means the champion or else the newest ready version."""
+    """Find a version by number, digest or alias. A bare name means the champion or, without one, the newest ready
+    version.
+    """
     if reference.version is not None:
         return repository.find_version(session, reference.name, reference.version)
     if reference.digest is not None:

@@ -70,7 +70,7 @@ class Comparison:
     `figures` maps the path of each metric to one value per version, which is None if the version lacks the metric.
     `best` maps the path of a metric to the index of the best version. It includes only metrics that at least two
     versions have and for which it is known whether higher or lower values are better. `different_rows` contains the
-    splits whose metrics were measured on different rows, so that their differences say little.
+    splits whose metrics were measured on different rows, and therefore cannot be compared directly.
     """
 
     versions: list[Version]
@@ -133,7 +133,7 @@ def select_versions(session: Session, principal: str, filter_: Filter, after: st
 
 
 def compare(versions: Sequence[Version]) -> Comparison:
-    """Compare the metrics of several versions, and say for which splits they were measured on different rows."""
+    """Compare the metrics of several versions, and list the splits that were measured on different rows."""
     flat = [dict(_leaves(version.metrics)) for version in versions]
     paths = sorted({path for figures in flat for path in figures})
     figures = {path: [metrics.get(path) for metrics in flat] for path in paths}
@@ -142,7 +142,7 @@ def compare(versions: Sequence[Version]) -> Comparison:
 
 
 def _on_different_rows(versions: Sequence[Version]) -> list[str]:
-    """The splits whose rows differ between versions, as far as the hashes of the rows are known."""
+    """Return the splits whose rows differ between versions. Versions without a hash of their rows are not compared."""
     digests: dict[str, set[str]] = {}
     for version in versions:
         for name, split in version.metrics.items():

@@ -16,7 +16,7 @@ from app.checkpoint.directory import Checkpoint, Manifest, read
 from app.db.database import Database
 from app.db.paging import Page, check_page, cut
 from app.errors import InvalidRequest
-from app.registry import aliases, archive, catalog, garbage, publishing, repository, resolving
+from app.registry import alias_repository, aliases, archive, catalog, garbage, publishing, repository, resolving
 from app.registry.aliases import Expected
 from app.registry.catalog import Entry
 from app.registry.metrics import read_metrics
@@ -222,15 +222,15 @@ class Registry:
     def required_aliases(self) -> Sequence[Alias]:
         """Return the aliases, of all owners, whose versions must be loaded before the service is ready."""
         with self.database.read() as session:
-            return repository.load_all_aliases(session, required=True)
+            return alias_repository.load_all_aliases(session, required=True)
 
     def every_alias(self) -> Sequence[Alias]:
         """Return the aliases of all models and owners."""
         with self.database.read() as session:
-            return repository.load_all_aliases(session)
+            return alias_repository.load_all_aliases(session)
 
     def registered(self, digests: Collection[str]) -> set[str]:
-        """Return those of `digests` that belong to a ready version or a job's checkpoint."""
+        """Return the subset of `digests` that belong to a ready version or to a job's checkpoint."""
         with self.database.read() as session:
             return repository.select_registered(session, digests)
 
@@ -291,8 +291,8 @@ class Registry:
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:
-        """Check that the store has every file to which the tables refer. `deep` reads and hashes every byte.
+        """Check that the store contains every file that the tables refer to. If `deep`, read and hash every byte.
 
-        `mend` repairs the rows that cannot be sent in a reply; missing and corrupt files cannot be repaired.
+        If `mend`, repair rows whose values cannot be encoded in a reply. Missing and corrupt files cannot be repaired.
         """
         return garbage.check(self.database, self.blobs, deep=deep, mend=mend)

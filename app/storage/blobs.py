@@ -26,7 +26,7 @@ from app.storage.scratch import Scratch
 
 CHUNK = 2**20
 ONE_PUT = 16 * 2**20  # larger objects are uploaded in several parts, and such uploads cannot be conditional
-RENEWAL_SECONDS = 3600.0  # putting a blob that is older than this uploads it again, to renew its time
+RENEWAL_SECONDS = 3600.0  # storing a blob that is older than this uploads it again, to renew its modification time
 CLIENT: Any = {
     "timeout": "600s",  # the timeout of one request, which may transfer a large object
     "allow_http": True,  # the operator may choose an http:// endpoint
@@ -77,7 +77,9 @@ class BlobStore:
             return self._put(_copy_to(file, stream), limit, file)
 
     def scratch(self, otherwise: Path) -> Scratch:
-        """Create a file that `put_stream` can store without a copy; in `otherwise` if the store is not a folder."""
+        """Create a file that `put_stream` can store without a copy. If the store is not a folder, create it in
+        `otherwise`.
+        """
         otherwise.mkdir(parents=True, exist_ok=True)
         return Scratch(self._spool or otherwise)
 
@@ -142,7 +144,7 @@ class BlobStore:
         return removed
 
     def _put(self, stream: Iterable[bytes], limit: int | None, file: Scratch) -> tuple[str, int]:
-        """Store `file`, whose bytes are those of the stream."""
+        """Hash the stream, which reads or fills `file`, and store `file` under the hash."""
         hasher, size = hashlib.sha256(), 0
         for chunk in stream:
             size += len(chunk)
@@ -166,7 +168,7 @@ class BlobStore:
     def _rename(self, file: Scratch, target: Path) -> None:
         """Write the file's bytes to the disk, move the file to its final name, and sync the folders.
 
-        Replaces any older copy of the blob, which has the same bytes or is damaged: a repeated put repairs it.
+        Replaces any older copy of the blob. Storing a damaged blob again therefore repairs it.
         """
         os.fsync(file.fileno())
         target.parent.mkdir(mode=0o700, exist_ok=True)

@@ -9,23 +9,23 @@ from typing import Any
 
 from app.errors import InvalidRequest
 
-CHARACTERS = 2**17  # of one text or pair, and of the texts that are read at once
-GROWTH, SLACK = 4, 1024  # characters to which Unicode's normal forms may expand one character, and some for short texts
+CHARACTERS = 2**17  # the maximum for one text or pair, and for the texts that are read at once
+GROWTH, SLACK = 4, 1024  # how far normalization may lengthen a text: a factor, and extra characters
 SLICE = 2**15  # characters per step, in which other threads wait
 
-# Whether nobody waits for the texts any more. Set by the caller's thread, and asked between two groups of texts.
+# Returns whether the caller no longer waits for the texts. Set in the caller's thread; called between groups of texts.
 abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lambda: False)
 
 
 class Abandoned(Exception):
-    """Nobody waits for the texts any more, so reading them has stopped."""
+    """The caller no longer waits for the texts, so reading them has stopped."""
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
     """Divide texts, or pairs of texts, into groups that may be read at once.
 
     Raises InvalidRequest (`text_too_long`) for a text that is too long, or grows too much when it is normalized, and
-    Abandoned between two groups if nobody waits for them.
+    Abandoned between two groups if the caller no longer waits for the texts.
     """
     group: list[Any] = []
     size = 0

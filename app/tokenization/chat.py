@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+ANSWER_LEAD = " "  # the character with which each answer begins, and which is not part of its content
+
 # The same format as a Jinja template, for Hugging Face's `apply_chat_template`.
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
@@ -50,7 +52,7 @@ def exchanges(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     for message in messages:
         role, content = message["role"], message["content"]
         if role == "assistant":
-            pairs.append((f"{prompt}assistant:", f" {content}"))
+            pairs.append((f"{prompt}assistant:", f"{ANSWER_LEAD}{content}"))
             prompt = "\n"
         else:
             prompt += f"{role}: {content}\n"

@@ -13,6 +13,7 @@ def panicked(error: BaseException) -> bool:
 
 
 def find_surrogate(inputs: Iterable[str | tuple[str, str]]) -> UnicodeEncodeError | None:
+    """Return the error for the first text that contains a lone surrogate, or None if no text does."""
     for item in inputs:
         for text in (item,) if isinstance(item, str) else item:
             try:
@@ -23,6 +24,7 @@ def find_surrogate(inputs: Iterable[str | tuple[str, str]]) -> UnicodeEncodeErro
 
 
 def surrogate(error: UnicodeEncodeError) -> InvalidRequest:
+    """Return the error to raise for a text with a lone surrogate."""
     code = ord(error.object[error.start])
     return InvalidRequest(
         f"the text is not valid Unicode: it contains a lone surrogate, U+{code:04X}; send well-formed UTF-8",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from app.tokenization.tokenizer import Tokenizer
 
-SEPARATOR = b" \0 "  # no n-gram of words continues over it, and those of characters differ from those within a text
+SEPARATOR = b" \0 "  # no word n-gram spans it, and no character n-gram across it occurs within a text
 
 
 def pieces(tokenizer: Tokenizer) -> list[bytes]:
-    """Return the bytes of each token, by id: nothing for special tokens, except for the separator of two texts.
+    """Return the bytes of each token, by id. Special tokens have no bytes, except for the separator of two texts.
 
     Only for tokenizers whose `token_bytes` is not None.
     """

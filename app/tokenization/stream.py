@@ -28,11 +28,17 @@ class TextStream:
     """Converts the tokens of one continuation to text. All tokens after a stop string are ignored.
 
     A stop string that is completed by one of the first `min_tokens` tokens is treated as ordinary text. With
-    `include_stop`, the text includes the stop string that ends the stream.
+    `include_stop`, the text includes the stop string that ends the stream. If the text begins with the character
+    `lead`, that character is left out.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, stop: tuple[str, ...] = (), include_stop: bool = False, min_tokens: int = 0
+        self,
+        tokenizer: Tokenizer,
+        stop: tuple[str, ...] = (),
+        include_stop: bool = False,
+        min_tokens: int = 0,
+        lead: str = "",
     ) -> None:
         self._decoder: _Decoder = _Window(tokenizer) if tokenizer.token_bytes is None else _Utf8(tokenizer)
         self._stops = [_Stop(text) for text in stop if text]
@@ -41,6 +47,7 @@ class TextStream:
             min_tokens if self._stops else 0
         )  # number of upcoming tokens that cannot complete a stop string
         self._held = ""
+        self._lead = lead
         self._finished = False
 
     def push(self, ids: Iterable[int]) -> Delta:
@@ -68,6 +75,8 @@ class TextStream:
         return delta.text if delta.finished_by_stop else delta.text + rest
 
     def _release(self, new: str) -> Delta:
+        if self._lead and new:
+            new, self._lead = new.removeprefix(self._lead), ""
         if not self._stops:
             return Delta(new)
         text = self._held + new
@@ -149,9 +158,13 @@ class _Stop:
 
 
 class _Decoder(Protocol):
-    def push(self, ids: Iterable[int]) -> str: ...
+    def push(self, ids: Iterable[int]) -> str:
+        """Return the text that these tokens complete; it may be empty."""
+        ...
 
-    def flush(self) -> str: ...
+    def flush(self) -> str:
+        """Return the rest of the text at the end, with replacement characters for incomplete ones."""
+        ...
 
 
 class _Utf8:

@@ -103,6 +103,7 @@ class Tokenizer:
         (path / FILE if path.is_dir() else path).write_text(self._definition, encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
+        """Return the ids of one text. Raises the errors of `encode_batch`."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
@@ -228,7 +229,7 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _split(self, text: str, in_vocabulary: bool = True) -> list[str]:
-        """Return the words of a text that have a token or, if `in_vocabulary` is False, those that have none."""
+        """Return the words of a text that have a token or, if `in_vocabulary` is False, the words that have none."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]

@@ -19,7 +19,7 @@ LONGEST_WORD = 32  # characters of a remembered word
 REMEMBERED = 2**14  # maximum number of remembered words, which need about 4 MB
 LEARNED = 8  # maximum number of words that are learned from one text, so that a text of new words costs little more
 
-# Latin, Greek and Cyrillic letters with the usual punctuation, in blocks of Unicode to which nothing is added any more
+# Latin, Greek and Cyrillic letters with the usual punctuation, in Unicode ranges that no longer change
 COVERED = ((0x0, 0x52F), (0x2010, 0x2027), (0x20AC, 0x20AC))
 SPACES = "\t\n\v\f\r \x85\xa0"
 Encode = Callable[[Sequence[str]], list[list[int]]]
@@ -52,7 +52,7 @@ def splits_into_words(definition: Mapping[str, Any]) -> bool:
 
 
 class WordTokens:
-    """The tokens of the words that were seen last. Thread-safe."""
+    """A cache of the tokens of recent words. Thread-safe."""
 
     def __init__(self, encode: Encode) -> None:
         """`encode` is the library's function, which returns the token ids of each text."""

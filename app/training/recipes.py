@@ -71,11 +71,11 @@ def rows(architecture: str, task: str, count: int, tokens: int, features: bool) 
     """The recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or steps."""
     if architecture == "linear":
         return _linear(ngrams(count, tokens, 1, "bpe"))
-    _check_known(architecture)
+    _check_architecture(architecture)
     return _numbers(architecture, count, tokens) if features else _texts(architecture, task, count, tokens)
 
 
-def _check_known(architecture: str) -> None:
+def _check_architecture(architecture: str) -> None:
     """Raise NotImplementedError for an architecture that is neither recurrent nor a Transformer."""
     if architecture not in (*RECURRENT, "transformer"):
         raise NotImplementedError(
@@ -150,7 +150,7 @@ def _linear(branch: NgramRecipe) -> Recipe:
 
 def generation(architecture: str, tokens: int) -> Recipe:
     """The recipe for generation from a train text of `tokens` tokens."""
-    _check_known(architecture)
+    _check_architecture(architecture)
     small = tokens < 1_000_000
     recipe = Recipe(
         layers=4,

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+MAX_TOKENS = 16  # the default of OpenAI's completions, on which its clients rely
+TERMINAL_MAX_TOKENS = 128  # the default of `ostinato generate`, because 16 tokens are too few to judge a model by
+
 _decode_row = msgspec.msgpack.Decoder(list[float]).decode
 
 
@@ -16,12 +19,12 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
     The penalties and the bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and
     typical-p, in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to
-    each token; None disables the report. Reported log-probabilities are computed from the raw logits. Any token of
+    each token; None disables the report. Reported log-probabilities are computed from the raw logits. Any token in
     `stop_token_ids` ends the sequence. Stop strings are handled in the API process, because the engine does not handle
     text.
     """
 
-    max_tokens: int = 16
+    max_tokens: int = MAX_TOKENS
     min_tokens: int = 0
     temperature: float = 1.0
     top_k: int = 0

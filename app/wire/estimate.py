@@ -1,4 +1,4 @@
-"""What a training run would be: the result of a dry run. The trainer computes it, and the API returns it."""
+"""Describes what a training run would do: the result of a dry run. The trainer computes it, and the API returns it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import msgspec
 class EstimatedMemory(msgspec.Struct, frozen=True):
     """The peak memory of a trainer in bytes: `total`, and its parts.
 
-    `optimizer` is for gradients, moments and averages. `limit` is the memory that a training run may use.
+    `optimizer` is the memory for gradients, optimizer moments and averaged weights. `limit` is the maximum memory of a
+    training run.
     """
 
     weights: int
@@ -22,8 +23,8 @@ class EstimatedMemory(msgspec.Struct, frozen=True):
 class EstimatedSeconds(msgspec.Struct, frozen=True):
     """The time of a training run in seconds: `total`, and its parts.
 
-    `preparation` is the time before the first step, with the fit of the baseline. `closing` is the time after the last
-    step, in which the version is evaluated on all held-out data, calibrated and written.
+    `preparation` is the time before the first step, including the fit of the baseline. `closing` is the time after the
+    last step, in which the version is evaluated on all held-out data, calibrated and written.
     """
 
     preparation: float
@@ -36,10 +37,10 @@ class EstimatedSeconds(msgspec.Struct, frozen=True):
 class TrainingPlan(msgspec.Struct, frozen=True):
     """One training run: its network, its settings, its memory and its time.
 
-    `layers` and `width` are null for `linear`, which has neither. `steps` is the largest number of steps, or null if
+    `layers` and `width` are null for `linear`, which has neither. `steps` is the maximum number of steps, or null if
     only `max_seconds` limits the run. If `ends_earlier` is not null, it says why the run usually takes fewer steps, and
-    `seconds` are those of the longest possible run. `trained_tokens` are the tokens or numeric steps that all steps
-    read.
+    `seconds` is the time of the longest possible run. `trained_tokens` is the number of tokens or numeric steps that
+    the run reads in all of its steps.
     """
 
     model: str
@@ -66,8 +67,8 @@ class TrainingPlan(msgspec.Struct, frozen=True):
 class DataSummary(msgspec.Struct, frozen=True):
     """The data as the trainer reads it, by split (train, validation, test).
 
-    `rows` is empty for plain text, and `characters` for all other data. `tokens` counts tokens or numeric steps.
-    `labels` has the number of rows of each label.
+    `rows` is empty for plain text; `characters` is empty for all other data. `tokens` counts tokens or numeric steps.
+    `labels` contains the number of rows of each label.
     """
 
     rows: dict[str, int]
@@ -87,8 +88,8 @@ class EstimateNote(msgspec.Struct, frozen=True):
 class Estimate(msgspec.Struct, frozen=True):
     """The result of a dry run: the data, and the plan of each training run. Jobs with `model: "auto"` have several.
 
-    `vocab_size` is null for numeric data. `seconds` is the time of all runs, one after the other, and
-    `parameters` and `memory` are those of the largest.
+    `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
+    `memory` are those of the largest run.
     """
 
     task: str

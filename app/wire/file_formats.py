@@ -1,4 +1,4 @@
-"""The formats of data files, and the suffixes of file names that denote them. The only list of both."""
+"""The formats of data files, and the suffixes of file names that denote them. This is the only list of either."""
 
 from __future__ import annotations
 

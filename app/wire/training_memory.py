@@ -1,4 +1,4 @@
-"""The memory for the weights of a network in training, with all that the optimizer keeps for them.
+"""Computes the memory for a network's weights during training, including gradients and the optimizer's state.
 
 The job API refuses a request whose weights alone do not fit; the trainer adds the activations, which depend on the
 data. Imports no torch.
@@ -18,7 +18,7 @@ from models.parameters import Shape, in_branch, is_body_matrix, shapes
 
 INSUFFICIENT = "insufficient_memory"  # the code of the error
 NUMBER = 4  # bytes; networks are trained in float32, also where products are computed in bfloat16
-MOMENTS = {"adamw": 2, "muon": 2, "sgd": 1}  # numbers that an optimizer keeps for a parameter
+MOMENTS = {"adamw": 2, "muon": 2, "sgd": 1}  # values that an optimizer keeps for each weight
 _HEADS = 4
 
 
@@ -50,16 +50,16 @@ def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_o
 
 
 def _of_branch(name: str, shape: Shape) -> int:
-    """The numbers that are kept for a parameter of the n-gram branch, whose tables have sparse gradients."""
+    """The number of values kept for a parameter of the n-gram branch, whose tables have sparse gradients."""
     if name in ("ngrams.idf", "mix"):  # measured rather than trained
         return 0
-    return shape[0] if len(shape) == 2 else 2 * shape[0]  # one learning rate for each row; of a vector, the gradient
+    return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate for each row; for a vector, also a gradient
 
 
 def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
-    """The least memory for the weights of a new network, as far as the request alone decides it; 0 if it does not.
+    """The minimum memory for a new network's weights that follows from the request alone; 0 if none follows.
 
-    The size of the vocabulary and the number of labels depend on the data, so they count as the smallest possible.
+    The size of the vocabulary and the number of labels depend on the data, so the smallest possible values are assumed.
     """
     if model not in (*RECURRENT, "transformer") or (options.layers is None and options.width is None):
         return 0
@@ -70,17 +70,17 @@ def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
 
 
 def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
-    """The least memory for the weights of a version to fine-tune, whose configuration is `base`."""
+    """The minimum memory for the weights of a version to fine-tune, whose configuration is `base`."""
     try:
         config = ModelConfig.from_dict(base)
-    except ConfigError:  # of a version that this release cannot read, which the trainer reports
+    except ConfigError:  # this release cannot read the version, which the trainer reports
         return 0
     head_only = bool(options.head_only)
     return weight_memory(config, options.optimizer or "sgd", averaged=False, head_only=head_only).total
 
 
 def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:
-    """The smallest network that the request allows; None if it allows none, which the trainer reports."""
+    """The smallest network that the request allows, or None if it allows no network, which the trainer reports."""
     generation = task == "generation"
     heads, width = 1, options.width or 1
     if model == "transformer":
@@ -103,12 +103,12 @@ def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelCo
 
 
 def check_weights(needed: int, limit: int) -> str:
-    """The message that refuses a request whose weights do not fit into `limit` bytes; empty if they fit."""
+    """The error message for weights that do not fit into `limit` bytes; empty if they fit."""
     if needed <= limit:
         return ""
     return (
-        f"a network of this size needs at least {gigabytes(needed)} for its weights and their optimizer, and a "
-        f"training run may use {gigabytes(limit)} (OSTINATO_TRAINING_MEMORY); use fewer layers or a smaller width"
+        f"a network of this size needs at least {gigabytes(needed)} for its weights and the optimizer, but a "
+        f"training run may use only {gigabytes(limit)} (OSTINATO_TRAINING_MEMORY); use fewer layers or a smaller width"
     )
 
 

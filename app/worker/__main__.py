@@ -19,7 +19,9 @@ def main() -> int:
     """Run a worker until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m app.worker", description="Run training jobs, one at a time.")
     parser.add_argument(
-        "--worker-name", default=default_name(), help="the worker's name, which the lease of a job shows"
+        "--worker-name",
+        default=default_name(),
+        help="the worker's name, which is stored with the lease of each job that it claims",
     )
     parser.add_argument("--trainer", type=shlex.split, default=list(TRAINER), help="the command that starts a trainer")
     arguments = parser.parse_args()

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from app import disk_errors
 from app.errors import OstinatoError
 from app.jobs import trials
-from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
+from app.jobs.records import ATTEMPT_LOST, EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
 from app.runs.event_file import EventFile
 from app.runs.run_directory import RunBusy, RunDirectory
@@ -110,7 +110,7 @@ class Attempt:
         with contextlib.ExitStack() as stack:
             self._run.create()
             lock = self._lock()
-            stack.callback(os.close, lock)  # when the block ends; afterwards only the trainer holds the lock
+            stack.callback(os.close, lock)  # once this block has ended, only the trainer holds the lock
             self._fill()
             self._checkpoints.load()
             for events in self._run.earlier_events(self._job.attempt):
@@ -119,7 +119,7 @@ class Attempt:
             trainer = self._start(lock)
         try:
             self._lease.guard(trainer)
-            with self._resources.trainers.listed(self._job.id, self._job.attempt, trainer.pid):
+            with self._resources.trainers.listed(self._job.id, self._job.attempt, trainer.pid, self._job.parent_id):
                 last = self._follow(trainer)
                 return trainer.close(), last
         finally:
@@ -215,7 +215,9 @@ class Attempt:
             self._lease.write(lambda s: self._resources.jobs.report(s, job.id, job.attempt, progress, log_events))
 
     def _to_log_event(self, event: TrainEvent) -> NewEvent | None:
-        return self._checkpoints.store(event) if isinstance(event, CheckpointSaved) else transcript.to_event(event)
+        if isinstance(event, CheckpointSaved):
+            return self._checkpoints.store(event)
+        return transcript.to_event(event, evaluation=self._job.kind == EVALUATION)
 
     # --- step 5 ---------------------------------------------------------------------------------------------------
 
@@ -280,7 +282,7 @@ class Attempt:
             return self._fail(failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next attempt starts in {wait:g} s")
-        event = NewEvent(kind="job.lost", step=job.attempt, level="warn", message=message)
+        event = NewEvent(kind=ATTEMPT_LOST, step=job.attempt, level="warn", message=message)
         return self._requeue(event, wait, lost=lost)
 
     def _requeue(self, event: NewEvent, wait: float, *, lost: bool) -> str:

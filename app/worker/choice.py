@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.wording import counted
+from app.wording import counted, listed
 
 Errors = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class Candidate:
 
     @property
     def size(self) -> tuple[bool, int]:
-        """The order of preference among equals. A linear model does less work per text than any network."""
+        """The sort key for "smaller". A linear model precedes every network, because it does less work per text."""
         return self.model != "linear", self.parameters
 
     @property
@@ -35,19 +35,20 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How much higher the mean error of a candidate is than that of the best, and the standard error of this figure."""
+    """A candidate's mean error minus the best candidate's, and the standard error of this difference."""
 
     mean: float
     standard_error: float
 
     @property
     def negligible(self) -> bool:
+        """Whether the difference is within one standard error, so that it may be due to chance."""
         return self.mean <= self.standard_error
 
 
 @dataclass(frozen=True, slots=True)
 class TrialChoice:
-    """The positions of the chosen and of the best candidate, the gap of each candidate, and the reason in words."""
+    """The positions of the chosen and the best candidate, each candidate's gap, and the reason in words."""
 
     chosen: int
     best: int
@@ -58,8 +59,8 @@ class TrialChoice:
 def choose(candidates: Sequence[Candidate]) -> TrialChoice:
     """Choose the smallest candidate whose mean error is within one standard error of the best candidate's.
 
-    The one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), with the
-    standard error of the difference on the same rows.
+    This is the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3),
+    applied to the differences between the errors on the same rows.
     """
     numbers = range(len(candidates))
     best = min(numbers, key=lambda n: (candidates[n].mean, candidates[n].size))
@@ -87,15 +88,20 @@ def _reason(candidates: Sequence[Candidate], chosen: int, best: int, gaps: Seque
     if len(candidates) == 1:
         return f"{name} is the only trial that succeeded"
     if chosen == best:
+        equals = [candidates[n].model for n in range(len(candidates)) if gaps[n].mean == 0.0]
+        if len(equals) > 1:
+            lowest = "" if len(equals) == len(candidates) else f", the lowest of {count}"
+            smallest = "smaller" if len(equals) == 2 else "smallest"
+            return f"{listed(equals, 'and')} have the same validation error{lowest}, and {name} is the {smallest}"
         smaller = [n for n in range(len(candidates)) if candidates[n].size < candidates[best].size]
         if not smaller:
             return f"{name} has the lowest validation error of {count}, and no trial is smaller"
         return (
-            f"{name} has the lowest validation error of {count}, and no smaller one comes within one standard error "
-            f"of it"
+            f"{name} has the lowest validation error of {count}, and the error of each smaller trial "
+            f"is more than one standard error higher"
         )
     gap = gaps[chosen]
     return (
-        f"{name} is smaller than {candidates[best].model}, whose mean validation error is lowest, and the difference "
-        f"of {gap.mean:.4f} is within one standard error ({gap.standard_error:.4f})"
+        f"{name} is smaller than {candidates[best].model}, which has the lowest validation error; the difference "
+        f"between their errors, {gap.mean:.4f}, is within one standard error ({gap.standard_error:.4f})"
     )

@@ -42,7 +42,9 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 
 
 def _failure(tried: Sequence[Job]) -> TrainFailed:
-    """The failure of a job without a successful trial: that of its trials, if all have failed with the same error."""
+    """Return the failure of a job that has no successful trial. If all trials failed with the same code, so does the
+    job.
+    """
     errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
     if len({error["code"] for error in errors}) == 1:
         code, param = errors[0]["code"], errors[0]["param"]
@@ -60,7 +62,7 @@ def _candidate(resources: Resources, trial: Job) -> Candidate:
 
 
 def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
-    """One row per trial. Contains no times and no ids, so that equal jobs have equal tables."""
+    """Return one row per trial. The rows contain no times and no ids, so that equal jobs have equal tables."""
     gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
     rows = []
     for trial, planned in zip(tried, job.settled["trials"], strict=True):
@@ -96,7 +98,7 @@ def _write(
 
 
 def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:
-    """The section of the model card about the trials, as lines of Markdown."""
+    """Return the model card's section about the trials, as lines of Markdown."""
     names = [name for name in trials.FIGURES if any(name in row.get("metrics", {}) for row in table)]
     head = ["trial", "parameters", "steps", *names, "behind the best", "chosen"]
     lines = ["", "## What was tried", "", f"Chosen on the validation data: {reason}.", ""]

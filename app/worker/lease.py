@@ -126,7 +126,7 @@ class Lease:
         if flags is None:
             return self._lose("another attempt has the job, or the job has ended")
         if renew:
-            # Measured from before the request, the lease never lasts longer here than in the database.
+            # The lease is timed from before the request, so that it never lasts longer here than in the database.
             self._renewed = before
             # A trainer measures its share of the lease from the time at which it is notified of a renewal. If the
             # renewal took long, because this process was frozen or the database was slow, a notification could make the

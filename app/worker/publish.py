@@ -1,4 +1,4 @@
-"""Ends a job with its result: registers the version that a training run has produced, or records why the run failed.
+"""Ends a job: registers the version that the training run has produced, or records why the run failed.
 
 Blobs are uploaded first; then one transaction writes every row that refers to them. A crash in between leaves
 unreferenced blobs, which garbage collection removes. In the next attempt, the trainer reports its result again.
@@ -140,7 +140,7 @@ def _put(resources: Resources, path: Path) -> dict[str, Any]:
 
 
 def _scalars(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The figures of each split, without the tables, whose size depends on the number of labels."""
+    """Return the scalar metrics of each split. Leaves out tables, whose size depends on the number of labels."""
     splits = {name: split for name, split in metrics.items() if isinstance(split, dict)}
     return {name: {k: v for k, v in split.items() if isinstance(v, int | float)} for name, split in splits.items()}
 

@@ -176,7 +176,7 @@ def sentences(text: str, path: Path) -> Path:
 def train_classifier(service: Service, file: str) -> str:
     tiny = {"max_steps": 5, "width": 16, "layers": 1}
     job = service.train(model="gru", training_file=file, task="classification", suffix="killed-judge", training=tiny)
-    if service.finish(job["id"], 120)["status"] != "succeeded":
+    if service.finish(job["id"], 900)["status"] != "succeeded":
         raise RuntimeError(f"the classifier was not trained: {service.job(job['id'])['error']}")
     service.classify("killed-judge", ["so it is"])
     return "killed-judge"

@@ -70,8 +70,8 @@ def _split(name: str, examples: Iterable[Example], train_rows: int) -> LabelledS
     random.Random(name).shuffle(unique)
     ours, test = unique[:train_rows], unique[train_rows : train_rows + 6_000]
     held_out = round(VALIDATION * len(ours))
-    known = {label for _, label in ours[held_out:]}
-    test = [example for example in test if example[1] in known]
+    train_labels = {label for _, label in ours[held_out:]}
+    test = [example for example in test if example[1] in train_labels]
     if len(test) < FEWEST_TEST_ROWS:
         raise ValueError(f"{name} has only {len(test)} test rows")
     return LabelledSet(name, ours[held_out:], ours[:held_out], test)
@@ -121,7 +121,7 @@ def _skewed(examples: list[Example]) -> list[Example]:
 def _plays(folder: Path, most: int) -> Iterable[Example]:
     """Passages of the longest plays, without the names of the speakers, which give the play away."""
     text = (folder / _PLAYS).read_text(encoding="utf-8")
-    starts = [found.start() for found in re.finditer(r"^[^\n]+\n+by William Shakespeare$", text, re.MULTILINE)]
+    starts = [title.start() for title in re.finditer(r"^[^\n]+\n+by William Shakespeare$", text, re.MULTILINE)]
     plays = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     for play in sorted(plays, key=len)[-most:]:
         title = play.split("\n", 1)[0].strip()

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from app.inference import inputs
-from app.inference.inputs import Steps
+from app.inference.items import Steps
 from app.inference.lengths import LengthPolicy
 from app.wire import engine as wire
 from app.wire.trainer import Note
 from tests.training import runs
-from tests.training.served import Served
+from tests.training.served import ServedCheckpoint
 
 CASES = Path(__file__).parent
 Rows = list[dict[str, Any]]
@@ -57,7 +57,7 @@ def test_an_offset_changes_nothing(tmp_path: Path, name: str, move: Callable[[fl
     f1, notes = trained(tmp_path, rows)
     assert f1 == 1.0, name
     assert not {"lost_precision", "duplicates", "leaks"} & {note.kind for note in notes}
-    served = Served(tmp_path / "checkpoint")
+    served = ServedCheckpoint(tmp_path / "checkpoint")
     labels = json.loads((tmp_path / "checkpoint" / "labels.json").read_text())
     answers = served.scores([row["features"] for row in rows[:40]])
     assert [labels[scores.index(max(scores))] for scores in answers] == [row["label"] for row in rows[:40]]

@@ -86,7 +86,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "too many": (lambda v: v["scores"].update(values=[0.1] * 4), "at most one per row"),
     "empty": (lambda v: v["scores"].update(values=[]), "scores must have 1 to 2000 values"),
     "labels": (lambda v: v.update(label_scores=[v["scores"]]), "label_scores must have one entry per label"),
-    "shares": (lambda v: v["risk"][0].update(bound=1.5), "the numbers of risk must be from 0 to 1"),
+    "shares": (lambda v: v["risk"][0].update(bound=1.5), "the numbers in risk must be from 0 to 1"),
     "levels": (lambda v: v["risk"].reverse(), "risk must begin with the strictest level"),
     "confidence": (lambda v: v.update(confidence=1.0), "confidence must be above 0 and below 1"),
 }

@@ -98,7 +98,7 @@ def test_configuration_and_weights_are_required(folder: Path, name: str) -> None
         ({"width": 2**40}, "width"),
         ({"classes": 3}, "labels.json"),
         ({"threshold": 1.5}, "threshold"),
-        ({"chat_template": "{{ messages }}"}, "chat_template is for generation"),
+        ({"chat_template": "{{ messages }}"}, "chat_template is allowed only for generation"),
         ({"normalization": {"mean": [0.0], "std": [1.0]}}, "normalization"),
         ({"target": {"mean": 0.0, "std": 1.0}}, "target"),
     ],

@@ -38,7 +38,7 @@ def test_all_faults_are_printed_with_their_lines_and_nothing_is_uploaded(
     *faults, last = done.err.splitlines()
     for line, fault in zip((22, 23, 24), faults, strict=True):
         assert f"reviews.csv, line {line}, column 'label'" in fault
-    assert last.startswith("ostinato: 3 rows cannot be used") and "--skip-bad-rows" in last
+    assert last.startswith("ostinato: 3 rows cannot be used") and "--skip-bad-rows 0.14;" in last
 
 
 def test_the_first_hundred_faults_are_listed(queue: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -49,17 +49,17 @@ def test_the_first_hundred_faults_are_listed(queue: Service, ostinato: Run, tmp_
 
 def test_a_share_of_bad_rows_may_be_dropped(queue: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text(reviews(bad=3))
-    done = ostinato("train", "reviews.csv", "--no-wait", "--skip-bad-rows", "0.2")
+    done = ostinato("train", "reviews.csv", "--no-wait", "--skip-bad-rows", "0.14")
     assert done.status == 0, done.err
     assert "warning: 3 rows that cannot be used are left out" in done.out
-    assert queue.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {"skip_bad_rows": 0.2}
+    assert queue.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {"skip_bad_rows": 0.14}
 
 
 def test_a_missing_column_is_named_by_its_option_once(queue: Service, ostinato: Run) -> None:
     shutil.copy(CASES / "c02_sms_export_cp1252.csv", "sms.csv")
     done = ostinato("train", "sms.csv")
     assert done.err.count("--text-column") == 1 and "columns." not in done.err + done.out
-    assert "is read as cp1252" in done.out and "(--encoding)" in done.out
+    assert "is read as cp1252" in done.out and "set --encoding to" in done.out
     done = ostinato("train", "sms.csv", "--no-wait", "--text-column", "v2", "--label-column", "v1")
     assert done.status == 0, done.err
 
@@ -118,7 +118,7 @@ def test_a_folder_is_refused(queue: Service, ostinato: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "said"),
+    ("rows", "options", "notice"),
     [
         (
             20,
@@ -138,12 +138,12 @@ def test_a_folder_is_refused(queue: Service, ostinato: Run, tmp_path: Path) -> N
     ],
 )
 def test_few_validation_rows_are_told_before_the_upload(
-    rows: int, options: tuple[str, ...], said: str, queue: Service, ostinato: Run, tmp_path: Path
+    rows: int, options: tuple[str, ...], notice: str, queue: Service, ostinato: Run, tmp_path: Path
 ) -> None:
     table = "".join(f"text {n},{'yes' if n % 2 else 'no'}\n" for n in range(rows))
     (tmp_path / "reviews.csv").write_text("text,label\n" + table)
     done = ostinato("train", "reviews.csv", "--no-wait", *options)
     assert done.status == 0, done.err
     before, _, _ = done.out.partition("uploaded")
-    assert said in before
-    assert said or not any(word in before for word in ("too few", "measurement"))
+    assert notice in before
+    assert notice or not any(word in before for word in ("too few", "measurement"))

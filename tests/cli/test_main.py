@@ -71,19 +71,19 @@ def test_a_model_that_does_not_exist_is_said_in_commands(service: Service, ostin
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PHRASES = (
     "send truncate_prompt_tokens (-1 cuts to that length)",
-    "save it as UTF-8, or name its encoding (training.encoding; on the command line --encoding)",
+    "save it as UTF-8, or set training.encoding (--encoding) to its encoding",
     "the encoding that training.encoding (--encoding) sets",
-    "`columns` in the request says what the columns mean",
+    "to use a column, assign it a role in `columns`",
     "set the task (task) to generation",
 )
 
 
 def commands() -> Iterator[list[str]]:
     """The words of every command."""
-    found = [([], typer.main.get_command(main.program))]
-    for words, command in found:
+    parts = [([], typer.main.get_command(main.program))]
+    for words, command in parts:
         inner = getattr(command, "commands", {})
-        found += [([*words, name], part) for name, part in inner.items()]
+        parts += [([*words, name], part) for name, part in inner.items()]
         if not inner:
             yield words
 

@@ -22,10 +22,12 @@ ROOT = "/v1/registry/models"
     ("group", "route"), [("models", ROOT), ("jobs", "/v1/fine_tuning/jobs"), ("files", "/v1/files")]
 )
 def test_json_may_stand_before_or_after_the_subcommand(service: Service, ostinato: Run, group: str, route: str) -> None:
-    service.routes[f"GET {route}"] = listed({"id": "one"})
+    item = {"id": "one", "created_at": 1}
+    service.routes[f"GET {route}"] = listed(item)
+    service.routes["GET /v1/evaluations"] = listed()  # `jobs list` also lists evaluations
     for arguments in (["--json"], ["list", "--json"], ["--json", "list"]):
         done = ostinato(group, *arguments)
-        assert (done.status, done.err) == (0, "") and json.loads(done.out) == [{"id": "one"}], arguments
+        assert (done.status, done.err) == (0, "") and json.loads(done.out) == [item], arguments
 
 
 def list_api(run_dir: Path, url: str) -> None:

@@ -83,7 +83,8 @@ def test_train_uploads_the_file_creates_a_job_and_follows_it(training: Service, 
         "reviews.csv: 10 rows for classification (8 train, 2 validation); 5 to 6 characters, median 5",
         "reviews.csv has 2 labels with these row counts: 'yes' 5, 'no' 5",
         "warning: validation on 2 rows: too few for meaningful metrics; 2 validation rows are too few to choose a "
-        "checkpoint, so the weights of the last step are kept; 50 or more rows would select the best evaluation",
+        "checkpoint, so the weights of the last step are kept; with 50 or more rows, the weights with the best "
+        "evaluation would be kept",
         "uploaded reviews.csv as file-1",
         "job ftjob-1",
         "reading reviews.csv",
@@ -148,6 +149,35 @@ def test_an_unreachable_service_is_retried(training: Service, ostinato: Run) -> 
     assert ostinato("jobs", "follow", "ftjob-1").status == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("lstmm", "did you mean 'lstm'?"),
+        ("reviewz:1", "did you mean 'reviews:1'?"),
+        ("zzz", "the architectures are linear, rnn, lstm, gru and transformer"),
+    ],
+)
+def test_an_unknown_model_is_refused_before_the_upload(
+    training: Service, ostinato: Run, data: str, model: str, hint: str
+) -> None:
+    missing = {"error": {"message": f"model not found: {model}; GET /v1/models lists the models", "param": "model"}}
+    training.routes |= {
+        f"GET /v1/models/{model}": (404, missing),
+        "GET /v1/models": (200, {"data": [{"id": "reviews"}, {"id": "reviews:1"}]}),
+    }
+    done = ostinato("train", data, "--model", model)
+    assert done.status == 1 and hint in done.err and "nothing was uploaded" in done.err
+    assert "`ostinato models` lists the models" in done.err
+    assert not training.sent("POST /v1/files")
+
+
+def test_a_known_version_is_looked_up_before_the_upload(training: Service, ostinato: Run, data: str) -> None:
+    training.routes["GET /v1/models/reviews:1"] = (200, {"id": "reviews:1"})
+    assert ostinato("train", data, "--model", "reviews:1").status == 0
+    paths = [request.path for request in training.requests]
+    assert paths.index("/v1/models/reviews:1") < paths.index("/v1/files")
+
+
 def test_a_missing_file_is_reported_in_one_line(service: Service, ostinato: Run) -> None:
     done = ostinato("train", "nowhere.csv")
     assert (done.status, done.err) == (1, "ostinato: cannot read nowhere.csv: No such file or directory\n")
@@ -197,7 +227,7 @@ def test_every_training_option_has_a_help_text() -> None:
 
 def test_the_list_shows_the_version_or_the_name_to_be_published(service: Service, ostinato: Run) -> None:
     jobs = [DONE, {**JOB, "id": "ftjob-2", "publish": {"name": "reviews-next"}}]
-    service.routes["GET /v1/fine_tuning/jobs"] = (200, {"object": "list", "data": jobs, "has_more": False})
+    service.routes |= {"GET /v1/fine_tuning/jobs": listed(*jobs), "GET /v1/evaluations": listed()}
     lines = [line.split() for line in ostinato("jobs").out.splitlines()]
     assert ("ftjob-1" in lines[1], "reviews:1" in lines[1]) == (True, True)
     assert ("ftjob-2" in lines[2], "reviews-next" in lines[2]) == (True, True)
@@ -232,16 +262,16 @@ def waiting(status: str) -> tuple[int, Any]:
 
 def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato: Run, data: str) -> None:
     """Otherwise a script would hang for as long as the disk is full."""
-    said = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
-    full = {**event(2, said), "level": "warn", "data": {"waits_for": "disk"}}
+    notice = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
+    full = {**event(2, notice), "level": "warn", "data": {"waits_for": "disk"}}
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [waiting("running"), waiting("queued"), (200, DONE)]
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1/events"] = [
         listed(event(1, "started")),
         listed(full, event(1, "started")),
     ]
     done = ostinato("train", data)
-    assert done.status == 1 and done.out.endswith(f"started\nwarning: {said}\n")
-    assert done.err == "the job continues by itself when there is room; follow it with: ostinato jobs follow ftjob-1\n"
+    assert done.status == 1 and done.out.endswith(f"started\nwarning: {notice}\n")
+    assert done.err == "the job continues when there is free disk space; follow it with: ostinato jobs follow ftjob-1\n"
 
 
 def test_a_waiting_job_can_be_followed_to_its_end(training: Service, ostinato: Run) -> None:

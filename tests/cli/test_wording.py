@@ -10,7 +10,7 @@ from app.cli.wording import in_own_words
 @pytest.mark.parametrize(
     ("message", "own"),
     [
-        ("name the column to predict as columns.text_pair", "name the column to predict as --text-pair-column"),
+        ("set columns.text_pair to the name of the column", "set --text-pair-column to the name of the column"),
         ("training.max_steps: must be at least 1", "--max-steps: must be at least 1"),
         (
             "model not found: x; GET /v1/models lists the models",
@@ -23,7 +23,7 @@ from app.cli.wording import in_own_words
         ("send truncate_prompt_tokens (-1 cuts to that length)", "use --truncate, which cuts to that length"),
         ("use a smaller max_grad_norm", "use a smaller --max-grad-norm"),
         ("publish.name must have 1 to 64 characters", "--name must have 1 to 64 characters"),
-        ("leave it out (training.encoding; on the command line --encoding)", "leave it out (--encoding)"),
+        ("set training.encoding (--encoding) to its encoding", "set --encoding to its encoding"),
     ],
 )
 def test_fields_and_routes_become_options_and_commands(message: str, own: str) -> None:

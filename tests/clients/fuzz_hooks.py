@@ -34,12 +34,10 @@ REASONS = (
     Reason("context_length_exceeded|reply_too_large", "", "depends on the model and on several fields"),
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),
     Reason("idempotency_key_reused", "", "depends on earlier requests"),
-    Reason("invalid_request", "(takes at most|has \\d+; request)", "depends on the model"),
+    Reason("invalid_request", "(accepts at most|have \\d+ dimensions; request)", "depends on the model"),
     Reason("invalid_request", "token ids? .* (0 to|between)|must be between 0", "depends on the model's vocabulary"),
     Reason("invalid_request", "reads (text or token ids|numbers)", "depends on the model"),
-    Reason(
-        "invalid_request", "(of the wrong form|mixes texts|is empty|may contain at most)", "an input of many shapes"
-    ),
+    Reason("invalid_request", "(is malformed|mixes texts|is empty|may contain at most)", "an input of many shapes"),
     Reason("invalid_request", "not a float32 number|range of float32|numbers, but", "numbers beyond float32"),
     Reason("invalid_request", "contains no token|lone surrogate|not valid Unicode|NUL", "texts that cannot be stored"),
     Reason("invalid_request", "minimum and maximum require a metric", "two parameters go together"),
@@ -51,8 +49,12 @@ REASONS = (
         "top_logprobs requires|both mean the same",
         "two fields go together",
     ),
-    Reason("invalid_request", "content(\\[\\d+\\]\\.(text|refusal))? is missing", "two fields go together"),
-    Reason("invalid_request", "^training\\.(?!.*must be (at least|above|one of))", "options that exclude each other"),
+    Reason("invalid_request", "(role|content(\\[\\d+\\]\\.(text|refusal))?) is missing", "fields go together"),
+    Reason(
+        "invalid_request",
+        "^(training|(method\\.supervised\\.)?hyperparameters)\\.(?!.*must be (at least|above|one of))",
+        "options that exclude each other",
+    ),
     Reason(
         "invalid_request", "send only one value|no effect with a validation_file", "two fields contradict each other"
     ),

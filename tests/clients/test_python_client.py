@@ -89,9 +89,11 @@ def _call_each_family(call: Caller) -> None:
     assert item.label and len(item.probs) == 3
     request = models.CompletionRequest(prompt="Once upon", model="demo-text-lstm", max_tokens=4)
     assert len(call("generation.create_completion", body=request).choices[0].text) == 4
-    message = models.ChatMessage(role="user", content="Hi")
+    message = models.ChatMessage(models.ChatMessageRole.USER, content="Hi")
     request = models.ChatRequest(messages=[message], model="demo-text-lstm", max_tokens=4)
     assert call("generation.create_chat_completion", body=request).choices[0].message.content == "user"
+    request = models.ResponseRequest(input_="Hi", model="demo-text-lstm", max_output_tokens=4)
+    assert call("generation.create_response", body=request).output[0].content[0].text == "user"
     assert call("embeddings.create_embedding", body=models.EmbeddingRequest(input_=["a", "b"])).data[1].index == 1
     card = call("models.list_models").data[0]
     assert call("models.retrieve_model", card.id).digest == card.digest

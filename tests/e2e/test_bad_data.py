@@ -51,7 +51,7 @@ def ended(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     )
     good = {"task": "multilabel", "suffix": "one-label", "training": {"max_steps": 2, "width": 16}}
     jobs["good.csv"] = service.train(model="gru", training_file=service.upload(folder / "good.csv"), **good)["id"]
-    return {name: service.finish(id_, 120) for name, id_ in jobs.items()}
+    return {name: service.finish(id_, 900) for name, id_ in jobs.items()}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -87,7 +87,7 @@ def test_a_training_that_diverges_fails_and_keeps_its_best_checkpoint(service: S
     training = {"width": 16, "layers": 1, "max_steps": 400, "eval_every": 2, "warmup_ratio": 0.5, "batch_size": 16}
     training |= {"learning_rate": 100, "optimizer": "sgd", "max_grad_norm": 1e9}
     created = service.train(model="transformer", training_file=service.upload(reviews), training=training, seed=1)
-    job = service.finish(created["id"], 120)
+    job = service.finish(created["id"], 900)
     assert (job["status"], job["error"]["code"]) == ("failed", "diverged"), job["error"]
     assert job["error"]["param"] == "training.learning_rate"
     checkpoints = checked(service.client.get(f"/v1/fine_tuning/jobs/{job['id']}/checkpoints"))["data"]

@@ -23,7 +23,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 def judge(service: Service, reviews: Path) -> str:
     """A small version."""
     job = service.train(model="rnn", training_file=service.upload(reviews), suffix="judge", training=SMALL, seed=2)
-    return str(service.finish(job["id"], 300)["fine_tuned_model"])
+    return str(service.finish(job["id"], 900)["fine_tuned_model"])
 
 
 def _evaluation(service: Service, id_: str) -> dict[str, Any]:

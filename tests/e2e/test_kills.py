@@ -33,10 +33,10 @@ def killable(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_a_killed_training_ends_with_the_same_bits(killable: Service, tale: Path) -> None:
     file = killable.upload(tale)
     request = {"model": "lstm", "training_file": file, "suffix": "killed", "seed": 3, "training": SMALL}
-    whole = killable.finish(killable.train(**request)["id"], 240)
+    whole = killable.finish(killable.train(**request)["id"], 900)
     job_id = killable.train(**request)["id"]
     hits = kill_during(killable, job_id, times=1)
-    killed = killable.finish(job_id, 240)
+    killed = killable.finish(job_id, 900)
     assert hits == {"trainer": 1, "worker": 1}
     assert (whole["status"], killed["status"]) == ("succeeded", "succeeded")
     assert weights(killable, killed) == weights(killable, whole)
@@ -52,7 +52,7 @@ def test_a_killed_engine_ends_open_requests_and_comes_back(killable: Service, ta
     tiny = {"max_steps": 5, "width": 16, "layers": 1}
     job = killable.train(model="gru", training_file=killable.upload(tale), suffix="streamer", training=tiny)
     judge = train_classifier(killable, killable.upload(reviews))
-    assert killable.finish(job["id"], 120)["status"] == "succeeded"
+    assert killable.finish(job["id"], 900)["status"] == "succeeded"
     kills = count()
 
     def killing() -> float:

@@ -27,7 +27,7 @@ def test_a_request_id_is_in_the_logs_of_all_programs(service: Service, tale: Pat
     service.client.headers["x-request-id"] = "grep-for-the-job"
     job = service.train(model="gru", training_file=service.upload(tale), suffix="logged", training=SMALL)
     service.client.headers["x-request-id"] = "grep-for-the-text"
-    assert service.finish(job["id"], 120)["status"] == "succeeded"
+    assert service.finish(job["id"], 900)["status"] == "succeeded"
     body = {"model": "logged", "prompt": "the", "max_tokens": 3}
     checked(service.client.post("/v1/completions", json=body))
     del service.client.headers["x-request-id"]

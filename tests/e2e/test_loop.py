@@ -30,7 +30,7 @@ def classifiers(service: Service, reviews: Path) -> dict[str, str]:
         )
         for a in ARCHITECTURES
     }
-    ended = {a: service.finish(job["id"], 180) for a, job in jobs.items()}
+    ended = {a: service.finish(job["id"], 900) for a, job in jobs.items()}
     endings = {a: (job["status"], job["error"]) for a, job in ended.items()}
     assert endings == dict.fromkeys(ARCHITECTURES, ("succeeded", None))
     return {a: job["fine_tuned_model"] for a, job in ended.items()}
@@ -42,7 +42,7 @@ def generators(service: Service, tale: Path) -> dict[str, str]:
     jobs = {
         a: service.train(model=a, training_file=file, suffix=f"tale-{a}", training=few, seed=SEED) for a in NETWORKS
     }
-    ended = {a: service.finish(job["id"], 180) for a, job in jobs.items()}
+    ended = {a: service.finish(job["id"], 900) for a, job in jobs.items()}
     assert {job["status"] for job in ended.values()} == {"succeeded"}
     return {a: job["fine_tuned_model"] for a, job in ended.items()}
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_of_a_job_answers_and_can_be_fine_tuned(
     further = service.train(
         model=best["id"], training_file=service.upload(reviews), training={"max_steps": 3}, seed=SEED
     )
-    done = service.finish(further["id"], 120)
+    done = service.finish(further["id"], 900)
     assert (done["status"], done["error"]) == ("succeeded", None)
     name, _, number = done["fine_tuned_model"].partition(":")
     assert (name, number) == (f"lstm-{further['id'][-8:]}", "1")
@@ -146,7 +146,7 @@ def test_the_openai_client_trains_and_asks(service: Service, reviews: Path) -> N
     job = client.fine_tuning.jobs.create(
         model="gru", training_file=file.id, suffix="by-client", extra_body={"training": {**SMALL, "max_steps": 5}}
     )
-    assert service.finish(job.id, 120)["status"] == "succeeded"
+    assert service.finish(job.id, 900)["status"] == "succeeded"
     assert client.fine_tuning.jobs.retrieve(job.id).fine_tuned_model == "by-client:1"
     assert client.models.retrieve("by-client").id
     assert [e.message for e in client.fine_tuning.jobs.list_events(job.id)]
@@ -164,7 +164,7 @@ def test_cancel_stops_the_trainer_within_two_seconds(service: Service, tale: Pat
         checked(service.client.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel"))
         wait_until(lambda: not alive(pid), 60, "the end of the trainer", every=0.02)
         seconds = time.monotonic() - start
-        assert service.finish(job["id"], 60)["status"] == "cancelled"
+        assert service.finish(job["id"], 900)["status"] == "cancelled"
         wait_until(lambda: service.pid("trainer") is None, 60, "an empty list of trainers")
         return seconds
 

@@ -115,7 +115,7 @@ def test_everything_is_listed_and_answers_as_before(upgraded: Upgraded) -> None:
 
 def test_the_interrupted_training_continues(upgraded: Upgraded) -> None:
     service, job_id = upgraded.service, upgraded.interrupted
-    job = service.finish(job_id, 120)
+    job = service.finish(job_id, 900)
     assert (job["status"], job["error"], job["attempt"]) == ("succeeded", None, 2)
     events = service.events(job_id)
     messages = [event["message"] for event in events]
@@ -147,7 +147,7 @@ def test_a_version_can_be_fine_tuned(upgraded: Upgraded) -> None:
     version = upgraded.recorded["models"]["moods"]["versions"]["1"]
     file = upgraded.recorded["jobs"][version["job_id"]]["training_file"]
     job = service.train(model="moods:1", training_file=file, suffix="since", training={"max_steps": 2, "threads": 1})
-    done = service.finish(job["id"], 120)
+    done = service.finish(job["id"], 900)
     assert (done["status"], done["error"], done["fine_tuned_model"]) == ("succeeded", None, "since:1")
     checked(service.client.put("/v1/registry/models/moods/aliases/since", json={"version": 1}))
     labels = [item["label"] for item in service.classify("moods@since", TEXTS)["data"]]

@@ -131,3 +131,20 @@ def test_counting_stops_early_in_large_files(monkeypatch: pytest.MonkeyPatch) ->
     packed = b"".join([bomb.compress(b"a,b\n" * 2**18) for _ in range(50)]) + bomb.flush()  # of 50 MB
     assert outline_of(packed, "csv.gz", 2**20) == (None, None)
     assert lines == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n',
+        b'[{"text": "a"}]\n',
+        b"__label__a x\n__label__b y\n",
+        b"Export 2024\ntext,label\na,b\n",
+        b"Export 2024\n\nlabel;Text\na;b\n",
+        b"# a comment\ntext,label\na,b\n",
+    ],
+)
+def test_nothing_is_said_of_a_table_whose_header_only_the_trainer_finds(content: bytes) -> None:
+    outline = Outline("csv")
+    list(outline.pass_through([content]))
+    assert (outline.rows, outline.columns) == (None, None)

@@ -242,6 +242,51 @@ def _assumed_fields(assumed: tuple[str, ...]) -> list[str]:
     return [line.partition(":")[0] for line in assumed]
 
 
+def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_round(tmp_path: Path) -> None:
+    """With all answers of the first round, nothing else is asked, even if the vocabulary is short."""
+    torch.save(Recurrent("lstm", tokens=True).state_dict(), tmp_path / "model.pt")
+    answers = {"pooling": "last", "labels": "a,b,c", "split": "whitespace", "lowercase": "no"}
+    with pytest.raises(ImportQuestion) as caught:
+        convert(tmp_path / "model.pt", tmp_path / "out", fields=answers, allow_pickle_tensors=True)
+    assert [question.field for question in caught.value.questions] == ["vocabulary"]
+    for part in (
+        "set unknown to",
+        "set first_id to",
+        "set around to",
+        "fewer words than the embedding has rows (30)",
+        "If the file has no token for unknown",
+    ):
+        assert part in caught.value.message
+    (tmp_path / "words.json").write_text(json.dumps(["good", "bad", "<s>"]))
+    more = {"unknown": "skip", "first_id": "2", "around": "<s> …"}
+    convert(
+        tmp_path / "model.pt", tmp_path / "out", vocabulary=tmp_path / "words.json", fields=answers | more,
+        allow_pickle_tensors=True,
+    )  # fmt: skip
+
+
+def test_labels_that_do_not_fit_one_output_are_refused_without_a_guess_of_the_task(tmp_path: Path) -> None:
+    torch.save(Recurrent("lstm", classes=1).state_dict(), tmp_path / "model.pt")
+    options: dict[str, Any] = {"labels": ["a", "b", "c"], "allow_pickle_tensors": True}
+    for task in ({}, {"task": "classification"}):
+        with pytest.raises(InvalidRequest, match="3 labels were given, but the network has one output") as caught:
+            convert(tmp_path / "model.pt", tmp_path / "out", fields={"pooling": "last", **task}, **options)
+        assert caught.value.param == "labels" and "regression" not in caught.value.message
+
+
+def test_labels_do_not_hide_an_open_question_about_the_task(tmp_path: Path, vocabulary: Path) -> None:
+    """There are as many outputs as words, so the network may be a language model."""
+    torch.save(Recurrent("lstm", tokens=True, classes=30).state_dict(), tmp_path / "model.pt")
+    options: dict[str, Any] = {"labels": [str(n) for n in range(30)], "allow_pickle_tensors": True}
+    with pytest.raises(ImportQuestion) as caught:
+        convert(tmp_path / "model.pt", tmp_path / "out", vocabulary=vocabulary, **options)
+    assert "task" in [question.field for question in caught.value.questions]
+    with pytest.raises(InvalidRequest, match="a network for generation has no labels; leave --labels out"):
+        convert(
+            tmp_path / "model.pt", tmp_path / "out", vocabulary=vocabulary, fields={"task": "generation"}, **options
+        )
+
+
 def test_assumptions_are_returned_and_written_down(tmp_path: Path, vocabulary: Path) -> None:
     source = save(Encoder(bias=False), tmp_path, "x.safetensors")
     fields = {
@@ -381,7 +426,7 @@ UNKNOWN: list[tuple[nn.Module, str]] = [
     (Normed(), "norm.weight (10,)"),
     (Decoder(), "multihead_attn"),
     (OwnFirstToken(), "cls_token (1, 1, 16)"),
-    (Recurrent("lstm", proj_size=4), "body.weight_hr_l0"),
+    (Recurrent("lstm", proj_size=4), "classifier.weight (3, 10)"),
     (nn.ModuleList([Recurrent("gru"), Recurrent("gru")]), "1.body.weight_ih_l0"),
 ]
 

@@ -67,8 +67,8 @@ def test_directories(tmp_path: Path) -> None:
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_text(config)
-        found = describe(tmp_path / folder)
-        assert found is None if kind is None else kind in str(found)
+        description = describe(tmp_path / folder)
+        assert description is None if kind is None else kind in str(description)
     assert describe(tmp_path / "nothing") is None
 
 

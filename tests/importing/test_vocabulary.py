@@ -52,7 +52,7 @@ def test_a_list_shorter_than_the_embedding_needs_the_id_of_its_first_word(
     answers = Answers(PLAIN | {"unknown": "skip"})
     tokenizer_from(value, "words", 6, answers)
     assert [question.field for question in answers.open] == ["first_id"]
-    assert "which id has the first word, 'the'? 0 to 2" in str(answers.open[0])
+    assert "what is the id of the first word, 'the'? 0 to 2" in str(answers.open[0])
     assert tokenizer(value, 6, unknown="skip", first_id=first).encode("the film good") == ids
 
 
@@ -63,7 +63,7 @@ def test_an_impossible_first_id_is_refused(first: str) -> None:
 
 
 def test_a_list_as_long_as_the_embedding_has_no_first_id() -> None:
-    with pytest.raises(InvalidRequest, match="first_id: nothing in this network"):
+    with pytest.raises(InvalidRequest, match="first_id: this has no effect on the network"):
         tokenizer(WORDS, 4, unknown="skip", first_id="0")
 
 
@@ -170,7 +170,9 @@ def test_words_that_no_text_becomes_are_noted(
 ) -> None:
     given = Answers(PLAIN | {"unknown": unknown} | answers)
     tokenizer_from(words, "words", 3, given)
-    assert given.assumed[-1].startswith(f"unreachable=1: 1 word of the vocabulary, such as {lost},")
+    assert given.assumed[-1].startswith(
+        f"unreachable=1: splitting a text never produces 1 word of the vocabulary, such as {lost};"
+    )
 
 
 @pytest.mark.parametrize("answers", [{"split": "characters"}, {"lowercase": "yes"}, {"split": "words"}])
@@ -190,3 +192,15 @@ def test_a_vocabulary_that_does_not_fit_its_split_is_refused(answers: dict[str, 
 def test_vocabularies_of_parts_of_words_are_refused(words: list[str], kind: str) -> None:
     with pytest.raises(VocabularyInvalid, match=f"{kind}.*tokenizer.json"):
         tokenizer(words, len(words))
+
+
+def test_a_vocabulary_that_cannot_be_read_is_named_in_plain_words(tmp_path: Path) -> None:
+    missing, latin = tmp_path / "nope.json", tmp_path / "latin.txt"
+    latin.write_bytes(b"caf\xe9")
+    for path, message in (
+        (missing, f"cannot read {missing}: No such file or directory"),
+        (latin, f"{latin} is not UTF-8 text; save it as UTF-8"),
+    ):
+        with pytest.raises(VocabularyInvalid) as caught:
+            tokenizer_of(path, 10, Answers({}))
+        assert caught.value.message == message

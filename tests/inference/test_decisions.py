@@ -67,14 +67,40 @@ def test_answers_below_the_score_are_withheld() -> None:
 
 
 REFUSED: list[tuple[str, Calibration | None, dict[str, Any], str, str]] = [
-    ("classification", None, {"max_risk": 0.1}, "no_calibration", "max_risk needs a calibration, and mood:1 has none"),
-    ("classification", None, {"prediction_set": 0.9}, "no_calibration", "prediction_set needs a calibration"),
-    ("classification", None, {"calibrated": True}, "no_calibration", "calibrated needs a calibration"),
-    ("classification", made(), {"max_risk": 0.01}, "risk_not_attainable", "no error rate below 0.04 at any"),
-    ("classification", made(), {"prediction_set": 0.95}, "coverage_not_attainable", "which allow 0.9 at most"),
-    ("classification", made(), {"calibrated": False, "max_risk": 0.1}, "", "max_risk needs calibrated probabilities"),
-    ("classification", made(), {"calibrated": False, "prediction_set": 0.5}, "", "needs calibrated probabilities"),
+    (
+        "classification",
+        None,
+        {"max_risk": 0.1},
+        "no_calibration",
+        "max_risk requires a calibration, but mood:1 has none",
+    ),
+    ("classification", None, {"prediction_set": 0.9}, "no_calibration", "prediction_set requires a calibration"),
+    ("classification", None, {"calibrated": True}, "no_calibration", "calibrated requires a calibration"),
+    (
+        "classification",
+        made(),
+        {"max_risk": 0.01},
+        "risk_not_attainable",
+        "no error rate below 0.04; raise max_risk to at least 0.04",
+    ),
+    ("classification", made(), {"prediction_set": 0.95}, "coverage_not_attainable", "a coverage of at most 0.9"),
+    (
+        "classification",
+        made(),
+        {"calibrated": False, "max_risk": 0.1},
+        "",
+        "max_risk requires calibrated probabilities",
+    ),
+    ("classification", made(), {"calibrated": False, "prediction_set": 0.5}, "", "requires calibrated probabilities"),
     ("multilabel", made(), {"threshold": 0.2, "max_risk": 0.1}, "", "leave out threshold"),
+    (
+        "classification",
+        None,
+        {"threshold": 0.9},
+        "wrong_task",
+        "mood:1 predicts one label for each item; use abstain_below",
+    ),
+    ("regression", None, {"threshold": 0.9}, "wrong_task", "threshold applies only .* but mood:1 predicts numbers$"),
     ("regression", None, {"abstain_below": 0.5}, "wrong_task", "use prediction_set for an interval"),
 ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import InvalidRequest, Overloaded
-from app.inference.inputs import Item
+from app.inference.items import Item
 from app.inference.queries import GenerationQuery, InferenceQuery
 from app.inference.service import Inference
 from app.settings import Settings

@@ -52,12 +52,40 @@ def test_an_attempt_is_told_again_after_something_has_happened(queue: Queue) -> 
     """Only attempts that a full disk ended at once are not told again."""
     job = queue.create()
     claims = JobClaims(queue.database)
-    told = []
+    steps = []
     for delay, event in ((0.0, None), (1e-9, None), (1e-9, "job.lost"), (1e-9, None), (1e-9, None)):
         held = claim(queue)
         with queue.database.transaction() as session:
             if event:
                 claims.log(session, job.id, [NewEvent(kind=event, step=held.attempt, message="x")])
             claims.requeue(session, job.id, held.attempt, lost=False, delay=delay)
-        told = [event.step for event in queue.events(job) if event.kind == "job.attempt"]
-    assert told == [1, 2, 4]  # the third and the fifth attempt found nothing new
+        steps = [event.step for event in queue.events(job) if event.kind == "job.attempt"]
+    assert steps == [1, 2, 4]  # the third and the fifth attempt found nothing new
+
+
+def test_a_lost_worker_is_reported_once_before_the_next_attempt(queue: Queue) -> None:
+    """A killed worker writes no event of its own: the claim that finds its lease expired does."""
+    job = queue.create()
+    claim(queue)
+    for _ in range(2):
+        with queue.database.transaction() as session:
+            session.execute(update(JobRow).values(lease_until=JobRow.lease_until - 1000))
+        claim(queue)
+        claim(queue)  # finds nothing lost
+    reported = [(event.kind, event.level, event.message) for event in queue.events(job)][1:]
+    assert reported == [
+        ("job.attempt", "info", "Fine-tuning job started"),
+        ("job.lost", "warn", "Attempt 1 was lost: its worker stopped renewing the lease"),
+        ("job.attempt", "info", "Attempt 2 started"),
+        ("job.lost", "warn", "Attempt 2 was lost: its worker stopped renewing the lease"),
+        ("job.attempt", "info", "Attempt 3 started"),
+    ]
+
+
+def test_an_attempt_that_ended_orderly_is_not_reported_as_lost(queue: Queue) -> None:
+    job = queue.create()
+    held = claim(queue)
+    with queue.database.transaction() as session:
+        JobClaims(queue.database).requeue(session, job.id, held.attempt, lost=False)
+    assert claim(queue).attempt == 2
+    assert "job.lost" not in {event.kind for event in queue.events(job)}

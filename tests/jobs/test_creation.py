@@ -103,6 +103,6 @@ def test_column_roles_of_the_validation_file_must_be_those_of_the_job(queue: Que
     with pytest.raises(InvalidRequest) as caught:
         queue.create(training_file=training, validation_file=validation)
     assert caught.value.param == "validation_file"
-    assert "columns[text]='words', set when it was uploaded, has no effect" in caught.value.message
+    assert "validation_file was uploaded with columns[text]='words', which has no effect" in caught.value.message
     assert queue.create(training_file=training, validation_file=upload("body"))
     assert queue.create(training_file=training, validation_file=validation, columns={"text": "words"})

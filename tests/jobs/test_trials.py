@@ -119,8 +119,8 @@ class Shop:
     def _check_log(self, job: Job, of_job: list[Job], log: Sequence[JobEventRow]) -> None:
         kinds = [(event.kind, event.step) for event in log if event.job_id == job.id]
         assert kinds.count(("job.ended", 0)) == job.ended
-        told = {step for kind, step in kinds if kind == "trial.ended"}
-        assert told <= {trial.trial for trial in of_job if trial.ended}
+        ended = {step for kind, step in kinds if kind == "trial.ended"}
+        assert ended <= {trial.trial for trial in of_job if trial.ended}
 
     def finish_all(self) -> None:
         """Work as a single worker with no further clients, until no job is left."""

@@ -62,17 +62,17 @@ def plain_ngrams(text: str) -> tuple[Counter[str], Counter[str]]:
 @given(rows=texts)
 def test_the_counts_are_those_of_strings(rows: list[str], branch: Ngrams) -> None:
     rows_N, buckets_N, counts_N = branch.count(*ids_of([row.encode() for row in rows]))
-    found: list[tuple[dict[int, int], dict[int, int]]] = [({}, {}) for _ in rows]
+    counted: list[tuple[dict[int, int], dict[int, int]]] = [({}, {}) for _ in rows]
     for row, bucket, count in zip(rows_N.tolist(), buckets_N.tolist(), counts_N.tolist(), strict=True):
-        found[row][bucket >= BUCKETS // 2][bucket] = count
+        counted[row][bucket >= BUCKETS // 2][bucket] = count
     expected = [plain_ngrams(row) for row in rows]
-    for counters, buckets in zip(expected, found, strict=True):
+    for counters, buckets in zip(expected, counted, strict=True):
         for strings, hashed in zip(counters, buckets, strict=True):
             assert sorted(strings.values()) == sorted(hashed.values())
     for one, two in itertools.combinations(range(len(rows)), 2):
         for family in (0, 1):  # two texts share as many buckets as n-grams
             assert len(expected[one][family] & expected[two][family]) == len(
-                found[one][family].keys() & found[two][family].keys()
+                counted[one][family].keys() & counted[two][family].keys()
             )
 
 

@@ -56,13 +56,13 @@ def test_pieces_give_the_same_vectors_in_every_type(
     state._storage.dtype = kind
     state = state.extended(branch.state_shape)
     bounds = [0, *sorted(cut for cut in cuts if cut < len(ids)), len(ids)]
-    found = []
+    parts_BTD = []
     for start, stop in itertools.pairwise(bounds):
         piece = torch.tensor([ids[start:stop], [3] * (stop - start)])  # the second row never has a step
         with torch.no_grad():
             vectors_BTD = branch(piece, Context(torch.tensor([stop - start, 0]), state))
-        found.append(vectors_BTD[0])
-    assert torch.equal(torch.cat(found), whole_TD)
+        parts_BTD.append(vectors_BTD[0])
+    assert torch.equal(torch.cat(parts_BTD), whole_TD)
     assert not state.layers[-1][0][1].any()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.registry import repository
+from app.registry import alias_repository
 from app.registry.records import Alias
 from app.registry.search import Filter
 from app.registry.service import Registry
@@ -38,7 +38,7 @@ def test_aliases_are_matched_in_proportion_to_their_number(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Registry, int], object]
 ) -> None:
     """Four times the models, each with an alias, need four times the reads, and not sixteen times."""
-    convert = repository.make_alias
+    convert = alias_repository.make_alias
 
     def count(row: Any) -> Alias:
         alias = convert(row)
@@ -52,7 +52,7 @@ def test_aliases_are_matched_in_proportion_to_their_number(
 
     for number in range(16):
         publish(registry, make_checkpoint(tmp_path / "c"), name=f"m{number:02}", alias="champion")
-    monkeypatch.setattr(repository, "make_alias", count)
+    monkeypatch.setattr(alias_repository, "make_alias", count)
     reads = []
     for limit in (4, 16):
         CountedAlias.reads = 0

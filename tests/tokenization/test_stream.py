@@ -212,3 +212,15 @@ def test_an_incomplete_character_at_the_end_of_a_text_counts_as_one() -> None:
     assert [offsets.push(id_) for id_ in whole] == [1, 2]
     open_ = Offsets(tokenizer)
     assert [open_.push(id_) for id_ in (half[0], *whole, half[0], half[0], half[1])] == [0, 1, 2, 3, 4, 4]
+
+
+@kinds
+@settings(max_examples=100)
+@given(text=texts, space=st.booleans(), sizes=sizes)
+def test_the_lead_is_left_out_before_stop_strings_are_sought(
+    kind: str, text: str, space: bool, sizes: list[int]
+) -> None:
+    tokenizer, stops = TOKENIZERS[kind], (" ", "é日")
+    text = f" {text}" if space else text
+    stream = TextStream(tokenizer, stops, lead=" ")
+    assert run(stream, chunks(tokenizer.encode(text), sizes)) == reference(text.removeprefix(" "), stops, False)

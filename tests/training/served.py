@@ -28,7 +28,7 @@ Sequence = list[int] | list[list[float]]  # token ids, or numeric steps
 PEER = b"peer"
 
 
-class Served:
+class ServedCheckpoint:
     """A checkpoint directory behind an engine."""
 
     def __init__(self, directory: Path) -> None:
@@ -63,8 +63,8 @@ class Served:
         params = wire.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True)
         self._run(wire.Generate(id_, self.digest, "local", ids, params))
         assert isinstance(self.replies.final(id_), wire.Finished), self.replies.final(id_)
-        told = [entry for m in self.replies.all[id_] if isinstance(m, wire.Tokens) for entry in m.prompt_logprobs]
-        return [entry.logprob for entry in told if entry.logprob is not None]
+        entries = [entry for m in self.replies.all[id_] if isinstance(m, wire.Tokens) for entry in m.prompt_logprobs]
+        return [entry.logprob for entry in entries if entry.logprob is not None]
 
     def _run(self, message: Any) -> None:
         self.host.receive(PEER, message)
@@ -76,7 +76,7 @@ def plain_scores(directory: Path, rows: list[Sequence]) -> list[list[float]]:
     """Each row alone through the exported weights, with what config.json says of scales."""
     raw, network = _loaded(directory)
     scaling, target = raw.get("normalization"), raw.get("target") or {"mean": 0.0, "std": 1.0}
-    found = []
+    scores = []
     for row in rows:
         inputs = torch.tensor([row])
         if scaling:
@@ -84,8 +84,8 @@ def plain_scores(directory: Path, rows: list[Sequence]) -> list[list[float]]:
             inputs = (wide / torch.tensor(scaling["std"], dtype=torch.float64)).float()
         with torch.no_grad():
             scores_C = network(inputs, torch.tensor([len(row)]))[0] * target["std"] + target["mean"]
-        found.append(scores_C.tolist())
-    return found
+        scores.append(scores_C.tolist())
+    return scores
 
 
 def plain_logprobs(directory: Path, ids: list[int]) -> list[float]:

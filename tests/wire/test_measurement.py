@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.wire.measurement import MEASURABLE_ROWS, too_few, verdict
+from app.wire.measurement import CALIBRATION_ERROR_ROWS, MEASURABLE_ROWS, shows_calibration_error, too_few, verdict
 
 
 def test_a_split_of_a_few_rows_measures_nothing() -> None:
@@ -17,3 +17,8 @@ def test_a_split_of_a_few_rows_measures_nothing() -> None:
 
 def test_versions_without_a_number_of_rows_are_shown_as_before() -> None:
     assert not too_few(None) and not too_few(True) and not too_few("2")
+
+
+def test_a_calibration_error_needs_more_rows() -> None:
+    assert not shows_calibration_error(CALIBRATION_ERROR_ROWS - 1)
+    assert shows_calibration_error(CALIBRATION_ERROR_ROWS) and shows_calibration_error(None)

@@ -58,8 +58,8 @@ def test_one_worker_publishes_the_best_trial_with_a_table_of_all(queue: Queue, r
     folder = resources.cache.checkpoint(version.digest, version.files)
     assert "| gru | 4 | 5 | 0.7500 | 0.0000 ± 0.0000 | yes |" in (folder / "README.md").read_text()
     assert checkpoint.load_json(folder / "metrics.json")["trials"] == table
-    told = [event.message for event in queue.events(job) if event.kind == "trial.ended"]
-    assert told == [
+    messages = [event.message for event in queue.events(job) if event.kind == "trial.ended"]
+    assert messages == [
         "Trial 1 of 3, rnn: accuracy 0.75",
         "Trial 2 of 3, gru: accuracy 0.75",
         "Trial 3 of 3, lstm, failed: no",

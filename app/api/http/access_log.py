@@ -10,15 +10,15 @@ from typing import Any
 
 from app import telemetry
 
-SECONDS = 0.2  # how long a line waits for others
-MOST = 500  # lines that are collected
+SECONDS = 0.2  # the maximum time for which lines are collected
+MOST = 500  # the maximum number of collected lines
 
 log = logging.getLogger("ostinato.access")
 
 
 @dataclass(slots=True)
 class Access:
-    """What the log tells about one request: its id, the principal (`by`), the reply's status, and the milliseconds."""
+    """The log entry of a request, with its principal (`by`) and its duration (`ms`, in milliseconds)."""
 
     created: float
     level: int
@@ -45,7 +45,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, level: int, id_: str, method: str, path: str, status: int, ms: float, by: str) -> None:
-        """Add one line, if lines of its level are logged."""
+        """Add one line, if its log level is enabled."""
         if not log.isEnabledFor(level):
             return
         self._lines.append(Access(time.time(), level, id_, method, path, status, ms, by))

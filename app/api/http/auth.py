@@ -41,7 +41,7 @@ def principal_of(request: Request) -> str:
 
 
 def is_operator(request: Request) -> bool:
-    """Whether the request may do what concerns all users of the service. Without keys, every request may."""
+    """Whether the request may perform operations that affect all users. Without keys, every request may."""
     return bool(request.scope.get("is_operator", True))
 
 
@@ -96,7 +96,7 @@ class Authentication:
         self.origins = frozenset(settings.origins)
 
     def principal(self, scope: Scope) -> str:
-        """The principal of a request. It is empty for a request without a key to a public route, if keys are needed.
+        """The principal of a request. It is empty if keys are configured and a public route is requested without a key.
 
         Stores in the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
         """

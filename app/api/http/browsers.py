@@ -16,7 +16,7 @@ PREFLIGHT_SECONDS = 600
 
 
 def cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Return `app` with an answer to preflight requests and with CORS headers, or `app` itself without origins."""
+    """Wrap `app` to answer preflight requests and to add CORS headers. Without origins, return `app` unchanged."""
     if not origins:
         return app
     return CORSMiddleware(

@@ -10,8 +10,8 @@ from typing import Protocol
 
 DESCRIPTORS = 65_536  # the number of file descriptors that the process asks for
 OTHER_DESCRIPTORS = 256  # descriptors for files, the database and the engines
-MOST = 4096  # connections; more would cost too much memory if each held an unfinished request
-RESERVE = 32  # further connections, which may only ask for the service's health
+MOST = 4096  # the maximum number of connections; more would need too much memory if each had an unfinished request
+RESERVE = 32  # additional connections, which may request only the health routes
 
 
 class Connection(Protocol):
@@ -30,18 +30,22 @@ class ConnectionLimits:
 
     @classmethod
     def choose(cls, total: int, per_address: int) -> ConnectionLimits:
-        """Return the limits of the settings. 0 means as many as the descriptors allow, and 3/4 of the total."""
+        """Return the limits. The total is at most what the file descriptors allow.
+
+        A `total` of 0 means the default, `MOST`. A `per_address` of 0 means 3/4 of the total.
+        """
         possible = max(1, raise_descriptors() - OTHER_DESCRIPTORS - RESERVE)
         total = min(total or MOST, possible)
         return cls(total, min(per_address or max(1, total * 3 // 4), total))
 
 
 class ConnectionTable:
-    """The open connections. Those that wait for a request are *idle*; they give way to new connections.
+    """The open connections. A connection that waits for a request is *idle*, and gives way to new connections.
 
-    If a limit is reached, a new connection replaces the one that has been idle longest: of the same address if that
-    address has too many, otherwise of the address with the most idle ones. If all connections have a request in
-    progress, the new one is *reserved*: it may only ask for the service's health, and it gives way to the next one.
+    If a limit is reached, a new connection replaces the one that has been idle longest. If the new connection's address
+    has reached its limit, one of that address is replaced, otherwise one of the address with the most idle connections.
+    If all connections have a request in progress, the new one is *reserved*: it may request only the health routes, and
+    it gives way to the next one.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:

@@ -55,7 +55,7 @@ class Dialect:
     error message that says what to call instead.
 
     `render_error` may change the status of an error, except 401, 403 and 429, on which clients act. `error_reply` is
-    the form of the body that it returns, for the description of the routes.
+    the type of the body that `render_error` returns, for the OpenAPI document.
     """
 
     inference: tuple[APIRouter, ...] = ()
@@ -70,7 +70,7 @@ class Dialect:
         return any(path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")) for prefix in self.prefixes)
 
 
-DEFAULT = Dialect()  # of the paths that no dialect claims
+DEFAULT = Dialect()  # for the paths that no dialect claims
 
 
 def dialect_of(path: str, dialects: Iterable[Dialect]) -> Dialect:

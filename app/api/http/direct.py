@@ -46,7 +46,7 @@ class DirectRequest(Request):
 
 
 class DirectRoutes:
-    """An ASGI application of direct routes. `holds` says whether a request is for one of them."""
+    """An ASGI application of direct routes. `holds` returns whether a request is for one of them."""
 
     def __init__(self, routers: Iterable[APIRouter]) -> None:
         self._table: Table = {

@@ -61,7 +61,7 @@ class Form:
 
 
 class DiskParser(MultiPartParser):
-    """Starlette's parser, which stores the file where the blob store can adopt it without copying it."""
+    """Starlette's parser, changed to store the file where the blob store can take it over without a copy."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], scratch: Callable[[], Scratch]) -> None:
         super().__init__(headers, stream, max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)

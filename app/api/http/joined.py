@@ -1,6 +1,6 @@
 """Sends the head of a reply together with the first piece of its body: one system call and one packet instead of two.
 
-uvicorn writes both parts separately, and uvloop sends each of them at once.
+uvicorn writes the two parts separately. uvloop sends each part immediately, without waiting for the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class JoinedCycle(RequestResponseCycle):
-    """A request and its reply, whose head waits for the body, but no longer than this turn of the event loop."""
+    """A request and its reply. The reply's head waits for the body until the end of this turn of the event loop."""
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start" and not self.response_started:

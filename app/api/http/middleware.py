@@ -1,7 +1,7 @@
-"""The one middleware, through which every request passes: its id, time, principal and limits, metrics and access log.
+"""The middleware for all requests: request ids, timing, authentication, limits of bodies, metrics and the access log.
 
-It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request. It is also one pass
-instead of a stack, because each layer costs a coroutine and a closure per request.
+It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request. It is a single layer
+instead of a stack of them, because each layer costs a coroutine and a closure per request.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Exchange:
         self._send = send
         self.began = time.perf_counter()
         self.id = _request_id_of(scope)
-        self.status = 0  # of the reply, once it has started
+        self.status = 0  # the reply's status, once the reply has started
 
     @property
     def milliseconds(self) -> float:

@@ -40,7 +40,8 @@ OPENAI: Mapping[str, Any] = {
     "verbosity": ("medium",),
     "web_search_options": NULL,
 }
-# Tools, audio and images are not supported in conversations either, so only their absence is neutral.
+# Tools, audio and images are not supported in conversations either, so only values that do not request them are
+# neutral.
 OPENAI_CHAT: Mapping[str, Any] = {
     **OPENAI,
     "moderation": NULL,
@@ -50,6 +51,27 @@ OPENAI_CHAT: Mapping[str, Any] = {
     "store": ANY,
     "verbosity": ANY,
 }
+OPENAI_RESPONSES: Mapping[str, Any] = {
+    "background": OFF,
+    "context_management": NONE,
+    "conversation": (),
+    "max_tool_calls": ANY,
+    "moderation": (),
+    "parallel_tool_calls": ANY,
+    "previous_response_id": (),
+    "prompt": (),
+    "prompt_cache_key": ANY,
+    "prompt_cache_options": ANY,
+    "prompt_cache_retention": ANY,
+    "reasoning": ANY,
+    "safety_identifier": ANY,
+    "service_tier": ANY,
+    "store": OFF,
+    "tool_choice": ("none", "auto"),
+    "tools": NONE,
+    "user": ANY,
+}
+NOT_STORED = "responses are not stored: send the whole conversation in input"
 VLLM: Mapping[str, Any] = {
     "cache_salt": ANY,
     "mm_processor_kwargs": NONE,
@@ -139,7 +161,7 @@ LLAMA_CPP: Mapping[str, Any] = {
 }
 
 
-# Values of synonyms that mean the same as leaving the field out: no limit other than the default one.
+# Values of synonyms that have the same effect as leaving the field out: the default limit applies.
 LEFT_OUT: Mapping[str, tuple[Any, ...]] = {"n_predict": (-1,), "num_predict": (-1,)}
 
 
@@ -148,11 +170,13 @@ class OtherFields:
     """The fields that a route accepts in addition to those of its struct.
 
     `neutral` maps a field to the values that are accepted; null is always accepted. `synonyms` maps another server's
-    name for a field to the name in the struct.
+    name for a field to the name in the struct. `reasons` explains for some fields why no other value is accepted, and
+    what to do instead.
     """
 
     neutral: Mapping[str, Any]
     synonyms: Mapping[str, str]
+    reasons: Mapping[str, str] | None = None
 
     def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the body with the field names of the struct `kind`. Fields that are not listed here are kept.
@@ -165,7 +189,7 @@ class OtherFields:
         sources: dict[str, str] = {}  # field of the struct -> name under which it was sent
         for name, value in body.items():
             if name not in own and name in self.neutral:
-                _check_neutral(name, value, self.neutral[name])
+                _check_neutral(name, value, self.neutral[name], (self.reasons or {}).get(name))
                 continue
             field = name if name in own else self.synonyms.get(name, name)
             if field != name and value in LEFT_OUT.get(name, ()):
@@ -182,11 +206,13 @@ class OtherFields:
         return translated, sources
 
 
-def _check_neutral(name: str, value: Any, neutral: Any) -> None:
+def _check_neutral(name: str, value: Any, neutral: Any, reason: str | None) -> None:
     if value is None or neutral is ANY or value in neutral:
         return
     shown = " or ".join(_shown(allowed) for allowed in (None, *neutral))
-    raise InvalidRequest(f"{name} is not supported; leave it out, or send {shown}", code="unknown_field", param=name)
+    why = f", because {reason}" if reason else ""
+    message = f"{name} is not supported{why}; leave it out, or send {shown}"
+    raise InvalidRequest(message, code="unknown_field", param=name)
 
 
 def _shown(value: Any) -> str:
@@ -205,6 +231,11 @@ COMPLETIONS = OtherFields(
 )
 CHAT = OtherFields(
     {**OPENAI_CHAT, **VLLM, **VLLM_SAMPLING, **VLLM_CHAT, **LLAMA_CPP, "best_of": (1,), "suffix": ()}, GENERATION
+)
+RESPONSES = OtherFields(
+    {**OPENAI_RESPONSES, **VLLM},
+    {},
+    dict.fromkeys(("background", "conversation", "previous_response_id", "prompt", "store"), NOT_STORED),
 )
 EMBEDDINGS = OtherFields(
     {

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with limits on what a client may send and how slowly, and replies for HTTP/1.0 clients.
+"""uvicorn's HTTP protocol with limits on the size and the duration of requests, and with replies for HTTP/1.0 clients.
 
-Every limit applies before the API key is looked at, so a client without a key cannot occupy the process.
+Every limit applies before the API key is checked, so a client without a key cannot occupy the process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from app.telemetry import request_failure
 HEAD_BYTES = 64 * 1024  # maximum size of the request line and the headers
 HEADERS = 100  # maximum number of headers
 HEAD_SECONDS = 10.0  # time limit for the request line and the headers, also for the first request of a connection
-BODY_SECONDS, BODY_BYTES = 15.0, 4096  # in each period, a client must send so many bytes of a request body
+BODY_SECONDS, BODY_BYTES = 15.0, 4096  # in each period of BODY_SECONDS, a client must send BODY_BYTES of a body
 FRAMING = 8  # bytes of chunk headers that a client may send per byte of a request body, besides HEAD_BYTES
-WRITE_SECONDS = 60.0  # time limit for a client to make room for more of the reply
+WRITE_SECONDS = 60.0  # time limit for a client to read enough of the reply for more to be sent
 
 
 class HeadTooLarge(OstinatoError):
@@ -69,7 +69,7 @@ class UnchunkedCycle(RequestResponseCycle):
 class BoundedProtocol(WatchedProtocol):
     """uvicorn's protocol with limits, and without chunked encoding for HTTP/1.0 clients.
 
-    The class of a server is made by `bounded`, which sets `table`.
+    `bounded` creates a subclass for each server and sets its `table`.
     """
 
     table: ClassVar[ConnectionTable]
@@ -80,7 +80,7 @@ class BoundedProtocol(WatchedProtocol):
     _messages = 0  # number of requests that have arrived completely
     _body_bytes = 0  # bytes of the body that have arrived
     _raw_bytes = 0  # bytes that have arrived after the head: the body, chunk headers and trailers
-    _reserved = False  # whether the connection may only ask for the service's health
+    _reserved = False  # whether the connection may request only the health routes
     _refusal: OstinatoError | None = None
 
     # --- the connection -----------------------------------------------------------------------------------------

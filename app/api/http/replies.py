@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def new_id(prefix: str) -> str:
-    """Return an id for a request or a reply, with 128 random bits. It is not a secret, so it need not be one."""
+    """Return an id for a request or a reply, with 128 random bits. It is not secret, so it may be predictable."""
     return f"{prefix}-{random.getrandbits(128):032x}"
 
 
@@ -40,7 +40,8 @@ def encode(value: object) -> bytes:
     """Encode a value as JSON.
 
     Rows that early releases stored may contain lone surrogates, which cannot be encoded. They are replaced, and the
-    objects with an `id` that contain them get `"damaged": true`, so that a list survives damaged rows and names them.
+    objects with an `id` that contain them get `"damaged": true`, so that a list with damaged rows can still be read and
+    shows which rows are damaged.
     """
     try:
         return _encode(value)

@@ -9,7 +9,7 @@ from fastapi import Request
 from app.api.http.caller import Caller
 from app.api.http.services import services_of
 from app.errors import InvalidRequest
-from app.inference.inputs import Item
+from app.inference.items import Item
 
 HEADER = "x-token-ids-of"
 FIELD = "token_ids_of"

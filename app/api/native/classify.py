@@ -24,7 +24,7 @@ from app.api.http.token_ids import check_token_ids
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
 from app.inference.decisions import DecisionPolicy, DecisionRule, decision_rule
-from app.inference.inputs import Pair
+from app.inference.items import Pair
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.scoring import LabelScore, activate, at_least, ranked
@@ -49,13 +49,14 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sigmoid, if multilabel) gives the probabilities. If `probs` is false, the reply has no `probs`, which makes it much
     smaller for a version with many labels. A reply can contain up to 1,000,000 probabilities and scores.
 
-    Probabilities are calibrated if the version has a calibration. If `calibrated` is false, they are those of the
-    network; if it is true, a version without a calibration is refused (`no_calibration`). `prediction_set` is a
+    Probabilities are calibrated if the version has a calibration. If `calibrated` is false, the calibration is not
+    applied; if it is true, a version without a calibration is rejected (`no_calibration`). `prediction_set` is a
     coverage, such as 0.9: each item gets the `set` of labels, or the `interval` of values, that contains the truth with
-    this probability. Items whose score is less than `abstain_below` get no label. `max_risk` does the same at the
-    lowest score above which at most this share of the answers is wrong, with a confidence of 97.5 %; with both, the
-    higher score applies. `prediction_set` and `max_risk` need a version with a calibration; a coverage or a risk that
-    its rows cannot show is refused (`coverage_not_attainable`, `risk_not_attainable`).
+    this probability. Items whose score is less than `abstain_below` get no label. `max_risk` chooses this score from
+    the calibration: the lowest score above which, with a confidence of 97.5 %, at most this share of the answers is
+    wrong. With both fields, the higher score applies. `prediction_set` and `max_risk` require a version with a
+    calibration. If the calibration has too few rows to guarantee the coverage or the risk, the request is rejected
+    (`coverage_not_attainable`, `risk_not_attainable`).
     """
 
     input: Sequences
@@ -260,7 +261,7 @@ def _value(index: int, value: float, body: ClassifyRequest, rule: DecisionRule) 
 
 
 def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
-    """Return the threshold of the request, defaulting to that in the version's `config.json`, or to 0.5."""
+    """Return the request's threshold. The default is the threshold in the version's `config.json`, or 0.5."""
     if body.threshold is not None:
         return body.threshold
     return float(scored.version.assets.raw_config.get("threshold", 0.5))

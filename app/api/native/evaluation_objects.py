@@ -15,10 +15,10 @@ class EvaluationObject(msgspec.Struct, frozen=True):
     """An evaluation of the version `model` on a file.
 
     `status` and `phase` have the same values as those of a training job. `model` and `against` are the references in
-    the request, `version` and `against_version` those to which they resolved. `report` is null until the evaluation has
-    succeeded. Then it contains `metrics`, the worst `mistakes` with their texts and probabilities, and `rows_sha256`, a
-    hash of the rows; with `against`, it also contains that version's metrics and a `comparison` with a paired test.
-    `result_files` contains the id of a CSV file with the prediction for each row.
+    the request; `version` and `against_version` are the versions to which they resolved. `report` is null until the
+    evaluation has succeeded. Then it contains `metrics`, the worst `mistakes` with their texts and probabilities, and
+    `rows_sha256`, a hash of the rows; with `against`, it also contains that version's metrics and a `comparison` with a
+    paired test. `result_files` contains the id of a CSV file with the prediction for each row.
     """
 
     id: str

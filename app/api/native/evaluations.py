@@ -38,8 +38,9 @@ async def evaluation_request(request: Request) -> EvaluationRequest:
     description=(
         "Queues a job that measures a version on a file: all metrics, the confusion matrix, and the worst mistakes "
         "with their texts and probabilities. With `against`, a second version is measured on the same rows, and the "
-        "report has a paired test. If the file marks splits, only its test rows are used or, without any, its "
-        "validation rows. The result is kept with the version. `Idempotency-Key` works as for training jobs."
+        "report has a paired test. If the file assigns its rows to splits, only the test rows are used or, if there "
+        "are none, the validation rows. The result is kept with the version. `Idempotency-Key` works as for training "
+        "jobs."
     ),
     response_model=None,
     openapi_extra=reads(

@@ -1,4 +1,4 @@
-"""`/v1/registry/models/{name}/versions/{version}/evaluations`: what is known of a version from evaluations."""
+"""`/v1/registry/models/{name}/versions/{version}/evaluations`: the evaluations of a version, with their reports."""
 
 from __future__ import annotations
 

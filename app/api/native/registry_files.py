@@ -79,8 +79,8 @@ def _binary(kind: str, what: str) -> dict[int | str, dict[str, Any]]:
     operation_id="import_model_version",
     summary="Import a checkpoint",
     description=(
-        "Registers a tar archive of a checkpoint directory as the next version of the model. An archive that holds a "
-        "pickle is rejected."
+        "Registers a tar archive of a checkpoint directory as the next version of the model. An archive that contains "
+        "a pickle is rejected."
     ),
     response_model=None,
     openapi_extra=_IMPORT,

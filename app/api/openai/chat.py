@@ -32,6 +32,7 @@ from app.inference.conversations import Conversation
 from app.inference.generation import GenerationRequest
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import GenerationQuery
+from app.tokenization.chat import ANSWER_LEAD
 
 router = APIRouter(tags=["generation"])
 _body = JsonBody(ChatRequest, CHAT)
@@ -104,6 +105,7 @@ def _query(caller: Caller, body: ChatRequest, conversation: Conversation) -> Gen
         n=body.n or 1,
         stops=stops_of(body),
         open_ended=limit is None,
+        lead=ANSWER_LEAD,
         limit_param="max_tokens" if body.max_completion_tokens is None else "max_completion_tokens",
     )
 

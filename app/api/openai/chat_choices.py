@@ -19,7 +19,6 @@ from app.api.openai.chat_schemas import (
 )
 from app.api.openai.completions_choices import usage_of
 from app.api.openai.completions_schemas import CompletionUsage
-from app.api.openai.messages import AnswerText
 from app.inference.generation import GenerationRequest, Piece
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
@@ -73,7 +72,7 @@ def _choice(index: int, pieces: list[Piece], generation: GenerationRequest, body
     entries = [entry for piece in pieces for entry in piece.logprobs]
     return ChatChoice(
         index,
-        ChatAnswer(AnswerText().whole(pieces)),
+        ChatAnswer("".join(piece.text for piece in pieces)),
         ChatLogprobs(token_reports(entries, tokenizer, body.top_logprobs or 0)) if body.logprobs else None,
         last.finish_reason,  # type: ignore[arg-type]
         last.stop_reason,
@@ -91,7 +90,6 @@ class ChatFramer:
         assert generation.version.tokenizer is not None
         self._head, self._generation = head, generation
         self._tokenizer = generation.version.tokenizer
-        self._text = AnswerText()
         options = head.body.stream_options
         self._usage_at_end = options is not None and options.include_usage
         self._count = options is not None and options.include_usage and options.continuous_usage_stats
@@ -115,8 +113,7 @@ class ChatFramer:
 
     def frame(self, piece: Piece) -> bytes | None:
         """Return the chunks of a piece, or None if the piece has no content to send."""
-        text = self._text.read(piece)
-        events = b""
+        text, events = piece.text, b""
         if self._head.body.logprobs and piece.logprobs:
             reports = token_reports(piece.logprobs, self._tokenizer, self._head.body.top_logprobs or 0)
             events = self._chunk(ChatDeltaChoice(piece.index, ChatDelta(None, text), ChatLogprobs(reports), None))

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from app.api.openai.completions_schemas import CompletionUsage
-from app.api.openai.messages import Content, Role
+from app.api.openai.messages import MOST, Content, Role
 from app.api.openai.sampling import Alternatives, SamplingFields
 
 NewTokens = Annotated[int, Meta(ge=1, le=2**20)]
@@ -42,7 +42,7 @@ class ChatRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
     the conversation; -1 keeps as many as leave room for the answer.
     """
 
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MOST)]
     model: str | None = None
     max_completion_tokens: NewTokens | None = None
     max_tokens: NewTokens | None = None

@@ -22,7 +22,7 @@ from app.api.openai.sampling import DEFAULTS, check_sampling, sampling_params, s
 from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
 from app.inference.generation import GenerationRequest
-from app.inference.inputs import Item
+from app.inference.items import Item
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import GenerationQuery
 from app.wire.engine import SamplingParams

@@ -172,7 +172,7 @@ class Framer:
         self._head, self._generation = head, generation
         self._tokenizer = generation.version.tokenizer
         self._writers = [LogprobsWriter(self._tokenizer, head.body.logprobs) for _ in generation.choices]
-        self._begun: set[int] = set()  # the choices whose first chunk has been made
+        self._begun: set[int] = set()  # the choices whose first chunk has been created
         whole = json_line(
             {
                 "id": head.id,
@@ -191,7 +191,7 @@ class Framer:
         self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
 
     def opening(self) -> Iterator[bytes]:
-        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain prompts."""
+        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain them."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):

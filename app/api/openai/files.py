@@ -31,8 +31,8 @@ FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]", 
 class FileObject(msgspec.Struct, frozen=True):
     """An uploaded file.
 
-    `status` is always `processed`: the job that reads a file reports errors in its content. `format` is null if the
-    name of the file does not show its format.
+    `status` is always `processed`: the job that reads a file reports errors in its content. `format` is null if it
+    cannot be inferred from the file name.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
     of its first record. Both are null for other formats, for files of more than 64 MiB uncompressed, and for files

@@ -117,11 +117,13 @@ async def job_request(request: Request) -> JobRequest:
     description=(
         f"Queues a training job. `model` is an architecture to train from scratch ({listed(ARCHITECTURES)}), a model "
         "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one that "
-        "does best on the validation data; among equals, the smallest. Only `model` and `training_file` are required. "
-        "A repeated request with the same `Idempotency-Key` returns the job that the first one created.\n\n"
+        "does best on the validation data or, if several are equally good, the smallest. Only `model` and "
+        "`training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that "
+        "the first one created.\n\n"
         "With `dry_run=true`, nothing is queued. The reply says what the job would do: the data report, the plan of "
-        "each training run, its memory, and its time, measured with a few steps on the machine of the API. Data and "
-        "settings with which the job would fail are refused with the same error. There is one dry run at a time."
+        "each training run, its memory, and its time, measured with a few steps on the machine of the API. If the "
+        "job would fail because of its data or its settings, the dry run fails with the same error. Only one dry run "
+        "can run at a time."
     ),
     response_model=None,
     openapi_extra=reads(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,7 +22,7 @@ FIGURES = (
 class TrialObject(msgspec.Struct, frozen=True):
     """One of the training runs that a job with `model: "auto"` compares. It is a job of its own, with the id `id`.
 
-    `metrics` contains its principal figures on the validation data. `chosen` is true for the trial whose network was
+    `metrics` contains its main metrics on the validation data. `chosen` is true for the trial whose network was
     published.
     """
 
@@ -48,7 +48,7 @@ class JobObject(msgspec.Struct, frozen=True):
     """
 
     id: str
-    object: str
+    object: Literal["fine_tuning.job"]
     created_at: int
     finished_at: int | None
     error: JobError | None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from app.errors import InvalidRequest
-from app.inference.generation import Piece
 from app.tokenization.chat import TEXT_PARTS, content_text
 
 ROLES = ("system", "developer", "user", "assistant")
@@ -25,7 +23,8 @@ class ContentPart(msgspec.Struct, frozen=True):
     refusal: str | None = None
 
 
-Content = str | list[ContentPart]
+Content = str | Annotated[list[ContentPart], Meta(max_length=256)]
+MOST = 2048  # the maximum number of messages in one request, because they are parsed on the event loop
 
 
 def plain_message(role: str, content: Content | None, place: str) -> dict[str, str]:
@@ -42,36 +41,19 @@ def plain_message(role: str, content: Content | None, place: str) -> dict[str, s
         raise InvalidRequest(f"{place}.content is missing", param=f"{place}.content")
     if isinstance(content, str):
         return {"role": role, "content": content}
-    texts = [_part_text(part, f"{place}.content[{i}]") for i, part in enumerate(content)]
+    texts = [_part_text(part, place, i) for i, part in enumerate(content)]
     return {"role": role, "content": content_text(texts) or ""}
 
 
-def _part_text(part: ContentPart, place: str) -> str:
+def _part_text(part: ContentPart, message: str, number: int) -> str:
     key = TEXT_PARTS.get(part.type)
+    text = part.refusal if key == "refusal" else part.text
+    if key is not None and text is not None:
+        return text
+    place = f"{message}.content[{number}]"
     if key is None:
         raise InvalidRequest(
             f"{place} is of type {part.type[:60]!a}, which is not supported; send only parts of type text",
             param=f"{place}.type",
         )
-    text = part.text if key == "text" else part.refusal
-    if text is None:
-        raise InvalidRequest(f"{place}.{key} is missing", param=f"{place}.{key}")
-    return text
-
-
-class AnswerText:
-    """The text of the pieces of answers, without the space with which each answer begins in the chat format."""
-
-    def __init__(self) -> None:
-        self._begun: set[int] = set()  # the choices whose first character has been read
-
-    def read(self, piece: Piece) -> str:
-        """Return the text of the next piece of a choice."""
-        if not piece.text or piece.index in self._begun:
-            return piece.text
-        self._begun.add(piece.index)
-        return piece.text.removeprefix(" ")
-
-    def whole(self, pieces: Sequence[Piece]) -> str:
-        """Return the text of all pieces."""
-        return "".join(map(self.read, pieces))
+    raise InvalidRequest(f"{place}.{key} is missing", param=f"{place}.{key}")

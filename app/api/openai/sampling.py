@@ -1,5 +1,4 @@
-"""The request fields of all generation routes of OpenAI's dialect: how text is sampled, where it ends, and how it is
-sent."""
+"""Request fields that OpenAI's generation routes share: options of sampling, the end of the text, and streaming."""
 
 from __future__ import annotations
 
@@ -75,7 +74,7 @@ def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options requires stream to be true", param="stream_options")
     if max_tokens is not None and body.min_tokens > max_tokens:
-        raise InvalidRequest("min_tokens must not be above max_tokens", param="min_tokens")
+        raise InvalidRequest("min_tokens must not be greater than max_tokens", param="min_tokens")
     if body.response_format is not None and body.response_format != {"type": "text"}:
         raise InvalidRequest(
             "response_format must be {'type': 'text'}; no other format is supported", param="response_format"

@@ -68,12 +68,14 @@ def replies(
     errors: tuple[int, ...] = INFERENCE,
     stream: str | None = None,
     event: type[msgspec.Struct] | None = None,
+    done: bool = True,
     other: tuple[type[msgspec.Struct], Any] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route.
 
     `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
-    from that of the reply. `other` is another kind of reply, with an example, for a route with two kinds.
+    from the type of the reply. If `done` is true, the stream ends with `[DONE]`. `other` is a second kind of reply,
+    with an example, for a route that has two.
     """
     content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
     if other is not None:
@@ -81,7 +83,7 @@ def replies(
         named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
         content["application/json"] = {"schema": {"oneOf": schemas}, "examples": named}
     if stream is not None:
-        content["text/event-stream"] = {"schema": _event(event or kind), "example": stream}
+        content["text/event-stream"] = {"schema": _event(event or kind, done), "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
 
 
@@ -96,11 +98,12 @@ def define(name: str, schema: Schema) -> dict[str, str]:
     return {"$ref": REF.format(name=name)}
 
 
-def _event(kind: type[msgspec.Struct]) -> Schema:
-    """The schema of one server-sent event: `data` is JSON, or `[DONE]` at the end of the stream."""
+def _event(kind: type[msgspec.Struct], done: bool) -> Schema:
+    """The schema of one server-sent event: `data` is JSON or, if `done`, `[DONE]` at the end of the stream."""
     chunk = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(kind)}
-    data = {"anyOf": [{"type": "string", "const": "[DONE]"}, chunk]}
-    description = "One event of the stream. `data` is a chunk or an error as JSON, and `[DONE]` in the last event."
+    data = {"anyOf": [{"type": "string", "const": "[DONE]"}, chunk]} if done else chunk
+    description = "One event of the stream. `data` is a chunk or an error as JSON"
+    description += ", and `[DONE]` in the last event." if done else "."
     return {"type": "object", "description": description, "properties": {"data": data}, "required": ["data"]}
 
 

@@ -1,7 +1,7 @@
-"""Folds batch normalisation, as it works in evaluation, into the linear layer before or after it.
+"""Folds batch normalisation in evaluation mode into the linear layer before or after it.
 
-In evaluation, `nn.BatchNorm1d` (Ioffe and Szegedy 2015) multiplies each number by a constant and adds another one, so a
-linear layer beside it can do the same.
+In evaluation mode, `nn.BatchNorm1d` (Ioffe and Szegedy 2015) multiplies each number by a constant and adds another
+constant, which can be included in the weights of an adjacent linear layer.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class _Scale:
 
 
 def fold_batch_norms(tensors: Tensors, answers: Answers) -> Tensors:
-    """The tensors without the batch norms, which are folded into linear layers.
+    """Return the tensors with all batch norms folded into linear layers.
 
     The user is asked where each norm is applied, unless only one layer fits its width. Returns the tensors unchanged if
-    there is no batch norm, or if no layer fits one of them.
+    there is no batch norm, or if no layer fits one of the norms.
     """
     prefixes = [name.removesuffix(STATISTIC) for name in tensors if name.endswith(STATISTIC)]
     rest = {name: tensor for name, tensor in tensors.items() if not _is_part(name, prefixes)}
@@ -79,12 +79,14 @@ def _choose(names: list[str], places: list[list[str]], answers: Answers) -> list
     options = tuple("+".join(choice) for choice in itertools.product(*places))
     shown = ", ".join(map(repr, names))
     each = " (one place each, in this order, joined by +)" if len(names) > 1 else ""
+    verb = "is" if len(names) == 1 else "are"
     if len(options) == 1:
         reason = (
-            f"{shown} is applied there, with no function between, and as in evaluation: it is folded into the layer"
+            f"{shown} {verb} applied at this place, with no function in between, and folded into the layer in "
+            "evaluation mode"
         )
         return answers.assume("batch_norm", options[0], reason, options).split("+")
-    text = f"directly before or after which layer is {shown} applied{each}, with no function between them?"
+    text = f"directly before or after which layer {verb} {shown} applied{each}, with no function between them?"
     return answers.ask(Question("batch_norm", text, options)).split("+")
 
 
@@ -95,12 +97,12 @@ def _scale(tensors: Tensors, prefix: str, eps: float) -> _Scale:
 
 
 def _or(tensors: Tensors, name: str, default: float) -> Wide:
-    """The tensor; the default of all its elements if the norm has none (affine=False)."""
+    """The tensor `name` or, if there is none (a norm with affine=False), the default of its elements."""
     return np.asarray(tensors.get(name, np.float32(default)), np.float64)
 
 
 def _fold(tensors: Tensors, scale: _Scale, place: str) -> None:
-    """Replace a layer by one that computes the norm as well."""
+    """Replace a layer by one that also computes the norm."""
     kind, _, layer = place.partition(":")
     weight = tensors[layer + ".weight"].astype(np.float64)
     bias = _or(tensors, layer + ".bias", 0.0)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from app.importing.pytorch.network import InferredNetwork, assemble, fill_biases
-from app.importing.pytorch.parts import UnknownNetwork, one_prefix, split_layers
+from app.importing.pytorch.parts import POSITIONS, UnknownNetwork, one_prefix, split_layers
 from app.importing.pytorch.roles import find_roles
 from app.importing.pytorch.tensors import Array, Tensors
 from app.importing.questions import Answers, Question
@@ -112,7 +112,7 @@ def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array,
     """
     tables = [name for name, t in rest.items() if _is_table(t, width)]
     unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
-    named = [name for name in unbiased if rest[name].ndim == 3 or re.search(r"pos|(^|\.)pe(\.|$)", name.lower())]
+    named = [name for name in unbiased if rest[name].ndim == 3 or POSITIONS.search(name)]
     if len(named) > 1:
         raise UnknownNetwork("it has several position tables", named, rest)
     options = (*unbiased, "sinusoidal", "none")
@@ -144,7 +144,7 @@ def _is_table(tensor: Array, width: int) -> bool:
 
 
 def _sinusoids(steps: int, width: int) -> Array:
-    """(steps, width): sines in even columns and cosines in odd columns (Vaswani et al. 2017, section 3.5)."""
+    """The table of sinusoidal positions (Vaswani et al. 2017, section 3.5), of shape (steps, width)."""
     angles = np.arange(steps)[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(10_000.0) / width))
     table = np.zeros((steps, width))
     table[:, 0::2] = np.sin(angles)

@@ -1,4 +1,4 @@
-"""Folds layers into adjacent weights at import. Layers that follow an embedding only change the embedding's rows."""
+"""Folds layers into adjacent weights at import. Layers that follow an embedding are applied to its rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ACTIVATIONS: Mapping[str, Callable[[Wide], Wide]] = {  # the names in `models.co
 
 
 def project(table: Array, layer: Layer, activation: str) -> Array:
-    """The embedding, (rows, layer.outputs), that combines a lookup in `table` with `layer` and the activation."""
+    """The embedding that replaces `table`, `layer` and the activation, of shape (rows, layer.outputs)."""
     product = table.astype(np.float64) @ layer.weight.T.astype(np.float64) + layer.some_bias
     return ACTIVATIONS[activation](product).astype(np.float32)
 

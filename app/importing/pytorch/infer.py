@@ -9,18 +9,19 @@ from __future__ import annotations
 from app.importing.pytorch.batch_norm import fold_batch_norms
 from app.importing.pytorch.encoder import MARKER, infer_encoder
 from app.importing.pytorch.network import InferredNetwork
-from app.importing.pytorch.parts import UnknownNetwork, refuse_foreign
+from app.importing.pytorch.parts import UnknownNetwork, refuse_bodies, refuse_foreign
 from app.importing.pytorch.recurrent import PARAMETER, infer_recurrent
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers
 
 
 def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) -> InferredNetwork:
-    """Infer the network that `tensors` belong to. `answers` supplies the settings that the shapes do not show.
+    """Infer the network that `tensors` belong to. `answers` supplies the settings that the shapes do not determine.
 
     `order` lists the names of the tensors in the order in which the original program defines them; None if the file
     does not preserve it. Raises UnknownNetwork if the network is not supported.
     """
+    refuse_bodies(tensors)  # first, because a batch norm after a convolution cannot be folded either
     tensors = fold_batch_norms(tensors, answers)
     recurrent = any(PARAMETER.search(name) for name in tensors)
     encoder = any(MARKER.search(name) for name in tensors)

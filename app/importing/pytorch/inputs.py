@@ -21,7 +21,8 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)
-        text = f"which function is applied to the output of the input layer {names}?"
+        outputs = "output of the input layer" if len(roles.inputs) == 1 else "output of each of the input layers"
+        text = f"which function is applied to the {outputs} {names}?"
         function = answers.ask(Question("input_activation", text, ACTIVATIONS))
         after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
     entry = fields.get("input_width", fields["width"])
@@ -35,7 +36,7 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _kind_of_steps(answers: Answers) -> str:
-    """Whether steps are numbers (assumed) or one-hot vectors, which become tokens with the identity as embedding."""
+    """Whether steps are numbers (assumed) or one-hot vectors, which become tokens with an identity embedding."""
     reason = "the numbers of a step are read as they are sent: scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
 
@@ -80,7 +81,7 @@ def _add_numbers(fields: dict[str, Any], weights: Tensors, inputs: Chain, functi
     for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
         weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
         if bias not in weights or weights[weight].shape != (len(weights[bias]), layer.outputs):
-            continue  # the file is damaged; the later check of the shapes names the faults
+            continue  # the file is damaged; the later check of the shapes reports the errors
         weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
 
 

@@ -115,17 +115,18 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
     *hidden, query = roles.scorer
     names = " and ".join(repr(layer.name) for layer in roles.scorer)
     reason = (
-        f"{names} score the steps, and the softmax of the scores weights them; no function is applied to the scores"
+        f"{names} {'score' if hidden else 'scores'} the steps, and the softmax of the scores weights them; no function "
+        "is applied to the scores"
     )
     fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
     weights["pooling.query.weight"] = query.weight  # the softmax cancels its bias, which is equal at all steps
     if not hidden:
-        return f"attention by {query.name}"
+        return f"sum of the steps, weighted by the softmax of {query.name}"
     text = f"which function is applied between {names}?"
     fields["pooling_activation"] = function = answers.ask(Question("pooling_activation", text, ACTIVATIONS))
     fields["pooling_width"] = hidden[0].outputs
     weights |= {"pooling.hidden.weight": hidden[0].weight, "pooling.hidden.bias": hidden[0].some_bias}
-    return f"attention by {hidden[0].name}, {function}, {query.name}"
+    return f"sum of the steps, weighted by the softmax of {hidden[0].name}, {function}, {query.name}"
 
 
 def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
@@ -180,6 +181,12 @@ def _task(outputs: int, vocabulary: int, answers: Answers) -> str:
 
 def _task_of_one_output(answers: Answers) -> str:
     tasks = ("regression", "classification", "multilabel")
+    if answers.labels is not None and answers.labels > 2:
+        raise InvalidRequest(
+            f"{answers.labels} labels were given, but the network has one output: it can be the logit of the second of "
+            "two labels, the logit of one label, or a value, which has no labels",
+            param="labels",
+        )
     if answers.labels in (1, 2):
         task = ("multilabel", "classification")[answers.labels - 1]
         reason = f"its single output is the logit of {'the label' if task == 'multilabel' else 'the second label'}"

@@ -11,13 +11,14 @@ from app.errors import InvalidRequest
 from app.importing.pytorch.tensors import Array, Tensors
 
 MOST_NAMES = 30
+POSITIONS = re.compile(r"pos|(^|\.)pe(\.|$)", re.IGNORECASE)  # in the names of position tables
+SELF_ATTENTION = "self_attn.in_proj_weight"
+CROSS_ATTENTION = "multihead_attn.in_proj_weight"  # beside self-attention, only in an nn.TransformerDecoderLayer
 FOREIGN = (  # (pattern of tensor names, module that is not supported), most specific first
-    (r"multihead_attn\.", "nn.TransformerDecoder layers, which read a second sequence"),
     (
         r"running_(mean|var)$|num_batches_tracked$",
         "batch normalisation (nn.BatchNorm) that is not beside a linear layer",
     ),
-    (r"weight_hr_l\d", "an nn.LSTM with proj_size"),
     (r"in_proj_weight$|[qkv]_proj_weight$", "an nn.MultiheadAttention outside an encoder layer"),
 )
 
@@ -77,7 +78,7 @@ def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> 
 
 
 def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
-    """Split tensors into (linear layers and embeddings, norms), each in the order of the file.
+    """Group tensors into linear layers and embeddings, and into norms. Both lists are in the order of the file.
 
     Raises UnknownNetwork if a tensor belongs to neither group.
     """
@@ -102,11 +103,23 @@ def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
     return layers, norms
 
 
+def refuse_bodies(tensors: Tensors) -> None:
+    """Raise UnknownNetwork if the network has decoder layers or convolutions, regardless of its other parts."""
+    layers = [name.removesuffix(CROSS_ATTENTION) for name in tensors if name.endswith(CROSS_ATTENTION)]
+    decoders = tuple(layer for layer in layers if layer + SELF_ATTENTION in tensors)
+    if decoders:
+        names = [name for name in tensors if name.startswith(decoders)]
+        raise UnknownNetwork("it has nn.TransformerDecoder layers, which read a second sequence", names, tensors)
+    convolutions = [
+        name for name, t in tensors.items() if name.endswith("weight") and t.ndim > 2 and not POSITIONS.search(name)
+    ]
+    if convolutions:
+        raise UnknownNetwork("it has convolutions (nn.Conv)", convolutions, tensors)
+
+
 def refuse_foreign(tensors: Tensors) -> None:
     """Raise UnknownNetwork if a tensor belongs to a module that cannot be imported. The message names the module."""
+    refuse_bodies(tensors)
     for pattern, kind in FOREIGN:
         if names := [name for name in tensors if re.search(pattern, name)]:
             raise UnknownNetwork(f"it has {kind}", names, tensors)
-    convolutions = [name for name, t in tensors.items() if name.endswith("weight") and t.ndim > 2]
-    if convolutions:
-        raise UnknownNetwork("it has convolutions (nn.Conv)", convolutions, tensors)

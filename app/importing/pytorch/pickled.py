@@ -65,7 +65,7 @@ class _Machine:
             _ACTIONS[opcode](self, argument)
         elif opcode not in _IGNORED:
             raise ForeignFileInvalid(
-                f"the file's pickle uses the opcode {opcode}, which no state dict needs; nothing was run"
+                f"the file's pickle uses the opcode {opcode}, which no state dict needs; no code was run"
             )
 
     def _since_mark(self) -> list[Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from typing import Any
 
 from app.importing.pytorch.network import InferredNetwork, assemble, fill_biases
 from app.importing.pytorch.parts import UnknownNetwork, refuse_foreign, split_layers
+from app.importing.pytorch.projections import MARKER, fold_projections, read_unprojected
 from app.importing.pytorch.roles import find_roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
@@ -28,7 +30,9 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
         raise UnknownNetwork(
             "its recurrent matrices must have two dimensions, and its biases must have one", names, tensors
         )
-    body = _stacked(tensors, names, answers)
+    stacked = _stacked(tensors, names, answers)
+    projected = stacked[f"{MARKER}0"].shape[0] if f"{MARKER}0" in stacked else 0
+    body, projection = fold_projections(stacked)
     layers = 1 + max(int(number) for name in body for number in re.findall(r"_l(\d+)", name))
     bidirectional = any(name.endswith("_reverse") for name in body)
     width = body["weight_hh_l0"].shape[-1] if "weight_hh_l0" in body else 0
@@ -36,7 +40,7 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
     architecture = ARCHITECTURES.get(rows // width if width and rows % width == 0 else 0)
     if architecture is None or "weight_ih_l0" not in body:
         raise UnknownNetwork("its recurrent matrices do not match an RNN, LSTM or GRU", names, tensors)
-    sizes = body["weight_ih_l0"].shape[-1], width * (1 + bidirectional)
+    sizes = body["weight_ih_l0"].shape[-1], (projected or width) * (1 + bidirectional)
     linear, norms = split_layers({name: t for name, t in tensors.items() if name not in names})
     roles = find_roles(linear, sizes, names[0], answers, order)
     fields: dict[str, Any] = {
@@ -52,7 +56,33 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
         fields["nonlinearity"] = answers.ask(question)
     weights = {f"body.rnn.{name}": t for name, t in body.items()}
     fill_biases(weights, "body.rnn.", f"the layers of the nn.{architecture.upper()}", answers)
-    return assemble(fields, weights, roles, norms, answers)
+    if projection is None:
+        return assemble(fields, weights, roles, norms, answers)
+    if norms:
+        raise _unfoldable("a norm", tensors, names)
+    network = assemble(fields, weights, read_unprojected(roles, projection), norms, answers)
+    return _tell_projection(network, projected, tensors, names, answers)
+
+
+def _tell_projection(
+    network: InferredNetwork, size: int, tensors: Tensors, names: list[str], answers: Answers
+) -> InferredNetwork:
+    """Record that the projections were folded. Raises UnknownNetwork if a step before the head prevents it."""
+    fields = network.fields
+    if fields.get("pooling") == "max":
+        raise _unfoldable("the maximum over all steps", tensors, names)
+    if fields.get("output_activation", "none") != "none":
+        raise _unfoldable("a function before the head", tensors, names)
+    answers.assumed.append(
+        f"proj_size={size}: the projections are folded into the matrices that read them; the results are the same"
+    )
+    shown = network.computation.replace("from a state of zeros)", f"projected to {size}, from a state of zeros)", 1)
+    return replace(network, computation=shown)
+
+
+def _unfoldable(between: str, tensors: Tensors, names: list[str]) -> UnknownNetwork:
+    reason = f"it has an nn.LSTM with proj_size and {between}, so the projection cannot be merged into the head"
+    return UnknownNetwork(reason, [name for name in names if MARKER in name], tensors)
 
 
 def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
@@ -97,6 +127,7 @@ def _fit(parts: list[Tensors]) -> bool:
     return all(
         part["weight_hh_l0"].shape == first.shape
         and ("weight_hh_l0_reverse" in part, "bias_ih_l0" in part) == (both, biased)
+        and part.get(f"{MARKER}0", first).shape == parts[0].get(f"{MARKER}0", first).shape
         and (part is parts[0] or part["weight_ih_l0"].shape[-1] == gives)
         for part in parts
     )

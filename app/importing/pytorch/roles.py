@@ -32,7 +32,7 @@ class Roles:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The names of all layers in the order in which they are applied, with "body" in place of the body."""
+        """The names of the layers in the order in which they are applied; "body" stands for all layers of the body."""
         first = self.inputs if self.embedding is None else (self.embedding, *self.inputs)
         before, after = ([layer.name for layer in chain] for chain in (first, (*self.scorer, *self.head)))
         return (*before, "body", *after)
@@ -95,7 +95,7 @@ def _readings(layers: list[Layer], reads: int, gives: int) -> Iterator[Roles]:
 
 
 def _inputs(layers: list[Layer], reads: int) -> Iterator[tuple[Layer | None, Chain]]:
-    """Yield every pair of an embedding, or None, and the chain of layers between the embedding and the body."""
+    """Yield every possible input: an embedding or None, and the chain of layers between it and the body."""
     tables = [layer for layer in layers if layer.bias is None]
     for length in range(min(MOST_INPUTS, len(layers)) + 1):
         for chain in itertools.permutations(layers, length):

@@ -60,8 +60,8 @@ def check_name(name: Name) -> Name:
     allowed = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
     if not allowed and not (name.module == "torch" and name.name in STORAGES):
         raise ForeignFileInvalid(
-            f"the file asks to import {name.module}.{name.name}, which is not a tensor, so the file was neither "
-            "run nor read; save only the weights: torch.save(model.state_dict(), …), or as safetensors"
+            f"the file refers to {name.module}.{name.name}, which does not describe a tensor, so it was not read, and "
+            "none of its code was run; save only the weights: torch.save(model.state_dict(), …), or as safetensors"
         )
     return name
 

@@ -54,7 +54,7 @@ def itemsize(dtype: str) -> int:
 
 
 def flat(data: bytes, dtype: str) -> NDArray[Any]:
-    """Bytes as a flat array. A bfloat16 is widened to float32, because it is the upper 16 bits of a float32."""
+    """Bytes as a flat array. bfloat16 becomes float32: its 16 bits are the upper half of the float32 number."""
     numbers = np.frombuffer(data, dtype=TYPES[dtype])
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
 

@@ -61,6 +61,7 @@ class EngineClient:
         self._watcher: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Connect to the heartbeat socket. Requests are possible after the first heartbeat."""
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.CONFLATE, 1)  # keep only the newest heartbeat
         socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -68,6 +69,7 @@ class EngineClient:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
+        """Close the sockets. Open requests and loads fail with `STOPPING`."""
         if self._watcher:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -128,6 +130,7 @@ class EngineClient:
             self._kept = digests
 
     def unload(self, digest: str) -> None:
+        """Tell the engine to unload a version once it has no open requests. Do not route to it any more."""
         self._holdings.discard(digest)
         self._send(wire.Unload(digest))
 
@@ -147,6 +150,7 @@ class EngineClient:
         work.open.clear()
 
     def abort_one(self, work: Work, tag: int) -> None:
+        """Abort one request of `work`, given its tag; the others continue."""
         identity = work.requests[tag].id
         work.open.discard(identity)
         self._abort(identity)
@@ -276,6 +280,6 @@ class EngineClient:
         if was_alive:
             # do not warn about an engine without open requests while this program stops
             level = logging.INFO if message == STOPPING and not lost else logging.WARNING
-            log.log(level, "engine %s is lost, with %s open", self.path.name, counted(len(lost), "request"))
+            log.log(level, "engine %s is lost; it had %s", self.path.name, counted(len(lost), "open request"))
             # Call this last: if it fails, no request is left open. Waiting tasks run only after this method returns.
             self._on_lost(list({id(work): work for work, _ in lost.values()}.values()))

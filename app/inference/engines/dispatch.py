@@ -22,7 +22,7 @@ def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> Abstra
 
 
 class _AmongOthers:
-    """Sends work alongside other work. A class, because a generator-based context costs several times as much."""
+    """Sends work alongside other work. A class, because a generator-based context manager is several times slower."""
 
     __slots__ = ("_client", "_work")
 

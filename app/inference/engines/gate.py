@@ -46,6 +46,7 @@ class Gate:
             self.let_in()
 
     def let_in(self) -> None:
+        """Count a request as inside without waiting, even if the gate is closed."""
         self.inside += 1
         self._empty.clear()
 
@@ -83,6 +84,7 @@ class Gate:
             pass  # the requests inside run alongside the suspect: waiting longer would block all new requests
 
     def open(self) -> None:
+        """Open the gate, and count all waiting requests as inside before any of their tasks wakes up."""
         self._closed = False
         waiting, self._waiting = self._waiting, []
         for place in waiting:
@@ -91,6 +93,7 @@ class Gate:
                 place.set_result(None)
 
     def pass_turn(self) -> None:
+        """Let the next suspect have its turn."""
         self._turn.release()
 
 

@@ -33,14 +33,16 @@ class Liveness:
 
     @property
     def overdue(self) -> bool:
+        """Whether the last heartbeat is older than `HEARTBEAT_LIMIT`."""
         return time.monotonic() - self._seen > HEARTBEAT_LIMIT
 
     def hear(self, heartbeat: wire.Heartbeat) -> None:
+        """Record a heartbeat, which shows that the engine is alive."""
         self._seen, self.silent, self.heartbeat = time.monotonic(), False, heartbeat
         self.decided.set()
 
     def excuse(self) -> None:
-        """Allow at least half of `HEARTBEAT_LIMIT` from now: the blocked event loop may have unread heartbeats."""
+        """Allow half of `HEARTBEAT_LIMIT` or more from now: the blocked event loop may have unread heartbeats."""
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:

@@ -51,6 +51,7 @@ class EnginePool:
         self._scanner: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        """Connect to the engines whose sockets exist, and look for new ones from now on."""
         self._scan()
         self._scanner = asyncio.get_running_loop().create_task(self._keep_scanning())
 

@@ -11,8 +11,8 @@ cleared. In a larger group, each suspect has a short turn and then runs alongsid
 caused by a request. After a second crash at which the same suspect was open, all trials are exclusive. A request that
 crashes engines is therefore convicted at its second crash, or at its third in a larger group. (If there are several
 engines, each additional engine delays the conviction by one crash while the group runs in parallel.) A suspect waits
-until the suspects before it have made as much progress as they had made before the crash, which takes about as long as
-they had been open by then.
+until the suspects before it have repeated the progress that they had made before the crash. This takes about as long as
+those requests had been open when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 at which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
@@ -45,7 +45,7 @@ FEW = 4  # a larger group shares the time that this number of suspects would get
 
 
 def fingerprint(requests: Sequence[Request]) -> bytes:
-    """Return a hash of the requested work, without ids, deadlines, principals, choices and seeds."""
+    """Return a hash of the requested work. Ids, deadlines, principals, choices and seeds are not included."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
         work: tuple[object, ...]
@@ -129,7 +129,7 @@ class Quarantine:
         self._next_expiry = min(self._next_expiry, suspicion.until)
 
     def _expire(self, now: float) -> None:
-        """Drop expired suspicions: as long as one is left, every request must be fingerprinted."""
+        """Drop expired suspicions, because every request is fingerprinted as long as there is any suspicion."""
         if now >= self._next_expiry:
             self._suspects = OrderedDict((mark, s) for mark, s in self._suspects.items() if s.until > now)
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
@@ -172,5 +172,5 @@ class Quarantine:
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that ended, or made more progress than before the crash, without another crash."""
+        """Clear a suspect that, without another crash, has ended or made more progress than before the crash."""
         self._suspects.pop(mark, None)

@@ -1,7 +1,7 @@
 """A ZeroMQ socket that sends and receives bytes on the event loop.
 
 The socket's file descriptor is edge-triggered, and a send may consume the edge that announces a received message.
-Therefore, the receive queue is checked again after every use. This class is several times cheaper than `zmq.asyncio`.
+Therefore, the receive queue is checked again after every use. This class is several times faster than `zmq.asyncio`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class EngineSocket:
     def send(self, payload: bytes) -> None:
         """Send one message at the end of this turn of the event loop. Raises zmq.Again if the queue is full.
 
-        The messages of all requests that arrive in one turn are sent together, which wakes the socket's own thread,
-        and the engine, once.
+        The messages of all requests that arrive in one turn are sent together, so that the socket's I/O thread and the
+        engine are woken only once.
         """
         if len(self._outgoing) >= BURST:
             self._send_outgoing()
@@ -52,7 +52,7 @@ class EngineSocket:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send the outgoing messages. If the socket's queue is full, try to send the others a little later."""
+        """Send the outgoing messages. If the socket's queue fills up, send the remaining messages a little later."""
         self._flushing = False
         if not self._closed and not self._send_outgoing():
             self._flushing = True

@@ -29,13 +29,13 @@ def main() -> int:
 
     from app.training.baseline import store
     from app.training.baseline.fit import fit
-    from app.training.baseline.work import Limits
+    from app.training.baseline.work import BaselineLimits
     from app.training.prepare import dataset
 
     prepared = dataset.load(options.run_dir / "prepared")
     # With one thread, sums have the same order on every machine, so the figures are equal too.
     with threadpool_limits(1):
-        fitted = fit(prepared, Limits(options.work, options.seed), options.context_length)
+        fitted = fit(prepared, BaselineLimits(options.work, options.seed), options.context_length)
     store.save(options.run_dir, fitted)
     return 0
 

@@ -15,11 +15,11 @@ from app.training.baseline.ngrams import TextFeatures
 from app.training.baseline.result import Fitted, Predictions
 from app.training.baseline.symbols import Symbols, SymbolText
 from app.training.baseline.texts import Texts
-from app.training.baseline.work import HELD_OUT_CHARACTERS, Limits
+from app.training.baseline.work import HELD_OUT_CHARACTERS, BaselineLimits
 from app.training.prepare.dataset import Dataset, Rows, Stream
 
 
-def fit(dataset: Dataset, limits: Limits, context_length: int) -> Fitted:
+def fit(dataset: Dataset, limits: BaselineLimits, context_length: int) -> Fitted:
     """Fit the baseline that suits the data: an n-gram model for generation, otherwise a linear model.
 
     `context_length` is the number of tokens that the network reads; longer completions are cut.
@@ -29,7 +29,7 @@ def fit(dataset: Dataset, limits: Limits, context_length: int) -> Fitted:
     return _linear(dataset, limits)
 
 
-def _linear(dataset: Dataset, limits: Limits) -> Fitted:
+def _linear(dataset: Dataset, limits: BaselineLimits) -> Fitted:
     facts, train = dataset.facts, dataset.train
     assert isinstance(train, Rows)
     labels = len(facts.labels)
@@ -58,7 +58,7 @@ def _sizes(texts: Texts | None, rows: Rows) -> NDArray[np.int64]:
     return texts.sizes(rows)
 
 
-def _language(dataset: Dataset, limits: Limits, context_length: int) -> Fitted:
+def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> Fitted:
     assert dataset.tokenizer is not None
     symbols = Symbols(Tokenizer.load(dataset.tokenizer))
 

@@ -61,21 +61,21 @@ class NgramModel:
 
     def _bits_of(self, text_T: NDArray[np.int64], context: int) -> NDArray[np.float64]:
         codes_T = np.searchsorted(self._alphabet, text_T)
-        known_T = self._alphabet[np.minimum(codes_T, len(self._alphabet) - 1)] == text_T
-        codes_T = np.where(known_T, codes_T, self._size - 1)
+        in_alphabet_T = self._alphabet[np.minimum(codes_T, len(self._alphabet) - 1)] == text_T
+        codes_T = np.where(in_alphabet_T, codes_T, self._size - 1)
         probability_T = np.full(len(text_T), 1.0 / self._size)
         for length, order in enumerate(self._orders[: len(text_T)], 1):
             grams = _grams(codes_T, length, self._bits)
             probability_T[length - 1 :] = self._interpolated(order, grams, probability_T[length - 1 :])
-        bits_T = -np.log2(probability_T) + np.where(known_T, 0.0, math.log2(UNSEEN))
+        bits_T = -np.log2(probability_T) + np.where(in_alphabet_T, 0.0, math.log2(UNSEEN))
         return np.asarray(bits_T[context:])
 
     def _interpolated(
         self, order: _Order, grams: NDArray[np.int64], shorter: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         at, hits = _look_up(order.contexts, grams >> self._bits)
-        gram_at, gram_found = _look_up(order.grams, grams)
-        kept = np.where(gram_found, order.kept[gram_at], 0.0)
+        gram_at, gram_hits = _look_up(order.grams, grams)
+        kept = np.where(gram_hits, order.kept[gram_at], 0.0)
         longer = kept / order.totals[at] + order.backoff[at] * shorter
         return np.where(hits, longer, shorter)
 

@@ -58,6 +58,7 @@ class _Group:
         self._columns = np.zeros(0, dtype=np.int64)
 
     def fit(self, texts: Sequence[str]) -> Counts:
+        """Choose the columns, fit the weights, and return the features of the same texts."""
         counts = self._count(texts)
         rows_H = np.bincount(counts.indices, minlength=counts.shape[1])
         columns = np.flatnonzero(rows_H)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from app.training.baseline import store
 from app.training.baseline.result import Fitted
-from app.training.baseline.work import Limits
+from app.training.baseline.work import BaselineLimits
 
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.05
 
 
 def load_or_fit(
-    run: Path, limits: Limits, context_length: int, max_seconds: float | None, check: Callable[[], None]
+    run: Path, limits: BaselineLimits, context_length: int, max_seconds: float | None, check: Callable[[], None]
 ) -> Fitted:
     """Load the baseline of a run, or fit it now in a separate program.
 
@@ -36,7 +36,9 @@ def load_or_fit(
     return fitted
 
 
-def _run(run: Path, limits: Limits, context_length: int, max_seconds: float | None, check: Callable[[], None]) -> str:
+def _run(
+    run: Path, limits: BaselineLimits, context_length: int, max_seconds: float | None, check: Callable[[], None]
+) -> str:
     """Run the program. Returns why it stored no baseline; empty if it did."""
     numbers = {"work": limits.work, "seed": limits.seed, "context-length": context_length}
     options = [f"--{name}={value}" for name, value in numbers.items()]

@@ -24,7 +24,7 @@ TEXT_CHARACTERS = 5_000_000  # of a text from which n-grams are counted, for mem
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BaselineLimits:
     """The limits of one baseline: units of `work`, and the `seed` that chooses rows if there are too many."""
 
     work: int = WORK
@@ -63,6 +63,6 @@ class Limits:
         return np.sort(order_N[:count])
 
 
-def limits(seed: int, max_seconds: float | None) -> Limits:
+def derive_limits(seed: int, max_seconds: float | None) -> BaselineLimits:
     """The limits for a request; `max_seconds` is the limit that it sets for the training."""
-    return Limits(WORK if max_seconds is None else min(WORK, int(max_seconds * PER_SECOND)), seed)
+    return BaselineLimits(WORK if max_seconds is None else min(WORK, int(max_seconds * PER_SECOND)), seed)

@@ -81,11 +81,13 @@ class _Classes:
         return scaled_NC + theta_P[1:] if self._biased else scaled_NC
 
     def value(self, theta_P: Tensor) -> Tensor:
+        """Return the penalised loss, summed over the rows."""
         scaled_NC = self._scaled(theta_P)
         loss = scaled_NC.logsumexp(1).sum() - scaled_NC.gather(1, self._targets_N1).sum()
         return loss + _penalty(theta_P)
 
     def derivatives(self, theta_P: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient (P,) and the Hessian (P, P) of `value`."""
         logits_NC, probs_NC = self._logits_NC, self._scaled(theta_P).softmax(1)
         mean_N1 = (probs_NC * logits_NC).sum(1, keepdim=True)
         slope_1 = (mean_N1.sum() - self._true)[None]
@@ -111,11 +113,13 @@ class _Labels:
         return scaled_NC + theta_CP[:, 1] if self._biased else scaled_NC
 
     def value(self, theta_CP: Tensor) -> Tensor:
+        """Return the penalised loss of each label (C,), summed over the rows. The labels are independent."""
         scaled_NC = self._scaled(theta_CP)
         losses_NC = torch.nn.functional.softplus(scaled_NC) - self._targets_NC * scaled_NC
         return losses_NC.sum(0) + _penalty(theta_CP)
 
     def derivatives(self, theta_CP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients (C, P) and the Hessians (C, P, P) of `value`."""
         logits_NC, probs_NC = self._logits_NC, self._scaled(theta_CP).sigmoid()
         errors_NC, weights_NC = probs_NC - self._targets_NC, probs_NC * (1 - probs_NC)
         slope_C, weighted_NC = (errors_NC * logits_NC).sum(0), weights_NC * logits_NC

@@ -24,7 +24,7 @@ _SPLIT_CODES = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
-NOT_A_NUMBER = "NaN"  # the label for the number NaN
+NOT_A_NUMBER = "NaN"  # the label that the number NaN becomes
 _LONGEST_LITERAL = 10_000  # characters
 _LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys for labels in objects
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
@@ -60,14 +60,14 @@ def to_text(value: Any) -> str:
 
 
 def to_input_text(value: Any) -> str:
-    """The value as text, formatted as in a CSV file. Null and NaN become an empty string."""
+    """Convert the value to text, formatted as in a CSV file. Null and NaN become an empty string."""
     if isinstance(value, str):
         return to_text(value)
     return "" if is_blank(value) else _scalar(value, "text")
 
 
 def to_split(value: Any) -> int:
-    """The code of the split that the value names, regardless of case; UNASSIGNED for a blank value."""
+    """Return the code of the split that the value names, ignoring case, or UNASSIGNED for a blank value."""
     if is_blank(value):
         return UNASSIGNED
     code = _SPLIT_CODES.get(str(value).strip().lower())
@@ -77,12 +77,12 @@ def to_split(value: Any) -> int:
 
 
 def to_label(value: Any) -> str:
-    """The value as a label. A whole number is written without a fraction: 2.0 becomes '2'.
+    """Convert the value to a label. Whole numbers lose their fraction: 2.0 becomes '2'.
 
     NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
     """
     if isinstance(value, (list, dict)) or value is None:
-        hint = "; rows with several labels need the task multilabel" if isinstance(value, list) else ""
+        hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
         raise CellError(f"expected a label, found {describe(value)}{hint}")
     if isinstance(value, (float, Decimal)):
         if math.isnan(value):
@@ -97,7 +97,7 @@ def to_label(value: Any) -> str:
 
 
 def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
-    """(labels, listed): the sorted, distinct labels of a cell, and whether the cell is a list of labels.
+    """Return the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
     These cells count as lists: a list value, a string that contains a JSON or Python list, an object such as
     {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label;
@@ -115,7 +115,7 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
 
 
 def to_label_list(value: Any) -> list[Any] | None:
-    """The elements of a value that can only be a list of labels; None for any other value.
+    """Return the elements of a value that can only be a list of labels, or None for any other value.
 
     Accepts a list, a string that contains a JSON or Python list, and an object with a single key whose value is a list
     or a string, such as {"choices": ["a", "b"]}, which annotation tools write. The object may be encoded as JSON.
@@ -131,7 +131,7 @@ def to_label_list(value: Any) -> list[Any] | None:
 
 
 def to_flag(value: Any) -> bool:
-    """Whether a cell that must be 0 or 1, or false or true, is 1 or true. An empty cell counts as 0."""
+    """Convert a cell that contains 0, 1, false or true to a bool. An empty cell counts as 0."""
     flag = False if is_blank(value) else _FLAGS.get(str(value).strip().lower())
     if flag is None:
         raise CellError(f"expected 0 or 1, found {_shown(value)}")
@@ -139,7 +139,7 @@ def to_flag(value: Any) -> bool:
 
 
 def to_number(value: Any) -> float:
-    """The value as a number. Raises CellError unless the number is finite and within the range of float32."""
+    """Convert the value to a number. Raises CellError unless the number is finite and within the range of float32."""
     try:
         number = float(value) if not isinstance(value, (bool, bytes, list, dict)) and value is not None else None
     except (TypeError, ValueError):
@@ -188,7 +188,7 @@ def describe(value: Any) -> str:
 
 
 def _scalar(value: Any, expectation: str) -> str:
-    """A number, a boolean, a date or a time, formatted as in a CSV file."""
+    """Format a number, a boolean, a date or a time as in a CSV file."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -203,8 +203,8 @@ def _scalar(value: Any, expectation: str) -> str:
 def _parse_list(text: str) -> Any:
     """Parse a string as JSON or as a Python list, tuple, dictionary or set; None if this fails.
 
-    A list of strings may also be printed as a NumPy array, with spaces instead of commas between its elements. The
-    result is None for a JSON list that mixes strings with other values.
+    Also accepts a list of strings in the form in which NumPy prints arrays, with spaces instead of commas. The result
+    is None for a JSON list that mixes strings with other values.
     """
     try:
         value = json.loads(text)
@@ -219,7 +219,7 @@ def _parse_list(text: str) -> Any:
 
 
 def _python_value(text: str) -> Any:
-    """The dictionary, or the sorted elements of the set of strings, that Python prints as `text`; otherwise None."""
+    """Parse a Python dictionary, or a set of strings, which is returned as a sorted list; None if this fails."""
     try:
         value = ast.literal_eval(text) if len(text) <= _LONGEST_LITERAL else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -230,7 +230,7 @@ def _python_value(text: str) -> Any:
 
 
 def _unescape(quoted: str) -> str:
-    """The string that a Python string literal denotes."""
+    """Evaluate a Python string literal."""
     try:
         return str(ast.literal_eval(quoted))
     except (ValueError, SyntaxError):
@@ -238,7 +238,7 @@ def _unescape(quoted: str) -> str:
 
 
 def _not_a_list(text: str) -> CellError:
-    """The error for a string that starts like a list of labels but is not one."""
+    """Return the error for a string that starts like a list of labels but is not one."""
     _parse(text, _LABEL_LIST)
     return CellError(f"{_LABEL_LIST}; not all elements of this list are strings")
 

@@ -19,7 +19,7 @@ Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
 
 def read_turns(layout: Layout, record: Record) -> Turns:
-    """(turns, notes) of a conversation. The turns alternate: prompt, answer, prompt, answer, …
+    """Return the turns of a conversation, and notes about it. The turns alternate: prompt, answer, prompt, answer, …
 
     The loss is computed over every answer of the assistant whose weight is not 0. If there is none, `turns` is empty.
     """
@@ -53,7 +53,7 @@ def _is_answer(message: dict[str, Any]) -> bool:
 
 
 def _to_message(number: int, message: Any) -> dict[str, Any] | None:
-    """The role, content and weight of a message; None if it has no content, like most tool calls."""
+    """Return the role, content and weight of a message, or None if it has no content, like most tool calls."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise CellError(f"message {number} must have a role and a content, and both must be strings")
     if message.get("weight") not in (None, 0, 1):

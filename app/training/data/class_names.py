@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.training.data.files import Record, Source
+from app.wording import counted
 
-ClassNames = Mapping[str, tuple[str, ...]]  # maps columns to the names of their classes, in the order of their numbers
+ClassNames = Mapping[str, tuple[str, ...]]  # maps each column to its class names, ordered by class number
 
 
 def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> ClassNames:
-    """The class names of those columns that contain class numbers, or lists of class numbers.
+    """Return the class names of the columns that contain class numbers or lists of class numbers.
 
     `metadata` is the metadata of the schema; its key "huggingface" describes the features. A malformed description is
     ignored.
@@ -25,13 +26,13 @@ def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> Cl
 
 
 def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
-    """The record with class numbers replaced by class names. The number -1 means an unknown class and becomes null."""
+    """Replace the class numbers of a record by class names. The number -1 means an unknown class and becomes null."""
     for column, names in classes.items():
         value = record.values.get(column)
         numbers = value if isinstance(value, list) else [value]
         for number in numbers:
             if isinstance(number, int) and not -1 <= number < len(names):
-                reason = f"the class {number} has no name; the schema names {len(names)} classes"
+                reason = f"the class {number} has no name; the schema has {counted(len(names), 'name')}"
                 return Record(record.where, {}, source.fault(reason, record.where, f"column {column!r}"))
         named = [_named(number, names) for number in numbers]
         record.values[column] = named if isinstance(value, list) else named[0]
@@ -45,7 +46,7 @@ def _named(value: Any, names: tuple[str, ...]) -> Any:
 
 
 def _names(feature: Any) -> tuple[str, ...]:
-    """The class names of a ClassLabel feature, or of a sequence of ClassLabels; () for other features."""
+    """Return the class names of a ClassLabel feature or of a sequence of ClassLabels; () for other features."""
     if isinstance(feature, list) and len(feature) == 1:
         return _names(feature[0])
     if not isinstance(feature, dict):

@@ -27,11 +27,13 @@ class Place:
     where: str
 
     def fault(self, key: str, message: str) -> BadData:
-        """The error for the value of `key` in this row."""
+        """Return the error for the value of `key` in this row."""
         return self.layout.fault(self.where, key, message)
 
     def relative_to(self, layout: Layout) -> str:
-        """The place for a message about the file of `layout`. If the row is in another file, it names that file."""
+        """Return the place for a message about the file of `layout`. It names the row's own file if that is another
+        one.
+        """
         return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
 
 
@@ -54,7 +56,7 @@ class Collector:
     steps: NumberFile | None = None
     width: int = 0  # the number of features of a step
     empty: int = 0
-    left_out: int = 0  # the number of rows without input that have a note with the reason
+    left_out: int = 0  # the number of rows without input that have a note explaining why they are left out
     notes: dict[tuple[str, str], tuple[Place, int]] = field(default_factory=dict)  # (file, note) -> first place, count
 
     @property
@@ -102,18 +104,18 @@ class Collector:
             self.steps.append(steps_TF)
 
     def remark(self) -> None:
-        """For each note, add a remark with the number of rows concerned to the remarks on the file."""
+        """For each note, add a remark with the number of rows that have it to the remarks about the file."""
         for (_, note), (place, count) in self.notes.items():
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
-        """A sentence for each note that explains why rows are left out."""
+        """Return a sentence for each note that explains why rows are left out."""
         notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
         return [sentence(note, count) for note, count in notes]
 
 
 def hash_input(example: Example) -> int:
-    """A 64-bit hash of the input of a row. Rows with equal inputs have equal hashes, regardless of their targets."""
+    """Return a 64-bit hash of a row's input. Rows with equal inputs have equal hashes, regardless of their targets."""
     state = hashlib.blake2b(digest_size=8)
     if example.features_TF is not None:
         # Steps that float32 represents exactly are hashed as float32, as in earlier releases, so that the splits of

@@ -1,4 +1,4 @@
-"""Reads the columns that several shapes of rows have in common: text columns, the target and the split."""
+"""Reads the columns that several shapes of rows share: text columns, the target and the split."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
 from app.training.data.notes import AS_TEXT, NO_SPLIT
+from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
-    """The converted value for `key`. Raises BadData, with the place of the value, if it cannot be converted."""
+    """Return the converted value for `key`. Raises BadData, with the place of the value, if it cannot be converted."""
     try:
         return convert(record.values.get(layout.names[key]))
     except CellError as error:
@@ -37,12 +38,12 @@ def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) 
 
 
 def read_text(layout: Layout, record: Record, key: str) -> str:
-    """The text of the column for `key`."""
+    """Return the text in the column for `key`."""
     return read(layout, record, key, to_input_text)
 
 
 def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
-    """The notes on the split of a record and on its text in the columns for the `keys`."""
+    """Return the notes on a record's split, and on its text in the columns for the `keys`."""
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
@@ -54,13 +55,13 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
 
 
 def read_target(layout: Layout, record: Record) -> Target:
-    """The prediction target of the record; `NOTHING` for generation."""
+    """Return the prediction target of the record, or `NOTHING` for generation."""
     if layout.task == "regression":
         return Target(value=read(layout, record, "value", to_number))
     if layout.one_hot:
         labels = tuple(sorted(name for name in layout.one_hot if _is_set(layout, record, name)))
         if layout.task == "classification" and not layout.task_inferred and len(labels) != 1:
-            message = f"exactly one of the columns {', '.join(layout.one_hot)} must be 1, not {len(labels)} of them"
+            message = f"exactly one of the columns {quoted(layout.one_hot)} must be 1, but {len(labels)} are"
             raise layout.fault(record.where, "label", message)
         return Target(labels, listed=True)
     if layout.task == "multilabel":
@@ -76,7 +77,7 @@ def _to_target(value: Any) -> Target:
 
 
 def _to_open_target(value: Any) -> Target:
-    """The target if the request does not name a task. A list of labels may still make the task multilabel."""
+    """Return the target if the request does not name a task. A list of labels may still make the task multilabel."""
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)
@@ -98,7 +99,7 @@ def is_empty(layout: Layout, record: Record) -> bool:
 
 
 def read_split(layout: Layout, record: Record) -> int:
-    """The code of the split that the record names; UNASSIGNED if it does not name a split."""
+    """Return the code of the split that the record names, or UNASSIGNED if it names none."""
     return read(layout, record, "split", to_split) if "split" in layout.names else UNASSIGNED
 
 

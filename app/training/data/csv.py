@@ -10,16 +10,18 @@ from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of, table_lines
 from app.training.data.files import Record, Selection, Source
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the header. Unnamed columns are left out; a repeated name is listed once."""
+    """Return the column names in the header. Unnamed columns are left out; a repeated name is listed once."""
     return list(dict.fromkeys(filter(None, _Table(source).names)))
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record; empty lines are skipped. A record with the wrong number of cells or a malformed quote has a fault.
+    """Yield every record. Skips empty lines. A record with a malformed quote or the wrong number of cells has a fault.
 
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote: the
     records after this record cannot be trusted.
@@ -73,7 +75,7 @@ class _Table:
         self.names = self._header()
 
     def next(self) -> list[str] | BadData | None:
-        """The cells of the next record; None at the end of the file. Sets `start` to the first line of the record.
+        """Return the cells of the next record, or None at the end of the file. Sets `start` to the record's first line.
 
         If a malformed quote affects only one line, returns the error; otherwise, raises the error.
         """
@@ -101,13 +103,14 @@ class _Table:
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
     def remark_unnamed(self) -> None:
-        """Add a remark on values that are not read because their column has no name."""
+        """Add a remark about values that are not read because their column has no name."""
         if self._unnamed:
-            message = f"{self._unnamed:,} rows have values in columns without a name, which are ignored"
+            verb = "has" if self._unnamed == 1 else "have"
+            message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
 
     def _feed(self) -> Iterator[str]:
-        """The lines of the file for csv.reader. Each line is also added to the current record."""
+        """Yield the lines of the file to csv.reader. Each line is also added to the current record."""
         for number, line in table_lines(self._source, self._dialect):
             self._number = number
             self._record.append(line)
@@ -135,7 +138,7 @@ class _Table:
         return self._source.fault(f"malformed CSV: {reason}", *place)
 
     def _place(self) -> tuple[tuple[str, str], bool]:
-        """((line, column), closed): the cell with the malformed quote, and whether its quote is closed."""
+        """Return the place (line, column) of the cell with the malformed quote, and whether its quote is closed."""
         text = "".join(self._record)
         cell, at, closed = _wrong_quote(text, self._delimiter)
         column = f"column {self.names[cell]!r}" if cell < len(self.names) else f"column {cell + 1}"
@@ -143,11 +146,11 @@ class _Table:
 
 
 def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
-    """(index, offset, closed) of the first cell with a malformed quote.
+    """Find the first cell with a malformed quote. Returns its index, its offset, and whether its quote is closed.
 
-    `index` is the number of the cell, from 0; `offset` is its position in the string; `closed` says whether its quote
-    is closed. If no quote is malformed, returns the index of the last cell and the length of the string. This function
-    is needed because csv.Error does not say where the error is.
+    Cells are counted from 0, and the offset is a position in the string. If no quote is malformed, returns the index of
+    the last cell and the length of the string. This function is needed because csv.Error does not say where the error
+    is.
     """
     cell = at = 0
     while at < len(text):
@@ -166,7 +169,9 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
 
 
 def _after_quote(text: str, at: int) -> int:
-    """The offset after the closing quote; -1 if the quote is not closed. Inside a cell, quotes are doubled."""
+    """Return the offset after the closing quote, or -1 if the quote is not closed. Two quotes in a row do not
+    close it.
+    """
     while (at := text.find('"', at) + 1) > 0:
         if text[at : at + 1] != '"':
             return at
@@ -175,10 +180,10 @@ def _after_quote(text: str, at: int) -> int:
 
 
 def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
-    """The cells of a row, truncated or padded to the width of the header; None if the row cannot be read.
+    """Truncate or pad the cells of a row to the width of the header. Returns None if the row cannot be read.
 
-    A row may have extra empty cells at its end or be entirely empty. It may also lack columns at its end, if these are
-    not needed: only the first `needed` columns must be present.
+    A row may have extra empty cells at its end, or be entirely empty. It may also be too short, if at least the first
+    `needed` columns are present.
     """
     if not any(map(str.strip, cells)):
         return [""] * width
@@ -194,5 +199,5 @@ def _wrong_width(source: Source, line: int, cells: Sequence[str], names: Sequenc
         column, hint = f"column {len(names) + 1}", "enclose cells that contain the delimiter in double quotes"
     else:
         column, hint = f"column {names[len(cells)]!r}", "a cell is missing"
-    message = f"the row has {len(cells)} cells, but the header has {len(names)} ({', '.join(names)}); {hint}"
+    message = f"the row has {counted(len(cells), 'cell')}, but the header has {len(names)} ({quoted(names)}); {hint}"
     return source.fault(message, f"line {line}", column)

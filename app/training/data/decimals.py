@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from app.training.data.files import Source
+from app.wording import counted
 
 _COMMA = re.compile(r"\s*[+-]?(?:\d+|\d{1,3}(?:[.\s\u00a0\u202f]\d{3})+)?,\d+(?:[eE][+-]?\d+)?\s*")
 _GROUPED = re.compile(r"\s*[+-]?\d{1,3}(?:\.\d{3})+\s*")
@@ -14,7 +15,7 @@ _NOT_OF_THE_NUMBER = re.compile(r"[.\s\u00a0\u202f]")
 
 @dataclass(slots=True)
 class DecimalCommas:
-    """Replaces decimal commas with points, and counts the converted numbers for a remark."""
+    """Replaces decimal commas by points, and counts the converted numbers for a remark."""
 
     source: Source
     count: int = 0
@@ -24,7 +25,7 @@ class DecimalCommas:
     first_grouped: str = ""
 
     def convert(self, cell: str, where: str) -> str:
-        """The cell, with a decimal point in place of the comma if the cell is a number with a decimal comma."""
+        """Replace the comma by a decimal point if the cell is a number with a decimal comma."""
         if "," in cell and _COMMA.fullmatch(cell):
             self.count, self.first, self.example = self.count + 1, self.first or where, self.example or cell.strip()
             return _NOT_OF_THE_NUMBER.sub("", cell).replace(",", ".")
@@ -33,15 +34,17 @@ class DecimalCommas:
         return cell
 
     def remark(self) -> None:
-        """Add remarks on the numbers that were converted, and on numbers whose point may separate thousands."""
+        """Add remarks about the numbers that were converted, and about numbers whose point may separate thousands."""
         if not self.count:
             return
         point = self.convert(self.example, "")
-        message = f"{self.count:,} numbers are read with a decimal comma: {self.example!r} is {point}"
+        verb = "is" if self.count == 1 else "are"
+        message = f"{counted(self.count, 'number')} {verb} read with a decimal comma: {self.example!r} is {point}"
         self.source.remark("decimal_commas", message, self.first, self.count)
         if self.grouped:
+            verb = "is" if self.grouped == 1 else "are"
             message = (
-                f"{self.grouped:,} numbers like 1.234 are read with a decimal point, although others have a decimal "
-                "comma; if the point separates thousands, remove it"
+                f"{counted(self.grouped, 'number')} like 1.234 {verb} read with a decimal point, although "
+                "other numbers have a decimal comma; if the point separates thousands, remove it"
             )
             self.source.remark("decimal_points", message, self.first_grouped, self.grouped, "warn")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.training.data.contents import format_by_content, other_format
 from app.training.data.encoding import settle_encoding
 from app.training.data.files import Source, unpacking
 from app.training.data.signatures import recognise
@@ -14,15 +14,15 @@ from app.training.data.xlsx import is_workbook
 from app.training.failures import BadData
 from app.wire.file_formats import FORMATS, format_of
 
-_DELIMITER = re.compile(r"[,;\t|]")
 _GZIP = b"\x1f\x8b"
 _SAMPLE = 1 << 16
-_KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names by which a table is recognised
 
 
 @dataclass(frozen=True, slots=True)
 class BinaryFormat:
-    """How a binary format is recognised: by the first bytes of a file and, if these are shared, by `matches`."""
+    """How to recognise a binary format: by the first bytes of a file and, if other formats share these, with
+    `matches`.
+    """
 
     noun: str  # for error messages
     start: bytes
@@ -35,6 +35,9 @@ BINARY_FORMATS = {
 }
 
 
+_NOUNS = {"csv": "CSV", "tsv": "TSV", "jsonl": "JSON", "fasttext": "fastText's lines", "text": "plain text"}
+
+
 def detect(
     path: Path,
     filename: str,
@@ -44,7 +47,8 @@ def detect(
 ) -> Source:
     """Detect the format of a file, and the encoding and line ends of a text file.
 
-    The format is `declared` if given; otherwise it is inferred from the name of the file, or else from its content.
+    The format is `declared` if given; otherwise it is inferred from the file name and, if the name does not show it,
+    from the content. If the content is clearly in another format, that format is used, and a remark reports this.
     `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
     that does not match the format, and text that cannot be decoded.
     """
@@ -61,21 +65,21 @@ def detect(
     if binary is None and (kind := recognise(start, None if is_gzip else path)):
         raise source.fault(f"is {kind}")
     format_ = declared or format_of(filename)
-    if format_ is not None and (format_ in BINARY_FORMATS or binary) and format_ != binary:
-        expected = binary or format_
-        verb = "begins" if binary else "does not begin"
-        raise source.fault(f"{verb} like {BINARY_FORMATS[expected].noun}, but its format is {format_}")
     if binary is None:
         return _text(replace(source, format=format_ or ""), encoding)
     if encoding is not None:
         raise source.fault(
-            f"is a binary file ({binary}), which has no text encoding; leave this option out", param="training.encoding"
+            f"is a binary file ({binary}), which has no text encoding; leave out training.encoding",
+            param="training.encoding",
         )
+    if format_ not in (None, binary):
+        named = BINARY_FORMATS[format_].noun if format_ in BINARY_FORMATS else _NOUNS[format_ or "text"]
+        source.remark("other_format", f"is read as {BINARY_FORMATS[binary].noun}, not as {named}")
     return replace(source, format=binary)
 
 
 def _binary(source: Source, start: bytes) -> str | None:
-    """The format of a binary file that can be read; None for any other file."""
+    """Return the format of a binary file that can be read, or None for any other file."""
     for name, binary in BINARY_FORMATS.items():
         if start.startswith(binary.start) and (binary.matches is None or binary.matches(source)):
             return name
@@ -83,7 +87,7 @@ def _binary(source: Source, start: bytes) -> str | None:
 
 
 def _text(source: Source, encoding: str | None) -> Source:
-    """The text file with its encoding and line ends and, if its format was unknown, with its format."""
+    """Determine the encoding and the line ends of a text file and, if unknown, its format."""
     source = settle_encoding(source, encoding)
     with unpacking(source), source.open_text() as file:
         start = file.read(_SAMPLE).lstrip("\ufeff")
@@ -91,17 +95,15 @@ def _text(source: Source, encoding: str | None) -> Source:
     if start.count("\r") - both > feeds:  # by majority, since stray line feeds and CRs may occur
         source = replace(source, line_end="\r")
         source.remark("line_ends", "has lines that end with CR alone, as on classic Mac OS; CR is read as a line end")
-    return replace(source, format=source.format or _by_content(start))
-
-
-def _by_content(start: str) -> str:
-    text = start.lstrip()
-    line = text.replace("\r", "\n").split("\n", 1)[0]
-    if text.startswith("{") or (text[:1] == "[" and text[1:].lstrip().startswith("{")):
-        return "jsonl"
-    if line.lower().startswith("sep="):
-        return "csv"
-    names = {cell.strip(' "').lower() for cell in _DELIMITER.split(line)}
-    if names & _KEYS:
-        return "tsv" if "\t" in line else "csv"
-    return "text"
+    named = source.format
+    if named in BINARY_FORMATS:
+        source = replace(source, format=format_by_content(start))
+        if source.format == "text":
+            raise source.fault(f"is declared or named as {named}, but is not {BINARY_FORMATS[named].noun}")
+        source.remark("other_format", f"is read as {_NOUNS[source.format]}: it is not {BINARY_FORMATS[named].noun}")
+        return source
+    whole = start if len(start) < _SAMPLE - 1 else start.rpartition("\n")[0] or start
+    other, evidence = other_format(whole, named) if named else ("", "")
+    if other:
+        source.remark("other_format", f"is read as {_NOUNS[other]}, not as {_NOUNS[named]}: {evidence}")
+    return replace(source, format=other or named or format_by_content(start))

@@ -17,6 +17,7 @@ from typing import Literal
 
 from app.training.data import files
 from app.training.data.files import Source, lines
+from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 
 _ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # the possible delimiters of each format; the first is its default
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
@@ -24,14 +25,14 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _BLANKS_AND_QUOTE = re.compile(' +"')
 _SAMPLE_ROWS = 200
-_FEW = 0.05  # up to this share of rows may differ in width in a table without quoting
-_TRUSTED = "\t|"  # rare in natural text, so a line with the right number of these is a row
+_FEW = 0.05  # without quoting, up to this share of the rows may have more or fewer cells than the header
+_TRUSTED = "\t|"  # these delimiters are rare in text, so a line with the right number of them is a row
 _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are plain characters
 
 
 @dataclass(frozen=True, slots=True)
 class TableDialect:
-    """The rules for splitting a table into rows and cells.
+    """The rules by which a table is split into rows and cells.
 
     `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
     true, quoted cells may have spaces around them. If `backslash` is true, a quote inside a quoted cell is written as
@@ -76,7 +77,7 @@ def dialect_of(source: Source) -> TableDialect:
 
 
 def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, str]]:
-    """(number, line) of each line, starting with the header."""
+    """Yield the number and the text of each line, starting with the header."""
     return islice(lines(source), dialect.first_line - 1, None)
 
 
@@ -93,7 +94,7 @@ def _settle(source: Source) -> TableDialect:
 
 
 def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect | None:
-    """The dialect in which quotes are plain characters; None if the table does not appear to use this dialect."""
+    """Return the dialect in which quotes are plain characters, or None if the table does not appear to use it."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
     if not joins_rows and (usual.is_clean or not _fits(usual, _try(source, plain))):
@@ -109,12 +110,16 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
 
 
 def _fits(usual: _Trial, plain: _Trial) -> bool:
-    """Whether all rows have the width of the header, or almost all if the usual rules find malformed quotes."""
+    """Whether all rows have as many cells as the header. Almost all suffice if the usual rules find malformed
+    quotes.
+    """
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
 
 def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect:
-    """The dialect that also allows spaces around quoted cells, or escaped quotes, if needed; otherwise `dialect`."""
+    """Return a dialect that also allows spaces around quoted cells or escaped quotes, if needed; otherwise
+    `dialect`.
+    """
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
         if _try(source, loose).is_clean:
@@ -138,17 +143,35 @@ def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialec
 
 
 def _delimited(source: Source) -> TableDialect:
-    """The dialect with the delimiter and the header line, the first line that is neither blank nor like `sep=;`."""
+    """Determine the delimiter and the header line. Skips blank lines; a line such as `sep=;` declares the delimiter."""
     for number, line in lines(source):
         if match := _SEPARATOR_LINE.fullmatch(line):
             source.remark("delimiter", f"begins with sep={match[1]}, so {match[1]} is read as the delimiter")
             return TableDialect(match[1].replace("\\t", "\t"), number + 1)
         if line.strip():
+            number, line = _header_line(source, number, line)
             delimiter = _delimiter(source, number, line)
             if delimiter != _ORDER[source.format][0]:
                 source.remark("delimiter", f"is read with {_NAMES[delimiter]} as the delimiter")
             return TableDialect(delimiter, number)
     return TableDialect(_ORDER[source.format][0])
+
+
+def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
+    """Return the number and the text of the header line. This is the first line that is not blank (number `first`, text
+    `line`), unless that line begins a title or comments.
+    """
+    filled = (pair for pair in lines(source) if pair[0] >= first and pair[1].strip())
+    sample = list(islice(filled, TITLE_ROWS))
+    for delimiter in _ORDER[source.format]:
+        index = header_after_title([text.rstrip("\r\n").split(delimiter) for _, text in sample])
+        if index:
+            number, header = sample[index]
+            names = quoted(name.strip(' "') for name in header.rstrip("\r\n").split(delimiter))
+            message = f"the header is line {number}, which names the columns {names}; the lines before it are not read"
+            source.remark("title", message, f"line {first}", index, "warn")
+            return number, header
+    return first, line
 
 
 def _delimiter(source: Source, number: int, header: str) -> str:
@@ -160,7 +183,7 @@ def _delimiter(source: Source, number: int, header: str) -> str:
     if len(candidates) == 1:
         return candidates[0]
     sample = [line for _, line in islice(lines(source), number - 1, number + _SAMPLE_ROWS)]
-    # Prefer the delimiter with which most rows have the width of the header, then the most frequent one in the header.
+    # Prefer the delimiter with which the most rows are as wide as the header, then the most frequent one in the header.
     return max(candidates, key=lambda delimiter: (_consistency(sample, delimiter), text.count(delimiter)))
 
 
@@ -182,12 +205,12 @@ class _Trial:
     wrong: int = 0  # the number of records with more or fewer cells than the header
     joined: int = 0  # the number of lines in records that span several lines
     alone: int = 0  # the number of joined lines that would be rows on their own
-    suspects: int = 0  # the number of records of three or more lines, each a row on its own
+    suspects: int = 0  # the number of records of several lines, each of which would be a row on its own
     blanks: int = 0  # the number of cells that begin with spaces and a quote
     first_joined: int = 0  # the line of the first joined record
     first_suspect: int = 0
     first_blanks: int = 0
-    empty_columns: set[int] = field(default_factory=set)  # columns that are empty in some row without quotes
+    empty_columns: set[int] = field(default_factory=set)  # columns that are empty in at least one row without quotes
 
     @property
     def is_clean(self) -> bool:
@@ -235,7 +258,8 @@ def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], w
         rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
         trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
         trial.first_joined = trial.first_joined or first
-        if rows == len(record) >= 3:
+        # In a comma-separated table, a text of two lines with commas often looks like two rows.
+        if rows == len(record) >= (2 if delimiter in _TRUSTED else 3):
             trial.suspects += 1
             trial.first_suspect = trial.first_suspect or first
     if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):

@@ -1,4 +1,4 @@
-"""Determines the encoding of a text file: the declared one, UTF-8, UTF-16, UTF-32, or cp1252 if plausible."""
+"""Determines the encoding of a text file: the declared encoding, UTF-8, UTF-16, UTF-32, or cp1252 if plausible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKS = (  # UTF-32 precedes UTF-16: the UTF-16-LE mark is a prefix of the UTF-
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ADVICE = "save the file as UTF-8, or name its encoding (training.encoding; on the command line --encoding)"
+_ADVICE = "save the file as UTF-8, or set training.encoding (--encoding) to its encoding"
 _OTHERS = "cp1250 (Central Europe), cp1251 or koi8-r (Cyrillic), shift_jis, gb18030, big5, euc_kr or mac_roman"
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]")
@@ -38,10 +38,11 @@ class _Plausibility:
     stray: int = 0  # bytes above 0x7f outside of these sequences
     letters: int = 0  # ASCII letters in the examined blocks
     in_word: int = 0  # characters above 0x7f between two lower-case letters
-    odd: list[str] = field(default_factory=list)  # the unlikely ones among these characters, with their neighbours
+    odd: list[str] = field(default_factory=list)  # the unlikely characters in words, with their neighbours
     words: dict[str, None] = field(default_factory=dict)  # examples of words with non-ASCII characters
 
     def add(self, block: bytes) -> None:
+        """Count the bytes of one block."""
         self.sequences += len(_UTF8_SEQUENCE.findall(block))
         self.stray += len(_HIGH.findall(_UTF8_SEQUENCE.sub(b"", block)))
         self.letters += len(_LETTER.findall(block))
@@ -61,8 +62,9 @@ class _Plausibility:
 
     @property
     def is_cp1252(self) -> bool:
-        """Whether cp1252 is plausible: in Western European text, non-ASCII characters are few. Between lower-case
-        letters, almost all of them are letters or word punctuation."""
+        """Whether cp1252 is plausible. Western European text has few non-ASCII characters; between lower-case letters,
+        almost all of these are letters or word punctuation.
+        """
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
 
@@ -104,7 +106,7 @@ class _DecodingError:
 
 
 def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
-    """The error for a byte that cannot be decoded; `reason` explains why."""
+    """Return the error for a byte that cannot be decoded; `reason` explains why."""
     return source.fault(
         f"the byte 0x{error.byte:02x} at offset {error.offset} is {reason}",
         f"line {error.line}",
@@ -113,7 +115,7 @@ def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
 
 
 def _unmarked(source: Source, start: bytes) -> str:
-    """The encoding of a file without a byte order mark, judged by its zero bytes.
+    """Determine the encoding of a file without a byte order mark from its zero bytes.
 
     In most UTF-16 text, every other byte is zero. Text in UTF-8 or a single-byte encoding has no zero bytes.
     """
@@ -129,7 +131,7 @@ def _unmarked(source: Source, start: bytes) -> str:
 
 
 def _first_error(source: Source) -> _DecodingError | None:
-    """The first byte that the encoding of the file cannot decode; None if there is none."""
+    """Return the first byte that cannot be decoded with the file's encoding, or None if there is none."""
     decoder = codecs.getincrementaldecoder(source.encoding)()
     line, column, size = 1, 1, 0
     for block in _blocks(source):
@@ -155,7 +157,7 @@ def _advance(line: int, column: int, text: str) -> tuple[int, int]:
 
 
 def _blocks(source: Source) -> Iterator[bytes]:
-    """The content in blocks, followed by an empty block."""
+    """Yield the content in blocks, followed by an empty block."""
     with unpacking(source), source.open() as file:
         while block := file.read(_BLOCK):
             yield block
@@ -163,7 +165,7 @@ def _blocks(source: Source) -> Iterator[bytes]:
 
 
 def _legacy(source: Source, error: _DecodingError) -> tuple[Source, _DecodingError | None]:
-    """Try cp1252 for a file that is not valid UTF-8. Returns (file, first decoding error).
+    """Try cp1252 for a file that is not valid UTF-8. Returns the file and its first decoding error, if any.
 
     If the file looks like damaged UTF-8, returns the arguments unchanged. Raises BadData if cp1252 is not plausible.
     """
@@ -177,12 +179,12 @@ def _legacy(source: Source, error: _DecodingError) -> tuple[Source, _DecodingErr
         return source, error
     example = ", ".join(map(repr, plausibility.odd[:1] or plausibility.words))
     if not plausibility.is_cp1252:
-        reason = f"not valid UTF-8, and the text looks wrong as cp1252 ({example}); {_ADVICE}: perhaps {_OTHERS}"
+        reason = (
+            f"not valid UTF-8, and the text looks wrong as cp1252 ({example}); {_ADVICE}; the encoding may be {_OTHERS}"
+        )
         raise _fault(error, source, reason)
     source = replace(source, encoding="cp1252")
     message = f"is not valid UTF-8; it is read as cp1252 (Western European), for example {example}"
-    hint = (
-        "if the example looks wrong, name the encoding of the file (training.encoding; on the command line --encoding)"
-    )
+    hint = "if the example looks wrong, set training.encoding (--encoding) to the encoding of the file"
     source.remark("encoding", f"{message}; {hint}", count=plausibility.stray, level="warn")
     return source, _first_error(source)

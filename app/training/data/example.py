@@ -28,7 +28,7 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` means that the cell is a list of labels. Otherwise, the only label may be a string of joined labels.
+    `listed` says whether the cell is a list of labels. If it is not, its only label may be several joined labels.
     """
 
     labels: tuple[str, ...] = ()

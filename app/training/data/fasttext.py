@@ -12,12 +12,12 @@ _LINE = re.compile(r"((?:__label__\S*[\s,]*)*)(.*)", re.DOTALL)
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, which are always the same."""
+    """Return the column names, which are the same for every file."""
     return ["label", "text"]
 
 
 def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
-    """One record for every line that is not blank. Several labels become a list; a missing label is None."""
+    """Yield one record per line that is not blank. Several labels become a list; a missing label is None."""
     for number, line in lines(source):
         if line.strip():
             prefixes, text = _LINE.fullmatch(line).groups()  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # the maximum number of kinds of faults counted separately, and of places named for each kind
+_KINDS, _PLACES = 20, 5  # how many kinds of faults are counted separately, and how many places are named per kind
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
@@ -25,21 +26,22 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Leave the faulty row out: an earlier pass over the file has already accepted the fault."""
+    """Do nothing, so that the faulty row is left out. An earlier pass over the file has accepted the fault."""
 
 
 class BadRows(BadData):
     """Several rows cannot be used.
 
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
-    faulty rows can be left out; otherwise, the rest of the file cannot be read after the last fault.
+    faulty rows can be left out; otherwise, the rest of the file cannot be read after the last fault. `fraction` is the
+    smallest value of `skip_bad_rows` that leaves them out.
     """
 
-    def __init__(self, faults: Faults, message: str, skippable: bool) -> None:
+    def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float) -> None:
         first = faults.first[0]
         super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
         self.faults, self.counts = list(faults.first), dict(faults.counts.most_common())
-        self.rows, self.skippable = faults.rows, skippable
+        self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
 
     def listing(self) -> str:
         """The first faults, one per line."""
@@ -82,7 +84,7 @@ class Faults:
             places.append(error.where[0])
 
     def summary(self) -> str:
-        """Every kind of fault with its number of rows and the first places where it occurs."""
+        """List every kind of fault, with its number of rows and the first places where it occurs."""
         parts = []
         for kind, count in self.counts.most_common():
             places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
@@ -90,20 +92,35 @@ class Faults:
         return "; ".join(parts)
 
     def failure(self, total: int, skippable: bool = True) -> BadData:
-        """The error for all faults among `total` rows. If only one row is faulty, this is the error of that row."""
+        """Return the error for all faults among `total` rows. If only one row is faulty, returns the error of that
+        row.
+        """
         first = self.first[0]
         if self.rows == 1:
             return first
+        fraction = smallest_fraction(self.rows, total)
         message = f"{first.message}. In total, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}"
-        if skippable:
-            message += ". Fix these rows, or set training.skip_bad_rows to the fraction of rows that may be dropped"
+        if skippable and fraction < 1:
+            message += f". Fix these rows, or set training.skip_bad_rows to {fraction} or more to leave them out"
+        elif skippable:
+            message += ". Fix these rows"
         else:
             message += f". Nothing can be read after the last of these rows, {self.last}"
-        return BadRows(self, message, skippable)
+        return BadRows(self, message, skippable and fraction < 1, fraction)
+
+
+def smallest_fraction(rows: int, total: int) -> float:
+    """The smallest fraction of `total` rows, rounded up to two digits, of which `rows` rows are no more."""
+    digits = max(2, 1 - math.floor(math.log10(rows / total)))
+    scale: int = 10**digits
+    number = -(-rows * scale // total)
+    while rows > number / scale * total:  # the product may be rounded down
+        number += 1
+    return number / scale
 
 
 def _kind(error: BadData) -> str:
-    """The kind of a fault: its column, and its reason with the values of the row replaced by an ellipsis."""
+    """Return the kind of a fault: its column and its reason, in which the row's values are replaced by an ellipsis."""
     column = error.where[1] if len(error.where) > 1 else ""
     reason = _VARYING.sub("…", error.reason)
     reason = reason if len(reason) <= 100 else f"{reason[:99]}…"

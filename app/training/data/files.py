@@ -26,7 +26,7 @@ RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row with its raw values. `where` is its place for error messages, such as 'line 7', or 'row 7' for Parquet.
+    """One row with its raw values. `where` is its place for error messages, such as 'line 7', or 'row 7' in Parquet.
 
     If there is a `fault`, the row cannot be read and `values` is empty, but the rows after it can still be read.
     """
@@ -81,11 +81,11 @@ class Source:
         return io.TextIOWrapper(self.open(), self.encoding, newline=self.line_end)
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
-        """An error about this file: '<file> <message>' or, if there are places, '<file>, <where>, …: <message>'."""
+        """Return an error about this file: '<file> <message>' or, with places, '<file>, <where>, …: <message>'."""
         return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
-        """Add a remark on this file. Its text has the same form as that of a fault."""
+        """Add a remark about this file. Its text has the same form as the message of a fault."""
         text = self._in_place(message, *[where] * bool(where))
         self.remarks.put(Remark(kind, text, where, count, level))
 
@@ -95,7 +95,7 @@ class Source:
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """(number, line) of each line, numbered from 1. Keeps line ends; removes the byte order mark and the end mark."""
+    """Yield the number, from 1, and the text of each line. Keeps line ends; removes byte order and end marks."""
     return enumerate(_without_end_mark(source, _raw_lines(source)), 1)
 
 
@@ -124,7 +124,7 @@ def _raw_blocks(source: Source) -> Iterator[str]:
 
 
 def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
-    """The chunks of a text, without a Ctrl-Z at the end of the text and any white space after the Ctrl-Z."""
+    """Yield the chunks of a text. Removes a Ctrl-Z at the end of the text, and any white space after it."""
     held = ""
     for part in parts:
         if not held and "\x1a" not in part:  # a fast path for nearly all chunks, because this runs for each line
@@ -144,7 +144,7 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
 
 
 def too_long() -> str:
-    """The message for a record larger than `RECORD_BYTES`."""
+    """Return the message for a record larger than `RECORD_BYTES`."""
     return f"the record is longer than {RECORD_BYTES >> 20} MiB, the maximum size of a record"
 
 

@@ -1,4 +1,4 @@
-"""Guesses the label columns of a table without a column named label, from the names and contents of its columns."""
+"""Guesses which columns of a table contain the labels, from names and contents, if no column is named "label"."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from typing import Any
 from app.training.data.cells import CellError, is_blank, to_flag
 from app.training.data.files import Selection, Source
 from app.training.data.formats import READERS
+from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 
-USUAL_LABELS = {
-    "label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "tag", "tags", "topic",
-    "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
-}  # fmt: skip
 _SAMPLE = 2000  # records
 # A label column has at least `_FEWEST_ROWS` rows and at most `_MOST_LABELS` labels. On average, each label occurs at
 # least `_REPEATED` times.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200
+_LISTED = 20  # columns in a message
 _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
 
 class Sample:
-    """The first values of each of the given columns."""
+    """The first values of some columns of a table."""
 
     def __init__(self, source: Source, columns: Collection[str], present: Collection[str]) -> None:
         self._values: dict[str, list[Any]] = {name: [] for name in columns}
@@ -39,15 +37,15 @@ class Sample:
             pass  # the first pass over all rows reports this error
 
     def flags(self) -> list[str]:
-        """The columns that contain only 0 and 1, or only false and true, with both values present."""
+        """Return the columns that contain both 0 and 1, or both false and true, and nothing else."""
         return [name for name, values in self._values.items() if {_flag(value) for value in values} == {False, True}]
 
     def categories(self) -> list[str]:
-        """The columns with few distinct values, each of which occurs often on average."""
+        """Return the columns with few distinct values that occur often on average."""
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
-        """The columns that contain only numbers, of which some have fractions or many are distinct."""
+        """Return the columns that contain only numbers, if some of them have fractions or many are distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def _is_category(self, values: list[Any]) -> bool:
@@ -64,7 +62,7 @@ class Sample:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """The columns that certainly contain the labels, in a table of text without a label column; [] if there are none.
+    """Return the columns that certainly contain the labels of a table of text, or [] if no column certainly does.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
     for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some
@@ -84,22 +82,20 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
 
 def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
-    """The error for a table with columns that look like targets. Its message says how to name the target columns."""
+    """Return the error for a table with columns that look like targets. Its message says how to choose among them."""
     names = list(dict.fromkeys([*usual, *flags, *categories]))
     ways = []
     labels = [name for name in names if name not in numbers]
     if labels:
-        ways.append(f"to classify, name the column with the labels as columns.label, such as {labels[0]!r}")
+        ways.append(f"to classify, set columns.label to the name of the label column, such as {labels[0]!r}")
     if len(flags) > 1:
-        ways.append(
-            f"for several labels per row, name the columns of zeros and ones: columns.label {','.join(flags)!r}"
-        )
+        every = ",".join(flags[:_LISTED])
+        ways.append(f"for several labels per row, set columns.label to the columns of zeros and ones, {every!r}")
     if values := [name for name in names if name in numbers]:
-        ways.append(f"to predict a number, name its column as columns.value, such as {values[0]!r}")
+        ways.append(f"to predict a number, set columns.value to the name of its column, such as {values[0]!r}")
     ways.append("to generate text, set the task (task) to generation")
-    listed = ", ".join(map(repr, names[:20]))
-    message = f"has texts, and its other columns may contain labels or values ({listed}), but no column is named label "
-    return source.fault(f"{message}or value: {'; '.join(ways)}", param="columns.label")
+    message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
+    return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
 
 
 def _flag(value: Any) -> bool | None:

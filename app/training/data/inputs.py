@@ -15,12 +15,13 @@ from app.wire.file_formats import TABLES
 from app.wire.training_options import Columns
 from app.wording import listed
 
+NUMERIC = ("features", "series")  # the shapes of layouts with numeric sequences
 LABELLED = ("classification", "multilabel")
 
 
 @dataclass(frozen=True, slots=True)
 class TextFiles:
-    """Plain text for generation: the training file and, if the request has one, the validation file."""
+    """Plain text for generation: the training file and, if the request names one, the validation file."""
 
     training: Source
     validation: Source | None = None
@@ -33,7 +34,7 @@ def open_files(
     task: str | None,
     check: Callable[[], None] = lambda: None,
 ) -> DataFiles | TextFiles:
-    """The files with their layouts. `check` is called for each row when the rows are read later.
+    """Return the files with their layouts. When the rows are read later, `check` is called for each row.
 
     Raises BadData if the files do not match each other or the request.
     """
@@ -48,16 +49,27 @@ def open_files(
     return DataFiles(layout, None if validation is None else _validation_layout(validation, columns, layout), check)
 
 
+def check_input(files: DataFiles | TextFiles, takes: str) -> None:
+    """Raise BadData if the files hold another kind of input than a version takes: its `input`, tokens or features."""
+    numeric = isinstance(files, DataFiles) and files.training.shape in NUMERIC
+    if numeric != (takes == "features"):
+        source = files.training.source if isinstance(files, DataFiles) else files.training
+        kinds = ("numbers", "text") if numeric else ("text", "numbers")
+        raise source.fault(f"holds {kinds[0]}, but the version takes {kinds[1]}")
+
+
 def _refuse_table_options(source: Source, columns: Columns, task: str | None) -> None:
-    """Raise BadData if the request has options that do not apply to plain text: columns, or another task."""
+    """Raise BadData if the request has options that do not apply to plain text: columns, or a task other than
+    generation.
+    """
     keys = [key for key in columns.__struct_fields__ if getattr(columns, key) is not None]
     if keys:
         raise source.fault(
-            f"is plain text, which has no columns: leave columns.{keys[0]} out", param="columns." + keys[0]
+            f"is plain text, which has no columns; leave out columns.{keys[0]}", param="columns." + keys[0]
         )
     if task not in (None, "generation"):
         raise source.fault(
-            f"is plain text, which is data for generation; {task} needs a table with columns ({listed(TABLES)})"
+            f"is plain text, which is data for generation; {task} requires a table with columns ({listed(TABLES)})"
         )
 
 

@@ -1,5 +1,6 @@
-"""Reads JSON as records: JSON Lines, an array of objects, objects that span several lines, or one object with all
-rows."""
+"""Reads JSON as records: JSON Lines, an array, objects that span several lines, or one object that contains all
+rows.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +14,21 @@ from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
 from app.training.data.json_table import rows_of
 from app.training.data.json_text import explain
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 _HEADER_RECORDS = 100
 _NOTES = {
     "array": "is read as one JSON array with one record per element",
     "objects": "is read as JSON objects that span several lines, with one record per object",
     "table": "is read as one JSON object that contains all rows",
+    "arrays": "is read as JSON arrays; the first array names the columns",
 }
 
 
 def header(source: Source) -> list[str]:
-    """The keys of the first 100 records, in order of appearance. Records may have different keys."""
+    """Return the keys of the first 100 records, in order of appearance. Records may have different keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
     for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
@@ -38,7 +42,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record; blank lines are skipped. A malformed line becomes a record whose fault names the line and column.
+    """Yield every record. Skips blank lines. A malformed line becomes a record whose fault names the line and column.
 
     Raises BadData for malformed JSON in a file that is not JSON Lines: nothing after the error can be trusted.
     """
@@ -61,15 +65,15 @@ def _record(source: Source, where: str, value: Any) -> Record:
         return Record(where, value)
     kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a scalar value")
     places = (where, "column 1") if where.startswith("line") else (where,)
-    return Record(where, {}, source.fault(f"expected a JSON object, found {kind}", *places))
+    hint = "; for rows as arrays, the first array must name the columns" if isinstance(value, list) else ""
+    return Record(where, {}, source.fault(f"expected a JSON object, found {kind}{hint}", *places))
 
 
 def _kind(source: Source) -> str:
-    """The structure of the file: "lines", "array", "objects" or "table"."""
+    """Determine the structure of the file: "lines", "array", "objects", "table" or "arrays"."""
     start = next((text for block in characters(source) if (text := block.lstrip())), "")
     if start.startswith("["):  # not read line by line, because the whole array may be one line
-        first = _first(source)
-        return "array" if first is None or isinstance(first, dict) else "lines"
+        return _kind_of_arrays(source)
     if not start.startswith("{"):
         return "lines"
     beginning = [line for _, line in islice((pair for pair in lines(source) if pair[1].strip()), 2)]
@@ -86,8 +90,25 @@ def _kind(source: Source) -> str:
     return "lines" if is_whole else "objects"
 
 
+def _kind_of_arrays(source: Source) -> str:
+    first = _first(source)
+    if first is None or isinstance(first, dict):
+        return "array"
+    names = first if isinstance(first, list) else _row(next(text for _, text in lines(source) if text.strip()))
+    return "arrays" if names and all(isinstance(name, str) and name.strip() for name in names) else "lines"
+
+
+def _row(line: str) -> list[Any]:
+    """Return the array in a line, or an empty list if the line is something else."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return value if isinstance(value, list) else []
+
+
 def _first(source: Source) -> Any:
-    """The first value of a JSON text, or the first element of an array; None if the text is empty or malformed."""
+    """Return the first value of a JSON text, or the first element of an array; None if it is empty or malformed."""
     try:
         return next(objects(source), (1, None))[1]
     except BadData:
@@ -95,7 +116,7 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """(place, value) of each line that is not blank. The value of a malformed line is its fault."""
+    """Yield the place and the value of each line that is not blank. The value of a malformed line is its fault."""
     for number, line in lines(source):
         if not line.strip():
             continue
@@ -121,4 +142,17 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
 
 
-_READERS = {"lines": _lines, "array": _array, "objects": _objects, "table": _table}
+def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
+    """Yield the rows of an array of arrays, or of a file with one array on each line, as objects."""
+    is_nested = isinstance(_first(source), list)
+    rows = _array(source, names) if is_nested else _lines(source, names)
+    _, header = next(rows)
+    for where, row in rows:
+        if not isinstance(row, list) or len(row) == len(header):
+            yield where, dict(zip(header, row, strict=True)) if isinstance(row, list) else row
+            continue
+        have = f"the array has {counted(len(row), 'value')}, but the first one has {len(header)} ({quoted(header)})"
+        yield where, source.fault(f"{have}; every array must have the same number", where)
+
+
+_READERS = {"arrays": _arrays, "lines": _lines, "array": _array, "objects": _objects, "table": _table}

@@ -11,7 +11,7 @@ from app.training.data.files import Source
 
 @dataclass(slots=True)
 class RepeatedNames:
-    """A decoder of the JSON records of a file, and the records in which an object has the same name twice."""
+    """Decodes the JSON records of a file, and counts the records in which an object has the same name twice."""
 
     source: Source
     records: int = 0
@@ -31,7 +31,7 @@ class RepeatedNames:
             self._pending = None
 
     def remark(self) -> None:
-        """Add a remark on the repeated names, if there are any."""
+        """Add a remark about the repeated names, if there are any."""
         if self.records:
             message = (
                 f"an object has the name {self.name!r} twice; only its last value is read (records: {self.records:,})"

@@ -1,4 +1,4 @@
-"""Reads the values of a JSON text that is not JSON Lines: an array, or objects that may span several lines."""
+"""Reads the values of a JSON text that is not JSON Lines, such as an array, or objects that span several lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class JsonStream:
         return True
 
     def next(self) -> Any:
-        """The next value; None at the end. Raises BadData with the place of the error if the value is malformed."""
+        """Return the next value, or None at the end. Raises BadData, with the place, if the value is malformed."""
         if self._at >= len(self._text) or self._text[self._at] == "]":
             return None
         characters = _READ
@@ -88,7 +88,7 @@ class JsonStream:
         self._at = end
 
     def _more(self, characters_: int) -> bool:
-        """Read more text, and drop the text that is already decoded. Returns whether there was more text."""
+        """Read more text, and discard the text that is already decoded. Returns whether there was more text."""
         parts, size = [self._text[self._at :]], 0
         for block in self._blocks:
             parts.append(block)
@@ -117,7 +117,7 @@ class JsonStream:
 
 
 def objects(source: Source, decoder: json.JSONDecoder = _DECODER) -> Iterator[tuple[int, Any]]:
-    """(line, value) of each element if the file is an array, otherwise of each value in the file."""
+    """Yield the line and the value of each element if the file is an array, otherwise of each value in the file."""
     stream = JsonStream(source, decoder)
     is_array = stream.enter_array()
     line = stream.line

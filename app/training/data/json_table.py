@@ -1,4 +1,4 @@
-"""Reads a JSON file that is a single object with all rows, as data frame libraries write it."""
+"""Reads a JSON file that consists of a single object with all rows, as written by data frame libraries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
-    """The rows of the table that an object represents; None if the object is a single record.
+    """Return the rows of the table that an object represents, or None if the object is a single record.
 
     These forms are recognised: columns as lists of equal length; columns as objects that map row keys to values; the
     "split" form of pandas' `to_json`, with the keys "columns" and "data"; and a list of row objects under a single key,
@@ -28,7 +28,7 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
     columns: list[Any] = list(table.values())
-    # A single list may be the messages of a conversation or the steps of a sequence. It then belongs to one record,
+    # A single list may contain the messages of a conversation or the steps of a sequence. It is then part of a record,
     # not a column.
     enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
     return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)

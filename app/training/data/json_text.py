@@ -11,7 +11,9 @@ _STRINGS_AND_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[{]|[\]}]')
 
 
 def explain(text: str, error: ValueError | RecursionError) -> tuple[int, str]:
-    """(column, reason) of the `error` that `json.loads` raised for the one-line `text`. Columns are counted from 1."""
+    """Return the column, counted from 1, and the reason of the `error` that `json.loads` raised for the one-line
+    `text`.
+    """
     if isinstance(error, json.JSONDecodeError):
         return error.colno, f"not valid JSON: {error.msg}"
     if isinstance(error, RecursionError):
@@ -22,7 +24,7 @@ def explain(text: str, error: ValueError | RecursionError) -> tuple[int, str]:
 
 
 def _too_deep_column(text: str) -> int:
-    """The column of the first bracket that nests deeper than any sensible record."""
+    """Return the column of the first bracket that is nested deeper than a sensible record would be."""
     depth = 0
     for match in _STRINGS_AND_BRACKETS.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)

@@ -1,4 +1,4 @@
-"""The label cells of a table, used to decide which labels each cell contains and how these are spelt."""
+"""The label cells of a table, from which the labels in each cell and their spelling are determined."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LISTED = 10  # the maximum number of labels that one remark lists
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    For each cell, `listed` says whether it is a list, and `rows` is the number of rows with it. `base_labels` are
-    the labels of the version to fine-tune; their spelling is preserved.
+    For each cell, `listed` says whether it is a list, and `rows` is the number of rows that contain it. `base_labels`
+    are the labels of the version to fine-tune; their spelling is preserved.
     """
 
     task: str
@@ -37,7 +37,9 @@ class LabelColumn:
         return counts
 
     def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
-        """Add a remark on the cells with these indices. Its place is the first row with the first of these cells."""
+        """Add a remark about the cells with these indices. Its place is the first row that contains the first of these
+        cells.
+        """
         indices = list(cells)
         place = self.places[indices[0]]
         column = place.layout.names.get("label", "label")
@@ -51,12 +53,12 @@ class LabelColumn:
 
 
 def shown(label: str) -> str:
-    """A label in quotes. Invisible characters, and characters that look like others, are escaped."""
+    """Return the label in quotes. Escapes invisible characters and characters that look like others."""
     return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 
 def listing(parts: Iterable[str]) -> str:
-    """The first `parts`, separated by commas, followed by the number of those remaining."""
+    """List the first parts, separated by commas, followed by the number of parts left out."""
     texts = list(parts)
     more = len(texts) - LISTED
     return ", ".join(texts[:LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -8,7 +8,7 @@ from app.training.data.cells import to_label_list
 from app.training.data.label_column import LabelColumn, listing, shown
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
-_RECURRING = 0.8  # the share of the parts that must also occur as labels in other cells
+_RECURRING = 0.8  # the minimum share of the parts that must also occur as labels in other cells
 
 
 def settle_lists(column: LabelColumn) -> None:
@@ -41,8 +41,8 @@ def _split_joined(column: LabelColumn) -> None:
         example = column.cells[joined[0]][0]
         parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
         if not _is_separator(column, delimiter, parts):
-            message = f"labels such as {shown(example)} contain {name}, and each counts as one label; separate several "
-            column.remark("delimiters", f"{message}labels with |", joined, "warn")
+            message = f"labels such as {shown(example)} contain {name}, and each cell counts as one label; separate "
+            column.remark("delimiters", f"{message}several labels with |", joined, "warn")
             continue
         for index, labels in parts.items():
             column.cells[index], column.listed[index] = tuple(sorted(set(labels))), True
@@ -52,7 +52,7 @@ def _split_joined(column: LabelColumn) -> None:
 
 
 def _joined(column: LabelColumn, delimiter: str) -> list[int]:
-    """The indices of the cells that are not lists and contain the delimiter."""
+    """Return the indices of the cells that contain the delimiter and are not lists."""
     cells = enumerate(zip(column.cells, column.listed, strict=True))
     return [index for index, (labels, listed) in cells if not listed and labels and delimiter in labels[0]]
 
@@ -62,14 +62,16 @@ def _parts(text: str, delimiter: str) -> list[str]:
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
-    """Whether the delimiter separates labels: it is the only candidate, or most parts also occur in other cells."""
+    """Whether the delimiter separates labels: true if it is the only candidate or most parts also occur in other
+    cells.
+    """
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
     return (not others and not several) or _recurring(column, parts) >= _RECURRING
 
 
 def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
-    """The share of the distinct parts that also occur in another cell, as a whole label or as a part."""
+    """Return the share of the distinct parts that also occur in another cell, as a whole label or as a part."""
     elsewhere = {label for index, labels in enumerate(column.cells) if index not in parts for label in labels}
     counts = Counter(part for labels in parts.values() for part in set(labels))
     return sum(part in elsewhere or count > 1 for part, count in counts.items()) / len(counts)
@@ -77,7 +79,7 @@ def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
 
 def _warn_of_lists(column: LabelColumn) -> None:
     """Warn about labels that look like several labels, in a task with one label per row."""
-    several = "; rows with several labels need the task multilabel"
+    several = "; for several labels per row, set the task (task) to multilabel"
     lists = [index for index, labels in enumerate(column.cells) if labels and to_label_list(labels[0]) is not None]
     if lists:
         texts = listing(shown(column.cells[index][0]) for index in lists[:3])
@@ -86,5 +88,7 @@ def _warn_of_lists(column: LabelColumn) -> None:
         joined = [index for index in _joined(column, delimiter) if index not in lists]
         if not joined:
             continue
-        message = f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each counts as one label"
+        message = (
+            f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each cell counts as one label"
+        )
         column.remark("delimiters", message + several, joined, "warn")

@@ -10,28 +10,26 @@ from decimal import Decimal
 
 from app.training.data.cells import NOT_A_NUMBER, is_blank
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown, with_rows
+from app.training.data.label_twins import NUMBER, QUOTES, warn_of_twins
 
-_NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _FRACTION = re.compile(r"([+-]?)(\d*)\.(\d*?)0*")
 # Zero-width spaces, soft hyphens and direction marks. Joiners are not included, since they change the meaning of words
 # in some scripts.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
-_QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
 _MISSING = {"nan", "none", "null", "nil", "n/a", "na", "<na>", "nat", "-", "--", "?", "#n/a", "missing", "undefined"}
 _MANY_NUMBERS = 20
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """The labels, sorted numerically if all of them are numbers, and otherwise as strings."""
+    """Sort the labels, numerically if all of them are numbers, and otherwise as strings."""
     names = list(labels)
-    if all(map(_NUMBER.fullmatch, names)):
+    if all(map(NUMBER.fullmatch, names)):
         return sorted(names, key=lambda name: (Decimal(name), name))
     return sorted(names)
 
 
 def settle_names(column: LabelColumn) -> None:
-    """Unify spellings that certainly mean the same label. Adds remarks on changed and unusual labels."""
+    """Unify spellings that certainly mean the same label. Adds remarks about changed and unusual labels."""
     spellings = _spellings(column)
     if spellings:
         counts = column.counts
@@ -51,12 +49,12 @@ def settle_names(column: LabelColumn) -> None:
     counts = column.counts
     if counts:
         _tell_counts(column, counts)
-        for warn in (_warn_of_twins, _warn_of_missing, _warn_of_quotes, _warn_of_rare, _warn_of_numbers):
+        for warn in (warn_of_twins, _warn_of_missing, _warn_of_quotes, _warn_of_rare, _warn_of_numbers):
             warn(column, counts)
 
 
 def _spellings(column: LabelColumn) -> dict[str, str]:
-    """A map from each label whose spelling changes to its new spelling."""
+    """Map each label whose spelling changes to its new spelling."""
     labels = column.counts.keys()
     plain = {label: _visible(label) for label in labels}
     write = _writer(plain.values())
@@ -75,17 +73,17 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
 
 
 def _visible(label: str) -> str:
-    """The label in Unicode's composed form (NFC), without invisible characters."""
+    """Convert a label to Unicode's composed form (NFC), and remove invisible characters."""
     if label.isascii():
         return label
     return _INVISIBLE.sub("", unicodedata.normalize("NFC", label)).strip() or label
 
 
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
-    """A function that unifies the spelling of labels.
+    """Return a function that unifies the spelling of labels.
 
-    It changes labels only if all of them are numbers, or all are true or false. The spelling is that of `to_label`, so
-    the labels of a table do not depend on its format. Words for missing values are disregarded.
+    It changes labels only if all of them are numbers, or all are true or false; words for missing values are
+    disregarded. Labels are spelt as `to_label` spells them, so the labels of a table do not depend on its file format.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
     if names and all(map(_is_number, names)):
@@ -96,7 +94,7 @@ def _writer(labels: Iterable[str]) -> Callable[[str], str]:
 
 
 def _is_number(label: str) -> bool:
-    return _NUMBER.fullmatch(label) is not None
+    return NUMBER.fullmatch(label) is not None
 
 
 def _is_truth(label: str) -> bool:
@@ -104,7 +102,9 @@ def _is_truth(label: str) -> bool:
 
 
 def _short_number(number: str) -> str:
-    """The number without trailing zeros in its fraction: 1.0 becomes 1, and 2.50 becomes 2.5. Other labels are kept."""
+    """Remove trailing zeros from a number's fraction: 1.0 becomes 1, and 2.50 becomes 2.5. Other labels are
+    unchanged.
+    """
     if number.casefold() == NOT_A_NUMBER.casefold():
         return NOT_A_NUMBER
     match = _FRACTION.fullmatch(number)
@@ -124,24 +124,6 @@ def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:
     place.layout.source.remark("labels", f"has {number} with these row counts: {rows}", count=len(counts))
 
 
-def _warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for label in counts:
-        groups[_alike(label)].append(label)
-    twins = [with_rows(sorted(members), counts) for members in groups.values() if len(members) > 1]
-    if twins:
-        cells = column.cells_with(label for members in groups.values() if len(members) > 1 for label in members)
-        message = "some labels differ only in case, spaces, quotes or Unicode form, and count as different labels"
-        texts = "; ".join(twins[:LISTED]) + (f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else "")
-        column.remark("look_alike_labels", f"{message}: {texts}", cells, "warn")
-
-
-def _alike(label: str) -> str:
-    """A key that is the same for labels that look alike to a reader."""
-    text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
-    return "".join(_QUOTES.sub("", text).split()) or label
-
-
 def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
     missing = [label for label in counts if label.casefold() in _MISSING or is_blank(label)]
     if missing:
@@ -150,7 +132,7 @@ def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
 
 
 def _warn_of_quotes(column: LabelColumn, counts: Counter[str]) -> None:
-    quoted = [name for name in counts if len(name) > 2 and _QUOTES.match(name[0]) and _QUOTES.match(name[-1])]
+    quoted = [name for name in counts if len(name) > 2 and QUOTES.match(name[0]) and QUOTES.match(name[-1])]
     if quoted:
         message = f"the quotes are part of these labels: {with_rows(quoted, counts)}"
         column.remark("quoted_labels", message, column.cells_with(quoted), "warn")
@@ -168,5 +150,5 @@ def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
         message = (
             f"the {len(counts):,} labels are numbers, each of which counts as a class; to predict the number itself, "
         )
-        message += "name the column as columns.value"
+        message += "set columns.value to the name of the column"
         column.remark("numeric_labels", message, range(len(column.cells)), "warn")

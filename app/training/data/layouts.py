@@ -9,6 +9,7 @@ from app.errors import did_you_mean, most_similar
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import guess_labels
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
@@ -33,9 +34,9 @@ class Layout:
     names: dict[str, str]  # maps each key, such as "label", to the name of its column
     steps: tuple[str, ...] = ()  # the feature columns, for the shape "series"
     ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
-    one_hot: tuple[str, ...] = ()  # columns of 0 and 1, one per label, instead of a "label" column
-    task_inferred: bool = False  # the request does not name a task
-    absent: frozenset[str] = frozenset()  # keys that would have a meaning if they were columns
+    one_hot: tuple[str, ...] = ()  # columns of zeros and ones, one per label, instead of a "label" column
+    task_inferred: bool = False  # whether the request leaves the task open
+    absent: frozenset[str] = frozenset()  # keys that have no column, but would have a meaning as column names
 
     def fault(self, where: str, key: str, message: str) -> BadData:
         """The error for the value of `key` in the record at `where`."""
@@ -72,7 +73,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """A map from each key to its column: the one that the request names, or else the one with the key as its name.
+    """Map each key to its column: the column that the request names or, by default, the column named like the key.
 
     Some column names are compared regardless of case.
     """
@@ -92,7 +93,7 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
 
 
 def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str, ...]:
-    """The columns of 0 and 1 that the request lists, separated by commas, instead of a single column of labels."""
+    """Return the columns of zeros and ones that the request lists, separated by commas, in place of a label column."""
     if columns.label is None or columns.label in present or "," not in columns.label:
         return ()
     names = tuple(name.strip() for name in columns.label.split(",") if name.strip())
@@ -103,16 +104,16 @@ def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str,
 
 
 def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
-    """Look for the labels if no column is named label.
+    """Find the columns that contain the labels if no column is named "label".
 
-    Adds a column with another usual name to `names`, or returns columns of 0 and 1.
+    A single column with another usual name is added to `names`; columns of zeros and ones are returned.
     """
     if task in ("generation", "regression") or "label" in names or (task is None and "value" in names):
         return ()
     labels = guess_labels(source, _rest(present, names.values()), present, task)
     if not labels:
         return ()
-    listed = ", ".join(map(repr, labels))
+    listed = quoted(labels)
     other = "" if task else "; set the task (task) to generation to learn to generate the texts instead"
     if len(labels) == 1:
         names["label"] = labels[0]
@@ -125,8 +126,10 @@ def _guess_labels(source: Source, names: dict[str, str], present: list[str], tas
 
 
 def _missing(source: Source, column: str, present: list[str], key: str, hint: str = "") -> BadData:
-    listed = ", ".join(map(repr, present))
-    message = f"has no column {column!r} (its columns are {listed}){hint}{did_you_mean(column, present)}"
+    title = "; the first row must name the columns, so remove any title before it" if len(present) == 1 else ""
+    message = (
+        f"has no column {column!r} (its columns are {quoted(present)}){hint}{did_you_mean(column, present)}{title}"
+    )
     return source.fault(message, param=f"columns.{key}")
 
 
@@ -144,7 +147,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str]) -> str:
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """The keys that have no column, but would change the training target if a column had their name."""
+    """Return the keys that have no column, but would change the training target if a column had that name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -160,7 +163,9 @@ def _generation(
 ) -> Layout:
     """The layout of conversations, or of prompts with completions. Their input columns have fixed names."""
     if task not in (None, "generation"):
-        raise source.fault(f"contains prompts and completions, which are data for generation, not {task}")
+        raise source.fault(
+            f"contains prompts and completions or conversations, which are data for generation, not {task}"
+        )
     inputs = ("messages",) if shape == "chat" else ("prompt", "completion")
     names = names | dict(zip(inputs, inputs, strict=True))
     used = {*inputs, *(names[key] for key in ("split",) if key in names)}
@@ -182,8 +187,8 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
         key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
         if key is not None:
             raise source.fault(
-                f"did you mean {key!r}? If so, rename the column, or name it as columns.{key}; if not, set the task "
-                "(task), and the column is ignored",
+                f"did you mean {key!r}? If so, rename the column, or set columns.{key} to its name; if not, set the "
+                "task (task), and the column is ignored",
                 f"column {column!r}",
                 param=f"columns.{key}",
             )
@@ -191,11 +196,11 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
 
 def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], present: list[str]) -> None:
     if shape == "text" and "text" not in names:
-        hint = "; name the column with the texts as columns.text"
+        hint = "; set columns.text to the name of the column that contains the texts"
         raise _missing(source, "text", present, "text", hint)
     target = _TARGETS.get(task)
     if target and target not in names:
-        raise _missing(source, target, present, target, f"; name the column to predict as columns.{target}")
+        raise _missing(source, target, present, target, f"; set columns.{target} to the name of the column to predict")
     if task == "generation" and shape in ("features", "series"):
         raise source.fault("contains numbers, but generation requires text")
 
@@ -203,7 +208,7 @@ def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], p
 def _step_columns(
     source: Source, columns: Columns, names: dict[str, str], task: str, present: list[str]
 ) -> tuple[str, ...]:
-    """The feature columns of a series: those that the request lists, or else all columns without another meaning."""
+    """Return the feature columns of a series: the listed ones or, by default, all columns without another meaning."""
     if columns.features:
         steps = [name.strip() for name in columns.features.split(",")]
         for name in steps:
@@ -214,7 +219,7 @@ def _step_columns(
     taken = requested | {names[key] for key in ("series", "time", "split", _TARGETS[task]) if key in names}
     steps = [name for name in present if name not in taken]
     if not steps:
-        listed = ", ".join(repr(name) for name in present)
+        listed = quoted(present)
         raise source.fault(f"has no column left for the features: its columns are {listed}", param="columns.features")
     return tuple(steps)
 

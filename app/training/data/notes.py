@@ -1,4 +1,4 @@
-"""The notes that rows can have, and the sentences in which each note is reported once for all rows of a file."""
+"""The notes that rows can have. A note is reported once per file, in a sentence with the number of its rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
     AS_TEXT: ("info", "numbers, dates and true/false are read as text (rows: {count})"),
     NO_SPLIT: (
         "info",
-        "rows without a split count as train rows, or in a validation file as validation rows (rows: {count})",
+        "rows without a split count as train rows or, in a validation file, as validation rows (rows: {count})",
     ),
     MESSAGES_LEFT_OUT: (
         "warn",
@@ -33,7 +33,7 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
 
 _OF_ONE = {  # note -> sentence for a single row
     AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
-    NO_SPLIT: "1 row has no split; it counts as a train row, or in a validation file as a validation row",
+    NO_SPLIT: "1 row has no split; it counts as a train row or, in a validation file, as a validation row",
     MESSAGES_LEFT_OUT: (
         "1 conversation has messages that cannot be used for training, such as tool calls without text or messages "
         "after the last answer; these messages are left out, and the rest is used"
@@ -44,5 +44,5 @@ _OF_ONE = {  # note -> sentence for a single row
 
 
 def sentence(note: str, count: int) -> str:
-    """The sentence that reports a note for `count` rows."""
+    """Return the sentence that reports a note for `count` rows."""
     return _OF_ONE[note] if count == 1 else MESSAGES[note][1].format(count=f"{count:,}")

@@ -24,7 +24,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record, with only the needed columns. Class numbers become class names if the schema contains the names.
+    """Yield every record, with only the needed columns. If the schema contains class names, they replace class numbers.
 
     Raises BadData, with the row and if possible the column, if a value cannot be read.
     """
@@ -46,13 +46,13 @@ def _names(file: pq.ParquetFile) -> list[str]:
     """The names of the top-level columns."""
     try:
         return [str(name) for name in file.schema_arrow.names]
-    except (pa.ArrowException, ValueError):  # the type of some column is unknown; the column may not be needed
+    except (pa.ArrowException, ValueError):  # a column has an unknown type, but it may not be needed
         paths = (file.schema.column(index).path for index in range(len(file.schema)))
         return list(dict.fromkeys(path.split(".")[0] for path in paths))
 
 
 def _needed(source: Source, file: pq.ParquetFile, selection: Selection) -> list[str]:
-    """The columns to read. Raises BadData if one of these columns appears more than once."""
+    """Return the columns to read. Raises BadData if one of these columns appears more than once."""
     names = [name for name in _names(file) if name not in selection.ignored]
     for name in names:
         if names.count(name) > 1:
@@ -70,7 +70,7 @@ def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any
 
 
 def _widened(batch: Any, selection: Selection) -> Any:
-    """The batch with float32 as float64, so that labels and texts are the same as in other formats: 0.1 stays 0.1.
+    """Convert float32 columns to float64, so that labels and texts are the same as in other formats: 0.1 stays 0.1.
 
     A plain conversion would give 0.10000000149011612. The columns of `selection.numbers` do not change.
     """
@@ -89,7 +89,7 @@ def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
 
 
 def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception) -> BadData:
-    """The error for the first value that has no equivalent in Python, such as a time in nanoseconds."""
+    """Return the error for the first value that has no equivalent in Python, such as a time in nanoseconds."""
     for row in range(batch.num_rows):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             try:
@@ -100,7 +100,7 @@ def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception)
 
 
 def _batch_size(file: pq.ParquetFile) -> int:
-    """The number of rows to decode at once, based on the average size of a row."""
+    """Return the number of rows to decode at once, based on the average size of a row."""
     meta = file.metadata
     size: int = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     fitting: int = _BATCH_BYTES * meta.num_rows // max(1, size)

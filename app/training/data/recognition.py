@@ -12,23 +12,37 @@ from itertools import islice
 
 from app.training.data.fasttext import PREFIX
 from app.training.data.files import Source, lines
-from app.training.data.guesses import USUAL_LABELS
+from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 
 _SAMPLE = 200  # lines
 _EVEN_LINES = 10  # a text with at least this many lines, all with the same number of cells, may be a table
 _MOST_CELLS = 0.9  # the share of the lines that must have at least as many cells as the header
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
-_INPUTS = {"text", "prompt", "features", "series", "messages"}
-_TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
+# Suffixes of files that are usually tables, documents or programs, and not texts to learn from.
+_NOT_TEXT = (
+    ".xls",
+    ".ods",
+    ".numbers",
+    ".dbf",
+    ".arff",
+    ".sav",
+    ".dta",
+    ".html",
+    ".htm",
+    ".xml",
+    ".yaml",
+    ".yml",
+    ".log",
+)
 _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """The file, with the format of a table if its content is clearly a table; otherwise unchanged.
+    """Change the format of a text file to that of a table if its content is clearly a table.
 
     For the generation task, a text file is always plain text. Raises BadData if the text may be a table and the request
-    does not name a task, so that the user can decide.
+    does not name a task, so that the user decides.
     """
     if source.format != "text" or task == "generation":
         return source
@@ -40,21 +54,30 @@ def as_table(source: Source, task: str | None) -> Source:
         return replace(source, format="csv" if format_ == "a table" else format_)
     if (doubt := _doubt(filled)) and task is None:
         raise _question(source, doubt)
+    suffix = next((name for name in _NOT_TEXT if source.filename.lower().endswith(name)), None)
+    if suffix and task is None:
+        message = (
+            f"is read as plain text for generation, although its name ends in {suffix}; is this the intended file?"
+        )
+        source.remark("read_as_text", message, level="warn")
     return source
 
 
 def _format(sample: list[str]) -> tuple[str, str]:
-    """(format, evidence) if the lines are clearly a table; otherwise ("", "")."""
+    """Return the format of a table and the evidence for it if the lines are clearly a table; otherwise ("", "")."""
     if len(sample) > 1 and all(line.lstrip().startswith(PREFIX) for line in sample):
         return "fasttext", f"its lines begin with {PREFIX}"
     if all(map(_is_object, sample)) or (sample and sample[0].lstrip().startswith("[{")):
         return "jsonl", "its lines are JSON objects"
     for delimiter in _DELIMITERS:
-        names = [name.strip(' "') for name in sample[0].split(delimiter)] if sample else []
+        index = header_after_title([line.split(delimiter) for line in sample[:TITLE_ROWS]])
+        header, rows = sample[index : index + 1], sample[index + 1 :]
+        names = [name.strip(' "') for name in header[0].split(delimiter)] if header else []
         lower = {name.lower() for name in names}
-        is_header = len(names) > 1 and lower & _INPUTS and lower & _TARGETS and all(names)
-        if is_header and len(sample) > 1 and _share(sample[1:], delimiter, len(names)) >= _MOST_CELLS:
-            return "a table", f"its first line names the columns {', '.join(map(repr, names[:10]))}"
+        is_header = len(names) > 1 and lower & INPUTS and lower & TARGETS and all(names)
+        if is_header and rows and _share(rows, delimiter, len(names)) >= _MOST_CELLS:
+            line = "a line after a title" if index else "its first line"
+            return "a table", f"{line} names the columns {quoted(names)}"
     return "", ""
 
 
@@ -68,12 +91,12 @@ def _is_object(line: str) -> bool:
 
 
 def _share(sample: list[str], delimiter: str, width: int) -> float:
-    """The share of the lines that have at least `width` cells."""
+    """Return the share of the lines that have at least `width` cells."""
     return sum(line.count(delimiter) >= width - 1 for line in sample) / len(sample)
 
 
 def _doubt(sample: list[str]) -> str:
-    """The reason why a text may be a table, or "" if there is none.
+    """Return the reason why a text may be a table, or "" if there is none.
 
     There are three reasons: most lines begin with a label, the first line looks like a header, or all lines have the
     same number of cells.
@@ -83,9 +106,9 @@ def _doubt(sample: list[str]) -> str:
         return f"most of its lines begin with {PREFIX}"
     for delimiter in _DELIMITERS:
         names = [name.strip(' "').lower() for name in sample[0].split(delimiter)] if len(sample) > 1 else []
-        is_header = len(names) > 1 and all(names) and not {*_INPUTS, *_TARGETS}.isdisjoint(names)
+        is_header = len(names) > 1 and all(names) and not {*INPUTS, *TARGETS}.isdisjoint(names)
         if is_header and _share(sample[1:], delimiter, len(names)) >= _MOST_CELLS:
-            return f"its first line may name the columns {', '.join(map(repr, names[:10]))}"
+            return f"its first line may name the columns {quoted(names)}"
     if len(sample) < _EVEN_LINES:
         return ""
     for delimiter, name in _DELIMITERS.items():
@@ -100,7 +123,7 @@ def _doubt(sample: list[str]) -> str:
 
 def _question(source: Source, doubt: str) -> BadData:
     return source.fault(
-        f"looks like a table: {doubt}. For a table, name the file .csv, .tsv or .jsonl, begin it with a line of column "
-        f"names such as text and label, and upload it again; for plain text, {_AS_TEXT}",
+        f"looks like a table: {doubt}. If it is a table, change its suffix to .csv, .tsv or .jsonl, begin it "
+        f"with a line of column names such as text and label, and upload it again; if it is plain text, {_AS_TEXT}",
         param="task",
     )

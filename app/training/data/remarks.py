@@ -23,12 +23,12 @@ class Remark:
     level: str = "info"
 
     def to_dict(self) -> dict[str, Any]:
-        """The remark in the form that the data report uses."""
+        """Return the remark as a dict, as the data report contains it."""
         return asdict(self)
 
 
 class Remarks:
-    """The remarks about one file, in the order in which they were first added.
+    """The remarks about one file, in the order of their first addition.
 
     A file is read several times, so a remark replaces any earlier remark of the same kind and place.
     """

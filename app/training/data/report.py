@@ -15,17 +15,18 @@ from app.training.data.files import Source
 from app.training.data.inputs import TextFiles
 from app.training.data.label_names import in_order
 from app.training.data.scan import DataFiles, Scan
+from app.training.data.usual_names import quoted
 from app.wire.training_options import VALIDATION_SPLIT
 from app.wording import counted
 
 
 def text_report(files: TextFiles) -> dict[str, Any]:
-    """The report on plain text: the remarks on its files."""
+    """Return the report on plain text: the remarks about its files."""
     return _remarks(files.training, files.validation)
 
 
 def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[str, Any]:
-    """The report on a table: its rows, its ignored columns, and the remarks on its files."""
+    """Return the report on a table: its rows, its ignored columns, and the remarks about its files."""
     report = of_rows(scan) | {"ignored_columns": list(files.training.ignored)}
     if scan.has_validation_rows and files.validation is None and validation_split != VALIDATION_SPLIT:
         report["unused_split"] = validation_split
@@ -35,7 +36,7 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
 
 
 def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str]]:
-    """(kind, message) of each warning that follows from a report on data files, for the given task."""
+    """Return the kind and the message of each warning that follows from a report on data files."""
     leaks = dict(report.get("leaks") or {})
     test_leaks = leaks.pop("test_in_validation", 0)
     counts = {
@@ -61,10 +62,8 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         verb = "is" if dropped["rows"] == 1 else "are"
         warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
     if ignored := report.get("ignored_columns"):
-        names = ", ".join(map(repr, ignored[:20]))
-        message = (
-            f"these columns are not used for {task}: {names}; `columns` in the request says what a column contains"
-        )
+        names = quoted(ignored)
+        message = f"these columns are not used for {task}: {names}; to use a column, assign it a role in `columns`"
         warnings.append(("ignored_columns", message))
     if share := report.get("unused_split"):
         message = f"validation_split {share:g} has no effect: the data itself determines which rows are held out"
@@ -78,9 +77,9 @@ def _remarks(*sources: Source | None) -> dict[str, Any]:
 
 
 def of_rows(scan: Scan) -> dict[str, Any]:
-    """The report on the rows of a table. `lengths` are in characters, or in steps for numeric sequences.
+    """Return the report on the rows of a table. `lengths` are in characters, or in steps for numeric sequences.
 
-    `duplicates` counts the rows whose input equals that of an earlier row in the same split.
+    `duplicates` counts the rows whose input is equal to the input of an earlier row in the same split.
     """
     masks = {name: mask for code, name in SPLIT_NAMES.items() if (mask := scan.splits_N == code).any()}
     result: dict[str, Any] = {
@@ -100,9 +99,9 @@ def of_rows(scan: Scan) -> dict[str, Any]:
 
 
 def digest_of_rows(scan: Scan, mask: NDArray[np.bool_]) -> str:
-    """A SHA-256 of the inputs and targets of some rows, which does not depend on their order.
+    """Return a SHA-256 hash of the inputs and targets of some rows. It does not depend on the order of the rows.
 
-    Figures that were measured on different rows have different digests.
+    If two metrics were measured on different rows, the digests differ.
     """
     names = [json.dumps(labels).encode() for labels in scan.strata]
     labels_S = np.asarray([int.from_bytes(hashlib.sha256(name).digest()[:8]) for name in names], dtype=np.uint64)
@@ -121,7 +120,7 @@ def _duplicates(hashes: NDArray[np.uint64]) -> int:
 
 
 def _leaks(scan: Scan) -> dict[str, int]:
-    """The number of held-out rows whose inputs also occur in another split, by the kind of leak."""
+    """Count the held-out rows whose inputs also occur in another split, by kind of leak."""
     train, validation, test = (scan.hashes_N[scan.splits_N == code] for code in (TRAIN, VALIDATION, TEST))
     leaks = {"validation": int(np.isin(validation, train).sum())}
     if len(test):
@@ -138,7 +137,7 @@ def _label_counts(scan: Scan, mask: NDArray[np.bool_]) -> dict[str, int]:
 
 
 def _conflicts(hashes_N: NDArray[np.uint64], targets_N: NDArray[Any]) -> int:
-    """The number of distinct inputs that have more than one target."""
+    """Count the distinct inputs that have more than one target."""
     order_N = np.lexsort((targets_N, hashes_N))
     hashes_N, targets_N = hashes_N[order_N], targets_N[order_N]
     differ_N = (hashes_N[1:] == hashes_N[:-1]) & (targets_N[1:] != targets_N[:-1])

@@ -18,18 +18,19 @@ ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
 
 def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[Example]:
-    """Every row of the file, in order. Series are in the order of their first rows.
+    """Yield every row of the file, in order. Series are in the order of their first rows.
 
-    Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out.
-    Raises BadData if an error makes all later rows unreadable.
+    Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
+    BadData if an error makes all later rows unreadable.
     """
     return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
 
 
 def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
-    """Every record that can be read.
+    """Yield every record that can be read.
 
-    The first records determine which keys have a meaning. A later record that introduces such a key is a fault.
+    The first records determine which keys the file has. If a later record introduces a key that has a meaning, that
+    record is faulty.
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
@@ -75,7 +76,7 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:
-    """A reader for a shape in which every record is one example."""
+    """Return a reader for a shape in which every record is one example."""
 
     def read_rows(layout: Layout, records: Iterator[Record], on_fault: OnFault) -> Iterator[Example]:
         for record in records:

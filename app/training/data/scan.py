@@ -27,7 +27,7 @@ from app.wording import counted
 
 @dataclass(frozen=True, slots=True)
 class DataFiles:
-    """The training file and, if the request has one, the validation file.
+    """The training file and, if the request names one, the validation file.
 
     `check` is called for each row; it may raise to end a long pass early.
     """
@@ -42,7 +42,8 @@ class DataFiles:
         return (self.training,) if self.validation is None else (self.training, self.validation)
 
     def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
-        """(layout of the file, example, split) of every readable row. `on_fault` is called for every other row.
+        """Yield the file's layout, the example and the split of every readable row. Calls `on_fault` for every other
+        row.
 
         All rows of a validation file are validation rows, except for the rows that it marks as test rows.
         """
@@ -56,7 +57,7 @@ class DataFiles:
             yield self.validation, example, TEST if example.split == TEST else VALIDATION
 
     def examples(self) -> Iterator[Example]:
-        """Every usable row, in the order of the arrays in `Scan`."""
+        """Yield every usable row, in the order of the arrays in `Scan`."""
         return (example for _, example, _ in self.rows(ignore) if example.usable)
 
 
@@ -72,7 +73,7 @@ class Scan:
     strata_N: NDArray[np.int64]
     hashes_N: NDArray[np.uint64]  # hashes of the inputs
     lengths_N: NDArray[np.int64]  # in characters, or in steps for numeric sequences
-    unspaced_N: NDArray[np.uint32]  # the number of characters in scripts without spaces between words
+    unspaced_N: NDArray[np.uint32]  # how many characters belong to scripts that put no spaces between words
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
     places: list[Place]  # the first row with each stratum
@@ -108,10 +109,11 @@ def scan_files(
     return scan
 
 
-def scan_held_out(files: DataFiles, staging: Path, base_labels: Collection[str]) -> Scan:
+def scan_held_out(files: DataFiles, staging: Path | None, base_labels: Collection[str]) -> Scan:
     """Read and check all rows of a file on which a version is evaluated. No row is assigned to a split.
 
-    `base_labels` are the labels of the version. Raises BadData if a row cannot be used.
+    `base_labels` are the labels of the version. Numeric steps are written to a file in the folder `staging`, unless it
+    is None. Raises BadData if a row cannot be used.
     """
     return _collect(files, staging, 0.0, base_labels)
 
@@ -159,7 +161,7 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
     if layout.task in ("classification", "multilabel"):
         settle_lists(column)
         settle_names(column)
-    # Cells with the same labels become one stratum. Its place is the place of the first of these cells.
+    # Cells with the same labels become one stratum, whose place is the place of the first such cell.
     numbers: dict[tuple[str, ...], int] = {}
     index = np.asarray([numbers.setdefault(labels, len(numbers)) for labels in column.cells], dtype=np.int64)
     places = {labels: place for labels, place in zip(reversed(column.cells), reversed(column.places), strict=True)}
@@ -184,7 +186,7 @@ def _check(layout: Layout, scan: Scan) -> None:
         raise layout.source.fault("has no training rows: the split column holds out all rows")
     if train_N.all():
         raise layout.source.fault(
-            f"has {counted(len(train_N), 'usable row')}, too few distinct ones to hold any out for validation"
+            f"has {counted(len(train_N), 'usable row')}, but too few distinct inputs to hold any out for validation"
         )
     if scan.task in ("classification", "multilabel"):
         _check_labels(scan, train_N)

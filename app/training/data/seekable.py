@@ -11,13 +11,13 @@ from typing import IO
 
 from app.training.data.files import Source, unpacking
 
-_MAX_UNPACKED_BYTES = 1 << 36  # an unpacked file may also use at most half of the free disk space
+_MAX_UNPACKED_BYTES = 1 << 36  # in addition, an unpacked file may use at most half of the free disk space
 _BLOCK = 1 << 20
 
 
 @contextmanager
 def seekable(source: Source) -> Iterator[Path | IO[bytes]]:
-    """The file, decompressed if it is compressed with gzip.
+    """Yield the file, decompressed if it is compressed with gzip.
 
     A compressed file is unpacked to a temporary file in the same directory. The temporary file has no name, so the
     system deletes it even if this process is killed. Raises BadData if the unpacked file is too large.
@@ -31,7 +31,7 @@ def seekable(source: Source) -> Iterator[Path | IO[bytes]]:
             while block := file.read(_BLOCK):
                 if unpacked.tell() + len(block) > limit:
                     raise source.fault(
-                        f"has more than {limit:,} bytes when decompressed, which is more than the machine has room for"
+                        f"has more than {limit:,} bytes when decompressed, for which the machine has no room"
                     )
                 unpacked.write(block)
         yield unpacked

@@ -1,4 +1,5 @@
-"""Reads tables in long format, with one step of a numeric sequence per row: groups steps by series, sorted by time.
+"""Reads tables in long format, in which each row is one step of a numeric sequence. Groups the steps by series and
+sorts them by time.
 
 A table need not be sorted, so all steps are kept in memory: 8 bytes per number and 8 bytes per time.
 """
@@ -40,7 +41,7 @@ class _Series:
 
 
 def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
-    """One example for each series, in the order of the first rows of the series.
+    """Yield one example per series. The series are in the order in which their first rows appear.
 
     If a row is faulty and `on_fault` returns, the whole series of this row is left out: without the faulty step, it
     would be a different series.
@@ -88,7 +89,7 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     ):
         if own != first:
             raise layout.fault(
-                record.where, key, f"the value differs from the one in {series.where} of the same series {name!r}"
+                record.where, key, f"the value differs from {series.where}, which belongs to the same series, {name!r}"
             )
     for column in layout.steps:
         try:
@@ -128,7 +129,9 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
 
 
 def _parse_time(text: str) -> tuple[str, float] | None:
-    """(kind, time), where time is a number, or a date in microseconds since year 1; None if `text` is not a time."""
+    """Return the kind of a time and the time as a number, or None if `text` is not a time. Dates are converted to
+    microseconds since year 1.
+    """
     try:
         number = float(text)
     except ValueError:

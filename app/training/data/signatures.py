@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 _SPREADSHEET = "save the sheet as CSV UTF-8 (File > Save As), and upload the CSV file"
+_HTML = "open it in a spreadsheet and save it as CSV UTF-8, or download the data file itself"
 _UNPACK = "unpack it, and upload the data file inside"
 _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document in an old Office format, such as .xls", _SPREADSHEET),
@@ -28,7 +29,13 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"\xff\xd8\xff", "a picture", "upload a text or a table"),
     (b"version https://git-lfs", "a Git LFS pointer, not the data itself", "fetch the data with `git lfs pull`"),
     (b"<!doctype html", "a web page", "download the data file itself"),
-    (b"<html", "a web page", "download the data file itself"),
+    (b"<html", "a web page or an HTML table, perhaps under the name of a spreadsheet", _HTML),
+    (b"<table", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
+    (b"<head", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
+    (b"<meta", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
+    (b"<style", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
+    (b"<body", "a web page", "download the data file itself"),
+    (b"MIME-Version:", "a web page in one file (.mht)", _HTML),
     (b"<?xml", "an XML document", "save its rows as CSV, JSONL or parquet"),
 )
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
@@ -42,7 +49,7 @@ _ZIP_KINDS = (  # (a file in the archive, kind of archive, advice)
 
 
 def recognise(start: bytes, path: Path | None) -> str | None:
-    """The kind of a file and advice for the user, as '<kind>; <advice>'; None for a file that may be training data.
+    """Return the kind of a file and advice, as '<kind>; <advice>', or None if the file may be training data.
 
     `start` contains the first bytes of the file. If there is a `path`, the content of a zip archive is also examined.
     """

@@ -64,7 +64,7 @@ class _Draw:
         # The first row of each group. Row 0 always begins a group, because the prepended value (the inverted first
         # hash) differs from the first hash.
         self._starts = np.flatnonzero(np.diff(hashes_N, prepend=~hashes_N[:1]) != 0).tolist()
-        self._labels = [tuple(labels) or ("",) for labels in strata]  # rows without labels share one empty label
+        self._labels = [tuple(labels) or ("",) for labels in strata]  # all rows without labels share one empty label
         self._rows: Counter[str] = Counter()  # the number of rows with each label
         for stratum, count in zip(*np.unique(strata_N, return_counts=True), strict=True):
             self._rows.update(dict.fromkeys(self._labels[stratum], int(count)))
@@ -75,7 +75,7 @@ class _Draw:
         self._most = {label: max(self._quota[label], count // 2) for label, count in self._rows.items()}
 
     def hold_out(self) -> NDArray[np.bool_]:
-        """The mask of the rows to hold out.
+        """Return the mask of the rows to hold out.
 
         First, rows are drawn for each label separately. Some labels have too few rows for this, so rows are then drawn
         from all labels together until the total is reached.
@@ -87,7 +87,7 @@ class _Draw:
         return self._held_N
 
     def _quotas(self) -> dict[str, int]:
-        """The number of rows to hold out of each label, always less than its number of rows."""
+        """Return the number of rows to hold out for each label. It is always less than the label's number of rows."""
         quota = {label: min(round(self._shares[label]), count - 1) for label, count in self._rows.items()}
         rare = [label for label, count in self._rows.items() if quota[label] == 0 and count >= _MIN_ROWS]
         if len(rare) <= len(self._held_N) // _MIN_ROWS:  # otherwise, too many rows would be held out
@@ -95,7 +95,9 @@ class _Draw:
         return quota
 
     def _draw_shares(self) -> None:
-        """Fill the quota of each label. A group is drawn for its rarest label, since other labels have more groups."""
+        """Fill each label's quota. A group counts for its rarest label, since other labels have more groups to draw
+        from.
+        """
         unfilled = {label for label, quota in self._quota.items() if quota}
         for start, end, labels in self._groups():
             if not unfilled:
@@ -117,7 +119,7 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group without which each of its labels still has train rows.
+        """Hold out the smallest group whose labels all still have train rows without it.
 
         Used if no other group could be held out, because a training run needs some validation rows.
         """
@@ -131,7 +133,7 @@ class _Draw:
             self._hold(start, start + size, labels)
 
     def _groups(self) -> Iterator[tuple[int, int, Counter[str]]]:
-        """(start, end, counts) of every group that is not held out yet; `counts` has the number of rows per label."""
+        """Yield the start, the end, and the number of rows per label of every group that is not held out yet."""
         for start, end in zip(self._starts, [*self._starts[1:], len(self._held_N)], strict=True):
             if not self._held_N[start]:
                 strata = self._strata_N[start:end].tolist()

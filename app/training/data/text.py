@@ -1,7 +1,7 @@
 """Reads plain text as one long stream of pieces.
 
-The positions of the cuts depend only on the characters of the text. If possible, a cut is before white space at which
-a tokenizer also splits. The tokens therefore depend neither on how the file is read nor on the cuts.
+The positions of the cuts depend only on the characters of the text, not on how the file is read. If possible, the text
+is cut before white space at which a tokenizer also splits, so that the cuts do not change the tokens.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from app.training.data.files import Source, characters
 
-PIECE = 1 << 15  # the maximum number of characters in a piece; the last may have one more
+PIECE = 1 << 15  # the maximum number of characters in a piece; the last piece may have one more
 _CUT = re.compile(r"(?s:.*)\S(?=[ \n]\S)")
 
 

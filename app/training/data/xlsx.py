@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, time
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,11 +19,13 @@ from openpyxl import load_workbook
 
 from app.training.data.files import Record, Selection, Source
 from app.training.data.seekable import seekable
+from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 WORKBOOK = "xl/workbook.xml"  # the member of the archive by which a workbook is recognised
 STRINGS = "xl/sharedStrings.xml"
-MOST_STRINGS, MOST_SHEET, MOST_OTHER = 1 << 28, 1 << 32, 1 << 24  # bytes of one member of the archive
+MOST_STRINGS, MOST_SHEET, MOST_OTHER = 1 << 28, 1 << 32, 1 << 24  # maximum sizes in bytes of a member of the archive
 MOST_ROWS, MOST_COLUMNS = 1 << 20, 1 << 14  # the limits of Excel
 MOST_CELLS = 10**8  # empty cells are counted too
 MIDNIGHT = time(0)
@@ -40,18 +43,18 @@ def is_workbook(source: Source) -> bool:
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns: the first row that is not empty. Unnamed columns are left out."""
+    """Return the column names, from the first row that is not empty. Unnamed columns are left out."""
     with _rows(source) as rows:
-        return list(dict.fromkeys(filter(None, _names(source, rows))))
+        return list(dict.fromkeys(filter(None, _names(source, rows)[0])))
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Every record, with the results of formulas instead of the formulas. Rows without a value are skipped.
+    """Yield every record, with the cached results of formulas. Rows without a value are skipped.
 
     Raises BadData, with the row, if the sheet cannot be read.
     """
     with _rows(source) as rows:
-        names = _names(source, rows)
+        names, rows = _names(source, rows)
         _refuse_repeated(source, names, selection.ignored)
         kept = {name: index for index, name in enumerate(names) if name}
         outside: list[int] = []
@@ -62,15 +65,25 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
                 outside.append(number)
             yield Record(f"row {number}", {name: _cell(values, index) for name, index in kept.items()})
         if outside:
-            message = f"{len(outside):,} rows have values in columns without a name, which are not read"
+            verb = "has" if len(outside) == 1 else "have"
+            message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
             source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 
-def _names(source: Source, rows: Iterator[Row]) -> list[str]:
-    for _, values in rows:
-        if not all(map(_is_blank, values)):
-            return ["" if _is_blank(value) else str(_whole(value)).strip() for value in values]
-    raise source.fault("the first sheet is empty; its first row must name the columns")
+def _names(source: Source, rows: Iterator[Row]) -> tuple[list[str], Iterator[Row]]:
+    """Return the column names, and the rows after the header. A title before the header is not read."""
+    sample = list(islice((row for row in rows if not all(map(_is_blank, row[1]))), TITLE_ROWS))
+    if not sample:
+        raise source.fault("the sheet is empty; its first row must name the columns")
+    shown = [["" if _is_blank(value) else str(_whole(value)).strip() for value in values] for _, values in sample]
+    index = header_after_title(shown)
+    if index:
+        names = quoted(filter(None, shown[index]))
+        message = (
+            f"the header is row {sample[index][0]}, which names the columns {names}; the rows before it are not read"
+        )
+        source.remark("title", message, f"row {sample[0][0]}", index, "warn")
+    return shown[index], chain(sample[index + 1 :], rows)
 
 
 def _name_at(names: Sequence[str], index: int) -> str:
@@ -80,7 +93,7 @@ def _name_at(names: Sequence[str], index: int) -> str:
 def _refuse_repeated(source: Source, names: Sequence[str], ignored: frozenset[str]) -> None:
     for name in filter(None, names):
         if names.count(name) > 1 and name not in ignored:
-            message = f"the column {name!r} appears {names.count(name)} times; rename the ones that are not meant"
+            message = f"the column {name!r} appears {names.count(name)} times; rename the others"
             raise source.fault(message)
 
 
@@ -93,7 +106,9 @@ def _cell(values: Sequence[Any], index: int) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """The value; whole numbers as integers and midnights as dates, since Excel distinguishes neither from the other."""
+    """Convert whole numbers to integers, and times at midnight to dates, because Excel does not distinguish these
+    types.
+    """
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value.date() if isinstance(value, datetime) and value.time() == MIDNIGHT else value
@@ -116,7 +131,7 @@ def _rows(source: Source) -> Iterator[Iterator[Row]]:
 
 
 def _opened(content: Path | IO[bytes]) -> IO[bytes]:
-    """The content as a file: openpyxl refuses paths without one of Excel's suffixes."""
+    """Return the content as an open file, because openpyxl rejects paths without one of Excel's suffixes."""
     return content.open("rb") if isinstance(content, Path) else content
 
 
@@ -144,7 +159,7 @@ def _first_sheet(source: Source, book: Any) -> Any:
 
 
 def _stream(source: Source, sheet: Any) -> Iterator[Row]:
-    """The rows of the sheet. Raises BadData for a row that cannot be read, or if there are too many cells."""
+    """Yield the rows of the sheet. Raises BadData if a row cannot be read, or if there are too many cells."""
     rows = sheet.iter_rows(values_only=True)
     cells = number = 0
     while (values := _next(source, rows, number)) is not None:
@@ -152,7 +167,7 @@ def _stream(source: Source, sheet: Any) -> Iterator[Row]:
         cells += len(values)
         if number > MOST_ROWS or len(values) > MOST_COLUMNS or cells > MOST_CELLS:
             raise source.fault(
-                "has more cells than Excel can store, or than can be read; save it as CSV", f"row {number}"
+                "has more cells than an Excel sheet can contain, or too many to read; save it as CSV", f"row {number}"
             )
         yield number, values
 

@@ -78,8 +78,8 @@ def metrics_of(
         return measure(facts, outputs_NC, targets_N)
     with np.errstate(invalid="ignore"):
         metrics = measure(facts, widen(outputs_NC, len(labels)), targets_N)
-    known_N = targets_N < columns if targets_N.ndim == 1 else ~targets_N[:, columns:].any(1)
-    of_known = Facts(facts.task, facts.input, facts.shape, labels=labels[:columns])
+    covered_N = targets_N < columns if targets_N.ndim == 1 else ~targets_N[:, columns:].any(1)
+    covered_facts = Facts(facts.task, facts.input, facts.shape, labels=labels[:columns])
     targets_N = targets_N if targets_N.ndim == 1 else targets_N[:, :columns]
-    loss = measure(of_known, outputs_NC[known_N], targets_N[known_N])["loss"] if known_N.any() else None
+    loss = measure(covered_facts, outputs_NC[covered_N], targets_N[covered_N])["loss"] if covered_N.any() else None
     return metrics | {"loss": loss}

@@ -79,6 +79,7 @@ class RowBatches:
 
     @property
     def steps_per_epoch(self) -> int:
+        """The number of batches that contain every row once; at least 1."""
         return max(1, -(-len(self.rows) // self.size))
 
     def pieces(self, step: int) -> list[Batch]:

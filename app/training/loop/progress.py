@@ -71,6 +71,7 @@ class DamagedPoint:
 
     @property
     def step(self) -> int:
+        """The step in the directory's name, or 0 if the name contains none."""
         name = self.directory.name.removeprefix("step-")
         return int(name) if name.isdecimal() else 0
 

@@ -22,7 +22,7 @@ from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, array_
 from app.training.prepare.gathering import GatheredRows
 from app.training.prepare.normalization import Precision
 from app.training.prepare.targets import Targets, encode_targets
-from app.training.prepare.tokenizing import batches, describe_input, tokenizer_for_rows
+from app.training.prepare.tokenizing import describe_input, iterate_batches, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
 
 Encoder = Callable[[DataFiles, Scan, TrainSpec, BaseCheckpoint | None, Path], Dataset]
@@ -35,7 +35,7 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
     placeholder = [tokenizer.blank_id or 0]  # for a text without tokens, since a network needs at least one
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
-    for batch in batches(files, scan):
+    for batch in iterate_batches(files, scan):
         singles = tokenizer.encode_batch([example.text for example, _ in batch])
         for (example, split), ids in zip(batch, singles, strict=True):
             pair = example.pair

@@ -27,7 +27,7 @@ from app.training.prepare import report
 from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, Stream, kept_part
 from app.training.prepare.encode import assemble
 from app.training.prepare.gathering import GatheredRows, GatheredStream
-from app.training.prepare.tokenizing import batches, choose_tokenizer, end_ids, tokenizer_for_rows
+from app.training.prepare.tokenizing import choose_tokenizer, end_ids, iterate_batches, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
 
 _CONTEXT_TOKENS = 512  # the number of tokens at the end of the train text that become context for the held-out text
@@ -45,7 +45,7 @@ def encode_documents(
         for code, part in SPLIT_NAMES.items()
     }
     lengths: dict[int, Counter[int]] = {code: Counter() for code in SPLIT_NAMES}
-    for batch in batches(files, scan):
+    for batch in iterate_batches(files, scan):
         encoded = tokenizer.encode_batch([example.text for example, _ in batch])
         for (example, split), ids in zip(batch, encoded, strict=True):
             gathered[split].add([*ids, *end_ids(tokenizer)])
@@ -69,7 +69,7 @@ def encode_completions(
     """
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
-    for batch in batches(files, scan):
+    for batch in iterate_batches(files, scan):
         encoded = iter(tokenizer.encode_batch([text for example, _ in batch for text in example.texts]))
         for example, split in batch:
             ids, learned = _join(tokenizer, [(turn, next(encoded)) for turn in example.turns])

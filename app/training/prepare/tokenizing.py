@@ -20,7 +20,7 @@ _BATCH = 512  # rows
 _TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tokenizer
 
 
-def batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
+def iterate_batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
     """Read the usable rows again, in batches of (example, split), where split is the final split of the row."""
     rows = zip(files.examples(), map(int, scan.splits_N), strict=True)
     while batch := list(islice(rows, _BATCH)):
@@ -31,7 +31,7 @@ def tokenizer_for_rows(files: DataFiles, scan: Scan, spec: TrainSpec, base: Base
     """The tokenizer for a table."""
 
     def train_texts() -> Iterator[str]:
-        for batch in batches(files, scan):
+        for batch in iterate_batches(files, scan):
             for example, split in batch:
                 if split == TRAIN:
                     yield from filter(None, example.texts)

@@ -9,7 +9,7 @@ from app.checkpoint.calibration import Calibration
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts
 from app.training.report import trust
-from app.wire.measurement import too_few, verdict
+from app.wire.measurement import shows_calibration_error, too_few, verdict
 from app.wire.trainer import TrainSpec
 from app.wording import counted
 from models.config import ModelConfig
@@ -48,7 +48,7 @@ def write(
         *_baseline(metrics.get("baseline")),
         _choice(settled),
         "",
-        *([] if calibration is None else trust.lines(calibration, metrics)),
+        *([] if calibration is None else trust.lines(calibration, metrics, selects=settled.metric != "last")),
         "## What it learned from",
         "",
         *_data(spec, facts, settled),
@@ -99,7 +99,7 @@ def _purpose(facts: Facts) -> str:
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])
     more = f" and {len(facts.labels) - 50} more" if len(facts.labels) > 50 else ""
     one = "one of" if facts.task == "classification" else "any of"
-    return f"The model assigns {one} {len(facts.labels)} labels to {kind}: {shown}{more}."
+    return f"The model assigns {one} {counted(len(facts.labels), 'label')} to {kind}: {shown}{more}."
 
 
 def _table(metrics: dict[str, Any]) -> list[str]:
@@ -118,7 +118,8 @@ def _table(metrics: dict[str, Any]) -> list[str]:
 
 def _cell(part: dict[str, Any], name: str) -> str:
     """A figure of a split; empty if the split has too few rows or the figure is missing or not finite."""
-    measured = not too_few(part.get("rows")) and math.isfinite(part.get(name, math.nan))
+    enough = shows_calibration_error if name == "ece" else lambda rows: not too_few(rows)
+    measured = enough(part.get("rows")) and math.isfinite(part.get(name, math.nan))
     return f"{part[name]:.4f}" if measured else ""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.checkpoint.calibration import Calibration, Reliability
+from app.wire.measurement import shows_calibration_error
 
 NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix is drawn without names, or without counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
@@ -41,7 +42,7 @@ def draw_reliability(directory: Path, calibration: Calibration) -> None:
     if calibration.before is not None and calibration.after is not None:
         directory.mkdir(exist_ok=True)
         with _style():
-            _save(_reliability(calibration.before, calibration.after), directory / "reliability.svg")
+            _save(_reliability(calibration, calibration.before, calibration.after), directory / "reliability.svg")
 
 
 def _style() -> AbstractContextManager[None]:
@@ -78,14 +79,15 @@ def _lengths(histogram: dict[str, Any]) -> Figure:
     return figure
 
 
-def _reliability(before: Reliability, after: Reliability) -> Figure:
+def _reliability(calibration: Calibration, before: Reliability, after: Reliability) -> Figure:
     figure = Figure(figsize=(4.2, 4.2))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="gray", linewidth=0.8, linestyle="--")
     for diagram, name, style in ((before, "network", _QUIET), (after, "calibrated", _INK)):
         bins = [bin for bin in diagram.bins if bin.rows]
         points = [bin.confidence for bin in bins], [bin.accuracy for bin in bins]
-        axes.plot(*points, label=f"{name}, error {diagram.ece:.3f}", color=style, marker="o", markersize=3)
+        error = f", error {diagram.ece:.3f}" if shows_calibration_error(calibration.rows) else ""
+        axes.plot(*points, label=f"{name}{error}", color=style, marker="o", markersize=3)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("probability")

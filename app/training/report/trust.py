@@ -5,25 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from app.checkpoint.calibration import CROSS_FITTED, Calibration
+from app.wire.measurement import shows_calibration_error
 from app.wording import counted
 
 _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-def summary(calibration: Calibration) -> str:
-    """One sentence on what was fitted, on which rows, and with which result."""
-    rows = f"{calibration.rows:,} held-out rows"
+def summary(calibration: Calibration, *, selects: bool) -> str:
+    """One sentence on what was fitted, on which rows, and with which result.
+
+    `selects` says whether the evaluations chose the checkpoint; otherwise, the weights are those of the last step.
+    """
+    rows, method = f"{calibration.rows:,} held-out rows", _method(calibration, selects)
     if calibration.before is None or calibration.after is None:
-        return f"prediction intervals measured on {rows}, {_method(calibration)}"
+        return f"prediction intervals measured on {rows}, {method}"
+    noise = "" if shows_calibration_error(calibration.rows) else "; too few rows to measure the calibration error"
     what = f"scale {calibration.scale[0]:.3g}" if len(calibration.scale) == 1 else "a scale per label"
     bias = ", with a bias per label" if calibration.bias else ""
-    errors = f"expected calibration error {calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
-    return f"probabilities calibrated on {rows}, {_method(calibration)}: {what}{bias}; {errors}"
+    errors = f"; expected calibration error {calibration.before.ece:.3f} before, {calibration.after.ece:.3f} after"
+    return f"probabilities calibrated on {rows}, {method}: {what}{bias}{noise or errors}"
 
 
-def lines(calibration: Calibration, metrics: dict[str, Any]) -> list[str]:
+def lines(calibration: Calibration, metrics: dict[str, Any], *, selects: bool) -> list[str]:
     """The section as lines of Markdown."""
-    text = summary(calibration)
+    text = summary(calibration, selects=selects)
     shown = ["## How far to trust it", "", f"{text[0].upper()}{text[1:]}.", ""]
     if sets := _sets(calibration, metrics.get("test") or {}):
         shown += [sets, ""]
@@ -32,10 +37,12 @@ def lines(calibration: Calibration, metrics: dict[str, Any]) -> list[str]:
     return shown
 
 
-def _method(calibration: Calibration) -> str:
-    if calibration.method == CROSS_FITTED:
+def _method(calibration: Calibration, selects: bool) -> str:
+    if calibration.method == CROSS_FITTED and selects:
         return "each scored by the checkpoint that the other folds of these rows chose"
-    return "which had no part in training or in the choice of the checkpoint"
+    if calibration.method == CROSS_FITTED:
+        return "each scored with weights of the network and its n-gram branch that were fitted on the other folds"
+    return "which had no part in training" + (" or in the choice of the checkpoint" if selects else "")
 
 
 def _sets(calibration: Calibration, test: dict[str, Any]) -> str:

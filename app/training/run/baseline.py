@@ -9,7 +9,7 @@ from typing import Any
 from app.training.baseline.comparison import SHOWN, shown_figure
 from app.training.baseline.process import load_or_fit
 from app.training.baseline.result import Fitted
-from app.training.baseline.work import MOST_LABELS, limits
+from app.training.baseline.work import MOST_LABELS, derive_limits
 from app.training.events import Events
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows, token_count
@@ -32,7 +32,7 @@ def fit_baseline(
     if len(dataset.facts.labels) > MOST_LABELS:
         events.note("baseline", 0, f"there is no baseline for more than {MOST_LABELS:,} labels")
         return None
-    bounds = limits(spec.seed, settled.max_seconds)
+    bounds = derive_limits(spec.seed, settled.max_seconds)
     fitted = load_or_fit(run, bounds, settled.config.context_length, settled.max_seconds, check)
     _announce(events, fitted, settled.config.task)
     return fitted
@@ -45,7 +45,7 @@ def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> flo
         return 0.0
     sizes = {name: _BYTES_PER_TOKEN * token_count(part) for name, part in dataset.parts.items()}
     train = sizes.pop("train")
-    about = limits(spec.seed, settled.max_seconds).seconds(train, sum(sizes.values()), labels)
+    about = derive_limits(spec.seed, settled.max_seconds).seconds(train, sum(sizes.values()), labels)
     return about if settled.max_seconds is None else min(about, settled.max_seconds)
 
 

@@ -168,5 +168,5 @@ def _calibrate(training: Training, validation: Outputs, events: Events) -> Calib
         return None  # the metrics are not finite either, which fails the run
     weighted = training.settled.class_weights is not None
     calibration = calibrate.calibrate(training.dataset.facts, rows, weighted=weighted)
-    events.note("calibration", step, trust.summary(calibration))
+    events.note("calibration", step, trust.summary(calibration, selects=training.settled.metric != "last"))
     return calibration

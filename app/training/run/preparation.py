@@ -41,6 +41,7 @@ class Machine:
 
     @property
     def settled_threads(self) -> int:
+        """The number of threads: as requested, or one for each core."""
         return self.threads or cores()
 
     def memory_limit(self, device: str) -> int:

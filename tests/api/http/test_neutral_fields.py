@@ -162,7 +162,7 @@ def test_unknown_fields_and_bad_values_are_refused_as_before(api: Api, post: Any
         ({"n_predict": -2}, "n_predict", "n_predict: expected `int` >= 0"),
         ({"num_predict": "many"}, "num_predict", "num_predict: expected `int | null`, got `str`"),
         ({"max_new_tokens": 0}, "max_new_tokens", "max_new_tokens must be 1 or more; 0 is allowed only with echo"),
-        ({"max_completion_tokens": 3, "min_tokens": 4}, "min_tokens", "min_tokens must not be above"
+        ({"max_completion_tokens": 3, "min_tokens": 4}, "min_tokens", "min_tokens must not be greater than"
          " max_completion_tokens"),
         ({"repeat_penalty": -1}, "repeat_penalty", "repeat_penalty: expected `float` > 0.0"),
         ({"stop_sequences": [""]}, "stop_sequences[0]", "stop_sequences[0]: expected `str` of length >= 1"),
@@ -176,7 +176,10 @@ def test_errors_name_the_field_that_was_sent(post: Any, fields: dict[str, Any], 
 def test_no_neutral_field_hides_one_of_ours() -> None:
     from app.api.openai.chat_schemas import ChatRequest
     from app.api.openai.completions_schemas import CompletionRequest
+    from app.api.openai.responses_schemas import ResponseRequest
 
-    for others, kind in ((neutral_fields.COMPLETIONS, CompletionRequest), (neutral_fields.CHAT, ChatRequest)):
+    kinds = {"COMPLETIONS": CompletionRequest, "CHAT": ChatRequest, "RESPONSES": ResponseRequest}
+    for name, kind in kinds.items():
+        others = getattr(neutral_fields, name)
         assert not set(others.synonyms) & set(kind.__struct_fields__)
         assert set(others.synonyms.values()) <= set(kind.__struct_fields__)

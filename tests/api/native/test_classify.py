@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from app.api.native import classify
-from app.inference import inputs
+from app.inference import inputs, items
 from app.inference.scoring import ranked
 from app.tokenization.tokenizer import Tokenizer
 from tests.api.clients import answered_beside_others
@@ -224,7 +224,7 @@ def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(
         for value, place in (("x" * 2_000_000, "input"), (["fits", "x" * 65], "input[1]")):
             refused = client.post("/v1/classify", json={"model": "mood", "input": value}).json()["error"]
             tokens = len(value) if isinstance(value, str) else 65
-            assert refused["message"].startswith(f"{place} has at least {tokens} tokens, but mood:1 takes 64 at most")
+            assert refused["message"].startswith(f"{place} has at least {tokens} tokens, but mood:1 accepts at most 64")
             assert refused["code"] == "context_length_exceeded" and refused["param"] == "input"
 
 
@@ -316,9 +316,9 @@ def test_a_foreign_tokenizer_never_runs_on_the_event_loop(
         (WORDS, Tokenizer, "encode_batch"),
         ([WORDS] * 3, Tokenizer, "encode_batch"),
         (IDS, inputs, "_checked"),
-        (IDS, inputs, "_all"),
-        ([IDS, IDS], inputs, "_all"),
-        ([[[0.0]] * 5000], inputs, "_all"),
+        (IDS, items, "_all"),
+        ([IDS, IDS], items, "_all"),
+        ([[[0.0]] * 5000], items, "_all"),
     ],
     ids=["text", "texts", "ids", "ids parsed", "lists of ids parsed", "numbers parsed"],
 )

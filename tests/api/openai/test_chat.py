@@ -165,6 +165,7 @@ def test_a_limit_above_the_context_is_named_as_it_was_sent(http: httpx.Client, s
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": []}, "messages", "length"),
+    ({"messages": [{"role": "user", "content": ""}] * 2049}, "messages", "length <= 2048"),
     ({"messages": [{"role": "tool", "content": "1"}]}, "messages[0].role", "must be system, developer, user or"),
     ({"messages": [{"role": "user"}]}, "messages[0].content", "is missing"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
@@ -188,7 +189,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "<= 20"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "requires stream"),
     ({"max_completion_tokens": 7}, "max_tokens", "send only one of them"),
-    ({"min_tokens": 9}, "min_tokens", "must not be above"),
+    ({"min_tokens": 9}, "min_tokens", "must not be greater"),
     ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
     ({"model": "mood"}, "model", "is for classification"),
 ]  # fmt: skip

@@ -86,7 +86,7 @@ def test_too_many_dimensions_are_refused_before_the_engine_works(api: Api, model
         reply = client.post("/v1/embeddings", json={**MODEL, "input": "a", "dimensions": 9})
         error = reply.json()["error"]
         assert (reply.status_code, error["code"], error["param"]) == (400, "invalid_request", "dimensions")
-        assert error["message"] == "dimensions is 9, but echo:1 has 8; request 8 or fewer"
+        assert error["message"] == "dimensions is 9, but the vectors of echo:1 have 8 dimensions; request 8 or fewer"
         assert not [message for message in engine.received if isinstance(message, wire.Embed)]
         assert client.post("/v1/embeddings", json={**MODEL, "input": "a", "dimensions": 4}).status_code == 200
 

@@ -1,21 +1,38 @@
-"""The text of answers: the space with which the chat format begins each of them is left out."""
+"""Messages as clients send them, and as the model reads them."""
 
 from __future__ import annotations
 
 import pytest
 
-from app.api.openai.messages import AnswerText
-from app.inference.generation import Piece
+from app.api.openai.messages import Content, ContentPart, plain_message
+from app.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(
-    ("texts", "whole"),
-    [([" Ho", " ha"], "Ho ha"), (["", " ", " ", "a"], " a"), (["Ho"], "Ho"), (["", "", ""], ""), (["\n a"], "\n a")],
+    ("content", "text"),
+    [
+        ("a", "a"),
+        ("", ""),
+        ([], ""),
+        ([ContentPart("text", "a"), ContentPart("input_text", ""), ContentPart("output_text", "b")], "a\n\nb"),
+        ([ContentPart("refusal", refusal="No.")], "No."),
+    ],
 )
-def test_only_the_first_space_of_an_answer_is_left_out(texts: list[str], whole: str) -> None:
-    read = AnswerText()
-    pieces = [Piece(index, text) for text in texts for index in (0, 1)]
-    parts = [(piece.index, read.read(piece)) for piece in pieces]
-    for index in (0, 1):
-        assert "".join(text for i, text in parts if i == index) == whole
-    assert AnswerText().whole([Piece(0, text) for text in texts]) == whole
+def test_the_content_of_a_message_is_text(content: Content, text: str) -> None:
+    assert plain_message("user", content, "messages[0]") == {"role": "user", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("role", "content", "param"),
+    [
+        ("tool", "a", "messages[3].role"),
+        ("user", None, "messages[3].content"),
+        ("user", [ContentPart("text", "a"), ContentPart("image_url")], "messages[3].content[1].type"),
+        ("user", [ContentPart("text", refusal="a")], "messages[3].content[0].text"),
+        ("assistant", [ContentPart("refusal", "a")], "messages[3].content[0].refusal"),
+    ],
+)
+def test_what_is_not_text_is_refused_with_its_place(role: str, content: Content | None, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        plain_message(role, content, "messages[3]")
+    assert refused.value.param == param and refused.value.message.startswith(param.removesuffix(".type"))

@@ -20,6 +20,7 @@ BODIES = {
     "CompletionRequest",
     "EmbeddingRequest",
     "JobRequest",
+    "ResponseRequest",
     "AliasRequest",
     "UploadRequest",
 }

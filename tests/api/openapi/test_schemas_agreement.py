@@ -62,11 +62,15 @@ def fits_inside(value: Any, schema: Schema) -> bool:
         return all(fits(item, schema.get("items", {})) for item in value)
     if not isinstance(value, dict):
         return True
-    known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
+    properties, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
     pattern = schema.get("propertyNames", {}).get("pattern", "")
     return all(name in value for name in schema.get("required", ())) and all(
         re.search(pattern, name) is not None
-        and (fits(inner, known[name]) if name in known else rest is not False and (rest is True or fits(inner, rest)))
+        and (
+            fits(inner, properties[name])
+            if name in properties
+            else rest is not False and (rest is True or fits(inner, rest))
+        )
         for name, inner in value.items()
     )
 

@@ -36,6 +36,10 @@ const answered = got(
   }),
 );
 if (!("choices" in answered) || answered.choices[0]?.message.content !== "user") throw new Error("no answer");
+const responded = got(
+  await client.POST("/v1/responses", { body: { model: "demo-text-lstm", input: "Hi", max_output_tokens: 4 } }),
+);
+if (!("output" in responded) || responded.output[0]?.content[0]?.text !== "user") throw new Error("no response");
 const embedded = got(await client.POST("/v1/embeddings", { body: { model: "demo-sentiment-lstm", input: ["a"] } }));
 if (embedded.data[0]?.object !== "embedding") throw new Error("no vector");
 
@@ -70,6 +74,7 @@ const request: components["schemas"]["JobRequest"] = {
   method: { type: "supervised", supervised: { hyperparameters: { n_epochs: "auto" } } },
 };
 const job = got(await client.POST("/v1/fine_tuning/jobs", { body: request }));
+if (job.object !== "fine_tuning.job") throw new Error("only a dry run returns an estimate");
 const events = got(
   await client.GET("/v1/fine_tuning/jobs/{job_id}/events", { params: { path: { job_id: job.id } } }),
 );

@@ -107,6 +107,36 @@ NUMERIC: dict[str, tuple[Program, dict[str, Any]]] = {
                 b=lstm(12, bidirectional=True, num_layers=2), c=lstm(12, bidirectional=True), fc=nn.Linear(12, 3)),
         {"stack": "yes", "pooling": "last_step"},
     ),
+    "an LSTM with projections": (
+        Program(lambda m, x: m.fc(m.lstm(x)[0][:, -1]), lstm=lstm(proj_size=3), fc=nn.Linear(3, 3)),
+        {"pooling": "last"},
+    ),
+    "projections in both directions of two layers, with an input layer and an MLP": (
+        Program(
+            lambda m, x: m.b(torch.relu(m.a(m.lstm(torch.tanh(m.inp(x)))[0].mean(1)))), inp=nn.Linear(4, 5),
+            lstm=lstm(5, 6, proj_size=2, num_layers=2, bidirectional=True), a=nn.Linear(4, 7), b=nn.Linear(7, 3),
+        ),
+        {"input_activation": "tanh", "head_activation": "relu", "pooling": "mean"},
+    ),
+    "final states of both directions, projected": (
+        Program(
+            lambda m, x: m.fc(torch.cat([(h := m.lstm(x)[1][0])[-2], h[-1]], 1)),
+            lstm=lstm(4, 5, proj_size=4, num_layers=3, bidirectional=True), fc=nn.Linear(8, 3),
+        ),
+        {"pooling": "last"},
+    ),
+    "attention over projections, without biases": (
+        Program(
+            lambda m, x: m.fc((m.attention(h := m.lstm(x)[0]).softmax(1) * h).sum(1)),
+            lstm=lstm(proj_size=2, bias=False), attention=nn.Linear(2, 1), fc=nn.Linear(2, 3),
+        ),
+        {},
+    ),
+    "two LSTMs with projections, one after the other": (
+        Program(lambda m, x: m.fc(m.b(m.a(x)[0])[0][:, -1]), a=lstm(proj_size=3), b=lstm(3, proj_size=3),
+                fc=nn.Linear(3, 3)),
+        {"stack": "yes", "pooling": "last"},
+    ),
     "relu before the head": (
         Program(lambda m, x: m.fc(torch.relu(m.rnn(x)[0][:, -1])), rnn=nn.RNN(4, 6, batch_first=True),
                 fc=nn.Linear(6, 3)),
@@ -236,6 +266,7 @@ NUMERIC: dict[str, tuple[Program, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("name", NUMERIC)
 def test_a_program_that_reads_numbers(name: str, tmp_path: Path) -> None:
     program, answers = NUMERIC[name]
@@ -251,6 +282,27 @@ def test_a_program_that_reads_numbers(name: str, tmp_path: Path) -> None:
         with pytest.raises(ImportQuestion) as caught:
             bring(program, tmp_path, **own)
         assert asked <= {question.field for question in caught.value.questions}
+
+
+@pytest.mark.parametrize(
+    ("answers", "named"),
+    [({"pooling": "max"}, "the maximum"), ({"pooling": "last", "output_activation": "relu"}, "a function before"),
+     ({"pooling": "last", "norm": "pooled"}, "a norm")],
+)  # fmt: skip
+def test_a_projection_that_is_not_followed_by_a_matrix_is_refused(
+    answers: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    parts: dict[str, nn.Module] = {"lstm": lstm(proj_size=3), "fc": nn.Linear(3, 3)}
+    parts |= {"norm": nn.LayerNorm(3)} if "norm" in answers else {}
+    with pytest.raises(UnknownNetwork, match=f"proj_size and {named}"):
+        bring(Program(lambda m, x: x, **parts), tmp_path, labels=LABELS, answers=answers)
+
+
+def test_attention_is_described_in_plain_words(tmp_path: Path) -> None:
+    program = Program(lambda m, x: x, lstm=lstm(), attention=nn.Linear(6, 1), fc=nn.Linear(6, 3))
+    converted = bring(program, tmp_path, labels=LABELS)
+    assert any(line.startswith("pooling=attention: 'attention' scores the steps") for line in converted.assumed)
+    assert "sum of the steps, weighted by the softmax of attention → fc" in converted.computation
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
@@ -366,11 +418,46 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "convolutions",
     ),
     "a two-dimensional CNN": (Program(lambda m, x: x, c=nn.Conv2d(1, 4, 3), rnn=lstm(), fc=nn.Linear(6, 3)), "nn.Conv"),
+    "a CNN with batch norms": (
+        Program(
+            lambda m, x: x,
+            c=nn.Conv2d(1, 4, 3),
+            bn=nn.BatchNorm2d(4),
+            c2=nn.Conv2d(4, 4, 3),
+            bn2=nn.BatchNorm2d(4),
+            rnn=lstm(),
+            fc=nn.Linear(6, 3),
+        ),
+        "it has convolutions (nn.Conv)",
+    ),
+    "a CNN with a batch norm that fits the head": (
+        Program(lambda m, x: x, c=nn.Conv1d(4, 6, 3), bn=nn.BatchNorm1d(6), rnn=lstm(6), fc=nn.Linear(6, 3)),
+        "it has convolutions (nn.Conv)",
+    ),
+    "a decoder": (
+        Program(
+            lambda m, x: x,
+            fc=nn.Linear(8, 3),
+            decoder=nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 12, batch_first=True), 2),
+        ),
+        "it has nn.TransformerDecoder layers",
+    ),
+    "one decoder layer": (
+        Program(lambda m, x: x, layer=nn.TransformerDecoderLayer(8, 2, 12, batch_first=True), fc=nn.Linear(8, 3)),
+        "it has nn.TransformerDecoder layers",
+    ),
+    "a Transformer of encoder and decoder": (
+        Program(lambda m, x: x, t=nn.Transformer(8, 2, 1, 1, 12, batch_first=True), fc=nn.Linear(8, 3)),
+        "it has nn.TransformerDecoder layers",
+    ),
+    "attention under a decoder's name": (
+        Program(lambda m, x: x, lstm=lstm(), multihead_attn=nn.MultiheadAttention(6, 2), fc=nn.Linear(6, 3)),
+        "an nn.MultiheadAttention outside an encoder layer",
+    ),
     "a batch norm between two bodies": (
         Program(lambda m, x: x, lstm=lstm(), bn=nn.BatchNorm1d(6), gru=lstm(6, 6), fc=nn.Linear(6, 3, bias=False)),
         "batch normalisation",
     ),
-    "proj_size": (Program(lambda m, x: x, lstm=lstm(proj_size=3), fc=nn.Linear(3, 3)), "proj_size"),
     "attention of its own": (
         Program(lambda m, x: x, lstm=lstm(), mha=nn.MultiheadAttention(6, 2), fc=nn.Linear(6, 3)),
         "nn.MultiheadAttention",
@@ -445,7 +532,7 @@ def test_weights_that_are_not_finite_are_refused(part: str, value: float, named:
 )  # fmt: skip
 def test_an_answer_that_changes_nothing_is_refused(field: str, value: str, tmp_path: Path) -> None:
     program = Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(6, 3))
-    with pytest.raises(InvalidRequest, match=f"^{field}: nothing in this network depends"):
+    with pytest.raises(InvalidRequest, match=f"^{field}: this has no effect on the network"):
         bring(program, tmp_path, labels=LABELS, answers={"pooling": "last", field: value})
 
 

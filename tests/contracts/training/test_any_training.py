@@ -15,7 +15,7 @@ from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import Done, Metrics
 from models.config import NETWORKS, RECURRENT
 from tests.training import runs
-from tests.training.served import Served, near, plain_logprobs, plain_scores
+from tests.training.served import ServedCheckpoint, near, plain_logprobs, plain_scores
 
 SENTENCES = list(runs.sentences(36))
 TEXTS = [text for text, _ in SENTENCES[:3]]
@@ -107,7 +107,7 @@ def test_the_engine_serves_what_any_training_exports(spec: dict[str, Any], seed:
         assert isinstance(events[-1], Done), events[-1]
         assert max(event.step for event in events if isinstance(event, Metrics)) == 10
         checkpoint = Path(folder) / "checkpoint"
-        served, config = Served(checkpoint), json.loads((checkpoint / "config.json").read_text())
+        served, config = ServedCheckpoint(checkpoint), json.loads((checkpoint / "config.json").read_text())
         inputs: list[Any] = [steps_of(n) for n in range(3)]
         if config["input"] == "tokens":
             inputs = Tokenizer.load(checkpoint).encode_batch(TEXTS)

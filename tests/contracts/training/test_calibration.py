@@ -59,4 +59,4 @@ def test_few_rows(tmp_path: Path, count: int) -> None:
         assert "How far to trust it" in (run / "checkpoint" / "README.md").read_text()
     else:
         assert contents.calibration is None and "ece" not in metrics
-        assert "needs 20 held-out rows; there are 10 held-out rows" in noted(events, "no_calibration")[0]
+        assert "requires 20 held-out rows; there are 10 held-out rows" in noted(events, "no_calibration")[0]

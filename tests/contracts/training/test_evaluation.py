@@ -135,8 +135,8 @@ def test_regression_and_generation(versions: dict[str, Path], tmp_path: Path) ->
     errors = [(float(row["value"]) - float(row["predicted"])) ** 2 for row in rows_of(run)]
     assert report["metrics"]["mse"] == pytest.approx(sum(errors) / 50, rel=1e-3)
     assert len(report["mistakes"]) == 50
-    told = report_of(evaluate(make(tmp_path / "tale", "t.txt", runs.book(100), versions["tale"], versions["tale"])))
-    assert told["metrics"]["bits_per_character"] == told["against"]["metrics"]["bits_per_character"] > 0
+    tale = report_of(evaluate(make(tmp_path / "tale", "t.txt", runs.book(100), versions["tale"], versions["tale"])))
+    assert tale["metrics"]["bits_per_character"] == tale["against"]["metrics"]["bits_per_character"] > 0
 
 
 @pytest.mark.parametrize(

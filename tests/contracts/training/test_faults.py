@@ -140,4 +140,4 @@ def test_an_invalid_checkpoint_ends_the_job(tmp_path: Path, monkeypatch: pytest.
 def test_columns_of_a_plain_text_are_refused(tmp_path: Path) -> None:
     last = outcome(runs.make(tmp_path, "a.txt", runs.book(20), columns={"text": "body"}))
     assert (last.code, last.param) == ("invalid_training_file", "columns.text")
-    assert last.message == "a.txt is plain text, which has no columns: leave columns.text out"
+    assert last.message == "a.txt is plain text, which has no columns; leave out columns.text"

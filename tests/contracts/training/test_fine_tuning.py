@@ -21,7 +21,7 @@ from app.wire.trainer import Done, Note, TrainEvent, TrainFailed
 from models.config import ModelConfig
 from models.tasks import build
 from tests.training import runs
-from tests.training.served import Served, near
+from tests.training.served import ServedCheckpoint, near
 
 STILL = {"max_steps": 2, "batch_size": 8, "learning_rate": 1e-12}  # too little to change any answer
 SMALL = {"width": 16, "layers": 1, "max_steps": 4, "batch_size": 16}
@@ -109,14 +109,14 @@ def test_inputs_keep_the_scale_of_the_base_version(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "a.jsonl", steps(), task="classification")
     again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=50.0), task="classification", training=STILL)
     assert config_of(again)["normalization"] == config_of(base)["normalization"]
-    assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
+    assert near(ServedCheckpoint(again).scores(SEQUENCES), ServedCheckpoint(base).scores(SEQUENCES))
 
 
 def test_values_keep_the_scale_of_the_base_version(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "a.jsonl", steps(), task="regression")
     again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=90.0), task="regression", training=STILL)
     assert config_of(again)["target"] == config_of(base)["target"]
-    assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
+    assert near(ServedCheckpoint(again).scores(SEQUENCES), ServedCheckpoint(base).scores(SEQUENCES))
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -126,7 +126,7 @@ def test_imported_weights_get_raw_numbers_and_give_raw_values(task: str, tmp_pat
     base = imported(tmp_path / "base", labels=labels, classes=len(labels) or 1, **shape)
     again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=500.0), task=task, training=STILL)
     assert not {"normalization", "target"} & set(config_of(again))
-    assert near(Served(again).scores(SEQUENCES), Served(base).scores(SEQUENCES))
+    assert near(ServedCheckpoint(again).scores(SEQUENCES), ServedCheckpoint(base).scores(SEQUENCES))
 
 
 PARTS: dict[str, Any] = {
@@ -142,7 +142,7 @@ def test_a_head_of_several_layers_is_kept_and_trained(head_only: bool, tmp_path:
     base = imported(tmp_path / "base", words, ("bad", "good"), **shape)
     still, _ = tuned(base, tmp_path / "still", "rows.csv", runs.table(60), training=STILL)
     assert config_of(still)["head_widths"] == [12, 8]
-    assert near(Served(still).scores(ids_of(still)), Served(base).scores(ids_of(base)))
+    assert near(ServedCheckpoint(still).scores(ids_of(still)), ServedCheckpoint(base).scores(ids_of(base)))
     training = {"max_steps": 3, "learning_rate": 0.05, "head_only": head_only}
     again, _ = tuned(base, tmp_path / "run", "rows.csv", runs.table(60), training=training)
     old, new = (load_file(at / "model.safetensors") for at in (base, again))
@@ -163,7 +163,7 @@ def test_raw_values_of_any_size_are_learned(tmp_path: Path) -> None:
     base = imported(tmp_path / "base", **shape)
     training = {"max_steps": 60, "learning_rate": 0.5, "schedule": "constant"}
     again, _ = tuned(base, tmp_path / "run", "b.jsonl", steps(scale=500.0), task="regression", training=training)
-    before, after = (np.ravel(Served(at).scores(SEQUENCES)).mean() for at in (base, again))
+    before, after = (np.ravel(ServedCheckpoint(at).scores(SEQUENCES)).mean() for at in (base, again))
     assert abs(before) < 10 < after
 
 
@@ -172,7 +172,7 @@ def test_a_generator_starts_from_the_weights_of_its_base(tmp_path: Path) -> None
     again, _ = tuned(base, tmp_path / "run", "other.txt", runs.book(100)[::-1], training=STILL)
     ids = ids_of(base)[0]
     assert ids_of(again)[0] == ids
-    assert near(Served(again).logprobs(ids), Served(base).logprobs(ids))
+    assert near(ServedCheckpoint(again).logprobs(ids), ServedCheckpoint(base).logprobs(ids))
 
 
 def test_another_task_inherits_the_body_and_may_choose_its_pooling(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_another_task_inherits_the_body_and_may_choose_its_pooling(tmp_path: Pat
     assert all(torch.equal(old[name], new[name]) for name in old if name.startswith(("body.", "input.")))
     message = next(e.message for e in events if isinstance(e, Note) and e.kind == "base")
     assert message.endswith("new: head.bias, head.weight, pooling.query.weight")
-    spread = np.ptp(Served(again).scores(ids_of(again)), axis=0)
+    spread = np.ptp(ServedCheckpoint(again).scores(ids_of(again)), axis=0)
     assert (spread > 0).all()
 
 
@@ -213,7 +213,7 @@ def test_the_head_of_a_generator_alone(model: str, tmp_path: Path) -> None:
     assert 0.0 < drift < 0.5
     still, _ = tuned(base, tmp_path / "still", "book.txt", runs.book(200), training=STILL | {"head_only": True})
     ids = ids_of(base)[0]
-    assert near(Served(still).logprobs(ids), Served(base).logprobs(ids))
+    assert near(ServedCheckpoint(still).logprobs(ids), ServedCheckpoint(base).logprobs(ids))
 
 
 def test_a_shorter_context_cuts_learned_positions_and_recurrent_networks_can_have_a_longer_one(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_shorter_context_cuts_learned_positions_and_recurrent_networks_can_hav
         training = STILL | {"context_length": asked}
         again, _ = tuned(base, tmp_path / f"run{number}", "rows.csv", runs.table(60), training=training)
         assert config_of(again)["context_length"] == asked
-        assert near(Served(again).scores(ids_of(again)), Served(base).scores(ids_of(base)))
+        assert near(ServedCheckpoint(again).scores(ids_of(again)), ServedCheckpoint(base).scores(ids_of(base)))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from models.interface import Context
 from models.linear import LinearClassifier
 from models.tasks import Classifier, LanguageModel, build
 from tests.training import runs
-from tests.training.served import Served
+from tests.training.served import ServedCheckpoint
 
 SMALL = {"width": 16, "layers": 1, "max_steps": 8, "batch_size": 16}
 
@@ -201,7 +201,7 @@ def test_numbers_are_learned_from_every_format(kind: str, target: str, tmp_path:
     config = json.loads((run / "checkpoint" / "config.json").read_text())
     assert config["normalization"]["mean"][1] == pytest.approx(200.5, abs=0.1)
     assert config["normalization"]["std"] == pytest.approx([5.0, 0.51], rel=0.1)
-    answers = np.asarray(Served(run / "checkpoint").scores([[[1.0, 200.0]] * 4, [[1.0, 201.0]] * 4]))
+    answers = np.asarray(ServedCheckpoint(run / "checkpoint").scores([[[1.0, 200.0]] * 4, [[1.0, 201.0]] * 4]))
     if target == "value":
         assert answers[0, 0] < 25 and answers[1, 0] > 45
     else:

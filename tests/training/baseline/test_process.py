@@ -9,7 +9,7 @@ import pytest
 from app.training.baseline import process, store
 from app.training.baseline.process import load_or_fit
 from app.training.baseline.result import Fitted
-from app.training.baseline.work import Limits
+from app.training.baseline.work import BaselineLimits
 from app.training.failures import StopRequested
 
 
@@ -18,7 +18,7 @@ def _never() -> None:
 
 
 def _fit(run: Path, max_seconds: float | None = None, check: Any = _never) -> Fitted:
-    return load_or_fit(run, Limits(), 64, max_seconds, check)
+    return load_or_fit(run, BaselineLimits(), 64, max_seconds, check)
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ Array = NDArray[Any]
 COVERAGES = (0.5, 0.9, 0.95, 0.99)
 
 
-class Known(ClassifierMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class FittedIdentity(ClassifierMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A fitted estimator whose inputs are its outputs."""
 
     def __init__(self, labels: int) -> None:
         self.labels, self.classes_, self.n_features_in_, self.is_fitted_ = labels, np.arange(labels), labels, True
 
-    def fit(self, x: Array, y: Array) -> Known:
+    def fit(self, x: Array, y: Array) -> FittedIdentity:
         return self
 
     def predict(self, x: Array) -> Array:
@@ -53,7 +53,7 @@ def calibration(task: str, outputs_NC: Array, targets: Array) -> Calibration:
 @pytest.mark.parametrize("coverage", COVERAGES)
 def test_sets_against_mapie(coverage: float) -> None:
     (probs_NC, targets_N), (new_NC, _) = drawn(777, 1), drawn(300, 2)
-    oracle = SplitConformalClassifier(Known(5), confidence_level=coverage, conformity_score="lac", prefit=True)
+    oracle = SplitConformalClassifier(FittedIdentity(5), confidence_level=coverage, conformity_score="lac", prefit=True)
     oracle.conformalize(probs_NC, targets_N)
     expected_NC = oracle.predict_set(new_NC)[1][:, :, 0]
     quantile = scores(nonconformity("classification", probs_NC, targets_N)).quantile(coverage)
@@ -66,7 +66,7 @@ def test_intervals_against_mapie(coverage: float) -> None:
     random = np.random.default_rng(3)
     values_N1 = random.normal(size=(500, 1))
     targets_N = values_N1[:, 0] + random.normal(size=500)
-    oracle = SplitConformalRegressor(Known(1), confidence_level=coverage, prefit=True)
+    oracle = SplitConformalRegressor(FittedIdentity(1), confidence_level=coverage, prefit=True)
     oracle.conformalize(values_N1, targets_N)
     expected = oracle.predict_interval(values_N1[:5])[1][:, :, 0]
     quantile = scores(nonconformity("regression", values_N1, targets_N)).quantile(coverage)

@@ -45,7 +45,7 @@ def test_numbers_that_are_values_stay_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "message"),
-    [(2, "row 2, column 'label': the class 2 has no name; the schema names 2"), (-1, "row 2, column 'label'")],
+    [(2, "row 2, column 'label': the class 2 has no name; the schema has 2 names"), (-1, "row 2, column 'label'")],
 )
 def test_numbers_without_a_name_are_faults_of_their_row(number: int, message: str, tmp_path: Path) -> None:
     with pytest.raises(BadData, match=message):

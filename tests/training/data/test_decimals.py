@@ -33,7 +33,7 @@ def test_labels_and_texts_keep_their_commas(tmp_path: Path) -> None:
 
 def test_points_beside_decimal_commas_are_warned_about(tmp_path: Path) -> None:
     layout, _ = read(write(tmp_path, "a.csv", "text;value\nx;1.234\ny;2,5\n"))
-    assert remarks_of(layout.source)["decimal_points"].startswith("a.csv, line 2: 1 numbers like 1.234")
+    assert remarks_of(layout.source)["decimal_points"].startswith("a.csv, line 2: 1 number like 1.234 is read")
     layout, _ = read(write(tmp_path, "b.csv", "text;value\nx;1.234\ny;2.5\n"))
     assert "decimal_points" not in remarks_of(layout.source)
 

@@ -64,7 +64,7 @@ def test_a_usual_table_has_no_remarks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "delimiter", "told"), [("a.tsv", "\t", "tab-separated without"), ("a.csv", "|", "bar-separated without")]
+    ("name", "delimiter", "remark"), [("a.tsv", "\t", "tab-separated without"), ("a.csv", "|", "bar-separated without")]
 )
 @pytest.mark.parametrize(
     "texts",
@@ -76,12 +76,12 @@ def test_a_usual_table_has_no_remarks(tmp_path: Path) -> None:
     ],
 )
 def test_quotes_are_plain_characters_where_they_enclose_no_cells(
-    name: str, delimiter: str, told: str, texts: list[str], tmp_path: Path
+    name: str, delimiter: str, remark: str, texts: list[str], tmp_path: Path
 ) -> None:
     content = f"text{delimiter}label\n" + "".join(f"{text}{delimiter}y\n" for text in texts)
     rows, remarks = read_rows(write(tmp_path, name, content))
     assert rows == [(text, "y") for text in texts]
-    assert told in remarks["quoting"]
+    assert remark in remarks["quoting"]
 
 
 CELL = st.text(st.sampled_from("ab \",;'\n"), max_size=6)
@@ -165,3 +165,16 @@ def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
 def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="line 3, column 'text': malformed CSV: a quote is opened here"):
         read(write(tmp_path, "a.csv", 'text,label\nx,y\n"open,y\nx,y\n'))
+
+
+def test_two_joined_rows_beside_texts_of_several_lines_are_told(tmp_path: Path) -> None:
+    """Most quotes enclose texts of several lines, so they are not plain characters; two lone quotes join two rows."""
+    texts = "".join(f'"first line\nsecond line {number}"\tgood\n' for number in range(10))
+    lone = '"so he said\tbad\nand left"\tgood\n'
+    path = write(tmp_path, "a.tsv", f"text\tlabel\n{texts}{lone}")
+    layout, examples = read(path)
+    assert len(examples) == 11
+    [remark] = [remark for remark in layout.source.remarks if remark.kind == "joined_lines"]
+    assert (remark.level, remark.count, remark.where) == ("warn", 1, "line 22")
+    plain = write(tmp_path, "b.tsv", f"text\tlabel\n{texts}")
+    assert not [remark for remark in read(plain)[0].source.remarks if remark.kind == "joined_lines"]

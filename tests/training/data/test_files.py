@@ -39,7 +39,7 @@ def test_cr_line_ends_of_a_text_become_newlines(tmp_path: Path) -> None:
             gzip.compress(random.Random(0).randbytes(99), mtime=0)[:50] + b"x" * 999,
             ["cannot be decompressed"],
         ),
-        ("a.parquet", "text,label\nx,y\n", ["does not begin like a parquet file"]),
+        ("a.parquet", "words without columns\n", ["is declared or named as parquet, but is not a parquet file"]),
         ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99, mtime=0)[:-20], ["cannot be decompressed"]),
     ],
 )

@@ -32,19 +32,22 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
     assert f"{name!r} is used for the labels; set the task (task) to generation" in remark["message"]
     assert result.report["ignored_columns"] == ["id"]
     assert check_files(path, path).report["rows"] == {"train": 40, "validation": 40}
-    as_told = check_files(path, task="generation")
-    assert as_told.task == "generation" and as_told.report["ignored_columns"] == [name, "id"]
+    explicit = check_files(path, task="generation")
+    assert explicit.task == "generation" and explicit.report["ignored_columns"] == [name, "id"]
 
 
 @pytest.mark.parametrize(
     ("columns", "ways"),
     [
-        ([("category", "a b"), ("sentiment", "x y")], ["columns.label, such as 'category'"]),
-        ([("toxic", "0 1 1"), ("insult", "0 1")], ["columns.label 'toxic,insult'", "columns.label, such as 'toxic'"]),
-        ([("spam", "True False")], ["columns.label, such as 'spam'"]),
-        ([("department", "sales it hr")], ["columns.label, such as 'department'"]),
-        ([("score", MANY)], ["columns.value, such as 'score'"]),
-        ([("target", MANY), ("spam", "0 1")], ["columns.value, such as 'target'", "columns.label, such as 'spam'"]),
+        ([("category", "a b"), ("sentiment", "x y")], ["label column, such as 'category'"]),
+        (
+            [("toxic", "0 1 1"), ("insult", "0 1")],
+            ["set columns.label to the columns of zeros and ones, 'toxic,insult'", "label column, such as 'toxic'"],
+        ),
+        ([("spam", "True False")], ["label column, such as 'spam'"]),
+        ([("department", "sales it hr")], ["label column, such as 'department'"]),
+        ([("score", MANY)], ["its column, such as 'score'"]),
+        ([("target", MANY), ("spam", "0 1")], ["its column, such as 'target'", "label column, such as 'spam'"]),
     ],
 )
 def test_what_looks_like_labels_is_asked_about(columns: list[tuple[str, str]], ways: list[str], tmp_path: Path) -> None:
@@ -95,6 +98,6 @@ def test_faults_in_columns_of_0_and_1_are_reported(tmp_path: Path) -> None:
     assert error.message == "a.csv, line 4, column 'toxic': expected 0 or 1, found '2'"
     path = write(tmp_path, "b.csv", table(("toxic", "0 1 1"), ("insult", "0 1")))
     error = check_files(path, task="classification", columns=Columns(label="toxic,insult")).faults[0]
-    assert "exactly one of the columns toxic, insult must be 1, not 0 of them" in error.message
+    assert "exactly one of the columns 'toxic', 'insult' must be 1, but 0 are" in error.message
     missing = check_files(path, columns=Columns(label="toxic,insults")).error
     assert missing is not None and "no column 'insults'" in missing.message and "'insult'?" in missing.message

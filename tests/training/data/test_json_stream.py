@@ -33,7 +33,7 @@ def values_of(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a"])
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "remark"),
     [
         (json.dumps(ROWS), "one JSON array"),
         (json.dumps(ROWS, indent=2), "one JSON array"),
@@ -47,7 +47,7 @@ def values_of(path: Path) -> list[dict[str, Any]]:
     ],
 )
 def test_every_layout_yields_the_same_rows(
-    name: str, content: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, content: str, remark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, name, content)
     for block in (7, 1 << 16):
@@ -56,7 +56,7 @@ def test_every_layout_yields_the_same_rows(
         assert values_of(path) == ROWS
     source = detect(path, name)
     list(READERS["jsonl"].records(source, EVERYTHING))
-    assert told in remarks_of(source)["json"]
+    assert remark in remarks_of(source)["json"]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,9 @@ def test_with_the_task_classification_lists_stay_texts_and_are_warned_about(tmp_
 def test_delimiters_in_the_labels_of_a_classification_are_told(cells: list[str], tmp_path: Path) -> None:
     result, remarks = scan_labels(tmp_path, cells)
     assert result.labels == sorted(cells)
-    assert remarks["delimiters"].level == "warn" and "need the task multilabel" in remarks["delimiters"].message
+    assert (
+        remarks["delimiters"].level == "warn" and "set the task (task) to multilabel" in remarks["delimiters"].message
+    )
 
 
 def test_plain_labels_bring_no_remark_but_their_counts(tmp_path: Path) -> None:

@@ -115,6 +115,43 @@ def test_labels_that_look_alike_are_warned_about(twins: tuple[str, str], tmp_pat
     assert "other" not in remark.message
 
 
+@pytest.mark.parametrize(
+    "twins",
+    [
+        ("cop", "\u0441\u043e\u0440"),  # Cyrillic
+        ("Home", "\u041dome"),
+        ("HOT", "\u0397\u039fT"),  # Greek
+        ("\u03b1\u03bf", "\u0430\u043e"),  # Greek and Cyrillic
+        ("no\u00ebl", "n\u043e\u0435\u0308l"),
+    ],
+)
+def test_labels_in_different_scripts_that_look_alike_are_warned_about(twins: tuple[str, str], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, [*twins, "other"])
+    assert len(result.labels) == 3
+    remark = remarks["mixed_scripts"]
+    assert (remark.level, remark.count) == ("warn", 8) and "other'" not in remark.message
+    assert remark.message.isascii() and "\\u" in remark.message  # otherwise, both would look the same here too
+
+
+def test_labels_of_one_script_are_not_look_alikes_of_each_other(tmp_path: Path) -> None:
+    labels = ["\u043d\u0435\u0442", "\u0434\u0430", "\u0441\u043e\u0440", "\u0440\u043e\u0442", "yes", "no"]
+    remarks = scan_labels(tmp_path, labels)[1]
+    assert not {"mixed_scripts", "look_alike_labels", "equal_numbers"} & remarks.keys()
+    upper = scan_labels(tmp_path, [labels[0], labels[0].upper()])[1]
+    assert "look_alike_labels" in upper
+
+
+@pytest.mark.parametrize(
+    "twins", [("7", "007"), ("+7", "7"), ("0", "-0"), ("1", "01", "001"), ("07", "7.0", "beta"), ("1", "1.0", "beta")]
+)
+def test_equal_numbers_are_warned_about(twins: tuple[str, ...], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, [*twins, "12"])
+    assert len(result.labels) == len(twins) + 1
+    remark = remarks["equal_numbers"]
+    assert remark.level == "warn" and "same number" in remark.message and "'12'" not in remark.message
+    assert "beta" not in remark.message
+
+
 @pytest.mark.parametrize("label", ["NaN", "None", "null", "n/a", "N/A", "?", "-", "<NA>"])
 def test_labels_that_mean_nothing_are_warned_about(label: str, tmp_path: Path) -> None:
     result, remarks = scan_labels(tmp_path, ["a", "b", label])

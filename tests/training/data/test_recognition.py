@@ -28,6 +28,8 @@ def rows(delimiter: str, header: str = "text,label", count: int = 24) -> str:
         rows("|"),
         rows(","),
         rows("\t", "Text,Label"),
+        "Export 2024\n\n" + rows(";"),
+        "# a comment, with a comma\n" + rows(","),
         rows(";", "Message;category".replace(";", ",")).replace("Message", "text"),
         "\n".join(f"__label__{'ab'[n % 2]} row {n}" for n in range(24)),
         "\n".join(f'{{"text": "row {n}", "label": "{"ab"[n % 2]}"}}' for n in range(24)),

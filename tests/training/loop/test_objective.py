@@ -13,7 +13,17 @@ from torch.nn import functional
 from app.training.loop.batches import IGNORED, Batch
 from app.training.loop.objective import Objective, build_objective
 from models.interface import Context
-from tests.models.configurations import batch, classifier, classifiers, generator, generators, loss, targets
+from tests.models.configurations import (
+    batch,
+    built,
+    classifier,
+    classifiers,
+    generator,
+    generators,
+    loss,
+    targets,
+    with_branches,
+)
 from tests.training import runs
 from tests.training.loops import run_loop
 
@@ -42,6 +52,22 @@ def test_classes_have_weights() -> None:
     targets_B, weights_C = targets(network.config), torch.tensor([1.0, 3.0, 0.5])
     expected = functional.cross_entropy(network(inputs, lengths_B), targets_B, weights_C, label_smoothing=0.1)
     torch.testing.assert_close(loss(network, inputs, lengths_B, targets_B, weights_C, 0.1), expected)
+
+
+@pytest.mark.parametrize("name", ["linear-classification-ngrams", "gru-classification-ngrams"])
+def test_a_branch_has_one_logistic_loss_per_label(name: str) -> None:
+    config = with_branches()[name]
+    network: Any = built(config).eval()
+    inputs, lengths_B = batch(config)
+    targets_B = targets(config)
+    outcome = build_objective(network, [1.0, 3.0, 0.5], 0.1)(Batch(inputs, lengths_B, targets_B))
+    scores_BC = network.outputs(inputs, lengths_B)[-1]
+    rows_B = [
+        functional.binary_cross_entropy_with_logits(scores_C, (torch.arange(3) == target).float()) * weight
+        for scores_C, target, weight in zip(scores_BC, targets_B, torch.tensor([1.0, 3.0, 0.5])[targets_B], strict=True)
+    ]
+    expected = torch.stack(rows_B).sum()
+    torch.testing.assert_close(outcome.loss if name.startswith("linear") else outcome.branch, expected)
 
 
 def test_the_losses_of_labels_and_of_values() -> None:

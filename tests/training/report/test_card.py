@@ -28,3 +28,10 @@ def test_figures_on_a_few_rows_are_not_shown() -> None:
     assert "| rows | 2 | 1,200 |" in card and "| accuracy |  | 0.5000 |" in card and "0.687" not in card
     assert "Validation on 2 rows: too few for meaningful metrics." in card and "Test on" not in card
     assert "The weights are those of the last step" in card and "best result" not in card
+
+
+def test_a_calibration_error_on_few_rows_is_not_shown() -> None:
+    facts = Facts(task="classification", shape="rows", input="tokens", labels=["a", "b"])
+    spec = TrainSpec("gru", DataFile("inputs/a.csv", "a.csv", "0" * 64), seed=1)
+    metrics = {"validation": {"rows": 95, "accuracy": 0.9, "ece": 0.115}, "test": {"rows": 1200, "ece": 0.021}}
+    assert "| ece |  | 0.0210 |" in write(spec, settled(), facts, metrics, 1234)

@@ -60,6 +60,7 @@ def test_few_validation_rows_are_told_before_the_training(tmp_path: Path) -> Non
     few, some = (notes(tmp_path / str(rows), {}, rows)["few_validation_rows"].message for rows in (20, 240))
     assert few == (
         "validation on 2 rows: too few for meaningful metrics; 2 validation rows are too few to choose a "
-        "checkpoint, so the weights of the last step are kept; 50 or more rows would select the best evaluation"
+        "checkpoint, so the weights of the last step are kept; with 50 or more rows, the weights with the best "
+        "evaluation would be kept"
     )
     assert some.startswith("24 validation rows are too few to choose a checkpoint")

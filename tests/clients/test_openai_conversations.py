@@ -1,4 +1,4 @@
-"""OpenAI's client in conversations with trained models: whole, streamed, sync and async."""
+"""OpenAI's client in conversations with trained models: chats and responses, whole and streamed, sync and async."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_was_learnt_is_answered(client: openai.OpenAI, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", NAMES)
-@pytest.mark.parametrize("stop", [None, ["er T"], [" 緑茶"], ["茶.", "zz"]], ids=str)
+@pytest.mark.parametrize("stop", [None, ["er T"], [" 緑茶"], ["茶.", "zz"], [" "]], ids=str)
 def test_a_stream_joins_to_the_whole_answer(client: openai.OpenAI, model: str, stop: list[str] | None) -> None:
     options: dict[str, Any] = {"model": model, "messages": asked("drink?"), "temperature": 0, "stop": stop}
     whole = client.chat.completions.create(**options).choices[0].message.content
@@ -132,6 +132,58 @@ def test_content_parts_and_a_reply_that_is_sent_back(client: openai.OpenAI) -> N
     assert second.choices[0].message.content == ANSWERS["name?"]
 
 
+@pytest.mark.parametrize("model", NAMES)
+def test_responses_answer_what_was_learnt(client: openai.OpenAI, model: str) -> None:
+    for question, answer in ANSWERS.items():
+        reply = client.responses.create(model=model, input=question, temperature=0)
+        assert (reply.output_text, reply.status, reply.store) == (answer, "completed", False)
+        earlier: Messages = [*asked("city?"), *reply.output, {"role": "user", "content": question}]
+        again = client.responses.create(model=model, input=earlier, temperature=0)
+        assert again.output_text == answer and again.usage is not None and reply.usage is not None
+        assert again.usage.input_tokens > reply.usage.input_tokens > 0
+        with client.responses.stream(model=model, input=question, temperature=0) as stream:
+            deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
+            final = stream.get_final_response()
+        assert "".join(deltas) == final.output_text == answer
+        assert not any("\ufffd" in delta for delta in deltas)
+        assert final.usage is not None and final.usage.output_tokens == reply.usage.output_tokens
+
+
+@pytest.mark.parametrize("model", NAMES)
+def test_the_log_probabilities_of_responses_are_those_of_chats(client: openai.OpenAI, model: str) -> None:
+    chat: Any = client.chat.completions.create(
+        model=model, messages=asked("drink?"), temperature=0, logprobs=True, top_logprobs=2
+    )
+    response: Any = client.responses.create(
+        model=model, input="drink?", temperature=0, top_logprobs=2, include=["message.output_text.logprobs"]
+    )
+    tokens, others = chat.choices[0].logprobs.content, response.output[0].content[0].logprobs
+    assert [(t.token, t.bytes) for t in tokens] == [(t.token, t.bytes) for t in others]
+    assert [t.logprob for t in tokens] == pytest.approx([t.logprob for t in others], abs=1e-3)
+
+
+def test_the_async_client_streams_responses(real: Real) -> None:
+    async def answer(client: openai.AsyncOpenAI, model: str, question: str) -> str:
+        stream = await client.responses.create(model=model, input=question, temperature=0, stream=True)
+        events = [event async for event in stream]
+        assert events[-1].type == "response.completed"
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        return "".join(event.delta for event in events if event.type == "response.output_text.delta")
+
+    async def all_answers() -> list[str]:
+        url = f"{real.api.url}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+            return await asyncio.gather(*(answer(client, m, q) for m in NAMES for q in ANSWERS))
+
+    assert asyncio.run(all_answers()) == [*ANSWERS.values()] * len(NAMES)
+
+
+def test_a_limit_leaves_a_response_incomplete(client: openai.OpenAI) -> None:
+    reply = client.responses.create(model="transformer", input="drink?", temperature=0, max_output_tokens=5)
+    assert (reply.status, reply.output_text) == ("incomplete", "Grü")  # a byte is a token; the first is a space
+    assert reply.incomplete_details is not None and reply.incomplete_details.reason == "max_output_tokens"
+
+
 def test_errors_have_the_types_of_the_client(client: openai.OpenAI) -> None:
     ask: Any = client.chat.completions.create
     with pytest.raises(openai.NotFoundError):
@@ -143,6 +195,11 @@ def test_errors_have_the_types_of_the_client(client: openai.OpenAI) -> None:
         with pytest.raises(openai.BadRequestError, match=f"{field} is not supported") as refused:
             ask(model="lstm", messages=asked("name?"), stream=True, **{field: value})
         assert refused.value.param == field
+    for stored in ({"previous_response_id": "resp_1"}, {"store": True}, {"background": True}):
+        with pytest.raises(openai.BadRequestError, match="because responses are not stored"):
+            client.responses.create(model="lstm", input="name?", **stored)  # type: ignore[call-overload]
+    with pytest.raises(openai.NotFoundError, match="are not stored"):
+        client.responses.retrieve("resp_1")
 
 
 def test_a_client_that_leaves_a_stream_frees_its_slot(real: Real, client: openai.OpenAI) -> None:

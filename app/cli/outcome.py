@@ -1,0 +1,75 @@
+"""Prints the outcome of a training job: its version, its figures or its error, and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.cli.follow import ENDED
+from app.cli.output import headline, warn
+from app.cli.wording import in_own_words
+from app.errors import NotFound, OstinatoError
+
+if TYPE_CHECKING:
+    from app.client import Client
+
+
+def conclude(client: Client, job: dict[str, Any]) -> None:
+    """Print the outcome of a job, and how to try its version. Exits with status 1 unless the job succeeded."""
+    if job["status"] not in ENDED:
+        warn(f"the job continues when there is free disk space; follow it with: ostinato jobs follow {job['id']}")
+        raise typer.Exit(1)
+    if job["status"] != "succeeded":
+        warn(failure(job))
+        raise typer.Exit(1)
+    if job.get("parent_id"):
+        _conclude_trial(client, job)
+    else:
+        _conclude_version(str(job["fine_tuned_model"]), _published(client, job) or {})
+
+
+def failure(job: dict[str, Any]) -> str:
+    """How a job ended without success, and why: `ftjob-1 failed: …`."""
+    message = (job.get("error") or {}).get("message")
+    return f"{job['id']} {job['status']}" + (f": {in_own_words(message)}" if message else "")
+
+
+def figures_of(trial: dict[str, Any]) -> str:
+    """The figures of a trial: `accuracy 0.900, loss 0.250`."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in trial["metrics"].items())
+
+
+def _conclude_trial(client: Client, job: dict[str, Any]) -> None:
+    """A trial has no version. Its figures are among those that its job compares."""
+    parent = job["parent_id"]
+    trials = client.get(f"/v1/fine_tuning/jobs/{parent}").get("trials") or []
+    figures = next((figures_of(trial) for trial in trials if trial["id"] == job["id"]), "")
+    print(f"{job['id']} has ended: {job['model']}" + (f", validation {figures}" if figures else ""))
+    print(f"it is a trial of {parent}, which publishes the best of its trials; follow it with:")
+    print(f"  ostinato jobs follow {parent}")
+
+
+def _conclude_version(reference: str, version: dict[str, Any]) -> None:
+    quality = headline(version.get("metrics"))
+    print(f"{reference} is ready" + (f": {quality}" if quality else ""))
+    config = version.get("config") or {}
+    if config.get("chat_template"):
+        print(f"try it: ostinato chat {reference}")
+    elif version.get("task") == "generation":
+        print(f'try it: ostinato generate --model {reference} "Once upon a time"')
+    elif config.get("input") != "features":
+        print(f'try it: ostinato classify --model {reference} "some text"')
+
+
+def _published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
+    """The version that a job published; None if it published no version, or if the version cannot be read."""
+    name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
+    if not number:
+        return None
+    try:
+        return dict(client.get(f"/v1/registry/models/{name}/versions/{number}"))
+    except OstinatoError as error:
+        if error.status != NotFound.status:
+            warn(error.message)
+        return None

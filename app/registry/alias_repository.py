@@ -1,0 +1,71 @@
+"""The SQL queries of the registry for aliases and their moves. They return records, and never commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.tables import AliasMoveRow, AliasRow
+from app.registry.records import Alias, AliasMove
+
+AliasNames = dict[tuple[str, int], list[str]]  # (model, version) -> the aliases that point to it
+
+
+def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
+    """Load the aliases of some models, ordered by model and alias."""
+    query = select(AliasRow).where(AliasRow.model.in_(list(names))).order_by(AliasRow.model, AliasRow.alias)
+    return [make_alias(row) for row in session.scalars(query)]
+
+
+def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
+    """Group the names of aliases by the version they point to.
+
+    The dict makes finding the aliases of many versions take linear rather than quadratic time.
+    """
+    names: AliasNames = {}
+    for alias in aliases:
+        names.setdefault((alias.model, alias.version), []).append(alias.alias)
+    return names
+
+
+def make_alias(row: AliasRow) -> Alias:
+    """Convert a row to a record."""
+    return Alias(
+        model=row.model, alias=row.alias, version=row.version, required=row.required, updated_at=row.updated_at
+    )
+
+
+def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
+    """Load the aliases of all models and owners; if `required`, only the required aliases."""
+    query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
+    if required:
+        query = query.where(AliasRow.required)
+    return [make_alias(row) for row in session.scalars(query)]
+
+
+def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
+    """Whether `id_` is the id of a move of the alias."""
+    query = select(AliasMoveRow.id).where(AliasMoveRow.id == id_)
+    return session.scalar(query.where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)) is not None
+
+
+def list_moves(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
+    """Load up to `limit + 1` moves of an alias, ordered by id."""
+    query = select(AliasMoveRow).where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)
+    if after is not None:
+        query = query.where(AliasMoveRow.id > after if order == "asc" else AliasMoveRow.id < after)
+    query = query.order_by(AliasMoveRow.id.asc() if order == "asc" else AliasMoveRow.id.desc()).limit(limit + 1)
+    return [
+        AliasMove(
+            id=row.id,
+            model=row.model,
+            alias=row.alias,
+            from_version=row.from_version,
+            to_version=row.to_version,
+            principal=row.principal,
+            created_at=row.created_at,
+        )
+        for row in session.scalars(query)
+    ]

@@ -1,0 +1,73 @@
+"""Warns about different labels that look alike to a reader, or that are the same number."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from decimal import Decimal
+
+from app.training.data.label_column import LISTED, LabelColumn, listing, shown
+from app.wording import counted
+
+NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
+_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
+QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
+# Cyrillic and Greek letters with the Latin letters that look like them; a subset of Unicode's confusables (UTS #39).
+_CYRILLIC = "АВЕІЈКМНОРСТУХЅԚԜҮаеорсухіјѕһԁԛԝӏ", "ABEIJKMHOPCTYXSQWYaeopcyxijshdqwl"
+_GREEK = "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοριυν", "ABEZHIKMNOPTYXaopiuv"
+_LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
+
+
+def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
+    """Add a remark for each way in which labels are alike."""
+    message = "some labels differ only in case, spaces, quotes or Unicode form, and count as different labels"
+    _warn(column, counts, "look_alike_labels", message, _alike, shown)
+    message = (
+        "some labels look alike but are written with letters of different scripts, such as Latin and Cyrillic, and "
+        "count as different labels"
+    )
+    _warn(column, counts, "mixed_scripts", message, _skeleton, ascii)
+    message = "some labels are the same number, written in different ways, and count as different labels"
+    _warn(column, counts, "equal_numbers", message, _number, shown)
+
+
+def _warn(
+    column: LabelColumn,
+    counts: Counter[str],
+    kind: str,
+    message: str,
+    key: Callable[[str], str],
+    show: Callable[[str], str],
+) -> None:
+    """Warn about the groups of labels with the same key."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in counts:
+        groups[key(label)].append(label)
+    twins = [sorted(members) for members in groups.values() if len(members) > 1]
+    if not twins:
+        return
+    texts = [listing(f"{show(label)} ({counted(counts[label], 'row')})" for label in members) for members in twins]
+    more = f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else ""
+    cells = column.cells_with(label for members in twins for label in members)
+    column.remark(kind, f"{message}: {'; '.join(texts[:LISTED])}{more}", cells, "warn")
+
+
+def _alike(label: str) -> str:
+    """Return a key that is the same for labels that differ only in case, spaces, quotes or Unicode form."""
+    text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
+    return "".join(QUOTES.sub("", text).split()) or label
+
+
+def _skeleton(label: str) -> str:
+    """Return a key that is the same for labels whose letters look the same in Latin, Greek and Cyrillic script.
+
+    Accents are separated from their letters, so that they are compared as well.
+    """
+    return label if label.isascii() else unicodedata.normalize("NFD", label).translate(_LATIN)
+
+
+def _number(label: str) -> str:
+    """Return a key that is the same for equal numbers: 7, 007, +7 and 7.0. Every other label has its own key."""
+    return str(Decimal(label).normalize() + 0) if NUMBER.fullmatch(label) else f"label {label}"

@@ -1,0 +1,39 @@
+"""The usual names of columns, by which a header is recognised. Also formats lists of column names for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+USUAL_LABELS = {
+    "label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "tag", "tags", "topic",
+    "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
+}  # fmt: skip
+INPUTS = {"text", "prompt", "features", "series", "messages"}
+TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
+TITLE_ROWS = 20  # the maximum number of rows before a header
+_LISTED, _CHARACTERS = 20, 60  # the number of columns that a message lists, and the characters of each
+
+
+def quoted(names: Iterable[str]) -> str:
+    """List the names in quotes, separated by commas. Shortens long names, and cuts long lists."""
+    every = list(names)
+    shown = [repr(name if len(name) <= _CHARACTERS else f"{name[: _CHARACTERS - 1]}…") for name in every[:_LISTED]]
+    more = len(every) - _LISTED
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+
+
+def header_after_title(rows: Sequence[Sequence[str]]) -> int:
+    """Return the index of the header if titles or comments precede it, or 0 if the first row may be the header.
+
+    The header has several names, of which one is a usual name of an input. Every row before it has fewer cells that are
+    not blank, or begins with #, and the first row contains no usual name.
+    """
+    plain = [[cell.strip(' "').lower() for cell in row if cell.strip(' "')] for row in rows]
+    if not plain or not (INPUTS | TARGETS).isdisjoint(plain[0]):
+        return 0
+    for index, names in enumerate(plain):
+        if len(names) > 1 and not INPUTS.isdisjoint(names) and len(set(names)) == len(names):
+            before = plain[:index]
+            is_title = all(len(row) < len(names) or row[0].startswith("#") for row in before)
+            return index if is_title else 0
+    return 0
