@@ -41,14 +41,14 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 class Pace:
     """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine.
 
-    It begins when it is created, and again once the n-gram branch needs no more training, because later steps are
-    faster.
+    It begins when it is created, and again after the first step, which is slower because kernels are chosen, and once
+    the n-gram branch needs no more training, because later steps are faster.
     """
 
     def __init__(self, schedule: Schedule, clock: Callable[[], float], work: EvaluationWork) -> None:
         self._schedule, self._clock, self._work = schedule, clock, work
         progress = schedule.progress
-        self._began, self._first_tokens = clock(), progress.trained_tokens
+        self._began, self._first_tokens, self._start = clock(), progress.trained_tokens, progress.step
         self._evaluated, self._evaluating = progress.evaluations, progress.evaluating
         self._restart(None)
 
@@ -58,7 +58,7 @@ class Pace:
 
     def advance(self) -> None:
         """Note that a step has ended."""
-        if self._schedule.progress.step == self._schedule.settled.branch_steps:
+        if self._schedule.progress.step in (self._start + 1, self._schedule.settled.branch_steps):
             self._restart(self._seconds_per_step)
 
     @property

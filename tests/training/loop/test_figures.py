@@ -67,6 +67,18 @@ def test_steps_after_the_training_of_the_branch_have_a_pace_of_their_own() -> No
     assert pace.seconds_left == 50.0 + CLOSING
 
 
+def test_the_first_step_counts_only_until_the_second(tmp_path: Path) -> None:
+    now, progress = [0.0], Progress(step=10)
+    pace = paced(progress, now, branch_steps=0)
+    now[0], progress.step = 30.0, 11
+    pace.advance()
+    assert pace.seconds_left == 69 * 30.0 + CLOSING
+    for step in range(12, 15):
+        now[0], progress.step = now[0] + 2.0, step
+        pace.advance()
+    assert pace.seconds_left == 66 * 2.0 + CLOSING
+
+
 def test_after_a_plateau_the_estimate_is_exact() -> None:
     now, progress = [0.0], Progress()
     pace = paced(progress, now, schedule="plateau", cooldown=0.5)
@@ -82,13 +94,13 @@ def test_the_time_before_the_first_step_does_not_count(tmp_path: Path) -> None:
         runs.make(tmp_path, "a.csv", runs.table(60), "gru", training={"max_steps": 4, "eval_every": 1}), lambda: now[0]
     )
     now[0] = 1000.0  # the baseline is fitted
-    step = loop.training.step
+    step = loop.training.optimizer.step
 
-    def slow() -> None:
-        step()
+    def slow(rate: float) -> None:
+        step(rate)
         now[0] += 2.0
 
-    loop.training.step = slow  # type: ignore[method-assign]
+    loop.training.optimizer.step = slow  # type: ignore[method-assign]
     loop.training.run()
     left = [event.seconds_left for event in loop.metrics]
     assert left == [pytest.approx(2.0 * (4 - event.step) + CLOSING) for event in loop.metrics] and len(left) == 4
