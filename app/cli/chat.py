@@ -10,8 +10,8 @@ import typer
 
 from app.cli.inference import chosen_model, printable
 from app.cli.output import connect, warn
-from app.cli.tables import read_lines
-from app.errors import OstinatoError
+from app.cli.streams import read_text
+from app.errors import InvalidRequest, OstinatoError
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -38,7 +38,7 @@ def chat(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
 ) -> None:
-    """Talk to a model that was trained on conversations: each line of standard input is a message.
+    """Talk to a model trained on conversations: each line of standard input is a message.
 
     Ctrl+C interrupts an answer. Ctrl+D ends the conversation. If it becomes too long for the model, its beginning is
     left out.
@@ -50,7 +50,7 @@ def chat(
     body = {name: value for name, value in options.items() if value is not None}
     messages = [] if system is None else [{"role": "system", "content": system}]
     with connect() as client:
-        for line in _lines():
+        for line in _lines(client, chosen_model(model)):
             if not line.strip():
                 continue
             question = {"role": "user", "content": line}
@@ -59,10 +59,10 @@ def chat(
                 messages += [question, {"role": "assistant", "content": answer}]
 
 
-def _lines() -> Iterator[str]:
+def _lines(client: Client, model: str) -> Iterator[str]:
     """The lines that a user types, up to the end of the input; or those of standard input, if it is not a terminal."""
     if not sys.stdin.isatty():
-        yield from read_lines(None)
+        yield from _piped(client, model)
         return
     while True:
         try:
@@ -70,6 +70,17 @@ def _lines() -> Iterator[str]:
         except EOFError:
             print()
             return
+
+
+def _piped(client: Client, model: str) -> list[str]:
+    """The lines of standard input. Raises InvalidRequest if all are blank, or if the model is known not to converse."""
+    lines = [line for line in read_text().split("\n") if line.strip()]
+    if lines:
+        return lines
+    task = client.get(f"/v1/models/{model}")["task"]
+    if task != "generation":
+        raise InvalidRequest(f"{model} is for {task}; `ostinato chat` requires a model trained on conversations")
+    raise InvalidRequest("standard input contains no message; each line is a message")
 
 
 def _answer(client: Client, body: dict[str, Any]) -> str | None:

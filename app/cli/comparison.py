@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
-from app.errors import InvalidRequest
+from app.cli.shapes import used_fields
+from app.errors import InvalidRequest, did_you_mean
 from app.wire.measurement import shows_calibration_error, too_few
 from app.wording import counted, listed
 from models.config import ARCHITECTURES
 
 UNLIMITED = 1_000_000  # table width in characters if the output is not a terminal
 NARROWEST = 8  # minimum width of a column, in characters
+VERSIONS = "/v1/registry/versions"
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
 
 
@@ -43,8 +45,9 @@ def search(
     filters = {"query": name, "task": task, "architecture": architecture, "alias": alias, "job_id": job}
     bounds = {"metric": metric, "minimum": minimum, "maximum": maximum}
     with connect() as client:
-        pages = client.pages("/v1/registry/versions", limit=min(limit, 1000), **filters, **bounds)
+        pages = client.pages(VERSIONS, limit=min(limit, 1000), **filters, **bounds)
         versions = list(itertools.islice(pages, limit))
+        measured = [] if versions or metric is None else client.get(VERSIONS, limit=1000, **filters)["data"]
     if as_json:
         print_json(versions)
         return
@@ -53,7 +56,16 @@ def search(
         for v in versions
     ]
     columns = ["version", "task", "architecture", "aliases", metric or "quality", "created"]
-    table(columns, rows, empty="no version matches")
+    empty = _no_match(metric, measured) if metric and not versions else "no version matches"
+    table(columns, rows, empty=empty)
+
+
+def _no_match(metric: str, versions: Sequence[dict[str, Any]]) -> str:
+    """Why no version matches: none of `versions` has the metric, or all of its values are out of bounds."""
+    names = {name for version in versions for name in flatten(version.get("metrics") or {})}
+    if metric in names or not names:
+        return "no version matches"
+    return f"no version has the metric {metric!r}" + did_you_mean(metric, sorted(names))
 
 
 def _quality(version: dict[str, Any], metric: str | None) -> Any:
@@ -104,7 +116,8 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
 
 def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     """Yield one row for each field that differs between the versions: its name, then its value in each version."""
-    flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in versions]
+    shown = [{**version, "config": used_fields(version.get("config") or {})} for version in versions]
+    flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in shown]
     for name in dict.fromkeys(name for shape in flattened for name in shape):
         values = [shape.get(name) for shape in flattened]
         if any(value != values[0] for value in values):

@@ -20,6 +20,7 @@ from app.wording import counted
 
 if TYPE_CHECKING:
     from app.training.data.checking import DataReport
+    from app.training.failures import BadData
 
 LABELS = "labels"  # kind of the remark that states the number of rows of each label
 
@@ -79,7 +80,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
         elif level == "warn":
             warn(line)
     if result.error is not None:
-        raise _refusal(result)
+        raise refusal(result.error)
     return [message for _, message in messages]
 
 
@@ -115,18 +116,19 @@ def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
     return [("warn" if too_few(rows) else "info", few)] * bool(few)
 
 
-def _refusal(result: DataReport) -> InvalidRequest:
-    """The error for data that cannot be used. For `BadRows`, also prints the first faults, one per line."""
+def refusal(error: BadData, *, trains: bool = True) -> InvalidRequest:
+    """The error for data that cannot be used. For `BadRows`, also prints the first faults, one per line.
+
+    `trains`: the data are for a training run, which may leave rows out.
+    """
     from app.training.data.faults import BadRows
 
-    error = result.error
-    assert error is not None
     if not isinstance(error, BadRows):
-        return InvalidRequest(error.message)
+        return InvalidRequest(f"{error.message}; nothing was uploaded")
     for line in error.listing().splitlines():
         warn(in_own_words(line))
     kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
-    skip = ", or set --skip-bad-rows to the fraction of rows that may be dropped" * error.skippable
+    skip = f", or leave them out with --skip-bad-rows {error.fraction}" * (trains and error.skippable)
     return InvalidRequest(
         f"{counted(error.rows, 'row')} cannot be used: {kinds}. Fix these rows{skip}; nothing was uploaded"
     )

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from app.cli.data import as_regular_files
+from app.cli.data import as_regular_files, refusal
 from app.cli.export import save
 from app.cli.follow import follow
 from app.cli.options import collect, with_fields
 from app.cli.outcome import failure
 from app.cli.output import Json, connect, print_json, table, warn
+from app.cli.references import ROOT, look_up
 from app.jobs.limits import FILE_ID
 from app.wire.training_options import Columns
 
@@ -48,7 +50,7 @@ def evaluate(
     request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
     request = {name: value for name, value in request.items() if value not in (None, {})}
     with connect() as client:
-        request["file"] = _file_id(client, file)
+        request["file"] = _file_id(client, file, request)
         job = client.create_evaluation(request)
         if wait:
             if not as_json:
@@ -66,12 +68,32 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _file_id(client: Client, file: Path) -> str:
-    """Return the id of `file`, which is either the id of an uploaded file or a local file. Uploads a local file."""
+def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
+    """The id of an uploaded file, or of a local file, which is checked and uploaded.
+
+    Raises NotFound for a version that does not exist, and InvalidRequest for a file that does not suit it.
+    """
     if FILE_ID.fullmatch(str(file)) and not file.exists():
         return str(file)
     with as_regular_files({"file": file}) as paths:
+        card = look_up(client, request["model"])
+        if "against" in request:
+            look_up(client, request["against"], param="against")
+        if card.get("version"):  # a job's checkpoint is not a registered version
+            _check(client, paths["file"], card, request)
         return str(client.upload(paths["file"])["id"])
+
+
+def _check(client: Client, path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
+    """Check all rows as the evaluation will read them."""
+    from app.training.data.checking import check_held_out  # loads numpy and pyarrow
+
+    name, number = str(card["id"]).partition(":")[0].partition("@")[0], card["version"]
+    config = client.get(f"{ROOT}/{name}/versions/{number}").get("config") or {}
+    columns = msgspec.convert(request.get("columns", {}), Columns)
+    error = check_held_out(path, card["task"], config.get("input", "tokens"), columns)
+    if error is not None:
+        raise refusal(error, trains=False)
 
 
 def print_report(job: dict[str, Any]) -> None:

@@ -27,12 +27,17 @@ def export_version(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .tar file, or a new directory.", show_default="NAME-N.tar")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a .tar file that exists.")] = False,
     as_json: Json = False,
 ) -> None:
     """Save a version's configuration, weights, tokenizer, labels and metrics as a tar archive or a directory."""
     with connect() as client:
         name, number = locate(client, reference)
         target = output or Path(f"{name}-{number}.tar")
+        if target.suffix == ".tar" and target.exists() and not force:
+            raise InvalidRequest(
+                f"{target} already exists; replace it with --force, or choose another name with --output"
+            )
         chunks = client.download(f"{ROOT}/{name}/versions/{number}/export")
         count = save(chunks, target) if target.suffix == ".tar" else unpack(chunks, target)
     if as_json:

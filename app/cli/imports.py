@@ -36,7 +36,10 @@ Source = Annotated[
 Labels = Annotated[
     str | None, typer.Option(help="Weights only: the labels in the order of the head's outputs, as a,b,c or as a file.")
 ]
-Vocabulary = Annotated[Path | None, typer.Option(help="Weights only: a tokenizer.json, or the tokens, one per line.")]
+Vocabulary = Annotated[
+    Path | None,
+    typer.Option(help="Weights only: a tokenizer.json, a JSON list or dictionary of tokens, or one token per line."),
+]
 Task = Annotated[str | None, typer.Option(help="Weights only: classification, multilabel, regression or generation.")]
 Heads = Annotated[
     int | None, typer.Option(help="Weights only: number of attention heads, which the shapes do not determine.")

@@ -20,6 +20,7 @@ from app.errors import InvalidRequest, OstinatoError
 from app.wire.engine import TERMINAL_MAX_TOKENS
 from app.wire.file_formats import TABLE_SUFFIXES, TABLES
 from app.wire.training_options import Columns
+from app.wire.training_rules import is_encoding
 from app.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def classify(
     text_pair_column: Annotated[
         str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of the file, such as cp1251.", show_default="detected")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Number of labels to show for each text.")] = None,
     threshold: Threshold = None,
     calibrated: Calibrated = None,
@@ -104,7 +108,8 @@ def classify(
         "max_risk": max_risk,
     }  # fmt: skip
     body = {"model": chosen_model(model), **{k: v for k, v in extra.items() if v is not None}}
-    rows = _input_rows(texts, file, pair, Columns(text=text_column, text_pair=text_pair_column))
+    _check_fractions(body)
+    rows = _input_rows(texts, file, pair, Columns(text=text_column, text_pair=text_pair_column), encoding)
     if output is not None:
         _save(body, rows, output, as_json)
         return
@@ -114,6 +119,16 @@ def classify(
         print_json(_merge(list({id(reply): reply for *_, reply in results if reply is not None}.values())))
         return
     _show(((row, item) for row, item, _ in results), top_k, with_sets=prediction_set is not None)
+
+
+def _check_fractions(body: dict[str, Any]) -> None:
+    """Raise InvalidRequest for an option that is not a fraction, and may have been meant as a percentage."""
+    for name in ("prediction_set", "abstain_below", "max_risk"):
+        value, includes_ends = body.get(name), name == "abstain_below"
+        if value is None or 0 < value < 1 or (includes_ends and value in (0, 1)):
+            continue
+        instead = f", such as {value / 100:g} instead of {value:g}" if 1 < value < 100 else ""
+        raise InvalidRequest(f"--{name.replace('_', '-')} {value:g}: must be a number between 0 and 1{instead}")
 
 
 def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_sets: bool) -> None:
@@ -138,24 +153,29 @@ def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json:
         print(f"saved {output} ({counted(count, 'row')})")
 
 
-def _input_rows(texts: list[str] | None, file: Path | None, pair: bool, columns: Columns) -> Iterator[InputRow]:
+def _input_rows(
+    texts: list[str] | None, file: Path | None, pair: bool, columns: Columns, encoding: str | None
+) -> Iterator[InputRow]:
     """The texts given as arguments, the rows of a table, or the lines of a text file or standard input."""
     if texts and file:
         raise InvalidRequest("pass the texts as arguments or in a file, not both")
+    if encoding is not None and (file is None or not is_encoding(encoding)):
+        wrong = "is for a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
+        raise InvalidRequest(f"--encoding {encoding}: {wrong}")
     if file is not None and is_table(file):
         if pair:
             raise InvalidRequest(
                 "--pair cannot be used with a table; set --text-pair-column to the column with the second texts"
             )
-        yield from read_rows(file, columns)
+        yield from read_rows(file, columns, encoding)
         return
     if columns != Columns():
         raise InvalidRequest(
             f"--text-column and --text-pair-column require a --file that ends in {listed(TABLE_SUFFIXES)}"
         )
-    lines = texts or read_lines(file)
+    lines = texts or read_lines(file, encoding)
     if not pair:
-        yield from (InputRow(line, {"text": line}) for line in lines)
+        yield from (InputRow(line if line.strip() else None, {"text": line}) for line in lines)
     elif len(lines) == 2:
         cells = {"text": lines[0], "text_pair": lines[1]}
         yield InputRow(cells, cells)

@@ -16,6 +16,7 @@ from app.cli.serve import DataDir
 from app.errors import InvalidRequest, OstinatoError
 
 if TYPE_CHECKING:
+    from app.launcher.programs import Program
     from app.registry.garbage import Report
     from app.registry.service import Registry
 
@@ -43,9 +44,14 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
         print_json(msgspec.to_builtins(running))
         return
     now = time.time()
-    rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, p.job, p.attempt) for p in running]
+    rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, _job_of(p), p.attempt) for p in running]
     columns = ["program", "pid", "up", "restarts", "job", "attempt"]
     table(columns, rows, empty="no programs are running; start them with: ostinato up")
+
+
+def _job_of(program: Program) -> str:
+    """The job of a trainer, with the job that `ostinato jobs` lists if it is a trial of it."""
+    return f"{program.job} (trial of {program.parent})" if program.parent else program.job or ""
 
 
 def show_settings(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli import aliases, comparison
 from app.cli.output import Json, aliases_of, connect, fields, headline, json_for_all, print_json, size, table, when
-from app.cli.references import ROOT, Name, Reference, locate
+from app.cli.references import CHAMPION, ROOT, Name, Reference, locate
+from app.cli.shapes import shape_of
 from app.wording import listed
 from models.config import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from app.client import Client
 
 models = typer.Typer(help="List, compare, alias and delete models and their versions.", invoke_without_command=True)
 
@@ -30,9 +34,10 @@ def list_models(
     architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models, each with its newest version."""
+    """List the models, each with its newest version. The figures are those of the version with which a name answers."""
     with connect() as client:
         listed = list(client.pages(ROOT, limit=1000, search=search, task=task, architecture=architecture))
+        quality = {} if as_json else {model["name"]: _quality(client, model) for model in listed}
     if as_json:
         print_json(listed)
         return
@@ -41,10 +46,21 @@ def list_models(
         latest = model["latest"] or {}  # None while no version is ready
         rows.append((
             model["name"], latest.get("version"), latest.get("task"), latest.get("architecture"), aliases_of(model),
-            headline(latest.get("metrics")),
+            quality[model["name"]],
         ))  # fmt: skip
     columns = ["name", "newest", "task", "architecture", "aliases", "quality"]
     table(columns, rows, empty="no models yet; train one with: ostinato train FILE")
+
+
+def _quality(client: Client, model: dict[str, Any]) -> str:
+    """The main metric of the newest version. If the name answers with another version, its metric comes first."""
+    latest = model["latest"] or {}
+    newest, answering = headline(latest.get("metrics")), model["aliases"].get(CHAMPION)
+    if answering in (None, latest.get("version")):
+        return newest
+    own = headline(client.get(f"{ROOT}/{model['name']}/versions/{answering}").get("metrics"))
+    both = ((f"version {answering}", own), (f"newest, {latest.get('version')}", newest))
+    return "; ".join(f"{version}: {text}" for version, text in both if text)
 
 
 @models.command("versions")
@@ -73,12 +89,11 @@ def show(reference: Reference, as_json: Json = False) -> None:
     if as_json:
         print_json(version)
         return
-    shape = version.get("config") or {}
     files = version.get("files") or {}
     fields([
         ("model", f"{version.get('model') or version.get('name')}:{version['version']}"), ("status", version["status"]),
         ("task", version["task"]), ("architecture", version["architecture"]),
-        ("shape", ", ".join(f"{key} {shape[key]}" for key in ("layers", "width", "vocab_size") if shape.get(key))),
+        ("shape", shape_of(version.get("config") or {})),
         ("labels", ", ".join(version.get("labels") or [])),
         ("parameters", f"{version['parameters']:,}"), ("quality", headline(version.get("metrics"))),
         ("baseline", ((version.get("metrics") or {}).get("baseline") or {}).get("summary")),

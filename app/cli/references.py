@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, NotFound, OstinatoError, did_you_mean
+from app.wording import listed
+from models.config import ARCHITECTURES
 
 if TYPE_CHECKING:
     from app.client import Client
 
 ROOT = "/v1/registry/models"
+CHAMPION = "champion"  # the alias to which a bare model name refers
 Reference = Annotated[str, typer.Argument(help="A version: name, name:3 or name@alias.")]
 Name = Annotated[str, typer.Argument(help="Name of a model.")]
 Alias = Annotated[str, typer.Argument(help="Name of an alias. A bare model name refers to its alias champion.")]
@@ -29,3 +33,19 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
     if not model.get("version"):
         raise InvalidRequest(f"{reference} is not a registered version")
     return str(model.get("name") or str(model["id"]).partition(":")[0].partition("@")[0]), int(model["version"])
+
+
+def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:
+    """The model or version in the service, looked up before a file is uploaded for it.
+
+    Raises NotFound, with the most similar name among those in the service and `choices`, if it does not exist.
+    """
+    try:
+        return dict(client.get(f"/v1/models/{reference}"))
+    except OstinatoError as error:
+        if error.status != NotFound.status:
+            raise
+        names = [*choices, *(item["id"] for item in client.get("/v1/models").get("data", []))]
+        otherwise = f"; the architectures are {listed(ARCHITECTURES, 'and')}" if choices else ""
+        hint = did_you_mean(reference, names, otherwise, cutoff=0.6)
+        raise NotFound(f"{error.message}{hint}; nothing was uploaded", param=param) from None

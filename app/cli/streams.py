@@ -6,7 +6,6 @@ import codecs
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from app.errors import InvalidRequest
 
@@ -48,23 +47,22 @@ def shown(text: str) -> str:
     return "'" + os.fsencode(text).decode("utf-8", "backslashreplace") + "'"
 
 
-def read_text(path: Path | None = None) -> str:
-    """Read a file, or standard input, as UTF-8 text, and remove a byte order mark.
+def read_text() -> str:
+    """Read standard input as UTF-8 text, and remove a byte order mark.
 
     Content that starts with a UTF-16 byte order mark is read as UTF-16. Raises InvalidRequest if it cannot be decoded.
     """
-    name = str(path or "standard input")
     try:
-        content = _standard_input() if path is None else path.read_bytes()
+        content = _standard_input()
         encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8"
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InvalidRequest(
-            f"cannot read {name}: line {line} is not utf-8 text; convert the file to UTF-8 first"
+            f"cannot read standard input: line {line} is not utf-8 text; convert it to UTF-8 first"
         ) from None
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
+        raise InvalidRequest(f"cannot read standard input: {getattr(error, 'strerror', None) or error}") from None
     return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n")
 
 

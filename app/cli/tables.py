@@ -7,17 +7,24 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.cli.data import as_regular_files
 from app.cli.export import save
-from app.cli.streams import read_text
+from app.cli.output import warn
+from app.cli.streams import BYTE_ORDER_MARK, read_text
+from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
 from app.wire.file_formats import TABLES, format_of
 from app.wire.training_options import Columns
+
+if TYPE_CHECKING:
+    from app.training.data.files import Source
 
 _SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
@@ -36,15 +43,52 @@ def is_table(path: Path) -> bool:
     return format_of(path.name) in TABLES
 
 
-def read_lines(path: Path | None) -> list[str]:
-    """The non-blank lines of a file or of standard input. Raises InvalidRequest if there are none."""
-    lines = [line for line in read_text(path).split("\n") if line.strip()]
+def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:
+    """The non-blank lines of a file, decoded as in a training, or of standard input.
+
+    Raises InvalidRequest if there are none.
+    """
+    text = read_text() if path is None else _decoded(path, encoding)
+    lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         raise InvalidRequest("there is no text to classify")
     return lines
 
 
-def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
+def _decoded(path: Path, encoding: str | None) -> str:
+    from app.training.data.encoding import settle_encoding
+    from app.training.data.files import Source
+
+    with _errors_of(path), as_regular_files({"file": path}) as paths:  # the file is read twice
+        zipped = path.suffix.lower() == ".gz"
+        source = settle_encoding(Source(paths["file"], path.name, "text", zipped, "file"), encoding)
+        _warn(source)
+        with source.open() as file:
+            text = file.read().decode(source.encoding)
+    return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n")
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a data file into InvalidRequest."""
+    from app.training.failures import BadData
+
+    try:
+        yield
+    except BadData as error:
+        raise InvalidRequest(error.message, param=error.param) from None
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _warn(source: Source) -> None:
+    """Print the warnings on a file: for example, that its encoding is a guess."""
+    for remark in source.remarks:
+        if remark.level == "warn":
+            warn(f"warning: {in_own_words(remark.message)}")
+
+
+def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iterator[InputRow]:
     """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
 
     Raises InvalidRequest if the table cannot be read; for a bad row, the message names the line and the column.
@@ -54,16 +98,20 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
     from app.training.data.files import EVERYTHING
     from app.training.data.formats import READERS
     from app.training.data.layouts import find_layout
-    from app.training.failures import BadData
 
-    try:
-        source = detect(path, path.name)
+    with _errors_of(path):
+        source = detect(path, path.name, encoding=encoding)
+        _warn(source)
         if source.format == "text":
             raise InvalidRequest(f"{path.name} is plain text without columns; rename it to .txt to classify its lines")
         reader = READERS[source.format]
         header = reader.header(source)
         if columns.text is None and len(header) == 1:
             columns = msgspec.structs.replace(columns, text=header[0])
+        if columns.text is None and "text" not in header and {"features", "series"} & set(header):
+            raise InvalidRequest(
+                f"{path.name} contains numbers, and this command reads texts; send the numbers to POST /v1/classify"
+            )
         layout = find_layout(source, columns, "generation")
         keys = [key for key in ("text", "text_pair") if key in layout.names]
         if layout.shape != "text":
@@ -76,10 +124,6 @@ def read_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
             cells = {key: read_cell(layout, record, key) for key in keys}
             content: Any = cells["text"] if len(cells) == 1 else cells
             yield InputRow(content if any(cell.strip() for cell in cells.values()) else None, record.values)
-    except BadData as error:
-        raise InvalidRequest(error.message, param=error.param) from None
-    except OSError as error:
-        raise InvalidRequest(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:

@@ -15,13 +15,12 @@ from app.cli.follow import follow
 from app.cli.options import collect, with_fields
 from app.cli.outcome import conclude
 from app.cli.output import Json, connect, print_json
-from app.errors import NotFound, OstinatoError, did_you_mean
+from app.cli.references import look_up
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
 from app.wire.file_formats import TABLES
 from app.wire.trainer import AUTO
 from app.wire.training_options import Columns, TrainingOptions
-from app.wording import listed
 from models.config import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -82,7 +81,8 @@ def train(
     with as_regular_files({field: path for field, path in files.items() if field not in ids}) as paths:
         printed = [] if ids else check_data(paths, request, as_json)
         with connect() as client:
-            _check_model(client, model)
+            if model != AUTO and model not in ARCHITECTURES:
+                look_up(client, model, choices=(*ARCHITECTURES, AUTO))
             ids |= {field: _upload(client, path, as_json) for field, path in paths.items()}
             if estimate:
                 show_estimate(client.estimate_job(request | ids), as_json, printed)
@@ -104,20 +104,6 @@ def _start(client: Client, request: dict[str, Any], wait: bool, as_json: bool, p
 def _is_id(path: Path) -> bool:
     """Whether the argument is the id of an uploaded file. A local file of that name takes precedence."""
     return FILE_ID.fullmatch(str(path)) is not None and not path.exists()
-
-
-def _check_model(client: Client, model: str) -> None:
-    """Raise an error for a model that does not exist, before anything is uploaded."""
-    if model == AUTO or model in ARCHITECTURES:
-        return
-    try:
-        client.get(f"/v1/models/{model}")
-    except OstinatoError as error:
-        if error.status != NotFound.status:
-            raise
-        names = [*ARCHITECTURES, AUTO, *(item["id"] for item in client.get("/v1/models").get("data", []))]
-        hint = did_you_mean(model, names, f"; the architectures are {listed(ARCHITECTURES, 'and')}", cutoff=0.6)
-        raise NotFound(f"{error.message}{hint}; nothing was uploaded", param="model") from None
 
 
 def _upload(client: Client, path: Path, quiet: bool) -> str:

@@ -44,7 +44,7 @@ class Runner:
         self.state.reset(slots)
 
     def copy(self, source: int, target: int) -> None:
-        """Overwrite the state of slot `target` with that of slot `source`."""
+        """Overwrite the state of slot `target` with the state of slot `source`."""
         self.state.copy(source, target)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:

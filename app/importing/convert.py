@@ -7,6 +7,7 @@ the user is asked for all settings that the tensors do not determine. Imports no
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,10 +130,15 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         answer = answers.ask(Question("labels", text))
         assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
         labels = [str(i) for i in range(count)]
-    if len(labels) != count or len(set(labels)) != count:
+    if len(labels) != count:
         raise InvalidRequest(
-            f"a {task} network with {counted(count, 'output')} requires {counted(count, 'distinct label')}; "
-            f"{len(labels)} were given, {len(set(labels))} of them distinct",
+            f"the network has {counted(count, 'output')}, so it requires {counted(count, 'label')}; "
+            f"{counted(len(labels), 'label')} {'is' if len(labels) == 1 else 'are'} given",
+            param="labels",
+        )
+    if repeated := [label for label, times in Counter(labels).items() if times > 1]:
+        raise InvalidRequest(
+            f"the label {repeated[0]!r} is given more than once; each output requires a label of its own",
             param="labels",
         )
     return labels

@@ -97,8 +97,10 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
 def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocabularyInvalid(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise VocabularyInvalid(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise VocabularyInvalid(f"cannot read {path}: {error.strerror or error}") from None
     if path.suffix.lower() != ".json":
         return _lines(text, path.name)
     try:

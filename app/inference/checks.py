@@ -72,7 +72,7 @@ def filled(params: wire.SamplingParams, prompts: list[list[int]], version: Resol
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that prompt and continuation fit into the context, if the network limits its sequences (a Transformer).
+    """Check that prompt and continuation fit into the context, if the network has a limit, as a Transformer does.
 
     `field` is the request field that limits the number of tokens.
     """

@@ -76,7 +76,7 @@ def answer_score(task: str, probs: Sequence[float]) -> float:
 
 
 def decision_rule(version: ResolvedVersion, policy: DecisionPolicy) -> DecisionRule:
-    """Apply a policy to a version. Raises InvalidRequest if the version cannot do what the policy asks for."""
+    """Apply a policy to a version. Raises InvalidRequest if the version does not support it."""
     task, calibration = version.config.task, version.assets.calibration
     if policy.calibrated:
         _required(calibration, version, "calibrated")

@@ -47,7 +47,7 @@ Resolve = Callable[[str, str], Version]
 
 
 class Inference:
-    """The inference use cases, one instance per API process. Call it on the event loop that called `start`."""
+    """The inference use cases, one instance per API process. Call its methods on the loop that called `start`."""
 
     def __init__(self, settings: Settings, resolve: Resolve, cache: Cache) -> None:
         self.settings = settings

@@ -30,9 +30,9 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
     if the service cannot be started.
     """
     check_bind(settings)
-    settings = msgspec.structs.replace(settings, port=find_port(settings))
     prepare_folders(settings)
-    with lock(settings.run_dir):
+    with lock(settings.run_dir):  # before the port is looked at, which a service on the same folder would hold
+        settings = msgspec.structs.replace(settings, port=find_port(settings))
         environment = child_environment(settings, os.environ)
         console = choose_console(settings, environment, verbose)
         plan = make_plan(settings, demo=demo, without=without, progress=isinstance(console, Terminal))

@@ -20,8 +20,8 @@ NAME = "programs.json"
 class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
-    `job` and `attempt` are set for trainers only. `url` is set for the API only: its address for programs on this
-    machine.
+    `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only:
+    its address for programs on this machine.
     """
 
     program: str  # api | engine | worker | trainer
@@ -31,6 +31,7 @@ class Program(msgspec.Struct, frozen=True):
     job: str | None = None
     attempt: int | None = None
     url: str | None = None
+    parent: str | None = None  # id of the job to which the trial `job` belongs
 
 
 def alive(pid: int) -> bool:

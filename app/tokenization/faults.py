@@ -13,7 +13,7 @@ def panicked(error: BaseException) -> bool:
 
 
 def find_surrogate(inputs: Iterable[str | tuple[str, str]]) -> UnicodeEncodeError | None:
-    """Return the error of the first text that contains a lone surrogate, or None if no text does."""
+    """Return the error for the first text that contains a lone surrogate, or None if no text does."""
     for item in inputs:
         for text in (item,) if isinstance(item, str) else item:
             try:

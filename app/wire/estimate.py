@@ -37,7 +37,7 @@ class EstimatedSeconds(msgspec.Struct, frozen=True):
 class TrainingPlan(msgspec.Struct, frozen=True):
     """One training run: its network, its settings, its memory and its time.
 
-    `layers` and `width` are null for `linear`, which has neither. `steps` is the largest number of steps, or null if
+    `layers` and `width` are null for `linear`, which has neither. `steps` is the maximum number of steps, or null if
     only `max_seconds` limits the run. If `ends_earlier` is not null, it says why the run usually takes fewer steps, and
     `seconds` is the time of the longest possible run. `trained_tokens` is the number of tokens or numeric steps that
     the run reads in all of its steps.

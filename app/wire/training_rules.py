@@ -200,7 +200,7 @@ def _check_values(options: TrainingOptions) -> None:
             "vocab_size", f"is always {SMALLEST_VOCABULARY} with the byte tokenizer; leave this option out"
         )
     _check_class_weights(options.class_weights)
-    if options.encoding is not None and not _is_encoding(options.encoding):
+    if options.encoding is not None and not is_encoding(options.encoding):
         raise OptionError(
             "encoding", f"must be a text encoding such as utf-8, cp1252 or gb18030, not {options.encoding!r}"
         )
@@ -247,7 +247,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
         raise OptionError("class_weights", "must be 'balanced' or an object that maps labels to weights")
 
 
-def _is_encoding(name: str) -> bool:
+def is_encoding(name: str) -> bool:
     """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, are not accepted."""
     try:
         codec = codecs.lookup(name)

@@ -119,7 +119,7 @@ class Attempt:
             trainer = self._start(lock)
         try:
             self._lease.guard(trainer)
-            with self._resources.trainers.listed(self._job.id, self._job.attempt, trainer.pid):
+            with self._resources.trainers.listed(self._job.id, self._job.attempt, trainer.pid, self._job.parent_id):
                 last = self._follow(trainer)
                 return trainer.close(), last
         finally:
@@ -215,7 +215,9 @@ class Attempt:
             self._lease.write(lambda s: self._resources.jobs.report(s, job.id, job.attempt, progress, log_events))
 
     def _to_log_event(self, event: TrainEvent) -> NewEvent | None:
-        return self._checkpoints.store(event) if isinstance(event, CheckpointSaved) else transcript.to_event(event)
+        if isinstance(event, CheckpointSaved):
+            return self._checkpoints.store(event)
+        return transcript.to_event(event, evaluation=self._job.kind == EVALUATION)
 
     # --- step 5 ---------------------------------------------------------------------------------------------------
 

@@ -30,10 +30,11 @@ class TrainerList:
         self.folder = folder
 
     @contextmanager
-    def listed(self, job_id: str, attempt: int, pid: int) -> Iterator[None]:
-        """Keep a trainer in the list while the block runs."""
+    def listed(self, job_id: str, attempt: int, pid: int, parent: str | None = None) -> Iterator[None]:
+        """Keep a trainer in the list while the block runs. `parent` is the job of a trial."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entry = {"program": "trainer", "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
+        entry |= {} if parent is None else {"parent": parent}
         write_json(self._path(job_id), entry)
         try:
             yield

@@ -68,3 +68,22 @@ def test_a_version_that_cannot_chat_is_refused_at_once(service: Service, ostinat
     typed("Hi\nWhat?\n", terminal=True)
     done = ostinato("chat", "m")
     assert done.status == 1 and "no chat template" in done.err and len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("generation", "standard input contains no message; each line is a message"),
+        (
+            "classification",
+            "m is for classification; `ostinato chat` requires a model trained on conversations",
+        ),
+    ],
+)
+def test_an_empty_input_is_reported_in_the_terms_of_a_chat(
+    service: Service, ostinato: Run, typed: Any, task: str, message: str
+) -> None:
+    service.routes["GET /v1/models/m"] = (200, {"id": "m", "version": 1, "task": task})
+    typed("\n")
+    done = ostinato("chat", "m")
+    assert (done.status, done.err) == (1, f"ostinato: {message}\n")

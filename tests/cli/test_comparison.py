@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -37,6 +38,21 @@ def test_a_calibration_error_on_few_rows_is_not_compared(service: Service, ostin
     service.routes["GET /v1/registry/compare"] = (200, reply)
     lines = ostinato("models", "compare", "reviews:2", "reviews:3").out.splitlines()
     assert lines[1].split() == ["test.ece", "too", "few", "rows", "0.02"]
+
+
+def test_a_linear_model_has_no_layers_to_compare(service: Service, ostinato: Run) -> None:
+    network = VERSION | {"config": {"architecture": "gru", "layers": 2, "width": 64, "pooling": "attention"}}
+    linear = VERSION | {"config": network["config"] | {"architecture": "linear", "width": 256, "ngram_buckets": 65536}}
+    reply = {"object": "model.comparison", "versions": [network, linear], "best": {}, "figures": {}}
+    service.routes["GET /v1/registry/compare"] = (200, reply)
+    lines = [line.split() for line in ostinato("models", "compare", "reviews:2", "reviews:3").out.splitlines()]
+    assert lines[1:] == [
+        ["config.architecture", "gru", "linear"],
+        ["config.layers", "2"],
+        ["config.width", "64"],
+        ["config.pooling", "attention"],
+        ["config.ngram_buckets", "65536"],
+    ]
 
 
 def test_a_comparison_fits_the_terminal(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +101,14 @@ def test_a_metric_of_few_rows_is_not_compared(service: Service, ostinato: Run) -
     service.routes["GET /v1/registry/compare"] = (200, reply)
     lines = [line.split() for line in ostinato("models", "compare", "reviews:1", "reviews:2").out.splitlines()]
     assert ["validation.accuracy", "too", "few", "rows", "0.75"] in lines and ["validation.rows", "2", "40"] in lines
+
+
+def test_a_misspelt_metric_is_named(service: Service, ostinato: Run) -> None:
+    def search(request: Any) -> tuple[int, Any]:
+        return listed(*[VERSION] * ("metric=" not in request.query))
+
+    service.routes["GET /v1/registry/versions"] = search
+    done = ostinato("models", "search", "rev", "--metric", "test.acuracy")
+    assert done.out == "no version has the metric 'test.acuracy'; did you mean 'test.accuracy'?\n"
+    assert "query=rev" in service.requests[-1].query
+    assert ostinato("models", "search", "--metric", "test.accuracy", "--minimum", "0.9").out == "no version matches\n"

@@ -38,7 +38,7 @@ def test_all_faults_are_printed_with_their_lines_and_nothing_is_uploaded(
     *faults, last = done.err.splitlines()
     for line, fault in zip((22, 23, 24), faults, strict=True):
         assert f"reviews.csv, line {line}, column 'label'" in fault
-    assert last.startswith("ostinato: 3 rows cannot be used") and "--skip-bad-rows" in last
+    assert last.startswith("ostinato: 3 rows cannot be used") and "--skip-bad-rows 0.14;" in last
 
 
 def test_the_first_hundred_faults_are_listed(queue: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -49,10 +49,10 @@ def test_the_first_hundred_faults_are_listed(queue: Service, ostinato: Run, tmp_
 
 def test_a_share_of_bad_rows_may_be_dropped(queue: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text(reviews(bad=3))
-    done = ostinato("train", "reviews.csv", "--no-wait", "--skip-bad-rows", "0.2")
+    done = ostinato("train", "reviews.csv", "--no-wait", "--skip-bad-rows", "0.14")
     assert done.status == 0, done.err
     assert "warning: 3 rows that cannot be used are left out" in done.out
-    assert queue.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {"skip_bad_rows": 0.2}
+    assert queue.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {"skip_bad_rows": 0.14}
 
 
 def test_a_missing_column_is_named_by_its_option_once(queue: Service, ostinato: Run) -> None:

@@ -38,8 +38,18 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "new.csv").write_text("text,label\na,good\n")
 
 
+def model(name: str, input_: str = "tokens") -> dict[str, Any]:
+    """The routes of the second version of a model."""
+    card = {"id": name, "version": 2, "task": "classification"}
+    return {
+        f"GET /v1/models/{name}": (200, card),
+        f"GET /v1/registry/models/{name.partition(':')[0]}/versions/2": (200, {"config": {"input": input_}}),
+    }
+
+
 @pytest.fixture
 def answering(service: Service, data: None) -> Service:
+    service.routes |= model("mood") | model("mood:1") | {"GET /v1/models": listed({"id": "mood"})}
     service.routes["POST /v1/files"] = (200, {"id": "file-1"})
     service.routes["POST /v1/evaluations"] = (200, JOB)
     service.routes["GET /v1/evaluations/evaljob-1"] = (200, DONE)
@@ -78,3 +88,33 @@ def test_a_failed_evaluation_says_why(answering: Service, ostinato: Run) -> None
     done = ostinato("evaluate", "mood", "new.csv")
     assert done.status == 1
     assert done.err.splitlines()[-1] == "evaljob-1 failed: new.csv has no label column"
+
+
+@pytest.mark.parametrize(
+    ("content", "input_", "message"),
+    [
+        ("body,label\na,good\n", "tokens", "new.csv has no column 'text'"),
+        ("text,label\na,good\n", "features", "new.csv holds text, but the version takes numbers"),
+        ("text,label\na,good\nb,\nc,\n", "tokens", "2 rows cannot be used"),
+    ],
+)
+def test_a_file_that_does_not_suit_the_version_is_not_uploaded(
+    answering: Service, ostinato: Run, tmp_path: Path, content: str, input_: str, message: str
+) -> None:
+    answering.routes |= model("mood", input_)
+    (tmp_path / "new.csv").write_text(content)
+    done = ostinato("evaluate", "mood", "new.csv")
+    assert done.status == 1 and message in done.err
+    assert done.err.endswith("nothing was uploaded\n") and "skip" not in done.err
+    assert not answering.sent("POST /v1/files")
+
+
+@pytest.mark.parametrize("arguments", [("moud",), ("mood", "--against", "moud")])
+def test_a_version_that_does_not_exist_is_named_before_the_upload(
+    answering: Service, ostinato: Run, arguments: tuple[str, ...]
+) -> None:
+    reference, *against = arguments
+    answering.routes["GET /v1/models/moud"] = (404, {"error": {"message": "model not found: moud"}})
+    done = ostinato("evaluate", reference, "new.csv", *against)
+    assert done.status == 1 and "moud; did you mean 'mood'?; nothing was uploaded" in done.err
+    assert not answering.sent("POST /v1/files")

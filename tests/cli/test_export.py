@@ -13,6 +13,12 @@ def test_export_saves_a_tar_or_a_new_directory(registry: Service, ostinato: Run,
     assert "saved reviews:4 as reviews-4.tar" in ostinato("export", "reviews:4").out
     with tarfile.open(tmp_path / "reviews-4.tar") as tar:
         assert tar.getnames() == ["config.json"]
+    (tmp_path / "reviews-4.tar").write_text("precious")
+    done = ostinato("export", "reviews:4")
+    assert done.status == 1 and "reviews-4.tar already exists; replace it with --force" in done.err
+    assert (tmp_path / "reviews-4.tar").read_text() == "precious"
+    assert ostinato("export", "reviews:4", "--force").status == 0
+    assert tarfile.is_tarfile(tmp_path / "reviews-4.tar")
     assert ostinato("export", "reviews:4", "-o", "folder").status == 0
     assert (tmp_path / "folder" / "config.json").read_text() == "{}"
     assert "already exists" in ostinato("export", "reviews:4", "-o", "folder").err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import re
 import tarfile
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_a_folder_without_a_checkpoint_is_refused_before_the_upload(
     (tmp_path / "empty").mkdir()
     assert "no config.json" in ostinato("import", "empty", "--name", "reviews").err
     assert "nowhere" in ostinato("import", "nowhere", "--name", "reviews").err
+
+
+def test_the_help_names_every_form_of_a_vocabulary(ostinato: Run) -> None:
+    shown = " ".join(re.sub("[│╭╮╰╯─]", " ", ostinato("import", "--help").out).split())
+    for form in ("tokenizer.json", "JSON list or dictionary of tokens", "one token per line"):
+        assert form in shown
 
 
 def test_plain_weights_are_converted_before_the_upload(registry: Service, ostinato: Run, tmp_path: Path) -> None:

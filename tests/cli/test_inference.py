@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +139,53 @@ def test_an_unreachable_service_is_reported(ostinato: Run, monkeypatch: pytest.M
     assert "ostinato up" in done.err and done.err.count("\n") == 1
 
 
-def test_a_file_that_is_not_utf_8_is_refused(reading: Service, ostinato: Run, tmp_path: Path) -> None:
-    (tmp_path / "old.txt").write_bytes("schön\n".encode("latin-1"))
+def test_a_text_file_is_decoded_as_in_a_training(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_bytes("schön und gut\n".encode("latin-1"))
     done = ostinato("classify", "-m", "m", "--file", "old.txt")
-    assert done.status == 1 and done.err.startswith("ostinato: cannot read old.txt: ") and "utf-8" in done.err
-    assert not reading.requests
+    assert done.status == 0 and reading.requests[-1].json["input"] == ["schön und gut"]
+    assert done.err.startswith("warning: old.txt is not valid UTF-8; it is read as cp1252") and "--encoding" in done.err
+    (tmp_path / "old.txt").write_bytes("хороший фильм\n".encode("cp1251"))
+    done = ostinato("classify", "-m", "m", "--file", "old.txt")
+    assert done.status == 1 and "(--encoding): perhaps" in done.err
+    assert ostinato("classify", "-m", "m", "--file", "old.txt", "--encoding", "cp1251").status == 0
+    assert reading.requests[-1].json["input"] == ["хороший фильм"]
+
+
+def test_a_text_file_may_be_a_pipe_or_gzipped(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"a fine day\n"))
+    assert ostinato("classify", "-m", "m", "--file", "a.txt.gz").status == 0
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"a fine day\n",))
+    writer.start()
+    assert ostinato("classify", "-m", "m", "--file", "pipe").status == 0
+    writer.join()
+    assert [request.json["input"] for request in reading.requests] == [["a fine day"]] * 2
+    (tmp_path / "empty.txt").write_text("")
+    assert "there is no text to classify" in ostinato("classify", "-m", "m", "--file", "empty.txt").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("x", "--encoding", "cp1251"), "--encoding cp1251: is for a --file"),
+        (("--file", "a.txt", "--encoding", "cp9999"), "--encoding cp9999: must be a text encoding"),
+        (("x", "--prediction-set", "90"), "--prediction-set 90: must be a number between 0 and 1, such as 0.9 instead"),
+        (("x", "--max-risk", "0"), "--max-risk 0: must be a number between 0 and 1\n"),
+        (("x", "--abstain-below", "1.5"), "such as 0.015 instead of 1.5"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_with_its_option(
+    reading: Service, ostinato: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    done = ostinato("classify", "-m", "m", *arguments)
+    assert done.status == 1 and message in done.err and not reading.requests
+
+
+def test_a_blank_text_stays_without_a_prediction(reading: Service, ostinato: Run) -> None:
+    done = ostinato("classify", "-m", "m", "a fine day", " ", "rain")
+    assert [line.split()[0] for line in done.out.splitlines()[1::2]] == ["good", "bad"]
+    assert "1 row without a text has no prediction" in done.err
+    assert ostinato("classify", "-m", "m", "").err == "ostinato: there is no text to classify\n"
 
 
 def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostinato: Run) -> None:

@@ -21,6 +21,8 @@ def test_ps_lists_the_running_programs(ostinato: Run, tmp_path: Path) -> None:
     (row,) = json.loads(ostinato("ps", "--data-dir", "d", "--json").out)
     assert (row["program"], row["pid"], row["job"], row["attempt"]) == ("trainer", os.getpid(), "ftjob-1", 2)
     assert "ftjob-1" in ostinato("ps", "--data-dir", "d").out
+    programs.write(run, [programs.Program("trainer", os.getpid(), 1.0, 0, "ftjob-2", 1, parent="ftjob-1")])
+    assert "ftjob-2 (trial of ftjob-1)" in ostinato("ps", "--data-dir", "d").out
 
 
 def test_settings_hide_secrets(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:

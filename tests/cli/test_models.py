@@ -29,6 +29,16 @@ def test_models_are_listed_with_their_newest_version(service: Service, ostinato:
     assert json.loads(ostinato("models", "list", "--json").out)[0]["name"] == "reviews"
 
 
+def test_the_figures_are_those_of_the_version_that_answers(service: Service, ostinato: Run) -> None:
+    older = VERSION | {"version": 1, "metrics": {"test": {"accuracy": 0.9}}}
+    service.routes |= {
+        f"GET {ROOT}": listed({"name": "reviews", "latest": VERSION, "aliases": {"champion": 1}}),
+        f"GET {ROOT}/reviews/versions/1": (200, older),
+    }
+    shown = ostinato("models").out.splitlines()[1]
+    assert shown.endswith("@champion:1  version 1: test accuracy 0.900; newest, 2: test accuracy 0.750")
+
+
 def test_an_empty_list_says_how_to_train(service: Service, ostinato: Run) -> None:
     service.routes[f"GET {ROOT}"] = listed()
     assert ostinato("models").out == "no models yet; train one with: ostinato train FILE\n"
@@ -54,6 +64,7 @@ def test_lists_are_read_to_the_last_page(service: Service, ostinato: Run) -> Non
         (["models", "history", "reviews", "a"], f"{ROOT}/reviews/aliases/a/history"),
     ):
         move = {"from_version": None, "to_version": 2, "principal": "ann", "name": "n", "latest": VERSION}
+        move |= {"aliases": {}} if path == ROOT else {}
         item = VERSION | move | {"id": "first"}
         service.routes[f"GET {path}"] = [(200, {"data": [item], "has_more": True}), listed(item)]
         assert len(ostinato(*command).out.splitlines()) == 3

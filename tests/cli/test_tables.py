@@ -74,6 +74,27 @@ def test_tables_are_read_as_the_training_reads_them(
     assert [(str(line["id"]), line["label"]) for line in lines] == [("1", "good"), ("2", "bad")]
 
 
+def test_a_guessed_encoding_is_reported(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    write_cp1252(tmp_path / "in.csv")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "--text-column", "comment")
+    assert "warning: in.csv is not valid UTF-8; it is read as cp1252" in done.err
+    (tmp_path / "in.csv").write_bytes("text;id\nхороший фильм;1\n".encode("cp1251"))
+    assert ostinato("classify", "-m", "m", "--file", "in.csv", "--encoding", "cp1251").status == 0
+    assert reading.requests[-1].json["input"] == ["хороший фильм"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("waves.jsonl", '{"features": [[1, 2]], "label": "a"}\n'), ("waves.csv", "series,time,height\n1,1,0.5\n")],
+)
+def test_numbers_are_refused_with_the_route_for_them(
+    reading: Service, ostinato: Run, tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    done = ostinato("classify", "-m", "m", "--file", name)
+    assert done.status == 1 and "this command reads texts; send the numbers to POST /v1/classify" in done.err
+
+
 def test_a_missing_column_is_named_and_nothing_is_written(reading: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("comment,id\na fine day,1\n")
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")

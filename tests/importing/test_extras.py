@@ -106,7 +106,8 @@ def test_what_the_user_says_goes_first(tmp_path: Path) -> None:
 def test_entries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     state = text_program().state_dict()
     for extras, named in (
-        ({"classes": ["a", "b"]}, "requires 3 distinct labels"),
+        ({"classes": ["a", "b"]}, "has 3 outputs, so it requires 3 labels; 2 labels are given"),
+        ({"classes": ["a", "b", "a"]}, "the label 'a' is given more than once"),
         ({"vocab": WORDS * 2}, "word twice"),
     ):
         with pytest.raises(InvalidRequest, match=named):

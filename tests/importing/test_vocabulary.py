@@ -192,3 +192,15 @@ def test_a_vocabulary_that_does_not_fit_its_split_is_refused(answers: dict[str, 
 def test_vocabularies_of_parts_of_words_are_refused(words: list[str], kind: str) -> None:
     with pytest.raises(VocabularyInvalid, match=f"{kind}.*tokenizer.json"):
         tokenizer(words, len(words))
+
+
+def test_a_vocabulary_that_cannot_be_read_is_named_in_plain_words(tmp_path: Path) -> None:
+    missing, latin = tmp_path / "nope.json", tmp_path / "latin.txt"
+    latin.write_bytes(b"caf\xe9")
+    for path, message in (
+        (missing, f"cannot read {missing}: No such file or directory"),
+        (latin, f"{latin} is not UTF-8 text; save it as UTF-8"),
+    ):
+        with pytest.raises(VocabularyInvalid) as caught:
+            tokenizer_of(path, 10, Answers({}))
+        assert caught.value.message == message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -218,9 +219,10 @@ def test_a_program_that_ignores_sigterm_is_killed(up: Callable[..., Up]) -> None
 def test_a_second_launcher_on_the_same_folder_is_refused(up: Callable[..., Up], tmp_path: Path) -> None:
     one = up()
     one.running()
-    chosen = settings.load({}, data_dir=str(one.data), port=0)
-    with pytest.raises(StartRefused, match=f"already runs on .*process {one.process.pid}.*--data-dir"):
-        launcher.start_up(chosen)
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # the folder is named, rather than a port that it holds
+        chosen = settings.load({}, data_dir=str(one.data), port=taken.getsockname()[1])
+        with pytest.raises(StartRefused, match=f"already runs on .*process {one.process.pid}.*--data-dir"):
+            launcher.start_up(chosen)
     one.end()
     with lock(chosen.run_dir):  # released
         pass

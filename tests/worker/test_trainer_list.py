@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -23,3 +24,10 @@ def test_the_entry_of_a_later_attempt_stays(tmp_path: Path) -> None:
     with TrainerList(tmp_path).listed("ftjob-1", 1, os.getpid()):
         (tmp_path / "ftjob-1.json").write_text('{"pid": 1, "attempt": 2}')
     assert (tmp_path / "ftjob-1.json").exists()
+
+
+def test_the_entry_of_a_trial_names_its_job(tmp_path: Path) -> None:
+    with TrainerList(tmp_path).listed("ftjob-2", 1, os.getpid(), "ftjob-1"):
+        assert json.loads((tmp_path / "ftjob-2.json").read_text())["parent"] == "ftjob-1"
+    with TrainerList(tmp_path).listed("ftjob-1", 1, os.getpid()):
+        assert "parent" not in json.loads((tmp_path / "ftjob-1.json").read_text())

@@ -24,7 +24,7 @@ async def as_get(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> No
     inner = {**scope, "method": "GET"}
     try:
         await app(inner, receive, send_headers)
-    except Exception:  # _HeadersSent, or an exception that the route has converted it to
+    except Exception:  # _HeadersSent, or an exception into which the route has converted it
         if not done:
             raise
     finally:

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 T = TypeVar("T")
-INDEX = "ostinato.headers"  # the key of the index in the scope
+INDEX = "ostinato.headers"  # the key under which the scope stores the index
 
 
 def index_of(scope: Scope) -> dict[bytes, bytes]:

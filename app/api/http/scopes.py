@@ -25,7 +25,7 @@ class MissingScope(Forbidden):
 
 
 def needed(method: str, path: str) -> str | None:
-    """Return the scope that a request needs, or None if every key may send it: it only reads models or the release."""
+    """Return the scope that a request needs, or None if any key may send it, as for reading models or the release."""
     scope = next((scope for pattern, scope in RULES if pattern.fullmatch(path)), INFER)
     if method in READS and (scope == REGISTRY or path == "/version"):
         return None

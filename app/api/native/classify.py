@@ -261,7 +261,7 @@ def _value(index: int, value: float, body: ClassifyRequest, rule: DecisionRule) 
 
 
 def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
-    """Return the threshold of the request, defaulting to that in the version's `config.json`, or to 0.5."""
+    """Return the request's threshold. The default is the threshold in the version's `config.json`, or 0.5."""
     if body.threshold is not None:
         return body.threshold
     return float(scored.version.assets.raw_config.get("threshold", 0.5))

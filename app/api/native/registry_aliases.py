@@ -74,7 +74,10 @@ async def set_alias(
 
 
 async def _load_if_required(services: Services, principal: str, name: str, alias: str, body: AliasRequest) -> bool:
-    """Load the version if the alias is or becomes required, so that the service stays ready; return whether it did."""
+    """Load the version if the alias is required or becomes required, so that the service stays ready.
+
+    Returns whether the version has been loaded.
+    """
     required = body.required
     if required is None:
         others = await run_in_threadpool(services.registry.required_aliases)

@@ -1,5 +1,4 @@
-"""The request fields of all generation routes of OpenAI's dialect: how text is sampled, where it ends, and how it is
-sent."""
+"""Request fields that OpenAI's generation routes share: options of sampling, the end of the text, and streaming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks data files before a training run, with the same code that the run uses to read them. Imports no torch.
+"""Checks data files before a training run or an evaluation, with the code that reads them there. Imports no torch.
 
 The command line checks local files with this module before it uploads them.
 """
@@ -13,9 +13,9 @@ from typing import Any
 from app.training.data import text as text_file
 from app.training.data.detection import detect
 from app.training.data.faults import BadRows
-from app.training.data.inputs import TextFiles, open_files
+from app.training.data.inputs import TextFiles, check_input, open_files
 from app.training.data.report import table_report, text_report, warnings_of
-from app.training.data.scan import DataFiles, scan_files
+from app.training.data.scan import DataFiles, scan_files, scan_held_out
 from app.training.failures import BadData, is_data_error
 from app.wire.training_options import VALIDATION_SPLIT, Columns
 
@@ -83,6 +83,26 @@ def check_files(
         failure = BadData(f"{training.name} cannot be used for training ({type(error).__name__}: {error})")
     remarks = [remark.to_dict() for source in sources for remark in source.remarks]
     return DataReport(settled, {"remarks": remarks}, failure)
+
+
+def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = None) -> BadData | None:
+    """Read and check all rows of a file on which a version is to be evaluated; returns what makes it unusable, if
+    anything.
+
+    `task` is that of the version, and `takes` its kind of input: tokens or features.
+    """
+    try:
+        files = open_files(detect(path, path.name, param="file"), None, columns or Columns(), task)
+        check_input(files, takes)
+        if isinstance(files, DataFiles):
+            scan_held_out(files, None, ())
+    except BadData as error:
+        return error
+    except Exception as error:
+        if not is_data_error(error):
+            raise
+        return BadData(f"{path.name} cannot be read ({type(error).__name__}: {error})", file="file")
+    return None
 
 
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -32,14 +33,15 @@ class BadRows(BadData):
     """Several rows cannot be used.
 
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
-    faulty rows can be left out; otherwise, the rest of the file cannot be read after the last fault.
+    faulty rows can be left out; otherwise, the rest of the file cannot be read after the last fault. `fraction` is the
+    smallest value of `skip_bad_rows` that leaves them out.
     """
 
-    def __init__(self, faults: Faults, message: str, skippable: bool) -> None:
+    def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float) -> None:
         first = faults.first[0]
         super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
         self.faults, self.counts = list(faults.first), dict(faults.counts.most_common())
-        self.rows, self.skippable = faults.rows, skippable
+        self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
 
     def listing(self) -> str:
         """The first faults, one per line."""
@@ -96,12 +98,25 @@ class Faults:
         first = self.first[0]
         if self.rows == 1:
             return first
+        fraction = smallest_fraction(self.rows, total)
         message = f"{first.message}. In total, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}"
-        if skippable:
-            message += ". Fix these rows, or set training.skip_bad_rows to the fraction of rows that may be dropped"
+        if skippable and fraction < 1:
+            message += f". Fix these rows, or set training.skip_bad_rows to {fraction} or more to leave them out"
+        elif skippable:
+            message += ". Fix these rows"
         else:
             message += f". Nothing can be read after the last of these rows, {self.last}"
-        return BadRows(self, message, skippable)
+        return BadRows(self, message, skippable and fraction < 1, fraction)
+
+
+def smallest_fraction(rows: int, total: int) -> float:
+    """The smallest fraction of `total` rows, rounded up to two digits, of which `rows` rows are no more."""
+    digits = max(2, 1 - math.floor(math.log10(rows / total)))
+    scale: int = 10**digits
+    number = -(-rows * scale // total)
+    while rows > number / scale * total:  # the product may be rounded down
+        number += 1
+    return number / scale
 
 
 def _kind(error: BadData) -> str:

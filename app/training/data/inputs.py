@@ -15,6 +15,7 @@ from app.wire.file_formats import TABLES
 from app.wire.training_options import Columns
 from app.wording import listed
 
+NUMERIC = ("features", "series")  # the shapes of layouts with numeric sequences
 LABELLED = ("classification", "multilabel")
 
 
@@ -46,6 +47,15 @@ def open_files(
         return TextFiles(training, validation)
     layout = find_layout(training, columns, task)
     return DataFiles(layout, None if validation is None else _validation_layout(validation, columns, layout), check)
+
+
+def check_input(files: DataFiles | TextFiles, takes: str) -> None:
+    """Raise BadData if the files hold another kind of input than a version takes: its `input`, tokens or features."""
+    numeric = isinstance(files, DataFiles) and files.training.shape in NUMERIC
+    if numeric != (takes == "features"):
+        source = files.training.source if isinstance(files, DataFiles) else files.training
+        kinds = ("numbers", "text") if numeric else ("text", "numbers")
+        raise source.fault(f"holds {kinds[0]}, but the version takes {kinds[1]}")
 
 
 def _refuse_table_options(source: Source, columns: Columns, task: str | None) -> None:

@@ -109,10 +109,11 @@ def scan_files(
     return scan
 
 
-def scan_held_out(files: DataFiles, staging: Path, base_labels: Collection[str]) -> Scan:
+def scan_held_out(files: DataFiles, staging: Path | None, base_labels: Collection[str]) -> Scan:
     """Read and check all rows of a file on which a version is evaluated. No row is assigned to a split.
 
-    `base_labels` are the labels of the version. Raises BadData if a row cannot be used.
+    `base_labels` are the labels of the version. Numeric steps are written to a file in the folder `staging`, unless it
+    is None. Raises BadData if a row cannot be used.
     """
     return _collect(files, staging, 0.0, base_labels)
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from app.training.base import BaseCheckpoint
 from app.training.data.detection import detect
 from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, UNASSIGNED, VALIDATION
-from app.training.data.files import Source
-from app.training.data.inputs import TextFiles, open_files
+from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
 from app.training.data.report import digest_of_rows
 from app.training.data.scan import DataFiles, Scan, scan_held_out
 from app.training.prepare.dataset import Dataset, Rows, Stream
@@ -21,7 +20,6 @@ from app.training.prepare.encode import encode_numbers, encode_texts
 from app.training.prepare.encode_generation import encode_completions, encode_documents, encode_whole_text
 from app.wire.trainer import EvaluationSpec, TrainSpec
 
-NUMERIC = ("features", "series")  # the shapes of layouts with numeric sequences
 Check = Callable[[], None]
 
 
@@ -57,13 +55,12 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     task = base.config.task
     source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file")
     files = open_files(source, None, spec.columns, task, check)
+    check_input(files, base.config.input)
     if isinstance(files, TextFiles):
-        _check_input(source, base, "text")
         dataset = encode_whole_text(source, base, staging)
         sha256 = dataset.facts.report["sha256"][SPLIT_NAMES[TEST]]
         return HeldOut(dataset, None, np.zeros(0, dtype=np.bool_), [], None, sha256)
     numeric = files.training.shape in NUMERIC
-    _check_input(source, base, "numbers" if numeric else "text")
     scan = scan_held_out(files, staging, base.labels)
     if numeric and scan.steps_SF.shape[1] != base.config.features:
         raise source.fault(
@@ -87,12 +84,6 @@ def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:
             return SPLIT_NAMES[code], mask
     unmarked = np.isin(scan.splits_N, (UNASSIGNED, TRAIN))
     return None, unmarked
-
-
-def _check_input(source: Source, base: BaseCheckpoint, kind: str) -> None:
-    takes = "text" if base.config.input == "tokens" else "numbers"
-    if kind != takes:
-        raise source.fault(f"contains {kind}, but the version expects {takes}")
 
 
 def _encoder(files: DataFiles, task: str) -> Callable[..., Dataset]:

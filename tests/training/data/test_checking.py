@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.training.data.checking import check_files
+from app.training.data.checking import check_files, check_held_out
 from app.wire.training_options import Columns
 from tests.training import runs
 from tests.training.data.tables import write
@@ -63,3 +63,15 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
 def test_no_torch_is_loaded() -> None:
     code = "import sys, app.training.data.checking; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_file_for_an_evaluation_may_be_small(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,b\n")
+    assert check_held_out(path, "classification", "tokens") is None
+    error = check_held_out(path, "classification", "features")
+    assert error is not None and "holds text, but the version takes numbers" in error.message
+    error = check_held_out(write(tmp_path, "b.csv", "text,label\na,\n"), "classification", "tokens")
+    assert error is not None and error.where[0] == "line 2"
+    book = write(tmp_path, "a.txt", runs.book(9))
+    assert check_held_out(book, "generation", "tokens") is None
+    assert check_held_out(book, "classification", "tokens") is not None

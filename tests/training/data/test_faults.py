@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.training.data.faults import LISTED, BadRows, Faults
+from app.training.data.faults import LISTED, BadRows, Faults, smallest_fraction
 from app.training.data.files import Source
 from app.training.data.scan import Scan
 from app.training.failures import BadData
@@ -146,3 +146,26 @@ def test_after_a_quote_that_is_never_closed_nothing_can_be_read(tmp_path: Path) 
 def test_plain_text_has_no_rows_to_drop(tmp_path: Path) -> None:
     [*_, failed] = runs.train(runs.make(tmp_path, "a.txt", runs.book(20), training={"skip_bad_rows": 0.1}))
     assert (failed.code, failed.param) == ("invalid_hyperparameter", "training.skip_bad_rows")
+
+
+@pytest.mark.parametrize(
+    ("rows", "total", "fraction"),
+    [(3, 23, 0.14), (1, 2, 0.5), (29, 100, 0.3), (28, 100, 0.28), (1, 1000, 0.001), (1, 999, 0.0011), (2, 2, 1.0)],
+)
+def test_the_smallest_fraction_that_leaves_the_rows_out_is_named(rows: int, total: int, fraction: float) -> None:
+    assert smallest_fraction(rows, total) == fraction
+    assert rows <= fraction * total
+
+
+def test_the_fraction_of_the_report_is_accepted(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", table("x,much", "y,"))
+    with pytest.raises(BadRows, match=r"set training.skip_bad_rows to 0\.021 or more") as caught:
+        scan(path)
+    dropped = scan(path, skip_bad_rows=caught.value.fraction).dropped
+    assert dropped is not None and dropped.rows == 2
+
+
+def test_rows_that_are_all_bad_cannot_be_left_out(tmp_path: Path) -> None:
+    with pytest.raises(BadRows) as caught:
+        scan(write(tmp_path, "a.csv", "text,value\nx,much\ny,\n"))
+    assert not caught.value.skippable and caught.value.message.endswith("Fix these rows")
