@@ -94,7 +94,7 @@ def test_a_failed_evaluation_says_why(answering: Service, ostinato: Run) -> None
     ("content", "input_", "message"),
     [
         ("body,label\na,good\n", "tokens", "new.csv has no column 'text'"),
-        ("text,label\na,good\n", "features", "new.csv holds text, but the version takes numbers"),
+        ("text,label\na,good\n", "features", "new.csv contains text, but the version expects numbers"),
         ("text,label\na,good\nb,\nc,\n", "tokens", "2 rows cannot be used"),
     ],
 )
