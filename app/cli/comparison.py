@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
+from app.cli.shapes import used_fields
 from app.errors import InvalidRequest, did_you_mean
 from app.wire.measurement import shows_calibration_error, too_few
 from app.wording import counted, listed
@@ -115,7 +116,8 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
 
 def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     """Yield one row for each field that differs between the versions: its name, then its value in each version."""
-    flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in versions]
+    shown = [{**version, "config": used_fields(version.get("config") or {})} for version in versions]
+    flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in shown]
     for name in dict.fromkeys(name for shape in flattened for name in shape):
         values = [shape.get(name) for shape in flattened]
         if any(value != values[0] for value in values):

@@ -9,6 +9,7 @@ import typer
 from app.cli import aliases, comparison
 from app.cli.output import Json, aliases_of, connect, fields, headline, json_for_all, print_json, size, table, when
 from app.cli.references import CHAMPION, ROOT, Name, Reference, locate
+from app.cli.shapes import shape_of
 from app.wording import listed
 from models.config import ARCHITECTURES
 
@@ -88,12 +89,11 @@ def show(reference: Reference, as_json: Json = False) -> None:
     if as_json:
         print_json(version)
         return
-    shape = version.get("config") or {}
     files = version.get("files") or {}
     fields([
         ("model", f"{version.get('model') or version.get('name')}:{version['version']}"), ("status", version["status"]),
         ("task", version["task"]), ("architecture", version["architecture"]),
-        ("shape", ", ".join(f"{key} {shape[key]}" for key in ("layers", "width", "vocab_size") if shape.get(key))),
+        ("shape", shape_of(version.get("config") or {})),
         ("labels", ", ".join(version.get("labels") or [])),
         ("parameters", f"{version['parameters']:,}"), ("quality", headline(version.get("metrics"))),
         ("baseline", ((version.get("metrics") or {}).get("baseline") or {}).get("summary")),

@@ -215,7 +215,9 @@ class Attempt:
             self._lease.write(lambda s: self._resources.jobs.report(s, job.id, job.attempt, progress, log_events))
 
     def _to_log_event(self, event: TrainEvent) -> NewEvent | None:
-        return self._checkpoints.store(event) if isinstance(event, CheckpointSaved) else transcript.to_event(event)
+        if isinstance(event, CheckpointSaved):
+            return self._checkpoints.store(event)
+        return transcript.to_event(event, evaluation=self._job.kind == EVALUATION)
 
     # --- step 5 ---------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.wording import counted
+from app.wording import counted, listed
 
 Errors = NDArray[np.float64]
 
@@ -88,6 +88,11 @@ def _reason(candidates: Sequence[Candidate], chosen: int, best: int, gaps: Seque
     if len(candidates) == 1:
         return f"{name} is the only trial that succeeded"
     if chosen == best:
+        equals = [candidates[n].model for n in range(len(candidates)) if gaps[n].mean == 0.0]
+        if len(equals) > 1:
+            lowest = "" if len(equals) == len(candidates) else f", the lowest of {count}"
+            smallest = "smaller" if len(equals) == 2 else "smallest"
+            return f"{listed(equals, 'and')} have the same validation error{lowest}, and {name} is the {smallest}"
         smaller = [n for n in range(len(candidates)) if candidates[n].size < candidates[best].size]
         if not smaller:
             return f"{name} has the lowest validation error of {count}, and no trial is smaller"

@@ -17,16 +17,24 @@ PHASES = {
     "evaluating": "Evaluating on the held-out rows",
     "publishing": "Training ended, publishing the version",
 }
+EVALUATION_PHASES = {
+    "validating_files": "Validating the file",
+    "evaluating": "Evaluating on the file",
+}
 LEVELS = ("info", "warn", "error")
 LOSSES = {"train_loss": "training loss", "valid_loss": "validation loss", "full_valid_loss": "full validation loss"}
 KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # the widths of columns in the database
 
 
-def to_event(event: TrainEvent) -> NewEvent | None:
-    """Translate a trainer's event. Returns None for the trainer's last event, which determines the job's next state."""
+def to_event(event: TrainEvent, *, evaluation: bool = False) -> NewEvent | None:
+    """Translate an event of a training run or, if `evaluation` is set, of an evaluation.
+
+    Returns None for the trainer's last event, which determines the job's next state.
+    """
     match event:
         case Phase(phase):
-            return NewEvent(kind=f"phase.{phase}"[:KIND_CHARACTERS], step=0, message=PHASES.get(phase, phase))
+            message = (EVALUATION_PHASES if evaluation else PHASES).get(phase, phase)
+            return NewEvent(kind=f"phase.{phase}"[:KIND_CHARACTERS], step=0, message=message)
         case Note(kind, step, level, message, data):
             level = level if level in LEVELS else "info"
             return NewEvent(kind=kind[:KIND_CHARACTERS], step=step, level=level, message=clean(message), data=data)

@@ -35,6 +35,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "digits": "benchmarks.accept.digits",
     "languages": "benchmarks.accept.languages",
     "scores": "benchmarks.accept.scores",
+    "estimates": "benchmarks.accept.estimates",
 }
 
 

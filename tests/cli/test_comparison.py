@@ -40,6 +40,21 @@ def test_a_calibration_error_on_few_rows_is_not_compared(service: Service, ostin
     assert lines[1].split() == ["test.ece", "too", "few", "rows", "0.02"]
 
 
+def test_a_linear_model_has_no_layers_to_compare(service: Service, ostinato: Run) -> None:
+    network = VERSION | {"config": {"architecture": "gru", "layers": 2, "width": 64, "pooling": "attention"}}
+    linear = VERSION | {"config": network["config"] | {"architecture": "linear", "width": 256, "ngram_buckets": 65536}}
+    reply = {"object": "model.comparison", "versions": [network, linear], "best": {}, "figures": {}}
+    service.routes["GET /v1/registry/compare"] = (200, reply)
+    lines = [line.split() for line in ostinato("models", "compare", "reviews:2", "reviews:3").out.splitlines()]
+    assert lines[1:] == [
+        ["config.architecture", "gru", "linear"],
+        ["config.layers", "2"],
+        ["config.width", "64"],
+        ["config.pooling", "attention"],
+        ["config.ngram_buckets", "65536"],
+    ]
+
+
 def test_a_comparison_fits_the_terminal(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = [f"label {n}" for n in range(40)]
     versions = [

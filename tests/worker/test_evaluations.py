@@ -44,7 +44,7 @@ def test_an_evaluation_ends_with_a_report_and_a_file(
     assert len(b"".join(queue.files.content(file_id, OWNER)[1]).splitlines()) == 31
     assert [item.id for item in evaluations.of_version(done.base_digest, OWNER)] == [job.id]
     messages = [event.message for event in evaluations.jobs.events(job.id, OWNER, limit=100).items]
-    assert "Evaluating on the held-out rows" in messages and "data: 30 rows" in messages
+    assert "Evaluating on the file" in messages and "data: 30 rows" in messages
 
 
 def test_a_file_that_does_not_suit_the_version_fails_the_evaluation(

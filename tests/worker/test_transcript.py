@@ -7,7 +7,7 @@ import math
 import msgspec
 import pytest
 
-from app.wire.trainer import CheckpointSaved, Metrics, TrainEvent, TrainFailed
+from app.wire.trainer import CheckpointSaved, Metrics, Phase, TrainEvent, TrainFailed
 from app.worker import transcript
 
 FIGURES = {"train_loss": 0.5, "lr": 0.01}
@@ -25,6 +25,13 @@ def test_final_metrics_do_not_replace_those_of_their_step() -> None:
     final = transcript.to_event(Metrics(3, 10, {"full_valid_loss": 0.25}, 1.0, final=True))
     assert final is not None and (final.kind, final.step, final.type) == ("metrics.final", 3, "metrics")
     assert final.message == "Step 3/10: full validation loss=0.2500"
+
+
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_an_evaluation_does_not_name_the_files_of_a_training_run(evaluation: bool) -> None:
+    events = [transcript.to_event(Phase(name), evaluation=evaluation) for name in ("validating_files", "evaluating")]
+    text = " ".join(event.message for event in events if event is not None)
+    assert ("training" in text, "held-out" in text) == (not evaluation, not evaluation)
 
 
 def test_a_metric_that_is_not_a_number_arrives_as_none() -> None:

@@ -24,7 +24,7 @@ EVALUATION_EVENT: dict[str, Any] = {
     "object": "fine_tuning.job.event",
     "created_at": 1745383070,
     "level": "info",
-    "message": "Evaluating on the held-out rows",
+    "message": "Evaluating on the file",
     "type": "message",
     "data": {},
 }

@@ -75,19 +75,29 @@ def shown_figure(split: str, task: str, figures: Mapping[str, Any]) -> str:
 def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     """One sentence: `gru: 0.941 test accuracy; a linear model on the same rows: 0.928 (McNemar p = 0.004)`."""
     own = shown_figure(comparison["split"], task, {comparison["metric"]: comparison["network"]})
-    sentence = f"{architecture}: {own}; {_where(report, comparison['split'])}: {comparison['baseline']:.3f}"
+    name = _name(task, architecture, report)
+    where = _where(name, report, comparison["split"])
+    sentence = f"{architecture}: {own}; {where}: {comparison['baseline']:.3f}"
     if "p" not in comparison:
         return sentence
     sentence += f" ({comparison['test']} p {p_value(comparison['p'])})"
     worse = comparison["p"] < _SIGNIFICANT and comparison["network"] < comparison["baseline"]
-    return f"{sentence}: the linear model is better" if worse else sentence
+    return f"{sentence}: the {name.partition(' ')[2]} is better" if worse else sentence
 
 
-def _where(report: Mapping[str, Any], split: str) -> str:
+def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
+    """The baseline. Beside the architecture `linear`, "a linear model" would be ambiguous."""
+    if report["model"] == "ngram":
+        return "an n-gram model"
+    if architecture != "linear":
+        return "a linear model"
+    return "a ridge regression" if task == "regression" else "a linear SVM"
+
+
+def _where(name: str, report: Mapping[str, Any], split: str) -> str:
     """The baseline, and the data that it was fitted to and measured on."""
     train, unit = report["train"], "characters" if report["model"] == "ngram" else "rows"
-    name, same = ("an n-gram model", "text") if report["model"] == "ngram" else ("a linear model", "rows")
-    text = f"{name} on the same {same}"
+    text = f"{name} on the same {'text' if report['model'] == 'ngram' else 'rows'}"
     if train[unit] < train["of"]:
         text = f"{name} fitted to {train[unit]:,} of the {train['of']:,} train {unit}"
     held_out = report["splits"][split]

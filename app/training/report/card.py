@@ -33,9 +33,9 @@ def write(
     config = settled.config
     origin = "fine-tuned from another version" if spec.model == "base" else "trained from scratch"
     lines = [
-        f"# {_NAMES.get(config.architecture, config.architecture.upper())} for {config.task}",
+        f"# {_name(config)} for {config.task}",
         "",
-        f"A {_kind(config)} with {parameters:,} parameters, {origin} by Ostinato.",
+        f"{_kind(config)} with {parameters:,} parameters, {origin} by Ostinato.",
         "",
         "## What it does",
         "",
@@ -74,10 +74,15 @@ def _baseline(report: dict[str, Any] | None) -> list[str]:
     return [f"{report['summary']}. The baseline: {report['description']}.", ""] if report else []
 
 
+def _name(config: ModelConfig) -> str:
+    return _NAMES.get(config.architecture, config.architecture.upper())
+
+
 def _kind(config: ModelConfig) -> str:
     if config.architecture == "linear":
-        return "linear model of n-grams"
-    return config.architecture + (" with a branch of n-grams" if config.ngram_buckets else "")
+        return "A linear model of n-grams"
+    article = "An" if config.architecture in ("rnn", "lstm") else "A"
+    return f"{article} {_name(config)}" + (" with a branch of n-grams" if config.ngram_buckets else "")
 
 
 def _choice(settled: Settled) -> str:
@@ -93,7 +98,8 @@ def _choice(settled: Settled) -> str:
 def _purpose(facts: Facts) -> str:
     kind = "texts" if facts.input == "tokens" else f"sequences of steps with {facts.features} numbers each"
     if facts.task == "generation":
-        return f"The model continues text. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
+        what = "conversations" if facts.chat_template else "text"
+        return f"The model continues {what}. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
     if facts.task == "regression":
         return f"The model predicts a number for {kind}."
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])

@@ -40,6 +40,16 @@ def test_the_summary_says_if_the_linear_model_is_better() -> None:
     assert summary.endswith("a linear model on the same rows: 1.000 (McNemar p < 0.001): the linear model is better")
 
 
+def test_the_baseline_of_a_linear_model_has_another_name() -> None:
+    outputs = {"test": (RIGHT, TARGETS)}
+    report = compare(_fitted(TARGETS), "classification", "linear", {"test": {"accuracy": 1.0}}, outputs)
+    assert report is not None
+    assert report["summary"].startswith("linear: 1.000 test accuracy; a linear SVM on the same rows: 1.000 ")
+    outputs["test"] = (-RIGHT, TARGETS)
+    report = compare(_fitted(TARGETS), "classification", "linear", {"test": {"accuracy": 0.0}}, outputs)
+    assert report is not None and report["summary"].endswith(": the linear SVM is better")
+
+
 def test_a_part_of_the_rows_is_said() -> None:
     rows = np.arange(0, 40, 2)
     wrong = RIGHT.copy()
