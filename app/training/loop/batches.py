@@ -85,7 +85,7 @@ class RowBatches:
         return max(1, -(-len(self.rows) // self.size))
 
     def pieces(self, step: int) -> list[Batch]:
-        """The batch of a step (counted from 0 over all epochs), as one or more pieces."""
+        """Return the batch of a step (counted from 0 over all epochs), as one or more pieces."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._order(epoch))
@@ -197,7 +197,7 @@ class StreamBatches:
         return max(1, self.windows // self.size)
 
     def pieces(self, step: int) -> list[Batch]:
-        """The batch of a step (counted from 0 over all epochs), as one or more pieces."""
+        """Return the batch of a step (counted from 0 over all epochs), as one or more pieces."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._starts(epoch))
