@@ -102,6 +102,10 @@ def test_a_trial_ends_with_its_figures_and_names_its_job(service: Service, ostin
         "it is a trial of ftjob-1, which publishes the best of its trials; follow it with:",
         "  ostinato jobs follow ftjob-1",
     ]
+    ended = JOB | {"status": "succeeded", "trials": [row]}
+    service.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = (200, ended)
+    last = ostinato("jobs", "follow", "ftjob-2").out.splitlines()[-1]
+    assert last == "it is a trial of ftjob-1; compare the trials with: ostinato jobs show ftjob-1"
 
 
 def test_a_job_is_shown_cancelled_paused_and_resumed(service: Service, ostinato: Run) -> None:

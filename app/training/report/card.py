@@ -26,7 +26,7 @@ def write(
     parameters: int,
     calibration: Calibration | None = None,
 ) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     `metrics` contains the metrics of each held-out split; `parameters` is the number of parameters of the network.
     """
@@ -62,15 +62,15 @@ def write(
         "",
         "## Limits",
         "",
-        "The model was trained only on this data, including its errors and gaps. The metrics apply to data "
-        "similar to the data on which they were measured.",
+        "The model was trained only on this data, including its errors and gaps. The metrics apply only to "
+        "data similar to the held-out rows.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _baseline(report: dict[str, Any] | None) -> list[str]:
-    """The comparison with the baseline, as a paragraph."""
+    """Return the comparison with the baseline, as a paragraph."""
     return [f"{report['summary']}. The baseline: {report['description']}.", ""] if report else []
 
 
@@ -123,7 +123,7 @@ def _table(metrics: dict[str, Any]) -> list[str]:
 
 
 def _cell(part: dict[str, Any], name: str) -> str:
-    """A figure of a split; empty if the split has too few rows or the figure is missing or not finite."""
+    """Return a metric of a split, or "" if the split has too few rows or the metric is missing or not finite."""
     enough = shows_calibration_error if name == "ece" else lambda rows: not too_few(rows)
     measured = enough(part.get("rows")) and math.isfinite(part.get(name, math.nan))
     return f"{part[name]:.4f}" if measured else ""
@@ -149,5 +149,5 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A name from the request or the data, with the special characters of Markdown replaced."""
+    """Replace the special characters of Markdown in a name from the request or the data."""
     return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:100]
