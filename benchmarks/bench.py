@@ -42,13 +42,13 @@ GENERATION_STRETCH = 4  # generation is measured this many times longer
 
 
 def corpus() -> str:
-    """The longest text file among the demo's data."""
+    """Return the path of the longest text file among the demo's data."""
     return max(CORPUS.glob("*.txt"), key=lambda p: p.stat().st_size).read_text(encoding="utf-8")
 
 
 @contextmanager
 def plain(directory: Path) -> Iterator[str]:
-    """A running plain server for the checkpoint; its URL."""
+    """Run a plain server for the checkpoint, and yield its URL."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.plain_server", str(directory), str(port)], cwd=ROOT)
     try:
@@ -67,7 +67,7 @@ def plain(directory: Path) -> Iterator[str]:
 
 
 def bodies(kind: str, model: str, texts: list[str], prompts: list[list[int]]) -> tuple[list[bytes], list[bytes]]:
-    """The same requests as bodies for our service and for the plain server."""
+    """Return the bodies of the same requests for our service and for the plain server."""
     if kind == "classify":
         return [json.dumps({"model": model, "input": t}).encode() for t in texts], [
             json.dumps({"input": t}).encode() for t in texts
@@ -79,7 +79,7 @@ def bodies(kind: str, model: str, texts: list[str], prompts: list[list[int]]) ->
 
 
 def prompts_of(directory: Path, count: int) -> tuple[list[list[int]], list[str]]:
-    """`count` prompts of 32 tokens, as ids and as texts that encode to those ids."""
+    """Return `count` prompts of 32 tokens, as ids and as texts that encode to these ids."""
     from app.tokenization.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(directory)
@@ -96,7 +96,7 @@ def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], o
         prompts, texts = prompts_of(directory, 32)
     path = "/v1/classify" if kind == "classify" else "/v1/completions"
     our_bodies, plain_bodies = bodies(kind, model, texts, prompts)
-    # the plain server generates for one request at a time, so the concurrent requests take it half a minute
+    # the plain server handles one generation at a time, so concurrent requests take half a minute
     seconds = options.seconds * (GENERATION_STRETCH if kind == "generate" else 1)
     rounds: dict[str, list[Figures]] = {"ours": [], "plain": []}
     with plain(directory) as plain_url:
@@ -117,7 +117,7 @@ def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], o
 
 
 def offline(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
-    """The offline limits of a checkpoint, measured in a process of its own."""
+    """Measure the offline limits of a checkpoint in a separate process."""
     texts_file = directory.with_suffix(".texts.json")
     texts_file.write_text(json.dumps(texts))
     command = [sys.executable, "-m", "benchmarks.offline", kind, str(directory), str(texts_file)]

@@ -1,4 +1,4 @@
-"""Checkpoints with random weights, for measuring speed. Their predictions are meaningless."""
+"""Creates checkpoints with random weights, for measuring speed. Their predictions are meaningless."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write(name: str, corpus: str, folder: Path) -> Path:
 
 
 def pack(directory: Path) -> Path:
-    """A tar of the directory, beside it."""
+    """Pack the directory into a tar archive next to it."""
     tar = directory.with_suffix(".tar")
     with tarfile.open(tar, "w") as archive:
         for path in sorted(directory.iterdir()):
@@ -62,7 +62,9 @@ def pack(directory: Path) -> Path:
 
 
 def texts(corpus: str, count: int, shortest: int = 5, longest: int = 120) -> list[str]:
-    """`count` passages with lengths drawn uniformly from `shortest` to `longest` words; the same at every call."""
+    """Return `count` passages whose lengths are uniform from `shortest` to `longest` words. Every call returns the
+    same.
+    """
     words, draw = corpus.split(), random.Random(0)
     lengths = [draw.randint(shortest, longest) for _ in range(count)]
     starts = [draw.randrange(len(words) - longest) for _ in range(count)]

@@ -1,9 +1,9 @@
-"""The processor time that the API process spends on a request, in milliseconds and in multiples of an empty route.
+"""Measures the processor time of the API process per request, in milliseconds and in multiples of an empty route.
 
-The rate of requests on a shared machine says little about the API process, so this measures processor time: the service
-and an empty FastAPI route (`benchmarks/empty_server.py`) answer in turn, and the table shows medians of the rounds and
-of their ratios. The versions are small, so that the engine is not the limit. Needs wrk; without it, the load comes from
-`benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
+Processor time is measured because, on a shared machine, the rate of requests depends on other processes too. The
+service and an empty FastAPI route (`benchmarks/empty_server.py`) answer in turn, and the table shows medians over
+rounds, of times and of ratios. The versions are small, so that the engine is not the limit. Generates load with wrk or,
+if it is not installed, with `benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Case:
 
 
 def processor_seconds(pid: int) -> float:
-    """The processor time that a process has used so far, in user and system mode."""
+    """Return the processor time that a process has used so far, in user and system mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
@@ -80,7 +80,7 @@ def send(case: Case, seconds: int, folder: Path) -> int:
 
 
 def milliseconds(case: Case, seconds: int, folder: Path) -> float:
-    """Processor time per request."""
+    """Measure the processor time per request."""
     before = processor_seconds(case.pid)
     requests = send(case, seconds, folder)
     return 1000 * (processor_seconds(case.pid) - before) / requests
@@ -88,7 +88,7 @@ def milliseconds(case: Case, seconds: int, folder: Path) -> float:
 
 @contextmanager
 def empty_route() -> Iterator[Case]:
-    """A running server with an empty route."""
+    """Run a server with an empty route."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.empty_server", str(port)], cwd=ROOT)
@@ -108,7 +108,7 @@ def empty_route() -> Iterator[Case]:
 
 
 def cases_of(service: Service, texts: list[str]) -> list[Case]:
-    """The requests to the service that are measured."""
+    """Return the requests to the service that are measured."""
     pid = service.pid("api")
     assert pid is not None
     one = [json.dumps({"model": "small", "input": text}) for text in texts]
@@ -124,7 +124,7 @@ def cases_of(service: Service, texts: list[str]) -> list[Case]:
 
 
 def idle(service: Service) -> dict[str, float]:
-    """The share of a core that each program uses without requests, in percent."""
+    """Measure the share of a core, in percent, that each program uses when there are no requests."""
     before = {p["program"]: processor_seconds(p["pid"]) for p in service.programs()}
     time.sleep(IDLE_SECONDS)
     return {

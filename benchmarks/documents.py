@@ -22,20 +22,20 @@ END = "--- end of a command, with status "
 
 @dataclass(frozen=True)
 class Step:
-    """A command and the output that the page shows. None: the command must only succeed."""
+    """A command and the output that the page shows. If the output is None, the command must only succeed."""
 
     command: str
     printed: list[str] | None
 
 
 def sections(page: str) -> dict[str, str]:
-    """The page's text by its `##` headings, in order. The text before the first heading is under ""."""
+    """Map each `##` heading of the page to its text, in order. The text before the first heading has the key ""."""
     parts = re.split(r"^## (.+)\n", page, flags=re.MULTILINE)
     return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
 
 
 def steps(page: str) -> list[Step]:
-    """All commands of a page, in order."""
+    """Return all commands of a page, in order."""
     page_steps: list[Step] = []
     for kind, body in BLOCK.findall(page):
         page_steps += [Step(body, None)] if kind == "bash" else _console(body)
@@ -121,9 +121,11 @@ def type_steps(
     seconds: Mapping[str, float] | None = None,
     default_seconds: float = 300.0,
 ) -> None:
-    """Run commands in order, in one shell. Raises AssertionError at the first that fails or prints something else.
+    """Run commands in order, in one shell. Raises AssertionError at the first command that fails or prints other
+    output.
 
-    `changes`: text of the page -> its replacement here. `seconds`: time-outs of the commands that contain a text.
+    `changes` maps texts of the page to replacements. `seconds` maps texts to the time-outs of the commands with that
+    text.
     """
     shell = Shell(folder, dict(environment))
     try:

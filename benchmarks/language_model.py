@@ -1,10 +1,10 @@
-"""The default recipe for text against nanoGPT's recipe for a CPU, in the same run, on the same text.
+"""Compares the default recipe for text with nanoGPT's recipe for a CPU, in the same run, on the same text.
 
 nanoGPT (https://github.com/karpathy/nanoGPT, "I only have a macbook"): 4 layers, 4 heads, width 128, context 64,
 batches of 12, 2,000 steps of AdamW in float32, on characters; the first 90 % of the text are for training. The
-reference for an LSTM is the same plain loop around a `torch.nn.LSTM` with as many parameters. Both are written as one
-would write them with torch.nn. The figures are the processor seconds, without evaluations, until our loop reaches the
-bits per character with which the reference ends.
+reference for an LSTM is the same plain loop around a `torch.nn.LSTM` with as many parameters. Both references are
+ordinary torch.nn code. The figures are the processor seconds, without evaluations, until our loop reaches the final
+bits per character of the reference.
 
 Usage: python -m benchmarks.language_model TEXT_FILE [transformer lstm] [--steps 2000] [--longest 1.0]
 """
@@ -83,7 +83,9 @@ class Reference(nn.Module):
 
 
 def reference(architecture: str, text: str, steps: int) -> tuple[float, float, int]:
-    """(seconds, bits per character on held-out text, parameters) of the reference."""
+    """Train the reference. Returns its seconds, its bits per character on held-out text, and its number of
+    parameters.
+    """
     torch.manual_seed(1)
     characters = sorted(set(text))
     index = {character: place for place, character in enumerate(characters)}
@@ -120,7 +122,7 @@ def _bits(network: Reference, held_out_T: Tensor) -> float:
 
 
 def prepared(text: Path, folder: Path) -> Dataset:
-    """The text as the trainer prepares it, with a tenth held out."""
+    """Prepare the text as the trainer does, with a tenth held out."""
     (folder / "staging").mkdir()
     spec = TrainSpec("lstm", DataFile(str(text.resolve()), "book.txt", ""), seed=1)
     data = prepare(folder, spec, None, folder / "staging", lambda: None)
@@ -128,7 +130,7 @@ def prepared(text: Path, folder: Path) -> Dataset:
 
 
 def ours(architecture: str, data: Dataset, longest: float, every: float) -> Iterator[tuple[float, float]]:
-    """(seconds, bits per character) of the default run, about every `every` seconds, up to `longest`."""
+    """Yield the seconds and the bits per character of the default run, about every `every` seconds, up to `longest`."""
     threads = torch.get_num_threads()
     settled = settle(TrainSpec(architecture, DataFile("", "", ""), seed=1), data, None, "cpu", threads)
     began, evaluating = time.perf_counter(), 0.0

@@ -22,7 +22,7 @@ class Figures:
 
 
 def encode(url: str, body: bytes) -> bytes:
-    """A whole POST request."""
+    """Encode a whole POST request."""
     parts = urlsplit(url)
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
@@ -36,7 +36,7 @@ class _Connection:
         self.reader, self.writer = reader, writer
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request; returns the reply's status and body."""
+        """Send a request, and return the status and the body of the reply."""
         self.writer.write(request)
         head = await self.reader.readuntil(b"\r\n\r\n")
         status = int(head[9:12])
@@ -61,7 +61,8 @@ async def _run(url: str, requests: Sequence[bytes], connections: int, seconds: f
         while (begin := time.perf_counter()) < until:
             status, _ = await connection.ask(requests[next(following) % len(requests)])
             end = time.perf_counter()
-            if counted_from <= end <= until:  # requests begun before the window balance those that end after it
+            # Requests that began before the window make up for requests that end after it.
+            if counted_from <= end <= until:
                 errors += status != 200
                 latencies.append((end - begin) * 1000)
         writer.close()

@@ -1,6 +1,6 @@
 """The offline limit: the fastest in-process loop over the same texts, tokenisation included, without a server.
 
-It uses the engine's lanes and kernels, so the difference between it and the service is the cost of serving.
+The loop uses the engine's lanes and kernels, so the difference from the service's rate is the cost of serving.
 
 Usage: python -m benchmarks.offline classify|generate CHECKPOINT_DIRECTORY TEXTS_JSON  (prints one JSON object)
 """
@@ -37,7 +37,7 @@ def _network(directory: Path, dtype: torch.dtype) -> Any:
 
 
 def classify_rate(network: Any, tokenizer: Tokenizer, texts: list[str], batch: int, lanes: Lanes | None) -> float:
-    """Texts per second in batches of `batch`, sorted by length.
+    """Measure texts per second in batches of `batch`, sorted by length.
 
     Without `lanes`, one batch at a time uses all cores; with `lanes`, each core computes a batch of its own.
     """
@@ -65,7 +65,7 @@ def classify_rate(network: Any, tokenizer: Tokenizer, texts: list[str], batch: i
 
 
 def decode_rate(network: Any, prompt: list[int], rows: int, new_tokens: int) -> float:
-    """Tokens per second of greedy decoding of `rows` equal prompts, prefill included."""
+    """Measure tokens per second of greedy decoding for `rows` equal prompts, including prefill."""
     started = time.perf_counter()
     with torch.inference_mode():
         state = network.new_state(rows)
@@ -79,7 +79,7 @@ def decode_rate(network: Any, prompt: list[int], rows: int, new_tokens: int) -> 
 
 
 def main(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
-    """The best rate by number type, or by number type and rows for generation."""
+    """Print the best rate for each number type or, for generation, for each number type and number of rows."""
     tokenizer = Tokenizer.load(directory)
     figures: dict[str, float] = {}
     for dtype in (torch.float32, torch.bfloat16):

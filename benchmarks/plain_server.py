@@ -36,7 +36,7 @@ class CompletionBody(BaseModel):
 
 
 def create(directory: Path) -> FastAPI:
-    """The application for one checkpoint."""
+    """Create the application for one checkpoint."""
     contents = checkpoint.read(directory)
     network: Any = build(contents.config)
     network.load_state_dict(load_file(directory / "model.safetensors"))

@@ -21,7 +21,7 @@ class Missing(RuntimeError):
 
 
 class Cluster:
-    """A PostgreSQL server in a folder of its own, with a UNIX socket instead of a port."""
+    """A PostgreSQL server in its own folder, with a UNIX socket instead of a port."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs, self.folder = programs, folder
@@ -65,13 +65,13 @@ class Cluster:
 
 
 def _unprivileged() -> str:
-    """A user to run the server as where the tests run as root, which PostgreSQL refuses."""
+    """Return the user to run the server as. PostgreSQL refuses to run as root, as which the tests may run."""
     names = {user.pw_name for user in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
 
 
 def _programs() -> Path | None:
-    """The folder of PostgreSQL's programs, on the path or where Debian installs them."""
+    """Return the folder of PostgreSQL's programs, on the path or where Debian installs them."""
     initdb = shutil.which("initdb")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return Path(initdb).parent if initdb else next((p for p in folders if (p / "initdb").exists()), None)
@@ -79,7 +79,7 @@ def _programs() -> Path | None:
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """A running server in a temporary folder. Raises Missing if PostgreSQL is not installed."""
+    """Run a server in a temporary folder. Raises Missing if PostgreSQL is not installed."""
     programs = _programs()
     if programs is None:
         raise Missing("PostgreSQL is not installed (Debian: apt-get install postgresql)")

@@ -20,7 +20,7 @@ def _row(case: dict[str, Any], dtype: str) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One result as a Markdown table with a title."""
+    """Format one result as a Markdown table with a title."""
     machine = result["machine"]
     title = (
         f"**{result['dtype']}** on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}; "
@@ -31,7 +31,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def write_performance(results: Path, page: Path) -> str:
-    """Replace the page's tables with those of all bench files; returns them."""
+    """Replace the page's tables with new tables of all bench files, and return them."""
     tables = [table(json.loads(path.read_text())) for path in sorted(results.glob("bench-*.json"))]
     text = "\n\n".join(tables)
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)

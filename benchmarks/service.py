@@ -49,7 +49,7 @@ class Service:
 
     # the programs
     def programs(self) -> list[dict[str, Any]]:
-        """The list of running programs; empty before the first one."""
+        """Return the list of running programs. It is empty before the first program starts."""
         try:
             listed: list[dict[str, Any]] = json.loads((self.data / "run" / "programs.json").read_text())
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class Service:
         return checked(self.client.get(f"/v1/fine_tuning/jobs/{job_id}"))
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
-        """All events, oldest first."""
+        """Return all events, oldest first."""
         events: list[dict[str, Any]] = []
         params: dict[str, Any] = {"limit": 100}
         while True:
@@ -121,7 +121,9 @@ class Service:
         return checked(self.client.post("/v1/completions", json={"model": model, "prompt": prompt, **more}))
 
     def stream(self, model: str, prompt: str, **more: Any) -> tuple[str, str | None]:
-        """The whole text of a streamed completion and its finish reason. Raises Refused for an error in the stream."""
+        """Return the whole text of a streamed completion and its finish reason. Raises Refused for an error in the
+        stream.
+        """
         text, reason = "", None
         body = {"model": model, "prompt": prompt, "stream": True, **more}
         with self.client.stream("POST", "/v1/completions", json=body) as reply:
@@ -148,7 +150,7 @@ class Refused(RuntimeError):
 
 
 def checked(reply: httpx.Response) -> dict[str, Any]:
-    """The JSON of a successful reply. Raises Refused for an error."""
+    """Return the JSON of a successful reply. Raises Refused for an error."""
     if reply.is_error:
         message = f"{reply.request.method} {reply.request.url}: {reply.status_code} {reply.text[:2000]}"
         try:
@@ -161,7 +163,9 @@ def checked(reply: httpx.Response) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """A free port below the range of ephemeral ports, so that no other connection takes it before a program listens."""
+    """Return a free port below the ephemeral range, so that no other connection takes it before a program listens on
+    it.
+    """
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Stand-ins for the demo's models that the README and the guides use, trained in a fraction of the time."""
+"""Trains stand-ins for the demo's models that the README and the guides use, in a fraction of the time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The training loop against a plain PyTorch loop: the same network, 5,000 rows and number of steps.
+"""Compares the training loop with a plain PyTorch loop, with the same network, 5,000 rows and number of steps.
 
-The two loops take turns, a few steps each, so that both see the same machine. The figures are processor seconds. The
-plain loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`; its backward
-direction reads the padding first.
+The two loops take turns, a few steps each, so that both run under the same load. Times are processor seconds. The plain
+loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`; its backward direction
+reads the padding first.
 
 Usage: python -m benchmarks.training [lstm gru rnn transformer]
 """
@@ -35,7 +35,7 @@ ROUNDS, STEPS = 9, 12  # the first round warms up
 
 
 def dataset() -> Dataset:
-    """Random token ids; the lengths of the rows are spread around their mean as those of texts are."""
+    """Create random token ids, in rows whose lengths vary around their mean as the lengths of texts do."""
     random = np.random.default_rng(0)
     lengths_N = random.gamma(4.0, TOKENS / 4.0, ROWS).astype(np.int64).clip(4, 1024)
     flat = random.integers(3, VOCABULARY, int(lengths_N.sum())).astype(np.int32)
@@ -48,7 +48,9 @@ def dataset() -> Dataset:
 
 
 def product(architecture: str, data: Dataset) -> Training:
-    """The loop of the trainer, with all defaults but the n-gram branch, which the plain network does not have."""
+    """Create the trainer's loop with all defaults, except that it has no n-gram branch, because the plain network has
+    none.
+    """
     spec = TrainSpec(architecture, DataFile("", "", ""), seed=1, training=TrainingOptions(ngrams=False))
     settled = settle(spec, data, None, "cpu", torch.get_num_threads())
     hooks = Hooks(Events(None), lambda: False, lambda: None, lambda: False, lambda metrics: None)
@@ -56,7 +58,7 @@ def product(architecture: str, data: Dataset) -> Training:
 
 
 class PlainNetwork(nn.Module):
-    """The network as one would write it with torch.nn."""
+    """The network as users would write it with torch.nn."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ def plain_steps(config: ModelConfig, rows: Rows, size: int) -> Iterator[None]:
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """The processor seconds of `STEPS` steps."""
+    """Measure the processor seconds of `STEPS` steps."""
     began = time.process_time()
     for _ in range(STEPS):
         step()
@@ -108,7 +110,9 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def compare(architecture: str, data: Dataset) -> dict[str, float]:
-    """Milliseconds per step, the median of the ratios of both loops, and the share of padding in our batches."""
+    """Return the milliseconds per step of both loops, the median of their ratios, and the share of padding in our
+    batches.
+    """
     torch.manual_seed(1)
     training = product(architecture, data)
     assert isinstance(data.train, Rows)

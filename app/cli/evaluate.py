@@ -18,6 +18,7 @@ from app.cli.output import Json, connect, print_json, table, warn
 from app.cli.references import ROOT, look_up
 from app.jobs.limits import FILE_ID
 from app.wire.training_options import Columns
+from app.wording import counted
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -122,7 +123,7 @@ def summary(job: dict[str, Any]) -> Iterator[str]:
 
 
 def _figures(metrics: dict[str, Any]) -> str:
-    count = f"{metrics['rows']:,} rows" if "rows" in metrics else f"{metrics.get('tokens', 0):,} tokens"
+    count = counted(metrics["rows"], "row") if "rows" in metrics else counted(metrics.get("tokens", 0), "token")
     shown = [f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in FIGURES if metrics.get(name) is not None]
     return ", ".join([count, *shown])
 

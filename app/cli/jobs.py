@@ -16,11 +16,15 @@ from app.cli.outcome import conclude, figures_of
 from app.cli.output import Json, connect, duration, fields, json_for_all, print_json, table, when
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
+from app.wire.training_options import TrainingOptions
 
 if TYPE_CHECKING:
     from app.client import Client
 
 ROOT = "/v1/fine_tuning/jobs"
+# Names of hyperparameters -> words: those of the options, and the number of steps, which is always settled.
+SHOWN = {name: name.replace("_", " ") for name in TrainingOptions.__struct_fields__}
+SHOWN |= {"n_epochs": "epochs", "total_steps": "steps"}
 JobId = Annotated[str, typer.Argument(help="Id of a training job or an evaluation: ftjob-… or evaljob-…")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of items to show, newest first.")]
 
@@ -85,20 +89,26 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         _show_evaluation(job)
         return
     error = job.get("error") or {}
-    options = job.get("hyperparameters") or {}
     fields([
         ("job", job["id"]), ("status", status_of(job)), ("jobs before it", job.get("jobs_before")),
         ("progress", f"{float(job.get('progress') or 0):.0%}"),
         ("task", job.get("task")), ("model", job["model"]), ("version", job.get("fine_tuned_model")),
         ("error", error.get("message")), ("file", job["training_file"]), ("validation", job.get("validation_file")),
         ("seed", job.get("seed")), ("attempt", job.get("attempt")), ("tokens", job.get("trained_tokens")),
-        ("options", ", ".join(f"{k} {v}" for k, v in options.items() if v is not None)),
+        ("options", ", ".join(_options(job.get("hyperparameters") or {}))),
         ("created", when(job["created_at"])), ("finished", when(job.get("finished_at"))),
         ("expected", when(job.get("estimated_finish"))), ("took", _took(job)),
         ("trial of", job.get("parent_id")), ("reason", job.get("reason")),
     ])  # fmt: skip
     if job.get("trials"):
         table(["trial", "model", "status", "validation", "parameters", ""], [_trial(trial) for trial in job["trials"]])
+
+
+def _options(hyperparameters: dict[str, Any]) -> Iterator[str]:
+    """The settings in words. Leaves out those that no option sets; `--json` shows all of them."""
+    for name, value in hyperparameters.items():
+        if value is not None and name in SHOWN:
+            yield f"{SHOWN[name]} {value}"
 
 
 def _show_evaluation(job: dict[str, Any]) -> None:

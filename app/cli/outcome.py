@@ -43,11 +43,14 @@ def figures_of(trial: dict[str, Any]) -> str:
 def _conclude_trial(client: Client, job: dict[str, Any]) -> None:
     """A trial has no version. Its figures are among those that its job compares."""
     parent = job["parent_id"]
-    trials = client.get(f"/v1/fine_tuning/jobs/{parent}").get("trials") or []
-    figures = next((figures_of(trial) for trial in trials if trial["id"] == job["id"]), "")
+    compared = client.get(f"/v1/fine_tuning/jobs/{parent}")
+    figures = next((figures_of(trial) for trial in compared.get("trials") or [] if trial["id"] == job["id"]), "")
     print(f"{job['id']} has ended: {job['model']}" + (f", validation {figures}" if figures else ""))
-    print(f"it is a trial of {parent}, which publishes the best of its trials; follow it with:")
-    print(f"  ostinato jobs follow {parent}")
+    if compared["status"] in ENDED:
+        print(f"it is a trial of {parent}; compare the trials with: ostinato jobs show {parent}")
+    else:
+        print(f"it is a trial of {parent}, which publishes the best of its trials; follow it with:")
+        print(f"  ostinato jobs follow {parent}")
 
 
 def _conclude_version(reference: str, version: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
-A run.json in RUN_DIR asks for a training run, an evaluation.json for an evaluation. With `--estimate`, the training
-run is only planned and timed.
+If RUN_DIR contains run.json, a training run is made; if it contains evaluation.json, an evaluation. With `--estimate`,
+the training run is only planned and timed.
 
 Exit codes:
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.wire.trainer import TrainEvent
 
 log = logging.getLogger("app.training")
-NICENESS = 10  # engines and APIs on the same machine take precedence
+NICENESS = 10  # engines and APIs on the same machine get CPU time first
 
 
 class _Attempt(Protocol):
@@ -53,21 +53,22 @@ def main(arguments: list[str] | None = None) -> int:
         "--lease-seconds",
         type=float,
         default=0.0,
-        help="exit when nothing arrives on standard input for this long; 0: never",
+        help="exit if nothing arrives on standard input for this many seconds; 0: never",
     )
     parser.add_argument("--resume-every", type=float, default=15.0, help="seconds between resume points")
     parser.add_argument(
-        "--threads", type=int, default=0, help="threads if the request does not set them; 0: one for each core"
+        "--threads", type=int, default=0, help="number of threads if the request does not set it; 0: one per core"
     )
     parser.add_argument(
-        "--memory", type=int, default=0, help="MiB that the run may use; 0: the memory of the machine or of the GPU"
+        "--memory",
+        type=int,
+        default=0,
+        help="MiB of memory that the run may use; 0: all memory of the machine or of the GPU",
     )
     parser.add_argument("--estimate", action="store_true", help="plan the run and time a few steps, without training")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument(
-        "--request-id", default="", help="the id, for the log, of the HTTP request that created the job"
-    )
-    parser.add_argument("--job-id", default="", help="the job's id, for the log")
+    parser.add_argument("--request-id", default="", help="id of the HTTP request that created the job, for the log")
+    parser.add_argument("--job-id", default="", help="id of the job, for the log")
     parser.add_argument("--log-format", default="text", choices=("text", "json"))
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     options = parser.parse_args(arguments)
@@ -122,9 +123,9 @@ def _break_off(session: _Attempt, error: Exception) -> int:
 
 
 def _lower_priority() -> None:
-    """Raise the niceness of this process and of its session, because Linux first divides CPU time among sessions."""
+    """Raise the niceness of this process and of its session. (Linux divides CPU time among sessions first.)"""
     os.nice(NICENESS)
-    if os.getsid(0) == os.getpid():  # otherwise, the session belongs to a terminal
+    if os.getsid(0) == os.getpid():  # otherwise, the session belongs to a terminal, and is not changed
         with contextlib.suppress(OSError):  # the kernel may not support autogroups
             Path("/proc/self/autogroup").write_text(str(NICENESS))
 

@@ -19,8 +19,8 @@ from models.config import ModelConfig
 class BaseCheckpoint:
     """A validated checkpoint directory, with the contents of its `config.json` and `labels.json`.
 
-    `normalization` contains the mean and standard deviation of numeric inputs; `target` contains those of the values
-    to predict in regression. `calibration` is None if the checkpoint has none.
+    `normalization` contains the mean and standard deviation of numeric inputs, and `target` the mean and standard
+    deviation of the values to predict in regression. `calibration` is None if the checkpoint has none.
     """
 
     directory: Path
@@ -41,7 +41,7 @@ class BaseCheckpoint:
 
 
 def find(run: Path, spec: TrainSpec) -> BaseCheckpoint | None:
-    """The base checkpoint of a run; None if the run trains a new network.
+    """Return the base checkpoint of a run, or None if the run trains a new network.
 
     Raises TrainingFailure if the checkpoint is invalid.
     """
@@ -49,7 +49,7 @@ def find(run: Path, spec: TrainSpec) -> BaseCheckpoint | None:
 
 
 def read(directory: Path, name: str = "the version") -> BaseCheckpoint:
-    """The checkpoint in a directory. `name` is its name in error messages.
+    """Read the checkpoint in a directory. `name` is its name in error messages.
 
     Raises TrainingFailure if the checkpoint is invalid.
     """

@@ -47,7 +47,7 @@ class BadOption(TrainingFailure):
 
 
 def diverged(symptom: str, learning_rate: float) -> TrainingFailure:
-    """The failure of a training run that has diverged. `symptom` says how the divergence was detected."""
+    """Return the failure of a training run that has diverged. `symptom` says how the divergence was detected."""
     advice = f"use a learning rate below {learning_rate:g}, or a smaller max_grad_norm"
     return TrainingFailure("diverged", f"{symptom}: the training run has diverged; {advice}", "training.learning_rate")
 
@@ -57,14 +57,14 @@ class StopRequested(Exception):
 
 
 def is_data_error(error: Exception) -> bool:
-    """Whether bad data is the likely cause of an error: it is neither deliberate, nor an I/O or memory error."""
+    """Whether bad data is the likely cause of an error. True unless it is a deliberate, I/O or memory error."""
     deliberate_or_io = (TrainingFailure, StopRequested, OstinatoError, OSError)
     of_the_machine = is_memory_error(error) or disk_errors.awaited(error) is not None
     return not isinstance(error, deliberate_or_io) and not of_the_machine
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether the error means a lack of memory: it is a MemoryError, or its message is from a torch allocator."""
+    """Whether memory has run out: the error is a MemoryError, or its message is that of a torch allocator."""
     text = str(error).lower()
     named = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)

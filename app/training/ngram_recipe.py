@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-TABLE_BYTES = 32 * 2**20  # the maximum size of the table with its inverse document frequencies
+TABLE_BYTES = 32 * 2**20  # the maximum size of the table, including its inverse document frequencies
 LEAST_BUCKETS, MOST_BUCKETS = 2**14, 2**20
 LEAST_TOKEN_BUCKETS = 2**10
-NGRAMS_PER_CHARACTER = 4.5  # one n-gram of 2, 3, 4 and 5 characters starts at each character, and some words
+NGRAMS_PER_CHARACTER = 4.5  # n-grams of 2, 3, 4 and 5 characters start at each character; words add some more
 CHARACTERS_PER_TOKEN = 4.0  # of byte-pair encoding
 EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: about this many rows in total
 
@@ -20,7 +20,7 @@ EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: about t
 class NgramRecipe:
     """The sizes of the branch (as in `ModelConfig`), and its training: passes over the train rows, and learning rate.
 
-    `batch_size` is for the architecture `linear`; a network determines its own.
+    `batch_size` applies to the architecture `linear` only. The branch of a network uses the network's batch size.
     """
 
     buckets: int
@@ -44,14 +44,14 @@ Branch = NgramRecipe | TokenNgramRecipe
 
 
 def token_ngrams(tokens: int, width: int) -> TokenNgramRecipe:
-    """The recipe for a train text of `tokens` tokens, and for a network with hidden vectors of `width` numbers."""
+    """Return the recipe for a train text of `tokens` tokens and a network with hidden vectors of `width` numbers."""
     enough = 2 ** math.ceil(math.log2(max(1, tokens)))
     room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * width)))
     return TokenNgramRecipe(max(LEAST_TOKEN_BUCKETS, min(enough, room)), tokens=4, learning_rate=0.1)
 
 
 def ngrams(rows: int, tokens: int, outputs: int, tokenizer: str) -> NgramRecipe:
-    """The recipe for `rows` train rows with `tokens` tokens, and for a network with `outputs` outputs."""
+    """Return the recipe for `rows` train rows with a total of `tokens` tokens, and a network with `outputs` outputs."""
     characters = tokens * (CHARACTERS_PER_TOKEN if tokenizer == "bpe" else 1.0)
     enough = 2 ** math.ceil(math.log2(max(1.0, NGRAMS_PER_CHARACTER * characters)))
     room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * (outputs + 1))))

@@ -12,8 +12,8 @@ from app.training.ngram_recipe import NgramRecipe, ngrams
 from app.wire.training_options import TrainingOptions
 from models.config import RECURRENT
 
-STEP_TOKENS = 2_048  # the tokens of a batch of texts, on average
-LEAST_STEPS = 160  # the minimum for data with one target per row; an RNN learns little in 60 steps
+STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
+LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Recipe:
     weight_decay: float = 0.05
     optimizer: str = "adamw"
     schedule: str = "cosine"  # for runs of a fixed length
-    cooldown: float = 0.3  # with the schedule `plateau`, the steps that the fall of the rate takes, per step before it
+    cooldown: float = 0.3  # with `plateau`: the steps in which the learning rate falls, as a share of the steps before
     patience: int = 2
-    warmup_ratio: float = 0.02  # for runs that are limited by time alone
+    warmup_ratio: float = 0.02  # for runs that are limited only by time
     warmup_steps: int = 100  # for all other runs, but at most a tenth of the steps
     label_smoothing: float = 0.0
     token_dropout: float = 0.0
@@ -46,15 +46,15 @@ class Recipe:
     window: int = 128  # the number of consecutive tokens of a text in each training window
 
 
-UNSPACED = 0.3  # with at least this share of characters in scripts without spaces, tokens are characters
+UNSPACED = 0.3  # if at least this share of the characters is in scripts without spaces, tokens are characters
 
 
 def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOptions) -> tuple[str, int]:
-    """(kind, vocabulary size) of a new tokenizer. A longer text gets a larger vocabulary, so tokens remain frequent.
+    """Return the kind and the vocabulary size of a new tokenizer. The longer the text, the larger the vocabulary.
 
-    `characters` is the number of characters in the text; `unspaced` is the number of those in scripts without spaces
-    between words. In these scripts, byte-pair encoding would treat a whole clause as a word and learn clauses that do
-    not occur in any other text.
+    `characters` is the number of characters in the text; `unspaced` is the number of characters in scripts without
+    spaces between words. In these scripts, byte-pair encoding would treat a whole clause as a word and learn clauses
+    that do not occur in any other text.
     """
     kind = options.tokenizer or ("char" if unspaced >= UNSPACED * max(1, characters) else "bpe")
     if options.vocab_size is not None:
@@ -68,7 +68,9 @@ def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOption
 
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
-    """The recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or steps."""
+    """Return the recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or
+    steps.
+    """
     if architecture == "linear":
         return _linear(ngrams(count, tokens, 1, "bpe"))
     _check_architecture(architecture)
@@ -85,7 +87,7 @@ def _check_architecture(architecture: str) -> None:
 
 
 def _numbers(architecture: str, count: int, tokens: int) -> Recipe:
-    """The recipe for numeric sequences."""
+    """Return the recipe for numeric sequences."""
     batch_size = 32 if count < 8_000 else 64 if count < 100_000 else 128
     by_count = max(min(40.0, 100_000 / max(1, count)), LEAST_STEPS / max(1, math.ceil(count / batch_size)))
     recipe = Recipe(
@@ -104,10 +106,10 @@ def _numbers(architecture: str, count: int, tokens: int) -> Recipe:
 
 
 def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
-    """The recipe for texts that each have a target. Most runs stop at a plateau, long before the last epoch."""
+    """Return the recipe for texts that each have a target. Most runs stop at a plateau, long before the last epoch."""
     small = count < 8_000
-    # Steps of few tokens teach more per token, and cost no more per token, than steps of many. With 100,000 rows, even
-    # large steps are many.
+    # Small batches teach more per token than large ones, at the same cost per token. With 100,000 rows, there are many
+    # steps even if batches are large.
     most = 32 if count < 100_000 else 128
     batch_size = min(most, max(16, round(STEP_TOKENS * count / max(1, tokens))))
     # With a few dozen rows, an epoch has only one or two steps, so a minimum number of steps applies.
@@ -126,14 +128,14 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
         token_dropout=0.1 if small else 0.2,
     )
     if architecture == "transformer":
-        return recipe  # orthogonalising its matrices would take half as long as all the rest of a step
+        return recipe  # orthogonalising its matrices would make a step half as long again
     rate = 3e-3 if architecture == "rnn" else 6e-3
     recipe = replace(recipe, layers=1, width=64, input_width=128, learning_rate=rate, optimizer="muon")
     return replace(recipe, pooling="max", bidirectional=True)
 
 
 def _linear(branch: NgramRecipe) -> Recipe:
-    """The recipe of the architecture `linear`, which has no network beside the branch."""
+    """Return the recipe of the architecture `linear`, which consists of the branch alone."""
     return Recipe(
         layers=1,
         width=1,
@@ -149,7 +151,7 @@ def _linear(branch: NgramRecipe) -> Recipe:
 
 
 def generation(architecture: str, tokens: int) -> Recipe:
-    """The recipe for generation from a train text of `tokens` tokens."""
+    """Return the recipe for generation from a train text of `tokens` tokens."""
     _check_architecture(architecture)
     small = tokens < 1_000_000
     recipe = Recipe(

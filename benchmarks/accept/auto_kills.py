@@ -1,6 +1,6 @@
-"""kill -9 at random moments of an auto job, ten times each with SQLite and with PostgreSQL.
+"""Sends kill -9 at random moments of an auto job, ten times each with SQLite and with PostgreSQL.
 
-The job must end with the same weights and the same table of trials as an undisturbed one.
+The job must end with the same weights and the same table of trials as an undisturbed job.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.accept.sets import LabelledSet, build
 from benchmarks.postgres import Missing, cluster
 from benchmarks.service import ENDED, Service, running, wait_until
 
-KILLS, SHORTEST, LONGEST = 10, 0.5, 6.0  # kills per database; seconds between two of them
+KILLS, SHORTEST, LONGEST = 10, 0.5, 6.0  # the number of kills per database; the seconds between two kills
 SETTINGS = {"OSTINATO_LEASE_SECONDS": "5", "OSTINATO_RESUME_EVERY_SECONDS": "2", "OSTINATO_MAX_ATTEMPTS": "100"}
 TRAINING = {"max_steps": 150}
 
@@ -73,5 +73,5 @@ def _kill_at_random(service: Service, job_id: str) -> Counter[str]:
 
 
 def _table(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table of trials, without their ids."""
+    """Return the table of trials, without their ids."""
     return [{name: value for name, value in trial.items() if name != "id"} for trial in job["trials"]]

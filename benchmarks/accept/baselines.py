@@ -1,9 +1,9 @@
-"""The defaults against a strong linear baseline, on eight sets of many kinds (benchmarks/accept/sets.py).
+"""Compares the defaults with a strong linear baseline, on eight sets of many kinds (benchmarks/accept/sets.py).
 
 `auto` is trained on every set through the API. Its trials include a GRU and, on all but the smallest sets, a
-Transformer, whose kept checkpoints answer the test rows too; an LSTM is trained beside them. The baseline is fitted on
-the same train rows. Set ACCEPT_SEEDS to `1` for one seed in place of three, and ACCEPT_SETS to some names, separated
-by commas, for fewer sets.
+Transformer. Their kept checkpoints are also measured on the test rows, and an LSTM is trained separately. The baseline
+is fitted to the same train rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`; to use fewer sets, set
+ACCEPT_SETS to their names, separated by commas.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PATIENCE = 7200.0  # seconds for one job
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
     makers = build(data)
-    gains: dict[str, list[float]] = defaultdict(list)  # of each model: the mean gain over the baseline on each set
+    gains: dict[str, list[float]] = defaultdict(list)  # model -> its mean gain over the baseline on each set
     with running(folder / "data") as service:
         for name in CHOSEN or makers:
             labelled = makers[name]()
@@ -54,7 +54,8 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def baseline(labelled: LabelledSet) -> dict[str, Any]:
-    """The better of a linear SVM and a logistic regression, by the validation rows, fitted on the train rows.
+    """Fit a linear SVM and a logistic regression to the train rows, and return the one that is better on the validation
+    rows.
 
     With many labels, a logistic regression takes too long, and the SVM is the baseline.
     """
@@ -83,7 +84,7 @@ def _figures(labels: list[str], answers: list[str]) -> dict[str, float]:
 
 
 def _scores(service: Service, labelled: LabelledSet, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The test figures of each model, one for each seed."""
+    """Return the test figures of each model, one per seed."""
     file = service.upload(labelled.write(folder))
     scores: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for seed in SEEDS:
@@ -105,7 +106,7 @@ def _scores(service: Service, labelled: LabelledSet, folder: Path) -> dict[str, 
 
 
 def _trial_figures(service: Service, job_id: str, test: list[Example]) -> dict[str, float]:
-    """The test figures of the checkpoint that a trial has kept."""
+    """Return the test figures of the checkpoint that a trial has kept."""
     kept = checked(service.client.get(f"/v1/fine_tuning/jobs/{job_id}/checkpoints"))["data"]
     reference = max(kept, key=lambda checkpoint: checkpoint["step_number"])["fine_tuned_model_checkpoint"]
     texts, labels = _columns(test)

@@ -24,7 +24,7 @@ from benchmarks.service import Service, running
 
 SPLITS, ECE, LARGE = 20, 0.03, 5000
 RISKS = (0.1, 0.2)
-TEST_ROWS = 6000  # in the larger of the two data sets, whose train rows are correspondingly fewer
+TEST_ROWS = 6000  # in the larger of the two data sets; fewer rows are left for training
 Array = NDArray[Any]
 
 
@@ -38,7 +38,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def _resplit(examples: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The same rows in random order, of which the first are test rows and 10 % of the others validation rows."""
+    """Shuffle the rows. The first rows become test rows, and 10 % of the other rows become validation rows."""
     shuffled = [dict(row) for row in examples]
     random.Random(1).shuffle(shuffled)
     for number, row in enumerate(shuffled):
@@ -72,7 +72,7 @@ def _measure(record: Record, service: Service, path: Path, name: str, test: list
 
 
 def _logits(service: Service, reference: str, texts: list[str]) -> Array:
-    """The calibrated logits of all texts."""
+    """Return the calibrated logits of all texts."""
     logits: list[list[float]] = []
     for start in range(0, len(texts), 200):
         reply = service.classify(reference, texts[start : start + 200], use_activation=False, truncate_prompt_tokens=-1)
@@ -81,14 +81,16 @@ def _logits(service: Service, reference: str, texts: list[str]) -> Array:
 
 
 def _perfect(probs_NC: Array) -> float:
-    """The 95 % quantile of the error of a perfectly calibrated model with the same scores."""
+    """Return the 95 % quantile of the calibration error that a perfectly calibrated model with the same scores would
+    have.
+    """
     scores_N, generator = probs_NC.max(1), np.random.default_rng(0)
     draws = [reliability(scores_N, generator.random(len(scores_N)) < scores_N).ece for _ in range(1000)]
     return float(np.quantile(draws, 0.95))
 
 
 def _resampled(record: Record, name: str, facts: Facts, logits_NC: Array, targets_N: Array) -> None:
-    """Sets and abstention over splits of the test rows into rows for the calibration and rows for the measurement."""
+    """Measure sets and abstention on repeated splits of the test rows into calibration rows and measured rows."""
     coverages, sizes, kept = [], [], {risk: 0 for risk in RISKS}
     answered: dict[float, list[float]] = {risk: [] for risk in RISKS}
     for number in range(SPLITS):
@@ -111,7 +113,7 @@ def _resampled(record: Record, name: str, facts: Facts, logits_NC: Array, target
 
 
 def _abstaining(made: Calibration, risk: float, logits_NC: Array, targets_N: Array) -> tuple[float, float]:
-    """(share of answered rows, error rate among them)."""
+    """Return the share of answered rows and the error rate among them."""
     level = made.level(risk)
     if level is None:
         return 0.0, 0.0

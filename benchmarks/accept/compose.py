@@ -1,7 +1,7 @@
-"""Runs the README's section on containers in a fresh clone, and then its other commands against these containers.
+"""Runs the README's section on containers in a fresh clone, and then the README's other commands on these containers.
 
-Also kills the container of a worker during a training run, which must not lose anything. The variable COMPOSE names the
-command to use (default: `docker compose`, else `docker-compose`).
+Also kills a worker's container during a training run. Nothing may be lost. The variable COMPOSE names the command to
+use (default: `docker compose`, else `docker-compose`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 SECTION = "With Docker"
 BUILT_IN = 3600.0  # seconds, including the download of PyTorch
 LEASE = 20.0  # seconds, the default
-NOT_TYPED = {  # a part of a line -> why it is not typed against the containers
+NOT_TYPED = {  # a part of a line -> why that line is not run on the containers
     "PIP_EXTRA_INDEX_URL": "only for an installation without containers",
     "make ": "the service runs in containers, and the tests do not use it",
     "source .venv": "this environment's command line is used",
@@ -37,7 +37,7 @@ NOT_TYPED = {  # a part of a line -> why it is not typed against the containers
 
 
 def compose_command() -> list[str]:
-    """The command of Docker Compose. Raises Skip if there is none."""
+    """Return the command of Docker Compose. Raises Skip if it is not installed."""
     if configured := os.environ.get("COMPOSE"):
         return shlex.split(configured)
     for command in (["docker", "compose"], ["docker-compose"]):
@@ -47,7 +47,9 @@ def compose_command() -> list[str]:
 
 
 class Composed:
-    """A fresh clone in a folder of its own, which names the Compose project, with a free port and new volumes."""
+    """A fresh clone in its own folder, with a free port and new volumes. The Compose project is named after the
+    folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         if subprocess.run(["docker", "info"], capture_output=True).returncode:
@@ -72,13 +74,13 @@ class Composed:
 
     @property
     def secret(self) -> str:
-        """The secret of the key that the README's commands have put into .env."""
+        """Return the secret of the API key that the README's commands have written to .env."""
         match = re.search(r"^OSTINATO_API_KEYS=[^:]*:(.+)$", (self.folder / ".env").read_text(), re.MULTILINE)
         assert match, "the README's commands have not created a key"
         return match[1]
 
     def type(self, typed: list[Step]) -> None:
-        """Run commands of the README against the containers."""
+        """Run commands of the README on the containers."""
         changes = {
             "docker compose": shlex.join(self.command),
             "http://127.0.0.1:8000": self.url,
@@ -90,7 +92,7 @@ class Composed:
 
 @contextmanager
 def composed(folder: Path, docker: list[Step]) -> Iterator[tuple[Composed, Service]]:
-    """The service that the README's commands start; it is removed with its volumes at the end."""
+    """Run the service that the README's commands start. It is removed with its volumes at the end."""
     compose = Composed(folder)
     try:
         compose.type([step for step in docker if "docker compose" in step.command])

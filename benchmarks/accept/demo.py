@@ -15,11 +15,11 @@ ARCHITECTURES = ("rnn", "lstm", "transformer")
 NAMES = [f"demo-{kind}-{a}" for kind in ("sentiment", "text") for a in ARCHITECTURES]
 SECONDS = 300  # until all six are ready
 BITS = 3.2  # per character, at most
-MARGIN = 0.15  # of the accuracy over always answering the most frequent label
+MARGIN = 0.15  # minimum gain in accuracy over always answering the most frequent label
 
 
 def ready_versions(service: Service) -> dict[str, Any]:
-    """The newest ready version of each demo model that has one."""
+    """Return the newest ready version of each demo model that has one."""
     versions = {}
     for name in NAMES:
         reply = service.client.get(f"/v1/registry/models/{name}/versions")
@@ -32,14 +32,14 @@ def ready_versions(service: Service) -> dict[str, Any]:
 
 @contextmanager
 def demo_running(data: Path, seconds: float = 2 * SECONDS) -> Iterator[Service]:
-    """A service whose six demo models are ready."""
+    """Run a service, and wait until its six demo models are ready."""
     with running(data, "--demo") as service:
         wait_until(lambda: len(ready_versions(service)) == len(NAMES), seconds, "the six demo models", every=0.5)
         yield service
 
 
 def majority_of(metrics: dict[str, Any]) -> float:
-    """The share of the most frequent label."""
+    """Return the share of the most frequent label."""
     supports = [label["support"] for label in metrics["per_class"].values()]
     return float(max(supports) / sum(supports))
 

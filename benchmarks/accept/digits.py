@@ -15,7 +15,7 @@ ACCURACY = 0.98
 
 
 def write(path: Path) -> None:
-    """The digits as JSONL with splits."""
+    """Write the digits as JSONL with splits."""
     digits = load_digits()
     with path.open("w", encoding="utf-8") as stream:
         for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):

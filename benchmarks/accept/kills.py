@@ -1,4 +1,6 @@
-"""kill -9 of the engine, worker and trainer while they work, three times each, with SQLite and with PostgreSQL."""
+"""Sends kill -9 to the engine, worker and trainer while they work, three times each, with SQLite and with
+PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,13 @@ JOBS: dict[str, dict[str, Any]] = {
 
 
 def weights(service: Service, job: Mapping[str, Any]) -> str:
-    """The SHA-256 of the weights that a job has published."""
+    """Return the SHA-256 of the weights that a job has published."""
     digest: str = service.version(job["fine_tuned_model"])["files"]["model.safetensors"]["sha256"]
     return digest
 
 
 def last_step(service: Service, job_id: str) -> int:
-    """The newest step in the job's metrics; 0 before the first."""
+    """Return the newest step in the job's metrics, or 0 if there are none yet."""
     page = service.client.get(f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 30}).json()["data"]
     return max((e["data"].get("step", 0) for e in page if e["type"] == "metrics"), default=0)
 
@@ -48,7 +50,7 @@ def kill_during(service: Service, job_id: str, times: int = TIMES) -> dict[str, 
     hits: Counter[str] = Counter()
     for number in range(2 * times):
         program = ("trainer", "worker")[number % 2]
-        # wait for progress since the last kill, so that each kill interrupts a training
+        # wait for progress since the last kill, so that each kill interrupts training
         seen = last_step(service, job_id)
 
         def advanced(seen: int = seen) -> bool:
@@ -84,7 +86,7 @@ def check_training(record: Record, service: Service, backend: str, file: str) ->
 
 
 def ends(service: Service, job_id: str) -> int:
-    """How often the job ended: the number of its final events or of its versions, whichever is larger."""
+    """Return how often the job ended: the number of its final events or of its versions, whichever is larger."""
     events = service.events(job_id)
     final = sum(event["message"].startswith("The job has") for event in events)
     model = service.job(job_id)["fine_tuned_model"].partition(":")[0]
@@ -110,8 +112,8 @@ def kill_engine(
 ) -> tuple[float, list[str]]:
     """Kill the engine while streams run and texts are classified, and wait until the service is ready again.
 
-    Returns the seconds until /readyz reported it, and the outcome of each open request. All requests differ, because a
-    request that is open at two crashes would be quarantined.
+    Returns the seconds until /readyz reported the failure, and the outcome of each request that was in flight. All
+    requests differ, because a request that is in flight during two crashes is quarantined.
     """
     with ThreadPoolExecutor(streams + 2) as threads:
         open_ones = [
@@ -153,7 +155,7 @@ def _scored(service: Service) -> float:
 
 
 def _outcome(future: Future[Any]) -> str:
-    """`result`, the code of the error, `hangs` if the request does not end, or another exception as text."""
+    """Return `result`, the code of the error, `hangs` if the request does not end, or another exception as text."""
     try:
         future.result(60)
         return "result"
@@ -166,7 +168,7 @@ def _outcome(future: Future[Any]) -> str:
 
 
 def sentences(text: str, path: Path) -> Path:
-    """A small data set with two labels. What is learned from it does not matter."""
+    """Return a small data set with two labels. What a model learns from it does not matter."""
     lines = [line.strip().replace('"', "'") for line in text.splitlines() if len(line.split()) > 4][:200]
     rows = [f'"{line}",{("even", "odd")[number % 2]}' for number, line in enumerate(lines)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")

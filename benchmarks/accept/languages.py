@@ -1,4 +1,6 @@
-"""Language identification with `auto`, for the labels with at least sixty texts; tokenizers lose no text."""
+"""Language identification with `auto`, for the labels with at least sixty texts. Also checks that tokenizers lose no
+text.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A CSV of 2,000,000 rows: a linear model and a GRU train within 2 GB, the former about as fast as scikit-learn.
+"""Trains on a CSV file of 2,000,000 rows. A linear model and a GRU train within 2 GB of memory, and the linear model is
+about as fast as scikit-learn.
 
 The reference reads the same file, hashes its words, and fits a linear model by stochastic gradient descent in one pass
-(scikit-learn's HashingVectorizer and SGDClassifier). Set ACCEPT_ROWS to another number of rows for a quick look.
+(scikit-learn's HashingVectorizer and SGDClassifier). For a quick run, set ACCEPT_ROWS to a smaller number of rows.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from benchmarks.accept.record import Record
 from benchmarks.service import Service, running
 
 ROWS = int(os.environ.get("ACCEPT_ROWS", "2000000"))
-MEMORY, TIMES = 2.0, 2.0  # GiB of the trainer; times the reference
+MEMORY, TIMES = 2.0, 2.0  # maximum memory of the trainer in GiB; maximum time as a multiple of the reference's
 GRU_STEPS = 200  # the memory of a run does not depend on the number of its steps
 LABELS, TOPICS, WORDS, TEST_ROWS = 4, 300, 20_000, 5_000
 _BATCH = 10_000
 
 
 def write(path: Path, rows: int) -> None:
-    """Texts of 5 to 20 words, of which one in ten belongs to the topic of the row's label."""
+    """Write texts of 5 to 20 words. One word in ten belongs to the topic of the row's label."""
     draw = random.Random(1)
     words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(3, 9))) for _ in range(WORDS)]
     topics = [words[label * TOPICS : (label + 1) * TOPICS] for label in range(LABELS)]
@@ -84,7 +85,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 def _train(
     record: Record, service: Service, model: str, file: str, training: dict[str, Any]
 ) -> tuple[float, dict[str, Any]]:
-    """Train, and return (seconds from the request to the version, test figures)."""
+    """Train, and return the seconds from the request to the version, and the test figures."""
     began = time.perf_counter()
     created = service.train(model=model, training_file=file, suffix=f"large-{model}", seed=1, training=training)
     with _Peak(service) as peak:
@@ -121,13 +122,13 @@ class _Peak:
 
 
 def _group(leader: int) -> list[str]:
-    """The process ids of a process group."""
+    """Return the process ids of a process group."""
     listed = subprocess.run(["ps", "-o", "pid=", "-g", str(leader)], capture_output=True, text=True, check=False)
     return [*listed.stdout.split(), str(leader)]
 
 
 def _peak_of(pid: int) -> int:
-    """The largest resident memory of a process so far, in bytes; 0 if it has ended."""
+    """Return the peak resident memory of a process, in bytes, or 0 if the process has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -22,7 +22,9 @@ class Demand:
 
 @dataclass
 class Record:
-    """All figures of one check. It is met if every figure is, and there is at least one."""
+    """All figures of one check. The check is met if there is at least one figure and every figure is within its
+    bound.
+    """
 
     demands: list[Demand] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)

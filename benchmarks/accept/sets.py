@@ -17,7 +17,7 @@ from benchmarks.accept.sources import rows, source
 
 Example = tuple[str, str]  # text, label
 FEWEST_TEST_ROWS = 2000
-VALIDATION = 0.1  # the share of validation rows among those that are not test rows
+VALIDATION = 0.1  # the share of validation rows among the rows that are not test rows
 FLIPPED = 0.2  # the share of wrong train labels in the noisy set
 RARE = 0.05  # the share of the rare label in the skewed set
 CHUNK_WORDS = 40
@@ -28,7 +28,7 @@ _BIBLE, _VADER, _LANGUAGES, _PLAYS = (
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """The rows of a set by split."""
+    """The rows of a set, by split."""
 
     name: str
     train: list[Example]
@@ -36,7 +36,7 @@ class LabelledSet:
     test: list[Example]
 
     def write(self, folder: Path) -> Path:
-        """Write the set as a CSV with a column for the split."""
+        """Write the set as a CSV file with a column for the split."""
         path = folder / f"{self.name}.csv"
         with path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
@@ -47,7 +47,7 @@ class LabelledSet:
 
 
 def build(data: Path | None) -> dict[str, Callable[[], LabelledSet]]:
-    """A function for each set, by name. Raises Skip if a source is missing."""
+    """Return a function that makes each set, by name. Raises Skip if a source is missing."""
     for name in (_BIBLE, _VADER, _LANGUAGES, _PLAYS):
         source(data, name)
     assert data is not None
@@ -88,7 +88,7 @@ def _testaments(folder: Path) -> Iterable[Example]:
 
 
 def _books(folder: Path, column: str, most: int) -> Iterable[Example]:
-    """Verses of the longest books, with the number of the book."""
+    """Return verses of the longest books, each with the number of its book."""
     verses = [(verse[column], f"book {verse['ref'].split('.')[0]}") for verse in _verses(folder)]
     kept = {label for label, _ in Counter(label for _, label in verses).most_common(most)}
     return (verse for verse in verses if verse[1] in kept)
@@ -103,7 +103,7 @@ def _two_sides(folder: Path) -> list[Example]:
 
 
 def _noisy(labelled: LabelledSet) -> LabelledSet:
-    """The set with wrong labels in some of its train and validation rows; its test rows are unchanged."""
+    """Return the set with wrong labels in some of its train and validation rows. Its test rows are unchanged."""
     other, draw = {"positive": "negative", "negative": "positive"}, random.Random(1)
 
     def flip(examples: list[Example]) -> list[Example]:
@@ -119,7 +119,7 @@ def _skewed(examples: list[Example]) -> list[Example]:
 
 
 def _plays(folder: Path, most: int) -> Iterable[Example]:
-    """Passages of the longest plays, without the names of the speakers, which give the play away."""
+    """Return passages of the longest plays, without the speakers' names, which would reveal the play."""
     text = (folder / _PLAYS).read_text(encoding="utf-8")
     starts = [title.start() for title in re.finditer(r"^[^\n]+\n+by William Shakespeare$", text, re.MULTILINE)]
     plays = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
@@ -132,7 +132,7 @@ def _plays(folder: Path, most: int) -> Iterable[Example]:
 
 
 def _pieces(folder: Path) -> Iterable[Example]:
-    """Short pieces of paragraphs in the languages with the most paragraphs."""
+    """Return short pieces of paragraphs in the languages with the most paragraphs."""
     paragraphs = rows(folder / _LANGUAGES)
     kept = {label for label, _ in Counter(row["label"] for row in paragraphs).most_common(57)}
     for row in paragraphs:

@@ -10,7 +10,7 @@ from benchmarks.accept.record import Skip
 
 
 def source(data: Path | None, name: str) -> Path:
-    """The path of a data set. Raises Skip if it is not there."""
+    """Return the path of a data set. Raises Skip if it does not exist."""
     if data is None:
         raise Skip("ACCEPT_DATA is not set to the folder of the data sets")
     path = data / name
@@ -25,6 +25,6 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def majority(examples: list[dict[str, str]]) -> float:
-    """The share of the most frequent label among the test rows."""
+    """Return the share of the most frequent label among the test rows."""
     counts = Counter(row["label"] for row in examples if row["split"] == "test")
     return max(counts.values()) / sum(counts.values())

@@ -82,6 +82,12 @@ def test_json_is_the_ended_evaluation(answering: Service, ostinato: Run) -> None
     assert json.loads(ostinato("evaluate", "mood", "file-7", "--json").out) == DONE
 
 
+def test_a_single_row_is_counted_in_the_singular(answering: Service, ostinato: Run) -> None:
+    report = {"metrics": {"rows": 1, "accuracy": 1.0}}
+    answering.routes["GET /v1/evaluations/evaljob-1"] = (200, DONE | {"report": report})
+    assert "mood:2: 1 row, accuracy 1.000" in ostinato("evaluate", "mood", "file-7").out
+
+
 def test_a_failed_evaluation_says_why(answering: Service, ostinato: Run) -> None:
     error = {"code": "invalid_file", "message": "new.csv has no label column", "param": "file"}
     answering.routes["GET /v1/evaluations/evaljob-1"] = (200, JOB | {"status": "failed", "error": error})
@@ -94,7 +100,7 @@ def test_a_failed_evaluation_says_why(answering: Service, ostinato: Run) -> None
     ("content", "input_", "message"),
     [
         ("body,label\na,good\n", "tokens", "new.csv has no column 'text'"),
-        ("text,label\na,good\n", "features", "new.csv holds text, but the version takes numbers"),
+        ("text,label\na,good\n", "features", "new.csv contains text, but the version expects numbers"),
         ("text,label\na,good\nb,\nc,\n", "tokens", "2 rows cannot be used"),
     ],
 )

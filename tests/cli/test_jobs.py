@@ -47,6 +47,15 @@ def test_evaluations_are_listed_among_the_training_jobs_newest_first(service: Se
     ]
 
 
+def test_only_settings_that_an_option_sets_are_shown(service: Service, ostinato: Run) -> None:
+    settings = {"n_epochs": "auto", "batch_size": 32, "total_steps": 90, "balanced": True, "branch_steps": 0,
+                "row_limit": 0, "window": 0, "truncated": 3, "micro_tokens": 16384, "metric": "last", "averaging": 0.9,
+                "learning_rate": 0.01}  # fmt: skip
+    service.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = (200, JOB | {"hyperparameters": settings})
+    [line] = [line for line in ostinato("jobs", "show", "ftjob-1").out.splitlines() if line.startswith("options")]
+    assert line.split(maxsplit=1)[1] == "epochs auto, batch size 32, steps 90, learning rate 0.01"
+
+
 def test_an_evaluation_is_shown_with_its_report_or_its_error(service: Service, ostinato: Run) -> None:
     route = "GET /v1/evaluations/evaljob-1"
     service.routes[route] = (200, EVALUATION)
@@ -93,6 +102,10 @@ def test_a_trial_ends_with_its_figures_and_names_its_job(service: Service, ostin
         "it is a trial of ftjob-1, which publishes the best of its trials; follow it with:",
         "  ostinato jobs follow ftjob-1",
     ]
+    ended = JOB | {"status": "succeeded", "trials": [row]}
+    service.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = (200, ended)
+    last = ostinato("jobs", "follow", "ftjob-2").out.splitlines()[-1]
+    assert last == "it is a trial of ftjob-1; compare the trials with: ostinato jobs show ftjob-1"
 
 
 def test_a_job_is_shown_cancelled_paused_and_resumed(service: Service, ostinato: Run) -> None:

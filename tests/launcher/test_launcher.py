@@ -126,7 +126,7 @@ def test_it_lists_what_runs_and_stops_in_order(up: Callable[..., Up]) -> None:
     one = up()
     listed = one.running()
     assert set(listed) == {"api", "engine", "worker"}
-    assert set(listed["api"]) == {"program", "pid", "started_at", "restarts", "job", "attempt", "url"}
+    assert set(listed["api"]) == {"program", "pid", "started_at", "restarts", "job", "attempt", "url", "parent"}
     code, output = one.end()
     assert code == 0
     assert gone([row["pid"] for row in listed.values()])

@@ -20,6 +20,7 @@ from app.registry.service import Registry
 from app.worker.resources import Resources
 from tests.jobs.fixtures import FAKE, ROOT, Queue, until
 from tests.promises import kept
+from tests.worker.fake_trainer import finite_numbers
 
 STEPS = 50
 PLAN = {"steps": STEPS, "resume_every": 7}
@@ -100,7 +101,7 @@ def check_done_once(queue: Queue, registry: Registry, job: Job) -> Job:
     assert [version.version for version in versions] == [1]
     stored = b"".join(registry.blobs.open(versions[0].files["model.safetensors"].sha256))
     # Every tensor repeats the hash, so the bytes at the end of the file depend on the shape of the last tensor.
-    assert bytes.fromhex(weights(job.seed)) in stored
+    assert finite_numbers(weights(job.seed)) in stored
     return done
 
 

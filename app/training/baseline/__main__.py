@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m app.training.baseline", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--work", type=int, required=True, help="maximum amount of work, in microseconds of one core")
-    parser.add_argument("--seed", type=int, required=True, help="seed that chooses rows if there are too many")
+    parser.add_argument("--seed", type=int, required=True, help="seed for sampling rows if there are too many")
     parser.add_argument("--context-length", type=int, required=True, help="number of tokens that the network reads")
     parser.add_argument("--watch-input", action="store_true", help="exit at the end of standard input")
     options = parser.parse_args()
@@ -33,7 +33,7 @@ def main() -> int:
     from app.training.prepare import dataset
 
     prepared = dataset.load(options.run_dir / "prepared")
-    # With one thread, sums have the same order on every machine, so the figures are equal too.
+    # With one thread, numbers are summed in the same order on every machine, so the results are equal.
     with threadpool_limits(1):
         fitted = fit(prepared, BaselineLimits(options.work, options.seed), options.context_length)
     store.save(options.run_dir, fitted)
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _exit_at_end_of_input() -> None:
-    """End this process when the trainer, which holds the other end of the pipe, has ended."""
+    """Exit when the pipe on standard input closes, because the trainer, which holds its other end, has ended."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)

@@ -24,9 +24,10 @@ Outputs = tuple[NDArray[np.float64], NDArray[Any]]
 def compare(
     fitted: Fitted, task: str, architecture: str, metrics: Mapping[str, Any], outputs: Mapping[str, Outputs]
 ) -> dict[str, Any] | None:
-    """The report on the baseline for `metrics.json`, with a comparison on the test rows or else the validation rows.
+    """Return the report on the baseline for `metrics.json`, with a comparison on the test rows or, if there are none,
+    on the validation rows.
 
-    `metrics` and `outputs` are those of the network, for each held-out split; language models have no `outputs`.
+    `metrics` and `outputs` belong to the network and are keyed by held-out split; language models have no `outputs`.
     Returns None if there is no baseline or no split that is large enough to compare on.
     """
     splits = fitted.report.get("splits", {})
@@ -49,7 +50,7 @@ def compare(
 def _on_rows(
     task: str, predictions: Predictions, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> tuple[float, PairedTest]:
-    """The figure of the network on the rows of the baseline, and the paired test."""
+    """Return the network's main metric on the rows on which the baseline was measured, and the paired test."""
     rows_N = predictions.rows_N
     outputs_NC, targets_N, predicted_N = outputs_NC[rows_N], targets_N[rows_N], predictions.predicted_N
     if task == "regression":
@@ -63,17 +64,17 @@ def _on_rows(
 
 
 def main_figure(task: str, value: float | None) -> str:
-    """The main figure of a task with its name: `0.928 accuracy`."""
+    """Return the main metric of a task with its name: `0.928 accuracy`."""
     return f"{'no' if value is None else format(value, '.3f')} {_NAMES[task]}"
 
 
 def shown_figure(split: str, task: str, figures: Mapping[str, Any]) -> str:
-    """The main figure of a split: `0.928 validation accuracy`."""
+    """Return the main metric of a split: `0.928 validation accuracy`."""
     return f"{figures[SHOWN[task]]:.3f} {split} {_NAMES[task]}"
 
 
 def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    """One sentence: `gru: 0.941 test accuracy; a linear model on the same rows: 0.928 (McNemar p = 0.004)`."""
+    """Return one sentence: `gru: 0.941 test accuracy; a linear model on the same rows: 0.928 (McNemar p = 0.004)`."""
     own = shown_figure(comparison["split"], task, {comparison["metric"]: comparison["network"]})
     name = _name(task, architecture, report)
     where = _where(name, report, comparison["split"])
@@ -86,7 +87,7 @@ def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison
 
 
 def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
-    """The baseline. Beside the architecture `linear`, "a linear model" would be ambiguous."""
+    """Name the baseline. Next to the architecture `linear`, "a linear model" would be ambiguous."""
     if report["model"] == "ngram":
         return "an n-gram model"
     if architecture != "linear":
@@ -95,7 +96,7 @@ def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
 
 
 def _where(name: str, report: Mapping[str, Any], split: str) -> str:
-    """The baseline, and the data that it was fitted to and measured on."""
+    """Name the baseline, the data to which it was fitted, and the data on which it was measured."""
     train, unit = report["train"], "characters" if report["model"] == "ngram" else "rows"
     text = f"{name} on the same {'text' if report['model'] == 'ngram' else 'rows'}"
     if train[unit] < train["of"]:
@@ -107,5 +108,5 @@ def _where(name: str, report: Mapping[str, Any], split: str) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value with its sign: `= 0.004`, or `< 0.001`."""
+    """Format a p-value with a relation sign: `= 0.004` or `< 0.001`."""
     return f"= {value:.3f}" if value >= 0.001 else "< 0.001"

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST = 8  # characters in an n-gram; fewer if the alphabet is large, so that an n-gram fits in 63 bits
+LONGEST = 8  # the maximum length of n-grams; shorter if the alphabet is large, so that an n-gram fits in 63 bits
 UNSEEN = 0x110000  # code points in Unicode: a character that is not in the train text may be any of them
 _BLOCK = 1 << 18
 
 
 def order_for(alphabet: int) -> int:
-    """The length of the longest n-grams for an alphabet of this many symbols."""
+    """Return the length of the longest n-grams for an alphabet of this many symbols."""
     return max(1, min(LONGEST, 63 // max(1, alphabet.bit_length())))
 
 
@@ -27,14 +27,14 @@ class _Order:
     """The n-grams of one length: sorted codes with discounted counts, and their contexts with sums and weights."""
 
     grams: NDArray[np.int64]
-    kept: NDArray[np.float64]  # count less discount
+    kept: NDArray[np.float64]  # counts minus discounts
     contexts: NDArray[np.int64]
     totals: NDArray[np.float64]
     backoff: NDArray[np.float64]  # the share of a context's probability that goes to the shorter n-gram
 
 
 class NgramModel:
-    """Predicts each symbol of a text from the symbols before it. Symbols are code points, or negative for others."""
+    """Predicts each symbol of a text from the preceding symbols. Symbols are as in `SymbolText`."""
 
     def __init__(self, text_T: NDArray[np.int64]) -> None:
         """Count the n-grams of a train text, which must not be empty."""
@@ -88,7 +88,7 @@ class NgramModel:
 
 
 def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The discounts of counts 0, 1, 2, and 3 or more."""
+    """Return the discounts for counts of 0, 1, 2, and 3 or more."""
     n1, n2, n3, n4 = (int((counts == count).sum()) for count in (1, 2, 3, 4))
     if not (n1 and n2 and n3 and n4):  # too little text to estimate them
         return np.asarray([0.0, 0.5, 0.75, 0.75])
@@ -100,7 +100,7 @@ def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _grams(codes_T: NDArray[np.int64], length: int, bits: int) -> NDArray[np.int64]:
-    """The codes of all n-grams of a length; the last symbol is in the lowest bits."""
+    """Return the codes of all n-grams of one length. The last symbol is in the lowest bits."""
     count = max(0, len(codes_T) - length + 1)
     grams = np.zeros(count, dtype=np.int64)
     for offset in range(length):

@@ -32,13 +32,15 @@ class Linear:
 
     @property
     def description(self) -> str:
-        """The features and the method, for the model card."""
+        """The features and the method, as a phrase for the model card."""
         features = "TF-IDF of words 1–2 and characters 2–5" if self._is_text else "statistics of the steps"
         method = "ridge regression" if self.task == "regression" else "logistic regression"
         return f"{features}, {'linear SVM' if self._is_text and self.task != 'regression' else method}"
 
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
-        """Fit to train rows. Targets are as in `Rows.targets_N`. A class that all rows have is always predicted."""
+        """Fit to train rows. Targets are as in `Rows.targets_N`. If all rows have the same class, it is always
+        predicted.
+        """
         if self.task == "classification" and len(np.unique(targets_N)) == 1:
             self._constant = targets_N[0]
             return
@@ -55,7 +57,7 @@ class Linear:
             self._model.fit(features, targets_N)
 
     def predict(self, features: Any) -> NDArray[Any]:
-        """The predicted classes (int64), rows of zeros and ones (uint8), or standardised values (float64)."""
+        """Return the predicted classes (int64), rows of zeros and ones (uint8), or standardised values (float64)."""
         if self._model is None:
             return np.full(features.shape[0], self._constant, dtype=np.int64)
         dtype = {"classification": np.int64, "multilabel": np.uint8}.get(self.task, np.float64)
@@ -64,9 +66,9 @@ class Linear:
 
 
 def figures(task: str, targets_N: NDArray[Any], predicted_N: NDArray[Any], scale: dict[str, float]) -> dict[str, Any]:
-    """The metrics of predictions, under the names that the metrics of a version have.
+    """Return the metrics of predictions, under the same names as the metrics of a version.
 
-    `scale` is the `std` by which the values of regression were divided.
+    `scale` is the standard deviation by which regression values were divided.
     """
     metrics: dict[str, Any] = {"rows": len(targets_N)}
     if task == "regression":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfTransformer
 
-BITS = 22  # of a hash that become the number of its column
+BITS = 22  # of a hash that are used as the number of its column
 CHARACTERS = 2, 3, 4, 5
 _SPACES = re.compile(r"\s\s+")
 _WORD = re.compile(r"\w\w+")
@@ -28,7 +28,7 @@ Hashes = tuple[NDArray[np.int64], NDArray[np.uint64]]  # the text and the hash o
 
 
 class TextFeatures:
-    """The features of texts, with columns and weights from the train texts."""
+    """Computes the features of texts, with columns and weights that are fitted to the train texts."""
 
     def __init__(self, most_columns: int) -> None:
         self._groups = [_Group(_hash_words, most_columns // 2), _Group(_hash_characters, most_columns // 2)]
@@ -45,12 +45,12 @@ class TextFeatures:
 
 
 def _normal(texts: Sequence[str]) -> list[str]:
-    """Texts in lower case, with one space in place of several."""
+    """Convert texts to lower case, and collapse runs of spaces."""
     return [_SPACES.sub(" ", text.lower()) for text in texts]
 
 
 class _Group:
-    """The n-grams of words or of characters. The features of a text in a group have unit length."""
+    """The n-grams of words or of characters. Within a group, the feature vector of each text has unit (L2) norm."""
 
     def __init__(self, hashes: Callable[[Sequence[str]], Iterator[Hashes]], most: int) -> None:
         self._hashes, self._most = hashes, most
@@ -71,7 +71,7 @@ class _Group:
         return self._weights.transform(self._count(texts)[:, self._columns])
 
     def _count(self, texts: Sequence[str]) -> Counts:
-        """The number of occurrences of each n-gram in each text: texts by columns of all hashes."""
+        """Count each n-gram in each text. The result has a row per text and a column per hash value."""
         blocks = [_counts(self._hashes(block), len(block)) for block in _blocks(texts)]
         return sparse.vstack(blocks).tocsr()
 

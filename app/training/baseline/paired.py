@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """The name of a test, its two-sided p-value, and by how much the first model is better."""
+    """The name of a test, its two-sided p-value, and the advantage of the first model over the second."""
 
     name: str
     p: float
@@ -19,9 +19,9 @@ class PairedTest:
 
 
 def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> PairedTest:
-    """The exact McNemar test, from whether each of two models is right on each row.
+    """Apply the exact McNemar test (1947) to two models, given on which rows each of them is right.
 
-    McNemar (1947), with the binomial distribution of the rows on which only one model is right.
+    The p-value follows from the binomial distribution of the rows on which exactly one model is right.
     """
     from scipy.special import bdtr
 
@@ -32,7 +32,9 @@ def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> PairedTe
 
 
 def t_test(first_N: NDArray[np.float64], second_N: NDArray[np.float64]) -> PairedTest:
-    """Student's paired t-test of the squared errors of two models. The better model has the smaller errors."""
+    """Apply Student's paired t-test to the squared errors of two models. The model with the smaller errors is
+    better.
+    """
     from scipy.special import stdtr
 
     differences_N = second_N - first_N

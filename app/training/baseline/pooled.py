@@ -14,12 +14,12 @@ _STATISTICS = 6
 
 
 def columns(features: int) -> int:
-    """The number of columns for steps of `features` numbers."""
+    """Return the number of columns for steps of `features` numbers."""
     return (_STATISTICS + SEGMENTS) * features + 1
 
 
 def pooled(rows: Rows, chosen_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The features of some rows: rows by columns.
+    """Compute the features of some rows. The result has a row per sequence.
 
     The columns are mean, standard deviation, minimum, maximum, first and last step, the means of SEGMENTS segments, and
     the logarithm of the number of steps.

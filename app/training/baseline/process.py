@@ -24,7 +24,7 @@ def load_or_fit(
     """Load the baseline of a run, or fit it now in a separate program.
 
     `check` is called while the program runs, and may raise. If the program fails, or does not end within `max_seconds`,
-    the reason is stored instead of a baseline: no training run fails because of its baseline.
+    the reason is stored instead of a baseline, so that a training run never fails because of its baseline.
     """
     if (fitted := store.load(run)) is not None:
         return fitted
@@ -39,7 +39,7 @@ def load_or_fit(
 def _run(
     run: Path, limits: BaselineLimits, context_length: int, max_seconds: float | None, check: Callable[[], None]
 ) -> str:
-    """Run the program. Returns why it stored no baseline; empty if it did."""
+    """Run the program. Returns the reason why it stored no baseline, or "" if it stored one."""
     numbers = {"work": limits.work, "seed": limits.seed, "context-length": context_length}
     options = [f"--{name}={value}" for name, value in numbers.items()]
     command = [sys.executable, "-m", "app.training.baseline", str(run), "--watch-input", *options]
@@ -59,7 +59,7 @@ def _run(
 
 
 def _exit_code(program: subprocess.Popen[bytes]) -> int | None:
-    """The exit code of a program that ends within a moment; None if it is still running."""
+    """Wait a moment, and return the program's exit code, or None if it is still running."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         return program.wait(_POLL_SECONDS)
     return None

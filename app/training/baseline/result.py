@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The predictions of a baseline for the rows `rows_N` of a split, in the form of `Rows.targets_N`."""
+    """The predictions of a baseline for the rows `rows_N` of a split, encoded like `Rows.targets_N`."""
 
     rows_N: NDArray[np.int64]
     predicted_N: NDArray[Any]
@@ -29,5 +29,5 @@ class Fitted:
 
     @property
     def reason(self) -> str:
-        """Why there is no baseline; empty if there is one."""
+        """The reason why there is no baseline; empty if there is one."""
         return str(self.report.get("reason", ""))

@@ -21,7 +21,7 @@ _REPORT = "report.json"
 
 
 def directory_of(run: Path) -> Path:
-    """The directory of the baseline of a run."""
+    """Return the directory of a run's baseline."""
     return run / "baseline"
 
 
@@ -41,7 +41,7 @@ def save(run: Path, fitted: Fitted) -> None:
 
 
 def load(run: Path) -> Fitted | None:
-    """Load the baseline of a run; None if it has not been fitted yet."""
+    """Load the baseline of a run. Returns None if it has not been fitted yet."""
     directory = directory_of(run)
     if not directory.is_dir():
         return None

@@ -16,7 +16,7 @@ _BLOCK = 1 << 16  # tokens
 
 @dataclass(frozen=True, slots=True)
 class SymbolText:
-    """Symbols of a text. `measured_T` says over which of them the loss of a network is computed.
+    """Symbols of a text. `measured_T` is the mask of the symbols over which a network's loss is computed.
 
     A symbol is a code point or, for a token that is not text, such as an end token, the negative of its id minus 1.
     """
@@ -36,7 +36,7 @@ class Symbols:
         self._hidden = np.asarray(sorted(tokenizer.hidden_ids), dtype=np.int64)
 
     def of_stream(self, stream: Stream, most: int | None = None) -> SymbolText:
-        """The symbols of a stream. Its context is read, but not measured. `most` limits the number of tokens."""
+        """Return the symbols of a stream. Its context is read, but not measured. `most` limits the number of tokens."""
         ids_T = stream.ids_T[len(stream.ids_T) - most :] if most and most < len(stream.ids_T) else stream.ids_T
         context = self._symbols(ids_T[: stream.context]) if ids_T is stream.ids_T else np.zeros(0, dtype=np.int64)
         rest = self._symbols(ids_T[stream.context :] if ids_T is stream.ids_T else ids_T)
@@ -44,7 +44,9 @@ class Symbols:
         return SymbolText(np.concatenate([context, rest]), measured_T)
 
     def of_completions(self, rows: Rows, limit: int, most: int | None = None) -> SymbolText:
-        """The symbols of completions, cut as for a network that reads `limit` tokens; at most `most` tokens."""
+        """Return the symbols of at most `most` tokens of completions, which are cut as for a network that reads `limit`
+        tokens.
+        """
         parts: list[NDArray[np.int64]] = []
         measured: list[NDArray[np.bool_]] = []
         tokens = 0

@@ -1,4 +1,4 @@
-"""Makes the calibration of a version from the outputs of its network for held-out rows."""
+"""Fits the calibration of a version to the outputs of its network for held-out rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.training.prepare.dataset import Facts
 
 FEWEST = 20  # held-out rows; docs/log.md contains the measurements
 FOLDS = 5
-BIASED_LABELS, BIASED_ROWS = 100, 20  # a bias per label needs at most so many labels, with at least so many rows each
+BIASED_LABELS, BIASED_ROWS = 100, 20  # a bias per label requires at most this many labels with this many rows each
 REPORTED = (0.9, 0.95)  # the coverages whose set sizes are reported
 Logits = NDArray[np.float64]
 Fit = Callable[[Tensor, Tensor], Affine]
@@ -43,8 +43,8 @@ class CalibrationRows:
 def calibrate(facts: Facts, rows: CalibrationRows, *, weighted: bool = False) -> Calibration:
     """Fit a calibration, and measure it.
 
-    All measurements are made on outputs that were calibrated by fits on other rows. With `weighted`, the labels had
-    different weights in training; no bias is fitted then, because it would undo these weights.
+    Every measurement uses outputs that were calibrated by a fit to other rows. If `weighted`, the labels had different
+    weights in training; no bias is fitted then, because it would undo these weights.
     """
     if facts.task == "regression":
         values_N = conformal.nonconformity("regression", *in_units(facts, rows.outputs_NC, rows.targets))
@@ -82,7 +82,7 @@ def _calibration(
 
 
 def apply(calibration: Calibration, logits_NC: Logits) -> Logits:
-    """The calibrated logits; the values of a regression are unchanged."""
+    """Return the calibrated logits. The values of a regression are returned unchanged."""
     if not calibration.scale:
         return logits_NC
     scaled_NC: Logits = logits_NC * np.asarray(calibration.scale)
@@ -90,29 +90,31 @@ def apply(calibration: Calibration, logits_NC: Logits) -> Logits:
 
 
 def probabilities(task: str, logits_NC: Logits) -> Logits:
-    """The probabilities of logits, for classification or multilabel classification."""
+    """Return the probabilities of logits, for classification or multilabel classification."""
     return softmax(logits_NC) if task == "classification" else sigmoid(logits_NC)
 
 
 def in_units(facts: Facts, outputs_NC: Logits, targets_N: NDArray[Any]) -> tuple[Logits, Logits]:
-    """The outputs and targets of a regression in the units of the data."""
+    """Convert the outputs and targets of a regression to the units of the data."""
     scale = facts.target or {"mean": 0.0, "std": 1.0}
     values_NC: Logits = outputs_NC * scale["std"] + scale["mean"]
     return values_NC, targets_N.astype(np.float64) * scale["std"] + scale["mean"]
 
 
 def own_evidence(calibration: Calibration) -> dict[str, Any]:
-    """The calibration errors on the rows of the calibration, each of which was calibrated by a fit on other rows."""
+    """Return the calibration errors on the calibration's own rows, each of which was calibrated by a fit to other
+    rows.
+    """
     if calibration.before is None or calibration.after is None:
         return {}
     return {"ece": calibration.after.ece, "ece_uncalibrated": calibration.before.ece}
 
 
 def evidence(facts: Facts, calibration: Calibration, outputs_NC: Logits, targets: NDArray[Any]) -> dict[str, Any]:
-    """The metrics of a calibration on rows that had no part in it.
+    """Measure a calibration on rows to which it was not fitted.
 
-    `ece` is the expected calibration error; `sets_90` and `intervals_90` are the figures of prediction sets or
-    intervals for a coverage of 90 %.
+    `ece` is the expected calibration error; `sets_90` and `intervals_90` describe prediction sets or intervals with a
+    coverage of 90 %.
     """
     figures: dict[str, Any] = {}
     if facts.task == "regression":
@@ -130,7 +132,7 @@ def evidence(facts: Facts, calibration: Calibration, outputs_NC: Logits, targets
 
 
 def _candidates(task: str, targets: NDArray[Any], weighted: bool) -> list[Fit]:
-    """The fits to choose from, the simplest first."""
+    """Return the fits to choose from, the simplest first."""
     if task == "classification":
         plain: Fit = lambda x, y: fit.fit_classes(x, y, biased=False)  # noqa: E731
         counts_C = np.bincount(targets)
@@ -142,7 +144,7 @@ def _candidates(task: str, targets: NDArray[Any], weighted: bool) -> list[Fit]:
 
 
 def _platt_of(rich_C: Tensor) -> Fit:
-    """Platt scaling of the labels in the mask; the other labels share one scale."""
+    """Return a fit that applies Platt scaling to the labels in the mask. The other labels share one scale."""
 
     def fit_each(logits_NC: Tensor, targets_NC: Tensor) -> Affine:
         shared, own = fit.fit_scale(logits_NC, targets_NC), fit.fit_labels(logits_NC, targets_NC)
@@ -153,7 +155,7 @@ def _platt_of(rich_C: Tensor) -> Fit:
 
 
 def _choose(facts: Facts, candidates: list[Fit], logits_NC: Tensor, targets: Tensor) -> tuple[Fit, Logits]:
-    """(fit, calibrated logits) of the best candidate. Each row is calibrated by a fit on the other folds.
+    """Return the best candidate and its calibrated logits. Each row is calibrated by a fit to the other folds.
 
     A more complex candidate must lower the loss by more than one standard error. A bias changes labels as well, so it
     must not lower macro-F1, by which the checkpoint was chosen.
@@ -179,7 +181,7 @@ def _out_of_fold(fit_to: Fit, logits_NC: Tensor, targets: Tensor) -> Tensor:
 
 
 def _losses(logits_NC: Tensor, targets: Tensor) -> Tensor:
-    """The negative log-likelihood of each row."""
+    """Return the negative log-likelihood of each row."""
     if targets.ndim == 1:
         return torch.nn.functional.cross_entropy(logits_NC, targets, reduction="none")
     return torch.nn.functional.binary_cross_entropy_with_logits(logits_NC, targets, reduction="none").sum(1)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from app.checkpoint.calibration import SCORES, Calibration, ConformalScores
 
-LABEL_ROWS = 50  # quantiles of single labels are used if each label has at least this many rows
+LABEL_ROWS = 50  # each label has its own quantiles if it has at least this many rows
 LABEL_SCORES = 20_000  # the maximum number of scores that are kept for all labels together
 
 
 def nonconformity(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.float64]:
-    """The score of each row, which `Calibration` defines.
+    """Return the nonconformity score of each row, as `Calibration` defines it.
 
     `outputs_NC` contains calibrated probabilities, or the values of a regression in the units of `targets`.
     """
@@ -29,7 +29,7 @@ def nonconformity(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[A
 
 
 def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores:
-    """At most `most` of the scores, in ascending order, with the ranks that `ConformalScores` describes."""
+    """Keep at most `most` of the scores, in ascending order, with the ranks that `ConformalScores` describes."""
     ordered_N, count = np.sort(values_N), len(values_N)
     kept = min(count, most)
     ranks = -(-(np.arange(1, kept + 1) * count) // kept)
@@ -37,7 +37,7 @@ def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores
 
 
 def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], labels: int) -> list[ConformalScores]:
-    """The scores of the rows of each label; empty if a label has too few rows."""
+    """Return the scores of the rows of each label, or an empty list if a label has too few rows."""
     if labels < 2 or np.bincount(targets_N, minlength=labels).min() < LABEL_ROWS:
         return []
     most = min(SCORES, LABEL_SCORES // labels)
@@ -47,7 +47,9 @@ def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], la
 def set_figures(
     calibration: Calibration, task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any], coverage: float
 ) -> dict[str, float] | None:
-    """The share of rows whose set or interval contains the truth, and its mean size; None with too few scores."""
+    """Return the share of rows whose set or interval contains the true value, and its mean size; None with too few
+    scores.
+    """
     quantiles = calibration.quantiles(coverage, outputs_NC.shape[1])
     if quantiles is None:
         return None

@@ -3,9 +3,9 @@
 For one label per row: temperature scaling (Guo et al., 2017, section 4), where `scale` is 1 / temperature, and
 optionally a bias per label. For any number of labels per row: Platt scaling of each label (Platt, 1999).
 
-The penalties pull towards the network's own probabilities, as a few more rows would do. They limit the effect of chance
-in a fit on few rows, and keep the scale finite if all rows are right. All problems are convex and solved by Newton's
-method in float64, so that equal logits give equal results.
+The penalties pull the fit towards the network's own probabilities, as a few additional rows would do. They limit the
+effect of chance in a fit to few rows, and keep the scale finite if all rows are right. All problems are convex and
+solved by Newton's method in float64, so that equal logits give equal results.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class _Labels:
 
 
 def _precisions(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """(centre, precision) of the priors of the parameters: first the scale, then biases."""
+    """Return the centres and the precisions of the priors of the parameters: first the scale, then the biases."""
     centre, precision = torch.zeros_like(theta), torch.full_like(theta, BIAS_PRECISION)
     centre[..., 0], precision[..., 0] = 1.0, SCALE_PRECISION
     return centre, precision
@@ -150,7 +150,7 @@ def _with_penalty(theta: Tensor, slope: Tensor, hessian: Tensor) -> tuple[Tensor
 
 
 def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tensor:
-    """Newton's method with step halving, for one problem (P) or a batch of independent problems (C, P).
+    """Minimise with Newton's method and step halving, for one problem (P) or a batch of independent problems (C, P).
 
     The scale, the first parameter, stays within its range.
     """
@@ -158,18 +158,20 @@ def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tens
     for _ in range(_STEPS):
         slope, hessian = derivatives(theta)
         step = torch.linalg.solve(hessian, slope[..., None])[..., 0]
-        decrease = (slope * step).sum(-1) / 2  # what the step would gain if the value were quadratic
+        decrease = (slope * step).sum(-1) / 2  # how much the step would gain if the value were quadratic
         if bool((decrease.abs() <= _TOLERANCE * (1.0 + now.abs())).all()):
             break
         moved, lower = _improve(value, theta, step, now)
-        if bool((lower == now).all()):  # at the end of the range
+        if bool((lower == now).all()):  # the scale is at the end of its range
             break
         theta, now = moved, lower
     return theta
 
 
 def _improve(value: Objective, theta: Tensor, step: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-    """(parameters, value) after the longest of the halved steps that lowers the value; unchanged if none does."""
+    """Halve the step until it lowers the value. Returns the new parameters and value, unchanged if no step lowers
+    it.
+    """
     best, lowest, open_ = theta, now, torch.ones_like(now, dtype=torch.bool)
     for halving in range(_HALVINGS):
         tried = theta - step * 0.5**halving

@@ -1,4 +1,4 @@
-"""Decides which rows may serve for the calibration of a finished training run. Test rows never do."""
+"""Decides which rows may be used to calibrate the version of a finished training run. Test rows are never used."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.training.loop.loop import Training
 
 
 def held_out_rows(training: Training, validation: Outputs) -> CalibrationRows | None:
-    """The calibration rows, which had no part in training or in the choice of the checkpoint; None if there are none.
+    """Return rows that were used neither in training nor to choose the checkpoint, or None if there are none.
 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:
 
-    - The evaluations used all validation rows: the outputs are those that `CrossFit` has kept.
+    - The evaluations used all validation rows: the outputs that `CrossFit` has kept are used.
     - The evaluations used only some of very many validation rows: the others are free.
-    - The weights are those of the last step, so no row had a part in their choice: all rows are free.
+    - The weights are those of the last step, so no row was used to choose them: all rows are free.
     """
     settled, crossfit, (outputs_NC, targets) = training.settled, training.crossfit, validation
     if crossfit.enabled:

@@ -13,7 +13,8 @@ BINS = 15
 
 
 def reliability(scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], bins: int = BINS) -> Reliability:
-    """The reliability of scores from 0 to 1, each of which is the probability of being right.
+    """Measure the reliability of scores from 0 to 1, each of which is the estimated probability that an answer is
+    right.
 
     The expected calibration error (Naeini et al., 2015) is the mean over all rows of the difference between the mean
     score of a bin and the share of its rows that are right.
@@ -30,24 +31,24 @@ def reliability(scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], bins:
 
 
 def softmax(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probabilities of each row, which add up to 1."""
+    """Return the probabilities of each row. They add up to 1."""
     raised_NC = np.exp(logits_NC - logits_NC.max(1, keepdims=True))
     probs_NC: NDArray[np.float64] = raised_NC / raised_NC.sum(1, keepdims=True)
     return probs_NC
 
 
 def sigmoid(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probability of each logit, independent of the other logits."""
+    """Return the probability of each logit, independently of the other logits."""
     return np.exp(-np.logaddexp(0.0, -logits_NC))
 
 
 def answers(
     task: str, probs_NC: NDArray[np.float64], targets: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(score, whether the answer is right) of each row.
+    """Return, for each row, the score of the answer and whether the answer is right.
 
     For classification, the score is the probability of the predicted label. For multilabel classification, an answer is
-    right if each label is right; its score is the lowest probability with which one of the decisions is right.
+    right if each label is decided correctly; its score is the lowest probability of any of these decisions.
     """
     if task == "classification":
         return probs_NC.max(1), probs_NC.argmax(1) == targets
@@ -57,9 +58,9 @@ def answers(
 def decisions(
     task: str, probs_NC: NDArray[np.float64], targets: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(probability, whether the event occurred) of the events whose calibration is measured.
+    """Return the probabilities of the events whose calibration is measured, and whether each event occurred.
 
-    These are the predicted labels for classification, and all labels of all rows for multilabel classification.
+    For classification, an event is a predicted label; for multilabel classification, it is any label of any row.
     """
     if task == "classification":
         return answers(task, probs_NC, targets)

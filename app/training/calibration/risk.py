@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 from app.checkpoint.calibration import RiskLevel
 
-CONFIDENCE = 0.975  # the bound is the upper end of a two-sided interval of 95 %
+CONFIDENCE = 0.975  # the bound is the upper end of a two-sided 95 % interval
 LEVELS, LEVEL_ROWS = 50, 10  # the maximum number of levels; the minimum number of rows from one level to the next
 
 
 def risk_levels(
     scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], confidence: float = CONFIDENCE
 ) -> list[RiskLevel]:
-    """The levels of the table, from the strictest threshold to the most lenient, which answers all rows.
+    """Return the levels of the table, from the strictest threshold to the most lenient, at which all rows are answered.
 
-    The thresholds depend on the scores alone, at evenly spaced shares of answered rows. The bounds are those of Clopper
-    and Pearson (1934). `Calibration.level` tests the levels in this order, so that the chosen level keeps its risk.
+    The thresholds depend on the scores alone, at evenly spaced shares of answered rows. The bounds are Clopper-Pearson
+    bounds (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for the level that it
+    chooses.
     """
     order_N = np.argsort(-scores_N, kind="stable")
     ordered_N, wrong_N = scores_N[order_N], np.cumsum(~right_N[order_N])
@@ -36,9 +37,10 @@ def risk_levels(
 
 
 def upper_bound(errors: int, rows: int, alpha: float) -> float:
-    """The upper Clopper-Pearson bound of an error rate, which is below the true rate with probability `alpha`.
+    """Return the upper Clopper-Pearson bound of an error rate. It is below the true rate with a probability of at most
+    `alpha`.
 
-    It is the rate at which `errors` or fewer errors among `rows` have the probability `alpha`, found by bisection.
+    At this rate, the probability of at most `errors` errors in `rows` rows is `alpha`. Found by bisection.
     """
     if errors >= rows:
         return 1.0

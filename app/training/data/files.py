@@ -110,7 +110,7 @@ def _raw_lines(source: Source) -> Iterator[str]:
 
 
 def characters(source: Source) -> Iterator[str]:
-    """The whole text in blocks of arbitrary length, without byte order mark and end mark. CR line ends become "\\n"."""
+    """Yield the text in blocks of arbitrary length, without byte order and end marks. CR line ends become "\\n"."""
     for block in _without_end_mark(source, _raw_blocks(source)):
         yield block.replace("\r", "\n") if source.line_end == "\r" else block
 

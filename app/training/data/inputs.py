@@ -55,7 +55,7 @@ def check_input(files: DataFiles | TextFiles, takes: str) -> None:
     if numeric != (takes == "features"):
         source = files.training.source if isinstance(files, DataFiles) else files.training
         kinds = ("numbers", "text") if numeric else ("text", "numbers")
-        raise source.fault(f"holds {kinds[0]}, but the version takes {kinds[1]}")
+        raise source.fault(f"contains {kinds[0]}, but the version expects {kinds[1]}")
 
 
 def _refuse_table_options(source: Source, columns: Columns, task: str | None) -> None:

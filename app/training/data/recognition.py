@@ -14,6 +14,7 @@ from app.training.data.fasttext import PREFIX
 from app.training.data.files import Source, lines
 from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
+from app.wire.file_formats import SUFFIXES, format_of
 
 _SAMPLE = 200  # lines
 _EVEN_LINES = 10  # a text with at least this many lines, all with the same number of cells, may be a table
@@ -58,6 +59,12 @@ def as_table(source: Source, task: str | None) -> Source:
     if suffix and task is None:
         message = (
             f"is read as plain text for generation, although its name ends in {suffix}; is this the intended file?"
+        )
+        source.remark("read_as_text", message, level="warn")
+    elif task is None and format_of(source.filename) is None:
+        message = (
+            "is read as plain text for generation, because its name has none of the suffixes of data files "
+            f"({', '.join(SUFFIXES)}) and its content is not a table; is this the intended file?"
         )
         source.remark("read_as_text", message, level="warn")
     return source

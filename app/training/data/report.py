@@ -19,6 +19,8 @@ from app.training.data.usual_names import quoted
 from app.wire.training_options import VALIDATION_SPLIT
 from app.wording import counted
 
+SHORT_TEXT = 10_000  # characters; with fewer, a language model hardly learns how words are spelled
+
 
 def text_report(files: TextFiles) -> dict[str, Any]:
     """Return the report on plain text: the remarks about its files."""
@@ -65,6 +67,13 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         names = quoted(ignored)
         message = f"these columns are not used for {task}: {names}; to use a column, assign it a role in `columns`"
         warnings.append(("ignored_columns", message))
+    characters = sum((report.get("characters") or {}).values())
+    if task == "generation" and 0 < characters < SHORT_TEXT:
+        message = (
+            f"{counted(characters, 'character')} {'is' if characters == 1 else 'are'} too few to learn from: the model "
+            f"will mostly repeat them; use at least {SHORT_TEXT:,} characters"
+        )
+        warnings.append(("short_text", message))
     if share := report.get("unused_split"):
         message = f"validation_split {share:g} has no effect: the data itself determines which rows are held out"
         warnings.append(("unused_split", message))

@@ -1,4 +1,4 @@
-"""Reads the file of an evaluation into a dataset for one version: its tokenizer, scales and labels are used."""
+"""Reads the file of an evaluation into a dataset for one version, with the version's tokenizer, scales and labels."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ Check = Callable[[], None]
 class HeldOut:
     """The rows on which a version is evaluated.
 
-    `files` is None for plain text. `chosen_N` says which usable rows of the file are used: all, or those of one split.
-    `labels` are the labels of the version, followed by labels of the file that the version does not know.
+    `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
+    or the rows of one split. `labels` are the labels of the version, followed by labels of the file that the version
+    does not know.
     """
 
     dataset: Dataset
@@ -49,7 +50,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     """Read and encode the file of an evaluation, creating all files in the folder `staging`.
 
     If the file marks splits, only its test rows are used or, if there are none, its validation rows. Raises BadData if
-    a row cannot be used, or if the file does not suit the task of the version.
+    a row cannot be used, or if the file does not fit the task of the version.
     """
     task = base.config.task
     source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file")
@@ -63,7 +64,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     scan = scan_held_out(files, staging, base.labels)
     if numeric and scan.steps_SF.shape[1] != base.config.features:
         raise source.fault(
-            f"has {scan.steps_SF.shape[1]} features per step, but the version takes {base.config.features}"
+            f"has {scan.steps_SF.shape[1]} features per step, but the version expects {base.config.features}"
         )
     split, chosen_N = _choose(scan)
     sha256 = digest_of_rows(scan, chosen_N)
@@ -76,7 +77,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
 
 
 def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:
-    """(name of the split whose rows are used, mask of these rows); the name is None if all rows are used."""
+    """Choose the rows to evaluate on. Returns the name of their split (None for all rows) and their mask."""
     for code in (TEST, VALIDATION):
         mask = scan.splits_N == code
         if mask.any():

@@ -14,14 +14,14 @@ from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores
 
 MISTAKES = 50
-_TEXT_CHARACTERS = 500  # of a text among the mistakes; the CSV file has the whole text
-_PROBABILITY_LABELS = 50  # with more labels, the CSV file has only the probability of the predicted label
+_TEXT_CHARACTERS = 500  # of each text among the mistakes; the CSV file contains the whole text
+_PROBABILITY_LABELS = 50  # with more labels, the CSV file contains only the probability of the predicted label
 
 
 def write(path: Path, held_out: HeldOut, scores: Scores, against: Scores | None) -> list[dict[str, Any]]:
     """Write the CSV file, and return the worst mistakes: the rows with the largest loss among those that are wrong.
 
-    The file of the user is read once more for its texts, so that no texts are kept in memory.
+    Reads the texts from the user's file again, so that they need not be kept in memory.
     """
     worst = {int(row): place for place, row in enumerate(_worst(scores))}
     mistakes: list[dict[str, Any]] = [{}] * len(worst)
@@ -84,7 +84,7 @@ def _cells(scores: Scores, row: int) -> list[Any]:
 
 
 def _other_cells(scores: Scores | None, row: int) -> list[Any]:
-    """The prediction of a version for a row, without the truth."""
+    """Return the cells for a version's prediction for a row, without the true value."""
     if scores is None:
         return []
     if scores.values_N is not None:

@@ -48,7 +48,7 @@ def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, dev
         return Measured(reference, evaluate(network, split, check), None)
     facts = held_out.dataset.facts
     outputs_NC, targets_N = outputs_of(network, split, check)
-    if base.calibration is not None:  # as for the answers of the service
+    if base.calibration is not None:  # measure the probabilities that the service would return
         outputs_NC = calibrate.apply(base.calibration, outputs_NC)
     metrics = metrics_of(facts, held_out.labels, outputs_NC, targets_N)
     return Measured(reference, metrics, score(facts, held_out.labels, outputs_NC, targets_N))
@@ -78,7 +78,7 @@ def write_report(
 
 
 def _compare(task: str, own: Measured, other: Measured) -> dict[str, Any]:
-    """The main figures of two versions on the same rows and, except for generation, a paired test."""
+    """Compare the main metrics of two versions on the same rows. Except for generation, adds a paired test."""
     metric = SHOWN[task]
     first, second = own.metrics.get(metric), other.metrics.get(metric)
     comparison: dict[str, Any] = {"metric": metric, "model": first, "against": second}
@@ -99,7 +99,7 @@ def _test(own: Scores, other: Scores) -> PairedTest:
 
 
 def _count_cut(data: Rows | Stream, limit: int) -> int:
-    """The number of rows that are longer than the context of the version."""
+    """Count the rows that are longer than the context of the version."""
     if not isinstance(data, Rows):
         return 0
     lengths_N: NDArray[np.int64] = data.lengths_N

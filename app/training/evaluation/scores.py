@@ -16,9 +16,9 @@ from app.training.prepare.dataset import Facts
 class Scores:
     """Predictions for N rows.
 
-    In classification, `probabilities_NC` has a column per label; labels that the version does not know have
-    probability 0. In regression, `values_N` are in the units of the data. `losses_N` orders the rows from right to
-    wrong: the negative log-probability of the true labels, or the squared error. `correct_N` is None for regression.
+    In classification, `probabilities_NC` has a column per label; labels that are unknown to the version have
+    probability 0. In regression, `values_N` are in the units of the data. `losses_N` contains the negative
+    log-probability of the true labels, or the squared error. `correct_N` is None for regression.
     """
 
     labels: list[str]
@@ -72,7 +72,7 @@ def score(facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targ
 def metrics_of(
     facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> dict[str, Any]:
-    """All metrics. The loss is that of the rows whose labels the version knows, because it would be infinite."""
+    """Return all metrics. Rows with labels unknown to the version are left out of the loss, which would be infinite."""
     columns = outputs_NC.shape[1]
     if facts.task == "regression" or columns >= len(labels):
         return measure(facts, outputs_NC, targets_N)

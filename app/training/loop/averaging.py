@@ -34,7 +34,9 @@ class AveragedWeights:
         torch._foreach_lerp_([average for average, _ in pairs], [latest for _, latest in pairs], 1.0 - decay)
 
     def _averaged(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters to average. The n-gram branch is excluded: only a few of its rows change in a step."""
+        """Yield the parameters to average. The n-gram branch is excluded, because only a few of its rows change in a
+        step.
+        """
         return ((name, parameter) for name, parameter in self._network.named_parameters() if not in_branch(name))
 
     @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows, Stream, kept_part
 
-IGNORED = -100  # the target of a step without a target
+IGNORED = -100  # marks a step without a target
 _GROUP = 32  # the number of batches whose rows are drawn together, then sorted by length
 
 
@@ -37,7 +37,7 @@ class Batch:
 
     @classmethod
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
-        """A batch for next-token prediction, in which a target of -100 means that a step has no target.
+        """Create a batch for next-token prediction. A target of -100 means that a step has no target.
 
         `learned_N` contains the steps that have a target, as indices into the flattened (B, T). It is computed on the
         host because its length determines the shape of later tensors; if it were computed on a GPU, the host would have
@@ -46,7 +46,7 @@ class Batch:
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
     def with_inputs(self, inputs: Tensor) -> Batch:
-        """A copy of this batch with other inputs of the same shape."""
+        """Return a copy of this batch with other inputs of the same shape."""
         return replace(self, inputs=inputs)
 
     @property
@@ -56,13 +56,15 @@ class Batch:
 
 
 def derive(seed: int, *parts: object) -> int:
-    """A 63-bit seed for the purpose that `parts` names, the same in every process and independent of other seeds."""
+    """Derive a 63-bit seed for the purpose named by `parts`. It is the same in every process and independent of other
+    seeds.
+    """
     text = ":".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 class RowBatches:
-    """Batches of `size` rows, or of `size` rows on average. Rows are cut after `limit` steps.
+    """Batches of `size` rows (if `balanced`, on average). Rows are cut after `limit` steps.
 
     If `balanced` is true, batches take about the same time: a batch of short rows has more rows, a batch of long rows
     has fewer. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that
@@ -83,14 +85,16 @@ class RowBatches:
         return max(1, -(-len(self.rows) // self.size))
 
     def pieces(self, step: int) -> list[Batch]:
-        """The batch of a step (counted from 0 over all epochs), as one or more pieces."""
+        """Return the batch of a step (counted from 0 over all epochs), as one or more pieces."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._order(epoch))
         return [self.gather(part) for part in self._cut(self._plan[1][position])]
 
     def _order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The batches of an epoch. Random groups of rows are sorted by length and cut into batches, then shuffled."""
+        """Return the batches of an epoch. Random groups of rows are sorted by length and cut into batches, then
+        shuffled.
+        """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         order_N = random.permutation(len(self.rows))
         batches: list[NDArray[np.int64]] = []
@@ -101,12 +105,14 @@ class RowBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cuts(self, lengths_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The places at which to cut sorted rows into batches. Their number depends only on the number of rows."""
+        """Return the positions at which sorted rows are cut into batches. Their number depends only on the number of
+        rows.
+        """
         count = -(-len(lengths_N) // self.size)
         if not self.balanced:
             return np.arange(1, count) * self.size
-        # Every row has a constant cost besides that of its steps, so that no batch has more than twice as many rows as
-        # the average, even if its rows are very short.
+        # Besides the cost of its steps, every row has a constant cost. Therefore, no batch has more than twice as many
+        # rows as the average batch, even if its rows are very short.
         cost_N = np.cumsum(lengths_N + lengths_N.mean())
         cuts = np.searchsorted(cost_N, cost_N[-1] * np.arange(1, count) / count)
         # No batch is empty: each begins at least one row after the batch before it, and leaves one row for each later
@@ -124,11 +130,13 @@ class RowBatches:
                 start = end
 
     def gather(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """The batch of the rows with these numbers."""
+        """Return the batch of the rows with these numbers."""
         return completion_batch(self.rows, rows, self.limit) if self.causal else row_batch(self.rows, rows, self.limit)
 
     def in_order(self, most: int | None = None) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-        """(batch, row numbers) for every row, or for `most` evenly spaced rows, from the shortest to the longest."""
+        """Yield batches of all rows, or of `most` evenly spaced rows, from the shortest to the longest, with their row
+        numbers.
+        """
         chosen = spaced(len(self.rows), most)
         chosen = chosen[np.argsort(self._lengths_N[chosen], kind="stable")]
         for part in self._cut(chosen):
@@ -137,21 +145,21 @@ class RowBatches:
 
 
 def spaced(count: int, most: int | None) -> NDArray[np.int64]:
-    """The numbers from 0 to `count` - 1, or `most` evenly spaced ones of these."""
+    """Return the numbers from 0 to `count` - 1, or `most` evenly spaced numbers among them."""
     if most is None or most >= count:
         return np.arange(count)
     return np.linspace(0, count - 1, most).astype(np.int64)
 
 
 def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """A batch of rows, each with one target. Rows are cut after `limit` steps."""
+    """Return a batch of rows that each have one target. Rows are cut after `limit` steps."""
     pieces = [rows.row(int(i))[:limit] for i in chosen]
     targets = torch.from_numpy(rows.targets_N[chosen])
     return Batch(_padded(pieces), torch.tensor([len(piece) for piece in pieces]), targets)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """A batch of token ids. The target of a step is the next id if that is a learned token."""
+    """Return a batch of token ids. The target of a step is the next id if that is a learned token."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)
@@ -189,7 +197,7 @@ class StreamBatches:
         return max(1, self.windows // self.size)
 
     def pieces(self, step: int) -> list[Batch]:
-        """The batch of a step (counted from 0 over all epochs), as one or more pieces."""
+        """Return the batch of a step (counted from 0 over all epochs), as one or more pieces."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._starts(epoch))
@@ -197,7 +205,9 @@ class StreamBatches:
         return [self._gather(starts[at : at + self.piece_size]) for at in range(0, len(starts), self.piece_size)]
 
     def _starts(self, epoch: int) -> NDArray[np.int64]:
-        """The starts of the windows in an epoch: adjacent windows from a random offset onwards, in random order."""
+        """Return the starts of the windows of an epoch: adjacent windows from a random offset onwards, in random
+        order.
+        """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
         # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this
@@ -214,7 +224,7 @@ class StreamBatches:
 
 
 def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatches:
-    """The batches of a training run: windows for a text stream, and otherwise rows."""
+    """Return the batches of a training run: windows for a text stream, and otherwise rows."""
     size, seed, micro, train = settled.batch_size, settled.seed, settled.micro_tokens, dataset.train
     if isinstance(train, Stream):
         return StreamBatches(train, size, seed, window=settled.window, micro_tokens=micro)
@@ -223,7 +233,7 @@ def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatc
 
 
 def held_out_windows(stream: Stream, window: int, overlap: int, rows: int, most: int | None = None) -> Iterator[Batch]:
-    """Batches of `rows` windows, in which every token after the context of the stream is a target exactly once.
+    """Yield batches of `rows` windows, in which every token after the stream's context is a target exactly once.
 
     In its window, each target is preceded by at least `overlap` tokens, or by all earlier tokens of the stream if there
     are fewer. If `most` is given, only the first `most` tokens are targets.

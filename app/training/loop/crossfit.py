@@ -1,10 +1,10 @@
-"""Held-out outputs that are not biased by the choice of the checkpoint, for the calibration of the final version.
+"""Collects held-out outputs for the calibration of the final version. The choice of the checkpoint does not bias them.
 
 The checkpoint with the best evaluation is the best partly by chance, so its outputs for the rows of that evaluation are
-too good. The validation rows are therefore divided into folds. The outputs that are kept for a fold are those of the
-checkpoint that the other folds would have chosen: no row had a part in the choice of the checkpoint that scored it, or
-in the weights of the network and its n-gram branch. Most folds choose the same checkpoint as all rows together, so the
-kept outputs represent the final version well.
+better than for new rows. The validation rows are therefore divided into folds. For each fold, the outputs are kept of
+the checkpoint that is best on the other folds. A row therefore has no influence on the choice of the checkpoint that
+scored it, or on the weights with which the outputs of the network and its n-gram branch are added. Most folds choose
+the same checkpoint as all rows together, so the kept outputs represent the final version well.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts, Rows, Stream
 
 FOLDS, FEWEST_FOLDS = 10, 2
-FOLD_VALUES = 20_000_000  # the number of outputs above which there are fewer folds, each of which costs a measurement
+FOLD_VALUES = 20_000_000  # with more outputs, fewer folds are used, because each fold costs a measurement
 ROWS, VALUES = 20_000, 1_000_000  # the maximum numbers of rows and of outputs (rows times outputs per row) to keep
-FEWEST = 20  # with fewer rows, folds would have only one row or none
+FEWEST = 20  # with fewer rows, some folds would have at most one row
 
 
 @dataclass(slots=True)
 class FoldBest:
-    """The evaluation that is best without the rows of one fold, in the form that `selection.improves` reads."""
+    """The evaluation that is best without the rows of one fold. Implements `selection.Kept`."""
 
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
 
 
 def most_rows(width: int) -> int:
-    """The maximum number of rows for a calibration, if the network has `width` outputs."""
+    """Return the maximum number of rows for a calibration, if the network has `width` outputs."""
     return min(ROWS, VALUES // width)
 
 
 def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
-    """The fold of each row. Assigned at random, because neighbouring or periodic rows may have the same label."""
+    """Return the fold of each row. Folds are random, because neighbouring or periodic rows may have the same label."""
     return np.random.default_rng(rows).permutation(rows) % folds
 
 
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if there are rows without such a bias: if evaluations use only some of the rows, or if they neither choose
-    the checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled if unbiased rows exist anyway: if evaluations use only some of the rows, or if they neither choose the
+    checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -81,7 +81,7 @@ class CrossFit:
         return self.enabled and all(best.best_value is not None for best in self._best)
 
     def observer(self, fraction: float) -> Observer | None:
-        """A function that takes the outputs of one evaluation. `fraction` is the completed share of the run."""
+        """Return a function that takes the outputs of one evaluation. `fraction` is the completed share of the run."""
         return partial(self._observe, fraction) if self.enabled else None
 
     def _observe(self, fraction: float, parts_PNC: NDArray[np.float64], targets: NDArray[Any]) -> None:
@@ -99,7 +99,9 @@ class CrossFit:
     def _combined(
         self, parts_PNC: NDArray[np.float64], targets: NDArray[Any], others_N: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """The outputs of the network; with an n-gram branch, those of both parts, weighted by fits on other folds."""
+        """Return the network's outputs. If it has an n-gram branch, adds the outputs of both parts, weighted by a fit
+        on other folds.
+        """
         if len(parts_PNC) == 1:
             single_NC: NDArray[np.float64] = parts_PNC[0]
             return single_NC
@@ -109,7 +111,7 @@ class CrossFit:
         return mixed_NC
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state for a resume point."""
+        """Return the state for a resume point."""
         if not self.enabled:
             return {}
         pairs = [(best.best_value, best.best_metrics.get("valid_loss")) for best in self._best]

@@ -44,7 +44,7 @@ def prefetch(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
 
 
 class Sums:
-    """The losses and correct predictions of several batches, summed on the device."""
+    """Sums the losses and correct predictions of several batches on the device."""
 
     def __init__(self, device: str) -> None:
         # Python floats have 64 bits, so float64 gives the same sum as adding the losses on the host.
@@ -57,5 +57,7 @@ class Sums:
         self._correct += measured.correct
 
     def read(self, *others: Tensor) -> list[float]:
-        """The loss, the number of correct predictions, and the other scalars, in one transfer. Waits for the device."""
+        """Return the loss, the number of correct predictions, and other scalars, in one transfer. Waits for the
+        device.
+        """
         return torch.stack([value.double() for value in (self._loss, self._correct, *others)]).tolist()

@@ -22,10 +22,10 @@ from models.tasks import Classifier, LanguageModel, RowNetwork, TaskNetwork
 
 EVAL_TOKENS = 16_384  # the maximum size of a batch, including padding
 UNLIMITED_WINDOW = 512, 64  # tokens of a held-out text per window, and how many of these are only context
-MATRIX_LABELS = 500  # with more labels, a confusion matrix would be megabytes of mostly zeros
+MATRIX_LABELS = 500  # with more labels, a confusion matrix would consist of megabytes of mostly zeros
 Check = Callable[[], None]
-Outputs = tuple[NDArray[np.float64], NDArray[Any]]  # (outputs, targets), in the order of the row numbers
-Observer = Callable[[NDArray[np.float64], NDArray[Any]], None]  # of (parts_PNC, targets)
+Outputs = tuple[NDArray[np.float64], NDArray[Any]]  # outputs and targets, in the order of the row numbers
+Observer = Callable[[NDArray[np.float64], NDArray[Any]], None]  # called with parts_PNC and targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compute the metrics of a split. `check` is called before each batch and may raise.
 
-    `observe` is called with the outputs of each part of the network, before they are combined, and with the targets of
-    the rows; generation has none. Leaves the network in training mode.
+    Except for generation, `observe` is called with the outputs of each part of the network, before they are combined,
+    and with the targets of the rows. Leaves the network in training mode.
     """
     if isinstance(network, LanguageModel):
         with _evaluating(network):
@@ -66,7 +66,7 @@ def outputs_of(network: RowNetwork, split: EvaluationSplit, check: Check = lambd
 
 
 def measure(facts: Facts, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]) -> dict[str, Any]:
-    """The metrics of outputs, for all tasks but generation."""
+    """Compute the metrics of outputs, for all tasks except generation."""
     if facts.task == "regression":
         return _regression(outputs_NC[:, 0], targets_N, facts.target or {"mean": 0.0, "std": 1.0})
     if facts.task == "multilabel":
@@ -85,7 +85,7 @@ def _evaluating(network: TaskNetwork) -> Iterator[None]:
 
 
 def text_losses(network: LanguageModel, split: EvaluationSplit, check: Check) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(sum of the losses in nats, number of tokens) of each batch of held-out text."""
+    """Return the summed loss in nats and the number of tokens of each batch of held-out text."""
     objective, losses = build_objective(network), []
     with _evaluating(network):
         for batch in _text_batches(network.config, split):
@@ -125,8 +125,8 @@ def _text_batches(config: ModelConfig, split: EvaluationSplit) -> Iterator[Batch
         rows = _row_batches(split, config.context_length, causal=True)
         yield from (batch for batch, _ in rows.in_order(split.most))
         return
-    # A network without a limit can read more tokens than its training windows have; since it carries a state from token
-    # to token, a short context is enough.
+    # A network without a maximum length can read more tokens than a training window contains. It carries a state from
+    # token to token, so a short context is enough.
     limit = config.position_limit
     window, overlap = UNLIMITED_WINDOW if limit is None else (limit, limit // 2)
     yield from held_out_windows(split.data, window, overlap, max(1, EVAL_TOKENS // window), split.most)
@@ -160,7 +160,9 @@ def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check, observe:
 
 
 def _classification(logits_NC: NDArray[np.float64], targets_N: NDArray[np.int64], labels: list[str]) -> dict[str, Any]:
-    """The metrics of classification. The confusion matrix has a row per true label and a column per predicted label."""
+    """Compute the metrics of classification. The confusion matrix has a row per true label, a column per predicted
+    label.
+    """
     shifted_NC = logits_NC - logits_NC.max(1, keepdims=True)
     log_probs_NC = shifted_NC - np.log(np.exp(shifted_NC).sum(1, keepdims=True))
     confusion_CC = np.zeros((len(labels), len(labels)), dtype=np.int64)
@@ -209,7 +211,7 @@ def _per_class(
 
 
 def _macro_f1(per_class: dict[str, dict[str, float]]) -> float:
-    """The mean F1 score over the labels that occur in the split."""
+    """Return the mean F1 score over the labels that occur in the split."""
     scores = [values["f1"] for values in per_class.values() if values["support"]]
     return float(np.mean(scores or [0.0]))
 
@@ -217,7 +219,7 @@ def _macro_f1(per_class: dict[str, dict[str, float]]) -> float:
 def _regression(
     values_N: NDArray[np.float64], targets_N: NDArray[np.float32], scale: dict[str, float]
 ) -> dict[str, Any]:
-    """The metrics of regression. Errors are in the units of the data; the loss is computed on standardised values."""
+    """Compute the metrics of regression. Errors are in the units of the data; the loss is on standardised values."""
     error_N = (values_N - targets_N) * scale["std"]
     variance = float((targets_N.astype(np.float64) * scale["std"]).var())
     mse = float((error_N**2).mean())

@@ -11,7 +11,7 @@ from app.training.loop.schedule import Schedule
 
 
 def training_figures(progress: Progress, task: str) -> dict[str, float]:
-    """The mean loss since the last report and, except for regression, the share of correct predictions."""
+    """Return the mean loss since the last report and, except for regression, the share of correct predictions."""
     figures = {"train_loss": progress.loss / max(progress.weight, 1e-9)}
     if task != "regression":
         figures["train_mean_token_accuracy"] = progress.correct / max(1, progress.count)
@@ -19,7 +19,7 @@ def training_figures(progress: Progress, task: str) -> dict[str, float]:
 
 
 def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, float]:
-    """The metrics of an evaluation under their public names.
+    """Return the metrics of an evaluation under their public names.
 
     `full` means that the evaluation used all of the validation data.
     """
@@ -41,8 +41,8 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 class Pace:
     """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine.
 
-    It begins when it is created, and again after the first step, which is slower because kernels are chosen, and once
-    the n-gram branch needs no more training, because later steps are faster.
+    Measurement starts when the object is created. The time per step is measured afresh after the first step, in which
+    kernels are chosen, and once the n-gram branch is fully trained, because later steps are faster.
     """
 
     def __init__(self, schedule: Schedule, clock: Callable[[], float], work: EvaluationWork) -> None:
@@ -63,7 +63,7 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds until the version is complete, if the run is as long as it can be; None if that is unknown.
+        """The seconds until the version is complete, if the run is not shortened; None if they are unknown.
 
         The run ends with its last step or at the time limit, whichever is sooner. After that, it is evaluated on all
         held-out data.
@@ -82,13 +82,13 @@ class Pace:
         return min(estimates) + CLOSING + self._work.closing * self._seconds_per_row(per_step or 0.0)
 
     def _restart(self, per_step: float | None) -> None:
-        """Measure the pace from now on. Until a step has ended, `per_step` is the time of a step."""
+        """Start measuring afresh. Until a step has ended, `per_step` is used as the time of a step."""
         self._earlier, progress = per_step, self._schedule.progress
         self._first_step, self._first_clock, self._first_evaluating = progress.step, self._clock(), progress.evaluating
 
     @property
     def _seconds_per_step(self) -> float | None:
-        """The time of a step without evaluations; None before the first step."""
+        """The mean time of a step, without evaluations; None before the first step."""
         progress = self._schedule.progress
         steps = progress.step - self._first_step
         if steps <= 0:
@@ -97,9 +97,10 @@ class Pace:
         return max(spent, 1e-6) / steps
 
     def _seconds_per_row(self, per_step: float) -> float:
-        """The time to evaluate a row, or a token of a text. Before the first evaluation, a third of that to train it.
+        """Return the time to evaluate a row, or a token of a text.
 
-        The forward pass, which evaluations need, takes about a third of a step.
+        Before the first evaluation, this is a third of the time to train it, because the forward pass takes about a
+        third of a step.
         """
         progress, settled = self._schedule.progress, self._schedule.settled
         if count := progress.evaluations - self._evaluated:

@@ -76,7 +76,7 @@ class Training:
         """Train to the end. Raises StopRequested, or the TrainingFailure `diverged`."""
         self.network.train()
         self._ticked = self.hooks.clock()
-        self._pace = self._new_pace()  # the baseline was fitted in the meantime
+        self._pace = self._new_pace()  # do not count the time in which the baseline was fitted
         while True:
             self._tick()
             if self.schedule.evaluation_due:
@@ -96,7 +96,7 @@ class Training:
     # Steps.
 
     def step(self) -> None:
-        """One step of the optimizer, with the gradient of `accumulation` batches."""
+        """Make one optimizer step, with the gradient of `accumulation` batches."""
         settled, progress = self.settled, self.progress
         # Dropout depends only on (seed, step), so a resume point need not include the state of the random generator.
         torch.manual_seed(derive(settled.seed, "step", progress.step))
@@ -128,7 +128,7 @@ class Training:
         self._pace.advance()
 
     def _pieces(self) -> list[Batch]:
-        """The batches of the step, on the host, split into pieces of limited size."""
+        """Return the batches of the step, on the host, split into pieces of limited size."""
         first = self.progress.step * self.settled.accumulation
         return [piece for k in range(self.settled.accumulation) for piece in self.batches.pieces(first + k)]
 
@@ -179,7 +179,7 @@ class Training:
         self._report(figures)
 
     def _report(self, validation: dict[str, float]) -> None:
-        """Emit the figures since the last report, and reset the sums."""
+        """Emit the training metrics since the last report, and reset the sums."""
         self._tick()
         progress = self.progress
         figures = self._training_figures() if progress.count else {}
@@ -211,7 +211,7 @@ class Training:
     # Resume points.
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors on which the next step depends, keyed by name."""
+        """Return all tensors on which the next step depends, keyed by name."""
         parts = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.tensors,

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 Outputs = NDArray[np.float64]
 EQUAL = np.array([0.5, 0.5])
-PRIOR_ROWS = 10.0  # the prior counts as much as this many rows whose outputs have a variance of 1
-_STEPS = 30  # of Newton's method, which needs about five
+PRIOR_ROWS = 10.0  # the prior has the weight of this many rows whose outputs have a variance of 1
+_STEPS = 30  # the maximum number of Newton iterations; about five are needed
 
 
 def fit(task: str, network_NC: Outputs, branch_NC: Outputs, targets_N: NDArray[np.generic]) -> NDArray[np.float64]:
     """Return the two weights, each 0 or more, for outputs of a classification, multilabel or regression network."""
     parts_2NC, targets = np.stack([network_NC, branch_NC]), targets_N.astype(np.float64)
     weights = _newton(task, parts_2NC, targets, np.array([True, True]))
-    if weights.min() < 0:  # one part does not help: use only the other
+    if weights.min() < 0:  # if one part does not help, use only the other part
         weights = _newton(task, parts_2NC, targets, weights > 0)
     return np.maximum(weights, 0.0)
 

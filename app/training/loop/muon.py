@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrices are orthogonalised, so that a step moves all directions by the same amount.
+"""Muon: SGD with momentum whose update matrices are orthogonalised, so that a step moves all directions equally.
 
 Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks". The size of a step is scaled as in Liu
-et al., 2025, "Muon is scalable for LLM training", section 2.2, so that learning rates are those of AdamW.
+et al., 2025, "Muon is scalable for LLM training", section 2.2, so that AdamW's learning rates can be used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from torch import Tensor
 
 MOMENTUM = 0.95
-_STEP_SIZE = 0.2  # the root mean square of the entries of a step, which is about that of AdamW
+_STEP_SIZE = 0.2  # the root mean square of the entries of a step, about the same as with AdamW
 _ITERATIONS = 5
 _QUINTIC = 3.4445, -4.7750, 2.0315  # the coefficients of Jordan et al.; singular values end between 0.7 and 1.2
 

@@ -1,4 +1,4 @@
-"""The training loss of each task. Losses are summed, so those of the pieces of a batch add up to that of the batch."""
+"""The training loss of each task. Losses are sums, so the losses of a batch's pieces add up to the batch's loss."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Objective(Protocol):
     train_branch: bool
 
     def weight(self, batch: Batch) -> float:
-        """The number or total weight of the targets, by which to divide the summed loss. The batch is on the CPU."""
+        """Return the number or total weight of the targets, the divisor of the summed loss. The batch must be on the
+        CPU.
+        """
         ...
 
     def __call__(self, batch: Batch) -> BatchLoss: ...
@@ -76,15 +78,16 @@ class NextToken:
 
 
 def _learned(batch: Batch) -> Tensor:
-    assert batch.learned_N is not None, "a batch for next-token prediction is made by Batch.of_text"
+    assert batch.learned_N is not None, "a batch for next-token prediction must be created with Batch.of_text"
     return batch.learned_N
 
 
 class RowObjective(ABC):
-    """The base of the losses of tasks with one target per row.
+    """The base class for the losses of tasks with one target per row.
 
-    The network and its n-gram branch each get a loss of their own, as if trained separately: in a joint loss, the
-    branch soon fits the train rows, and the network then learns little. The architecture `linear` is only a branch.
+    The network and its n-gram branch have separate losses, as if they were trained separately. With a joint loss, the
+    branch would soon fit the train rows, and the network would then learn little. The architecture `linear` is only a
+    branch.
     """
 
     def __init__(self, network: RowNetwork) -> None:
@@ -93,7 +96,7 @@ class RowObjective(ABC):
         self._network_loss = self._branch_loss if network.config.architecture == "linear" else self._loss
 
     def weight(self, batch: Batch) -> float:
-        """The divisor for the summed loss of a batch on the CPU."""
+        """Return the divisor of the summed loss. The batch must be on the CPU."""
         return float(batch.targets.numel())
 
     def __call__(self, batch: Batch) -> BatchLoss:
@@ -132,9 +135,9 @@ class Classes(RowObjective):
         )
 
     def _branch_loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
-        """The mean over the labels of one logistic loss each, of a label against all others.
+        """Return the mean of the one-against-all logistic losses of all labels.
 
-        On n-grams, it generalises better than cross-entropy. The scale of a loss does not affect AdaGrad.
+        For n-grams, this loss generalises better than cross-entropy. The scale of a loss does not affect AdaGrad.
         """
         truth_BC = functional.one_hot(targets, outputs_BC.shape[1]).to(outputs_BC.dtype)
         loss_B = functional.binary_cross_entropy_with_logits(outputs_BC, truth_BC, reduction="none").mean(1)
@@ -185,7 +188,7 @@ def _on_device_of(network: RowNetwork, weights_C: Tensor | None) -> Tensor | Non
 def build_objective(
     network: TaskNetwork, class_weights: list[float] | None = None, smoothing: float = 0.0
 ) -> Objective:
-    """The objective for the task of the network.
+    """Create the objective for the task of the network.
 
     `smoothing` is the amount of label smoothing (Szegedy et al., 2016, section 7).
     """

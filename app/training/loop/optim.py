@@ -22,8 +22,8 @@ Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 class Group:
     """Parameters with the same weight decay.
 
-    `blocks` contains, for every parameter, the number of blocks in which Muon orthogonalises it; None if AdamW trains
-    the parameters.
+    `blocks` contains, for every parameter, the number of blocks that Muon orthogonalises separately. It is None if
+    AdamW trains the parameters.
     """
 
     parameters: list[nn.Parameter]
@@ -63,7 +63,7 @@ class Optimizer(ABC):
     ) -> None: ...
 
     def moments(self) -> dict[str, Tensor]:
-        """The state of all parameters, keyed by `<parameter number>.<name>`. Empty before the first step."""
+        """Return the state of all parameters, keyed by `<parameter number>.<name>`. Empty before the first step."""
         parameters = enumerate(self._parameters)
         return {f"{i}.{name}": value for i, p in parameters for name, value in self._moments[p].items()}
 
@@ -142,10 +142,10 @@ class SGD(Optimizer):
 
 
 class RowAdagrad(Optimizer):
-    """AdaGrad (Duchi et al., 2011) with one learning rate per row of a table whose gradient is sparse.
+    """AdaGrad (Duchi et al., 2011) for a table with a sparse gradient, with one learning rate per row.
 
-    Only the rows with n-grams of the batch are updated, so the cost of a step does not depend on the size of the table.
-    Vectors have one learning rate per value.
+    Only the rows of n-grams that occur in the batch are updated, so the cost of a step does not depend on the size of
+    the table. Vectors have one learning rate per value.
     """
 
     def _step(
@@ -168,17 +168,16 @@ def _update_rows(table_RC: Tensor, gradient: Tensor, sums_R: Tensor, rate: float
 
 
 def build_for_branch(network: nn.Module) -> RowAdagrad:
-    """The optimizer of the n-gram branch, if the network has one."""
+    """Create the optimizer of the n-gram branch, if the network has one."""
     branch = [parameter for name, parameter in network.named_parameters() if in_branch(name)]
     return RowAdagrad([Group(branch, 0.0)])
 
 
 def build(network: nn.Module, settled: Settled) -> Optimizer:
-    """The optimizer of all parameters outside the n-gram branch.
+    """Create the optimizer of all parameters outside the n-gram branch.
 
-    Weight decay applies to matrices, but not to gains, biases and embeddings.
-
-    Embeddings are excluded because most of their rows do not get a gradient in a step.
+    Weight decay applies to matrices, but not to gains, biases and embeddings. Embeddings are excluded because most of
+    their rows get no gradient in a step.
     """
     body: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
@@ -202,7 +201,7 @@ _KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
 
 
 def _blocks(name: str, parameter: nn.Parameter, config: ModelConfig) -> int:
-    """The number of matrices stored as one: the gates of a layer, the heads, or the gate and value of an MLP."""
+    """Return how many matrices are stored as one: the gates of a layer, the heads, or the gate and value of an MLP."""
     if name.startswith("body.rnn."):
         return len(parameter) // config.width
     if name.endswith("attention.qkv.weight"):

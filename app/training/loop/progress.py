@@ -37,7 +37,7 @@ class Progress:
 
     step: int = 0
     elapsed: float = 0.0
-    evaluating: float = 0.0  # the seconds of `elapsed` that evaluations took
+    evaluating: float = 0.0  # the part of `elapsed` that was spent on evaluations
     trained_tokens: int = 0
     evaluated: int = -1  # the step of the last evaluation
     best_step: int = -1
@@ -45,7 +45,7 @@ class Progress:
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations: int = 0
     without_gain: int = 0  # the number of evaluations since the best one
-    cooldown_start: int = -1  # the step at which the learning rate began to fall because of a plateau; -1: none so far
+    cooldown_start: int = -1  # the step at which the learning rate began to fall because of a plateau; -1 before that
     loss: float = 0.0
     weight: float = 0.0
     correct: int = 0
@@ -114,7 +114,7 @@ def load(
             tensors = load_file(place / _TENSORS, device=device)
         except _Damage as damage:
             damaged.append(DamagedPoint(place, str(damage)))
-        except SafetensorError as error:  # only for points that were written without a checksum
+        except SafetensorError as error:  # possible only in points that were written without a checksum
             if (cause := disk_errors.os_error(error)) is not None and cause.errno not in _UNREADABLE:
                 raise
             damaged.append(DamagedPoint(place, f"{_TENSORS} is not a safetensors file"))
@@ -130,12 +130,12 @@ def discard(point: DamagedPoint) -> None:
 
 
 def newest(directory: Path) -> list[str | int]:
-    """The name and modification time of the newest point, which identify the point; empty if there are no points."""
+    """Return the name and modification time of the newest point, which identify it; empty if there are no points."""
     return [part for place in _points(directory)[:1] for part in (place.name, place.stat().st_mtime_ns)]
 
 
 def _content(place: Path) -> dict[str, Any]:
-    """The content of state.json. Raises _Damage if state.json or the tensors are damaged or missing."""
+    """Return the content of state.json. Raises _Damage if state.json or the tensors are damaged or missing."""
     try:
         content: dict[str, Any] = json.loads((place / _STATE).read_bytes())
         written = content.pop("sha256", None)
@@ -153,7 +153,7 @@ def _content(place: Path) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any], tensors: Path) -> str:
-    """The SHA-256 of `content` and the tensor file. Detects flipped bits, which would silently change the weights."""
+    """Return the SHA-256 of `content` and the tensor file. It detects flipped bits, which would change the weights."""
     head = checkpoint.encode(content)
     with tensors.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.sha256(head)).hexdigest()
@@ -168,7 +168,7 @@ def _check_digests(content: dict[str, Any], digests: dict[str, str]) -> None:
 
 
 def _points(directory: Path) -> list[Path]:
-    """The directories of all points, newest first. The old directory of an unfinished replacement comes last."""
+    """Return the directories of all points, newest first. The old directory of an unfinished replacement comes last."""
     replaced = [place for place in [directory / ".old"] if (place / _STATE).exists()]
     return sorted(directory.glob("step-*"), reverse=True) + replaced
 

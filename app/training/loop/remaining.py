@@ -1,4 +1,4 @@
-"""The work of evaluations, in rows or tokens, from which the time of a training run is estimated."""
+"""The work of evaluations, in rows or tokens. It is used to estimate the time of a training run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows, Stream
 
-CLOSING = 3.0  # seconds for the calibration, the plots and the files of a version
+CLOSING = 3.0  # estimated seconds for the calibration, the plots and the files of a version
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationWork:
-    """The size of one evaluation in the course of the run, and that of all evaluations after its last step.
+    """The size of each evaluation during the run, and the total size of all evaluations after its last step.
 
     Sizes are numbers of rows, or of tokens of a text.
     """
@@ -22,21 +22,21 @@ class EvaluationWork:
 
     @classmethod
     def of(cls, settled: Settled, dataset: Dataset) -> EvaluationWork:
-        """The work of a run with these settings on this data."""
+        """Return the evaluation work of a run with these settings on this data."""
         validation = size_of(dataset.validation)
         closing = sum(size_of(part) for name, part in dataset.parts.items() if name != "train")
         if settled.config.task == "generation":
-            closing += validation  # for the errors by which trials are compared
+            closing += validation  # the validation data is evaluated again for the errors by which trials are compared
         return cls(min(settled.eval_rows or validation, validation), closing)
 
 
 def size_of(part: Rows | Stream) -> int:
-    """The number of rows, or of tokens of a text."""
+    """Return the number of rows, or of tokens of a text."""
     return len(part) if isinstance(part, Rows) else len(part.ids_T)
 
 
 def evaluations_between(settled: Settled, first: int, last: int) -> int:
-    """The number of evaluations after step `first` up to step `last`, which is the end of the run."""
+    """Count the evaluations after step `first` and up to step `last`, the end of the run."""
     every = settled.eval_every
     if every is None or last <= first:
         return 0

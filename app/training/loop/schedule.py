@@ -12,8 +12,8 @@ from app.training.plan.config import Settled
 from app.training.plan.duration import EVALUATIONS
 
 REPORTS = 100  # the number of reports if the number of steps is known
-EARLIEST_PLATEAU = 0.2  # the share of the longest possible run before which no plateau ends it
-LAST_RATE = 0.01  # the last learning rate, as a share of the highest
+EARLIEST_PLATEAU = 0.2  # a plateau cannot end a run before this share of its maximum length
+LAST_RATE = 0.01  # the final learning rate, as a share of the peak
 EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time spent on evaluations, if time is limited
 
 
@@ -38,7 +38,7 @@ class Schedule:
 
     @property
     def total_steps(self) -> int | None:
-        """The number of steps after which the run ends, as far as is known now; None if time alone limits the run."""
+        """The number of steps after which the run ends, as currently known; None if only time limits the run."""
         steps, start = self.settled.total_steps, self.progress.cooldown_start
         if start < 0:
             return steps
@@ -54,9 +54,9 @@ class Schedule:
 
     @property
     def branch_rate(self) -> float:
-        """The learning rate of the n-gram branch: a straight line from its peak to 0 at `branch_steps`, or earlier.
+        """The learning rate of the n-gram branch. It falls linearly from its peak to 0 at `branch_steps`, or earlier.
 
-        If `branch_steps` is 0, the line ends with the run.
+        If `branch_steps` is 0, it falls until the end of the run.
         """
         peak, steps = self.settled.branch_learning_rate, self.settled.branch_steps
         if not steps:
@@ -67,7 +67,7 @@ class Schedule:
 
     @property
     def _rest(self) -> float:
-        """The remaining share of the fall of the learning rate after a plateau; 1 before the plateau."""
+        """How much of the fall after a plateau remains, from 1 (before the fall) to 0."""
         start = self.progress.cooldown_start
         if start < 0 or (end := self.total_steps) is None:
             return 1.0
@@ -108,8 +108,9 @@ class Schedule:
             return True
         if every is not None:
             return progress.step % every == 0
-        # Here, the clock determines the end of the run, so it may also limit the time spent on evaluations, for the
-        # sake of slow machines. If the number of steps is known, it must not: results would then depend on speed.
+        # Here, the clock determines the end of the run, so it may also limit the time spent on evaluations, which helps
+        # slow machines. If the number of steps is known, the clock must have no influence, because results would then
+        # depend on speed.
         affordable = progress.evaluating <= EVALUATION_SHARE * progress.elapsed
         return affordable and int(self.fraction * EVALUATIONS) > progress.evaluations
 
@@ -123,7 +124,7 @@ class Schedule:
 
 
 def learning_rate(settled: Settled, fraction: float) -> float:
-    """The learning rate after a completed share of the run, from 0 to 1, if the run is not shortened.
+    """Return the learning rate after a completed share of the run, from 0 to 1, if the run is not shortened.
 
     After a linear warm-up, the rate remains constant or falls to 1 % of its peak: along a cosine curve, along a
     straight line or, with `plateau`, along a straight line that begins late.

@@ -1,4 +1,4 @@
-"""Decides which weights of a training run to keep: those of the best evaluation or those of the last step.
+"""Decides which weights of a training run to keep: the weights of the best evaluation or of the last step.
 
 The rule, `Settled.metric`, is chosen before step 0:
 
@@ -19,14 +19,14 @@ SAVES = 5  # the number of times that a run with the rule `last` saves weights, 
 
 
 class Kept(Protocol):
-    """The evaluation whose weights are kept so far. `Progress` is one."""
+    """The evaluation whose weights are currently kept. `Progress` implements this protocol."""
 
     best_value: float | None
     best_metrics: dict[str, float]
 
 
 def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
-    """The value of an evaluation, for `Progress.best_value`. `fraction` is the completed share of the run."""
+    """Return the value of an evaluation, for `Progress.best_value`. `fraction` is the completed share of the run."""
     return fraction if rule == "last" else float(metrics[rule])
 
 
@@ -39,7 +39,7 @@ def improves(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) ->
         return value >= 1.0 or int(value * SAVES) > int(highest * SAVES)
     if rule == "loss":
         return value < highest
-    # The figures are those of the kept checkpoint, which resume points of earlier releases also contain.
+    # Use the metrics of the kept checkpoint, because resume points of earlier releases contain them too.
     kept_value = kept.best_metrics.get("macro_f1", highest)
     kept_loss = kept.best_metrics.get("valid_loss", -math.inf)
     tie = _tie(metrics)
@@ -47,7 +47,7 @@ def improves(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) ->
 
 
 def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> float:
-    """The new `Progress.best_value` after an evaluation, whether or not it replaces the weights."""
+    """Return the new `Progress.best_value` after an evaluation, whether or not its weights are kept."""
     highest, value = kept.best_value, score(rule, metrics, fraction)
     if rule == "macro_f1":
         return max(value, highest or 0.0)
@@ -55,7 +55,9 @@ def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> flo
 
 
 def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
-    """Whether an evaluation is a reason to continue a run that ends at a plateau: a better score, not a lower loss."""
+    """Whether an evaluation postpones the end of a run at a plateau. Only a better score does; a lower loss does
+    not.
+    """
     highest = kept.best_value
     if rule == "last" or highest is None:
         return True
@@ -63,5 +65,5 @@ def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
 
 
 def _tie(metrics: dict[str, Any]) -> float:
-    """Scores that differ by no more than this are equal: the share of one row."""
+    """Return the difference up to which scores count as equal: the share of one row."""
     return min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0

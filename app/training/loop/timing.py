@@ -1,4 +1,4 @@
-"""Times a few steps and one evaluation of a training run, from which the time of the whole run follows."""
+"""Times a few steps and one evaluation of a training run, to estimate the time of the whole run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from app.training.loop.loop import Training
 from app.training.prepare.dataset import Rows
 
-BUDGET = 3.0  # seconds for steps of one kind
+BUDGET = 3.0  # time budget in seconds for steps of one kind
 FEWEST, MOST = 3, 200  # steps of one kind
-_PATIENCE = 4.0  # times the budget, after which a single step is enough
+_PATIENCE = 4.0  # once this many times the budget has passed, a single step is enough
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds: of a step while the n-gram branch is trained, of a later step, and of one evaluation."""
+    """The seconds per step while the n-gram branch is trained, per later step, and per evaluation."""
 
     early_step: float
     late_step: float
     evaluation: float
 
     def of_steps(self, steps: int, branch_steps: int) -> float:
-        """The seconds of a number of steps, the first `branch_steps` of which train the n-gram branch."""
+        """Return the seconds for a number of steps, of which the first `branch_steps` train the n-gram branch."""
         early = min(steps, branch_steps)
         return early * self.early_step + (steps - early) * self.late_step
 
@@ -43,7 +43,7 @@ def time_training(training: Training, budget: float = BUDGET, clock: Callable[[]
 
 
 def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> float:
-    """The mean time of a step, corrected for the tokens of the timed steps if batches differ in their work."""
+    """Return the mean time of a step. If batches differ in size, it is corrected for the tokens of the timed steps."""
     began, tokens, count = clock(), training.progress.trained_tokens, 0
     while count < MOST:
         training.step()
@@ -53,13 +53,13 @@ def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> 
             break
     settled, train = training.settled, training.dataset.train
     seconds = (clock() - began) / count
-    if not isinstance(train, Rows) or settled.balanced:  # windows are of one length; balanced batches cost the same
+    if not isinstance(train, Rows) or settled.balanced:  # windows have one length; balanced batches cost the same
         return seconds
     return seconds * tokens_per_step(training) * count / max(1, training.progress.trained_tokens - tokens)
 
 
 def tokens_per_step(training: Training) -> float:
-    """The mean number of tokens or numeric steps in a step of the run."""
+    """Return the mean number of tokens or numeric steps per step of the run."""
     settled, train = training.settled, training.dataset.train
     rows = settled.batch_size * settled.accumulation
     if not isinstance(train, Rows):

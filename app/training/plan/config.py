@@ -26,8 +26,8 @@ from models.config import ModelConfig
 
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
 _LONG = 3.0  # rows of more than this many times the median length are cut
-_LEAST_LIMIT = 128  # tokens or steps; shorter rows are never cut
-_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set used by all but the final evaluation
+_LEAST_LIMIT = 128  # in tokens or steps; shorter rows are never cut
+_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # how much of a large validation set is used by all evaluations but the last
 TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
 
 
@@ -40,10 +40,10 @@ class Settled:
     the weights to keep (see `loop/selection.py`). `digests` identify the data, tokenizer and request; a resume point
     with other digests is rejected.
 
-    The fields with defaults are newer than the first release. `cooldown` is for the schedule `plateau`: the number of
-    steps in which the learning rate falls, divided by the number of steps before. Train rows are cut after `row_limit`
-    steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have `batch_size` rows on
-    average, and fewer if rows are long.
+    Fields with defaults were added after the first release. `cooldown` applies to the schedule `plateau`: the number of
+    steps in which the learning rate falls, divided by the number of steps before the fall. Train rows are cut after
+    `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have `batch_size`
+    rows on average, and fewer if rows are long.
     """
 
     model: dict[str, Any]
@@ -137,7 +137,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
-        # A request for another learning rate than that of the recipe applies to both parts.
+        # If the request sets a learning rate, both parts are scaled by its ratio to the recipe's learning rate.
         branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
     )
 
@@ -145,7 +145,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
 def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = None) -> None:
     """Raise BadOption for a setting that is impossible or has no effect.
 
-    Before the data is read, `facts` is None, and fewer such settings can be detected.
+    Before the data is read, `facts` is None, and some of these settings cannot be detected yet.
     """
     architecture = spec.model if base is None else base.config.architecture
     if architecture == "linear" and facts is not None:
@@ -162,22 +162,24 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
 def _check_linear(facts: Facts) -> None:
     if facts.task == "generation" or facts.input != "tokens":
         data = "text to continue" if facts.task == "generation" else "numbers"
-        raise BadOption("model", f"linear is for texts with labels or values, and this data is {data}")
+        raise BadOption("model", f"linear requires texts with labels or values, but this data is {data}")
 
 
 def _eval_size(dataset: Dataset) -> int | None:
-    """The number of rows or tokens to evaluate during training. None means all, as in the final evaluation."""
+    """Return the number of rows or tokens to evaluate on during training. None means all, as in the final
+    evaluation.
+    """
     held_out = dataset.validation
     size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
     return most if size > 1.5 * most else None
 
 
 def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Stream) -> str:
-    """The rule for choosing the weights to keep.
+    """Return the rule for choosing the weights to keep.
 
-    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
-    requests that set `patience`, since early stopping compares evaluations in any case; and generation, since even a
-    few rows contain many tokens. A linear model keeps its last weights too: it converges, and hardly overfits.
+    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions: if
+    the request sets `patience`, early stopping compares evaluations in any case; in generation, even a few rows contain
+    many tokens. A linear model also keeps its last weights, because it converges and hardly overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:
@@ -186,7 +188,7 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
 
 
 def _precision(facts: Facts, device: str) -> str:
-    """bfloat16 for generation, which has large matrix products, if the device has fast bfloat16 instructions."""
+    """Choose bfloat16 for generation, whose matrix products are large, if the device has fast bfloat16 instructions."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
     fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags
@@ -210,14 +212,14 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
 
 
 def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint | None) -> float:
-    """The peak learning rate of all parameters outside the n-gram branch."""
+    """Return the peak learning rate of all parameters outside the n-gram branch."""
     tuning = base is not None and not options.head_only
     rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
     return rate * (options.learning_rate_multiplier or 1.0)
 
 
 def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
-    """The recipe of the n-gram branch, if the network has one."""
+    """Return the recipe of the n-gram branch, if the network has one."""
     if not model.ngram_buckets:
         return None
     if model.task == "generation":
@@ -226,7 +228,7 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
-    """The number of steps after which train rows are cut, because training on more rows is a better use of the time.
+    """Return the number of steps after which train rows are cut, because the time is better spent on more rows.
 
     Returns 0 (no limit) if the request sets a context length, or if the model is linear, which reads long rows quickly.
     """
@@ -236,7 +238,7 @@ def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
-    """The weight of each label, by default 1. If "balanced", the rows of each label have the same total weight."""
+    """Return the weight of each label, by default 1. If "balanced", the rows of each label have equal total weight."""
     weights = options.class_weights
     if weights is None:
         return None

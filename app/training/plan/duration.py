@@ -1,4 +1,4 @@
-"""Settles how long a training run takes: its steps, its evaluations, and the course of its learning rate."""
+"""Determines how long a training run takes: its steps, its evaluations, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ EVALUATIONS = 10  # the number of evaluations for generation, and for runs limit
 
 
 def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int, window: int) -> tuple[int | None, int]:
-    """(total steps, steps per epoch). The total is None if `max_seconds` is the only limit."""
+    """Return the total number of steps and the steps per epoch. The total is None if `max_seconds` is the only
+    limit.
+    """
     count = len(train) if isinstance(train, Rows) else (len(train.ids_T) - 1) // min(window, len(train.ids_T) - 1)
     per_step = batch_size * (options.accumulation or 1)
     per_epoch = max(1, -(-count // per_step) if isinstance(train, Rows) else count // per_step)
@@ -27,7 +29,9 @@ def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int,
 
 
 def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
-    """The number of steps for which the n-gram branch is trained; 0 for the whole run, as for language models."""
+    """Return the number of steps for which the n-gram branch is trained. 0 means the whole run, as for language
+    models.
+    """
     if not isinstance(branch, NgramRecipe):
         return 0
     planned = max(1, round(branch.epochs * per_epoch))
@@ -37,10 +41,10 @@ def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | N
 
 
 def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: str) -> int | None:
-    """The number of steps between evaluations; None without a total number of steps.
+    """Return the number of steps between evaluations, or None if the total number of steps is unknown.
 
     For generation, this is a tenth of all steps; otherwise, an epoch or a twentieth of all steps, whichever is more. A
-    run that ends at a plateau looks for it twice in an epoch.
+    run that ends at a plateau is evaluated twice per epoch, to detect the plateau.
     """
     if total_steps is None:
         return None
@@ -51,7 +55,7 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
 
 
 def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str) -> str:
-    """The course of the learning rate. A plateau ends a run only if the request sets neither length nor patience.
+    """Return the learning rate schedule. A plateau ends a run only if the request sets neither length nor patience.
 
     If evaluations cannot be compared, the learning rate falls over the whole run.
     """
@@ -60,12 +64,12 @@ def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str
 
 
 def warmup_ratio(recipe: Recipe, total_steps: int | None) -> float:
-    """The share of the run in which the learning rate rises."""
+    """Return the share of the run in which the learning rate rises."""
     return recipe.warmup_ratio if total_steps is None else min(0.1, recipe.warmup_steps / total_steps)
 
 
 def patience(options: TrainingOptions, facts: Facts, recipe: Recipe) -> int:
-    """The number of evaluations without improvement after which the run stops; 0 disables early stopping.
+    """Return the number of evaluations without improvement after which the run stops; 0 disables early stopping.
 
     If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit soon.
     """

@@ -10,7 +10,7 @@ from app.training.failures import TrainingFailure
 from app.training.plan.config import Settled
 from models.tasks import TaskNetwork
 
-OUTPUTS = ("head.", "ngrams.weight", "ngrams.bias")  # parameters with values for each label
+OUTPUTS = ("head.", "ngrams.weight", "ngrams.bias")  # parameters that contain values for each label
 HEADS = ("head_layers.", "pooling.", *OUTPUTS)  # trained by fine-tuning with `head_only`
 
 
@@ -31,7 +31,7 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
         if name in own and own[name].shape == tensor.shape and (keep_head or not name.startswith(OUTPUTS))
     }
     if not any(name.startswith(("body.", "ngrams.idf")) for name in inherited):
-        message = f"no weights of this {before.task} model fit a network for {now.task}"
+        message = f"none of the weights of this {before.task} model fit a network for {now.task}"
         raise TrainingFailure("invalid_base_model", message, "model")
     network.load_state_dict(own | inherited)
     if settled.head_only:

@@ -1,7 +1,7 @@
 """Estimates the memory of a training run before its first step, and refuses a run that would not fit.
 
-The activations are those of the largest piece of a batch. How many numbers a step keeps for each token was measured on
-a CPU; `docs/log.md` has the figures, and the tests compare the estimates with the peak memory of real steps.
+Activations are counted for the largest piece of a batch. The number of values that a step keeps per token was measured
+on a CPU; `docs/log.md` has the figures, and the tests compare the estimates with the peak memory of real steps.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from app.wire.training_memory import INSUFFICIENT, NUMBER, gigabytes, weight_mem
 from models.config import ModelConfig
 from models.parameters import body_width, is_body_matrix, shapes
 
-LIBRARIES = 350_000_000  # bytes for Python, torch and other libraries, before there is a network
+LIBRARIES = 350_000_000  # bytes that Python, torch and other libraries use before a network is created
 _CELL = {"rnn": 4.2, "gru": 12.5, "lstm": 12.9}  # numbers that a recurrent layer keeps for each step and unit of width
 _LSTM_WORK = 12.0  # numbers that the backward pass of one LSTM layer needs for each step and unit of width
 _LOGITS = 4.7  # numbers per token of the vocabulary: logits, log-probabilities, and the gradients of both
 _EVALUATED_LOGITS = 2.5  # the same without gradients
 _NGRAMS = 20  # the distinct n-grams of characters and words that a token adds to a text, on average
 _NGRAM_NUMBERS = 12.0  # numbers that counting an n-gram needs
-_NGRAM_TABLES = 60_000_000  # bytes with which n-grams of any text are counted
+_NGRAM_TABLES = 60_000_000  # bytes that counting the n-grams of any text needs
 _EVALUATED_WIDTHS = 12.0  # numbers that evaluations need for each step and unit of width, without gradients
-_ORTHOGONALISATION = 6.0  # copies of the largest matrix of the body that Muon needs
-_OUTPUT_BYTES = 40  # for each output of each held-out row, until it is measured
+_ORTHOGONALISATION = 6.0  # the number of copies of the body's largest matrix that Muon needs
+_OUTPUT_BYTES = 40  # bytes kept for each output of each held-out row until metrics are computed
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
     """The peak memory of a trainer, in bytes, and its parts.
 
-    `optimizer` is for gradients, moments and averages; `activations` for the largest piece of a batch, or of an
-    evaluation if that is larger.
+    `optimizer` covers gradients, moments and averages. `activations` covers the largest piece of a batch or, if it
+    needs more, the largest batch of an evaluation.
     """
 
     weights: int
@@ -48,7 +48,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(settled: Settled, dataset: Dataset) -> MemoryEstimate:
-    """The memory that training a network with these settings on this data needs."""
+    """Estimate the memory that is needed to train a network with these settings on this data."""
     config, averaged = settled.config, settled.averaging > 0
     kept = weight_memory(config, settled.optimizer, averaged=averaged, head_only=settled.head_only)
     trained = _piece_tokens(settled, dataset.train) * _numbers_per_token(config)
@@ -77,14 +77,14 @@ def check_memory(settled: Settled, memory: MemoryEstimate, limit: int) -> None:
     raise TrainingFailure(
         INSUFFICIENT,
         f"the training run needs about {gigabytes(memory.total)} ({gigabytes(of_weights)} for the weights and their "
-        f"optimizer, {gigabytes(memory.activations)} for activations), and it may use {gigabytes(limit)} "
+        f"optimizer, {gigabytes(memory.activations)} for activations), but it may use only {gigabytes(limit)} "
         f"(OSTINATO_TRAINING_MEMORY); use {remedy}",
         param,
     )
 
 
 def _piece_tokens(settled: Settled, train: Rows | Stream) -> float:
-    """The tokens or steps, including padding, in the largest piece of a batch."""
+    """Return the number of tokens or steps, including padding, in the largest piece of a batch."""
     if isinstance(train, Stream):
         window = min(settled.window, len(train.ids_T) - 1)
         return float(min(settled.batch_size, max(1, settled.micro_tokens // window)) * window)
@@ -97,7 +97,7 @@ def _piece_tokens(settled: Settled, train: Rows | Stream) -> float:
 
 
 def _evaluated_tokens(config: ModelConfig, part: Rows | Stream) -> float:
-    """The tokens or steps, including padding, in the largest batch of an evaluation."""
+    """Return the number of tokens or steps, including padding, in the largest batch of an evaluation."""
     if isinstance(part, Stream):
         return float(min(MICRO_TOKENS, len(part.ids_T)))
     longest = min(int(part.lengths_N.max()), config.context_length)
@@ -105,7 +105,7 @@ def _evaluated_tokens(config: ModelConfig, part: Rows | Stream) -> float:
 
 
 def _numbers_per_token(config: ModelConfig) -> float:
-    """The numbers that a training step keeps for each token of a piece."""
+    """Return how many numbers a training step keeps for each token of a piece."""
     if config.architecture == "linear":
         return _branch(config)
     body = _recurrent(config) if config.recurrent else _transformer(config)
@@ -132,7 +132,7 @@ def _transformer(config: ModelConfig) -> float:
     block = 14.5 * width + attention + (4.0 if config.activation == "swiglu" else 2.5) * inner
     if config.dropout:
         block += 2.5 * width
-    # One block is computed backwards at a time, which needs about as much again as half of what it keeps.
+    # The backward pass handles one block at a time. In addition, it needs about half of the memory that a block keeps.
     return config.layers * block + 6.0 * inner + 6.0 * width
 
 
@@ -145,7 +145,7 @@ def _branch(config: ModelConfig) -> float:
 
 
 def _evaluated_numbers(config: ModelConfig) -> float:
-    """The numbers that an evaluation needs for each token of a batch."""
+    """Return how many numbers an evaluation needs for each token of a batch."""
     if config.architecture == "linear":
         return _NGRAMS * _NGRAM_NUMBERS
     wide = body_width(config) if config.recurrent else config.width + config.inner_width
@@ -155,7 +155,7 @@ def _evaluated_numbers(config: ModelConfig) -> float:
 
 
 def _optimizer_work(settled: Settled) -> float:
-    """The numbers that a step needs besides the activations: for Muon, and for the packed weights of an LSTM."""
+    """Return how many numbers a step needs besides activations: for Muon, and for the packed weights of an LSTM."""
     sizes = [math.prod(shape) for name, shape in shapes(settled.config).items() if is_body_matrix(name, len(shape))]
     work = _ORTHOGONALISATION * max(sizes, default=0) if settled.optimizer == "muon" else 0.0
     return work + (2.0 * sum(sizes) if settled.config.architecture == "lstm" else 0.0)

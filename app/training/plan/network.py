@@ -17,7 +17,7 @@ from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import heads_and_width
 from models.config import POSITIONED, ConfigError, ModelConfig
 
-LONGEST_CONTEXT = 1024  # the default maximum, in tokens or steps, for data other than one long text
+LONGEST_CONTEXT = 1024  # the default maximum context, in tokens or steps, except for one long text
 LINEAR_CONTEXT = 65_536  # tokens; limits the size of a request
 UNLIMITED_CONTEXT = 8192  # tokens; limits memory and time, since the network itself has no limit
 
@@ -25,7 +25,7 @@ UNLIMITED_CONTEXT = 8192  # tokens; limits memory and time, since the network it
 def model(
     spec: TrainSpec, facts: Facts, recipe: Recipe, train: Rows | Stream, base: BaseCheckpoint | None
 ) -> ModelConfig:
-    """The configuration of the network to train.
+    """Return the configuration of the network to train.
 
     Raises BadOption for options that no network can have, and TrainingFailure `invalid_base_model` for a base version
     that cannot be fine-tuned for the task.
@@ -39,7 +39,7 @@ def model(
         return _built(new | branch | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # The context of a network without a limit may grow, unlike that of a Transformer.
+        # Unlike a Transformer, a network without a maximum length may get a longer context.
         context = before.position_limit or max(before.context_length, context)
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(asdict(before) | changes)
@@ -63,7 +63,7 @@ def has_branch(options: TrainingOptions, facts: Facts, architecture: str) -> boo
 
 
 def ngram_recipe(facts: Facts, train: Rows) -> NgramRecipe:
-    """The recipe of the n-gram branch for the train rows."""
+    """Return the recipe of the n-gram branch for the train rows."""
     return ngrams(len(train), int(train.lengths_N.sum()), _classes(facts), facts.tokenizer)
 
 
@@ -123,14 +123,14 @@ def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: s
 
 
 def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseCheckpoint) -> dict[str, Any]:
-    """The changes that fine-tuning makes to the configuration of the base version."""
+    """Return the changes that fine-tuning makes to the configuration of the base version."""
     before = base.config
     changes: dict[str, Any] = {"task": facts.task, "classes": _classes(facts)}
     if facts.task == "generation":
         if before.bidirectional:
-            message = "the version to fine-tune is bidirectional, and generation reads from left to right only"
+            message = "the version to fine-tune is bidirectional, but generation reads from left to right only"
             raise TrainingFailure("invalid_base_model", message, "model")
-        # The head needs its own matrix if only the head is trained, or if its width differs from that of the embedding.
+        # The head needs its own matrix if only the head is trained, or if its width differs from the embedding's width.
         tied = before.tie_embeddings and before.vector_width == before.width
         changes["tie_embeddings"] = tied and not options.head_only
         changes |= {"head_widths": (), "output_activation": "none", "pooling_width": 0}

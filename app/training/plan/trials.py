@@ -21,9 +21,9 @@ from models.config import ARCHITECTURES
 from models.parameters import shapes
 
 FEW_ROWS = 1000  # with fewer train rows, a second network seldom differs by more than chance
-MANY_TOKENS = 20_000_000  # with more train tokens, each further network costs hours
-LINEAR_SHARE = 0.25  # the time of a linear model, as a share of the time of a network, if `max_seconds` is divided
-LEAST_WORK = 1000.0  # operations per token: the work of a network without matrices
+MANY_TOKENS = 20_000_000  # with more train tokens, each additional network costs hours
+LINEAR_SHARE = 0.25  # when `max_seconds` is divided, a linear model gets this share of the time of a network
+LEAST_WORK = 1000.0  # the minimum number of operations per token, for a network without matrices
 
 
 def check(options: TrainingOptions, task: str | None) -> None:
@@ -35,7 +35,7 @@ def check(options: TrainingOptions, task: str | None) -> None:
 
 
 def architectures(facts: Facts, train: Rows | Stream) -> list[str]:
-    """The architectures to try, in order. A linear model is for texts with labels or values."""
+    """Return the architectures to try, in order. A linear model is tried only for texts with labels or values."""
     if facts.task == "generation":
         names = ["transformer", "lstm"]
     elif facts.input == "features":
@@ -48,7 +48,7 @@ def architectures(facts: Facts, train: Rows | Stream) -> list[str]:
 
 
 def plan(spec: TrainSpec, dataset: Dataset, device: str, threads: int) -> list[tuple[PlannedTrial, Settled]]:
-    """The trials of a job, each with its settled configuration. Raises BadOption or TrainingFailure."""
+    """Return the trials of a job, each with its settled configuration. Raises BadOption or TrainingFailure."""
     names = architectures(dataset.facts, dataset.train)
     options = {name: _options(spec.training, name, names, dataset.facts) for name in names}
     _check_used(spec.training, options)
@@ -75,7 +75,7 @@ def _check_used(options: TrainingOptions, of_trials: dict[str, TrainingOptions])
 
 def _trial(spec: TrainSpec, settled: Settled, train: Rows | Stream) -> PlannedTrial:
     sizes = {name: math.prod(shape) for name, shape in shapes(settled.config).items()}
-    # A token reads one row of a table, but multiplies with all of a matrix.
+    # For each token, one row of a table is read, but a whole matrix is multiplied.
     matrices = sum(size for name, size in sizes.items() if "embedding" not in name and "ngram" not in name)
     length = float(train.lengths_N.mean()) if isinstance(train, Rows) else settled.window
     tokens = (settled.total_steps or 1) * settled.batch_size * settled.accumulation * length

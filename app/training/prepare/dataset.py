@@ -43,7 +43,7 @@ class Rows:
 
     @property
     def lengths_N(self) -> NDArray[np.int64]:
-        """The length of each sequence."""
+        """The lengths of all sequences."""
         return np.diff(self.offsets_N1)
 
     def row(self, index: int) -> NDArray[Any]:
@@ -51,12 +51,12 @@ class Rows:
         return self.flat[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
     def answer(self, index: int) -> NDArray[np.uint8]:
-        """The mask of the learned tokens of one sequence."""
+        """Return the mask of the learned tokens of one sequence."""
         return self.learned[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
 
 def kept_part(rows: Rows, index: int, limit: int) -> slice:
-    """The part of a completion that is kept if the network reads at most `limit` tokens.
+    """Return the part of a completion that is kept if the network reads at most `limit` tokens.
 
     A row that is too long is shortened, first at the start of its prompt, then at the end of its learned part. The
     slice has up to `limit` + 1 tokens, since the last token is only predicted, never read.
@@ -76,12 +76,12 @@ class Stream:
 
 
 def token_count(part: Rows | Stream) -> int:
-    """The number of tokens or numeric steps of a part."""
+    """Return the number of tokens or numeric steps in a part."""
     return int(part.offsets_N1[-1]) if isinstance(part, Rows) else len(part.ids_T)
 
 
 def sample(part: Rows | Stream, most: int) -> Rows | Stream:
-    """At most `most` evenly spaced rows, or the first `most` tokens of a text."""
+    """Return at most `most` evenly spaced rows, or the first `most` tokens of a text."""
     if isinstance(part, Stream):
         ids_T = part.ids_T[: part.context + most]
         return part if len(ids_T) == len(part.ids_T) else Stream(ids_T, 0, part.context)
@@ -100,8 +100,8 @@ def sample(part: Rows | Stream, most: int) -> Rows | Stream:
 class Facts:
     """Facts about the data, for the network and the model card. All values are JSON values.
 
-    `blank` is the id of the token that replaces others in token dropout; None if the tokenizer has no such token.
-    `specials` are the ids of the tokens that do not represent text.
+    `blank` is the id of the token that replaces dropped tokens (token dropout); None if the tokenizer has no such
+    token. `specials` are the ids of the tokens that do not represent text.
     """
 
     task: str
@@ -141,7 +141,7 @@ class Dataset:
 
 
 def array_path(directory: Path, part: str, name: str) -> Path:
-    """The path of the array `name` of a part; parts have the names of splits, such as `train`."""
+    """Return the path of the array `name` of a part. Parts are named like splits, such as `train`."""
     return directory / f"{part}.{name}.bin"
 
 
@@ -150,7 +150,7 @@ def save(directory: Path, staging: Path, dataset: Dataset) -> Dataset:
 
     At any moment, `directory` is either complete or absent; a partial dataset is never visible. Arrays that were built
     on disk are already in `staging`. The remaining arrays are written now, and all other files in `staging` are
-    deleted. Returns the dataset as a later attempt will load it.
+    deleted. Returns the dataset exactly as a later attempt will load it.
     """
     parts: dict[str, Any] = {}
     kept = {TOKENIZER}

@@ -1,7 +1,7 @@
 """Encodes rows that each have a target: texts become tokens, and numeric sequences are standardised.
 
-The tokenizer, means and standard deviations are derived from train rows only. Fine-tuning uses those of the base
-version, because its weights were trained with them.
+The tokenizer, means and standard deviations are derived from train rows only. Fine-tuning uses the base version's
+tokenizer, means and standard deviations, with which its weights were trained.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
     """Encode texts, or pairs of texts, each with a target."""
     task = scan.task
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
-    placeholder = [tokenizer.blank_id or 0]  # for a text without tokens, since a network needs at least one
+    placeholder = [tokenizer.blank_id or 0]  # replaces a text without tokens, since a network needs at least one token
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
     for batch in iterate_batches(files, scan):
         singles = tokenizer.encode_batch([example.text for example, _ in batch])
@@ -62,7 +62,9 @@ def encode_numbers(
     """Encode numeric sequences, each with a target."""
     task, source, width = scan.task, files.training.source, scan.steps_SF.shape[1]
     if base is not None and (base.config.input != "features" or base.config.features != width):
-        raise source.fault(f"has {width} features per step, but the version to fine-tune takes {describe_input(base)}")
+        raise source.fault(
+            f"has {width} features per step, but the version to fine-tune expects {describe_input(base)}"
+        )
     scaling = normalization.measure(lambda: _blocks(scan), width) if base is None else base.normalization
     precision = Precision.of(width)
     flats = {
@@ -104,7 +106,7 @@ def _lengths(parts: dict[int, Rows], unit: str) -> dict[str, Any]:
 
 
 def _blocks(scan: Scan) -> Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
-    """(steps, split of each step) for all rows, in blocks of rows."""
+    """Yield the steps of all rows and the split of each step, in blocks of rows."""
     offsets_N1 = np.concatenate([[0], np.cumsum(scan.lengths_N)])
     for start in range(0, len(scan.lengths_N), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)

@@ -85,7 +85,7 @@ def encode_completions(
 
 
 def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[list[int], list[int]]:
-    """(ids, mask of learned tokens) of all turns, joined into one row."""
+    """Join all turns into one row. Returns its ids, and the mask of its learned tokens."""
     ids: list[int] = []
     learned: list[int] = []
     for turn, turn_ids in turns:
@@ -98,7 +98,8 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 
 
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
-    """The dataset, with the `characters` of completions reduced to those kept if a network reads `limit` tokens.
+    """Return the dataset with the number of `characters` that remain if completions are cut for a network that reads
+    `limit` tokens.
 
     A dataset without completions is returned unchanged, because its sequences are cut differently.
     """
@@ -168,7 +169,7 @@ class _Tally:
         self.alphabet: set[str] = set()
         self.lengths: Counter[int] = Counter()  # the number of lines of each length
         self.sha256 = hashlib.sha256()
-        self._open = 0  # the length of the current line so far
+        self._open = 0  # how many characters of the current line have been read
 
     def add(self, piece: str) -> None:
         self.characters += len(piece)

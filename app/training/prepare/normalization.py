@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from app.training.data.example import TRAIN
 
-Blocks = Callable[[], Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]]  # (steps, split of each step), in order
+# yields steps and the split of each step, in order
+Blocks = Callable[[], Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]]
 Normalization = dict[str, Any]  # keys: mean and std, each a list of numbers, and dtype
 _EPSILON, _SMALLEST = 4 * float(np.finfo(np.float64).eps), float(np.finfo(np.float32).tiny)
 _WHOLE = 2.0**53  # above this, float64 cannot represent every whole number
@@ -48,7 +49,7 @@ def measure(blocks: Blocks, width: int) -> Normalization:
 
 
 def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) -> NDArray[np.float32]:
-    """The standardised steps, as the network reads them. Without `scaling`, the steps are only converted to float32."""
+    """Standardise steps for the network. Without `scaling`, they are only converted to float32."""
     if scaling is None:
         return steps_SF.astype(np.float32)
     dtype = np.dtype(scaling.get("dtype", "float32"))
@@ -80,7 +81,7 @@ class Precision:
         self.largest_F = np.maximum(self.largest_F, np.abs(steps_SF).max(0))
 
     def warnings(self) -> list[str]:
-        """A sentence for each feature whose numbers lose too much precision."""
+        """Return a sentence for each feature whose numbers lose too much precision."""
         return [
             f"feature {number} {reason}; subtract a constant from it, or split it into several columns"
             for number in range(len(self.changes_F))
@@ -98,7 +99,7 @@ class Precision:
 
 
 def _train(blocks: Blocks) -> Iterator[NDArray[np.float64]]:
-    """The train steps of each block that contains train steps."""
+    """Yield the train steps of each block that contains any."""
     for steps_SF, codes_S in blocks():
         train_SF = steps_SF[codes_S == TRAIN]
         if len(train_SF):

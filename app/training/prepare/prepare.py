@@ -31,8 +31,9 @@ Check = Callable[[], None]
 def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path, check: Check) -> Dataset:
     """Prepare the data of the run directory `run`, creating all files in the folder `staging`.
 
-    `check` is called for each row of a table; it may raise StopRequested. Every error that the data causes, even an
-    unexpected one, is raised as a TrainingFailure, such as BadData, because another attempt would fail in the same way.
+    `check` is called for each row of a table; it may raise StopRequested. Every error that is caused by the data, even
+    an unexpected one, is raised as a TrainingFailure such as BadData, because another attempt would fail in the same
+    way.
     """
     if not 0 < spec.validation_split < 1:
         raise BadOption("validation_split", f"must be above 0 and below 1, not {spec.validation_split}")

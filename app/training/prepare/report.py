@@ -14,7 +14,7 @@ Lengths = tuple[NDArray[np.int64], NDArray[np.int64]]  # distinct lengths, and t
 
 
 def of_parts(parts: dict[str, Rows | Stream]) -> dict[str, Any]:
-    """The number of tokens in each part, and the number of distinct tokens in all parts. {} for numeric features."""
+    """Return the number of tokens in each part, and of distinct tokens in all parts. {} for numeric features."""
     flats = {name: part.flat if isinstance(part, Rows) else part.ids_T[part.context :] for name, part in parts.items()}
     ids = [flat for flat in flats.values() if flat.dtype == np.int32]  # numeric steps are float32
     if not ids:
@@ -24,7 +24,7 @@ def of_parts(parts: dict[str, Rows | Stream]) -> dict[str, Any]:
 
 
 def histogram(lengths: dict[str, Lengths], unit: str) -> dict[str, Any]:
-    """The histogram of the lengths for each split.
+    """Return a histogram of the sequence lengths for each split.
 
     `counts[i]` is the number of sequences of length `edges[i]` or more, but less than `edges[i + 1]`.
     """
@@ -38,12 +38,12 @@ def histogram(lengths: dict[str, Lengths], unit: str) -> dict[str, Any]:
 
 
 def lengths_of(rows: Rows) -> Lengths:
-    """The distinct lengths of the rows, and the number of rows of each length."""
+    """Return the distinct lengths of the rows, and the number of rows of each length."""
     return np.unique(rows.lengths_N, return_counts=True)
 
 
 def _count_distinct(flats: list[NDArray[np.int32]]) -> int:
-    """The number of distinct ids. Works in blocks, because np.unique would copy and sort all ids."""
+    """Count the distinct ids. Works in blocks, because np.unique would copy and sort all ids."""
     seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
     for flat in flats:
         for start in range(0, len(flat), 1 << 20):

@@ -33,7 +33,7 @@ class Targets:
     labels: list[str]
     label_counts: list[int]
     scale: dict[str, float] | None
-    arrays: dict[int, NDArray[Any]]  # keyed by the code of the split
+    arrays: dict[int, NDArray[Any]]  # keyed by split code
 
 
 def encode_targets(task: str, scan: Scan, base: BaseCheckpoint | None, staging: Path) -> Targets:
@@ -51,7 +51,7 @@ def encode_targets(task: str, scan: Scan, base: BaseCheckpoint | None, staging: 
 
 
 def _labels(task: str, scan: Scan, base: BaseCheckpoint | None) -> list[str]:
-    """The labels in the order of the head's outputs.
+    """Return the labels in the order of the head's outputs.
 
     These are the labels of the base version if they include all labels of the data; otherwise, the sorted labels of the
     data.
@@ -71,7 +71,7 @@ def _scale(scan: Scan, base: BaseCheckpoint | None) -> dict[str, float] | None:
 
 
 def _counts(scan: Scan, labels: list[str]) -> list[int]:
-    """The number of train rows with each label, in the order of `labels`."""
+    """Count the train rows with each label, in the order of `labels`."""
     per_stratum = np.bincount(scan.strata_N[scan.splits_N == TRAIN], minlength=len(scan.strata))
     counts = dict.fromkeys(labels, 0)
     for number, stratum in zip(per_stratum, scan.strata, strict=True):

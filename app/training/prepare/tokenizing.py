@@ -1,4 +1,4 @@
-"""Chooses the tokenizer of a training run: the tokenizer of the base version, or a new one, trained on train rows."""
+"""Chooses the tokenizer of a training run: the base version's tokenizer, or a new one that is trained on train rows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tok
 
 
 def iterate_batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
-    """Read the usable rows again, in batches of (example, split), where split is the final split of the row."""
+    """Read the usable rows again. Yields batches of pairs: the example and its final split."""
     rows = zip(files.examples(), map(int, scan.splits_N), strict=True)
     while batch := list(islice(rows, _BATCH)):
         yield batch
 
 
 def tokenizer_for_rows(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckpoint | None) -> Tokenizer:
-    """The tokenizer for a table."""
+    """Return the tokenizer for a table."""
 
     def train_texts() -> Iterator[str]:
         for batch in iterate_batches(files, scan):
@@ -49,14 +49,14 @@ def choose_tokenizer(
     base: BaseCheckpoint | None,
     task: str,
 ) -> Tokenizer:
-    """The tokenizer of the base version or, without a base version, a new tokenizer trained on `texts`.
+    """Return the base version's tokenizer or, without a base version, a new tokenizer trained on `texts`.
 
-    `sizes` is the number of characters in `texts`, and the number of those in scripts without spaces between words.
-    Raises BadData if the base version expects numeric features.
+    `sizes` contains the number of characters in `texts`, and how many of them are in scripts without spaces between
+    words. Raises BadData if the base version expects numeric features.
     """
     if base is not None:
         if base.config.input != "tokens":
-            raise source.fault(f"contains text, but the version to fine-tune takes {describe_input(base)}")
+            raise source.fault(f"contains text, but the version to fine-tune expects {describe_input(base)}")
         return base.tokenizer()
     kind, vocab_size = recipes.tokenizer(task, *sizes, spec.training)
     if kind == "char" and spec.training.tokenizer is None:
@@ -64,17 +64,17 @@ def choose_tokenizer(
         message = (
             f"has {share:.0%} of its characters in scripts without spaces between words, so each token is a character"
         )
-        source.remark("tokenizer", f"{message}; the tokenizer bpe makes longer tokens")
+        source.remark("tokenizer", f"{message}; for longer tokens, set the tokenizer to bpe")
     return training.train(_bounded(texts), kind, vocab_size)
 
 
 def describe_input(base: BaseCheckpoint) -> str:
-    """The kind of input that a base version expects, for an error message."""
+    """Describe the input that a base version expects, for an error message."""
     return "text" if base.config.input == "tokens" else f"{base.config.features} features per step"
 
 
 def end_ids(tokenizer: Tokenizer) -> list[int]:
-    """The id of the end token, as a list; empty if the tokenizer has no end token."""
+    """Return a list with the id of the end token, or an empty list if the tokenizer has no end token."""
     return [] if tokenizer.eos_id is None else [tokenizer.eos_id]
 
 

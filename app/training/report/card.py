@@ -26,16 +26,16 @@ def write(
     parameters: int,
     calibration: Calibration | None = None,
 ) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     `metrics` contains the metrics of each held-out split; `parameters` is the number of parameters of the network.
     """
     config = settled.config
     origin = "fine-tuned from another version" if spec.model == "base" else "trained from scratch"
     lines = [
-        f"# {_NAMES.get(config.architecture, config.architecture.upper())} for {config.task}",
+        f"# {_name(config)} for {config.task}",
         "",
-        f"A {_kind(config)} with {parameters:,} parameters, {origin} by Ostinato.",
+        f"{_kind(config)} with {parameters:,} parameters, {origin} by Ostinato.",
         "",
         "## What it does",
         "",
@@ -62,22 +62,27 @@ def write(
         "",
         "## Limits",
         "",
-        "The model was trained only on this data, including its errors and gaps. The metrics apply to data "
-        "similar to the data on which they were measured.",
+        "The model was trained only on this data, including its errors and gaps. The metrics apply only to "
+        "data similar to the held-out rows.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _baseline(report: dict[str, Any] | None) -> list[str]:
-    """The comparison with the baseline, as a paragraph."""
+    """Return the comparison with the baseline, as a paragraph."""
     return [f"{report['summary']}. The baseline: {report['description']}.", ""] if report else []
+
+
+def _name(config: ModelConfig) -> str:
+    return _NAMES.get(config.architecture, config.architecture.upper())
 
 
 def _kind(config: ModelConfig) -> str:
     if config.architecture == "linear":
-        return "linear model of n-grams"
-    return config.architecture + (" with a branch of n-grams" if config.ngram_buckets else "")
+        return "A linear model of n-grams"
+    article = "An" if config.architecture in ("rnn", "lstm") else "A"
+    return f"{article} {_name(config)}" + (" with a branch of n-grams" if config.ngram_buckets else "")
 
 
 def _choice(settled: Settled) -> str:
@@ -93,7 +98,8 @@ def _choice(settled: Settled) -> str:
 def _purpose(facts: Facts) -> str:
     kind = "texts" if facts.input == "tokens" else f"sequences of steps with {facts.features} numbers each"
     if facts.task == "generation":
-        return f"The model continues text. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
+        what = "conversations" if facts.chat_template else "text"
+        return f"The model continues {what}. Tokenizer: {facts.tokenizer}, {facts.vocab_size:,} tokens."
     if facts.task == "regression":
         return f"The model predicts a number for {kind}."
     shown = ", ".join(f"`{_plain(label)}`" for label in facts.labels[:50])
@@ -117,7 +123,7 @@ def _table(metrics: dict[str, Any]) -> list[str]:
 
 
 def _cell(part: dict[str, Any], name: str) -> str:
-    """A figure of a split; empty if the split has too few rows or the figure is missing or not finite."""
+    """Return a metric of a split, or "" if the split has too few rows or the metric is missing or not finite."""
     enough = shows_calibration_error if name == "ece" else lambda rows: not too_few(rows)
     measured = enough(part.get("rows")) and math.isfinite(part.get(name, math.nan))
     return f"{part[name]:.4f}" if measured else ""
@@ -143,5 +149,5 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A name from the request or the data, with the special characters of Markdown replaced."""
+    """Replace the special characters of Markdown in a name from the request or the data."""
     return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:100]

@@ -1,4 +1,4 @@
-"""Writes the errors of the final weights on the validation data, by which trials of one job are compared."""
+"""Writes the errors of the final weights on the validation data. They serve to compare the trials of a job."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def write(path: Path, errors: Errors) -> None:
 
 
 def of_text(network: LanguageModel, split: EvaluationSplit, check: Callable[[], None]) -> Errors:
-    """One value per batch of held-out text, in nats per token; their mean is the loss.
+    """Return one value per batch of held-out text, in nats per token. The mean of these values is the loss.
 
     `check` is called between batches and may raise.
     """
     sums_B, counts_B = text_losses(network, split, check)
-    # Batches differ in size. The linearised ratio of the sums keeps the mean and the standard error right (Cochran,
-    # Sampling Techniques, 1977, section 6.3).
+    # Batches differ in size. With the linearised ratio of the sums, both the mean and the standard error are correct
+    # (Cochran, Sampling Techniques, 1977, section 6.3).
     loss = sums_B.sum() / counts_B.sum()
     return np.asarray(loss + (sums_B - loss * counts_B) / counts_B.mean(), dtype=np.float32)
 
 
 def of_rows(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any]) -> Errors:
-    """One value per row; `targets` is as in `Rows.targets_N`.
+    """Return one error per row; `targets` is as in `Rows.targets_N`.
 
-    0 or 1 for classification, the share of wrong labels for multilabel, and the squared error of the standardised value
-    for regression.
+    The error is 0 or 1 for classification, the share of wrong labels for multilabel, and the squared error of the
+    standardised value for regression.
     """
     if task == "regression":
         errors = (outputs_NC[:, 0] - targets) ** 2

@@ -26,7 +26,7 @@ from app.training.report import results
 from app.wire.trainer import TrainSpec
 from models.tasks import TaskNetwork
 
-_RESERVE = 1 << 16  # bytes, for values that are only known at the end of the run
+_RESERVE = 1 << 16  # bytes reserved for values that are only known at the end of the run
 
 
 def write(
@@ -66,13 +66,13 @@ def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
             if name == "config.json":
                 cause = f"{facts.features:,} numbers per step"
             raise BadData(
-                f"{spec.training_file.filename} has {cause}, more than a version can contain: its {name} would have "
-                f"{size:,} bytes, and the limit is {limit - _RESERVE:,}"
+                f"{spec.training_file.filename} has {cause}, more than a version can contain: its {name} would "
+                f"have {size:,} bytes, but the limit is {limit - _RESERVE:,}"
             )
 
 
 def _widest(labels: list[str]) -> dict[str, Any]:
-    """Metrics whose JSON representation has the maximum length."""
+    """Return metrics whose JSON representation has the maximum length."""
     figures = dict.fromkeys(("precision", "recall", "f1"), 1.2345678901234567e-05) | {"support": 10**12}
     matrix = [[10**6] * len(labels)] * len(labels) if len(labels) <= MATRIX_LABELS else []
     return {"per_class": dict.fromkeys(labels, figures), "confusion_matrix": matrix}
@@ -112,7 +112,7 @@ def finish(
 
 
 def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
-    """The content of config.json. Labels are only in labels.json, because there may be very many of them."""
+    """Return the content of config.json. It excludes the labels, which can be numerous and are in labels.json."""
     optional = {
         "normalization": facts.normalization,
         "target": facts.target,
@@ -124,7 +124,9 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
 
 
 def _short(split: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of a split, except those that grow with the number of labels; metrics.json contains all metrics."""
+    """Return a split's metrics, without those that grow with the number of labels. metrics.json contains all
+    metrics.
+    """
     return {name: value for name, value in split.items() if name not in ("confusion_matrix", "per_class")}
 
 
@@ -144,7 +146,7 @@ def _publish(temporary: Path, directory: Path) -> None:
 
 
 def _origin(spec: TrainSpec, settled: Settled, dataset: Dataset, metrics: dict[str, Any]) -> dict[str, Any]:
-    """The content of training.json."""
+    """Return the content of training.json."""
     return {
         "spec": msgspec.to_builtins(spec),
         "settled": settled.to_dict(),

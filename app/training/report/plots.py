@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from app.checkpoint.calibration import Calibration, Reliability
 from app.wire.measurement import shows_calibration_error
 
-NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix is drawn without names, or without counts
+NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix has no label names, or no counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
 
 
@@ -38,7 +38,7 @@ def draw(
 
 
 def draw_reliability(directory: Path, calibration: Calibration) -> None:
-    """Draw the confidence of the answers against their accuracy; nothing for a regression."""
+    """Plot the confidence of the answers against their accuracy. Draws nothing for regression."""
     if calibration.before is not None and calibration.after is not None:
         directory.mkdir(exist_ok=True)
         with _style():

@@ -12,7 +12,7 @@ _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def summary(calibration: Calibration, *, selects: bool) -> str:
-    """One sentence on what was fitted, on which rows, and with which result.
+    """Return one sentence that says what was fitted, on which rows, and with which result.
 
     `selects` says whether the evaluations chose the checkpoint; otherwise, the weights are those of the last step.
     """
@@ -27,7 +27,7 @@ def summary(calibration: Calibration, *, selects: bool) -> str:
 
 
 def lines(calibration: Calibration, metrics: dict[str, Any], *, selects: bool) -> list[str]:
-    """The section as lines of Markdown."""
+    """Return the section as lines of Markdown."""
     text = summary(calibration, selects=selects)
     shown = ["## How far to trust it", "", f"{text[0].upper()}{text[1:]}.", ""]
     if sets := _sets(calibration, metrics.get("test") or {}):
@@ -39,14 +39,14 @@ def lines(calibration: Calibration, metrics: dict[str, Any], *, selects: bool) -
 
 def _method(calibration: Calibration, selects: bool) -> str:
     if calibration.method == CROSS_FITTED and selects:
-        return "each scored by the checkpoint that the other folds of these rows chose"
+        return "each scored by the checkpoint that is best on the other folds of these rows"
     if calibration.method == CROSS_FITTED:
         return "each scored with weights of the network and its n-gram branch that were fitted on the other folds"
     return "which had no part in training" + (" or in the choice of the checkpoint" if selects else "")
 
 
 def _sets(calibration: Calibration, test: dict[str, Any]) -> str:
-    """A sentence on the prediction sets or intervals for the test rows, or on those for the calibration's rows."""
+    """Return a sentence about the prediction sets or intervals, measured on the test rows if there are any."""
     parts = []
     for name in ("90", "95"):
         if figures := test.get(f"sets_{name}"):
@@ -62,14 +62,16 @@ def _sets(calibration: Calibration, test: dict[str, Any]) -> str:
 
 
 def _risks(calibration: Calibration) -> list[str]:
-    """A table of the thresholds that keep the errors below some rates."""
+    """Return a table of error rates, and of the thresholds that guarantee them."""
     levels = {risk: calibration.level(risk) for risk in _RISKS}
     attainable = {risk: level for risk, level in levels.items() if level is not None}
     if not attainable:
         rows = counted(calibration.rows, "row")
-        return [f"On {rows}, no threshold shows an error rate of {_RISKS[-1]:.0%} or less."]
+        return [
+            f"{rows} are too few, or contain too many errors, to guarantee an error rate of {_RISKS[-1]:.0%} or less."
+        ]
     return [
-        f"Limits on the errors of answers with at least the given score (confidence {calibration.confidence:.1%}):",
+        f"Limits on the error rate of answers with at least the given score (confidence {calibration.confidence:.1%}):",
         "",
         "| errors at most | score | answered | errors measured |",
         "|---|---|---|---|",

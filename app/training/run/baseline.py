@@ -16,8 +16,8 @@ from app.training.prepare.dataset import Dataset, Rows, token_count
 from app.wire.measurement import too_few
 from app.wire.trainer import TrainSpec
 
-_FEWEST_CHARACTERS = 1000  # of held-out text
-_BYTES_PER_TOKEN = 4  # about
+_FEWEST_CHARACTERS = 1000  # a held-out text with fewer characters is too small to compare models on
+_BYTES_PER_TOKEN = 4  # an approximate average
 
 
 def fit_baseline(
@@ -39,7 +39,7 @@ def fit_baseline(
 
 
 def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> float:
-    """About how long `fit_baseline` takes."""
+    """Estimate how long `fit_baseline` takes."""
     labels = len(dataset.facts.labels)
     if spec.training.baseline is False or not any(_measurable(dataset).values()) or labels > MOST_LABELS:
         return 0.0

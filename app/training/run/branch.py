@@ -11,16 +11,16 @@ from app.training.prepare.dataset import Dataset, Rows
 from models.ngrams import DocumentFrequencies, Ngrams
 from models.tasks import TaskNetwork
 
-MEASURED_ROWS = 200_000  # evenly spaced train rows; more do not change the frequencies noticeably
+MEASURED_ROWS = 200_000  # evenly spaced train rows; using more does not change the frequencies noticeably
 _BATCH_TOKENS = 100_000
 
 
 def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
     """Give the branch of a text classifier, if the network has one, the bytes of each token. Return the branch."""
     branch = getattr(network, "ngrams", None)
-    if not isinstance(branch, Ngrams):  # that of a language model needs no bytes
+    if not isinstance(branch, Ngrams):  # the branch of a language model needs no bytes
         return None
-    assert dataset.tokenizer is not None, "a branch is only for text"
+    assert dataset.tokenizer is not None, "an n-gram branch requires text"
     branch.bind_tokens(pieces(Tokenizer.load(dataset.tokenizer)))
     return branch
 

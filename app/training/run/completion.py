@@ -1,4 +1,4 @@
-"""The end of a training run: evaluates the kept weights on all held-out data, and writes the final checkpoint."""
+"""Ends a training run: evaluates the kept weights on all held-out data, and writes the final checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from app.wording import counted
 from models.tasks import LanguageModel
 
 RESULTS, ERRORS = "results.csv", "errors.npy"
-BASELINE = "baseline"  # the key in the metrics of a version, beside its splits
+BASELINE = "baseline"  # a key in the metrics of a version, next to the names of the splits
 
 
 def complete(
@@ -95,14 +95,14 @@ def _done(training: Training, metrics: dict[str, Any]) -> Done:
 
 
 def _errors(training: Training, answers: dict[str, Outputs], check: Callable[[], None]) -> errors.Errors:
-    """The errors on the validation data, by which an auto job compares its trials."""
+    """Return the errors on the validation data, by which an auto job compares its trials."""
     if isinstance(training.network, LanguageModel):
         return errors.of_text(training.network, _splits(training)["validation"], check)
     return errors.of_rows(training.dataset.facts.task, *answers["validation"])
 
 
 def _outputs(training: Training, check: Callable[[], None]) -> dict[str, Outputs]:
-    """The outputs of the network for each held-out split; empty for generation."""
+    """Return the outputs of the network for each held-out split; empty for generation."""
     network = training.network
     if isinstance(network, LanguageModel):
         return {}
@@ -123,7 +123,9 @@ def _metrics(
     calibration: Calibration | None,
     check: Callable[[], None],
 ) -> dict[str, Any]:
-    """The metrics of each held-out split, keyed by its name. They are those of the answers as they will be served."""
+    """Return the metrics of each held-out split, keyed by its name. They are measured on answers as they will be
+    served.
+    """
     facts = training.dataset.facts
     if answers:
         metrics = {name: measure(facts, *part) for name, part in answers.items()}
@@ -131,7 +133,7 @@ def _metrics(
         metrics = {name: evaluate(training.network, split, check) for name, split in _splits(training).items()}
     if calibration is not None:
         metrics = _with_evidence(metrics, facts, outputs, calibration)
-    digests = facts.report.get("sha256", {})  # prepared data of earlier releases has none
+    digests = facts.report.get("sha256", {})  # data that was prepared by an earlier release has no value here
     for name, values in metrics.items():
         if name in digests:
             values["rows_sha256"] = digests[name]
@@ -147,7 +149,9 @@ def _calibrated(outputs: Outputs, calibration: Calibration | None) -> Outputs:
 def _with_evidence(
     metrics: dict[str, Any], facts: Facts, outputs: dict[str, Outputs], calibration: Calibration
 ) -> dict[str, Any]:
-    """The metrics with those of the calibration, for which validation rows are calibrated by fits on other rows."""
+    """Return the metrics, with the calibration's metrics added. Each validation row is calibrated by a fit to other
+    rows.
+    """
     figures = {"validation": calibrate.own_evidence(calibration)}
     if "test" in outputs:
         figures["test"] = calibrate.evidence(facts, calibration, *outputs["test"])
@@ -155,7 +159,7 @@ def _with_evidence(
 
 
 def _calibrate(training: Training, validation: Outputs, events: Events) -> Calibration | None:
-    """Calibrate the network and emit a note about the result; None if there are too few rows."""
+    """Calibrate the network and emit a note about the result. Returns None if there are too few rows."""
     step, rows = training.progress.best_step, held_out_rows(training, validation)
     if rows is None or len(rows.targets) < calibrate.FEWEST:
         count = counted(0 if rows is None else len(rows.targets), "held-out row")

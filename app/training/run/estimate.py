@@ -1,6 +1,6 @@
 """A dry run: prepares the data, plans the training run, and times a few steps of it, without training.
 
-It works in a run directory of its own, of which nothing is kept.
+It works in its own run directory, which is deleted afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from models.ngrams import Ngrams
 from models.parameters import count
 
 TIMED_ROWS, TIMED_TOKENS = 1000, 24_000  # the maximum size of the timed evaluation
-FREQUENCY_ROWS = 2000  # rows on which the time to measure document frequencies is measured
+FREQUENCY_ROWS = 2000  # the time to measure document frequencies is extrapolated from this many rows
 
 
 class EstimateSession(Session):
@@ -47,7 +47,7 @@ class EstimateSession(Session):
     ) -> None:
         super().__init__(run, events, stopping, machine)
         self._started, self._loading = started, time.monotonic() - started
-        self._frequencies = 0.0  # the seconds to measure document frequencies on all rows
+        self._frequencies = 0.0  # estimated seconds to measure document frequencies on all rows
 
     def _work(self) -> Estimated:
         self.events.emit(Phase("validating_files"))
@@ -80,7 +80,8 @@ class EstimateSession(Session):
         )
 
     def _before(self, dataset: Dataset, planned: list[tuple[TrainSpec, Settled]]) -> tuple[float, list[float]]:
-        """The seconds before the first step of each run, and those before, in which an auto job plans its trials.
+        """Return the seconds that an auto job takes to plan its trials, and the seconds before the first step of each
+        run.
 
         The trials share the prepared data and, with some exceptions, the baseline.
         """
@@ -93,7 +94,7 @@ class EstimateSession(Session):
         return prepared, [self._loading + baseline for baseline in baselines]
 
     def _planned(self, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> list[tuple[TrainSpec, Settled]]:
-        """The request and the settings of each training run. Raises TrainingFailure."""
+        """Return the request and the settings of each training run. Raises TrainingFailure."""
         device, threads = self.machine.settled_device(), self.machine.settled_threads
         if self.spec.model == AUTO:
             return [
@@ -133,7 +134,7 @@ class EstimateSession(Session):
 
 
 def _seconds(settled: Settled, dataset: Dataset, timings: Timings, timed: int, before: float) -> EstimatedSeconds:
-    """The time of the longest possible run. `timed` is the size of the evaluation that was timed."""
+    """Return the time of the longest possible run. `timed` is the size of the evaluation that was timed."""
     work = EvaluationWork.of(settled, dataset)
     per_row, limit = timings.evaluation / timed, settled.max_seconds
     steps = evaluations = 0.0
@@ -189,7 +190,7 @@ def _plan(
 
 
 def _ends_earlier(settled: Settled) -> str | None:
-    """Why the run may take fewer steps than planned; None if it takes all of them."""
+    """Return why the run may take fewer steps than planned, or None if it takes all of them."""
     reasons = []
     if settled.max_seconds is not None and settled.total_steps is not None:
         reasons.append(f"max_seconds ({settled.max_seconds:g}) ends the run")

@@ -58,13 +58,16 @@ class EvaluationSession:
     def break_off(self, error: Exception) -> TrainEvent:
         """Emit an event about the unexpected error that ended the attempt.
 
-        If the previous attempt ended with the same error, the job fails, because the next would probably do so too.
+        If the previous attempt ended with the same error, the job fails, because the next attempt would probably fail
+        too.
         """
         kind, path = type(error).__name__, self.run / "broken.json"
         cause = disk_errors.os_error(error)
         event: TrainEvent = Broke(kind, 0 if cause is None else cause.errno or 0)
         if cause is None and path.exists() and json.loads(path.read_text()) == {"kind": kind}:
-            message = f"the evaluation fails each time because of an internal error ({kind}); its log has the details"
+            message = (
+                f"the evaluation fails each time because of an internal error ({kind}); the trainer's log has details"
+            )
             event = TrainFailed("internal_error", message)
         elif cause is None:
             checkpoint.write_json(path, {"kind": kind})
@@ -85,7 +88,7 @@ class EvaluationSession:
         return event
 
     def _failed(self, error: Exception) -> TrainFailed:
-        """The failure of the evaluation. Raises the error again if another attempt may succeed."""
+        """Return the failure of the evaluation. Raises the error again if another attempt may succeed."""
         if isinstance(error, BadRows):
             self.events.note("faults", 0, error.listing(), "error", **error.to_dict())
         if isinstance(error, TrainingFailure) or (isinstance(error, OstinatoError) and not error.retryable):
@@ -130,13 +133,15 @@ class EvaluationSession:
             raise BadData(f"{name} cannot be used ({type(error).__name__}: {error})", "file") from error
 
     def _announce(self, held_out: HeldOut, version: BaseCheckpoint) -> None:
-        """Emit notes about the rows, and the remarks on the file."""
+        """Emit notes about the rows, and the remarks about the file."""
         rows = len(held_out.data) if isinstance(held_out.data, Rows) else held_out.data.characters
         unit = "row" if isinstance(held_out.data, Rows) else "character"
         marked = f", the {held_out.split} rows that the file marks" if held_out.split else ""
         self.events.note("data_report", 0, f"data: {counted(rows, unit)}{marked}", rows=rows, split=held_out.split)
         if unknown := held_out.labels[len(version.labels) :]:
-            message = f"the version does not know these labels, so their rows count as wrong: {', '.join(unknown[:20])}"
+            message = (
+                f"these labels are unknown to the version, so their rows count as wrong: {', '.join(unknown[:20])}"
+            )
             self.events.note("unknown_labels", 0, message, "warn", labels=unknown[:1000])
         if held_out.files is not None:
             remarks = [remark.to_dict() for remark in held_out.files.training.source.remarks]

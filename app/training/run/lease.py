@@ -17,7 +17,9 @@ EXIT_CODE = 75  # EX_TEMPFAIL: the training run itself did not fail
 
 
 def watch(descriptor: int, seconds: float) -> threading.Thread:
-    """Watch a file descriptor in a daemon thread, which is not started if `seconds` is 0 (started by hand)."""
+    """Watch a file descriptor in a daemon thread. Does nothing if `seconds` is 0, as when the trainer is started by
+    hand.
+    """
     thread = threading.Thread(target=_watch, args=(descriptor, seconds), name="lease", daemon=True)
     if seconds > 0:
         thread.start()

@@ -30,7 +30,8 @@ def announce_data(events: Events, dataset: Dataset, settled: Settled) -> None:
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
-    selects = settled.metric != "last" or settled.config.architecture == "linear"  # which never chooses by them
+    # A linear model keeps its last weights in any case, not because there are too few validation rows.
+    selects = settled.metric != "last" or settled.config.architecture == "linear"
     if settled.config.task != "generation" and rows and (few := consequences(rows, selects=selects)):
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
     if long := _long_rows(dataset, settled):
@@ -60,7 +61,7 @@ def _summary(settled: Settled) -> str:
 
 
 def _long_rows(dataset: Dataset, settled: Settled) -> str:
-    """A sentence about the train rows that are cut only to save time; empty if there are none."""
+    """Return a sentence about the train rows that are cut only to save time, or "" if there are none."""
     train, limit, context = dataset.train, settled.row_limit, settled.config.context_length
     if not isinstance(train, Rows) or not 0 < limit < context or not (cut := int((train.lengths_N > limit).sum())):
         return ""
@@ -68,12 +69,13 @@ def _long_rows(dataset: Dataset, settled: Settled) -> str:
     share = cut / len(train)
     return (
         f"{counted(cut, 'train row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; training "
-        f"reads only the beginning, evaluations read up to {context}; training.context_length sets one limit for both"
+        f"reads only the beginning, but evaluations read up to {context}; training.context_length sets one limit "
+        "for both"
     )
 
 
 def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]:
-    """(kind, message) of each warning."""
+    """Return the kind and the message of each warning."""
     warnings = warnings_of(report, settled.config.task)
     if settled.truncated:
         unit = "steps" if settled.config.input == "features" else "tokens"

@@ -19,8 +19,8 @@ from app.wording import counted
 def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, check: Callable[[], None]) -> Planned:
     """Report on the data, plan the trials, and fit the baseline that they share.
 
-    A trial on the same machine takes over the prepared data and the baseline; on another machine, it makes the same
-    ones. `check` is called regularly and may raise. Raises TrainingFailure.
+    A trial on the same machine uses the prepared data and the baseline; on another machine, it computes identical ones.
+    `check` is called regularly and may raise. Raises TrainingFailure.
     """
     trials.check(spec.training, spec.task)
     dataset = load_or_prepare(run, spec, None, check)
@@ -37,7 +37,8 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
 def shares_baseline(dataset: Dataset, settled: Settled) -> bool:
     """Whether one baseline is fitted for all trials.
 
-    The baseline of a language model depends on the context length of its trial, and a time limit is the trial's own.
+    False for language models, whose baseline depends on the context length of the trial, and if time is limited,
+    because each trial has its own limit.
     """
     return dataset.facts.task != "generation" and settled.max_seconds is None
 

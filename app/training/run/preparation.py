@@ -31,7 +31,7 @@ class Machine:
     """The command-line options that depend on the machine.
 
     `resume_every` is the number of seconds between resume points. If `threads` is 0, there is one thread per core.
-    `memory` is the number of bytes that a run may use; 0 stands for the memory of the machine or of the GPU.
+    `memory` is the number of bytes that a run may use; 0 means all memory of the machine or of the GPU.
     """
 
     resume_every: float = 15.0
@@ -45,7 +45,7 @@ class Machine:
         return self.threads or cores()
 
     def memory_limit(self, device: str) -> int:
-        """The number of bytes that a run on this device may use."""
+        """Return the number of bytes that a run on this device may use."""
         if self.memory:
             return self.memory
         return int(torch.cuda.get_device_properties(device).total_memory) if device == "cuda" else installed_memory()
@@ -90,7 +90,7 @@ def load_or_settle(
 
 
 def _digests(run: Path, spec: TrainSpec, dataset: Dataset) -> dict[str, str]:
-    """The digests that a resume point and the settled configuration must match."""
+    """Return the digests that a resume point and the settled configuration must match."""
     files = [spec.training_file, spec.validation_file]
     tokenizer = b"" if dataset.tokenizer is None else dataset.tokenizer.read_bytes()
     return {

@@ -171,7 +171,7 @@ class Session:
         return complete(self.run, self.spec, training, self._best(), baseline, self.events, self._check_stop)
 
     def _training(self, settled: Settled, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> Training:
-        """The training, restored from the newest readable resume point, or at step 0 if there is none."""
+        """Return the training, restored from the newest readable resume point, or at step 0 if there is none."""
         torch.manual_seed(derive(settled.seed, "initialisation"))
         network = build(settled.config)
         if base_checkpoint is not None:
@@ -237,9 +237,9 @@ class Session:
 
 
 def configure_torch(settled: Settled) -> None:
-    """Set the threads and the determinism of this process."""
+    """Configure torch's threads and determinism in this process."""
     torch.set_num_threads(settled.threads)
     # Has the same effect as `use_deterministic_algorithms`, which would also import torch's compiler.
     torch.set_deterministic_debug_mode("warn" if settled.deterministic else "default")
-    # Filling new tensors takes time and only helps to find reads of uninitialised memory.
+    # Filling new tensors takes time, and serves only to detect reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -144,7 +144,7 @@ def test_regression_and_generation(versions: dict[str, Path], tmp_path: Path) ->
     [
         ("t.txt", "some plain text " * 40, "is plain text"),
         ("t.csv", "text\na\nb\n", "label"),
-        ("t.jsonl", '{"features": [[1, 2]], "label": "good"}\n', "holds numbers, but the version takes text"),
+        ("t.jsonl", '{"features": [[1, 2]], "label": "good"}\n', "contains numbers, but the version expects text"),
     ],
 )
 def test_a_file_that_does_not_suit_the_version(

@@ -307,7 +307,7 @@ def test_a_lack_of_memory_is_reported(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("app.training.loop.loop.Training._step", fail)
+    monkeypatch.setattr("app.training.loop.loop.Training.step", fail)
     last = failed(runs.train(runs.make(tmp_path, "rows.csv", runs.table(40), training=SMALL)))
     assert last.code == "out_of_memory"
 

@@ -69,7 +69,7 @@ def test_a_file_for_an_evaluation_may_be_small(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label\na,b\n")
     assert check_held_out(path, "classification", "tokens") is None
     error = check_held_out(path, "classification", "features")
-    assert error is not None and "holds text, but the version takes numbers" in error.message
+    assert error is not None and "contains text, but the version expects numbers" in error.message
     error = check_held_out(write(tmp_path, "b.csv", "text,label\na,\n"), "classification", "tokens")
     assert error is not None and error.where[0] == "line 2"
     book = write(tmp_path, "a.txt", runs.book(9))

@@ -89,6 +89,22 @@ def test_a_text_stays_a_text(content: str, tmp_path: Path) -> None:
     assert (result.task, result.error) == ("generation", None) and "remarks" not in result.report
 
 
+@pytest.mark.parametrize("name", ["some-script", "some-script.py", "novel.1"])
+def test_a_text_without_the_suffix_of_a_data_file_is_reported(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, name, runs.book(40))
+    [remark] = check_files(path).report["remarks"]
+    assert (remark["kind"], remark["level"]) == ("read_as_text", "warn")
+    assert remark["message"].startswith(f"{name} is read as plain text for generation, because its name has none of")
+    assert ".csv" in remark["message"]
+    assert "remarks" not in check_files(path, task="generation").report
+
+
+def test_a_text_that_is_too_short_to_learn_from_is_reported(tmp_path: Path) -> None:
+    [(kind, message)] = check_files(write(tmp_path, "a.txt", "echo hello\n" * 9)).warnings
+    assert kind == "short_text" and message.startswith("99 characters are too few to learn from")
+    assert check_files(write(tmp_path, "b.txt", "echo hello\n" * 1000)).warnings == []
+
+
 def test_labels_of_fasttext_lines(tmp_path: Path) -> None:
     lines = ["__label__a __label__b both, x", "__label__a  spaced ", "__label__b,__label__c comma"] * 8
     result = check_files(write(tmp_path, "a.txt", "\n".join(lines)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytest
 
 from app.training.failures import BadOption
 from app.training.plan.config import Settled, settle
+from app.wire.training_options import TrainingOptions
 from tests.training import runs
 from tests.training.loops import ready
 
 ROWS, BOOK = ("rows.csv", runs.table(60) + "plain grey,good\n" * 20), ("book.txt", runs.book(60))
 MANY = "many.csv", runs.table(500)
+
+
+GUIDE = Path(__file__).parents[3] / "docs" / "classification.md"
 
 
 def plan(run: Path, file: tuple[str, str] = ROWS, device: str = "cpu", **training: Any) -> Settled:
@@ -94,3 +99,11 @@ def test_threads_and_precision_are_the_machine_s_unless_the_request_names_them(t
     assert (named.threads, named.precision) == (1, "float32")
     assert plan(tmp_path / "rows", device="cuda").precision == "float32"
     assert Settled(**default.to_dict()) == default
+
+
+def test_the_guide_explains_each_value_that_no_option_sets() -> None:
+    """Clients see the values that are not lists or dictionaries as hyperparameters of the job."""
+    hidden = {"model", "class_weights", "digests", "seed"}  # not scalars; the seed is a field of the job
+    chosen = {field.name for field in dataclasses.fields(Settled)} - hidden - {*TrainingOptions.__struct_fields__}
+    guide = GUIDE.read_text(encoding="utf-8")
+    assert [name for name in sorted(chosen) if f"| `{name}` |" not in guide] == []

@@ -126,7 +126,7 @@ def test_a_run_that_does_not_fit_is_refused_with_a_remedy() -> None:
     with pytest.raises(TrainingFailure) as refused:
         check_memory(choices, estimate, 24 * 10**9)
     assert (refused.value.code, refused.value.param) == ("insufficient_memory", "training.width")
-    assert "may use 24.0 GB (OSTINATO_TRAINING_MEMORY)" in refused.value.message
+    assert "may use only 24.0 GB (OSTINATO_TRAINING_MEMORY)" in refused.value.message
     assert "fewer layers (there are 64)" in refused.value.message
     choices, dataset = plan(64, 256, **TEXT | {"architecture": "lstm", "width": 128})
     with pytest.raises(TrainingFailure) as refused:

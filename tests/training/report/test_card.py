@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.training.prepare.dataset import Facts
 from app.training.report.card import write
 from app.wire.trainer import DataFile, TrainSpec
+from models.config import ModelConfig
 from tests.training.loops import settled
 
 
@@ -28,6 +31,26 @@ def test_figures_on_a_few_rows_are_not_shown() -> None:
     assert "| rows | 2 | 1,200 |" in card and "| accuracy |  | 0.5000 |" in card and "0.687" not in card
     assert "Validation on 2 rows: too few for meaningful metrics." in card and "Test on" not in card
     assert "The weights are those of the last step" in card and "best result" not in card
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sentence"),
+    [("lstm", "An LSTM with 9"), ("rnn", "An RNN with 9"), ("gru", "A GRU with 9"),
+     ("transformer", "A Transformer with 9"), ("linear", "A linear model of n-grams with 9")],
+)  # fmt: skip
+def test_the_network_is_named_with_its_article(architecture: str, sentence: str) -> None:
+    facts = Facts(task="classification", shape="rows", input="tokens", labels=["a", "b"])
+    spec = TrainSpec(architecture, DataFile("inputs/a.csv", "a.csv", "0" * 64), seed=1)
+    branch = {"ngram_buckets": 16, "ngram_words": 1} if architecture == "linear" else {}
+    model = ModelConfig(architecture=architecture, task="classification", vocab_size=9, classes=2, width=8, **branch)
+    assert f"\n{sentence} parameters, trained" in write(spec, settled(model=model.to_dict()), facts, {}, 9)
+
+
+def test_a_chat_model_continues_conversations() -> None:
+    spec = TrainSpec("gru", DataFile("inputs/a.jsonl", "a.jsonl", "0" * 64), seed=1)
+    for template, what in ((None, "text"), ("{{ messages }}", "conversations")):
+        facts = Facts(task="generation", shape="completions", input="tokens", chat_template=template)
+        assert f"The model continues {what}. Tokenizer" in write(spec, settled(), facts, {}, 9)
 
 
 def test_a_calibration_error_on_few_rows_is_not_shown() -> None:

@@ -30,7 +30,7 @@ def test_clean_data_gives_no_warnings(tmp_path: Path) -> None:
 
 def test_rows_that_are_cut_to_save_time_are_told(tmp_path: Path) -> None:
     note = notes(tmp_path, {}, row_limit=10)["row_limit"]
-    assert note.level == "info" and " longer than 10 tokens; training reads only the beginning" in note.message
+    assert note.level == "info" and " longer than 10 tokens; training reads only the beginning, but" in note.message
 
 
 def test_each_warning_says_how_many(tmp_path: Path) -> None:
