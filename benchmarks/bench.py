@@ -91,7 +91,7 @@ def prompts_of(directory: Path, count: int) -> tuple[list[list[int]], list[str]]
 def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], options: Any) -> dict[str, Any]:
     """Load both servers in turn for one case; returns medians of rates and latencies."""
     kind, model, connections, promised = case
-    texts, prompts = checkpoints.texts(corpus(), 512), []
+    texts, prompts = checkpoints.texts(corpus(), 512), list[list[int]]()
     if kind == "generate":
         prompts, texts = prompts_of(directory, 32)
     path = "/v1/classify" if kind == "classify" else "/v1/completions"

@@ -89,7 +89,7 @@ def plain_steps(config: ModelConfig, rows: Rows, size: int) -> Iterator[None]:
     network = PlainNetwork(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     while True:
-        for chosen in torch.randperm(len(rows)).split(size):
+        for chosen in torch.split(torch.randperm(len(rows)), size):
             pieces = [torch.from_numpy(rows.row(int(i)).astype(np.int64)) for i in chosen]
             ids_BT = nn.utils.rnn.pad_sequence(pieces, batch_first=True)
             logits_BC = network(ids_BT, torch.tensor([len(piece) for piece in pieces]))
@@ -117,7 +117,7 @@ def compare(architecture: str, data: Dataset) -> dict[str, float]:
     training = product(architecture, data)
     assert isinstance(data.train, Rows)
     plain = plain_steps(training.settled.config, data.train, training.settled.batch_size)
-    pairs = [(seconds(training._step), seconds(lambda: next(plain))) for _ in range(ROUNDS)][1:]
+    pairs = [(seconds(training.step), seconds(lambda: next(plain))) for _ in range(ROUNDS)][1:]
     pieces = [piece for step in range(40) for piece in training.batches.pieces(step)]
     return {
         "ours": 1000 * statistics.median(ours for ours, _ in pairs) / STEPS,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.checkpoint.calibration import APART, Calibration
-from app.training.calibration.calibrate import HeldOut, apply, calibrate, evidence, probabilities
+from app.training.calibration.calibrate import CalibrationRows, apply, calibrate, evidence, probabilities
 from app.training.calibration.reliability import answers, reliability
 from app.training.prepare.dataset import Facts
 from benchmarks.accept.record import Record
@@ -96,7 +96,7 @@ def _resampled(record: Record, name: str, facts: Facts, logits_NC: Array, target
     for number in range(SPLITS):
         order_N = np.random.default_rng(number).permutation(len(targets_N))
         ours, others = np.array_split(order_N, 2)
-        made = calibrate(facts, HeldOut(logits_NC[ours], targets_N[ours], APART))
+        made = calibrate(facts, CalibrationRows(logits_NC[ours], targets_N[ours], APART))
         sets = evidence(facts, made, logits_NC[others], targets_N[others])["sets_90"]
         coverages.append(sets["coverage"])
         sizes.append(sets["mean_size"])

@@ -88,10 +88,10 @@ def check_training(record: Record, service: Service, backend: str, file: str) ->
 def ends(service: Service, job_id: str) -> int:
     """Return how often the job ended: the number of its final events or of its versions, whichever is larger."""
     events = service.events(job_id)
-    final = sum(event["message"].startswith("The job has") for event in events)
+    final: int = sum(event["message"].startswith("The job has") for event in events)
     model = service.job(job_id)["fine_tuned_model"].partition(":")[0]
     listed = service.client.get(f"/v1/registry/models/{model}/versions").json()["data"]
-    return max(final, sum(version["job_id"] == job_id for version in listed))
+    return max(final, len([version for version in listed if version["job_id"] == job_id]))
 
 
 def check_engine(record: Record, service: Service, backend: str, generator: str, classifier: str) -> None:
@@ -116,7 +116,7 @@ def kill_engine(
     requests differ, because a request that is in flight during two crashes is quarantined.
     """
     with ThreadPoolExecutor(streams + 2) as threads:
-        open_ones = [
+        open_ones: list[Future[Any]] = [
             threads.submit(service.stream, generator, f"{salt} {n} It was", max_tokens=2**20, ignore_eos=True)
             for n in range(streams)
         ]

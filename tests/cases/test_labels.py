@@ -100,7 +100,7 @@ def test_a_table_in_a_txt_file_is_recognised() -> None:
 
 def test_columns_of_0_and_1_are_asked_about(tmp_path: Path) -> None:
     error = check_files(CASES / "c15_one_hot.csv").error
-    assert error is not None and "columns.label 'toxic,insult'" in error.message
+    assert error is not None and "columns.label to the columns of zeros and ones, 'toxic,insult'" in error.message
     result, _ = check("c15_one_hot.csv", columns=Columns(label="toxic,insult"))
     assert (result.task, labels(result)) == ("multilabel", {"insult": 8, "toxic": 12})
     content = (CASES / "c15_one_hot.csv").read_bytes()
