@@ -1,4 +1,4 @@
-"""The lower bound for an HTTP server in Python: FastAPI with one route that does nothing.
+"""An empty FastAPI server, whose cost per request is the minimum cost of any route: its one route does nothing.
 
 Usage: python -m benchmarks.empty_server PORT
 """

@@ -61,7 +61,7 @@ async def _run(url: str, requests: Sequence[bytes], connections: int, seconds: f
         while (begin := time.perf_counter()) < until:
             status, _ = await connection.ask(requests[next(following) % len(requests)])
             end = time.perf_counter()
-            # Requests that began before the window make up for requests that end after it.
+            # Count the requests that end within the window, even if they began before it.
             if counted_from <= end <= until:
                 errors += status != 200
                 latencies.append((end - begin) * 1000)

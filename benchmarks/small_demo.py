@@ -1,4 +1,4 @@
-"""Trains stand-ins for the demo's models that the README and the guides use, in a fraction of the time."""
+"""Trains, in a fraction of the time, stand-ins for those of the demo's models that the README and the guides use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares the training loop with a plain PyTorch loop, with the same network, 5,000 rows and number of steps.
+"""Compares the training loop with a plain PyTorch loop: both train the same network on the same 5,000 rows.
 
 The two loops take turns, a few steps each, so that both run under the same load. Times are processor seconds. The plain
 loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`; its backward direction
@@ -31,7 +31,7 @@ from models.config import ModelConfig
 from models.tasks import build
 
 ROWS, TOKENS, VOCABULARY, LABELS = 5_000, 130, 8_192, 6
-ROUNDS, STEPS = 9, 12  # the first round warms up
+ROUNDS, STEPS = 9, 12  # the first round is a warm-up and is not counted
 
 
 def dataset() -> Dataset:

@@ -153,7 +153,7 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
-    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # what an evaluation measured
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the result of an evaluation
     request_id: Mapped[str | None] = mapped_column(String(64))  # id of the HTTP request that created the job
     parent_id: Mapped[str | None] = mapped_column(String(40))  # the auto job of which this job is a trial
     trial: Mapped[int | None]  # the number of a trial, from 1

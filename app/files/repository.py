@@ -58,7 +58,7 @@ def page(
 
 
 def jobs_using(session: Session, id_: str) -> list[str]:
-    """Return the ids of the unfinished jobs that use the file. Omits trials, because their auto job uses it too."""
+    """Return the ids of the unfinished jobs that use the file. Omits trials, because their auto job uses the file."""
     uses = or_(JobRow.training_file == id_, JobRow.validation_file == id_)
     jobs = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED), JobRow.parent_id.is_(None))
     return list(session.scalars(jobs.order_by(JobRow.id)))

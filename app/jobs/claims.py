@@ -97,8 +97,8 @@ class JobClaims:
         job = Job.of(row)
         if lost:
             self._log_loss(session, job)
-        # Do not log that an attempt has started if it only checks again whether the disk is still full: then the job
-        # was delayed, and no event has been added since the previous attempt started.
+        # A job that waits for disk space is claimed again and again, only to check the disk. Log only the first of
+        # these attempts: if the job was delayed and its newest event is the start of an attempt, log no other start.
         delayed = following.status == QUEUED and following.lease_until is not None
         if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
             self._log_start(session, job)
@@ -203,7 +203,7 @@ class JobClaims:
         self._states.log(session, job_id, events)
 
     def _log_loss(self, session: Session, job: Job) -> None:
-        """Report the loss of the attempt before the claimed one: a killed worker cannot report it."""
+        """Log that the previous attempt was lost. Its own worker cannot log this, because it may have been killed."""
         lost = job.attempt - 1
         message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
         self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])

@@ -35,7 +35,7 @@ EVIDENCE = 20  # maximum number of evaluations listed for a version
 class Evaluations:
     """Evaluations of all principals; one instance per process. All methods are thread-safe.
 
-    `jobs` has the operations that evaluations share with training jobs: get, list, cancel, pause and resume.
+    `jobs` provides the operations that evaluations share with training jobs: get, list, cancel, pause and resume.
     """
 
     def __init__(self, database: Database, registry: Registry, files: Files) -> None:
@@ -56,7 +56,7 @@ class Evaluations:
         repeat = Repeat(principal, request.body_sha256, idempotency_key, retry_count)
         try:
             job = self._create(request, repeat)
-        except IntegrityError:  # a concurrent request with the same key was first; the retry finds its job
+        except IntegrityError:  # a concurrent request has used the same key; the retry finds its job
             job = self._create(request, repeat)
         return self.jobs.get(job.id, principal)
 

@@ -92,7 +92,8 @@ class JobRepository:
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
         """Cancel or pause a locked job, or set the flags if a worker holds the job or one of its trials."""
-        # A job whose trials are held must outlive them: the next worker that looks for a job settles it.
+        # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
+        # stopped, the next worker that looks for a job cancels or pauses this job.
         if self._held(session, job) or any(self._held(session, trial) for trial in trials.of(session, job.id)):
             values = {"cancel_requested": flags.cancel, "pause_requested": flags.pause, "phase": STOPPING}
             self._states.update(session, job.id, **values)

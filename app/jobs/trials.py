@@ -51,7 +51,7 @@ def attach(session: Session, jobs: Sequence[Job], now: float) -> list[Job]:
 
 
 def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
-    """Return an auto job with its trials. Unless it has ended, compute its progress, tokens and end from theirs."""
+    """Return an auto job with its trials. If it has not ended, derive its progress from its trials."""
     if job.ended:
         return replace(job, trials=of_job)
     works = [max(1.0, float(planned["work"])) for planned in job.settled["trials"]]

@@ -31,7 +31,7 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
     """
     check_bind(settings)
     prepare_folders(settings)
-    with lock(settings.run_dir):  # before the port is looked at, which a service on the same folder would hold
+    with lock(settings.run_dir):  # before find_port: a service on this folder may hold the port
         settings = msgspec.structs.replace(settings, port=find_port(settings))
         environment = child_environment(settings, os.environ)
         console = choose_console(settings, environment, verbose)

@@ -196,7 +196,7 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read to the end, so that the sender is not cut off. Raises ArchiveInvalid if there is more than padding."""
+    """Read the rest of the stream, so that the sender can finish. Raises ArchiveInvalid unless it is only padding."""
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)

@@ -77,8 +77,9 @@ class BlobStore:
             return self._put(_copy_to(file, stream), limit, file)
 
     def scratch(self, otherwise: Path) -> Scratch:
-        """Create a file that `put_stream` can store without a copy. If the store is not a folder, create it in
-        `otherwise`.
+        """Create a file that `put_stream` can store without a copy.
+
+        The file is created in the store's folder or, if the store is not a folder, in the folder `otherwise`.
         """
         otherwise.mkdir(parents=True, exist_ok=True)
         return Scratch(self._spool or otherwise)

@@ -52,7 +52,7 @@ STRAY_SECONDS = 1.0  # maximum wait for the trainer of an earlier attempt to exi
 EXIT_SECONDS = 10.0  # maximum wait for a trainer to exit after its last event
 UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was unavailable
 DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
-LOST = "lost"  # this worker no longer holds the job; not one of the statuses of jobs
+LOST = "lost"  # not a job status: this worker no longer holds the job
 
 LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
@@ -261,8 +261,8 @@ class Attempt:
         log.warning("%s: attempt %d waits for the disk: %s", self._job.id, self._job.attempt, cause)
         what = transcript.describe_error(cause)
         message = f"{what[0].upper()}{what[1:]}: the job waits and continues when the problem is solved"
-        # The event has the step from which the job continues. Events are unique by (kind, step), so the event is logged
-        # only once per step, even if many attempts find the disk full.
+        # The event's step is the step from which the job will continue. Events are unique by (kind, step), so the event
+        # is logged only once per step, even if many attempts find the disk full.
         event = NewEvent(kind="job.waiting", step=self._run.step, level="warn", message=message, data=WAITS_FOR_DISK)
         return self._requeue(event, DISK_SECONDS, lost=False)
 

@@ -24,7 +24,7 @@ class Candidate:
 
     @property
     def size(self) -> tuple[bool, int]:
-        """The sort key for "smaller". A linear model precedes every network, because it does less work per text."""
+        """The sort key for the size. A linear model precedes every network, because it does less work per text."""
         return self.model != "linear", self.parameters
 
     @property

@@ -1,4 +1,4 @@
-"""Ends a job, or the part of it that a trainer has finished, according to the trainer's last event."""
+"""Stores the result of a trainer that has finished, and ends the job or begins the trials that the trainer planned."""
 
 from __future__ import annotations
 

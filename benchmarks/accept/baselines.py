@@ -1,9 +1,9 @@
-"""Compares the defaults with a strong linear baseline, on eight sets of many kinds (benchmarks/accept/sets.py).
+"""Compares the defaults with a strong linear baseline, on eight different data sets (benchmarks/accept/sets.py).
 
 `auto` is trained on every set through the API. Its trials include a GRU and, on all but the smallest sets, a
-Transformer. Their kept checkpoints are also measured on the test rows, and an LSTM is trained separately. The baseline
-is fitted to the same train rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`; to use fewer sets, set
-ACCEPT_SETS to their names, separated by commas.
+Transformer. The checkpoints of these trials are also measured on the test rows, and an LSTM is trained separately. The
+baseline is fitted to the same train rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`; to use fewer data
+sets, set ACCEPT_SETS to their names, separated by commas.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def baseline(labelled: LabelledSet) -> dict[str, Any]:
     """Fit a linear SVM and a logistic regression to the train rows, and return the one that is better on the validation
     rows.
 
-    With many labels, a logistic regression takes too long, and the SVM is the baseline.
+    With many labels, only the SVM is fitted, because a logistic regression would take too long.
     """
     fitted = []
     few = len({label for _, label in labelled.train}) <= MOST_LABELS

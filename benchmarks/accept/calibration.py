@@ -1,7 +1,7 @@
-"""Calibrated probabilities, prediction sets and abstention keep their promises on test rows, with default settings.
+"""Checks on test rows that calibrated probabilities, prediction sets and abstention hold their guarantees.
 
-The rows are divided into calibration rows and test rows 20 times at random. All divisions use the outputs of one
-network, so that no further training is needed.
+The networks are trained with default settings. The test rows of a network are divided 20 times at random: a calibration
+is fitted to one half and measured on the other half. This needs no further training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.service import Service, running
 
 SPLITS, ECE, LARGE = 20, 0.03, 5000
 RISKS = (0.1, 0.2)
-TEST_ROWS = 6000  # in the larger of the two data sets; fewer rows are left for training
+TEST_ROWS = 6000  # in the second run, for which fewer rows are left for training
 Array = NDArray[Any]
 
 

@@ -1,6 +1,6 @@
-"""How right the times are that a user is told: those of dry runs, and `estimated_finish` after a tenth of a run.
+"""Measures the accuracy of the time estimates shown to users: dry runs, and `estimated_finish` after a tenth of a run.
 
-Five runs of a fixed number of steps, on data that this check makes. The machine should have nothing else to do.
+Makes five training runs, on generated data. The machine should be idle otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.accept.record import Record
 from benchmarks.service import ENDED, Service, checked, running, wait_until
 
-LARGEST = 0.2  # the bound for the median deviation of the time that is left after a tenth
+LARGEST = 0.2  # the maximum median error of the estimated time left after a tenth of a run
 WORDS, ROWS, LINES = 3000, 6000, 4000
 SHARE = 0.1
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (file, request)
@@ -27,7 +27,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (file, request)
 
 
 def write_data(folder: Path) -> None:
-    """A table of texts with four labels, and a plain text. The frequencies of words are those of a language."""
+    """Write a table of texts with four labels, and a plain text. Word frequencies are as in natural language."""
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefghijklmnoprstu", k=draw.randint(2, 9))) for _ in range(WORDS)]
     weights = [1 / (rank + 2) for rank in range(WORDS)]
@@ -42,7 +42,7 @@ def write_data(folder: Path) -> None:
 
 
 def measure(service: Service, file_id: str, request: dict[str, Any]) -> dict[str, float]:
-    """The deviations of one run: of the dry run from the whole time, and of the first estimate after a tenth."""
+    """Train once, and return the relative errors of the dry run and of the first estimate after a tenth of the run."""
     body = {"training_file": file_id, "seed": 1, **request}
     dry = checked(service.client.post("/v1/fine_tuning/jobs", params={"dry_run": "true"}, json=body, timeout=600))
     job_id = service.train(**body)["id"]

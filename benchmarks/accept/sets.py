@@ -1,4 +1,4 @@
-"""Eight classification sets of many kinds, made from the data sets of the acceptance checks.
+"""Eight different data sets for classification, made from the data sets of the acceptance checks.
 
 They have 200 to 20,000 train rows, two to sixty labels and at least 2,000 test rows each; some are noisy or skewed.
 """

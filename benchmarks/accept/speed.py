@@ -1,4 +1,4 @@
-"""The promised ratios to plain FastAPI + torch, measured by `benchmarks/bench.py`."""
+"""Checks that the service is as fast, relative to plain FastAPI + torch, as promised in `benchmarks/bench.py`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Language models on a book: the default recipe against nanoGPT's recipe for a CPU, and ten minutes of training.
+"""Language models on a book: compares the default recipe with nanoGPT's recipe for a CPU, and trains for a given time.
 
-The reference is in benchmarks/language_model.py. All times are wall times of the same run, so that the machine should
-be idle.
+The reference is nanoGPT's recipe, in benchmarks/language_model.py. Time limits are multiples of the time that the
+reference takes in the same run, so the machine should be idle.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from benchmarks.accept.record import Record
 from benchmarks.accept.sources import source
 from benchmarks.service import Service, running
 
-STEPS, SHARE = 2000, 0.25  # the steps of the reference; the share of its time in which the default is as good
-LONG, BITS = 7.0, 1.85  # the times of the reference after which the default has these bits per character
+STEPS, SHARE = 2000, 0.25  # steps of the reference; the share of its time in which our loop must match it
+LONG, BITS = 7.0, 1.85  # time limit in multiples of the reference's time; maximum bits per character then
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:

@@ -24,7 +24,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.watch_input:
         threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
-    # Importing scikit-learn takes a second, in which the end of the input must already be noticed.
+    # Importing scikit-learn takes a second. The thread already detects the end of the input during this time.
     from threadpoolctl import threadpool_limits
 
     from app.training.baseline import store
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _exit_at_end_of_input() -> None:
-    """Exit when the pipe on standard input closes, because the trainer, which holds its other end, has ended."""
+    """Exit at the end of standard input. It is a pipe from the trainer, and closes when the trainer ends."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)

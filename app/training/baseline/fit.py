@@ -68,7 +68,7 @@ def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> 
         return symbols.of_completions(part, context_length, most)
 
     most = limits.characters(LONGEST)
-    text = read(dataset.train, most).symbols_T  # a token has at least one byte, so these are enough tokens
+    text = read(dataset.train, most).symbols_T  # a token has at least one byte, so this many tokens suffice
     model = NgramModel(text[-most:])
     splits = {}
     for name, part in dataset.parts.items():

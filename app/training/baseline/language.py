@@ -47,12 +47,12 @@ class NgramModel:
         orders = []
         for length in range(self.order, 0, -1):
             orders.append(self._counted(grams, counts))
-            # Continuation counts: in how many n-grams does each shorter n-gram follow a symbol?
+            # Continuation counts: the number of distinct symbols that precede each shorter n-gram in the text.
             grams, counts = np.unique(grams & ((1 << self._bits * (length - 1)) - 1), return_counts=True)
         self._orders = orders[::-1]
 
     def bits(self, text_T: NDArray[np.int64], context: int) -> NDArray[np.float64]:
-        """Return the bits of each symbol of a text, except the first `context` symbols, which are only read."""
+        """Return the bits of each symbol of a text, except the first `context` symbols, which are only context."""
         parts = [
             self._bits_of(text_T[max(0, start - self.order + 1) : start + _BLOCK], min(start, self.order - 1))
             for start in range(context, len(text_T), _BLOCK)

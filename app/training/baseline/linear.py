@@ -1,4 +1,4 @@
-"""Fits linear models to features: a linear SVM to texts, logistic regression to statistics, ridge regression to values.
+"""Fits linear models: a linear SVM to texts or logistic regression to statistics and, for regression, ridge regression.
 
 scikit-learn's solvers run on one thread with a fixed seed, so equal features give equal predictions.
 """

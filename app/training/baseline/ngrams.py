@@ -1,4 +1,4 @@
-"""Features of texts: words 1–2 and characters 2–5, weighted by sublinear TF-IDF.
+"""Features of texts: n-grams of 1–2 words and of 2–5 characters, weighted by sublinear TF-IDF.
 
 N-grams are identified by 64-bit hashes that are computed for all positions of a block of texts at once. scikit-learn's
 vectorizers compute the same features one n-gram at a time, which takes several times as long.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfTransformer
 
-BITS = 22  # of a hash that are used as the number of its column
+BITS = 22  # the number of bits of a hash that determine its column
 CHARACTERS = 2, 3, 4, 5
 _SPACES = re.compile(r"\s\s+")
 _WORD = re.compile(r"\w\w+")
@@ -39,7 +39,7 @@ class TextFeatures:
         return sparse.hstack([group.fit(normal) for group in self._groups]).tocsr()
 
     def transform(self, texts: Sequence[str]) -> Counts:
-        """The features of other texts, in the same columns."""
+        """Return the features of other texts, in the same columns."""
         normal = _normal(texts)
         return sparse.hstack([group.transform(normal) for group in self._groups]).tocsr()
 

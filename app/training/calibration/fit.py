@@ -158,7 +158,7 @@ def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tens
     for _ in range(_STEPS):
         slope, hessian = derivatives(theta)
         step = torch.linalg.solve(hessian, slope[..., None])[..., 0]
-        decrease = (slope * step).sum(-1) / 2  # how much the step would gain if the value were quadratic
+        decrease = (slope * step).sum(-1) / 2  # in the value, if it were quadratic
         if bool((decrease.abs() <= _TOLERANCE * (1.0 + now.abs())).all()):
             break
         moved, lower = _improve(value, theta, step, now)

@@ -18,8 +18,8 @@ def held_out_rows(training: Training, validation: Outputs) -> CalibrationRows | 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:
 
     - The evaluations used all validation rows: the outputs that `CrossFit` has kept are used.
-    - The evaluations used only some of very many validation rows: the others are free.
-    - The weights are those of the last step, so no row was used to choose them: all rows are free.
+    - The evaluations used only some of very many validation rows: the other rows are returned.
+    - The weights are those of the last step, so no row was used to choose them: all rows are returned.
     """
     settled, crossfit, (outputs_NC, targets) = training.settled, training.crossfit, validation
     if crossfit.enabled:

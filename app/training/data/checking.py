@@ -86,10 +86,10 @@ def check_files(
 
 
 def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = None) -> BadData | None:
-    """Read and check all rows of a file on which a version is to be evaluated; returns what makes it unusable, if
-    anything.
+    """Read and check all rows of a file on which a version is to be evaluated.
 
-    `task` is that of the version, and `takes` its kind of input: tokens or features.
+    Returns the error that makes the file unusable, or None. `task` is the task of the version, and `takes` is its kind
+    of input: tokens or features.
     """
     try:
         files = open_files(detect(path, path.name, param="file"), None, columns or Columns(), task)

@@ -110,8 +110,8 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
 
 
 def _fits(usual: _Trial, plain: _Trial) -> bool:
-    """Whether all rows have as many cells as the header. Almost all suffice if the usual rules find malformed
-    quotes.
+    """Whether all rows have as many cells as the header. If the usual rules find malformed quotes, a few rows
+    may have other numbers of cells.
     """
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 

@@ -110,7 +110,7 @@ class Faults:
 
 
 def smallest_fraction(rows: int, total: int) -> float:
-    """The smallest fraction of `total` rows, rounded up to two digits, of which `rows` rows are no more."""
+    """Return `rows / total` rounded up to two digits, so that at most this fraction of all rows is faulty."""
     digits = max(2, 1 - math.floor(math.log10(rows / total)))
     scale: int = 10**digits
     number = -(-rows * scale // total)

@@ -35,7 +35,7 @@ class _Series:
     where: str  # the place of the first row of the series
     target: Target
     split: int
-    numbers: array[float] = field(default_factory=lambda: array("d"))  # all features of a step, then the next step
+    numbers: array[float] = field(default_factory=lambda: array("d"))  # the features of all steps, step by step
     times: array[Any] = field(default_factory=lambda: array("d"))
     time_kind: str = ""
 

@@ -1,8 +1,8 @@
 """Reads the first visible sheet of an Excel workbook (.xlsx) as records.
 
 A workbook is a zip archive of XML files, so a small file can unpack to a large one. The sizes that the archive declares
-are checked first; `zipfile` then reads no more than it declares. Rows are streamed; the strings of the workbook, which
-Excel stores in one list, are in memory.
+are checked first; `zipfile` then never reads more data than declared. Rows are streamed. The strings of the workbook,
+which Excel stores in one list, are in memory.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _first_sheet(source: Source, book: Any) -> Any:
     if len(sheets) > 1:
         others = ", ".join(repr(sheet.title) for sheet in sheets if sheet is not first)
         source.remark("sheets", f"has {len(sheets)} sheets; only {first.title!r} is read, not {others}", level="warn")
-    first.reset_dimensions()  # the declared ones may be wrong
+    first.reset_dimensions()  # the declared dimensions may be wrong
     return first
 
 

@@ -14,7 +14,7 @@ from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores
 
 MISTAKES = 50
-_TEXT_CHARACTERS = 500  # of each text among the mistakes; the CSV file contains the whole text
+_TEXT_CHARACTERS = 500  # the maximum length of a text in a mistake; the CSV file has whole texts
 _PROBABILITY_LABELS = 50  # with more labels, the CSV file contains only the probability of the predicted label
 
 

@@ -1,10 +1,10 @@
 """Collects held-out outputs for the calibration of the final version. The choice of the checkpoint does not bias them.
 
 The checkpoint with the best evaluation is the best partly by chance, so its outputs for the rows of that evaluation are
-better than for new rows. The validation rows are therefore divided into folds. For each fold, the outputs are kept of
-the checkpoint that is best on the other folds. A row therefore has no influence on the choice of the checkpoint that
-scored it, or on the weights with which the outputs of the network and its n-gram branch are added. Most folds choose
-the same checkpoint as all rows together, so the kept outputs represent the final version well.
+better than for new rows. The validation rows are therefore divided into folds. The outputs that are kept for the rows
+of a fold come from the checkpoint that is best on the other folds. A row therefore has no influence on the choice of
+the checkpoint that scored it, or on the weights with which the outputs of the network and its n-gram branch are added.
+Most folds choose the same checkpoint as all rows together, so the kept outputs represent the final version well.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ class RowObjective(ABC):
     """The base class for the losses of tasks with one target per row.
 
     The network and its n-gram branch have separate losses, as if they were trained separately. With a joint loss, the
-    branch would soon fit the train rows, and the network would then learn little. The architecture `linear` is only a
-    branch.
+    branch would soon fit the train rows, and the network would then learn little. The architecture `linear`
+    consists of a branch alone.
     """
 
     def __init__(self, network: RowNetwork) -> None:

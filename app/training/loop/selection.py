@@ -2,9 +2,9 @@
 
 The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows; among scores that differ by less than one row would change
-  them, the lowest validation loss. On few rows, the score has few possible values, and the first evaluation to reach a
-  value may belong to a barely trained network.
+- `macro_f1`: the highest macro F1 on the validation rows. Scores count as equal if they differ by at most 1 / (number
+  of rows); the lowest validation loss then decides. On few rows, the score has few possible values, and the first
+  evaluation to reach a value may belong to a barely trained network.
 - `loss`: the lowest validation loss.
 - `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-LARGEST_TIE = 0.02  # scores that differ by more are never equal
+LARGEST_TIE = 0.02  # scores that differ by more never count as equal
 SAVES = 5  # the number of times that a run with the rule `last` saves weights, in case it fails
 
 
@@ -65,5 +65,5 @@ def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
 
 
 def _tie(metrics: dict[str, Any]) -> float:
-    """Return the difference up to which scores count as equal: the share of one row."""
+    """Return the difference up to which scores count as equal: 1 / (number of rows), at most `LARGEST_TIE`."""
     return min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0

@@ -10,8 +10,8 @@ from app.training.loop.loop import Training
 from app.training.prepare.dataset import Rows
 
 BUDGET = 3.0  # time budget in seconds for steps of one kind
-FEWEST, MOST = 3, 200  # steps of one kind
-_PATIENCE = 4.0  # once this many times the budget has passed, a single step is enough
+FEWEST, MOST = 3, 200  # the minimum and maximum number of timed steps of one kind
+_PATIENCE = 4.0  # after this many times the budget, fewer steps are enough
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from models.config import ModelConfig
 
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
 _LONG = 3.0  # rows of more than this many times the median length are cut
-_LEAST_LIMIT = 128  # in tokens or steps; shorter rows are never cut
+_LEAST_LIMIT = 128  # in tokens or steps; rows up to this length are never cut
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # how much of a large validation set is used by all evaluations but the last
 TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
 
@@ -137,7 +137,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
-        # If the request sets a learning rate, both parts are scaled by its ratio to the recipe's learning rate.
+        # If the request sets another learning rate than the recipe, the branch's rate is scaled by the same factor.
         branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
     )
 

@@ -138,7 +138,7 @@ def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseChe
             changes["output_norm"] = "none"
     elif before.task == "generation":
         changes["pooling"] = options.pooling or recipe.pooling
-    if (facts.task == "generation") != (before.task == "generation"):  # whose branches differ
+    if (facts.task == "generation") != (before.task == "generation"):  # their branches differ in kind
         changes |= dict.fromkeys(("ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens"), 0)
     if options.dropout is not None:
         changes["dropout"] = options.dropout

@@ -75,7 +75,7 @@ def _check_used(options: TrainingOptions, of_trials: dict[str, TrainingOptions])
 
 def _trial(spec: TrainSpec, settled: Settled, train: Rows | Stream) -> PlannedTrial:
     sizes = {name: math.prod(shape) for name, shape in shapes(settled.config).items()}
-    # For each token, one row of a table is read, but a whole matrix is multiplied.
+    # Tables are not counted: a token needs only a few of their rows, but is multiplied by every matrix.
     matrices = sum(size for name, size in sizes.items() if "embedding" not in name and "ngram" not in name)
     length = float(train.lengths_N.mean()) if isinstance(train, Rows) else settled.window
     tokens = (settled.total_steps or 1) * settled.batch_size * settled.accumulation * length

@@ -123,8 +123,9 @@ def _metrics(
     calibration: Calibration | None,
     check: Callable[[], None],
 ) -> dict[str, Any]:
-    """Return the metrics of each held-out split, keyed by its name. They are measured on answers as they will be
-    served.
+    """Return the metrics of each held-out split, keyed by its name.
+
+    If there is a calibration, they are measured on calibrated outputs, as the service returns them.
     """
     facts = training.dataset.facts
     if answers:
@@ -133,7 +134,7 @@ def _metrics(
         metrics = {name: evaluate(training.network, split, check) for name, split in _splits(training).items()}
     if calibration is not None:
         metrics = _with_evidence(metrics, facts, outputs, calibration)
-    digests = facts.report.get("sha256", {})  # data that was prepared by an earlier release has no value here
+    digests = facts.report.get("sha256", {})  # earlier releases did not store this value with the data
     for name, values in metrics.items():
         if name in digests:
             values["rows_sha256"] = digests[name]
@@ -169,7 +170,7 @@ def _calibrate(training: Training, validation: Outputs, events: Events) -> Calib
         events.note("no_calibration", step, message)
         return None
     if not np.isfinite(rows.outputs_NC).all():
-        return None  # the metrics are not finite either, which fails the run
+        return None  # then the metrics are not finite either, and the run fails
     weighted = training.settled.class_weights is not None
     calibration = calibrate.calibrate(training.dataset.facts, rows, weighted=weighted)
     events.note("calibration", step, trust.summary(calibration, selects=training.settled.metric != "last"))
