@@ -1,6 +1,7 @@
-"""The components that a tokenizer.json may have: those of public tokenizers. Limits bound how much a text grows.
+"""The components that a tokenizer.json may have, as in public tokenizers, and their limits.
 
-Without limits, a few kilobytes of replacements turn one letter into gigabytes, and one long word takes minutes.
+Without limits, a few kilobytes of replacements could turn one letter into gigabytes of text, and a single long word
+could take minutes.
 """
 
 from __future__ import annotations

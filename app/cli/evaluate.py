@@ -115,7 +115,7 @@ def print_report(job: dict[str, Any]) -> None:
 
 
 def summary(job: dict[str, Any]) -> Iterator[str]:
-    """The figures of each version, and the comparison of two."""
+    """Yield lines with the figures of each version and, for two versions, their comparison."""
     report = job["report"]
     yield f"{job['version']}: {_figures(report['metrics'])}"
     if other := report.get("against"):

@@ -113,7 +113,7 @@ def _read(path: Path) -> Any:
 
 
 def _lines(text: str, source: str) -> list[str] | dict[str, int]:
-    """Parse a file with one word on each line to a list, or one with a word and its id on each line to {word: id}."""
+    """Parse a file with one word per line into a list, or a file with a word and its id per line into {word: id}."""
     lines = text.removesuffix("\n").split("\n")
     pairs = [match for line in lines if (match := re.fullmatch(r"(\S+)[\t ,](\d+)", line))]
     if len(pairs) < len(lines) or len(lines) == 1:

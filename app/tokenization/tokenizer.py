@@ -264,7 +264,7 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Caches ids of characters: those of the vocabulary, and at most `REMEMBERED` others, to bound the memory used."""
+    """Caches the ids of all characters in the vocabulary, and of at most `REMEMBERED` others, to bound its memory."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

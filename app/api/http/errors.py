@@ -157,7 +157,7 @@ def _no_route(request: Request) -> str:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes that match the request's path. Starlette names only those of the first route."""
+    """The methods of all routes that match the request's path. Starlette lists only the methods of the first one."""
     return _methods_of(request, request.scope["path"])
 
 

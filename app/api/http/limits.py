@@ -23,10 +23,10 @@ class BodyLimits:
         self.max_body, self.max_upload = max_body, max_upload
 
     def check(self, scope: Scope, receive: Receive) -> Receive:
-        """Check the headers of a body, and return the `receive` with which to read it.
+        """Check the headers of a request, and return the `receive` function that reads its body.
 
-        Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers do not permit the body. The result raises
-        TooLarge if the body turns out to be larger than its limit.
+        Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers show that the body cannot be accepted. The
+        returned function raises TooLarge if the body turns out to be larger than its limit.
         """
         headers = index_of(scope)
         if len(headers) != len(scope["headers"]):

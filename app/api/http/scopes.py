@@ -1,4 +1,4 @@
-"""Which scope of an API key a request needs, by its method and path."""
+"""Decides which scope of an API key a request needs, from its method and path."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class Framer:
         self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
 
     def opening(self) -> Iterator[bytes]:
-        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain them."""
+        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces have the prompts."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):

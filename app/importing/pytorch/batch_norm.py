@@ -23,7 +23,7 @@ BEFORE, AFTER = "before:", "after:"  # the norm is applied before, or after, the
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scale:
-    """What a batch norm computes: `factor` times its input plus `offset`, both of shape (width)."""
+    """A batch norm in evaluation mode: `factor` times the input plus `offset`, both of shape (width)."""
 
     name: str
     factor: Wide
