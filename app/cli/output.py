@@ -26,7 +26,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def connect() -> Client:
-    """A client of the service at OSTINATO_URL, or of the one that runs on this machine."""
+    """Return a client of the service at OSTINATO_URL or, by default, of the service that runs on this machine."""
     from app.client import Client
 
     return Client.of(located(settings.load()))

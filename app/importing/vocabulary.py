@@ -36,7 +36,7 @@ class VocabularyInvalid(InvalidRequest):
 
 
 def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
-    """The tokenizer of a vocabulary file, for an embedding with `rows` rows.
+    """The tokenizer defined by a vocabulary file, for an embedding with `rows` rows.
 
     Raises VocabularyInvalid if the file is not a vocabulary, or if it has ids that are not rows of the embedding.
     """
@@ -48,7 +48,7 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
 
 
 def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Tokenizer:
-    """The tokenizer of a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
+    """The tokenizer defined by a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
     words = _numbered(value, source)
     _refuse_pieces(words, source)
     # A dictionary with the ids 0, 1, 2, … and no special tokens is treated like a list: its ids are often only

@@ -143,7 +143,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _no_route(request: Request) -> str:
-    """Return the error message for a path without a route, including a known replacement for the path."""
+    """Return the error message for a path without a route. The message says what to call instead, if known."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
     for other in (versioned, path.removeprefix("/v1"), path):

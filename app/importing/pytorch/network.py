@@ -25,7 +25,7 @@ POOLINGS = {
 
 @dataclass(frozen=True, slots=True)
 class InferredNetwork:
-    """The fields of a `ModelConfig`, the weights under our names, and the computation in one line."""
+    """The fields of a `ModelConfig`, the weights under our names, and a one-line description of the computation."""
 
     fields: dict[str, Any]
     tensors: Tensors
