@@ -94,7 +94,7 @@ def _check_component(component: Mapping[str, Any]) -> None:
 
 
 def _check_charsmap(encoded: Any) -> None:
-    """Check a map of SentencePiece: the size of its trie, the trie, and the replacements, each ending with a NUL."""
+    """Check the lengths of the replacements in a map of SentencePiece: they follow its trie, each with a final NUL."""
     try:
         content = base64.b64decode(encoded or "", validate=True)
     except (binascii.Error, TypeError, ValueError):

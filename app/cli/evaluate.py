@@ -70,7 +70,7 @@ def evaluate(
 
 
 def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
-    """The id of an uploaded file, or of a local file, which is checked and uploaded.
+    """Return the id of an uploaded file. A local file is checked and uploaded first.
 
     Raises NotFound for a version that does not exist, and InvalidRequest for a file on which the version cannot be
     evaluated.

@@ -51,7 +51,8 @@ class BodyLimits:
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header of the body is sent twice: the route might read one and the limit the other."""
+    """Raise InvalidRequest if a header of the body is sent twice: the route and the limit might read different values.
+    """
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:
