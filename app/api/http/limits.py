@@ -51,8 +51,7 @@ class BodyLimits:
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header of the body is sent twice: the route and the limit might read different values.
-    """
+    """Raise InvalidRequest if a header of the body is sent twice, because the route might read the other one."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:
