@@ -65,7 +65,7 @@ class Client:
         self.close()
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """Send one request and return the decoded JSON reply. `options` are those of `httpx.Client.request`."""
+        """Send one request and return the decoded JSON reply. `options` are passed to httpx."""
         response = self._send(self._request(method, path, **options))
         response.read()
         self._check(response)

@@ -14,8 +14,8 @@ from typing import Any
 DEPTH = 32  # levels of lists and objects
 VALUES = 2**20  # commas and opening brackets, which bound the number of values, and with it the memory of the result
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
-VOCABULARY_VALUES = 2**22  # for tokenizers: fewer than this in a vocabulary of a million words with as many merges
-DIGITS = 20  # characters of the longest integer in this range
+VOCABULARY_VALUES = 2**22  # for tokenizers; enough for a vocabulary of a million words with as many merges
+DIGITS = 20  # characters of the longest integer from SMALLEST to LARGEST
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 INVALID_TEXT = "it contains a lone surrogate, which is not valid Unicode"

@@ -65,7 +65,7 @@ class Cluster:
 
 
 def _unprivileged() -> str:
-    """Return the user to run the server as. PostgreSQL refuses to run as root, as which the tests may run."""
+    """Return the user to run the server as. PostgreSQL refuses to run as root, but the tests may run as root."""
     names = {user.pw_name for user in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
 

@@ -21,8 +21,8 @@ def initialise(network: nn.Module, config: ModelConfig, generator: Generator | N
     """Initialise every parameter in place, with random numbers from `generator` or torch's global random state.
 
     Parameters are drawn in the order of their names, so that the same seed gives the same weights regardless of the
-    order in which modules are constructed. Raises NotImplementedError for a parameter that has no rule: matrices,
-    biases and gains have one, all other parameters need a rule of their own.
+    order in which modules are constructed. Raises NotImplementedError for a parameter without a rule. There are rules
+    for matrices, biases and gains; any other parameter needs a rule of its own.
     """
     with torch.no_grad():
         for name, parameter in sorted(network.named_parameters()):

@@ -1,9 +1,9 @@
 """The common base of RNN, LSTM and GRU: computes whole sequences, single steps and chunks, in one or two directions.
 
-Parameters are those of `torch.nn.RNN`, `LSTM` and `GRU`, under the same names, so that weights trained with PyTorch
-load unchanged. Whole sequences are computed by torch's fused kernels on right-padded batches, because a PackedSequence
-is 5 to 100 times slower on a CPU (pytorch#149194). Single steps are computed by a cell, because the fused kernels
-rearrange their weights at every call, which is slow for one step.
+The parameters have the names and shapes of those in `torch.nn.RNN`, `LSTM` and `GRU`, so that weights trained with
+PyTorch load unchanged. Whole sequences are computed by torch's fused kernels on right-padded batches, because a
+PackedSequence is 5 to 100 times slower on a CPU (pytorch#149194). Single steps are computed by a cell, because the
+fused kernels rearrange their weights at every call, which is slow for one step.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class State:
             self.reset([source])
 
     def snapshot(self, slot: int) -> Snapshot:
-        """Copy the state of a slot. Later changes of the state do not affect the copy."""
+        """Copy the state of a slot. Later changes to the state do not affect the copy."""
         layers = tuple(tuple(part.clone() for part in layer) for layer in self._read(slot))
         return Snapshot(layers, self._storage.positions[self._index(slot)])
 

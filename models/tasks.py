@@ -185,7 +185,7 @@ class Classifier(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Modules built in this mode do not initialise their parameters; `initialise` or a file of weights sets them later.
+    """A mode in which new modules leave their parameters undefined, until `initialise` or a weights file sets them.
 
     The "meta" device would do the same, but imports half of torch's compiler, which takes 1.7 seconds and 75 MB.
     """

@@ -86,7 +86,7 @@ class TransformerEncoder(Transformer):
     causal = False
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. Inference leaves the padding of rows of unequal length out where that is faster."""
+        """Return hidden_BTD. In inference, the padding of shorter rows is left out where that is faster."""
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)

@@ -103,7 +103,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     after: Reliability | None = None
 
     def quantiles(self, coverage: float, labels: int) -> list[float] | None:
-        """The largest nonconformity score of each label in a prediction set; None if there are too few rows.
+        """Return, for each label, the largest nonconformity score that a prediction set includes; None: too few rows.
 
         Each label has its own quantile if all labels have enough rows for this coverage; otherwise, they share one.
         """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "WhitespaceSplit")  # change no character
+# Components that do not change characters.
+KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "WhitespaceSplit")
 
 
 def growth(components: Sequence[Mapping[str, Any]]) -> float:
@@ -19,7 +20,7 @@ def growth(components: Sequence[Mapping[str, Any]]) -> float:
     for component in reversed(components):
         if component["type"] == "Replace":
             weights, rest = _replace(component, weights, rest)
-        elif component["type"] == "Prepend":  # to each text between two special tokens, which may be one character
+        elif component["type"] == "Prepend":  # before each text between special tokens, perhaps one character
             added = _weigh(str(component.get("prepend")), weights, rest)
             weights, rest = {c: weight + added for c, weight in weights.items()}, rest + added
         elif component["type"] not in KEEPING:  # may turn any character into one that occurs in a later pattern

@@ -1,4 +1,4 @@
-"""The regular expressions allowed in a tokenizer.json: those of public tokenizers. All others are rejected.
+"""The regular expressions that a tokenizer.json may contain, taken from public tokenizers. Others are rejected.
 
 The tokenizers library matches with backtracking, so a malicious expression can take hours even on a short text. The
 time that an expression in this list takes is proportional to the length of the text.

@@ -1,6 +1,7 @@
-"""The components that a tokenizer.json may have: those of public tokenizers. Limits bound how much a text grows.
+"""The components that a tokenizer.json may have, as in public tokenizers, and their limits.
 
-Without limits, a few kilobytes of replacements turn one letter into gigabytes, and one long word takes minutes.
+Without limits, a few kilobytes of replacements could turn one letter into gigabytes of text, and a single long word
+could take minutes.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _check_component(component: Mapping[str, Any]) -> None:
 
 
 def _check_charsmap(encoded: Any) -> None:
-    """Check a map of SentencePiece: the size of its trie, the trie, and the replacements, each ending with a NUL."""
+    """Check the lengths of the replacements in a map of SentencePiece: they follow its trie, each with a final NUL."""
     try:
         content = base64.b64decode(encoded or "", validate=True)
     except (binascii.Error, TypeError, ValueError):

@@ -22,7 +22,8 @@ SIZES |= {"I64": 8, "U64": 8, "F64": 8}  # dtype -> bytes per number
 HEADER_LIMIT = 16 * 2**20  # bytes
 DIMENSIONS_LIMIT = 8
 ELEMENTS_LIMIT = 2**48
-# The metadata that common writers add. Other metadata would make the hashes of files with equal weights differ.
+# The only metadata that is allowed; common writers add it. With arbitrary metadata, files with equal weights would have
+# different hashes.
 PLAIN_METADATA = {"format": "pt"}
 
 

@@ -125,7 +125,7 @@ def _is_debugging() -> bool:
 
 
 def options_of(arguments: Sequence[str]) -> set[str]:
-    """The options that error messages for these arguments may name: the options of the command.
+    """Return the options that error messages may mention: those of the command that `arguments` invoke.
 
     Messages about jobs may also name the options of `train`, with which the job was created.
     """

@@ -60,7 +60,7 @@ def chat(
 
 
 def _lines(client: Client, model: str) -> Iterator[str]:
-    """The lines that a user types, up to the end of the input; or those of standard input, if it is not a terminal."""
+    """Yield the lines of standard input. At a terminal, prompt the user for each line."""
     if not sys.stdin.isatty():
         yield from _piped(client, model)
         return
@@ -73,7 +73,7 @@ def _lines(client: Client, model: str) -> Iterator[str]:
 
 
 def _piped(client: Client, model: str) -> list[str]:
-    """The lines of standard input. Raises InvalidRequest if all are blank, or if the model is known not to converse."""
+    """The lines of standard input. Raises InvalidRequest if all of them are blank."""
     lines = [line for line in read_text().split("\n") if line.strip()]
     if lines:
         return lines
@@ -86,8 +86,8 @@ def _piped(client: Client, model: str) -> list[str]:
 def _answer(client: Client, body: dict[str, Any]) -> str | None:
     """Print an answer while it is generated, and return it.
 
-    At a terminal, returns None if the user interrupts the answer, or if an error does after its first words; the error
-    is printed, and the conversation continues.
+    At a terminal, returns None if the user interrupts the answer, or if an error occurs after the first words. The
+    error is printed, and the conversation continues.
     """
     texts: list[str] = []
     try:

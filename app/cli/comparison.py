@@ -149,7 +149,7 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
 
 
 def _few(metric: str, rows: int) -> bool:
-    """Whether the metric says nothing on so few rows."""
+    """Whether `rows` is too small for a meaningful value of the metric."""
     if metric in ("ece", "ece_uncalibrated"):
         return not shows_calibration_error(rows)
     return metric != "rows" and too_few(rows)

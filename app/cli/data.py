@@ -108,7 +108,7 @@ def _messages(result: DataReport) -> list[tuple[str, str]]:
 
 
 def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
-    """The trainer's note on few validation rows, with its level, or nothing if there are enough."""
+    """Return the trainer's note on having few validation rows, with its level; empty if there are enough rows."""
     rows = (result.report.get("rows") or {}).get("validation")
     if result.task == "generation" or not rows:
         return []
@@ -119,7 +119,7 @@ def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
 def refusal(error: BadData, *, trains: bool = True) -> InvalidRequest:
     """The error for data that cannot be used. For `BadRows`, also prints the first faults, one per line.
 
-    `trains`: the data are for a training run, which may leave rows out.
+    `trains` is true if the data is for a training run, which may leave out bad rows.
     """
     from app.training.data.faults import BadRows
 

@@ -23,7 +23,7 @@ from app.wording import counted
 if TYPE_CHECKING:
     from app.client import Client
 
-MISTAKES, CONFUSIONS, LABELS = 10, 10, 30  # the maximum number of each that is printed
+MISTAKES, CONFUSIONS, LABELS = 10, 10, 30  # the maximum numbers of printed entries
 _TEXT = 80
 FIGURES = (
     "accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2",
@@ -70,9 +70,10 @@ def evaluate(
 
 
 def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
-    """The id of an uploaded file, or of a local file, which is checked and uploaded.
+    """Return the id of an uploaded file. A local file is checked and uploaded first.
 
-    Raises NotFound for a version that does not exist, and InvalidRequest for a file that does not suit it.
+    Raises NotFound for a version that does not exist, and InvalidRequest for a file on which the version cannot be
+    evaluated.
     """
     if FILE_ID.fullmatch(str(file)) and not file.exists():
         return str(file)
@@ -114,7 +115,7 @@ def print_report(job: dict[str, Any]) -> None:
 
 
 def summary(job: dict[str, Any]) -> Iterator[str]:
-    """The figures of each version, and the comparison of two."""
+    """Yield lines with the figures of each version and, for two versions, their comparison."""
     report = job["report"]
     yield f"{job['version']}: {_figures(report['metrics'])}"
     if other := report.get("against"):
@@ -137,7 +138,7 @@ def labels_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def confusions_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A table of the most frequent confusions of two labels."""
+    """A table of the pairs of labels that are confused most often."""
     labels, matrix = list(report["metrics"].get("per_class") or {}), report["metrics"].get("confusion_matrix") or []
     pairs = [
         [count, labels[true], labels[predicted]]

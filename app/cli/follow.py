@@ -40,12 +40,12 @@ RATES = ("accuracy", "macro_f1")  # not shown if there are too few validation ro
 
 
 def is_evaluation(job_id: str) -> bool:
-    """Whether an id is that of an evaluation rather than of a training job."""
+    """Whether an id identifies an evaluation rather than a training job."""
     return job_id.startswith("evaljob-")
 
 
 def path_of(job_id: str) -> str:
-    """The path of a training job or of an evaluation."""
+    """The API path of a training job or of an evaluation."""
     root = "/v1/evaluations" if is_evaluation(job_id) else "/v1/fine_tuning/jobs"
     return f"{root}/{job_id}"
 

@@ -1,4 +1,4 @@
-"""`ostinato import`: registers a checkpoint directory, a tar archive of one, or plain PyTorch weights as a new version.
+"""`ostinato import`: registers a checkpoint directory, its tar archive, or plain PyTorch weights as a new version.
 
 Weights are first converted to a checkpoint directory on this machine (`app.importing`), because the service itself
 accepts only checkpoint directories.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.client import Client
 
 ROOT = "/v1/fine_tuning/jobs"
-# Names of hyperparameters -> words: those of the options, and the number of steps, which is always settled.
+# Names of hyperparameters -> names to show. Contains the options, and the number of steps that the trainer determines.
 SHOWN = {name: name.replace("_", " ") for name in TrainingOptions.__struct_fields__}
 SHOWN |= {"n_epochs": "epochs", "total_steps": "steps"}
 JobId = Annotated[str, typer.Argument(help="Id of a training job or an evaluation: ftjob-… or evaljob-…")]

@@ -50,7 +50,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def _job_of(program: Program) -> str:
-    """The job of a trainer, with the job that `ostinato jobs` lists if it is a trial of it."""
+    """The id of a trainer's job. If the job is a trial, also the id of the auto job to which it belongs."""
     return f"{program.job} (trial of {program.parent})" if program.parent else program.job or ""
 
 

@@ -34,7 +34,7 @@ def list_models(
     architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models, each with its newest version. The figures are those of the version with which a name answers."""
+    """List the models, each with its newest version. Shows the quality of the version to which a name resolves."""
     with connect() as client:
         listed = list(client.pages(ROOT, limit=1000, search=search, task=task, architecture=architecture))
         quality = {} if as_json else {model["name"]: _quality(client, model) for model in listed}
@@ -53,7 +53,7 @@ def list_models(
 
 
 def _quality(client: Client, model: dict[str, Any]) -> str:
-    """The main metric of the newest version. If the name answers with another version, its metric comes first."""
+    """The main metric of the newest version. If the name resolves to another version, its metric comes first."""
     latest = model["latest"] or {}
     newest, answering = headline(latest.get("metrics")), model["aliases"].get(CHAMPION)
     if answering in (None, latest.get("version")):

@@ -41,7 +41,7 @@ def figures_of(trial: dict[str, Any]) -> str:
 
 
 def _conclude_trial(client: Client, job: dict[str, Any]) -> None:
-    """A trial has no version. Its figures are among those that its job compares."""
+    """Print the figures of a trial, and how to compare it with the other trials. A trial publishes no version."""
     parent = job["parent_id"]
     compared = client.get(f"/v1/fine_tuning/jobs/{parent}")
     figures = next((figures_of(trial) for trial in compared.get("trials") or [] if trial["id"] == job["id"]), "")

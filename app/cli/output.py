@@ -26,7 +26,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def connect() -> Client:
-    """A client of the service at OSTINATO_URL, or of the one that runs on this machine."""
+    """Return a client of the service at OSTINATO_URL or, by default, of the service that runs on this machine."""
     from app.client import Client
 
     return Client.of(located(settings.load()))
@@ -35,8 +35,9 @@ def connect() -> Client:
 def located(chosen: settings.Settings) -> settings.Settings:
     """Return the settings with the URL of a running service, unless they already specify a service.
 
-    OSTINATO_URL, or a port other than the default, specifies a service. Otherwise, the URL is that of the service that
-    `ostinato up` runs with the same data folder. Raises InvalidRequest if the port is 0 and no service is running.
+    OSTINATO_URL, or a port other than the default, specifies a service. Otherwise, the URL of the service that
+    `ostinato up` runs with the same data folder is used. Raises InvalidRequest if the port is 0 and no service is
+    running.
     """
     if chosen.url or chosen.port not in (0, DEFAULT_PORT):
         return chosen

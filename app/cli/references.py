@@ -36,9 +36,10 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
 
 
 def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:
-    """The model or version in the service, looked up before a file is uploaded for it.
+    """Return the service's record of a model or version, to check it before a file is uploaded.
 
-    Raises NotFound, with the most similar name among those in the service and `choices`, if it does not exist.
+    Raises NotFound if it does not exist. The message suggests the most similar name among the service's models and
+    `choices`.
     """
     try:
         return dict(client.get(f"/v1/models/{reference}"))

@@ -13,7 +13,7 @@ LINEAR_FIELDS = (
 
 
 def used_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration that have a meaning for its architecture."""
+    """The fields of a configuration that its architecture uses."""
     linear = config.get("architecture") == "linear"
     return {name: value for name, value in config.items() if not linear or name in LINEAR_FIELDS}
 

@@ -44,7 +44,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:
-    """The non-blank lines of a file, decoded as in a training, or of standard input.
+    """The non-blank lines of a file, decoded like training data, or of standard input.
 
     Raises InvalidRequest if there are none.
     """
@@ -82,7 +82,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _warn(source: Source) -> None:
-    """Print the warnings on a file: for example, that its encoding is a guess."""
+    """Print the warnings about a file, for example that its encoding is a guess."""
     for remark in source.remarks:
         if remark.level == "warn":
             warn(f"warning: {in_own_words(remark.message)}")
@@ -129,8 +129,8 @@ def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iter
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
     """Write rows, each with the columns that its prediction adds, as a table. The suffix of `target` sets the format.
 
-    If a column of a prediction exists already, it is renamed to `predicted_…`. A row without a prediction is written
-    unchanged. Returns the number of rows written.
+    If a row already has a column with the name of a prediction's column, the latter is renamed to `predicted_…`. A row
+    without a prediction is written unchanged. Returns the number of rows written.
     """
     if target.suffix.lower() not in (".csv", *_SEPARATORS, *_JSON):
         raise InvalidRequest(f"--output {target}: must end in .csv, .tsv or .jsonl")

@@ -52,7 +52,7 @@ _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len,
 def option_for(field: str, options: Collection[str] | None = None) -> str | None:
     """The option that sets a field of a request; None for a field without an option.
 
-    `options` are the options of the current command; None stands for the options of all commands.
+    `options` are the options of the current command; None means the options of all commands.
     """
     option = _FIELDS.get(field)
     return option if options is None or option in options else None
@@ -61,8 +61,8 @@ def option_for(field: str, options: Collection[str] | None = None) -> str | None
 def in_own_words(message: str, options: Collection[str] | None = None) -> str:
     """Return `message` with the fields of the request replaced by options, and routes replaced by commands.
 
-    `options` are the options of the current command; None stands for the options of all commands. Fields without such
-    an option are not replaced. Quoted text comes from the user and is not changed.
+    `options` are the options of the current command; None means the options of all commands. Fields without such an
+    option are not replaced. Quoted text comes from the user and is not changed.
     """
     message = message.removeprefix("training_file: ")
     for phrase, (option, own, otherwise) in _PHRASES.items():

@@ -192,7 +192,7 @@ def _state(error: Exception) -> str | None:
 
 
 def _postgresql(url: URL) -> Engine:
-    text_is_utf8 = {"client_encoding": "utf8"}  # regardless of the encoding of the database
+    text_is_utf8 = {"client_encoding": "utf8"}  # clients use UTF-8, regardless of the encoding of the database
     engine = create_engine(
         url, connect_args=text_is_utf8, pool_size=5, max_overflow=15, pool_timeout=BUSY_SECONDS, pool_pre_ping=True
     )

@@ -138,7 +138,7 @@ class JobRow(TableBase):
     body_sha256: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]  # the checked request of the client
     model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested
-    base_digest: Mapped[str | None] = mapped_column(String(64), index=True)  # of the base version
+    base_digest: Mapped[str | None] = mapped_column(String(64), index=True)  # the digest of the base version
     training_file: Mapped[str] = mapped_column(String(40), index=True)
     validation_file: Mapped[str | None] = mapped_column(String(40), index=True)
     seed: Mapped[int]

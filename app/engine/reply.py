@@ -40,7 +40,7 @@ def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, mess
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was short. On a CPU, torch raises a plain RuntimeError, so its text decides."""
+    """Whether memory was short. On a CPU, torch raises a plain RuntimeError, so its text is searched."""
     return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 
 

@@ -49,7 +49,7 @@ class OpenRequests(Generic[R]):
         return self._requests.get((peer, id))
 
     def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
-        """Reject a message with a `problem` (code, text) or an open request's id. Return whether it was rejected."""
+        """Reject a message that has a `problem` (code, text) or the id of an open request. Return whether it did so."""
         if problem is None and (peer, message.id) in self._requests:
             problem = INVALID, "a request with this id is already open"
         if problem is None:

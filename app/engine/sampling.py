@@ -213,7 +213,7 @@ def _mass_before(probs_RV: Tensor) -> Tensor:
 
 
 def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
-    """Return keep_RV according to locally typical sampling (Meister et al., 2023, section 4).
+    """Return keep_RV (which tokens are kept) by locally typical sampling (Meister et al., 2023, section 4).
 
     Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until the sum of their
     probabilities reaches the row's share.

@@ -35,7 +35,7 @@ class Slots:
         target = sequence.slot
         assert self.owners[target] is sequence
         # Moving the last sequence into the gap copies the state of one slot. Shifting all later sequences would copy
-        # theirs too.
+        # their states too.
         last = self.owners.pop()
         sequence.slot = -1
         if last is sequence:  # it was in the last slot, so there is no gap

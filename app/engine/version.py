@@ -65,7 +65,7 @@ def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: 
         return Scorer(_on_rows(loaded, network), config, batcher, reply, counters)
 
     parts: dict[type, Scorer | Decoder] = {}
-    if config.architecture != "linear":  # which has no body, so it has no embeddings
+    if config.architecture != "linear":  # a linear model has no body, so it has no embeddings
         parts[wire.Embed] = scorer(loaded.network.embed)
     if config.task == "generation":
         scheduler = Scheduler(limits.max_slots, limits.prefill_tokens, limits.invariant)

@@ -21,8 +21,8 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 
-MAX_BYTES = 64 * 2**20  # of uncompressed data; counting this many bytes takes about a second
-MAX_SECONDS = 2.0  # of processor time; a gzip file of 60 KB can contain 60 million empty lines
+MAX_BYTES = 64 * 2**20  # maximum size of uncompressed data; counting it takes about a second
+MAX_SECONDS = 2.0  # maximum processor time; a gzip file of 60 KB can contain 60 million empty lines
 MAX_RECORD, MAX_HEADER_LINES, MAX_COLUMNS, MAX_TEXT = 2**20, 100, 1000, 2**16
 SLICE = 2**20
 GZIP = 31  # zlib's `wbits` for the gzip format
@@ -52,7 +52,7 @@ class Outline:
         self._left, self._rest = MAX_BYTES, b""
         self._transcoder = Transcoder()
         self._has_lines = False
-        self._seconds = 0.0  # of processor time, spent so far
+        self._seconds = 0.0  # the processor time spent so far
 
     def pass_through(self, stream: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the chunks of the stream unchanged, and count the rows in them."""

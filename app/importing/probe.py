@@ -16,7 +16,7 @@ STEPS = 5  # number of words in a text, or of steps in a numeric sequence
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One input for the service, and a description with which the user can construct it in the original program."""
+    """One input for the service, and a description that lets the user repeat it in the original program."""
 
     input: Any
     description: str

@@ -36,7 +36,7 @@ class VocabularyInvalid(InvalidRequest):
 
 
 def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
-    """The tokenizer of a vocabulary file, for an embedding with `rows` rows.
+    """The tokenizer defined by a vocabulary file, for an embedding with `rows` rows.
 
     Raises VocabularyInvalid if the file is not a vocabulary, or if it has ids that are not rows of the embedding.
     """
@@ -48,7 +48,7 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
 
 
 def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Tokenizer:
-    """The tokenizer of a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
+    """The tokenizer defined by a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
     words = _numbered(value, source)
     _refuse_pieces(words, source)
     # A dictionary with the ids 0, 1, 2, … and no special tokens is treated like a list: its ids are often only
@@ -113,7 +113,7 @@ def _read(path: Path) -> Any:
 
 
 def _lines(text: str, source: str) -> list[str] | dict[str, int]:
-    """Parse a file with one word on each line to a list, or one with a word and its id on each line to {word: id}."""
+    """Parse a file with one word per line into a list, or a file with a word and its id per line into {word: id}."""
     lines = text.removesuffix("\n").split("\n")
     pairs = [match for line in lines if (match := re.fullmatch(r"(\S+)[\t ,](\d+)", line))]
     if len(pairs) < len(lines) or len(lines) == 1:

@@ -62,7 +62,7 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
 
 
 def filled(params: wire.SamplingParams, prompts: list[list[int]], version: ResolvedVersion) -> wire.SamplingParams:
-    """Return the parameters with the largest `max_tokens` with which prompt and continuation fit into the context.
+    """Return the parameters with the largest `max_tokens` for which the context has room after the longest prompt.
 
     `max_tokens` is at least 1. If the network has no maximum sequence length, `max_tokens` is the context length.
     """

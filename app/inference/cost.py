@@ -1,7 +1,7 @@
 """Predicts how long an engine takes to compute one sequence, so that a request cannot occupy the engine for minutes.
 
 A sequence is computed in one piece, and no deadline interrupts the computation. The prediction divides the number of
-multiplications and additions by a speed that is lower than that of an idle machine.
+multiplications and additions by an assumed speed, which is lower than the speed of an idle machine.
 """
 
 from __future__ import annotations

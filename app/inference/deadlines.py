@@ -13,7 +13,7 @@ from typing import Self
 
 from app.errors import DeadlineExceeded
 
-GRAIN = 0.005  # the least number of seconds between two runs of the timer
+GRAIN = 0.005  # the minimum number of seconds between two runs of the timer
 LATE = "the request was not answered within its time limit"
 
 

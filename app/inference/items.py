@@ -34,7 +34,7 @@ SHAPES = (
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Estimate the work of parsing a value: its list entries, and the nested entries of the first `most` items."""
+    """Estimate the work of parsing a value: count its list entries, and those nested in its first `most` items."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))

@@ -1,4 +1,4 @@
-"""The lengths of inputs: what to do with input that is longer than a version's context."""
+"""Decides what happens to input that is longer than a version's context."""
 
 from __future__ import annotations
 

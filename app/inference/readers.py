@@ -24,8 +24,9 @@ THREADS = 2
 class Readers:
     """A thread pool that limits the total size of the input that is being read or is waiting for a thread.
 
-    `room` is the limit, in characters, ids or numbers. Input that would exceed it is rejected. Each principal has one
-    thread at a time, so that a thread remains for the others; without keys, all requests share the pool.
+    `room` is the limit, in characters, ids or numbers. Input that would exceed it is rejected. Each principal uses at
+    most one thread at a time, so that another thread is left for other principals. Without keys, all requests share the
+    pool.
     """
 
     def __init__(self, room: int) -> None:

@@ -64,7 +64,7 @@ class Estimates:
         trainer: Sequence[str] = TRAINER,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`trainer` is the command that starts the trainer; it inherits some variables of the environment `env`."""
+        """`trainer` is the command that starts a trainer. Trainers inherit some variables of the environment `env`."""
         memory = settings.training_memory * 2**20
         self._creation = JobCreation(database, registry, files, JobRepository(database), memory)
         self._blobs, self._cache = blobs, cache

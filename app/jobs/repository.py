@@ -40,7 +40,7 @@ class JobRepository:
 
     def insert(self, session: Session, **values: Any) -> Job:
         """Insert a queued job; `values` are the columns that depend on the request."""
-        # The database's clock, because jobs are ordered by this time and may be created on several machines.
+        # Use the database's clock, because jobs are ordered by this time and may be created on several machines.
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
         row = JobRow(**values)
         session.add(row)

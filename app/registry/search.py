@@ -69,8 +69,8 @@ class Comparison:
 
     `figures` maps the path of each metric to one value per version, which is None if the version lacks the metric.
     `best` maps the path of a metric to the index of the best version. It includes only metrics that at least two
-    versions have and for which it is known whether higher or lower values are better. `different_rows` contains the
-    splits whose metrics were measured on different rows, and therefore cannot be compared directly.
+    versions have and that have a known direction (whether higher is better). `different_rows` contains the splits whose
+    metrics were measured on different rows, and therefore cannot be compared directly.
     """
 
     versions: list[Version]

@@ -11,9 +11,9 @@ from app.errors import InvalidRequest
 
 CHARACTERS = 2**17  # the maximum for one text or pair, and for the texts that are read at once
 GROWTH, SLACK = 4, 1024  # how far normalization may lengthen a text: a factor, and extra characters
-SLICE = 2**15  # characters per step, in which other threads wait
+SLICE = 2**15  # characters read per step; other threads wait during a step
 
-# Returns whether the caller no longer waits for the texts. Set in the caller's thread; called between groups of texts.
+# A function that returns whether the caller has stopped waiting for the texts. It is called between groups of texts.
 abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lambda: False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.tokenization.tokenizer import Tokenizer
 
-SEPARATOR = b" \0 "  # no word n-gram spans it, and no character n-gram across it occurs within a text
+SEPARATOR = b" \0 "  # no word n-gram spans it, and a character n-gram that spans it occurs in no single text
 
 
 def pieces(tokenizer: Tokenizer) -> list[bytes]:

@@ -163,7 +163,7 @@ class _Decoder(Protocol):
         ...
 
     def flush(self) -> str:
-        """Return the rest of the text at the end, with replacement characters for incomplete ones."""
+        """Return the rest of the text. An incomplete character becomes a replacement character."""
         ...
 
 

@@ -191,7 +191,7 @@ class Tokenizer:
         hidden = self._specials.hidden
         ids = {piece: i for i, piece in enumerate(self.token_bytes) if i not in hidden}
         single = [ids.get(bytes([byte])) for byte in range(256)]
-        if self.kind == "char":  # a byte's token differs from that of the ASCII character
+        if self.kind == "char":  # the token for a byte differs from the token for the ASCII character
             single = [self._vocabulary.get(f"<0x{byte:02X}>") for byte in range(256)]
         if None in single:
             return None
@@ -264,7 +264,7 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Caches ids of characters: those of the vocabulary, and at most `REMEMBERED` others, to bound the memory used."""
+    """Caches the ids of all characters in the vocabulary, and of at most `REMEMBERED` others, to bound its memory."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

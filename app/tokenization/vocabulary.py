@@ -65,7 +65,7 @@ def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
 
 
 def is_plain(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer applies only byte-pair encoding, after at most the usual byte-level split."""
+    """Whether the tokenizer applies only byte-pair encoding, with or without the usual byte-level split before it."""
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")

@@ -1,9 +1,9 @@
 """Remembers the tokens of words, which makes the tokenization of short texts several times faster.
 
 A byte-level tokenizer splits a text into words, and encodes each word on its own. Most words of a text have occurred
-before, so their tokens are looked up instead of computed. The split is that of GPT-2 (Radford et al., 2019), which the
-`ByteLevel` pre-tokenizer of the library implements. Python's `re` has no Unicode categories, so the expression here
-lists the letters and numbers of the alphabets that it covers; other texts are left to the library.
+before, so their tokens are looked up instead of computed. Texts are split as in GPT-2 (Radford et al., 2019) and in the
+library's `ByteLevel` pre-tokenizer. Python's `re` has no Unicode categories, so the expression here lists the letters
+and numbers of the alphabets that it covers; other texts are left to the library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 SHORT = 16_000  # characters that are encoded here at once; for more, the library takes over, which releases the GIL
-LONGEST_WORD = 32  # characters of a remembered word
+LONGEST_WORD = 32  # maximum number of characters of a remembered word
 REMEMBERED = 2**14  # maximum number of remembered words, which need about 4 MB
 LEARNED = 8  # maximum number of words that are learned from one text, so that a text of new words costs little more
 
@@ -46,7 +46,7 @@ def splits_into_words(definition: Mapping[str, Any]) -> bool:
         and not definition.get("normalizer")
         and not definition.get("post_processor")
         and not model.get("dropout")
-        # tokens that are not special are found anywhere in a text, before it is split
+        # added tokens that are not special match anywhere in a text, before it is split into words
         and all(token.get("special") for token in definition.get("added_tokens") or ())
     )
 

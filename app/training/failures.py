@@ -64,7 +64,7 @@ def is_data_error(error: Exception) -> bool:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether memory has run out: the error is a MemoryError, or its message is that of a torch allocator."""
+    """Whether memory has run out: the error is a MemoryError, or it has the message of a torch allocator."""
     text = str(error).lower()
     named = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)

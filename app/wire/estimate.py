@@ -89,7 +89,7 @@ class Estimate(msgspec.Struct, frozen=True):
     """The result of a dry run: the data, and the plan of each training run. Jobs with `model: "auto"` have several.
 
     `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
-    `memory` are those of the largest run.
+    `memory` describe the largest run.
     """
 
     task: str

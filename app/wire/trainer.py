@@ -114,8 +114,8 @@ class Done(msgspec.Struct, tag=True, frozen=True):
 class PlannedTrial(msgspec.Struct, frozen=True):
     """One of the training runs that an auto job compares.
 
-    `steps` is None if only time limits the run. `work` is a rough number of floating-point operations, by which the
-    time is divided among the trials.
+    `steps` is None if only time limits the run. `work` is a rough number of floating-point operations; the job's
+    progress is the mean of its trials' progress, weighted by `work`.
     """
 
     model: str

@@ -17,7 +17,7 @@ from models.config import RECURRENT, ConfigError, ModelConfig
 from models.parameters import Shape, in_branch, is_body_matrix, shapes
 
 INSUFFICIENT = "insufficient_memory"  # the code of the error
-NUMBER = 4  # bytes; networks are trained in float32, also where products are computed in bfloat16
+NUMBER = 4  # bytes; weights are float32, even if matrix products are computed in bfloat16
 MOMENTS = {"adamw": 2, "muon": 2, "sgd": 1}  # values that an optimizer keeps for each weight
 _HEADS = 4
 
@@ -53,11 +53,11 @@ def _of_branch(name: str, shape: Shape) -> int:
     """The number of values kept for a parameter of the n-gram branch, whose tables have sparse gradients."""
     if name in ("ngrams.idf", "mix"):  # measured rather than trained
         return 0
-    return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate for each row; for a vector, also a gradient
+    return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate per row; for a vector, also a gradient
 
 
 def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
-    """The minimum memory for a new network's weights that follows from the request alone; 0 if none follows.
+    """A lower bound on the memory for a new network's weights, from the request alone; 0 if there is none.
 
     The size of the vocabulary and the number of labels depend on the data, so the smallest possible values are assumed.
     """
@@ -70,17 +70,17 @@ def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
 
 
 def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
-    """The minimum memory for the weights of a version to fine-tune, whose configuration is `base`."""
+    """A lower bound on the memory for the weights when a version is fine-tuned; `base` is its configuration."""
     try:
         config = ModelConfig.from_dict(base)
-    except ConfigError:  # this release cannot read the version, which the trainer reports
+    except ConfigError:  # this release cannot read the version; the trainer reports the error
         return 0
     head_only = bool(options.head_only)
     return weight_memory(config, options.optimizer or "sgd", averaged=False, head_only=head_only).total
 
 
 def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:
-    """The smallest network that the request allows, or None if it allows no network, which the trainer reports."""
+    """The smallest network that satisfies the request, or None for invalid options, which the trainer reports."""
     generation = task == "generation"
     heads, width = 1, options.width or 1
     if model == "transformer":

@@ -114,7 +114,7 @@ NETWORK_ONLY = (
 
 
 def _other_than(*architectures: str) -> Callable[[TrainingKind], bool]:
-    """Exclude all networks of other architectures. An architecture has an option only if it is named here."""
+    """Return a condition that excludes all networks whose architecture is not among `architectures`."""
     return lambda k: k.architecture not in (None, "linear", *architectures)
 
 

@@ -1,4 +1,4 @@
-"""Stores the checkpoints that a trainer saves, and assigns each checkpoint an id by which it can be loaded."""
+"""Stores the checkpoints that a trainer saves, and gives each checkpoint an id with which it can be loaded."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from benchmarks.service import Service, running, wait_until
 
 ARCHITECTURES = ("rnn", "lstm", "transformer")
 NAMES = [f"demo-{kind}-{a}" for kind in ("sentiment", "text") for a in ARCHITECTURES]
-SECONDS = 300  # until all six are ready
-BITS = 3.2  # per character, at most
+SECONDS = 300  # the maximum time until all six versions are ready
+BITS = 3.2  # maximum bits per character
 MARGIN = 0.15  # minimum gain in accuracy over always answering the most frequent label
 
 

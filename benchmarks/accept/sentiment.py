@@ -25,7 +25,7 @@ MODELS: dict[str, tuple[float, float]] = {  # the minimum test accuracy and macr
     "auto": (0.705, 0.655),
 }
 RNN_GAIN = 0.15  # the minimum gain in accuracy over always answering the most frequent label
-MINUTES = 10  # for one network; auto trains several networks
+MINUTES = 10  # the time limit for one network; auto has none, because it trains several
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:

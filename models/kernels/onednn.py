@@ -80,7 +80,7 @@ def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct
 
 
 def _packed(weight: Tensor) -> Tensor:
-    """Return the matrix in oneDNN's blocked layout. The argument None leaves the number of rows open."""
+    """Return the matrix in oneDNN's blocked layout. The argument None allows any number of rows in x."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     return packed
 

@@ -26,7 +26,7 @@ ASSETS = (
     "/docs/start.js",
     "/redoc/redoc.standalone.js",
 )
-# Routes for the programs that watch the service: they need no key and no matching Host header, are answered even if the
+# Routes for programs that monitor the service: they need no key and no matching Host header, are answered even if the
 # service accepts no more connections, and are logged at debug level only.
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
@@ -136,7 +136,7 @@ class Authentication:
         return "*" in self.origins or origin.decode("latin-1") in self.origins
 
     def _own_name(self, host: str) -> bool:
-        """Whether a Host header names this machine. A name without a dot cannot be registered, so it is accepted."""
+        """Whether a Host header names this machine. A name without a dot is not a public domain, so it is accepted."""
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name in ("", self.host) or "." not in name.strip(".") or is_loopback(name)
 

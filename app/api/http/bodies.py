@@ -23,7 +23,7 @@ class JsonBody(Generic[T]):
     """Decodes request bodies into one type of struct."""
 
     def __init__(self, kind: type[T], others: OtherFields | None = None) -> None:
-        """`others` describes the fields of other servers that are also accepted."""
+        """`others` describes additional fields, defined by other servers, that are accepted."""
         self.kind, self._others = kind, others
         self._decode = msgspec.json.Decoder(kind).decode
 

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-DESCRIPTORS = 65_536  # the number of file descriptors that the process asks for
+DESCRIPTORS = 65_536  # the limit on file descriptors that the process requests from the system
 OTHER_DESCRIPTORS = 256  # descriptors for files, the database and the engines
 MOST = 4096  # the maximum number of connections; more would need too much memory if each had an unfinished request
 RESERVE = 32  # additional connections, which may request only the health routes
@@ -115,7 +115,7 @@ class ConnectionTable:
 
 
 def group(host: str) -> str:
-    """The addresses that count as one: an IPv4 address, or the 64-bit prefix that one IPv6 subscriber usually has."""
+    """Return the key by which an address is limited: an IPv4 address, or an IPv6 subscriber's usual 64-bit prefix."""
     if ":" not in host:
         return host
     address = ipaddress.IPv6Address(host.partition("%")[0])

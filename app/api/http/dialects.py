@@ -54,8 +54,8 @@ class Dialect:
     if no such route exists. "/" claims only the path "/". `missing` maps paths that are not implemented here to an
     error message that says what to call instead.
 
-    `render_error` may change the status of an error, except 401, 403 and 429, on which clients act. `error_reply` is
-    the type of the body that `render_error` returns, for the OpenAPI document.
+    `render_error` may change the status of an error, except 401, 403 and 429, because clients depend on them.
+    `error_reply` is the type of the body that `render_error` returns, for the OpenAPI document.
     """
 
     inference: tuple[APIRouter, ...] = ()

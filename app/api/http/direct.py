@@ -1,9 +1,9 @@
-"""Calls routes without the layers of FastAPI: routes whose endpoint needs nothing but the request.
+"""Calls the endpoints of simple routes directly, without the layers of FastAPI.
 
 FastAPI matches, resolves and wraps each request in about ten layers, which takes several times longer than an endpoint
 that decodes and encodes with msgspec. A route on a fixed path, whose endpoint is a coroutine function with the request
-as its only parameter, needs none of them. FastAPI describes such a route as any other; the middleware calls its
-endpoint.
+as its only parameter, needs none of them. The OpenAPI document describes such a route like any other, but the
+middleware calls its endpoint.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _no_route(request: Request) -> str:
-    """Return the error message for a path without a route, including a known replacement for the path."""
+    """Return the error message for a path without a route. The message says what to call instead, if known."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
     for other in (versioned, path.removeprefix("/v1"), path):
@@ -157,7 +157,7 @@ def _no_route(request: Request) -> str:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes that match the request's path. Starlette names only those of the first route."""
+    """The methods of all routes that match the request's path. Starlette lists only the methods of the first one."""
     return _methods_of(request, request.scope["path"])
 
 

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class JoinedCycle(RequestResponseCycle):
-    """A request and its reply. The reply's head waits for the body until the end of this turn of the event loop."""
+    """Holds the head of a reply back until the body follows or the event loop's current iteration ends."""
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start" and not self.response_started:

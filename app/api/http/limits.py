@@ -23,10 +23,10 @@ class BodyLimits:
         self.max_body, self.max_upload = max_body, max_upload
 
     def check(self, scope: Scope, receive: Receive) -> Receive:
-        """Check the headers of a body, and return the `receive` with which to read it.
+        """Check the headers of a request, and return the `receive` function that reads its body.
 
-        Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers do not permit the body. The result raises
-        TooLarge if the body turns out to be larger than its limit.
+        Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers show that the body cannot be accepted. The
+        returned function raises TooLarge if the body turns out to be larger than its limit.
         """
         headers = index_of(scope)
         if len(headers) != len(scope["headers"]):
@@ -51,7 +51,7 @@ class BodyLimits:
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header of the body is sent twice: the route might read one and the limit the other."""
+    """Raise InvalidRequest if a header of the body is sent twice, because the route might read the other one."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:

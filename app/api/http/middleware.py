@@ -126,5 +126,5 @@ def _request_id_of(scope: Scope) -> str:
 
 @cache
 def _replies(method: str, route: str, status: int) -> Counter:
-    """The counter of replies with these labels, all of which have few values."""
+    """Return the counter of replies with these labels, each of which has few possible values."""
     return http_requests.labels(method, route, status)

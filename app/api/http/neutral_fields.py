@@ -40,8 +40,7 @@ OPENAI: Mapping[str, Any] = {
     "verbosity": ("medium",),
     "web_search_options": NULL,
 }
-# Tools, audio and images are not supported in conversations either, so only values that do not request them are
-# neutral.
+# Tools, audio and images are not supported in conversations. Values that do not request them are neutral.
 OPENAI_CHAT: Mapping[str, Any] = {
     **OPENAI,
     "moderation": NULL,

@@ -1,4 +1,4 @@
-"""Which scope of an API key a request needs, by its method and path."""
+"""Decides which scope of an API key a request needs, from its method and path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MissingScope(Forbidden):
 
 
 def needed(method: str, path: str) -> str | None:
-    """Return the scope that a request needs, or None if any key may send it, as for reading models or the release."""
+    """Return the scope that a request needs. None: every key may send it, for example to read models."""
     scope = next((scope for pattern, scope in RULES if pattern.fullmatch(path)), INFER)
     if method in READS and (scope == REGISTRY or path == "/version"):
         return None
@@ -33,7 +33,7 @@ def needed(method: str, path: str) -> str | None:
 
 
 def check(scopes: Collection[str], method: str, path: str) -> None:
-    """Raise MissingScope unless a key with these scopes may send a request. An operator may send every request."""
+    """Raise MissingScope unless a key with these scopes may send the request. Operators may send every request."""
     scope = needed(method, path)
     if scope is not None and scope not in scopes and OPERATOR not in scopes:
         raise MissingScope(f"this API key lacks the scope {scope}, which the route requires; see OSTINATO_KEY_SCOPES")

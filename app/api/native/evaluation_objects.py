@@ -52,7 +52,7 @@ class EvaluationList(msgspec.Struct, frozen=True):
 
 
 def evaluation_object(job: Job) -> EvaluationObject:
-    """The evaluation of a record."""
+    """Return the JSON object of an evaluation, from its job record."""
     request, error = job.request, job.error
     return EvaluationObject(
         id=job.id,

@@ -1,4 +1,4 @@
-"""`/v1/evaluations`: measures versions on files, as jobs."""
+"""`/v1/evaluations`: jobs that measure versions on files."""
 
 from __future__ import annotations
 

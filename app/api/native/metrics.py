@@ -110,7 +110,7 @@ class AliasCollector(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """Return all metrics in Prometheus' text format: those of this process and those read at each scrape."""
+    """Return all metrics in Prometheus' text format, including those that are read at each scrape."""
     scraped = CollectorRegistry()
     scraped.register(EngineCollector(pool))
     scraped.register(AliasCollector(aliases))

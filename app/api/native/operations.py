@@ -203,7 +203,7 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
-    """`names` maps the digests of the versions to report to the references by which the caller may use them."""
+    """`names` maps the digest of each version to report to a reference that the caller may use."""
     versions = [
         EngineVersion(names[v.digest], v.digest, v.dtype, v.bytes, v.running, v.waiting, v.slots, v.cache_bytes)
         for v in beat.versions

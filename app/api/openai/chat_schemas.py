@@ -37,9 +37,9 @@ class ChatRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
     """A request for the next answer in a conversation.
 
     `max_completion_tokens`, of which `max_tokens` is the older name, limits the length of the answer. Without it, an
-    answer may fill the context of the model. With `logprobs`, the log-probability of each token is reported, and those
-    of the `top_logprobs` most likely tokens. `truncate_prompt_tokens` is the number of tokens to keep from the end of
-    the conversation; -1 keeps as many as leave room for the answer.
+    answer may fill the context of the model. With `logprobs`, the log-probabilities of each token and of the
+    `top_logprobs` most likely tokens at its position are reported. `truncate_prompt_tokens` is the number of tokens to
+    keep from the end of the conversation; -1 keeps as many as leave room for the answer.
     """
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MOST)]
@@ -59,7 +59,7 @@ class ChatAlternative(msgspec.Struct, frozen=True):
 
 
 class ChatToken(msgspec.Struct, frozen=True):
-    """The log-probability of a token of an answer, and those of the most likely tokens at its position."""
+    """The log-probabilities of one token in an answer, and of the most likely tokens at its position."""
 
     token: str
     bytes: list[int] | None
@@ -68,7 +68,7 @@ class ChatToken(msgspec.Struct, frozen=True):
 
 
 class ChatLogprobs(msgspec.Struct, frozen=True):
-    """The log-probabilities of the tokens of an answer, or of a piece of it."""
+    """The log-probabilities of the tokens in an answer or in one piece of a stream."""
 
     content: list[ChatToken]
     refusal: None = None

@@ -61,7 +61,7 @@ class LogprobsWriter:
         self._offsets = Offsets(tokenizer)
 
     def logprobs(self, prompt: Sequence[wire.TokenLogprob], entries: Sequence[wire.TokenLogprob]) -> Logprobs | None:
-        """Report the tokens of an echoed prompt, then those of a piece. Offsets count the characters of the reply."""
+        """Report the tokens of an echoed prompt, then of a piece. Offsets count characters from the choice's start."""
         if self._alternatives is None or not (prompt or entries):
             return None
         offsets = [self._offsets.push(entry.id) for entry in prompt]
@@ -191,7 +191,7 @@ class Framer:
         self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
 
     def opening(self) -> Iterator[bytes]:
-        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain them."""
+        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces have the prompts."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):

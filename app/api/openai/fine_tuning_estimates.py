@@ -15,8 +15,8 @@ class JobEstimate(msgspec.Struct, frozen=True):
     """What a training job would do.
 
     `plans` has one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric data.
-    `parameters` and `memory_bytes` are those of the largest plan; `seconds` is the total time if all plans run one
-    after another and every run takes all of its steps. `notes` contains the remarks on the data and the settings.
+    `parameters` and `memory_bytes` describe the largest plan; `seconds` is the total time if all plans run one after
+    another and every run takes all of its steps. `notes` contains the remarks on the data and the settings.
     """
 
     object: Literal["fine_tuning.job.estimate"]

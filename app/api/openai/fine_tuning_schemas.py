@@ -20,7 +20,7 @@ A_FILE = {"pattern": f"^{FILE_ID.pattern}$"}
 
 
 def write_bounds() -> None:
-    """Add bounds and schemas that the structs do not express to the OpenAPI document."""
+    """Add to the OpenAPI document the bounds and schemas that the structs do not express."""
     options = _options()
     bound(TrainingOptions, **{name: {"anyOf": schema["anyOf"]} for name, schema in options.items()})
     bound(Publish, name=A_TITLE, alias=A_NAME, expected_version={"minimum": 1, "maximum": MAX_VERSION})

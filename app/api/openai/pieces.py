@@ -48,7 +48,7 @@ async def streamed(
     render_error: Callable[[OstinatoError], bytes] = error_frame,
     end: bytes = DONE,
 ) -> EventStream:
-    """Return a reply that streams the events of the pieces. `render_error` and `end` are those of `EventStream`."""
+    """Return a reply that streams the events of the pieces. `EventStream` explains `render_error` and `end`."""
     # The headers are sent only after the first piece has arrived, so that an earlier error of the engine is sent as a
     # plain error reply.
     pieces = generation.pieces()

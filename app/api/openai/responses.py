@@ -1,4 +1,4 @@
-"""`POST /v1/responses`: OpenAI's Responses without a store, complete or streamed."""
+"""`POST /v1/responses`: OpenAI's Responses, complete or streamed. Responses are not stored."""
 
 from __future__ import annotations
 

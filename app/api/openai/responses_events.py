@@ -105,7 +105,7 @@ class ResponseWriter:
         )
 
     def failed(self, error: OstinatoError) -> ResponseObject:
-        """The response for an error, with the text generated before it."""
+        """Return the response for an error. It contains the text that was generated before the error."""
         code: Any = "invalid_prompt" if error.status < 500 else "server_error"
         code = "rate_limit_exceeded" if error.status == 429 else code
         output = [self.message()] if any(self._texts) else []

@@ -124,12 +124,12 @@ def _restore_nulls(document: Any) -> None:
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` for the errors of a route. `complete` gives them the form of the route's dialect."""
+    """Return `responses` for the errors of a route. `complete` converts them to the route's dialect."""
     return {status: _failure(status, DEFAULT)[1] for status in sorted(statuses)}
 
 
 def _failure(status: int, dialect: Dialect) -> tuple[int, dict[str, Any]]:
-    """The documented error of this status as the dialect renders it: the status of the reply, and its description."""
+    """Return the HTTP status and the description of a dialect's reply to an error whose status is `status`."""
     error = OstinatoError(MEANINGS[status], code="example")
     error.status = status
     rendered, body = dialect.render_error(error)
@@ -138,7 +138,7 @@ def _failure(status: int, dialect: Dialect) -> tuple[int, dict[str, Any]]:
 
 
 def _translate(replies_: dict[str, Any], dialect: Dialect) -> None:
-    """Replace the errors that `failures` described by those of the dialect."""
+    """Convert error descriptions made by `failures` to the format of a dialect."""
     if dialect.error_reply is ErrorReply:
         return
     reference = REF.format(name=ErrorReply.__name__)
@@ -155,8 +155,8 @@ def complete(
 ) -> dict[str, Any]:
     """Add the schemas of structs, the API key and the examples of parameters to FastAPI's document.
 
-    Replaces FastAPI's validation error, status 422, with 400, which this service raises instead. Then gives the errors
-    of each route the statuses and the form of its dialect.
+    Replaces FastAPI's validation error, status 422, with 400, which this service raises instead. Then converts the
+    errors of each route to the statuses and the format of its dialect.
     """
     for path, operations in document["paths"].items():
         dialect = dialect_of(path, dialects)

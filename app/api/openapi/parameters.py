@@ -137,6 +137,6 @@ def _bound(parameter: dict[str, Any], operation: str) -> None:
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
-    """An example of `after`, which is the last id in the example of the reply, and its description."""
+    """Return an example and a description of `after`. The example is the last id in the example of the reply."""
     page = operation["responses"]["200"]["content"]["application/json"]["example"]
     return page["data"][-1]["id"], "The last id of the previous page"

@@ -26,7 +26,7 @@ Schema = dict[str, Any]
 
 
 def constrain(schema: Schema, **keywords: Any) -> None:
-    """Add keywords to a schema, or to those of its `anyOf` alternatives whose types the keywords apply to.
+    """Add keywords to a schema. In `anyOf`, a keyword is added only to the alternatives whose type it applies to.
 
     `nullable` adds null as an alternative; `anyOf` replaces the alternatives.
     """

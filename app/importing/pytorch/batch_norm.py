@@ -23,7 +23,7 @@ BEFORE, AFTER = "before:", "after:"  # the norm is applied before, or after, the
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scale:
-    """What a batch norm computes: `factor` times its input plus `offset`, both of shape (width)."""
+    """A batch norm in evaluation mode: `factor` times the input plus `offset`, both of shape (width)."""
 
     name: str
     factor: Wide
@@ -70,7 +70,7 @@ def _places(tensors: Tensors, width: int) -> list[str]:
 
 
 def _in_encoder(layer: str, tensors: Tensors) -> bool:
-    """Whether this is a linear layer of an `nn.TransformerEncoderLayer`, inside of which there is no batch norm."""
+    """Whether this is a linear layer of an `nn.TransformerEncoderLayer`, which contains no batch norm."""
     owner = layer.rpartition(".")[0].removesuffix("self_attn").rstrip(".")
     return f"{owner}.self_attn.in_proj_weight".lstrip(".") in tensors
 
@@ -97,7 +97,7 @@ def _scale(tensors: Tensors, prefix: str, eps: float) -> _Scale:
 
 
 def _or(tensors: Tensors, name: str, default: float) -> Wide:
-    """The tensor `name` or, if there is none (a norm with affine=False), the default of its elements."""
+    """Return the tensor `name` or, if it is missing (as with affine=False), the scalar `default`."""
     return np.asarray(tensors.get(name, np.float32(default)), np.float64)
 
 

@@ -21,7 +21,7 @@ def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) ->
     `order` lists the names of the tensors in the order in which the original program defines them; None if the file
     does not preserve it. Raises UnknownNetwork if the network is not supported.
     """
-    refuse_bodies(tensors)  # first, because a batch norm after a convolution cannot be folded either
+    refuse_bodies(tensors)  # first, because a batch norm after a convolution cannot be folded
     tensors = fold_batch_norms(tensors, answers)
     recurrent = any(PARAMETER.search(name) for name in tensors)
     encoder = any(MARKER.search(name) for name in tensors)

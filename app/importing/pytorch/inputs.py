@@ -17,7 +17,7 @@ from models.config import ACTIVATIONS
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
-    """Add the input's weights and fields to those of the body. Returns the steps of the computation for the input."""
+    """Add the input's weights and fields to the body's. Returns the computation of the input, as a list of steps."""
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)

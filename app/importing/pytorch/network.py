@@ -25,7 +25,7 @@ POOLINGS = {
 
 @dataclass(frozen=True, slots=True)
 class InferredNetwork:
-    """The fields of a `ModelConfig`, the weights under our names, and the computation in one line."""
+    """The fields of a `ModelConfig`, the weights under our names, and a one-line description of the computation."""
 
     fields: dict[str, Any]
     tensors: Tensors
@@ -119,7 +119,7 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
         "is applied to the scores"
     )
     fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
-    weights["pooling.query.weight"] = query.weight  # the softmax cancels its bias, which is equal at all steps
+    weights["pooling.query.weight"] = query.weight  # its bias is equal at all steps, so the softmax cancels it
     if not hidden:
         return f"sum of the steps, weighted by the softmax of {query.name}"
     text = f"which function is applied between {names}?"

@@ -13,7 +13,7 @@ from app.importing.pytorch.tensors import Array, Tensors
 MOST_NAMES = 30
 POSITIONS = re.compile(r"pos|(^|\.)pe(\.|$)", re.IGNORECASE)  # in the names of position tables
 SELF_ATTENTION = "self_attn.in_proj_weight"
-CROSS_ATTENTION = "multihead_attn.in_proj_weight"  # beside self-attention, only in an nn.TransformerDecoderLayer
+CROSS_ATTENTION = "multihead_attn.in_proj_weight"  # only in an nn.TransformerDecoderLayer
 FOREIGN = (  # (pattern of tensor names, module that is not supported), most specific first
     (
         r"running_(mean|var)$|num_batches_tracked$",

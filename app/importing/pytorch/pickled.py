@@ -45,7 +45,7 @@ def _run(data: bytes) -> Any:
 
 
 class _Machine:
-    """Executes opcodes on a stack and a memo, without imports and calls. Has one method for each group of opcodes."""
+    """Executes opcodes on a stack and a memo, without imports or calls. Has one method for each group of opcodes."""
 
     def __init__(self) -> None:
         self._stack: list[Any] = []

@@ -67,7 +67,7 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
 def _tell_projection(
     network: InferredNetwork, size: int, tensors: Tensors, names: list[str], answers: Answers
 ) -> InferredNetwork:
-    """Record that the projections were folded. Raises UnknownNetwork if a step before the head prevents it."""
+    """Record that the projections were folded. Raises UnknownNetwork if a step before the head prevents the folding."""
     fields = network.fields
     if fields.get("pooling") == "max":
         raise _unfoldable("the maximum over all steps", tensors, names)

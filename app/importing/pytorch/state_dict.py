@@ -156,7 +156,7 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:
-    """Yield (keys joined by slashes, dictionary) for each dictionary of tensors with a matrix, up to two keys deep."""
+    """Yield (path, dictionary) for each dictionary of tensors that contains a matrix, up to two keys deep."""
     for key, item in value.items():
         if not isinstance(item, dict) or not item or str(key).lower().startswith(OPTIMIZERS):
             continue

@@ -42,7 +42,7 @@ class Liveness:
         self.decided.set()
 
     def excuse(self) -> None:
-        """Allow half of `HEARTBEAT_LIMIT` or more from now: the blocked event loop may have unread heartbeats."""
+        """Allow at least half of `HEARTBEAT_LIMIT` from now, because a blocked event loop cannot read heartbeats."""
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:

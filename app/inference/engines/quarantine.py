@@ -135,7 +135,7 @@ class Quarantine:
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """Return the suspicion that a crash confirms, or None if the work was not suspect or made more progress."""
+        """Return the suspicion that a crash confirms, or None if the work was no suspect or got further this time."""
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
 

@@ -158,7 +158,7 @@ def _choose(facts: Facts, candidates: list[Fit], logits_NC: Tensor, targets: Ten
     """Return the best candidate and its calibrated logits. Each row is calibrated by a fit to the other folds.
 
     A more complex candidate must lower the loss by more than one standard error. A bias changes labels as well, so it
-    must not lower macro-F1, by which the checkpoint was chosen.
+    must not lower macro-F1, which was used to choose the checkpoint.
     """
     best, calibrated_NC = candidates[0], _out_of_fold(candidates[0], logits_NC, targets)
     for candidate in candidates[1:]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SCALE_PRECISION, BIAS_PRECISION = 8.0, 1.0  # of the Gaussian priors around a scale of 1 and a bias of 0
+SCALE_PRECISION, BIAS_PRECISION = 8.0, 1.0  # the priors are Gaussian, with mean 1 for a scale and 0 for a bias
 LEAST, MOST = 0.02, 50.0  # the range of the scale
 _STEPS, _HALVINGS, _TOLERANCE = 50, 30, 1e-9
 

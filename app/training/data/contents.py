@@ -11,7 +11,7 @@ from app.training.data.usual_names import INPUTS, TARGETS
 
 _SAMPLE = 200  # lines
 _DELIMITER = re.compile(r"[,;\t|]")
-_KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names by which a table is recognised
+_KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names that identify a table
 _ARRAY = re.compile(r"\[\s*[\[{]")
 _OBJECT = re.compile(r'\{\s*+"(?:[^"\\\n]|\\.)*+"\s*+:')
 _EVEN = 0.9  # the minimum share of the lines that must have at least as many cells as the header

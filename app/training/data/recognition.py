@@ -40,7 +40,7 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """Change the format of a text file to that of a table if its content is clearly a table.
+    """Treat a text file as a table, by changing its format, if its content is clearly a table.
 
     For the generation task, a text file is always plain text. Raises BadData if the text may be a table and the request
     does not name a task, so that the user decides.

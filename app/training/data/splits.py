@@ -25,7 +25,7 @@ def assign(
     fraction: float,
     strata: Sequence[Labels],
 ) -> NDArray[np.uint8]:
-    """Return the splits with every unassigned row settled.
+    """Return the split of each row, after assigning a split to every unassigned row.
 
     Unassigned rows become train rows. Unless there are already validation rows, about `fraction` of the train rows of
     each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input is in

@@ -23,7 +23,7 @@ from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 from app.wording import counted
 
-WORKBOOK = "xl/workbook.xml"  # the member of the archive by which a workbook is recognised
+WORKBOOK = "xl/workbook.xml"  # a zip archive with this member is a workbook
 STRINGS = "xl/sharedStrings.xml"
 MOST_STRINGS, MOST_SHEET, MOST_OTHER = 1 << 28, 1 << 32, 1 << 24  # maximum sizes in bytes of a member of the archive
 MOST_ROWS, MOST_COLUMNS = 1 << 20, 1 << 14  # the limits of Excel
