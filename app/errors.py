@@ -111,7 +111,7 @@ class CheckpointInvalid(InvalidRequest):
 
 
 def as_sent(error: OstinatoError, names: Mapping[str, str]) -> OstinatoError:
-    """Make an error name the fields as the client sent them, for example `n_predict` instead of `max_tokens`.
+    """Rewrite an error so that it uses the client's field names, for example `n_predict` instead of `max_tokens`.
 
     `names` maps this service's name of a field to the name in the request. In the message, a field that may be an
     ordinary word is replaced only if the error is about this field.

@@ -201,7 +201,7 @@ class ModelConfig:
 
     def _check_vocabulary_head(self) -> None:
         if self.output_norm == "pooled":
-            raise ConfigError("output_norm", "must be steps or none for generation, which pools nothing")
+            raise ConfigError("output_norm", "must be 'steps' or 'none' for generation, which has no pooled vector")
         for name, empty in (("output_activation", "none"), ("pooling_width", 0), ("head_widths", ())):
             if getattr(self, name) != empty:
                 raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for generation")

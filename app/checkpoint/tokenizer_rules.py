@@ -79,7 +79,7 @@ def _check_types(part: str, components: list[dict[str, Any]]) -> None:
     counts = Counter(str(component.get("type")) for component in components)
     for type_, count in counts.items():
         if type_ not in ALLOWED[part]:
-            _refuse(f"{type_[:40]!a} is not an allowed {part}; allowed are {', '.join(ALLOWED[part])}")
+            _refuse(f"{type_[:40]!a} is not an allowed {part}; the allowed types are {', '.join(ALLOWED[part])}")
         if count > REPEATS_LIMIT and type_ not in REPEATABLE:
             _refuse(f"its {part} has {type_} more than {REPEATS_LIMIT} times")
     if len(components) > PARTS_LIMIT:

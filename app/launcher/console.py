@@ -57,7 +57,7 @@ class Terminal(Console):
         self._finished: set[str] = set()
 
     def line(self, program: str, line: str) -> None:
-        """Print a line of a program, unless it is a log line with a level below warning."""
+        """Print one line of a program's output, unless it is a log line with a level below warning."""
         match = _LOG_LINE.fullmatch(line)
         if program == "demo" and line.startswith(PROGRESS):
             self._show_progress(line.removeprefix(PROGRESS))

@@ -79,7 +79,7 @@ def make_storage(identity: Any) -> Storage:
 def build(called: Any, arguments: Any) -> Any:
     """The value that a call in the pickle would return: an empty dictionary or a tensor. Raises TypeError otherwise."""
     if not isinstance(called, Name) or not isinstance(arguments, tuple):
-        raise TypeError("a call to something that is not a name")
+        raise TypeError("an object is called that is not a global (a module and a name)")
     match (called.module, called.name):
         case ("collections", "OrderedDict"):
             if arguments:

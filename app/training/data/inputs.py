@@ -50,7 +50,10 @@ def open_files(
 
 
 def check_input(files: DataFiles | TextFiles, takes: str) -> None:
-    """Raise BadData if the files hold another kind of input than a version takes: its `input`, tokens or features."""
+    """Raise BadData if the files do not contain the kind of input that the version takes.
+
+    `takes` is the `input` of the version's configuration: tokens or features.
+    """
     numeric = isinstance(files, DataFiles) and files.training.shape in NUMERIC
     if numeric != (takes == "features"):
         source = files.training.source if isinstance(files, DataFiles) else files.training
