@@ -56,6 +56,7 @@ class FakeTrainer:
         print(f"attempt {self.attempt}", file=sys.stderr, flush=True)
         if not (self.run / "settled.json").exists():
             write_json(self.run / "settled.json", {"epochs": 3, "batch_size": 8})
+        self.plan |= self.plan.get("of", {}).get(self.spec["model"], {})
         if not (self.run / "checkpoint").exists():
             self.emit(Phase("validating_files"))
             if "fail" in self.plan:
@@ -63,10 +64,6 @@ class FakeTrainer:
                 return 0
             if self.spec["model"] == AUTO:
                 self.emit(Planned("classification", [PlannedTrial(**trial) for trial in self.plan["trials"]]))
-                return 0
-            self.plan |= self.plan.get("of", {}).get(self.spec["model"], {})
-            if "fail" in self.plan:
-                self.emit(TrainFailed(**self.plan["fail"]))
                 return 0
             self.emit(Phase("training"))
             if not self.train():
