@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accept.kills import ends, weights
-from benchmarks.accept.record import Record, Skip
+from benchmarks.accept.kills import ends, on_each_database, weights
+from benchmarks.accept.record import Record
 from benchmarks.accept.sets import LabelledSet, build
-from benchmarks.postgres import Missing, cluster
 from benchmarks.service import ENDED, Service, running, wait_until
 
 KILLS, SHORTEST, LONGEST = 10, 0.5, 6.0  # the number of kills per database; the seconds between two kills
@@ -25,16 +24,7 @@ TRAINING = {"max_steps": 150}
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
     labelled = build(data)["books"]()
-    for backend in ("sqlite", "postgresql"):
-        if backend == "sqlite":
-            _check_backend(record, folder / backend, labelled, backend, SETTINGS)
-            continue
-        try:
-            with cluster() as server:
-                settings = SETTINGS | {"OSTINATO_DATABASE_URL": server.url("postgres")}
-                _check_backend(record, folder / backend, labelled, backend, settings)
-        except Missing as reason:
-            raise Skip(str(reason)) from None
+    on_each_database(lambda backend, url: _check_backend(record, folder / backend, labelled, backend, SETTINGS | url))
 
 
 def _check_backend(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -187,16 +187,21 @@ def train_classifier(service: Service, file: str) -> str:
 def check(record: Record, data: Path | None, folder: Path) -> None:
     text = folder / "text.txt"
     text.write_text(corpus()[:400_000], encoding="utf-8")
-    for backend in ("sqlite", "postgresql"):
-        if backend == "sqlite":
-            _check_backend(record, folder / backend, text, backend, SETTINGS)
-            continue
-        try:
-            with cluster() as server:
-                settings = SETTINGS | {"OSTINATO_DATABASE_URL": server.url("postgres")}
-                _check_backend(record, folder / backend, text, backend, settings)
-        except Missing as reason:
-            raise Skip(str(reason)) from None
+    on_each_database(lambda backend, url: _check_backend(record, folder / backend, text, backend, SETTINGS | url))
+
+
+def on_each_database(check_backend: Callable[[str, dict[str, str]], None]) -> None:
+    """Run a check on SQLite and on a PostgreSQL server that is started for it.
+
+    `check_backend` is called with the name of the backend and the setting that selects it. Raises Skip if there is no
+    PostgreSQL.
+    """
+    check_backend("sqlite", {})
+    try:
+        with cluster() as server:
+            check_backend("postgresql", {"OSTINATO_DATABASE_URL": server.url("postgres")})
+    except Missing as reason:
+        raise Skip(str(reason)) from None
 
 
 def _check_backend(record: Record, folder: Path, text: Path, backend: str, settings: Mapping[str, str]) -> None:
