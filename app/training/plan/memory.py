@@ -18,6 +18,7 @@ from models.parameters import body_width, is_body_matrix, shapes
 
 LIBRARIES = 350_000_000  # bytes that Python, torch and other libraries use before a network is created
 _CELL = {"rnn": 4.2, "gru": 12.5, "lstm": 12.9}  # numbers that a recurrent layer keeps for each step and unit of width
+_RECURRENT_COPIES = 2.5  # the number of copies of a recurrent body's weights that a step needs, packed or as gradients
 _LSTM_WORK = 12.0  # numbers that the backward pass of one LSTM layer needs for each step and unit of width
 _LOGITS = 4.7  # numbers per token of the vocabulary: logits, log-probabilities, and the gradients of both
 _EVALUATED_LOGITS = 2.5  # the same without gradients
@@ -155,7 +156,7 @@ def _evaluated_numbers(config: ModelConfig) -> float:
 
 
 def _optimizer_work(settled: Settled) -> float:
-    """Return how many numbers a step needs besides activations: for Muon, and for the packed weights of an LSTM."""
+    """Return how many numbers a step needs besides activations: copies of weights and of their gradients."""
     sizes = [math.prod(shape) for name, shape in shapes(settled.config).items() if is_body_matrix(name, len(shape))]
     work = _ORTHOGONALISATION * max(sizes, default=0) if settled.optimizer == "muon" else 0.0
-    return work + (2.0 * sum(sizes) if settled.config.architecture == "lstm" else 0.0)
+    return work + (_RECURRENT_COPIES * sum(sizes) if settled.config.recurrent else 0.0)
