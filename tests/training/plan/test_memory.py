@@ -65,11 +65,14 @@ def test_the_estimate_is_near_the_peak_of_real_steps(
     choices, dataset = plan(rows, steps, optimizer, **model)
     command = (*PROGRAM, json.dumps(choices.to_dict()), str(rows), str(steps))
     estimate = estimate_memory(choices, dataset)
-    peaks = []  # the peak of the same steps varies by up to a half, since the allocator reuses memory differently
-    while len(peaks) < 3 and not any(0.7 * peak < estimate.total - estimate.libraries < 1.5 * peak for peak in peaks):
+    peaks: list[int] = []
+    for _ in range(3):  # peaks of the same steps vary by up to a half, since the allocator reuses memory differently
         peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
+        if 0.7 * peaks[-1] < estimate.total - estimate.libraries < 1.5 * peaks[-1]:
+            break
+    else:
+        pytest.fail(f"peaks of {peaks} bytes, but {estimate}")
     assert min(peaks) > 50_000_000, "too small to measure"
-    assert len(peaks) < 3, f"{peaks} bytes, but {estimate}"
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
