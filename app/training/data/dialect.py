@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from itertools import islice
 
-from app.training.data.dialect_trial import TRUSTED, Trial, try_dialect
+from app.training.data.dialect_trial import TRUSTED, DialectTrial, try_dialect
 from app.training.data.files import Source, lines
 from app.training.data.table_dialect import TableDialect
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
@@ -47,7 +47,7 @@ def _settle(source: Source) -> TableDialect:
     return _mended(source, dialect, usual)
 
 
-def _without_quoting(source: Source, dialect: TableDialect, usual: Trial) -> TableDialect | None:
+def _without_quoting(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect | None:
     """Return the dialect in which quotes are plain characters, or None if the table does not appear to use it."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
@@ -63,14 +63,14 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: Trial) -> Tab
     return plain
 
 
-def _fits(usual: Trial, plain: Trial) -> bool:
+def _fits(usual: DialectTrial, plain: DialectTrial) -> bool:
     """Whether all rows have as many cells as the header. If the usual rules find malformed quotes, a few rows
     may have other numbers of cells.
     """
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
 
-def _mended(source: Source, dialect: TableDialect, usual: Trial) -> TableDialect:
+def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect:
     """Return a dialect that also allows spaces around quoted cells or escaped quotes, if needed; otherwise
     `dialect`.
     """
@@ -91,7 +91,7 @@ def _mended(source: Source, dialect: TableDialect, usual: Trial) -> TableDialect
     return dialect
 
 
-def _remark_joined_lines(source: Source, usual: Trial) -> None:
+def _remark_joined_lines(source: Source, usual: DialectTrial) -> None:
     """Warn about quoted cells over several lines that may be several rows."""
     suspects = usual.sure_suspects()
     if suspects:

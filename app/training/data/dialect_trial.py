@@ -32,7 +32,7 @@ class _Suspect(NamedTuple):
 
 
 @dataclass(slots=True)
-class Trial:
+class DialectTrial:
     """Statistics from reading a table in one dialect."""
 
     failed: bool = False  # the quoting is malformed
@@ -56,9 +56,9 @@ class Trial:
         return [suspect.line for suspect in self.suspects if suspect.cells is None or self.values.match(suspect.cells)]
 
 
-def try_dialect(source: Source, dialect: TableDialect) -> Trial:
+def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
     """Read the whole table in this dialect. Malformed quotes end the trial, which has then `failed`."""
-    trial = Trial()
+    trial = DialectTrial()
     record: list[str] = []
     size, last = 0, dialect.first_line - 1
 
@@ -85,7 +85,7 @@ def try_dialect(source: Source, dialect: TableDialect) -> Trial:
     return trial
 
 
-def _judge(trial: Trial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
+def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
     """Update the trial with one record, whose last line has the number `last`."""
     trial.rows += 1
     if trial.rows > 1 and len(record) == 1:  # the first record is the header
