@@ -10,6 +10,7 @@ COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 # There is no `render_error`, because the default format of errors is OpenAI's.
 DIALECT = Dialect(
     inference=(completions.router, chat.router, responses.router, embeddings.router),
+    prefixes=("POST /models/{}/v1",),
     management=(models.router, files.router, uploads.router, fine_tuning.router),
     missing={
         "/v1/chat/completions": "chat completions are not stored, so they cannot be retrieved, listed or changed",
