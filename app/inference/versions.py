@@ -21,6 +21,8 @@ from app.checkpoint.calibration import Calibration
 from app.checkpoint.directory import FileEntry
 from app.errors import Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
+from app.tokenization import isolated
+from app.tokenization.children import Children
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.config import ModelConfig
@@ -115,6 +117,7 @@ class Versions:
         self._resolve, self._cache, self._patience, self._ttl = resolve, cache, patience, ttl
         self._registry = ThreadPoolExecutor(4, "registry")
         self._files = ThreadPoolExecutor(8, "files")
+        self._children = Children()
         self._records: OrderedDict[tuple[str, str], tuple[float, VersionRecord]] = OrderedDict()
         self._assets: OrderedDict[str, Assets] = OrderedDict()
         self._lookups: SharedTasks[tuple[str, str], VersionRecord] = SharedTasks()
@@ -123,6 +126,7 @@ class Versions:
     def close(self) -> None:
         for executor in (self._registry, self._files):
             executor.shutdown(wait=False, cancel_futures=True)
+        self._children.close()
 
     @property
     def digests(self) -> set[str]:
@@ -193,7 +197,7 @@ class Versions:
     def _open(self, record: VersionRecord) -> Assets:
         directory = self._cache.checkpoint(record.digest, record.files)
         contents = checkpoint.read(directory)
-        tokenizer = Tokenizer.load(directory, bounded=True) if contents.config.input == "tokens" else None
+        tokenizer = isolated.load(directory, self._children) if contents.config.input == "tokens" else None
         labels = tuple(contents.labels)
         return Assets(contents.config, contents.raw_config, labels, tokenizer, contents.calibration)
 
