@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from app.errors import CheckpointInvalid, InvalidRequest
 from app.tokenization import messages
-from app.tokenization.messages import Answer, Define, Ids, Read, Ready, Refused, Undefined
+from app.tokenization.messages import Answer, Define, Defined, Ids, Read, Refused, Undefined
 from app.tokenization.tokenizer import Tokenizer
 
 ADDRESS_SPACE = 3 * 2**30  # bytes, of which a process uses about half a gigabyte for the most expensive text
@@ -39,7 +39,7 @@ class Shelf:
         self._tokenizers[request.key] = Tokenizer(request.text, tuple(request.configs), bounded=True)
         while len(self._tokenizers) > KEPT:
             self._tokenizers.popitem(last=False)
-        return Ready()
+        return Defined()
 
     def _read(self, request: Read) -> Answer:
         tokenizer = self._tokenizers.get(request.key)

@@ -30,7 +30,7 @@ class ChildEnded(Exception):
     """The process has exceeded a limit, or was killed."""
 
 
-class Child:
+class TokenizerProcess:
     """A process that has one request at a time. It starts with the first request."""
 
     def __init__(self, seconds: int = SECONDS) -> None:
@@ -92,15 +92,15 @@ class Children:
 
     def __init__(self, seconds: int = SECONDS) -> None:
         self._seconds = seconds
-        self._all = [Child(seconds) for _ in range(PROCESSES)]
-        self._free: queue.LifoQueue[Child] = queue.LifoQueue()
+        self._all = [TokenizerProcess(seconds) for _ in range(PROCESSES)]
+        self._free: queue.LifoQueue[TokenizerProcess] = queue.LifoQueue()
         for child in self._all:
             self._free.put(child)
         self._checks = threading.Semaphore(PROCESSES)
 
     def check(self, definition: Definition) -> None:
         """Load a tokenizer in a process of its own. Raises CheckpointInvalid if that fails or costs too much."""
-        child = Child(self._seconds)
+        child = TokenizerProcess(self._seconds)
         with self._checks:
             try:
                 _accepted(child.ask(_define("", definition)))
@@ -129,7 +129,7 @@ class Children:
                 self._free.get_nowait().kill()
 
     @contextmanager
-    def _child(self) -> Iterator[Child]:
+    def _child(self) -> Iterator[TokenizerProcess]:
         child = self._free.get()
         try:
             yield child
@@ -145,7 +145,7 @@ def key_of(definition: Definition) -> str:
     return hashlib.sha256(definition.text.encode() + b"\0" + configs).hexdigest()
 
 
-def _ask(child: Child, request: Read, definition: Definition) -> Answer:
+def _ask(child: TokenizerProcess, request: Read, definition: Definition) -> Answer:
     try:
         answer = child.ask(request)
         if isinstance(answer, Undefined):

@@ -10,7 +10,7 @@ HEADER = 4  # bytes of the length before each message
 
 
 class Define(msgspec.Struct, tag=True, array_like=True):
-    """Load a tokenizer under a key. `configs` are JSON objects. The answer is Ready or Refused."""
+    """Load a tokenizer under a key. `configs` are JSON objects. The answer is Defined or Refused."""
 
     key: str
     text: str
@@ -31,7 +31,7 @@ class Read(msgspec.Struct, tag=True, array_like=True):
     side: str = "right"
 
 
-class Ready(msgspec.Struct, tag=True, array_like=True):
+class Defined(msgspec.Struct, tag=True, array_like=True):
     """The tokenizer has been loaded."""
 
 
@@ -54,7 +54,7 @@ class Refused(msgspec.Struct, tag=True, array_like=True):
     checkpoint: bool
 
 
-Answer = Ready | Undefined | Ids | Refused
+Answer = Defined | Undefined | Ids | Refused
 _request = msgspec.msgpack.Decoder(Define | Read)
 _answer = msgspec.msgpack.Decoder(Answer)
 
