@@ -122,9 +122,9 @@ def test_the_last_answer_is_used_while_the_database_is_away(
     async def scenario() -> None:
         nonlocal away
         versions = Versions(resolve_or_fail, cache, 1000.0, -1.0)
-        known = await versions.find("mood", "ann")
+        earlier = await versions.find("mood", "ann")
         away = True
-        assert await versions.find("mood", "ann") is known
+        assert await versions.find("mood", "ann") is earlier
         for reference, principal in (("other", "ann"), ("mood", "bob")):
             with pytest.raises(DatabaseUnavailable):
                 await versions.find(reference, principal)
@@ -165,8 +165,8 @@ def test_a_request_with_an_answer_does_not_wait_for_long(cache: OneDirectory) ->
 
     async def scenario() -> None:
         versions = Versions(resolve_slowly, cache, 1000.0, -1.0)
-        known = await versions.find("mood", "ann")
-        assert await versions.find("mood", "ann") is known
+        earlier = await versions.find("mood", "ann")
+        assert await versions.find("mood", "ann") is earlier
         answer.set()
 
     asyncio.run(scenario())
