@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from app.api.openai.chat_schemas import ChatToken, NewTokens
 from app.api.openai.messages import MOST, Content, Role
-from app.api.openai.sampling import DEFAULTS, Alternatives, Share, Temperature, TextFormat
+from app.api.openai.sampling import DEFAULTS, Alternatives, CacheSalt, Share, Temperature, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
 Included = Literal[  # except for the log-probabilities, these belong to outputs that no model here creates
@@ -83,6 +83,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream: bool | None = False
     stream_options: ResponseStreamOptions | None = None
     text: TextOptions | None = None
+    cache_salt: CacheSalt | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
 
