@@ -47,6 +47,7 @@ class FakeEngine:
     `refuse_loads = (code, message)`   answer Load with LoadFailed
     `room = n`               evict the oldest of n versions for another, without a message about it
     `refuse_requests = (code, message)`   answer Score, Embed and Generate with Failed
+    `burst = n`              send n tokens of a generation at a time
     `eos = id`               end a generation with reason `stop` at this token of its prompt
     `busy_seconds`           reported in heartbeats
     `cached_tokens = [3]`    report that so many tokens of each choice's prompt were in the prefix cache
@@ -62,6 +63,7 @@ class FakeEngine:
         self.refuse_requests: tuple[str, str] | None = None
         self.hold_after: int | None = None
         self.room: int | None = None
+        self.burst = 1
         self.eos: int | None = None
         self.busy_seconds = 0.0
         self.cached_tokens: list[int] = []
@@ -209,7 +211,7 @@ class FakeEngine:
         for key, stream in list(self._streams.items()):
             if self.hold_after is not None and stream.sent >= self.hold_after:
                 continue
-            if self._send_next(stream):
+            if any(self._send_next(stream) for _ in range(self.burst)):
                 del self._streams[key]
 
     def _send_next(self, stream: _Stream) -> bool:

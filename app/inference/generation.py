@@ -133,10 +133,10 @@ class GenerationRequest:
 
     @property
     def timing(self) -> wire.Timing:
-        """The longest queue time and the longest inference time among the choices."""
-        timings = [choice.timing for choice in self.choices if choice.timing]
+        """The longest of each kind of time among the choices."""
+        timings = [choice.timing for choice in self.choices if choice.timing] or [wire.Timing()]
         return wire.Timing(
-            max((t.queue_ms for t in timings), default=0.0), max((t.inference_ms for t in timings), default=0.0)
+            max(t.queue_ms for t in timings), max(t.inference_ms for t in timings), max(t.prefill_ms for t in timings)
         )
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.neutral_fields import CHAT
+from app.api.http.pieces import collected, streamed
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, new_id
 from app.api.http.services import services_of
@@ -24,7 +25,6 @@ from app.api.openai.chat_schemas import (
 )
 from app.api.openai.completions_choices import usage_of
 from app.api.openai.messages import plain_message
-from app.api.openai.pieces import collected, streamed
 from app.api.openai.sampling import check_sampling, sampling_params, seed_of, stops_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.api.openai.sampling import DEFAULTS, Alternatives, SamplingFields, Several
+from app.api.http.sampling_fields import DEFAULTS, Alternatives
+from app.api.openai.sampling import SamplingFields, Several
 
 
 class CompletionRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
