@@ -55,15 +55,15 @@ def test_the_longest_usable_prefix_is_found(
     cache: Prefixes[Text] = Prefixes(NEVER)
     for tokens in saved:
         insert(cache, tokens, divisible)
-    found = cache.find(KEY, array("i", asked), most, divisible, step)
+    prefix = cache.find(KEY, array("i", asked), most, divisible, step)
     common = [next(i for i in range(10) if old[: i + 1] != asked[: i + 1] or i == len(asked)) for old in saved]
     shared = min(max(common, default=0), most) // step * step
     whole = [len(old) for old in saved if old == asked[: len(old)] and len(old) <= shared]
-    assert found.shared == shared
-    assert found.length == (shared if divisible else max(whole, default=0))
-    assert [token for part in found.segments for token in part.tokens] == asked[: found.length]
-    if not divisible and found.length:
-        assert found.segments[-1].last == tuple(asked[: found.length])
+    assert prefix.shared == shared
+    assert prefix.length == (shared if divisible else max(whole, default=0))
+    assert [token for part in prefix.segments for token in part.tokens] == asked[: prefix.length]
+    if not divisible and prefix.length:
+        assert prefix.segments[-1].last == tuple(asked[: prefix.length])
 
 
 @given(st.booleans(), st.lists(texts, max_size=30), st.integers(0, 6))
