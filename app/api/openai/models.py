@@ -25,7 +25,9 @@ router = APIRouter(tags=["models"])
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`."""
+    """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`.
+
+    `input` is the kind of input: tokens for texts, or features for numeric sequences."""
 
     id: str
     created: int
@@ -36,6 +38,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     aliases: list[str]
     digest: str
     parameters: int
+    input: str
     object: str = "model"
 
 
@@ -74,6 +77,7 @@ _CARD: dict[str, Any] = {
     "aliases": ["champion"],
     "digest": "0" * 64,
     "parameters": 412000,
+    "input": "tokens",
     "object": "model",
 }
 _SUMMARY: dict[str, Any] = {
@@ -153,6 +157,7 @@ def _card(id_: str, version: Version | Entry) -> ModelCard:
         list(version.aliases),
         version.digest,
         version.parameters,
+        version.input,
     )
 
 
