@@ -26,7 +26,7 @@ class Predicate:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class OptionChoice:
     """Which one of several options, in no order. `field` is the request field that contains the options."""
 
     place: str
@@ -43,7 +43,7 @@ class Rating:
     levels: Sequence[str]
 
 
-TypedQuestion = Predicate | Selection | Rating
+TypedQuestion = Predicate | OptionChoice | Rating
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class QuestionReader:
             return self._on_scale(question)
         if isinstance(question, Predicate):
             return LabelReading(self._predicate(question))
-        if isinstance(question, Selection):
+        if isinstance(question, OptionChoice):
             place = f"{question.place}.{question.field}"
             return self._selection([self._option(option, place) for option in question.options], place)
         return self._rating(question)

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import InvalidRequest
 from app.inference.answers import LabelReading, Reading, ScaleReading, SelectionReading
-from app.inference.questions import Predicate, QuestionReader, Rating, Selection, TypedQuestion, positive_index
+from app.inference.questions import OptionChoice, Predicate, QuestionReader, Rating, TypedQuestion, positive_index
 from app.inference.versions import Assets, ResolvedVersion
 from models.config import ModelConfig
 from tests.inference.test_versions import Record
@@ -28,8 +28,8 @@ def refusal(question: TypedQuestion, labels: Sequence[str] = TONES, task: str = 
     return refused.value
 
 
-def choice(*options: str | bool) -> Selection:
-    return Selection("questions[2]", "choices", options)
+def choice(*options: str | bool) -> OptionChoice:
+    return OptionChoice("questions[2]", "choices", options)
 
 
 def score(*levels: str) -> Rating:

@@ -18,7 +18,7 @@ from app.inference.answers import HeadOutput, Reading
 from app.inference.decisions import DecisionPolicy, decision_rule
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
-from app.inference.questions import QuestionReader, Rating, Selection, TypedQuestion
+from app.inference.questions import OptionChoice, QuestionReader, Rating, TypedQuestion
 from app.inference.scoring import activate
 from app.inference.versions import ResolvedVersion
 
@@ -85,7 +85,7 @@ async def judge(request: Request, caller: Caller, text: TextToJudge, questions: 
 
 
 def _size(question: TypedQuestion) -> int:
-    if isinstance(question, Selection):
+    if isinstance(question, OptionChoice):
         return len(question.options)
     return len(question.levels) if isinstance(question, Rating) else 1
 

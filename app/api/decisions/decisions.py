@@ -31,7 +31,7 @@ from app.api.http.neutral_fields import DECISIONS
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.openapi.describe import reads, replies
 from app.inference.answers import SelectionReading, confidence, expectation
-from app.inference.questions import Predicate, Rating, Selection, TypedQuestion
+from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuestion
 
 router = APIRouter(tags=["classification"])
 _body = JsonBody(DecisionRequest, DECISIONS)
@@ -106,7 +106,7 @@ def _question(question: DecisionQuestion, place: str) -> TypedQuestion:
     if isinstance(question, PredicateQuestion):
         return Predicate(place, question.name)
     if isinstance(question, ChoiceQuestion):
-        return Selection(place, "choices", [choice.value for choice in question.choices])
+        return OptionChoice(place, "choices", [choice.value for choice in question.choices])
     return Rating(place, "levels", [level.label for level in question.levels])
 
 

@@ -29,7 +29,7 @@ from app.api.http.neutral_fields import SYSTEM_ONE
 from app.api.http.replies import JsonReply
 from app.api.openapi.describe import reads, replies
 from app.inference.answers import SelectionReading, confidence, expectation
-from app.inference.questions import Predicate, Rating, Selection, TypedQuestion
+from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuestion
 from app.telemetry import request_id
 
 router = APIRouter(tags=["classification"])
@@ -95,7 +95,7 @@ def _question(name: str, question: SystemOneQuestion) -> TypedQuestion:
     if isinstance(question, NoulQuestion):
         return Predicate(place, name)
     if isinstance(question, OptionQuestion):
-        return Selection(place, "criteria", list(question.criteria))
+        return OptionChoice(place, "criteria", list(question.criteria))
     levels = [level if isinstance(level, str) else compact(level) for level in question.criteria]
     return Rating(place, "criteria", levels)
 
