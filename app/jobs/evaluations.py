@@ -28,6 +28,7 @@ from app.registry.records import Version
 from app.registry.service import Registry
 from app.wire.trainer import EvaluationSpec
 from app.wire.training_options import Columns
+from models.choices import TRAINABLE
 
 EVIDENCE = 20  # maximum number of evaluations listed for a version
 
@@ -78,6 +79,8 @@ class Evaluations:
     def _insert(self, session: Session, request: EvaluationRequest, repeat: Repeat) -> Job:
         version = self._version(session, "model", request.model, repeat.owner)
         other = None if request.against is None else self._version(session, "against", request.against, repeat.owner)
+        if version.task not in TRAINABLE:
+            raise InvalidRequest(f"{version.ref} is for {version.task}, which no file can measure", param="model")
         if other is not None and other.task != version.task:
             message = f"{other.ref} is for {other.task}, and {version.ref} for {version.task}: they cannot be compared"
             raise InvalidRequest(message, param="against")
