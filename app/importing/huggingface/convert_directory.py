@@ -19,7 +19,8 @@ from app.importing.output import Converted, write
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors, check_finite
 from app.importing.questions import Answers
-from app.tokenization.tokenizer import FILE, Tokenizer
+from app.tokenization.definition import FILE
+from app.tokenization.tokenizer import Tokenizer
 from app.wording import counted
 
 

@@ -11,7 +11,8 @@ from app import strict_json
 from app.checkpoint import patterns, tokenizer_rules
 from app.importing.huggingface.directory import read_json, read_object
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid
-from app.tokenization.tokenizer import FILE, Tokenizer
+from app.tokenization.definition import FILE
+from app.tokenization.tokenizer import Tokenizer
 
 MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 
