@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.importing.huggingface import encoders, heads, texts
 from app.importing.huggingface.directory import read_object
-from app.importing.huggingface.parts import Body, plain_names
+from app.importing.huggingface.parts import ForeignBody, plain_names
 from app.importing.huggingface.sentence import SentenceModules, read_modules
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.huggingface.weights import find_files, read_weights
@@ -29,7 +29,7 @@ class EncoderFamily:
     """How the models of one `model_type` are read. The tensors of a base model have no `prefix`."""
 
     prefix: str
-    read: Callable[[SourceConfig, Tensors], Body]
+    read: Callable[[SourceConfig, Tensors], ForeignBody]
     head: heads.HeadNames
 
 
@@ -88,7 +88,7 @@ def _family(config: SourceConfig) -> EncoderFamily:
 
 
 def _add_head(
-    body: Body,
+    body: ForeignBody,
     family: EncoderFamily,
     config: SourceConfig,
     tensors: Tensors,
@@ -112,7 +112,7 @@ def _tokenizer_folder(folder: Path, source: Path) -> Path:
     return folder if (folder / FILE).is_file() else source
 
 
-def _add_types(body: Body, folder: Path) -> None:
+def _add_types(body: ForeignBody, folder: Path) -> None:
     """Add the token types, or fold the vector of the only type that occurs into the positions."""
     types = body.tensors.get("input.types.weight")
     if types is None:
@@ -125,7 +125,9 @@ def _add_types(body: Body, folder: Path) -> None:
         body.fields.update(token_types=len(types), separator_id=separator)
 
 
-def _limit_length(body: Body, modules: SentenceModules, tokenizer: Tokenizer, source: Path, answers: Answers) -> None:
+def _limit_length(
+    body: ForeignBody, modules: SentenceModules, tokenizer: Tokenizer, source: Path, answers: Answers
+) -> None:
     """Shorten the context to the length at which the original program cuts texts."""
     whole = body.fields["context_length"]
     limits = {
@@ -143,7 +145,7 @@ def _limit_length(body: Body, modules: SentenceModules, tokenizer: Tokenizer, so
         )
 
 
-def _labels(body: Body, config: SourceConfig, labels: list[str] | None) -> list[str] | None:
+def _labels(body: ForeignBody, config: SourceConfig, labels: list[str] | None) -> list[str] | None:
     if body.fields["task"] not in ("classification", "multilabel"):
         if labels:
             raise ForeignFileInvalid(f"a network for {body.fields['task']} has no labels; leave --labels out")
@@ -155,7 +157,7 @@ def _labels(body: Body, config: SourceConfig, labels: list[str] | None) -> list[
     return labels
 
 
-def _shown(config: SourceConfig, body: Body) -> str:
+def _shown(config: SourceConfig, body: ForeignBody) -> str:
     fields = body.fields
     sizes = f"{counted(fields['layers'], 'layer')} of {fields['width']}, {counted(fields['heads'], 'head')}"
     return f"{config.get('model_type')} ({sizes}, {fields['activation']})"

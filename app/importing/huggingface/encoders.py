@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.importing.huggingface.parts import Body, joined, moved, table
+from app.importing.huggingface.parts import ForeignBody, joined, moved, table
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import Tensors
 
@@ -56,17 +56,17 @@ DISTILBERT = EncoderNames(
 )
 
 
-def read_bert(config: SourceConfig, tensors: Tensors) -> Body:
+def read_bert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """The body of a BERT, such as MiniLM."""
     return _read(BERT, _common(config), config, tensors)
 
 
-def read_roberta(config: SourceConfig, tensors: Tensors) -> Body:
+def read_roberta(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """The body of a RoBERTa, such as XLM-RoBERTa."""
     return _read(ROBERTA, _common(config), config, tensors)
 
 
-def read_distilbert(config: SourceConfig, tensors: Tensors) -> Body:
+def read_distilbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """The body of a DistilBERT."""
     config.get("sinusoidal_pos_embds")  # the table is in the file in either case
     fields = {
@@ -95,7 +95,7 @@ def _common(config: SourceConfig) -> dict[str, Any]:
     }
 
 
-def _read(names: EncoderNames, fields: dict[str, Any], config: SourceConfig, tensors: Tensors) -> Body:
+def _read(names: EncoderNames, fields: dict[str, Any], config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """Move the body's tensors from `tensors` to their names in our networks."""
     for key in ("vocab_size", "max_position_embeddings", "type_vocab_size", "tie_word_embeddings"):
         config.get(key)  # the shapes of the tensors determine these sizes
@@ -120,4 +120,4 @@ def _read(names: EncoderNames, fields: dict[str, Any], config: SourceConfig, ten
         "norm": "layer", "norm_first": False, "final_norm": False, "input_norm": True, "positions": "learned",
         "bias": True, "tie_embeddings": False,
     }  # fmt: skip
-    return Body(fields, weights)
+    return ForeignBody(fields, weights)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from app.importing.huggingface.parts import Body, moved
+from app.importing.huggingface.parts import ForeignBody, moved
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 from app.importing.questions import Answers
@@ -35,7 +35,9 @@ ROBERTA = HeadNames("classifier.dense", "tanh", "classifier.out_proj")
 DISTILBERT = HeadNames("pre_classifier", "relu", "classifier")
 
 
-def add_classifier(body: Body, names: HeadNames, config: SourceConfig, tensors: Tensors, answers: Answers) -> str:
+def add_classifier(
+    body: ForeignBody, names: HeadNames, config: SourceConfig, tensors: Tensors, answers: Answers
+) -> str:
     """Add a head that reads the first token. Returns its description."""
     weights = moved(tensors, {names.hidden: "head_layers.0", names.last: "head"})
     outputs, width = len(weights["head.weight"]), len(weights["head_layers.0.weight"])
@@ -64,7 +66,7 @@ def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:
     return answers.assume("task", "classification", reason, ("classification", "multilabel"))
 
 
-def add_pooling(body: Body, pooling: str | None, answers: Answers) -> str:
+def add_pooling(body: ForeignBody, pooling: str | None, answers: Answers) -> str:
     """Make a network for embeddings. `pooling` is None if the directory does not say how the tokens are pooled."""
     if pooling is None:
         reason = "the directory has no modules.json of sentence-transformers; embeddings are the mean of the tokens"

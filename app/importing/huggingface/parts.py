@@ -12,7 +12,7 @@ from app.importing.pytorch.tensors import Array, ForeignFileInvalid, Tensors
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class ForeignBody:
     """The fields of a `ModelConfig` that describe a body, and its weights under our names."""
 
     fields: dict[str, Any]
