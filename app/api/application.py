@@ -12,6 +12,7 @@ from fastapi.middleware import Middleware
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
+from app.api.decisions.dialect import DECISIONS, SYSTEM_ONE
 from app.api.http import errors
 from app.api.http.access_log import AccessLog
 from app.api.http.auth import PUBLIC, Authentication
@@ -20,9 +21,11 @@ from app.api.http.middleware import Envelope
 from app.api.http.services import Services, build_services
 from app.api.huggingface import dialect as huggingface
 from app.api.native import dialect as native
+from app.api.ollama import dialect as ollama
 from app.api.openai import dialect as openai
 from app.api.openapi.describe import complete
 from app.api.openinference import dialect as openinference
+from app.api.torchserve import dialect as torchserve
 from app.binding import check_bind
 from app.settings import Settings
 
@@ -30,7 +33,16 @@ DESCRIPTION = (
     "Train, register and serve sequence models: RNN, LSTM, GRU and Transformer. "
     "A model reference is `name`, `name:3`, `name@alias` or `name@sha256:…`."
 )
-DIALECTS = (openai.DIALECT, native.DIALECT, huggingface.DIALECT, openinference.DIALECT)
+DIALECTS = (
+    openai.DIALECT,
+    native.DIALECT,
+    DECISIONS,
+    SYSTEM_ONE,
+    huggingface.DIALECT,
+    openinference.DIALECT,
+    torchserve.DIALECT,
+    ollama.DIALECT,
+)
 
 
 class Application(FastAPI):

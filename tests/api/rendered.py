@@ -15,7 +15,7 @@ MESSAGE = "\0message"
 
 def is_rendered(reply: httpx.Response, kind: type[OstinatoError], **details: Any) -> bool:
     """Whether the reply is an error of this kind, with any message, in the form of the dialect of its path."""
-    status, body = dialect_of(reply.url.path, DIALECTS).render_error(kind(MESSAGE, **details))
+    status, body = dialect_of(reply.request.method, reply.url.path, DIALECTS).render_error(kind(MESSAGE, **details))
     return reply.status_code == status and _matches(reply.json(), body)
 
 
@@ -23,4 +23,6 @@ def _matches(body: Any, pattern: Any) -> bool:
     if isinstance(pattern, dict):
         same = isinstance(body, dict) and body.keys() == pattern.keys()
         return same and all(_matches(body[key], pattern[key]) for key in pattern)
+    if isinstance(pattern, list):
+        return isinstance(body, list) and len(body) == len(pattern) and all(map(_matches, body, pattern))
     return bool(body == pattern or (pattern == MESSAGE and isinstance(body, str)))

@@ -171,4 +171,4 @@ def test_oddities_of_a_table_are_told_once(reading: Service, ostinato: Run, tmp_
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "--output", "out.csv")
     joined, unnamed = done.err.splitlines()
     assert joined.startswith("warning: in.csv, line 8: a quoted cell spans several lines")
-    assert unnamed == "warning: in.csv, line 2: 6 rows have values in columns without a name, which are ignored"
+    assert unnamed == "warning: in.csv, line 2: 7 rows have values in columns without a name, which are ignored"
