@@ -68,6 +68,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "maximum": (1.0, "The highest value of the metric"),
     "expected_version": (1, "The version that the alias must currently point at"),
     "trials": (True, "Whether to list the trials of `auto` jobs too"),
+    "stream": (False, "Whether to send the events as they happen, instead of a page of them"),
     "dry_run": (True, "Whether to report what the job would do, instead of creating it"),
     "idempotency-key": (
         "reviews-of-may",
