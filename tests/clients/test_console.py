@@ -152,7 +152,8 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
         expect(page.get_by_role("heading", name="Sign in to Ostinato")).to_be_visible()
 
 
-PLACES = ("", "train", "jobs", "models", "models/mood", "models/mood/1", "play", "compare?versions=mood:1,mood:2", "files")
+COMPARED = "compare?versions=mood:1,mood:2"
+PLACES = ("", "train", "jobs", "models", "models/mood", "models/mood/1", "play", COMPARED, "files")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (380, "dark")])
