@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.api.http.places import Places
+from app.api.http.followers import FollowerLimit
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
 from app.files.service import Files
@@ -41,7 +41,7 @@ class Services:
     inference: Inference
     readiness: Readiness
     changes: Changes
-    followers: Places = field(default_factory=lambda: Places(MOST_FOLLOWERS))
+    followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
     async def start(self) -> None:
         """Start the services that run on the event loop. Must be called on the loop that serves requests."""

@@ -51,7 +51,7 @@ class ConsoleFile:
 
 
 @dataclass(frozen=True)
-class Console:
+class WebConsole:
     """All files of the console by their path. `digest` identifies their content and is part of the assets' URLs."""
 
     digest: str
@@ -59,12 +59,12 @@ class Console:
 
 
 @cache
-def console() -> Console:
+def console() -> WebConsole:
     """Read and compress the console's files, on the first request for one of them."""
     contents = dict(sorted(_read(files("app") / "console")))
     digest = hashlib.sha256(b"".join(name.encode() + contents[name] for name in contents)).hexdigest()[:16]
     contents[PAGE] = contents[PAGE].replace(PLACE, f"{CONSOLE}{digest}".encode())
-    return Console(digest, {name: ConsoleFile.of(name, content) for name, content in contents.items()})
+    return WebConsole(digest, {name: ConsoleFile.of(name, content) for name, content in contents.items()})
 
 
 def _read(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""A limited number of places, such as those of the clients that may follow jobs at the same time."""
+"""Limits the number of clients that follow jobs at the same time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from app.errors import Overloaded
 RETRY_SECONDS = 5.0
 
 
-class Places:
-    """Counts what is in use, and refuses more than `limit`. Not thread-safe: call it on the event loop."""
+class FollowerLimit:
+    """Counts the clients that follow jobs, and refuses more than `limit`. Not thread-safe: call it on the event loop."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
 
     def take(self) -> None:
-        """Take a place. Raises Overloaded if there is none."""
+        """Count one more client. Raises Overloaded if there are too many."""
         if self.used >= self.limit:
             raise Overloaded(
                 f"{self.limit} clients follow jobs already; try again later, or read the list of events",
