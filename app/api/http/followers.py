@@ -8,7 +8,7 @@ RETRY_SECONDS = 5.0
 
 
 class FollowerLimit:
-    """Counts the clients that follow jobs, and refuses more than `limit`. Not thread-safe: call it on the event loop."""
+    """Counts the clients that follow jobs, and refuses more than `limit`. To be called on the event loop."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
