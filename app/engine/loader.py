@@ -103,7 +103,7 @@ def _network(config: ModelConfig, weights: Path) -> Any:
     weights than the file contains.
     """
     check_tensors(read_header(weights), config)
-    network = tasks.build(config, initialised=False)
+    network = tasks.build_for_inference(config)
     values: dict[str, Tensor] = load_file(weights)
     network.load_state_dict(values)
     return network

@@ -29,7 +29,7 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can compute embeddings. In addition, a version either scores sequences or generates text.
+    Every version can compute embeddings. In addition, a version may score sequences or generate text.
     """
 
     loaded: LoadedNetwork
@@ -86,7 +86,7 @@ def assemble(
             runner, scheduler, config.vocab_size, config.position_limit or ENDLESS, loaded.eos_id, reply, counters,
             reuse,
         )  # fmt: skip
-    else:
+    elif config.task != "embedding":
         parts[wire.Score] = scorer(_head(loaded))
     return LoadedVersion(loaded, parts)
 
