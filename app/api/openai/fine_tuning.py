@@ -35,7 +35,7 @@ from app.jobs.parsing import parse, sent_names
 from app.jobs.request import JobRequest
 from app.wire.estimate import Estimate
 from app.wording import listed
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["training"])
 write_bounds()

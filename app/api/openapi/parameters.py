@@ -12,7 +12,7 @@ from fastapi import Query
 
 from app.api.openapi.schemas import Schema
 from app.wording import listed
-from models.config import ARCHITECTURES, TASKS
+from models.choices import ARCHITECTURES, TASKS
 
 MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
 OWN_MODEL = "reviews"  # deleted in examples, because other examples need the demo's models
