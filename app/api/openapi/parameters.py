@@ -69,6 +69,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "expected_version": (1, "The version that the alias must currently point at"),
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
     "trials": (True, "Whether to list the trials of `auto` jobs too"),
+    "stream": (False, "Whether to send the events as they happen, instead of a page of them"),
     "dry_run": (True, "Whether to report what the job would do, instead of creating it"),
     "idempotency-key": (
         "reviews-of-may",
