@@ -7,7 +7,8 @@ Training losses are in `app/training/loop/objective.py`. The names and shapes of
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from models.kernels import reference
 from models.kernels.port import KernelLayer, Kernels, Product
 from models.linear import LinearClassifier
 from models.ngrams import Ngrams
+from models.snapshot import Snapshot
 from models.state import State
 from models.token_ngrams import TokenNgrams
 
@@ -35,6 +37,8 @@ class Input(nn.Module):
         super().__init__()
         tokens = config.input == "tokens"
         self.embedding = nn.Embedding(config.vocab_size, config.vector_width) if tokens else None
+        self.types = nn.Embedding(config.token_types, config.width) if config.token_types else None
+        self.separator_id = config.separator_id
         self.projection = nn.Linear(config.features, config.vector_width) if config.projected else None
         self.activation = ACTIVATIONS[config.input_activation]
         # A Transformer applies the first dropout itself, after adding the positions.
@@ -43,11 +47,18 @@ class Input(nn.Module):
     def forward(self, steps: Tensor) -> Tensor:
         """Return vectors_BTD from ids_BT or x_BTF."""
         if self.embedding is not None:
-            steps = self.embedding(steps)
+            ids_BT, steps = steps, self.embedding(steps)
+            steps = steps if self.types is None else steps + self.types(self._parts(ids_BT))
         elif self.projection is not None:
             steps = self.activation(self.projection(steps))
         vectors_BTD: Tensor = self.dropout(steps)
         return vectors_BTD
+
+    def _parts(self, ids_BT: Tensor) -> Tensor:
+        """Return the part of each token: the number of separators before it, at most the last token type."""
+        assert self.types is not None
+        ends_BT = (ids_BT == self.separator_id).long()
+        return (ends_BT.cumsum(1) - ends_BT).clamp(max=self.types.num_embeddings - 1)
 
 
 class Network(nn.Module):
@@ -109,6 +120,21 @@ class LanguageModel(Network, KernelLayer):
     def new_state(self, slots: int) -> State:
         state = self.body.new_state(slots)
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
+
+    def divides(self, state: State) -> bool:
+        """Whether the state after every prefix can be cut from a snapshot: the body has no fixed tensors."""
+        axes = state.axes if self.ngrams is None else state.axes[:-1]
+        return all(axis is not None for layer in axes for axis in layer)
+
+    def resume(self, state: State, slot: int, snapshot: Snapshot, ids: Sequence[int]) -> None:
+        """Overwrite a slot with the state after the tokens `ids`: a snapshot whose fixed tensors of the body are set.
+
+        The previous tokens, which the n-gram branch keeps in the state, are taken from `ids`.
+        """
+        if self.ngrams is not None:
+            layers = (*snapshot.layers[:-1], (self.ngrams.history(ids),))
+            snapshot = replace(snapshot, layers=layers)
+        state.restore(slot, snapshot)
 
     def _product(self, kernels: Kernels) -> Product:
         weight_VD = self._embedding_VD if self.head.weight is None else self.head.weight
@@ -184,6 +210,19 @@ class Classifier(Network):
         return logits_BC
 
 
+class Embedder(Network):
+    """Maps a sequence to a vector. It has no head: `embed` reads the pooled vector itself."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.pooling = pooling.Pooling(config, self.body.width)
+
+    def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return an embedding of each row, (B, D): its pooled vector, scaled to length 1."""
+        pooled_BD = self.pooling(self.hidden(inputs, Context(lengths_B)), lengths_B)
+        return functional.normalize(pooled_BD, dim=1)
+
+
 class _Uninitialised(TorchFunctionMode):
     """A mode in which new modules leave their parameters undefined, until `initialise` or a weights file sets them.
 
@@ -199,7 +238,7 @@ class _Uninitialised(TorchFunctionMode):
 
 
 RowNetwork = Classifier | LinearClassifier
-TaskNetwork = LanguageModel | RowNetwork
+TaskNetwork = LanguageModel | RowNetwork  # the networks that can be trained
 
 
 def build(config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True) -> TaskNetwork:
@@ -210,12 +249,22 @@ def build(config: ModelConfig, generator: Generator | None = None, *, initialise
     """
     with _Uninitialised():
         network = _network(config)
+    if isinstance(network, Embedder):
+        raise ValueError("a network for embeddings has no output to train; use build_for_inference")
     if initialised:
         initialise(network, config, generator)
     return network
 
 
-def _network(config: ModelConfig) -> TaskNetwork:
+def build_for_inference(config: ModelConfig) -> TaskNetwork | Embedder:
+    """Build the network of a configuration for any task, on the CPU in float32, with undefined weights."""
+    with _Uninitialised():
+        return _network(config)
+
+
+def _network(config: ModelConfig) -> TaskNetwork | Embedder:
     if config.task == "generation":
         return LanguageModel(config)
+    if config.task == "embedding":
+        return Embedder(config)
     return LinearClassifier(config) if config.architecture == "linear" else Classifier(config)

@@ -17,13 +17,17 @@ from app.engine.limits import StepLimits
 from app.engine.loader import Loader
 from app.engine.loading import Loading
 from app.engine.memory import Memory
+from app.engine.prefixes import Prefixes
 from app.engine.reply import Counters, Reply, describe, fail
 from app.engine.scorer import Scorer, ScoringItem, steps_of
 from app.engine.turns import Active, Turns
 from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
+from models.cost import CORE_SPEED, predict
+from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
+LONG_SECONDS = 0.5  # predicted time from which a sequence is computed beside the others, on one core
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 
@@ -34,7 +38,8 @@ class EngineHost:
         self.limits, self.reply, self.lanes = limits, reply, lanes
         self.counters = Counters()
         self.memory = Memory(limits.memory)
-        start = partial(assemble, limits=limits, reply=reply, counters=self.counters)
+        self.prefixes: Prefixes[Snapshot] | None = Prefixes(limits.prefixes) if limits.prefixes else None
+        start = partial(assemble, limits=limits, prefixes=self.prefixes, reply=reply, counters=self.counters)
         self.loading = Loading(loader, self.memory, start, self._retire, reply, self.counters)
         self.versions = self.loading.versions
         self._step_started: float | None = None
@@ -96,6 +101,8 @@ class EngineHost:
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
+        if self.prefixes:
+            self.prefixes.drop(version.loaded.digest)
         for part in version.parts.values():
             if isinstance(part, Decoder):
                 self._decoders.discard(part)
@@ -168,6 +175,8 @@ class EngineHost:
         more rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
+        if lanes:
+            batch = self._separate(scorer, batch, lanes)
         if not batch:
             return
         steps = [steps_of(item.row) for item in batch]
@@ -179,6 +188,16 @@ class EngineHost:
         if lanes:
             lanes.widen()
         scorer.finish(batch, scorer.attempt(batch))
+
+    def _separate(self, scorer: Scorer, batch: list[ScoringItem], lanes: Lanes) -> list[ScoringItem]:
+        """Start the long rows of a batch beside the others, each alone. Return the other rows."""
+        others = []
+        for item in batch:
+            if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
+                others.append(item)
+            else:
+                lanes.start_long(partial(scorer.attempt_open, [item]), partial(self._finish, scorer, [item]))
+        return others
 
     def _finish(self, scorer: Scorer, piece: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
         self._guard(scorer, partial(scorer.finish, piece, outcome))

@@ -6,7 +6,8 @@ import msgspec
 
 from app.errors import InvalidRequest
 from app.inference.versions import ResolvedVersion, VersionRecord
-from app.tokenization.tokenizer import FILE, Tokenizer
+from app.tokenization.definition import FILE
+from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.parameters import body_width
 
@@ -16,6 +17,12 @@ def check_scores(version: ResolvedVersion) -> None:
     if version.config.task == "generation":
         raise InvalidRequest(
             f"{version.ref} generates text; classification requires a version with labels",
+            code="wrong_task",
+            param="model",
+        )
+    if version.config.task == "embedding":
+        raise InvalidRequest(
+            f"{version.ref} computes embeddings only; classification requires a version with labels",
             code="wrong_task",
             param="model",
         )

@@ -66,6 +66,7 @@ class Choice:
         """Return the piece for newly generated tokens. It is the last piece if the tokens complete a stop string."""
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
+            self.cached_tokens = message.cached_tokens
         delta = self._stream.push(message.ids)
         self.tokens += len(message.ids)
         if delta.finished_by_stop is not None:
@@ -126,7 +127,9 @@ class GenerationRequest:
 
     @property
     def cached_tokens(self) -> int:
-        return sum(choice.cached_tokens for choice in self.choices)
+        """The number of prompt tokens that no choice had to read. The choices of one prompt count it once."""
+        cached, n = [choice.cached_tokens for choice in self.choices], len(self.choices) // len(self.prompts)
+        return sum(min(cached[start : start + n]) for start in range(0, len(cached), n))
 
     @property
     def timing(self) -> wire.Timing:

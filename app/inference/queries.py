@@ -37,7 +37,8 @@ class GenerationQuery(InferenceQuery):
 
     With `open_ended`, `max_tokens` of the parameters is ignored, and a continuation may have as many tokens as the
     context has room for. `limit_param` is the name of the request field that limits the number of tokens, for errors.
-    If a continuation begins with the character `lead`, its text is returned without it.
+    If a continuation begins with the character `lead`, its text is returned without it. Only requests of one principal
+    with the same `cache_salt` share states in the prefix cache.
     """
 
     params: wire.SamplingParams = field(default_factory=wire.SamplingParams)
@@ -47,6 +48,7 @@ class GenerationQuery(InferenceQuery):
     open_ended: bool = False
     limit_param: str = "max_tokens"
     lead: str = ""
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

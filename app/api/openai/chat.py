@@ -123,6 +123,7 @@ def _query(caller: Caller, body: ChatRequest, conversation: Conversation) -> Gen
         seed=seed_of(body),
         n=body.n or 1,
         stops=stops_of(body),
+        cache_salt=body.cache_salt or "",
         open_ended=limit is None,
         lead=ANSWER_LEAD,
         limit_param="max_tokens" if body.max_completion_tokens is None else "max_completion_tokens",

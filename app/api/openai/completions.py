@@ -89,6 +89,7 @@ def _query(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> Ge
         seed=seed_of(body),
         n=body.best_of or body.n or 1,
         stops=stops_of(body),
+        cache_salt=body.cache_salt or "",
     )
 
 

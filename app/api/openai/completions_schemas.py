@@ -33,7 +33,6 @@ class CompletionRequest(SamplingFields, frozen=True, forbid_unknown_fields=True)
     skip_special_tokens: Literal[True] = True
     spaces_between_special_tokens: bool = True
     priority: Annotated[int, Meta(ge=0, le=0)] = 0
-    cache_salt: str | None = None
     token_ids_of: str | None = None
     request_id: str | None = None
 

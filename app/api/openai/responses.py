@@ -108,6 +108,7 @@ def _query(caller: Caller, head: ResponseHead, conversation: Conversation) -> Ge
         "input",
         params=params,
         open_ended=body.max_output_tokens is None,
+        cache_salt=body.cache_salt or "",
         lead=ANSWER_LEAD,
         limit_param="max_output_tokens",
     )

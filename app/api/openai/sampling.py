@@ -35,6 +35,7 @@ TEXT_FORMAT = {  # the only supported format
 }
 TextFormat = Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)]
 Empty = Annotated[list[Any], Meta(max_length=0)]  # llama.cpp's default
+CacheSalt = Annotated[str, Meta(max_length=1024)]
 Several = Annotated[int, Meta(ge=1, le=64)]
 
 
@@ -48,8 +49,11 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields that completions and chat completions share. With a `temperature` of 0, the most likely token is
-    always chosen."""
+    """The fields that completions and chat completions share.
+
+    With a `temperature` of 0, the most likely token is always chosen. A prompt that begins like an earlier one is read
+    only from the place where they differ, if both requests have the same API key and `cache_salt`.
+    """
 
     min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens
     temperature: Temperature | None = DEFAULTS.temperature
@@ -71,6 +75,7 @@ class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: Seed | None = None
     truncate_prompt_tokens: Truncation | None = None
     user: str | None = None
+    cache_salt: CacheSalt | None = None
     response_format: TextFormat | None = None
 
 
