@@ -15,7 +15,8 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\w+ /v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
     (re.compile(r"\w+ (/metrics|/v1/engine)"), OPERATOR),
     (re.compile(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
-    (re.compile(r"\w+ (/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
+    (re.compile(r"POST /v2/repository/models/.*/unload"), REGISTRY),
+    (re.compile(r"\w+ (/v2(/.*)?|/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
 )
 
 
