@@ -87,7 +87,7 @@ def test_a_version_that_gives_no_answer_is_registered_all_the_same(
     torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "m.pt")
     options = ["--allow-pickle-tensors", "--labels", "a,b", "--set", "pooling=mean"]
     done = ostinato("import", "m.pt", "--name", "reviews", *options)
-    assert done.status == 0 and "reviews:4 is registered, but did not answer a probe: no route" in done.err
+    assert done.status == 0 and "reviews:4 is registered, but did not answer a test request: no route" in done.err
 
 
 def test_a_probe_that_cannot_be_read_is_refused_before_the_upload(

@@ -23,14 +23,14 @@ class JsonBody(Generic[T]):
     """Decodes request bodies into one type of struct."""
 
     def __init__(self, kind: type[T], others: OtherFields | None = None) -> None:
-        """`others` describes additional fields, defined by other servers, that are accepted."""
+        """`others` describes the fields of other servers' APIs that are also accepted."""
         self.kind, self._others = kind, others
         self._decode = msgspec.json.Decoder(kind).decode
 
     async def read(self, request: Request) -> T:
         """Read and decode a body. Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest.
 
-        Later errors name fields as they were sent (`as_sent`).
+        Error messages use the field names that the client sent (`as_sent`).
         """
         _check_type(request.headers.get("content-type"))
         names = request.scope[SENT_NAMES] = {}

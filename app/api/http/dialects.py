@@ -51,8 +51,8 @@ class Dialect:
 
     `inference` contains the routers whose routes run a model, and `management` all other routers. `prefixes` are the
     paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
-    if no such route exists. "/" claims only the path "/". `missing` maps paths that are not implemented here to an
-    error message that says what to call instead.
+    if no such route exists. "/" claims only the path "/". `missing` maps each path that is not implemented to an error
+    message that names an alternative.
 
     `render_error` may change the status of an error, except 401, 403 and 429, because clients depend on them.
     `error_reply` is the type of the body that `render_error` returns, for the OpenAPI document.

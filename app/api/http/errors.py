@@ -23,7 +23,7 @@ IN_PARTS = "send larger files in parts with POST /v1/uploads"
 
 
 class MethodNotAllowed(InvalidRequest):
-    """The path has routes, but none for this method."""
+    """The path exists, but does not allow this method."""
 
     status, code = 405, "method_not_allowed"
 
@@ -32,7 +32,7 @@ class InternalError(OstinatoError):
     """An unexpected error in the service. The reply contains only the request id, which identifies the log entry."""
 
     def __init__(self) -> None:
-        super().__init__(f"an internal error occurred; the log contains its cause under request id {request_id.get()}")
+        super().__init__(f"an internal error occurred; the log shows the cause under request id {request_id.get()}")
         self.retryable = False
 
 
@@ -67,7 +67,7 @@ def client_disconnected(scope: Scope) -> Response:
 
 
 def _headers(error: OstinatoError) -> dict[str, str]:
-    """Return the headers that all dialects share: whether and when to retry, and how to authenticate."""
+    """Return the headers that all dialects share: when to retry, whether to retry, and how to authenticate."""
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -143,7 +143,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _no_route(request: Request) -> str:
-    """Return the error message for a path without a route. The message says what to call instead, if known."""
+    """Return the error message for a path without a route. The message names an alternative if there is one."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
     for other in (versioned, path.removeprefix("/v1"), path):

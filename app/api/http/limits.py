@@ -26,7 +26,7 @@ class BodyLimits:
         """Check the headers of a request, and return the `receive` function that reads its body.
 
         Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers show that the body cannot be accepted. The
-        returned function raises TooLarge if the body turns out to be larger than its limit.
+        returned function raises TooLarge when the bytes received exceed the limit.
         """
         headers = index_of(scope)
         if len(headers) != len(scope["headers"]):
@@ -51,7 +51,7 @@ class BodyLimits:
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header of the body is sent twice, because the route might read the other one."""
+    """Raise InvalidRequest if a header of the body is sent twice, because the route might use the other value."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:

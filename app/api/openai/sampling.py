@@ -1,4 +1,4 @@
-"""Request fields that OpenAI's generation routes share: options of sampling, the end of the text, and streaming."""
+"""Request fields that OpenAI's generation routes share: sampling, stop conditions and streaming."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With `include_usage`, the token counts are sent at the end of a stream. If `continuous_usage_stats` is also set,
-    they are sent with every chunk. `include_obfuscation` has no effect."""
+    """Options of a stream. With `include_usage`, token counts are sent at the end of the stream. If
+    `continuous_usage_stats` is also set, every chunk contains token counts. `include_obfuscation` has no effect."""
 
     include_usage: bool = False
     include_obfuscation: bool = False  # sent by OpenAI's client
@@ -84,7 +84,7 @@ def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
 def sampling_params(
     body: SamplingFields, max_tokens: int, logprobs: int | None, prompt_logprobs: int | None = None
 ) -> SamplingParams:
-    """The engine's parameters. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report."""
+    """The engine's sampling parameters. `logprobs` and `prompt_logprobs` are numbers of alternatives to report."""
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens,
@@ -114,5 +114,5 @@ def seed_of(body: SamplingFields) -> int | None:
 
 
 def value_or(value: T | None, default: T) -> T:
-    """Replace null with the default, because OpenAI's clients may send null to request the default."""
+    """Replace None with the default, because OpenAI's clients may send null to request the default."""
     return default if value is None else value

@@ -49,7 +49,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         "empty": (report.get("empty"), "row without a text is", "rows without a text are", "left out"),
         "duplicates": (
             sum((report.get("duplicates") or {}).values()),
-            "row repeats", "rows repeat", "another row of the same split",
+            "row is a duplicate", "rows are duplicates", "of another row in the same split",
         ),
         "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the train rows"),
         "test_leaks": (test_leaks, "test row is", "test rows are", "also in the validation rows"),

@@ -195,8 +195,8 @@ def _ends_earlier(settled: Settled) -> str | None:
     if settled.max_seconds is not None and settled.total_steps is not None:
         reasons.append(f"max_seconds ({settled.max_seconds:g}) ends the run")
     if settled.patience:
-        end = "begin the fall of the learning rate" if settled.schedule == "plateau" else "end the run"
-        reasons.append(f"{settled.patience} evaluations in a row without a better {settled.metric} {end}")
+        effect = "the learning rate starts to decay" if settled.schedule == "plateau" else "the run ends"
+        reasons.append(f"{effect} after {settled.patience} evaluations in a row without a better {settled.metric}")
     return "; ".join(reasons) or None
 
 
