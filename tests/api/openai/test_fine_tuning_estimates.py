@@ -92,7 +92,7 @@ def test_a_version_that_cannot_be_tuned_is_refused_at_once(
 
 def test_a_busy_process_says_when_to_try_again(client: httpx.Client, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: object) -> None:
-        raise Overloaded("another dry run is being computed", code="dry_run_busy", retry_after=5.0)
+        raise Overloaded("another dry run is in progress", code="dry_run_busy", retry_after=5.0)
 
     monkeypatch.setattr(api.services.estimates, "estimate", busy)
     reply = dry_run(client, upload(client, table(20)))
