@@ -1,4 +1,4 @@
-"""Predicts how long an engine takes to compute one sequence, so that a request cannot occupy the engine for minutes.
+"""Predicts the time to compute one sequence, so that no request can occupy an engine for minutes.
 
 A sequence is computed in one piece, and no deadline interrupts the computation. The prediction divides the number of
 multiplications and additions by an assumed speed, which is lower than the speed of an idle machine.

@@ -1,4 +1,4 @@
-"""A generation request in progress. Turns the engine's tokens into pieces of text for each choice."""
+"""A generation request in progress. Converts the engine's tokens to pieces of text for each choice."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ class Choice:
         )
 
     def finish(self, message: wire.Finished) -> Piece:
-        """Return the last piece of the choice. Raises EngineFailed if the engine aborted the choice on its own."""
+        """Return the last piece of the choice.
+
+        Raises EngineFailed if the engine aborted the choice without being asked.
+        """
         if message.reason not in ("stop", "length"):
             raise failures.failure("aborted", "the engine aborted this request")
         self.timing, self.cached_tokens = message.timing, message.cached_tokens
@@ -101,7 +104,7 @@ class Choice:
 
 @dataclass(slots=True)
 class GenerationRequest:
-    """A generation that the engine has started. It can no longer be rejected.
+    """A generation that the engine has started, and that can no longer be rejected.
 
     Iterate over `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
     """

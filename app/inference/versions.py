@@ -57,7 +57,10 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The parts of a version that the API process needs: everything but the weights. They depend only on the digest."""
+    """The parts of a version that the API process needs: everything except the weights.
+
+    They depend only on the digest.
+    """
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -101,8 +104,8 @@ class ResolvedVersion:
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
 
-    Both operations block, so they run in threads. Files are fetched in separate threads, because this can take minutes.
-    A request waits for the files for at most `patience` seconds.
+    Both operations block, so they run in threads. Files are fetched in separate threads, because fetching can take
+    minutes. A request waits for the files for at most `patience` seconds.
     """
 
     def __init__(
@@ -199,5 +202,5 @@ class Versions:
 
 
 def still_loading() -> Unavailable:
-    """The error for a request that waited as long as it may for a version to be loaded."""
+    """The error for a request whose version was not loaded in time."""
     return Unavailable("the version is still being loaded; try again", code="loading", retry_after=5.0)

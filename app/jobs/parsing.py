@@ -58,7 +58,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def sent_names(body: Mapping[str, Any]) -> dict[str, str]:
-    """Map option names to the names in a valid body where they differ: `training.epochs` -> `hyperparameters.n_epochs`."""
+    """Map the names of options to different names in a valid body: `training.epochs` -> `hyperparameters.n_epochs`."""
     _, sources = _merge_options(body)
     return {f"training.{name}": source for name, source in sources.items() if source != f"training.{name}"}
 
