@@ -23,7 +23,7 @@ UTF8 = {"training": {"encoding": "utf-8"}}  # else an old file is read as cp1252
 # file name -> content, further fields of the request, `param` of the error, parts of its message
 FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
     "wide.csv": (f"text,label\n{GOOD}a,b,c\n".encode(), {}, "training_file", ["line 22", "3 cells", "header has 2"]),
-    "open.csv": (f'text,label\n{GOOD}"never closed,yes\n'.encode(), {}, "training_file", ["line 22", "never closed"]),
+    "open.csv": (f'text,label\n{GOOD}"never closed,yes\n'.encode(), {}, "training_file", ["line 22", "closing quote"]),
     "misspelt.csv": (
         f"text,label\n{GOOD}".encode(), {"columns": {"label": "lable"}}, "columns.label", ["'lable'", "mean 'label'"],
     ),

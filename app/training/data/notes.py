@@ -1,4 +1,4 @@
-"""The notes that rows can have. A note is reported once per file, in a sentence with the number of its rows."""
+"""The notes that rows can have. Each note is reported once per file, in a sentence with the number of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
     AS_TEXT: ("info", "numbers, dates and true/false are read as text (rows: {count})"),
     NO_SPLIT: (
         "info",
-        "rows without a split count as train rows or, in a validation file, as validation rows (rows: {count})",
+        "rows without a split are used as train rows or, in a validation file, as validation rows (rows: {count})",
     ),
     MESSAGES_LEFT_OUT: (
         "warn",
@@ -23,7 +23,7 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
     ),
     NO_ANSWER: (
         "warn",
-        "conversations in which no assistant message has text to learn are left out (conversations: {count})",
+        "conversations without text in any assistant message are left out (conversations: {count})",
     ),
     UNREADABLE_PARTS: (
         "warn",
@@ -33,13 +33,13 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
 
 _OF_ONE = {  # note -> sentence for a single row
     AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
-    NO_SPLIT: "1 row has no split; it counts as a train row or, in a validation file, as a validation row",
+    NO_SPLIT: "1 row has no split; it is used as a train row or, in a validation file, as a validation row",
     MESSAGES_LEFT_OUT: (
         "1 conversation has messages that cannot be used for training, such as tool calls without text or messages "
         "after the last answer; these messages are left out, and the rest is used"
     ),
-    NO_ANSWER: "1 conversation is left out: no assistant message has text to learn",
-    UNREADABLE_PARTS: "1 conversation is left out: it has images, audio or files, which cannot be read",
+    NO_ANSWER: "1 conversation is left out, because no assistant message has text",
+    UNREADABLE_PARTS: "1 conversation is left out, because it has images, audio or files, which cannot be read",
 }
 
 

@@ -1,4 +1,4 @@
-"""The report on the data that users see before training starts: counts, lengths, duplicates, leaks and remarks."""
+"""The data report, which users see before training starts: counts, lengths, duplicates, leaks and remarks."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _duplicates(hashes: NDArray[np.uint64]) -> int:
 
 
 def _leaks(scan: Scan) -> dict[str, int]:
-    """Count the held-out rows whose inputs also occur in another split, by kind of leak."""
+    """Count the held-out rows whose inputs also occur in another split, separately for each kind of leak."""
     train, validation, test = (scan.hashes_N[scan.splits_N == code] for code in (TRAIN, VALIDATION, TEST))
     leaks = {"validation": int(np.isin(validation, train).sum())}
     if len(test):

@@ -113,7 +113,7 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
     result, remarks = scan(path)
     assert (len(result.splits_N), result.empty) == (10, 0)
-    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: conversations in which no assistant")
+    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: conversations without text in any assistant")
     assert remarks["no_answer"].count == 2
     assert (remarks["messages_left_out"].where, remarks["messages_left_out"].count) == ("line 11", 1)
     assert {remark.level for remark in remarks.values()} == {"warn"}
@@ -122,5 +122,5 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path) -> None:
 def test_a_file_without_any_answer_says_why_it_cannot_be_used(tmp_path: Path) -> None:
     rows = [[ASK, {"role": "bot", "content": "No."}]] * 3
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
-    with pytest.raises(BadData, match=r"has no usable rows: conversations in which no .*: 3\)"):
+    with pytest.raises(BadData, match=r"has no usable rows: conversations without text in any .*: 3\)"):
         scan(path)

@@ -18,11 +18,11 @@ from tests.training.data.tables import assert_fault, read, remarks_of, write
     [
         ("a.csv", "text,label\nx,y,z\n", ["line 2", "column 3", "3 cells, but the header has 2"]),
         ("a.csv", "text,label\nx,y\nz\n", ["line 3", "'label'", "a cell is missing"]),
-        ("a.csv", 'text,label\nx,y\n"open,y\nx,y\n', ["line 3", "column 'text'", "malformed CSV", "never closed"]),
+        ("a.csv", 'text,label\nx,y\n"open,y\nx,y\n', ["line 3", "column 'text'", "malformed CSV", "no closing quote"]),
         (
             "a.csv",
             'text,label\nx,y\n"two\nlines","open\n',
-            ["line 4", "column 'label'", "malformed CSV", "never closed"],
+            ["line 4", "column 'label'", "malformed CSV", "no closing quote"],
         ),
         ("a.csv", 'text,label\n"x" z,y\n', ["line 2", "column 'text'", "malformed CSV", "written twice"]),
         ("a.csv", 'text,label\n"a ""b""",y\nx,"y"z\n', ["line 3", "column 'label'", "malformed CSV"]),

@@ -163,7 +163,7 @@ def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
 
 
 def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="line 3, column 'text': malformed CSV: a quote is opened here"):
+    with pytest.raises(BadData, match="line 3, column 'text': malformed CSV: this opening quote"):
         read(write(tmp_path, "a.csv", 'text,label\nx,y\n"open,y\nx,y\n'))
 
 

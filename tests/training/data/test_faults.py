@@ -140,7 +140,7 @@ def test_after_a_quote_that_is_never_closed_nothing_can_be_read(tmp_path: Path) 
         scan(path, 1)
     assert [fault.where[0] for fault in caught.value.faults] == ["line 98", "line 100"]
     assert not caught.value.skippable
-    assert caught.value.message.endswith("Nothing can be read after the last of these rows, line 100")
+    assert caught.value.message.endswith("The file cannot be read after the last of these rows, line 100")
 
 
 def test_plain_text_has_no_rows_to_drop(tmp_path: Path) -> None:
