@@ -55,14 +55,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """All data needed to build a network, except its weights.
+    """All data needed to build a network, except for its weights.
 
     `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
     generation. `input_width` is the width of the input vectors of a recurrent network (0: the same as `width`). If it
     equals `features`, numeric steps are read without a projection, unless there is an `input_activation`. `kv_heads` is
     the number of key-value heads (0: the same as `heads`). `inner` is the inner width of the Transformer's MLP (0: a
-    default, see `inner_width`). Networks ignore `pad_id`, because they identify padding by the lengths of the rows; the
-    field is kept for other programs.
+    default, see `inner_width`). Networks ignore `pad_id`, because they identify padding by the lengths of the rows. The
+    field exists for other programs.
 
     `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch). The branch of a text
     classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);
@@ -72,7 +72,7 @@ class ModelConfig:
     steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
     vector. `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the
     hidden layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of the
-    head's layers except the last one.
+    head's layers, except for the last layer.
     """
 
     architecture: str
@@ -194,7 +194,8 @@ class ModelConfig:
         if self.pooling == "first" and not reads_both_ways and self.architecture != "linear":
             raise ConfigError(
                 "pooling",
-                "can be first only if bidirectional is true: otherwise the first step has read no other step",
+                "can be first only if bidirectional is true, because otherwise the first step contains no information "
+                "about later steps",
             )
         if self.pooling_width and self.pooling != "attention":
             raise ConfigError("pooling_width", "must be 0 unless pooling is attention")
