@@ -59,9 +59,7 @@ def train(
     validation_split: Annotated[
         float | None, typer.Option(help="Fraction of the rows to hold out if there is no validation data.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Random seed. The same inputs and seed give the same weights.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed, which makes runs reproducible.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job until it ends.")] = True,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only estimate the size, memory and time of the job.")
