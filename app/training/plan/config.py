@@ -91,10 +91,7 @@ class Settled:
 
 
 def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    """Determine all settings that the request does not specify.
-
-    Raises BadOption or TrainingFailure if this is impossible.
-    """
+    """Determine the settings that the request leaves open. Raises BadOption or TrainingFailure if this fails."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec.model if base is None else base.config.architecture, facts, train)
