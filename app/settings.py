@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count,
         _help("MiB of weights above which an engine unloads the least recently used versions; 0: half of the memory"),
     ] = 0
+    prefix_memory: Annotated[Count, _help("MiB of states kept for prompts that begin alike; 0: no prefix cache")] = 256
     max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
     max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
@@ -80,9 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
     cache_bytes: Annotated[
         Positive,
-        _help(
-            "maximum size of a machine's checkpoint cache, from which the least recently used checkpoints are evicted"
-        ),
+        _help("maximum size of a machine's checkpoint cache; the least recently used checkpoints are evicted"),
     ] = 34_359_738_368
     request_timeout: Annotated[Seconds, _help("seconds after which an unfinished request fails with 504")] = 600.0
     load_timeout: Annotated[

@@ -14,28 +14,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from models.snapshot import Axes, Layers, Snapshot
+
 POSITIONS = -1  # marks, in a declared shape, the dimension with one entry for each position
 FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # the numbers of slots and positions in the first allocation
 
-Layers = tuple[tuple[Tensor, ...], ...]
 Shape = tuple[int, ...]  # the shape of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width)
 
 
 class StateFull(ValueError):
     """A sequence needs more positions than the context length of the network."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A copy of the state of one slot. Growing tensors contain only the first `position` positions."""
-
-    layers: Layers
-    position: int
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the tensors in bytes."""
-        return sum(tensor.nbytes for layer in self.layers for tensor in layer)
 
 
 @dataclass(slots=True)
@@ -150,6 +138,14 @@ class State:
         return self._storage.capacity
 
     @property
+    def axes(self) -> Axes:
+        """For each tensor of a slot, the dimension with one entry for each position; None for a fixed tensor."""
+        return tuple(
+            tuple(shape.index(POSITIONS) if POSITIONS in shape else None for shape in layer)
+            for layer in self._storage.shapes
+        )
+
+    @property
     def limit(self) -> int | None:
         """The maximum number of positions of a slot, or None if unlimited."""
         return self._storage.limit
@@ -206,13 +202,16 @@ class State:
             self.copy(source, target)
             self.reset([source])
 
-    def snapshot(self, slot: int) -> Snapshot:
-        """Copy the state of a slot. Later changes to the state do not affect the copy."""
-        layers = tuple(tuple(part.clone() for part in layer) for layer in self._read(slot))
-        return Snapshot(layers, self._storage.positions[self._index(slot)])
+    def snapshot(self, slot: int, start: int = 0) -> Snapshot:
+        """Copy the state of a slot, and of growing tensors the positions from `start` on.
+
+        Later changes to the state do not affect the copy.
+        """
+        layers = tuple(tuple(part.clone() for part in layer) for layer in self._read(slot, start))
+        return Snapshot(layers, self._storage.positions[self._index(slot)], self.axes, start)
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
-        """Overwrite a slot with a snapshot of this slot or another one."""
+        """Overwrite a slot with a snapshot, from position 0 on, of this slot or another one."""
         self._write(slot, snapshot.layers, snapshot.position)
 
     def _index(self, slot: int) -> int:
@@ -228,10 +227,10 @@ class State:
             for tensors, layer in zip(self._storage.layers, shapes, strict=True)
         )
 
-    def _read(self, slot: int) -> Layers:
+    def _read(self, slot: int, start: int = 0) -> Layers:
         index = self._index(slot)
         self._storage.reserve(index + 1, 0)  # a slot that has never been written has no tensors yet
-        return self._parts(index, 0, self._storage.positions[index])
+        return self._parts(index, start, self._storage.positions[index])
 
     def _write(self, slot: int, layers: Sequence[Sequence[Tensor]] | None, position: int) -> None:
         """Overwrite a slot with `layers` (None: empty the slot), and set everything beyond its new position to zero."""

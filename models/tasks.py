@@ -7,7 +7,8 @@ Training losses are in `app/training/loop/objective.py`. The names and shapes of
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from models.kernels import reference
 from models.kernels.port import KernelLayer, Kernels, Product
 from models.linear import LinearClassifier
 from models.ngrams import Ngrams
+from models.snapshot import Snapshot
 from models.state import State
 from models.token_ngrams import TokenNgrams
 
@@ -109,6 +111,21 @@ class LanguageModel(Network, KernelLayer):
     def new_state(self, slots: int) -> State:
         state = self.body.new_state(slots)
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
+
+    def divides(self, state: State) -> bool:
+        """Whether the state after every prefix can be cut from a snapshot: the body has no fixed tensors."""
+        axes = state.axes if self.ngrams is None else state.axes[:-1]
+        return all(axis is not None for layer in axes for axis in layer)
+
+    def resume(self, state: State, slot: int, snapshot: Snapshot, ids: Sequence[int]) -> None:
+        """Overwrite a slot with the state after the tokens `ids`: a snapshot whose fixed tensors of the body are set.
+
+        The previous tokens, which the n-gram branch keeps in the state, are taken from `ids`.
+        """
+        if self.ngrams is not None:
+            layers = (*snapshot.layers[:-1], (self.ngrams.history(ids),))
+            snapshot = replace(snapshot, layers=layers)
+        state.restore(slot, snapshot)
 
     def _product(self, kernels: Kernels) -> Product:
         weight_VD = self._embedding_VD if self.head.weight is None else self.head.weight

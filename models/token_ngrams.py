@@ -7,6 +7,8 @@ network can learn dependencies on a longer context (Roy et al., 2022).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,6 +44,12 @@ class TokenNgrams(nn.Module):
         vectors_ND = functional.embedding_bag(buckets_BTN.flatten(0, 1), self.weight, mode="sum", sparse=self.training)
         return vectors_ND.view(*ids_BT.shape, -1)
 
+    def history(self, ids: Sequence[int]) -> Tensor:
+        """Return the state after the tokens `ids`, in the layout of `state_shape`."""
+        last = [0] * (self.longest - 1) + [token + 1 for token in ids[max(0, len(ids) - self.longest + 1) :]]
+        symbols_1S = torch.tensor([last[1 - self.longest :]], device=self.weight.device)
+        return _digits(symbols_1S)[0]
+
     def _previous(self, ids_BT: Tensor, context: Context) -> Tensor:
         if context.state is None:
             return ids_BT.new_zeros(len(ids_BT), self.longest - 1)
@@ -64,4 +72,9 @@ class TokenNgrams(nn.Module):
         """Store the last tokens of each row. A row without a step keeps its tokens."""
         starts_B1 = torch.tensor(steps, device=symbols_BS.device)[:, None]
         last_BH = symbols_BS.gather(1, starts_B1 + torch.arange(self.longest - 1, device=symbols_BS.device))
-        digits_BHN.copy_(torch.stack([last_BH & 255, last_BH >> 8 & 255, last_BH >> 16], 2))
+        digits_BHN.copy_(_digits(last_BH))
+
+
+def _digits(symbols_BH: Tensor) -> Tensor:
+    """Return digits_BHN of symbols below 2**24."""
+    return torch.stack([symbols_BH & 255, symbols_BH >> 8 & 255, symbols_BH >> 16], 2)

@@ -47,8 +47,10 @@ class FakeEngine:
     `refuse_loads = (code, message)`   answer Load with LoadFailed
     `room = n`               evict the oldest of n versions for another, without a message about it
     `refuse_requests = (code, message)`   answer Score, Embed and Generate with Failed
+    `burst = n`              send n tokens of a generation at a time
     `eos = id`               end a generation with reason `stop` at this token of its prompt
     `busy_seconds`           reported in heartbeats
+    `cached_tokens = [3]`    report that so many tokens of each choice's prompt were in the prefix cache
     `mute()` / `unmute()`    send no heartbeats, as if the process hung
     `die()`                  close the sockets at once and answer no open request, as after kill -9
     `received` lists every message, and `loaded` the loaded versions (digest -> name).
@@ -61,8 +63,10 @@ class FakeEngine:
         self.refuse_requests: tuple[str, str] | None = None
         self.hold_after: int | None = None
         self.room: int | None = None
+        self.burst = 1
         self.eos: int | None = None
         self.busy_seconds = 0.0
+        self.cached_tokens: list[int] = []
         self.counters: dict[str, float] = {}
         self.instance = os.urandom(8).hex()
         self.pid = NO_PROCESS
@@ -207,7 +211,7 @@ class FakeEngine:
         for key, stream in list(self._streams.items()):
             if self.hold_after is not None and stream.sent >= self.hold_after:
                 continue
-            if self._send_next(stream):
+            if any(self._send_next(stream) for _ in range(self.burst)):
                 del self._streams[key]
 
     def _send_next(self, stream: _Stream) -> bool:
@@ -217,7 +221,7 @@ class FakeEngine:
         if stream.sent >= params.max_tokens:
             if params.max_tokens == 0 and params.prompt_logprobs is not None:
                 self._send(stream.peer, wire.Tokens(request.id, [], [], _fake_prompt(request)))
-            self._send(stream.peer, wire.Finished(request.id, "length", timing))
+            self._send(stream.peer, wire.Finished(request.id, "length", timing, None, self._cached(request)))
             return True
         token = request.prompt[stream.sent % len(request.prompt)]
         ends = token in params.stop_token_ids or (token == self.eos and not params.ignore_eos)
@@ -227,9 +231,13 @@ class FakeEngine:
         logprobs = [] if params.logprobs is None else [_fake_logprob(token, params.logprobs, request.choice)]
         prompt = _fake_prompt(request) if stream.sent == 0 else []
         began = wire.Timing(0.1, 0.15, 0.15) if stream.sent == 0 else None
-        self._send(stream.peer, wire.Tokens(request.id, [token], logprobs, prompt, began))
+        cached = self._cached(request) if stream.sent == 0 else 0
+        self._send(stream.peer, wire.Tokens(request.id, [token], logprobs, prompt, began, cached))
         stream.sent += 1
         return False
+
+    def _cached(self, request: wire.Generate) -> int:
+        return self.cached_tokens[request.choice] if self.cached_tokens else 0
 
     def _send(self, peer: bytes, message: wire.FromEngine) -> None:
         with contextlib.suppress(zmq.Again):

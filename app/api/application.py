@@ -20,9 +20,11 @@ from app.api.http.middleware import Envelope
 from app.api.http.services import Services, build_services
 from app.api.huggingface import dialect as huggingface
 from app.api.native import dialect as native
+from app.api.ollama import dialect as ollama
 from app.api.openai import dialect as openai
 from app.api.openapi.describe import complete
 from app.api.openinference import dialect as openinference
+from app.api.torchserve import dialect as torchserve
 from app.binding import check_bind
 from app.settings import Settings
 
@@ -30,7 +32,14 @@ DESCRIPTION = (
     "Train, register and serve sequence models: RNN, LSTM, GRU and Transformer. "
     "A model reference is `name`, `name:3`, `name@alias` or `name@sha256:…`."
 )
-DIALECTS = (openai.DIALECT, native.DIALECT, huggingface.DIALECT, openinference.DIALECT)
+DIALECTS = (
+    openai.DIALECT,
+    native.DIALECT,
+    huggingface.DIALECT,
+    openinference.DIALECT,
+    torchserve.DIALECT,
+    ollama.DIALECT,
+)
 
 
 class Application(FastAPI):

@@ -86,7 +86,8 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
 
 def _sizes(result: DataReport) -> str:
     """The size of the data and the lengths of the inputs: "24 rows for classification (22 train, 2 validation); …"."""
-    if characters := result.report.get("characters"):
+    if "rows" not in result.report:
+        characters = result.report["characters"]
         parts = ", ".join(f"{count:,} in the {split} file" for split, count in characters.items())
         return f"plain text for generation, {counted(sum(characters.values()), 'character')}" + (
             f" ({parts})" if len(characters) > 1 else ""

@@ -15,7 +15,8 @@ from app.cli.follow import follow
 from app.cli.options import collect, with_fields
 from app.cli.outcome import failure
 from app.cli.output import Json, connect, print_json, table, warn
-from app.cli.references import ROOT, look_up
+from app.cli.references import look_up
+from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
 from app.wire.training_options import Columns
 from app.wording import counted
@@ -81,20 +82,26 @@ def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
     with as_regular_files({"file": file}) as paths:
         card = look_up(client, request["model"])
         if "against" in request:
-            look_up(client, request["against"], param="against")
-        if card.get("version"):  # a job's checkpoint is not a registered version
-            _check(client, paths["file"], card, request)
+            _check_comparable(card, look_up(client, request["against"], param="against"))
+        _check(paths["file"], card, request)
         return str(client.upload(paths["file"])["id"])
 
 
-def _check(client: Client, path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
+def _check_comparable(card: dict[str, Any], other: dict[str, Any]) -> None:
+    """Raise InvalidRequest if two versions cannot be measured on the same rows."""
+    for field, noun in (("task", "task"), ("input", "kind of input")):
+        if card[field] != other[field]:
+            message = f"{other['id']} and {card['id']} cannot be compared: the {noun} of {other['id']} is "
+            message += f"{other[field]}, and that of {card['id']} is {card[field]}; nothing was uploaded"
+            raise InvalidRequest(message, param="against")
+
+
+def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
     """Run the evaluation's checks on all rows."""
     from app.training.data.checking import check_held_out  # loads numpy and pyarrow
 
-    name, number = str(card["id"]).partition(":")[0].partition("@")[0], card["version"]
-    config = client.get(f"{ROOT}/{name}/versions/{number}").get("config") or {}
     columns = msgspec.convert(request.get("columns", {}), Columns)
-    error = check_held_out(path, card["task"], config.get("input", "tokens"), columns)
+    error = check_held_out(path, card["task"], card["input"], columns)
     if error is not None:
         raise refusal(error, trains=False)
 

@@ -116,7 +116,7 @@ def classify(
     with connect() as client:
         results = list(_classified(client, body, rows))
     if as_json:
-        print_json(_merge(list({id(reply): reply for *_, reply in results if reply is not None}.values())))
+        print_json(_merge(results))
         return
     _show(((row, item) for row, item, _ in results), top_k, with_sets=prediction_set is not None)
 
@@ -223,17 +223,21 @@ def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
     return INPUT.sub(place, message)
 
 
-def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge replies as if all texts had been sent in one request: renumber the items and add up the usage."""
-    merged = dict(replies[0])
-    data = [item for reply in replies for item in reply["data"]]
-    merged["data"] = [{**item, "index": index} for index, item in enumerate(data)]
-    merged["usage"] = {
-        key: sum(reply["usage"][key] for reply in replies)
-        for key, value in (replies[0].get("usage") or {}).items()
-        if isinstance(value, int)
+def _merge(results: list[tuple[InputRow, Any, Any]]) -> dict[str, Any]:
+    """One reply, as if all texts had been sent in one request, with the sum of `usage`.
+
+    The `index` of an item counts all rows, so that it does not change if a row without a text is skipped.
+    """
+    replies = list({id(reply): reply for *_, reply in results if reply is not None}.values())
+    usages = [reply["usage"] for reply in replies if reply.get("usage")]
+    return dict(replies[0]) | {
+        "data": [{**item, "index": index} for index, (_, item, _) in enumerate(results) if item is not None],
+        "usage": {
+            key: sum(usage[key] for usage in usages)
+            for key, value in (usages[0] if usages else {}).items()
+            if isinstance(value, int)
+        },
     }
-    return merged
 
 
 def generate(

@@ -57,7 +57,7 @@ class Changes:
 
     def _postgresql(self) -> Hashable:
         # A snapshot names the transactions whose changes are visible, and therefore differs after every commit.
-        with self._database.engine.connect() as connection:
+        with self._database.reader.connect() as connection:
             return str(connection.exec_driver_sql("SELECT pg_current_snapshot()").scalar())
 
 

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, literal_column, select, text
+from sqlalchemy import literal_column, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
+from app.db import pools
+from app.db.pools import SETTING, TooManyWriters, WriterTurns
 from app.errors import Unavailable
-from app.settings import PREFIX, SettingError
+from app.settings import SettingError
 
-SETTING = f"{PREFIX}DATABASE_URL"
-BUSY_SECONDS = 30.0
-IDLE_SECONDS = 15.0  # after this time, PostgreSQL ends the transaction of a frozen program and releases its locks
 CLOSE_SECONDS = 1.0
 MIGRATION_LOCK = 0x0571_4A70  # an arbitrary number that must never change
 NOW = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
     "postgresql": "extract(epoch from clock_timestamp())::double precision",
 }
-AWAY = (OperationalError, InterfaceError, PoolTimeout)
+AWAY = (OperationalError, InterfaceError, PoolTimeout, TooManyWriters)
 ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are program defects
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL's error codes for a missing table or column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
@@ -90,8 +87,8 @@ class Database:
 
     def __init__(self, url: str | URL) -> None:
         self.url = url_of(url) if isinstance(url, str) else url
-        self.engine = _sqlite(self.url) if self.dialect == "sqlite" else _postgresql(self.url)
-        self._reader = self.engine.execution_options(postgresql_readonly=True, reads_only=True)
+        self.engine, self.reader = pools.writers(self.url), pools.readers(self.url)
+        self._turns = WriterTurns()
 
     @property
     def dialect(self) -> str:
@@ -102,16 +99,22 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session whose changes are committed at the end of the block, or rolled back if the block raises.
 
-        On SQLite, the session holds the database's write lock from the beginning of the block.
+        On SQLite, the session holds the database's write lock from the beginning of the block. If too many transactions
+        wait for a lock, further ones fail at once.
         """
-        with _translated_errors(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with (
+            _translated_errors(),
+            self._turns.turn(),
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             session.connection()  # begin the transaction and take the lock now, not at the first statement
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a read-only session, which does not wait for writers."""
-        with _translated_errors(), Session(self._reader, expire_on_commit=False) as session, session.begin():
+        """Open a read-only session, which does not wait for writers, nor for connections that they hold."""
+        with _translated_errors(), Session(self.reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     def now(self, session: Session) -> float:
@@ -129,6 +132,7 @@ class Database:
         config = _alembic()
         with _translated_errors(), self.engine.begin() as connection:
             if self.dialect == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -151,9 +155,11 @@ class Database:
         while self._in_use() and time.monotonic() < deadline:
             time.sleep(0.01)
         self.engine.dispose()
+        self.reader.dispose()
 
     def _in_use(self) -> int:
-        return self.engine.pool.checkedout() if isinstance(self.engine.pool, QueuePool) else 0
+        used = (engine.pool for engine in (self.engine, self.reader))
+        return sum(pool.checkedout() for pool in used if isinstance(pool, QueuePool))
 
 
 def reason(error: Exception) -> str:
@@ -192,63 +198,3 @@ def _state(error: Exception) -> str | None:
     """Return PostgreSQL's code or SQLite's name of an error."""
     cause = getattr(error, "orig", None)
     return getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
-
-
-def _postgresql(url: URL) -> Engine:
-    text_is_utf8 = {"client_encoding": "utf8"}  # clients use UTF-8, regardless of the encoding of the database
-    engine = create_engine(
-        url, connect_args=text_is_utf8, pool_size=5, max_overflow=15, pool_timeout=BUSY_SECONDS, pool_pre_ping=True
-    )
-    event.listen(engine, "connect", _end_idle_transactions)
-    return engine
-
-
-def _end_idle_transactions(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {int(IDLE_SECONDS * 1000)}")
-    connection.commit()
-
-
-def _sqlite(url: URL) -> Engine:
-    folder = Path(url.database or "").expanduser().parent
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{SETTING}: cannot create the folder {folder}: {error.strerror}; use another path"
-        raise SettingError(message) from None
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=15)
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver must not open transactions, because `_begin` does
-    _enter_wal(connection)
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")  # a job reported as ended stays ended after a power failure
-
-
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging (WAL), in which readers do not wait for writers.
-
-    SQLite ignores the busy timeout during the switch, so the switch fails if several programs attempt it on a new file
-    at the same time. Failed attempts are retried.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").close()
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def _begin(connection: Connection) -> None:
-    # IMMEDIATE takes the write lock at once. Without it, a transaction that reads first and writes later would fail
-    # with SQLITE_BUSY, without waiting, if another transaction has written in between.
-    reads_only: Any = connection.get_execution_options().get("reads_only", False)
-    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads_only else 'OFF'}")
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

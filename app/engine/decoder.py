@@ -15,6 +15,7 @@ from app import telemetry
 from app.engine import sequence as sequences
 from app.engine.reply import Counters, Reply, describe
 from app.engine.requests import OpenRequests
+from app.engine.reuse import PrefixReuse
 from app.engine.runner import Runner
 from app.engine.sampling import NOT_FINITE, sample
 from app.engine.scheduler import Chunk, Scheduler
@@ -34,9 +35,9 @@ class Decoder:
 
     def __init__(
         self, runner: Runner, scheduler: Scheduler, vocab_size: int, context_length: int, eos_id: int | None,
-        reply: Reply, counters: Counters,
+        reply: Reply, counters: Counters, reuse: PrefixReuse | None = None,
     ) -> None:  # fmt: skip
-        self.runner, self.scheduler = runner, scheduler
+        self.runner, self.scheduler, self.reuse = runner, scheduler, reuse
         self.vocab_size, self.context_length, self.eos_id = vocab_size, context_length, eos_id
         self.reply, self.counters = reply, counters
         self.open: OpenRequests[Sequence] = OpenRequests(reply, counters)
@@ -93,12 +94,7 @@ class Decoder:
         """Decode one token of each sequence whose prompt has been read, then read a limited number of prompt tokens."""
         for sequence in self.open.expire():
             self._leave(sequence)
-        admitted = self.scheduler.admit()
-        if admitted:
-            self.runner.reset([s.slot for s in admitted])
-            now = time.monotonic()
-            for sequence in admitted:
-                sequence.admitted = now
+        self._admit()
         self.counters.add("steps")
         decoded = self._decode()
         for chunk in (chunks := self.scheduler.chunks()):
@@ -108,6 +104,18 @@ class Decoder:
         # its slot, and chunks refer to slots.
         for sequence in [s for chunk in chunks for s in chunk.sequences if s.closed]:
             self._leave(sequence)
+
+    def _admit(self) -> None:
+        """Give free slots to waiting sequences, in their initial state or after a prefix from the cache."""
+        admitted = self.scheduler.admit()
+        if not admitted:
+            return
+        self.runner.reset([s.slot for s in admitted])
+        now = time.monotonic()
+        for sequence in admitted:
+            sequence.admitted = now
+            if self.reuse is not None:
+                self.reuse.begin(sequence)
 
     def _decode(self) -> int:
         """Run the decode call and return the number of sequences in it."""
@@ -137,6 +145,8 @@ class Decoder:
                 if sequence.params.prompt_logprobs is not None:
                     self._add_prompt_logprobs(sequence, hidden_BTD[row], len(piece))
                 sequence.computed += len(piece)
+                if self.reuse is not None:
+                    self.reuse.read(sequence)
                 if not sequence.remaining:
                     ends.append((row, len(piece) - 1))
             self.counters.add("prompt_tokens", sum(chunk.lengths))
@@ -180,7 +190,8 @@ class Decoder:
             ids = [] if reason == "stop" else [token]
             if ids or sequence.prompt_logprobs:
                 report, timing = [logprob] if logprob and ids else [], _timing(sequence) if first else None
-                self.reply(sequence.peer, Tokens(sequence.id, ids, report, sequence.prompt_logprobs, timing))
+                cached = sequence.cached if first else 0
+                self.reply(sequence.peer, Tokens(sequence.id, ids, report, sequence.prompt_logprobs, timing, cached))
                 sequence.prompt_logprobs = []
             if reason == "stop":
                 self._end(sequence, reason, token, logprob.logprob if logprob else None)
@@ -197,7 +208,9 @@ class Decoder:
         timing = _timing(sequence)
         with telemetry.about(sequence.request_id):
             logger.info("%s after %d tokens in %.1f ms", reason, len(sequence.output), timing.inference_ms)
-        self.reply(sequence.peer, Finished(sequence.id, reason, timing, stop_id, 0, stop_logprob))
+        self.reply(sequence.peer, Finished(sequence.id, reason, timing, stop_id, sequence.cached, stop_logprob))
+        if self.reuse is not None:
+            self.reuse.end(sequence)
 
     def _leave(self, sequence: Sequence) -> None:
         """Remove a closed sequence from the schedule, and copy the state of the last sequence into its slot."""

@@ -17,11 +17,13 @@ from app.engine.limits import StepLimits
 from app.engine.loader import Loader
 from app.engine.loading import Loading
 from app.engine.memory import Memory
+from app.engine.prefixes import Prefixes
 from app.engine.reply import Counters, Reply, describe, fail
 from app.engine.scorer import Scorer, ScoringItem, steps_of
 from app.engine.turns import Active, Turns
 from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
+from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
@@ -37,7 +39,8 @@ class EngineHost:
         self.limits, self.reply, self.lanes = limits, reply, lanes
         self.counters = Counters()
         self.memory = Memory(limits.memory)
-        start = partial(assemble, limits=limits, reply=reply, counters=self.counters)
+        self.prefixes: Prefixes[Snapshot] | None = Prefixes(limits.prefixes) if limits.prefixes else None
+        start = partial(assemble, limits=limits, prefixes=self.prefixes, reply=reply, counters=self.counters)
         self.loading = Loading(loader, self.memory, start, self._retire, reply, self.counters)
         self.versions = self.loading.versions
         self._step_started: float | None = None
@@ -99,6 +102,8 @@ class EngineHost:
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
+        if self.prefixes:
+            self.prefixes.drop(version.loaded.digest)
         for part in version.parts.values():
             if isinstance(part, Decoder):
                 self._decoders.discard(part)

@@ -52,7 +52,7 @@ def run(socket_path: Path, settings: Settings) -> None:
     device = torch.device(_device(settings.device))
     limits = StepLimits(
         settings.max_batch_tokens, settings.max_slots, settings.prefill_tokens, settings.batch_invariant,
-        settings.model_memory * 2**20 or memory_of(device) // 2,
+        settings.model_memory * 2**20 or memory_of(device) // 2, settings.prefix_memory * 2**20,
     )  # fmt: skip
     patience = settings.max_sequence_seconds + OVERTIME
     program = EngineProcess(socket_path, limits, device, getattr(torch, settings.dtype), threads, patience)

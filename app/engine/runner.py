@@ -13,6 +13,7 @@ from torch import Tensor
 from app.engine.sampling import token_logprobs
 from app.wire.engine import FeatureSequence, TokenLogprob
 from models.interface import Context
+from models.snapshot import Snapshot, join
 from models.state import State
 
 LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are computed at once
@@ -46,6 +47,20 @@ class Runner:
     def copy(self, source: int, target: int) -> None:
         """Overwrite the state of slot `target` with the state of slot `source`."""
         self.state.copy(source, target)
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a snapshot contains the states after all shorter prefixes."""
+        divisible: bool = self.network.divides(self.state)
+        return divisible
+
+    def snapshot(self, slot: int, start: int) -> Snapshot:
+        """Copy the state of a slot, and of keys and values the positions from `start` on."""
+        return self.state.snapshot(slot, start)
+
+    def resume(self, slot: int, segments: Sequence[Snapshot], ids: Sequence[int]) -> None:
+        """Overwrite a slot with the state after the tokens `ids`, which consecutive segments contain."""
+        self.network.resume(self.state, slot, join(segments), ids)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
         """Feed the token ids rows[i] to slot `start` + i, and return hidden_BTD.

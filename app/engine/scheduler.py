@@ -111,7 +111,7 @@ class Scheduler:
         return chunks
 
     def _alone(self, sequence: Sequence) -> Chunk:
-        return Chunk(sequence.slot, (sequence,), (min(sequence.remaining, self.prefill_tokens),))
+        return Chunk(sequence.slot, (sequence,), (min(sequence.due, self.prefill_tokens),))
 
     def _grow(self, first: Sequence, taken: set[Sequence], budget: int) -> Chunk:
         """Return a chunk that contains `first`.
@@ -126,16 +126,16 @@ class Scheduler:
         owners = self.slots.owners
         # Only neighbours can join: a call reads and writes a contiguous range of slots, as a view without copies.
         left = right = first.slot
-        real = steps = min(first.remaining, budget)
+        real = steps = min(first.due, budget)
         for direction in (1, -1):
             while 0 <= (slot := (right if direction > 0 else left) + direction) < len(owners):
                 rows = right - left + 2
                 joining = owners[slot]
-                longer = max(steps, min(joining.remaining, budget // rows))
-                more = real + min(joining.remaining, longer)
-                if not joining.remaining or joining in taken or rows * longer > budget or 2 * more < rows * longer:
+                longer = max(steps, min(joining.due, budget // rows))
+                more = real + min(joining.due, longer)
+                if not joining.due or joining in taken or rows * longer > budget or 2 * more < rows * longer:
                     break
                 real, steps = more, longer
                 left, right = min(left, slot), max(right, slot)
         group = tuple(owners[left : right + 1])
-        return Chunk(left, group, tuple(min(s.remaining, steps) for s in group))
+        return Chunk(left, group, tuple(min(s.due, steps) for s in group))

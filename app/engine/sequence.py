@@ -15,8 +15,9 @@ class Sequence:
     """A request for one continuation, and its progress.
 
     `limit` is the maximum number of output tokens: `max_tokens`, or fewer if the context is too small. `order` is the
-    position in the order of arrival, and `computed` is the number of prompt tokens that have been read. The scheduler
-    sets `slot` while the sequence runs; it is -1 otherwise.
+    position in the order of arrival, and `computed` is the number of prompt tokens that have been read, of which
+    `cached` were read for an earlier sequence. Reading pauses after `pause` tokens, so that the state can be saved. The
+    scheduler sets `slot` while the sequence runs; it is -1 otherwise.
 
     These fields are derived from `params` once, because every step reads them: `random` (sampled, not greedy), `edited`
     (the logits are changed before sampling), `filtered` (some tokens are excluded), `plain` (greedy, with
@@ -38,10 +39,14 @@ class Sequence:
     began: float = 0.0  # when the first token was sampled
     slot: int = -1
     computed: int = 0
+    cached: int = 0
+    pause: int = 0
     output: list[int] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     closed: bool = False
     request_id: str = ""  # the id of the HTTP request, for the log
+    principal: str = ""
+    cache_salt: str = ""
     random: bool = field(init=False)
     edited: bool = field(init=False)
     filtered: bool = field(init=False)
@@ -67,6 +72,11 @@ class Sequence:
         """The number of prompt tokens that have not been read yet."""
         return len(self.prompt) - self.computed
 
+    @property
+    def due(self) -> int:
+        """The number of prompt tokens that the next call may read."""
+        return (self.pause if self.computed < self.pause else len(self.prompt)) - self.computed
+
     def append(self, token: int) -> str | None:
         """Add the next token to the output unless it is a stop token. Return the finish reason, or None to continue."""
         if token in self.stop_ids:
@@ -88,7 +98,7 @@ def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | Non
     limit = min(params.max_tokens, context_length - len(message.prompt))
     return Sequence(
         peer, message.id, message.prompt, params, message.choice, message.deadline, limit, frozenset(ends),
-        request_id=message.request_id,
+        request_id=message.request_id, principal=message.principal, cache_salt=message.cache_salt,
     )  # fmt: skip
 
 

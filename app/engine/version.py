@@ -12,11 +12,14 @@ from app.engine.batcher import Batcher
 from app.engine.decoder import Decoder
 from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
+from app.engine.prefixes import Prefixes
 from app.engine.reply import Counters, Reply
+from app.engine.reuse import PrefixReuse
 from app.engine.runner import Runner, pad, stack
 from app.engine.scheduler import Scheduler
 from app.engine.scorer import Row, Scorer, ScoringItem
 from app.wire import engine as wire
+from models.snapshot import Snapshot
 
 MAX_BATCH_ROWS = 512
 ENDLESS = 2**31  # represents the unlimited context of a recurrent network
@@ -53,11 +56,18 @@ class LoadedVersion:
             sum(part.waiting for part in self.parts.values()),
             decoder.scheduler.slots.capacity if decoder else 0,
             state.nbytes if state else 0, running, state.narrow(0, running).nbytes if state else 0,
+            decoder.reuse.nbytes if decoder and decoder.reuse else 0,
         )  # fmt: skip
 
 
-def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: Counters) -> LoadedVersion:
-    """Make a LoadedVersion from a loaded network."""
+def assemble(
+    loaded: LoadedNetwork,
+    limits: StepLimits,
+    reply: Reply,
+    counters: Counters,
+    prefixes: Prefixes[Snapshot] | None = None,
+) -> LoadedVersion:
+    """Make a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning."""
     config = loaded.config
 
     def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
@@ -70,9 +80,12 @@ def assemble(loaded: LoadedNetwork, limits: StepLimits, reply: Reply, counters: 
     if config.task == "generation":
         scheduler = Scheduler(limits.max_slots, limits.prefill_tokens, limits.invariant)
         runner = Runner(loaded.network, limits.max_slots, loaded.device)
+        step = limits.prefill_tokens if limits.invariant else 0
+        reuse = PrefixReuse(prefixes, loaded.digest, runner, counters, step) if prefixes is not None else None
         parts[wire.Generate] = Decoder(
-            runner, scheduler, config.vocab_size, config.position_limit or ENDLESS, loaded.eos_id, reply, counters
-        )
+            runner, scheduler, config.vocab_size, config.position_limit or ENDLESS, loaded.eos_id, reply, counters,
+            reuse,
+        )  # fmt: skip
     else:
         parts[wire.Score] = scorer(_head(loaded))
     return LoadedVersion(loaded, parts)

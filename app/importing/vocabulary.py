@@ -94,11 +94,23 @@ def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers
     return int(answer)
 
 
+def _kind_of_binary(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start[:1] == b"\x80" or start == b"PK":  # a pickle, or the archive in which torch.save stores one
+        return (
+            "is a pickle, which can contain code and is never read; save the vocabulary as JSON in your program: "
+            "json.dump(vocabulary, open('vocabulary.json', 'w')), where a vocabulary of torchtext is "
+            "vocabulary.get_itos()"
+        )
+    return "is not UTF-8 text; save it as UTF-8"
+
+
 def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise VocabularyInvalid(f"{path} is not UTF-8 text; save it as UTF-8") from None
+        raise VocabularyInvalid(f"{path} {_kind_of_binary(path)}") from None
     except OSError as error:
         raise VocabularyInvalid(f"cannot read {path}: {error.strerror or error}") from None
     if path.suffix.lower() != ".json":

@@ -6,7 +6,8 @@ import msgspec
 
 from app.errors import InvalidRequest
 from app.inference.versions import ResolvedVersion, VersionRecord
-from app.tokenization.tokenizer import FILE, Tokenizer
+from app.tokenization.definition import FILE
+from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.parameters import body_width
 

@@ -66,6 +66,7 @@ class Choice:
         """Return the piece for newly generated tokens. It is the last piece if the tokens complete a stop string."""
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
+            self.cached_tokens = message.cached_tokens
         delta = self._stream.push(message.ids)
         self.tokens += len(message.ids)
         if delta.finished_by_stop is not None:
@@ -129,14 +130,16 @@ class GenerationRequest:
 
     @property
     def cached_tokens(self) -> int:
-        return sum(choice.cached_tokens for choice in self.choices)
+        """The number of prompt tokens that no choice had to read. The choices of one prompt count it once."""
+        cached, n = [choice.cached_tokens for choice in self.choices], len(self.choices) // len(self.prompts)
+        return sum(min(cached[start : start + n]) for start in range(0, len(cached), n))
 
     @property
     def timing(self) -> wire.Timing:
-        """The longest queue time and the longest inference time among the choices."""
-        timings = [choice.timing for choice in self.choices if choice.timing]
+        """The longest of each kind of time among the choices."""
+        timings = [choice.timing for choice in self.choices if choice.timing] or [wire.Timing()]
         return wire.Timing(
-            max((t.queue_ms for t in timings), default=0.0), max((t.inference_ms for t in timings), default=0.0)
+            max(t.queue_ms for t in timings), max(t.inference_ms for t in timings), max(t.prefill_ms for t in timings)
         )
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:

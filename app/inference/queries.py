@@ -37,7 +37,8 @@ class GenerationQuery(InferenceQuery):
 
     With `open_ended`, `max_tokens` of the parameters is ignored, and a continuation may have as many tokens as fit into
     the context. `limit_param` is the name of the request field that limits the number of tokens, for use in error
-    messages. If a continuation begins with the character `lead`, this character is removed.
+    messages. If a continuation begins with the character `lead`, this character is removed. Only requests of one
+    principal with the same `cache_salt` share states in the prefix cache.
     """
 
     params: wire.SamplingParams = field(default_factory=wire.SamplingParams)
@@ -47,6 +48,7 @@ class GenerationQuery(InferenceQuery):
     open_ended: bool = False
     limit_param: str = "max_tokens"
     lead: str = ""
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

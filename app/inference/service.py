@@ -278,7 +278,9 @@ class Inference:
             seed = secrets.randbits(63) if query.seed is None else query.seed
             params = msgspec.structs.replace(query.params, seed=seed)
             requests += [
-                wire.Generate(self._identity(), digest, principal, prompt, params, choice, deadline, about)
+                wire.Generate(
+                    self._identity(), digest, principal, prompt, params, choice, deadline, about, query.cache_salt
+                )
                 for choice in range(query.n)
             ]
         return tuple(requests)

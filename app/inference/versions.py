@@ -1,7 +1,7 @@
 """Resolves model references to versions, and provides the records, assets and load messages of these versions.
 
 A resolved reference is cached for less than half a second, so every process notices within one second that an
-alias has been moved.
+alias has been moved. While the database does not answer, the last known answer is used for up to five minutes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from typing import Any, Protocol
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
 from app.checkpoint.directory import FileEntry
-from app.errors import Unavailable
+from app.db.database import DatabaseUnavailable
+from app.errors import NotFound, Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
+from app.telemetry import stale_answers
+from app.tokenization import isolated
+from app.tokenization.children import Children
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.config import ModelConfig
 
 TTL = 0.4  # seconds for which a resolved reference is cached
+STALE_SECONDS = 300.0  # for which an answer may be used while the database does not give another one
+ANSWER_SECONDS = 0.5  # for which a request with such an answer waits for the database
 REFERENCES, ASSETS = 4096, 64  # the maximum number of entries in each cache
 WEIGHTS = "model.safetensors"
 
@@ -101,6 +107,15 @@ class ResolvedVersion:
         return self.assets.tokenizer
 
 
+@dataclass(slots=True)
+class _Answer:
+    """The version to which a reference resolved when the database was asked, as monotonic times."""
+
+    record: VersionRecord
+    asked: float
+    fresh_until: float
+
+
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
 
@@ -118,7 +133,8 @@ class Versions:
         self._resolve, self._cache, self._patience, self._ttl = resolve, cache, patience, ttl
         self._registry = ThreadPoolExecutor(4, "registry")
         self._files = ThreadPoolExecutor(8, "files")
-        self._records: OrderedDict[tuple[str, str], tuple[float, VersionRecord]] = OrderedDict()
+        self._children = Children()
+        self._records: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
         self._assets: OrderedDict[str, Assets] = OrderedDict()
         self._lookups: SharedTasks[tuple[str, str], VersionRecord] = SharedTasks()
         self._reads: SharedTasks[str, Assets] = SharedTasks()
@@ -126,6 +142,7 @@ class Versions:
     def close(self) -> None:
         for executor in (self._registry, self._files):
             executor.shutdown(wait=False, cancel_futures=True)
+        self._children.close()
 
     @property
     def digests(self) -> set[str]:
@@ -138,12 +155,22 @@ class Versions:
             self._assets.pop(digest, None)
 
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """Return the version to which a reference resolves now. Raises NotFound if none is visible to the principal."""
+        """Return the version to which a reference resolves now, or did before the database stopped answering.
+
+        Raises NotFound if no version is visible to the principal.
+        """
         key = (reference, principal)
-        entry = self._records.get(key)
-        if entry is not None and entry[0] > time.monotonic():
-            return entry[1]
-        return await self._lookups.run(key, lambda: self._look_up(key))
+        entry, now = self._records.get(key), time.monotonic()
+        if entry is None or entry.asked + STALE_SECONDS < now:
+            return await self._lookups.run(key, lambda: self._look_up(key))
+        if entry.fresh_until > now:
+            return entry.record
+        try:
+            return await self._lookups.run(key, lambda: self._look_up(key), ANSWER_SECONDS)
+        except (StillRunning, DatabaseUnavailable):
+            stale_answers.inc()
+            entry.fresh_until = time.monotonic() + self._ttl  # so that not every request waits
+            return entry.record
 
     async def get(self, reference: str, principal: str) -> ResolvedVersion:
         """Return the version with its assets. Raises NotFound, or Unavailable (`loading`) if fetching is too slow."""
@@ -168,16 +195,20 @@ class Versions:
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
         asked = time.monotonic()  # read the clock before the query, because the answer may be outdated when it arrives
-        record = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
-        self._records[key] = (asked + self._ttl, record)
+        try:
+            record = await asyncio.get_running_loop().run_in_executor(self._registry, self._resolve, *key)
+        except NotFound:
+            self._records.pop(key, None)
+            raise
+        self._records[key] = _Answer(record, asked, asked + self._ttl)
         self._records.move_to_end(key)
-        # The oldest entries come first, so the expired entries are at the start.
-        while self._records and (len(self._records) > REFERENCES or self._oldest_expiry() <= asked):
+        # The oldest answers come first.
+        while self._records and (len(self._records) > REFERENCES or self._oldest() + STALE_SECONDS < asked):
             self._records.popitem(last=False)
         return record
 
-    def _oldest_expiry(self) -> float:
-        return next(iter(self._records.values()))[0]
+    def _oldest(self) -> float:
+        return next(iter(self._records.values())).asked
 
     async def _read_in_time(self, record: VersionRecord, until: float) -> Assets:
         try:
@@ -196,7 +227,7 @@ class Versions:
     def _open(self, record: VersionRecord) -> Assets:
         directory = self._cache.checkpoint(record.digest, record.files)
         contents = checkpoint.read(directory)
-        tokenizer = Tokenizer.load(directory, bounded=True) if contents.config.input == "tokens" else None
+        tokenizer = isolated.load(directory, self._children) if contents.config.input == "tokens" else None
         labels = tuple(contents.labels)
         return Assets(contents.config, contents.raw_config, labels, tokenizer, contents.calibration)
 

@@ -28,7 +28,9 @@ from app.registry.records import Version
 from app.registry.service import Registry
 from app.wire.trainer import EvaluationSpec
 from app.wire.training_options import Columns
+from app.wording import counted
 
+_NOUNS = {"tokens": "texts", "features": "numbers"}
 EVIDENCE = 20  # maximum number of evaluations listed for a version
 
 
@@ -78,9 +80,8 @@ class Evaluations:
     def _insert(self, session: Session, request: EvaluationRequest, repeat: Repeat) -> Job:
         version = self._version(session, "model", request.model, repeat.owner)
         other = None if request.against is None else self._version(session, "against", request.against, repeat.owner)
-        if other is not None and other.task != version.task:
-            message = f"{other.ref} is for {other.task}, and {version.ref} for {version.task}: they cannot be compared"
-            raise InvalidRequest(message, param="against")
+        if other is not None:
+            _check_comparable(version, other)
         return self._repository.insert(
             session,
             id=new_id("evaljob"),
@@ -119,6 +120,19 @@ class Evaluations:
             raise NotFound(error.message, code=error.code, param=param) from None
         self._registry.hold_files(session, version.files)
         return version
+
+
+def _check_comparable(version: Version, other: Version) -> None:
+    """Raise InvalidRequest if the two versions cannot be measured on the same rows."""
+    reason = ""
+    if other.task != version.task:
+        reason = f"{other.ref} is for {other.task}, and {version.ref} for {version.task}"
+    elif other.input != version.input:
+        reason = f"{other.ref} expects {_NOUNS[other.input]}, and {version.ref} expects {_NOUNS[version.input]}"
+    elif (steps := other.config.get("features", 0)) != (own := version.config.get("features", 0)):
+        reason = f"{other.ref} expects {counted(steps, 'feature')} per step, and {version.ref} expects {own}"
+    if reason:
+        raise InvalidRequest(f"{reason}: they cannot be compared", param="against")
 
 
 def _manifest(version: Version) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.ownership import LOCAL, visible
@@ -35,6 +35,7 @@ class Entry:
     digest: str
     parameters: int
     created_at: float
+    input: str
     aliases: tuple[str, ...]
 
 
@@ -49,8 +50,7 @@ def load_page(session: Session, principal: str, after: str | None, limit: int) -
         conditions.append(VersionRow.owner == principal)
     if last is not None:
         conditions.append(_follows(last))
-    columns = [getattr(VersionRow, name) for name in COLUMNS]
-    query = select(*columns).where(*conditions).order_by(VersionRow.model, VersionRow.version.desc())
+    query = select(*_columns()).where(*conditions).order_by(VersionRow.model, VersionRow.version.desc())
     rows = session.execute(query.limit(limit + 1)).all()
     names = {row.model for row in rows}
     by_version = alias_repository.group_by_version(alias_repository.load_aliases(session, names))
@@ -67,11 +67,15 @@ def load_page(session: Session, principal: str, after: str | None, limit: int) -
     return cut(entries, limit)
 
 
+def _columns() -> list[ColumnElement[Any]]:
+    input_ = func.coalesce(VersionRow.config["input"].as_string(), "tokens").label("input")
+    return [*(getattr(VersionRow, name) for name in COLUMNS), input_]
+
+
 def _load_champions(session: Session, names: Iterable[str]) -> Sequence[Any]:
     """Load the columns of the champion versions of some models."""
-    columns = [getattr(VersionRow, name) for name in COLUMNS]
     here = and_(AliasRow.model == VersionRow.model, AliasRow.version == VersionRow.version)
-    query = select(*columns).join(AliasRow, here)
+    query = select(*_columns()).join(AliasRow, here)
     return session.execute(query.where(AliasRow.alias == CHAMPION, VersionRow.model.in_(names))).all()
 
 
@@ -100,6 +104,6 @@ def _follows(last: ModelReference) -> ColumnElement[bool]:
 
 
 def _make_entry(row: Any, by_version: alias_repository.AliasNames) -> Entry:
-    fields = {name: getattr(row, name) for name in COLUMNS}
+    fields = {name: getattr(row, name) for name in (*COLUMNS, "input")}
     aliases = tuple(by_version.get((row.model, row.version), ()))
     return Entry(id=f"{row.model}:{row.version}", aliases=aliases, **fields)

@@ -128,6 +128,11 @@ class Version:
         return f"{self.model}:{self.version}" if self.version else self.model
 
     @property
+    def input(self) -> str:
+        """The kind of input of the network: tokens or features."""
+        return str(self.config.get("input", "tokens"))
+
+    @property
     def labels(self) -> list[str]:
         """The labels of the classes; empty for a task without classes."""
         return list(self.config.get("labels", ()))

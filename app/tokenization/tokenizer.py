@@ -16,6 +16,7 @@ import tokenizers
 from app import strict_json
 from app.errors import CheckpointInvalid, InvalidRequest
 from app.tokenization import bounds, faults
+from app.tokenization.definition import FILE, Definition
 from app.tokenization.vocabulary import (
     UNKNOWN,
     find_specials,
@@ -27,10 +28,8 @@ from app.tokenization.vocabulary import (
 )
 from app.tokenization.words import SHORT, WordTokens, splits_into_words
 
-FILE = "tokenizer.json"
 SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
 REMEMBERED = 2**14  # maximum number of cached characters without a token of their own; more than any language uses
-CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 
 
 class Tokenizer:
@@ -90,13 +89,8 @@ class Tokenizer:
 
         Raises CheckpointInvalid.
         """
-        path = Path(path)
-        file = path / FILE if path.is_dir() else path
-        try:
-            definition = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointInvalid(f"{FILE} cannot be read: {type(error).__name__}", param=FILE) from None
-        return cls(definition, tuple(_read_objects(file.parent)), bounded=bounded)
+        definition = Definition.read(path)
+        return cls(definition.text, definition.configs, bounded=bounded)
 
     def save(self, path: Path | str) -> None:
         """Write the tokenizer.json to `path`, which may be a file or an existing directory."""
@@ -277,13 +271,3 @@ class _Characters(dict[str, tuple[int, ...]]):
         if token is not None or len(self) < REMEMBERED:
             self[character] = ids
         return ids
-
-
-def _read_objects(directory: Path) -> Iterable[Mapping[str, Any]]:
-    for name in CONFIGS:
-        try:
-            value = strict_json.parse((directory / name).read_bytes(), values=strict_json.VOCABULARY_VALUES)
-        except (OSError, ValueError):
-            continue
-        if isinstance(value, dict):
-            yield value

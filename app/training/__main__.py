@@ -27,13 +27,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from app import disk_errors, telemetry
-from app.settings import quick_imports, share_the_machine
-from app.training.run import lease
+from app.settings import installed_memory, quick_imports, share_the_machine
+from app.training.run import lease, limits
 
 if TYPE_CHECKING:
     from app.wire.trainer import TrainEvent
 
 log = logging.getLogger("app.training")
+MIB = 2**20
 NICENESS = 10  # engines and APIs on the same machine get CPU time first
 
 
@@ -84,6 +85,7 @@ def train(options: argparse.Namespace) -> int:
     stop = _StopSignal()
     signal.signal(signal.SIGTERM, stop)
     _lower_priority()
+    limits.confine(options.memory * MIB or installed_memory())
     share_the_machine()
     # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
     with quick_imports():
@@ -93,7 +95,9 @@ def train(options: argparse.Namespace) -> int:
         from app.training.run.preparation import Machine
         from app.training.run.session import Session
 
-    machine = Machine(options.resume_every, options.threads, options.device, options.memory * 2**20)
+    machine = Machine(options.resume_every, options.threads, options.device, options.memory * MIB)
+    if machine.settled_device() == "cpu":
+        limits.limit_memory(machine.memory_limit("cpu"))
     run, events = options.run_dir.resolve(), Events(options.events_fd)
     session: _Attempt
     if options.estimate:

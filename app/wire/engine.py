@@ -97,7 +97,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     """Generate one continuation of one prompt. Answered with any number of Tokens, followed by Finished or Failed.
 
     `choice` is the index of this continuation among all continuations of the prompt. Each continuation uses different
-    random numbers.
+    random numbers. States of prompts are reused only between requests with the same principal and `cache_salt`.
     """
 
     id: str
@@ -108,6 +108,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     choice: int = 0
     deadline: float | None = None
     request_id: str = ""
+    cache_salt: str = ""
 
 
 class Embed(msgspec.Struct, tag=True, frozen=True):
@@ -192,13 +193,17 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
-    """New tokens of a generation. `prompt_logprobs` and `timing` are sent once, with the first tokens."""
+    """New tokens of a generation. `prompt_logprobs`, `timing` and `cached_tokens` are sent once, with the first tokens.
+
+    `cached_tokens` is the number of prompt tokens that were not read, because their state was in the prefix cache.
+    """
 
     id: str
     ids: list[int]
     logprobs: list[TokenLogprob] = []
     prompt_logprobs: list[TokenLogprob] = []
     timing: Timing | None = None
+    cached_tokens: int = 0
 
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
@@ -226,7 +231,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, of which
-    running sequences use `cache_used` bytes."""
+    running sequences use `cache_used` bytes. `prefix_bytes` is the size of the version's states in the prefix cache."""
 
     digest: str
     name: str
@@ -238,6 +243,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
     cache_bytes: int
     slots_used: int = 0
     cache_used: int = 0
+    prefix_bytes: int = 0
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):

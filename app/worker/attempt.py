@@ -41,7 +41,7 @@ from app.wire.trainer import (
     TrainSpec,
 )  # fmt: skip
 from app.wire.waiting import WAITS_FOR_DISK
-from app.worker import conclusion, endings, evaluations, publish, retry, transcript
+from app.worker import conclusion, endings, evaluations, memory_kills, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
 from app.worker.resources import Resources
@@ -70,6 +70,7 @@ class Attempt:
         self._run = RunDirectory(resources.runs, job.id)
         self._checkpoints = Checkpoints(resources, self._lease, self._run)
         self._settled = bool(job.settled)
+        self._kills = memory_kills.count()
 
     def run(self) -> str:
         """Run the attempt and return the job's new status, or "lost". Raises only if this program has a defect."""
@@ -208,7 +209,10 @@ class Attempt:
         log_events = [log_event for event in events if (log_event := self._to_log_event(event)) is not None]
         settled = None if self._settled else self._run.settled()
         self._report(transcript.to_progress(events if live else [], settled), log_events)
-        self._settled = self._settled or settled is not None
+        # The settings change if the run starts again with smaller pieces of each batch.
+        self._settled = (self._settled or settled is not None) and not any(
+            transcript.changes_settings(e) for e in events
+        )
         last = [event for event in events if isinstance(event, LastEvent)]
         return last[-1] if last and live else None
 
@@ -240,8 +244,8 @@ class Attempt:
             return self._give_back()
         if (error := endings.disk_failure(code, last)) is not None:
             return self._wait_for_disk(error)
-        how = f"an error: {last.kind}" if isinstance(last, Broke) else transcript.describe_exit(code)
-        return self._retry(f"the trainer ended unexpectedly ({how})")
+        outcome = endings.after_loss(code, last, self._run, self._kills)
+        return self._retry(outcome) if isinstance(outcome, str) else self._fail(outcome)
 
     def _fail(self, failed: TrainFailed) -> str:
         try:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import errno
+import signal
 
 from app import disk_errors
 from app.runs.run_directory import RunDirectory
-from app.wire.trainer import Broke, Done, Evaluated, Planned, TrainEvent
-from app.worker import evaluations, publish
+from app.wire import shortage
+from app.wire.trainer import Broke, Done, Evaluated, Planned, TrainEvent, TrainFailed
+from app.worker import evaluations, memory_kills, publish, transcript
 from app.worker.lease import Lease
 from app.worker.resources import Resources
+
+SHORTAGE = "there was not enough memory, so the run starts again from step 0 with smaller pieces of each batch"
+
+TWICE = TrainFailed(
+    "out_of_memory",
+    "the system ended the trainer twice because memory ran out; use a smaller batch_size, width or context_length",
+    "training.batch_size",
+)
 
 
 def end(resources: Resources, lease: Lease, run: RunDirectory, last: Done | Evaluated | Planned) -> str:
@@ -32,3 +42,16 @@ def disk_failure(code: int, last: TrainEvent | None) -> OSError | None:
         return OSError(last.errno, last.kind)
     # The trainer could not even write its last event, so only its exit code shows that the disk failed.
     return OSError(errno.ENOSPC, "exit code") if code == disk_errors.EXIT_CODE else None
+
+
+def after_loss(code: int, last: TrainEvent | None, run: RunDirectory, kills: int) -> TrainFailed | str:
+    """Return what follows after a trainer that ended unexpectedly: a failure, or the reason for another attempt.
+
+    `kills` is the number of processes that the system had killed for lack of memory when the attempt began. A run that
+    ran out of memory starts again once, with smaller pieces of each batch.
+    """
+    if isinstance(last, Broke):
+        return SHORTAGE if last.kind == shortage.ENDED else f"the trainer ended unexpectedly (an error: {last.kind})"
+    if code == -signal.SIGKILL and memory_kills.count() > kills and run.settled() is not None:
+        return SHORTAGE if shortage.report(run.path) else TWICE
+    return f"the trainer ended unexpectedly ({transcript.describe_exit(code)})"

@@ -9,6 +9,7 @@ from typing import Any
 
 from app import disk_errors
 from app.jobs.records import CHECKPOINT, JobProgress, NewEvent
+from app.wire import shortage
 from app.wire.trainer import CheckpointSaved, Metrics, Note, Phase, TrainEvent
 
 PHASES = {
@@ -84,6 +85,11 @@ def describe_error(error: OSError) -> str:
         return "the worker has no permission to use a file of the training run"
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return f"a file or a program of the training run failed ({name})"
+
+
+def changes_settings(event: TrainEvent) -> bool:
+    """Whether the trainer has changed the settings of the run, which are otherwise settled once."""
+    return isinstance(event, Note) and event.kind == shortage.NOTE
 
 
 def describe_exit(code: int) -> str:

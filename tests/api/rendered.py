@@ -15,7 +15,7 @@ MESSAGE = "\0message"
 
 def is_rendered(reply: httpx.Response, kind: type[OstinatoError], **details: Any) -> bool:
     """Whether the reply is an error of this kind, with any message, in the form of the dialect of its path."""
-    status, body = dialect_of(reply.url.path, DIALECTS).render_error(kind(MESSAGE, **details))
+    status, body = dialect_of(reply.request.method, reply.url.path, DIALECTS).render_error(kind(MESSAGE, **details))
     return reply.status_code == status and _matches(reply.json(), body)
 
 

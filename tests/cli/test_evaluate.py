@@ -39,12 +39,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(name: str, input_: str = "tokens") -> dict[str, Any]:
-    """The routes of the second version of a model."""
-    card = {"id": name, "version": 2, "task": "classification"}
-    return {
-        f"GET /v1/models/{name}": (200, card),
-        f"GET /v1/registry/models/{name.partition(':')[0]}/versions/2": (200, {"config": {"input": input_}}),
-    }
+    """The route of a model that refers to its second version."""
+    return {f"GET /v1/models/{name}": (200, {"id": name, "version": 2, "task": "classification", "input": input_})}
 
 
 @pytest.fixture
@@ -112,6 +108,31 @@ def test_a_file_that_does_not_suit_the_version_is_not_uploaded(
     done = ostinato("evaluate", "mood", "new.csv")
     assert done.status == 1 and message in done.err
     assert done.err.endswith("nothing was uploaded\n") and "skip" not in done.err
+    assert not answering.sent("POST /v1/files")
+
+
+def test_a_checkpoint_is_checked_like_a_version(answering: Service, ostinato: Run) -> None:
+    card = {"id": "ftckpt-1", "version": 0, "task": "classification", "input": "features"}
+    answering.routes["GET /v1/models/ftckpt-1"] = (200, card)
+    done = ostinato("evaluate", "ftckpt-1", "new.csv")
+    assert done.status == 1 and "new.csv contains text, but the version expects numbers" in done.err
+    assert not answering.sent("POST /v1/files")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("input", "features", "the kind of input of waves is features, and that of mood is tokens"),
+        ("task", "regression", "the task of waves is regression, and that of mood is classification"),
+    ],
+)
+def test_a_version_that_cannot_be_compared_is_named_before_the_upload(
+    answering: Service, ostinato: Run, field: str, value: str, reason: str
+) -> None:
+    card = {"id": "waves", "version": 1, "task": "classification", "input": "tokens"} | {field: value}
+    answering.routes["GET /v1/models/waves"] = (200, card)
+    done = ostinato("evaluate", "mood", "new.csv", "--against", "waves")
+    assert done.status == 1 and f"{reason}; nothing was uploaded" in done.err
     assert not answering.sent("POST /v1/files")
 
 

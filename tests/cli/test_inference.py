@@ -188,6 +188,13 @@ def test_a_blank_text_stays_without_a_prediction(reading: Service, ostinato: Run
     assert ostinato("classify", "-m", "m", "").err == "ostinato: there is no text to classify\n"
 
 
+def test_the_index_of_an_item_counts_texts_that_are_skipped(reading: Service, ostinato: Run) -> None:
+    done = ostinato("classify", "-m", "m", "--json", "", "a fine day", " ", "rain")
+    reply = json.loads(done.out)
+    assert [(item["index"], item["label"]) for item in reply["data"]] == [(1, "good"), (3, "bad")]
+    assert reply["usage"]["total_tokens"] == 2 and "2 rows without a text" in done.err
+
+
 def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostinato: Run) -> None:
     advice = "shorten it, or send truncate_prompt_tokens (-1 cuts to that length)"
     error = {"message": f"input has 200 tokens, but m:1 accepts at most 128; {advice}", "param": "input"}

@@ -35,6 +35,7 @@ def serving(folder: Path, keys: str = "") -> Iterator[Api]:
         shelf.generator(name, owner=owner, alias="champion")
     shelf.close()
     with engine_of(settings) as engine, Api(settings) as api:
+        engine.burst = 512  # some requests ask for as many tokens as they may
         engine.pid = os.getpid()  # a busy machine may silence the fake for a moment; it is not dead then
         api.wait_ready()
         yield api

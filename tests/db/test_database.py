@@ -21,6 +21,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from app.db import database as module
+from app.db import pools
 from app.db.database import Database, DatabaseFull, DatabaseOutdated, DatabaseUnavailable, url_of
 from app.db.tables import AliasRow, ModelRow, TableBase
 from app.settings import SettingError
@@ -208,7 +209,7 @@ def test_a_frozen_transaction_loses_its_locks(postgres_url: str, monkeypatch: py
     other = Database(postgres_url)
     with other.transaction() as session:
         add(session, "a")
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(pools, "IDLE_SECONDS", 0.2)
     frozen = Database(postgres_url)
     change = text("UPDATE models SET next_version = next_version + 1")
     with pytest.raises(DatabaseUnavailable), frozen.transaction() as session:

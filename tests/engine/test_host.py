@@ -119,6 +119,22 @@ def test_unloading_waits_for_open_requests_and_drops_the_weights(host: EngineHos
     assert host.statuses()
 
 
+def test_unloading_drops_the_states_in_the_prefix_cache(tmp_path: Path) -> None:
+    host = EngineHost(replace(LIMITS, prefixes=2**20), Immediate(), Replies())
+    digest, other = load(host, tmp_path / "m"), load(host, tmp_path / "other", architecture="transformer")
+    prompt = list(range(20))
+    for id, version in (("a", digest), ("b", other)):
+        params = wire.SamplingParams(5, temperature=0, ignore_eos=True)
+        host.receive(b.PEER, wire.Generate(id, version, "p", prompt, params))
+        while host.busy:
+            host.step()
+    assert all(status.prefix_bytes > 0 for status in host.statuses())
+    host.receive(b.PEER, wire.Unload(digest))
+    [status] = host.statuses()
+    assert status.digest == other and host.prefixes is not None
+    assert host.prefixes.bytes == {other: status.prefix_bytes}
+
+
 def test_a_version_given_up_while_it_loads_is_unloaded(host: EngineHost, tmp_path: Path) -> None:
     _, message = b.write_checkpoint(tmp_path / "m", b.config())
     host.receive(b.PEER, message)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from app.errors import InvalidRequest
 from app.importing.questions import Answers
@@ -197,6 +199,9 @@ def test_vocabularies_of_parts_of_words_are_refused(words: list[str], kind: str)
 def test_a_vocabulary_that_cannot_be_read_is_named_in_plain_words(tmp_path: Path) -> None:
     missing, latin = tmp_path / "nope.json", tmp_path / "latin.txt"
     latin.write_bytes(b"caf\xe9")
+    pickled, saved = tmp_path / "vocab.pkl", tmp_path / "vocab.pt"
+    pickled.write_bytes(pickle.dumps({"a": 0}))
+    torch.save({"a": 0}, saved)
     for path, message in (
         (missing, f"cannot read {missing}: No such file or directory"),
         (latin, f"{latin} is not UTF-8 text; save it as UTF-8"),
@@ -204,3 +209,6 @@ def test_a_vocabulary_that_cannot_be_read_is_named_in_plain_words(tmp_path: Path
         with pytest.raises(VocabularyInvalid) as caught:
             tokenizer_of(path, 10, Answers({}))
         assert caught.value.message == message
+    for path in (pickled, saved):
+        with pytest.raises(VocabularyInvalid, match=f"{path.name} is a pickle.*save the vocabulary as JSON"):
+            tokenizer_of(path, 10, Answers({}))

@@ -91,6 +91,7 @@ def play(folder: Path, story: Callable[[Scene, FakeEngine], Awaitable[None]]) ->
 
 def test_nothing_about_many_versions_that_are_gone_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     series = ModelSeries(telemetry._by_model, seconds=-1.0)  # dropped as soon as a version is unloaded
+    monkeypatch.setattr("app.inference.versions.STALE_SECONDS", -1.0)
     for module in ("readiness", "admission", "engines.pool"):
         monkeypatch.setattr(f"app.inference.{module}.model_series", series)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.checkpoint.directory import FileEntry
+from app.db.database import DatabaseUnavailable
 from app.errors import CheckpointInvalid, NotFound, OstinatoError
 from app.inference import versions as module
 from app.inference.versions import Versions
@@ -95,7 +97,9 @@ def test_each_caller_who_waits_for_files_gets_an_exception_of_its_own(cache: One
     check_separate(asyncio.run(scenario()), CheckpointInvalid, "invalid_checkpoint")
 
 
-def test_expired_references_are_dropped(cache: OneDirectory) -> None:
+def test_expired_references_are_dropped(cache: OneDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALE_SECONDS", -1.0)
+
     async def scenario() -> int:
         versions = versions_with(cache, ttl=-1.0)
         for number in range(300):
@@ -103,6 +107,69 @@ def test_expired_references_are_dropped(cache: OneDirectory) -> None:
         return len(versions._records)
 
     assert asyncio.run(scenario()) <= 1
+
+
+def test_the_last_answer_is_used_while_the_database_is_away(
+    cache: OneDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = False
+
+    def resolve_or_fail(reference: str, principal: str) -> Record:
+        if away:
+            raise DatabaseUnavailable("away")
+        return resolve(reference, principal)
+
+    async def scenario() -> None:
+        nonlocal away
+        versions = Versions(resolve_or_fail, cache, 1000.0, -1.0)
+        earlier = await versions.find("mood", "ann")
+        away = True
+        assert await versions.find("mood", "ann") is earlier
+        for reference, principal in (("other", "ann"), ("mood", "bob")):
+            with pytest.raises(DatabaseUnavailable):
+                await versions.find(reference, principal)
+        monkeypatch.setattr(module, "STALE_SECONDS", -1.0)
+        with pytest.raises(DatabaseUnavailable):
+            await versions.find("mood", "ann")
+
+    asyncio.run(scenario())
+
+
+def test_the_last_answer_of_a_deleted_model_is_not_used(cache: OneDirectory) -> None:
+    errors: list[OstinatoError] = []
+
+    def resolve_or_fail(reference: str, principal: str) -> Record:
+        if errors:
+            raise errors[-1]
+        return resolve(reference, principal)
+
+    async def scenario() -> None:
+        versions = Versions(resolve_or_fail, cache, 1000.0, -1.0)
+        await versions.find("mood", "ann")
+        for error in (NotFound("deleted"), DatabaseUnavailable("away")):
+            errors.append(error)
+            with pytest.raises(type(error)):
+                await versions.find("mood", "ann")
+
+    asyncio.run(scenario())
+
+
+def test_a_request_with_an_answer_does_not_wait_for_long(cache: OneDirectory) -> None:
+    asked, answer = 0, threading.Event()
+
+    def resolve_slowly(reference: str, principal: str) -> Record:
+        nonlocal asked
+        asked += 1
+        assert asked == 1 or answer.wait(30)
+        return resolve(reference, principal)
+
+    async def scenario() -> None:
+        versions = Versions(resolve_slowly, cache, 1000.0, -1.0)
+        earlier = await versions.find("mood", "ann")
+        assert await versions.find("mood", "ann") is earlier
+        answer.set()
+
+    asyncio.run(scenario())
 
 
 def test_the_number_of_cached_references_is_bounded(cache: OneDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

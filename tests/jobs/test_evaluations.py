@@ -74,13 +74,31 @@ def test_references_are_checked(
     assert caught.value.param == param
 
 
-def test_versions_for_different_tasks_are_not_compared(
-    evaluations: Evaluations, queue: Queue, registry: Registry, version: Version, tmp_path: Path
-) -> None:
-    publish(registry, make_checkpoint(tmp_path / "value", task="regression", classes=1), "value")
-    with pytest.raises(InvalidRequest, match="they cannot be compared") as caught:
-        evaluations.create(_request(queue, against="value"), OWNER)
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"task": "regression", "classes": 1}, "regression, and .* classification"),
+        ({"input": "features", "features": 2, "vocab_size": 0}, "expects numbers, and .* texts"),
+    ],
+)
+def test_versions_for_different_tasks_or_inputs_are_not_compared(
+    evaluations: Evaluations, queue: Queue, registry: Registry, version: Version, tmp_path: Path,
+    fields: dict[str, Any], reason: str,
+) -> None:  # fmt: skip
+    publish(registry, make_checkpoint(tmp_path / "other", **fields), "other")
+    with pytest.raises(InvalidRequest, match=f"{reason}.*they cannot be compared") as caught:
+        evaluations.create(_request(queue, against="other"), OWNER)
     assert caught.value.param == "against"
+
+
+def test_versions_for_other_numbers_of_features_are_not_compared(
+    evaluations: Evaluations, queue: Queue, registry: Registry, tmp_path: Path
+) -> None:
+    for features in (2, 3):
+        path = make_checkpoint(tmp_path / str(features), input="features", features=features, vocab_size=0)
+        publish(registry, path, f"steps{features}")
+    with pytest.raises(InvalidRequest, match="expects 3 features per step, and steps2:1 expects 2"):
+        evaluations.create(_request(queue, model="steps2", against="steps3"), OWNER)
 
 
 def test_a_repeated_request_creates_one_evaluation(evaluations: Evaluations, queue: Queue, version: Version) -> None:

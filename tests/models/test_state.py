@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from models.state import FIRST_POSITIONS, FIRST_SLOTS, POSITIONS, Snapshot, State, StateFull
+from models.snapshot import Snapshot
+from models.state import FIRST_POSITIONS, FIRST_SLOTS, POSITIONS, State, StateFull
 
 SHAPES = [[(2,), (2, POSITIONS, 3)], [(POSITIONS, 1)]]
 

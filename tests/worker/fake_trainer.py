@@ -56,6 +56,8 @@ class FakeTrainer:
         print(f"attempt {self.attempt}", file=sys.stderr, flush=True)
         if not (self.run / "settled.json").exists():
             write_json(self.run / "settled.json", {"epochs": 3, "batch_size": 8})
+        if "micro_tokens" in self.plan:  # as a trainer that ran out of memory in each earlier attempt
+            write_json(self.run / "settled.json", {"micro_tokens": self.plan["micro_tokens"] // self.attempt})
         self.plan |= self.plan.get("of", {}).get(self.spec["model"], {})
         if not (self.run / "checkpoint").exists():
             self.emit(Phase("validating_files"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -22,9 +22,12 @@ STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]
 class JsonBody(Generic[T]):
     """Decodes request bodies into one type of struct."""
 
-    def __init__(self, kind: type[T], others: OtherFields | None = None) -> None:
-        """`others` describes the fields of other servers' APIs that are also accepted."""
-        self.kind, self._others = kind, others
+    def __init__(self, kind: type[T], others: OtherFields | None = None, *, media: Collection[str] = ()) -> None:
+        """`others` describes the fields of other servers' APIs that are also accepted.
+
+        `media` are media types that are accepted besides JSON's, because another server's clients send them with JSON.
+        """
+        self.kind, self._others, self._media = kind, others, frozenset(media)
         self._decode = msgspec.json.Decoder(kind).decode
 
     async def read(self, request: Request) -> T:
@@ -32,7 +35,7 @@ class JsonBody(Generic[T]):
 
         Error messages use the field names that the client sent (`as_sent`).
         """
-        _check_type(request.headers.get("content-type"))
+        _check_type(request.headers.get("content-type"), self._media)
         names = request.scope[SENT_NAMES] = {}
         return self.decode(await request.body(), names)
 
@@ -110,9 +113,10 @@ def _inside(type_: inspect.Type, step: str) -> list[inspect.Type]:
     return [type_.item_type] if isinstance(type_, inspect.CollectionType) and step.startswith("[") else []
 
 
-def _check_type(content_type: str | None) -> None:
+def _check_type(content_type: str | None, others: Collection[str]) -> None:
     # A browser sends application/json to another origin only after a CORS preflight, which succeeds only for the
-    # origins in the setting `allowed_origins`. Text and forms are sent without a preflight.
+    # origins in the setting `allowed_origins`. Text and forms are sent without a preflight; then only the check of the
+    # Origin header (`auth.py`) protects the route, so `others` is for routes that change nothing.
     kind = (content_type or "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+    if kind not in ("application/json", *others) and not kind.endswith("+json"):
         raise UnsupportedMedia(f"the request body must be application/json, not {kind[:60]!a}")

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 READABLE = (
     "x-request-id", "x-model-version", "x-queue-time", "x-inference-time", "x-total-time", "x-prompt-tokens",
-    "x-generated-tokens", "retry-after", "x-should-retry", "content-disposition",
+    "x-generated-tokens", "x-error-code", "retry-after", "x-should-retry", "content-disposition",
 )  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 PREFLIGHT_SECONDS = 600

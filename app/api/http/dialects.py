@@ -28,6 +28,12 @@ class ErrorDetail(msgspec.Struct, frozen=True):
     code: str
 
 
+class PlainError(msgspec.Struct, frozen=True):
+    """An error that consists of its message, as in Ollama and the Open Inference Protocol."""
+
+    error: str
+
+
 class ErrorReply(msgspec.Struct, frozen=True):
     """The reply to a request that failed."""
 
@@ -51,8 +57,9 @@ class Dialect:
 
     `inference` contains the routers whose routes run a model, and `management` all other routers. `prefixes` are the
     paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
-    if no such route exists. "/" claims only the path "/". `missing` maps each path that is not implemented to an error
-    message that names an alternative.
+    if no such route exists. "/" claims only the path "/", "/x/" only the paths below "/x", and "POST /x" only requests
+    with that method. `missing` maps paths that are not implemented here, with or without a method, to an error message
+    that says what to call instead.
 
     `render_error` may change the status of an error, except 401, 403 and 429, because clients depend on them.
     `error_reply` is the type of the body that `render_error` returns, for the OpenAPI document.
@@ -65,14 +72,22 @@ class Dialect:
     error_reply: type[msgspec.Struct] = ErrorReply
     missing: Mapping[str, str] = field(default_factory=dict)
 
-    def claims(self, path: str) -> bool:
-        """Whether this dialect renders the errors of a path."""
-        return any(path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")) for prefix in self.prefixes)
+    def claims(self, method: str, path: str) -> bool:
+        """Whether this dialect renders the errors of requests with this method and path."""
+        return any(covers(prefix, method, path) for prefix in self.prefixes)
+
+
+def covers(prefix: str, method: str, path: str) -> bool:
+    """Whether a prefix, as in `Dialect.prefixes`, covers requests with this method and path."""
+    only, _, start = prefix.rpartition(" ")
+    if only not in ("", method):
+        return False
+    return path == start if start == "/" else path == start or path.startswith(f"{start.rstrip('/')}/")
 
 
 DEFAULT = Dialect()  # for the paths that no dialect claims
 
 
-def dialect_of(path: str, dialects: Iterable[Dialect]) -> Dialect:
-    """The first dialect that claims the path, or the default if no dialect claims it."""
-    return next((dialect for dialect in dialects if dialect.claims(path)), DEFAULT)
+def dialect_of(method: str, path: str, dialects: Iterable[Dialect]) -> Dialect:
+    """The first dialect that claims the method and the path, or the default if no dialect claims them."""
+    return next((dialect for dialect in dialects if dialect.claims(method, path)), DEFAULT)

@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import Scope, Send
 
-from app.api.http.dialects import Dialect, dialect_of
+from app.api.http.dialects import Dialect, covers, dialect_of
 from app.api.http.neutral_fields import SENT_NAMES
 from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable, as_sent
 from app.telemetry import cancelled, request_failure, request_id
 
+CODE = "x-error-code"  # of the error, because the bodies of some dialects have no field for it
 IN_PARTS = "send larger files in parts with POST /v1/uploads"
 
 
@@ -56,7 +57,7 @@ def response(error: OstinatoError, scope: Scope) -> Response:
     """Render an error as the reply to the request in `scope`, in the dialect of the request's path."""
     request_failure.labels(error.code).inc()
     error = as_sent(error, scope.get(SENT_NAMES) or {})
-    status, body = dialect_of(scope["path"], scope["app"].state.dialects).render_error(error)
+    status, body = dialect_of(scope["method"], scope["path"], scope["app"].state.dialects).render_error(error)
     return Response(msgspec.json.encode(body), status, _headers(error), "application/json")
 
 
@@ -67,8 +68,8 @@ def client_disconnected(scope: Scope) -> Response:
 
 
 def _headers(error: OstinatoError) -> dict[str, str]:
-    """Return the headers that all dialects share: when to retry, whether to retry, and how to authenticate."""
-    headers: dict[str, str] = {}
+    """Return the headers that all dialects share: the code, whether and when to retry, and how to authenticate."""
+    headers = {CODE: error.code}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if not error.retryable and (error.status >= 500 or error.status in (408, 409, 429)):
@@ -128,7 +129,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         ours = NotFound(_no_route(request), code="route_not_found")
     elif error.status_code == 405:
-        ours = MethodNotAllowed(f"{path[:200]!a} does not allow {method}; /docs lists the allowed methods")
+        generic = f"{path[:200]!a} does not allow {method}; /docs lists the allowed methods"
+        ours = MethodNotAllowed(_instead(request, path) or generic)
     elif error.status_code < 500:
         ours = InvalidRequest(str(error.detail))
         ours.status = error.status_code
@@ -149,11 +151,20 @@ def _no_route(request: Request) -> str:
     for other in (versioned, path.removeprefix("/v1"), path):
         if other != request.url.path and _methods_of(request, other):
             return f"there is no route {request.url.path[:200]!a}; did you mean {other[:200]!a}?"
+    return (
+        _instead(request, versioned)
+        or _instead(request, path)
+        or (f"there is no route {request.url.path[:200]!a}; /docs lists all routes")
+    )
+
+
+def _instead(request: Request, path: str) -> str | None:
+    """Return what a dialect says about a method and a path that it does not implement."""
     for dialect in request.app.state.dialects:
         for missing, instead in dialect.missing.items():
-            if versioned == missing or versioned.startswith(f"{missing}/"):
+            if covers(missing, request.method, path):
                 return str(instead)
-    return f"there is no route {request.url.path[:200]!a}; /docs lists all routes"
+    return None
 
 
 def allowed_methods(request: Request) -> list[str]:

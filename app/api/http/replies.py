@@ -59,7 +59,7 @@ def _mend(value: Any) -> Any:
     return mended | {"damaged": True} if "id" in value and mended != value else mended
 
 
-def encode_each(items: Iterable[msgspec.Struct]) -> list[msgspec.Raw]:
+def encode_each(items: Iterable[object]) -> list[msgspec.Raw]:
     """Encode items one by one: msgspec does not release the GIL, so one large call would block the event loop."""
     return [msgspec.Raw(_encode(item)) for item in items]
 

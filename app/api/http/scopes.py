@@ -9,12 +9,13 @@ from app.access import INFER, OPERATOR, REGISTRY, TRAIN
 from app.errors import Forbidden
 
 READS = ("GET", "HEAD", "OPTIONS")
-# The first rule whose expression matches the path applies. Paths without a rule run a model.
+PLAIN_READS = ("/version", "/api/version", "/api/tags")
+# The first rule whose expression matches the method and the path applies. Requests without a rule run a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"/v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
-    (re.compile(r"/metrics|/v1/engine"), OPERATOR),
-    (re.compile(r"/v1/(registry|models)(/.*)?"), REGISTRY),
-    (re.compile(r"/v1/evaluations(/.*)?|/version|/"), INFER),
+    (re.compile(r"\w+ /v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
+    (re.compile(r"\w+ (/metrics|/v1/engine)"), OPERATOR),
+    (re.compile(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
+    (re.compile(r"\w+ (/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
 )
 
 
@@ -26,8 +27,8 @@ class MissingScope(Forbidden):
 
 def needed(method: str, path: str) -> str | None:
     """Return the scope that a request needs, or None if every key may send it, such as a request to read models."""
-    scope = next((scope for pattern, scope in RULES if pattern.fullmatch(path)), INFER)
-    if method in READS and (scope == REGISTRY or path == "/version"):
+    scope = next((scope for pattern, scope in RULES if pattern.fullmatch(f"{method} {path}")), INFER)
+    if method in READS and (scope == REGISTRY or path in PLAIN_READS):
         return None
     return scope
 

@@ -55,8 +55,6 @@ class EventStream(Response):
     `frames` is closed. `render_error` renders an error as an event of the dialect.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(
         self,
         frames: AsyncGenerator[bytes, None],
@@ -65,12 +63,16 @@ class EventStream(Response):
         render_error: Callable[[OstinatoError], bytes] = error_frame,
         end: bytes = DONE,
         close: Callable[[], Awaitable[None]] | None = None,
+        media_type: str = "text/event-stream",
+        ping: bytes = PING,
     ) -> None:
         """`until` is the deadline of the work (`time.monotonic()`); the stream is aborted `LAST_WORDS` seconds later.
 
+        `ping` is sent while the stream is idle, so that proxies keep it open, unless it is empty.
         `close` releases the resources of `frames`. It is called even if `frames` was never started, because a
         generator does not run its `finally` blocks unless it has been started.
         """
+        self.media_type, self._ping = media_type, ping
         super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.frames, self.until = frames, until
@@ -131,8 +133,8 @@ class EventStream(Response):
             while not leaving.done():
                 before = self._sent
                 await asyncio.wait({leaving}, timeout=PING_SECONDS)
-                if not leaving.done() and self._sent == before:
-                    await send({"type": "http.response.body", "body": PING, "more_body": True})
+                if self._ping and not leaving.done() and self._sent == before:
+                    await send({"type": "http.response.body", "body": self._ping, "more_body": True})
             self._give_up("streaming", task)
         finally:
             leaving.cancel()

@@ -34,7 +34,7 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 
 
 DIALECT = Dialect(
-    prefixes=("/", "/models", "/generate", "/generate_stream", "/predict", "/embed", "/similarity", "/info"),
+    prefixes=("/", "POST /models/", "/generate", "/generate_stream", "/predict", "/embed", "/similarity", "/info"),
     render_error=render_error,
     error_reply=HuggingFaceError,
 )

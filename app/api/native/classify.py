@@ -43,11 +43,12 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `input` is a string, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers,
     `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
-    highest scores. `threshold` is the minimum probability of the labels in `labels`; the default is the threshold of
-    the version. `truncate_prompt_tokens` is the number of tokens to which each input is truncated; -1 truncates it to
-    the version's context length. If `use_activation` is false, `probs` and `scores` are logits, whose softmax (or
-    sigmoid, if multilabel) gives the probabilities. If `probs` is false, the reply has no `probs`, which makes it much
-    smaller for a version with many labels. A reply can contain up to 1,000,000 probabilities and scores.
+    highest scores; a regression version has no labels, and rejects it. `threshold` is the minimum probability of the
+    labels in `labels`; the default is the threshold of the version. `truncate_prompt_tokens` is the number of tokens to
+    which each input is truncated; -1 truncates it to the version's context length. If `use_activation` is false,
+    `probs` and `scores` are logits, whose softmax (or sigmoid, if multilabel) gives the probabilities. If `probs` is
+    false, the reply has no `probs`, which makes it much smaller for a version with many labels. A reply can contain up
+    to 1,000,000 probabilities and scores.
 
     Probabilities are calibrated if the version has a calibration. If `calibrated` is false, the calibration is not
     applied; if it is true, a version without a calibration is rejected (`no_calibration`). `prediction_set` is a
@@ -195,6 +196,9 @@ def _policy(body: ClassifyRequest) -> DecisionPolicy:
 
 def _check(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
     """Reject a request that the version cannot answer, before the engine processes it."""
+    if body.top_k is not None and not version.labels:
+        message = f"top_k applies to labels, but {version.ref} predicts numbers; leave out top_k"
+        raise InvalidRequest(message, code="wrong_task", param="top_k")
     _check_size(body, items, version)
     decision_rule(version, _policy(body))
 

@@ -9,11 +9,12 @@ from msgspec import UNSET
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from app.api.http.aliases import load_if_required
 from app.api.http.auth import Principal, is_operator
 from app.api.http.bodies import JsonBody
 from app.api.http.replies import JsonReply
 from app.api.http.scopes import MissingScope
-from app.api.http.services import Services, ServicesDep
+from app.api.http.services import ServicesDep
 from app.api.native.registry_objects import (
     ALIAS_EXAMPLE,
     AliasMoveList,
@@ -59,7 +60,7 @@ async def set_alias(
 ) -> Response:
     if body.required and not is_operator(request):
         raise MissingScope("only a key with the operator scope may mark an alias as required", param="required")
-    loads = await _load_if_required(services, principal, name, alias, body)
+    loads = await load_if_required(services, principal, name, alias, body.version, body.required)
     moved = await run_in_threadpool(
         services.registry.set_alias,
         name,
@@ -71,20 +72,6 @@ async def set_alias(
         loads=loads,
     )
     return JsonReply(alias_object(moved))
-
-
-async def _load_if_required(services: Services, principal: str, name: str, alias: str, body: AliasRequest) -> bool:
-    """Load the version if the alias is required or becomes required, so that the service stays ready.
-
-    Returns whether the version has been loaded.
-    """
-    required = body.required
-    if required is None:
-        others = await run_in_threadpool(services.registry.required_aliases)
-        required = any((other.model, other.alias) == (name, alias) for other in others)
-    if required:
-        await services.readiness.prove(f"{name}:{body.version}", principal)
-    return bool(required)
 
 
 @router.delete(

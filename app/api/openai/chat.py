@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.neutral_fields import CHAT
+from app.api.http.pieces import collected, streamed
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, new_id
 from app.api.http.services import services_of
@@ -24,7 +25,6 @@ from app.api.openai.chat_schemas import (
 )
 from app.api.openai.completions_choices import usage_of
 from app.api.openai.messages import plain_message
-from app.api.openai.pieces import collected, streamed
 from app.api.openai.sampling import check_sampling, sampling_params, seed_of, stops_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
@@ -104,6 +104,7 @@ def _query(caller: Caller, body: ChatRequest, conversation: Conversation) -> Gen
         seed=seed_of(body),
         n=body.n or 1,
         stops=stops_of(body),
+        cache_salt=body.cache_salt or "",
         open_ended=limit is None,
         lead=ANSWER_LEAD,
         limit_param="max_tokens" if body.max_completion_tokens is None else "max_completion_tokens",

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from app.api.http.sampling_fields import Alternatives, NewTokens
 from app.api.openai.completions_schemas import CompletionUsage
 from app.api.openai.messages import MOST, Content, Role
-from app.api.openai.sampling import Alternatives, SamplingFields
+from app.api.openai.sampling import SamplingFields
 
-NewTokens = Annotated[int, Meta(ge=1, le=2**20)]
 NoCalls = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 
 

@@ -11,14 +11,15 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.neutral_fields import COMPLETIONS
+from app.api.http.pieces import collected, streamed
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, new_id
+from app.api.http.sampling_fields import DEFAULTS, value_or
 from app.api.http.services import services_of
 from app.api.http.token_ids import check_token_ids
 from app.api.openai.completions_choices import Framer, ReplyHead, assemble, usage_of
 from app.api.openai.completions_schemas import EXAMPLE, STREAM_EXAMPLE, CompletionReply, CompletionRequest
-from app.api.openai.pieces import collected, streamed
-from app.api.openai.sampling import DEFAULTS, check_sampling, sampling_params, seed_of, stops_of, value_or
+from app.api.openai.sampling import check_sampling, sampling_params, seed_of, stops_of
 from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
 from app.inference.generation import GenerationRequest
@@ -88,6 +89,7 @@ def _query(caller: Caller, body: CompletionRequest, items: Sequence[Item]) -> Ge
         seed=seed_of(body),
         n=body.best_of or body.n or 1,
         stops=stops_of(body),
+        cache_salt=body.cache_salt or "",
     )
 
 

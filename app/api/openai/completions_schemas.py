@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.api.openai.sampling import DEFAULTS, Alternatives, SamplingFields, Several
+from app.api.http.sampling_fields import DEFAULTS, Alternatives
+from app.api.openai.sampling import SamplingFields, Several
 
 
 class CompletionRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +33,6 @@ class CompletionRequest(SamplingFields, frozen=True, forbid_unknown_fields=True)
     skip_special_tokens: Literal[True] = True
     spaces_between_special_tokens: bool = True
     priority: Annotated[int, Meta(ge=0, le=0)] = 0
-    cache_salt: str | None = None
     token_ids_of: str | None = None
     request_id: str | None = None
 

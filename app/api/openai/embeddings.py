@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import math
 import sys
 from array import array
 from typing import Annotated, Any, Literal
@@ -22,6 +21,7 @@ from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
 from app.api.http.token_ids import check_token_ids
+from app.api.http.vectors import shortened
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
@@ -126,15 +126,8 @@ def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
 
 def _embedding(index: int, row: list[float], body: EmbeddingRequest) -> Embedding:
     if body.dimensions is not None:
-        row = _cut(row, body.dimensions)
+        row = shortened(row, body.dimensions)
     return Embedding(index, _base64(row) if body.encoding_format == "base64" else row)
-
-
-def _cut(row: list[float], dimensions: int) -> list[float]:
-    """Shorten a vector to its first `dimensions` numbers, and scale it to unit length."""
-    cut = row[:dimensions]
-    length = math.sqrt(math.fsum(x * x for x in cut)) or 1.0
-    return [x / length for x in cut]
 
 
 def _base64(row: list[float]) -> str:

@@ -23,7 +23,9 @@ router = APIRouter(tags=["models"])
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`."""
+    """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`.
+
+    `input` is the kind of input: tokens for texts, or features for numeric sequences."""
 
     id: str
     created: int
@@ -34,6 +36,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     aliases: list[str]
     digest: str
     parameters: int
+    input: str
     object: str = "model"
 
 
@@ -63,6 +66,7 @@ _CARD: dict[str, Any] = {
     "aliases": ["champion"],
     "digest": "0" * 64,
     "parameters": 412000,
+    "input": "tokens",
     "object": "model",
 }
 
@@ -136,4 +140,5 @@ def _card(id_: str, version: Version | Entry) -> ModelCard:
         list(version.aliases),
         version.digest,
         version.parameters,
+        version.input,
     )

@@ -10,11 +10,12 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.neutral_fields import RESPONSES
+from app.api.http.pieces import collected, streamed
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, new_id
+from app.api.http.sampling_fields import DEFAULTS, value_or
 from app.api.http.services import services_of
 from app.api.openai.messages import plain_message
-from app.api.openai.pieces import collected, streamed
 from app.api.openai.responses_events import ResponseEvents, ResponseHead, whole_response
 from app.api.openai.responses_schemas import (
     EXAMPLE,
@@ -24,7 +25,6 @@ from app.api.openai.responses_schemas import (
     ResponseObject,
     ResponseRequest,
 )
-from app.api.openai.sampling import DEFAULTS, value_or
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
 from app.inference.conversations import Conversation
@@ -108,6 +108,7 @@ def _query(caller: Caller, head: ResponseHead, conversation: Conversation) -> Ge
         "input",
         params=params,
         open_ended=body.max_output_tokens is None,
+        cache_salt=body.cache_salt or "",
         lead=ANSWER_LEAD,
         limit_param="max_output_tokens",
     )

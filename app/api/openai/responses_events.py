@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.api.http.sampling_fields import DEFAULTS, value_or
 from app.api.http.sse import json_line
 from app.api.openai.chat_choices import token_reports
 from app.api.openai.chat_schemas import ChatToken
@@ -21,7 +22,6 @@ from app.api.openai.responses_schemas import (
     ResponseUsage,
     Status,
 )
-from app.api.openai.sampling import DEFAULTS, value_or
 from app.errors import OstinatoError
 from app.inference.generation import GenerationRequest, Piece
 

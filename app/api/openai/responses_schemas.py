@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.api.openai.chat_schemas import ChatToken, NewTokens
+from app.api.http.sampling_fields import DEFAULTS, Alternatives, NewTokens, Share, Temperature
+from app.api.openai.chat_schemas import ChatToken
 from app.api.openai.messages import MOST, Content, Role
-from app.api.openai.sampling import DEFAULTS, Alternatives, Share, Temperature, TextFormat
+from app.api.openai.sampling import CacheSalt, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
 Included = Literal[  # except for the log-probabilities, these belong to outputs that no model here creates
@@ -83,6 +84,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream: bool | None = False
     stream_options: ResponseStreamOptions | None = None
     text: TextOptions | None = None
+    cache_salt: CacheSalt | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from app.api.http.fields import Truncation
+from app.api.http.sampling_fields import (
+    DEFAULTS,
+    Least,
+    Penalty,
+    Repetition,
+    Seed,
+    Share,
+    StopText,
+    StopTexts,
+    Temperature,
+    TokenId,
+    masked,
+    value_or,
+)
 from app.errors import InvalidRequest
 from app.inference.generation import Stops
 from app.wire.engine import SamplingParams
 
-DEFAULTS = SamplingParams()
-SEED_MASK = (1 << 63) - 1  # the engine accepts seeds from 0 to 2**63 - 1
 Bias = Annotated[float, Meta(ge=-100, le=100)]
-StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Alternatives = Annotated[int, Meta(ge=0, le=20)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Share = Annotated[float, Meta(gt=0, le=1)]
-Temperature = Annotated[float, Meta(ge=0, le=100)]
 ID_KEYS = {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8})$"}}  # a number up to 2**31 - 1
 TEXT_FORMAT = {  # the only supported format
     "properties": {"type": {"type": "string", "enum": ["text"]}},
@@ -29,13 +35,15 @@ TEXT_FORMAT = {  # the only supported format
 }
 TextFormat = Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)]
 Empty = Annotated[list[Any], Meta(max_length=0)]  # llama.cpp's default
+CacheSalt = Annotated[str, Meta(max_length=1024)]
 Several = Annotated[int, Meta(ge=1, le=64)]
-T = TypeVar("T")
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of a stream. With `include_usage`, token counts are sent at the end of the stream. If
-    `continuous_usage_stats` is also set, every chunk contains token counts. `include_obfuscation` has no effect."""
+    """Options of a stream. With `include_usage`, token counts are sent at the end of the stream.
+
+    If `continuous_usage_stats` is also set, every chunk contains token counts. `include_obfuscation` has no effect.
+    """
 
     include_usage: bool = False
     include_obfuscation: bool = False  # sent by OpenAI's client
@@ -43,29 +51,33 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields that completions and chat completions share. With a `temperature` of 0, the most likely token is
-    always chosen."""
+    """The fields that completions and chat completions share.
+
+    With a `temperature` of 0, the most likely token is always chosen. A prompt that begins like an earlier one is read
+    only from the place where they differ, if both requests have the same API key and `cache_salt`.
+    """
 
     min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens
     temperature: Temperature | None = DEFAULTS.temperature
     top_p: Share | None = DEFAULTS.top_p
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = DEFAULTS.top_k
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = DEFAULTS.min_p
+    min_p: Least | None = DEFAULTS.min_p
     typical_p: Share | None = DEFAULTS.typical_p
     n: Several | None = 1
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+    stop: StopText | StopTexts | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
     presence_penalty: Penalty | None = DEFAULTS.presence_penalty
     frequency_penalty: Penalty | None = DEFAULTS.frequency_penalty
-    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = DEFAULTS.repetition_penalty
+    repetition_penalty: Repetition | None = DEFAULTS.repetition_penalty
     logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024, extra_json_schema=ID_KEYS)] | Empty | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     truncate_prompt_tokens: Truncation | None = None
     user: str | None = None
+    cache_salt: CacheSalt | None = None
     response_format: TextFormat | None = None
 
 
@@ -110,9 +122,4 @@ def stops_of(body: SamplingFields) -> Stops:
 
 
 def seed_of(body: SamplingFields) -> int | None:
-    return None if body.seed is None else body.seed & SEED_MASK
-
-
-def value_or(value: T | None, default: T) -> T:
-    """Replace None with the default, because OpenAI's clients may send null to request the default."""
-    return default if value is None else value
+    return masked(body.seed)

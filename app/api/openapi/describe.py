@@ -62,6 +62,19 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
     return {"requestBody": {"required": True, "content": content}}
 
 
+def inputs(kind: type[msgspec.Struct], text: str, **examples: dict[str, Any] | Noted) -> dict[str, Any]:
+    """Return `openapi_extra` for a route that reads a plain text, or an object, a text or a list in JSON.
+
+    `text` is an example of the text.
+    """
+    body = reads(kind, **examples)
+    content, plain = body["requestBody"]["content"], {"type": "string", "minLength": 1, "pattern": r"\S"}
+    values = content["application/json"]
+    values["schema"] = {"anyOf": [values["schema"], plain, {"type": "array", "items": {}, "minItems": 1}]}
+    content["text/plain"] = {"schema": plain, "example": text}
+    return body
+
+
 def replies(
     kind: type[msgspec.Struct],
     example: Any,
@@ -70,20 +83,24 @@ def replies(
     event: type[msgspec.Struct] | None = None,
     done: bool = True,
     other: tuple[type[msgspec.Struct], Any] | None = None,
+    stream_media: str = "text/event-stream",
 ) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route.
 
     `stream` is an example of the events of a route that can stream. `event` is the type of an event if it differs from
-    the type of the reply. If `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply of a
-    route that has two, with an example.
+    the type of the reply. `stream_media` is the media type of the stream. If the example is a list, the reply is a list
+    of `kind`. If `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply of a route that has
+    two, with an example.
     """
-    content: dict[str, Any] = {"application/json": {"schema": _ref(kind), "example": _keep_nulls(example)}}
+    schema: Schema = {"type": "array", "items": _ref(kind)} if isinstance(example, list) else _ref(kind)
+    content: dict[str, Any] = {"application/json": {"schema": schema, "example": _keep_nulls(example)}}
     if other is not None:
         schemas, examples = [_ref(kind), _ref(other[0])], {kind.__name__: example, other[0].__name__: other[1]}
         named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
         content["application/json"] = {"schema": {"oneOf": schemas}, "examples": named}
     if stream is not None:
-        content["text/event-stream"] = {"schema": _event(event or kind, done), "example": stream}
+        schema = _event(event or kind, done) if stream_media == "text/event-stream" else _ref(event or kind)
+        content[stream_media] = {"schema": schema, "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
 
 
@@ -159,8 +176,8 @@ def complete(
     errors of each route to the statuses and the format of its dialect.
     """
     for path, operations in document["paths"].items():
-        dialect = dialect_of(path, dialects)
         for method, operation in operations.items():
+            dialect = dialect_of(method.upper(), path, dialects)
             illustrate(operation)
             replies_ = operation.get("responses", {})
             if "HTTPValidationError" in str(replies_.get("422", "")):

@@ -67,6 +67,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "minimum": (0.5, "The lowest value of the metric"),
     "maximum": (1.0, "The highest value of the metric"),
     "expected_version": (1, "The version that the alias must currently point at"),
+    "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
     "trials": (True, "Whether to include the trials of `auto` jobs"),
     "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (
@@ -81,6 +82,7 @@ REFERENCE = (
     r"(:[1-9][0-9]{0,8}|@(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}|@sha256:[0-9a-f]{64})?)"
 )
 A_NAME = {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}$"}
+A_NUMBER = {"pattern": r"^[1-9][0-9]{0,8}(\.0)?$"}
 A_PART = {"pattern": "^[A-Za-z0-9._-]{0,64}$"}
 BOUNDS: dict[str, Schema] = {
     "limit": {"minimum": 1, "maximum": 1000},
@@ -103,6 +105,11 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
     ("list_model_versions", "after"): {"pattern": "^([^\\n]*:)?[0-9]{1,9}$"},
     ("search_versions", "model"): A_PART,
     ("search_versions", "alias"): A_PART,
+    **dict.fromkeys(
+        ((name, "version") for name in ("predict_with_version", "put_version_prediction", "describe_model_version")),
+        A_NUMBER,
+    ),
+    ("set_default_version", "version"): A_NUMBER,
 }
 
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from app.api.http.dialects import Dialect
+from app.api.http.dialects import Dialect, PlainError
 from app.errors import OstinatoError
-
-
-class ProtocolError(msgspec.Struct, frozen=True):
-    """An error of the Open Inference Protocol."""
-
-    error: str
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
@@ -21,4 +13,4 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
     return error.status, {"error": error.message}
 
 
-DIALECT = Dialect(prefixes=("/v2",), render_error=render_error, error_reply=ProtocolError)
+DIALECT = Dialect(prefixes=("/v2",), render_error=render_error, error_reply=PlainError)

@@ -13,7 +13,12 @@ from app.training.data.columns import read
 from app.training.data.example import Turn
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
-from app.training.data.notes import MESSAGES_LEFT_OUT, NO_ANSWER, UNREADABLE_PARTS
+from app.training.data.notes import MESSAGES_LEFT_OUT, NO_ANSWER, ROLES_RENAMED, UNREADABLE_PARTS
+
+_ROLES = {  # roles in ShareGPT's format and similar ones -> the role that they mean
+    "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "ai": "assistant",
+    "model": "assistant",
+}  # fmt: skip
 
 Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
@@ -41,7 +46,8 @@ def _to_turns(value: Any) -> Turns:
         turns += [Turn(prompt, learned=False, ended=False), Turn(text, learned=answer["weight"] != 0, ended=True)]
     if not any(turn.learned for turn in turns):
         return (), (NO_ANSWER,)
-    return tuple(turns), (MESSAGES_LEFT_OUT,) if len(kept) < len(messages) else ()
+    notes = (MESSAGES_LEFT_OUT,) if len(kept) < len(messages) else ()
+    return tuple(turns), (*notes, ROLES_RENAMED) if any(message["renamed"] for message in kept) else notes
 
 
 class _UnreadablePart(Exception):
@@ -54,6 +60,8 @@ def _is_answer(message: dict[str, Any]) -> bool:
 
 def _to_message(number: int, message: Any) -> dict[str, Any] | None:
     """Return the role, content and weight of a message, or None if it has no content, like most tool calls."""
+    if isinstance(message, dict) and "role" not in message and isinstance(message.get("from"), str):
+        message = {"role": message["from"], "content": message.get("value")} | message
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise CellError(f"message {number} must have a role and a content, and both must be strings")
     if message.get("weight") not in (None, 0, 1):
@@ -70,4 +78,6 @@ def _to_message(number: int, message: Any) -> dict[str, Any] | None:
         raise _UnreadablePart
     if not text and calls:
         return None
-    return {"role": to_text(message["role"]), "content": to_text(text), "weight": message.get("weight")}
+    role = _ROLES.get(message["role"].lower(), message["role"])
+    renamed = role != message["role"]
+    return {"role": to_text(role), "content": to_text(text), "weight": message.get("weight"), "renamed": renamed}

@@ -21,7 +21,8 @@ from app.training.data.cells import (
 from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
-from app.training.data.notes import AS_TEXT, NO_SPLIT
+from app.training.data.mojibake import has_mojibake
+from app.training.data.notes import AS_TEXT, MOJIBAKE, NO_SPLIT
 from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
@@ -49,6 +50,8 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
         value = record.values.get(layout.names[key])
         if not isinstance(value, str) and not is_blank(value):
             notes.append(AS_TEXT)
+        elif isinstance(value, str) and has_mojibake(value):
+            notes.append(MOJIBAKE)
     if "split" in layout.names and is_blank(record.values.get(layout.names["split"])):
         notes.append(NO_SPLIT)
     return tuple(notes)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from app.training.data import files
 from app.training.data.decimals import DecimalCommas
-from app.training.data.dialect import dialect_of, table_lines
+from app.training.data.dialect import dialect_of
 from app.training.data.files import Record, Selection, Source
+from app.training.data.table_dialect import table_lines
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted

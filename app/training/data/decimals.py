@@ -28,7 +28,7 @@ class DecimalCommas:
         """Replace the comma with a decimal point if the cell is a number with a decimal comma."""
         if "," in cell and _COMMA.fullmatch(cell):
             self.count, self.first, self.example = self.count + 1, self.first or where, self.example or cell.strip()
-            return _NOT_OF_THE_NUMBER.sub("", cell).replace(",", ".")
+            return _with_point(cell)
         if "." in cell and _GROUPED.fullmatch(cell):
             self.grouped, self.first_grouped = self.grouped + 1, self.first_grouped or where
         return cell
@@ -37,9 +37,9 @@ class DecimalCommas:
         """Add remarks about converted numbers, and about numbers whose point may separate thousands."""
         if not self.count:
             return
-        point = self.convert(self.example, "")
         verb = "is" if self.count == 1 else "are"
-        message = f"{counted(self.count, 'number')} {verb} read with a decimal comma: {self.example!r} is {point}"
+        example = f"{self.example!r} is {_with_point(self.example)}"
+        message = f"{counted(self.count, 'number')} {verb} read with a decimal comma: {example}"
         self.source.remark("decimal_commas", message, self.first, self.count)
         if self.grouped:
             verb = "is" if self.grouped == 1 else "are"
@@ -48,3 +48,7 @@ class DecimalCommas:
                 "other numbers have a decimal comma; if the point separates thousands, remove it"
             )
             self.source.remark("decimal_points", message, self.first_grouped, self.grouped, "warn")
+
+
+def _with_point(cell: str) -> str:
+    return _NOT_OF_THE_NUMBER.sub("", cell).replace(",", ".")

@@ -9,63 +9,22 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from itertools import chain, islice
-from typing import Literal
+from dataclasses import replace
+from itertools import islice
 
-from app.training.data import files
+from app.training.data.dialect_trial import TRUSTED, DialectTrial, try_dialect
 from app.training.data.files import Source, lines
+from app.training.data.table_dialect import TableDialect
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
+from app.wording import counted
 
 _ORDER = {"csv": ",;\t|", "tsv": "\t,;|"}  # the possible delimiters of each format; the first is its default
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_BLANKS_AND_QUOTE = re.compile(' +"')
 _SAMPLE_ROWS = 200
 _FEW = 0.05  # without quoting, up to this share of the rows may have more or fewer cells than the header
-_TRUSTED = "\t|"  # these delimiters are rare in text, so a line with the right number of them is a row
 _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are plain characters
-
-
-@dataclass(frozen=True, slots=True)
-class TableDialect:
-    """The rules by which a table is split into rows and cells.
-
-    `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
-    true, quoted cells may have spaces around them. If `backslash` is true, a quote inside a quoted cell is written as
-    \\".
-    """
-
-    delimiter: str
-    first_line: int = 1
-    quoting: bool = True
-    blanks: bool = False
-    backslash: bool = False
-
-    def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
-        """The cells of each record in these lines. Raises csv.Error for malformed quotes."""
-        csv.field_size_limit(sys.maxsize)  # RECORD_BYTES limits the size of a record instead
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
-        return csv.reader(
-            self._plain(lines_), delimiter=self.delimiter, quoting=quoting, skipinitialspace=self.blanks, strict=True
-        )
-
-    def _plain(self, lines_: Iterator[str]) -> Iterator[str]:
-        """The lines, rewritten so that csv.reader can read them according to the usual rules."""
-        if self.blanks:
-            cell = re.compile(
-                rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)'
-            )
-            return (cell.sub(r"\1\2", line) if '"' in line else line for line in lines_)
-        if self.backslash:
-            return (_ESCAPED_QUOTE.sub(r'\1""', line) if "\\" in line else line for line in lines_)
-        return lines_
-
-
-_ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
 def dialect_of(source: Source) -> TableDialect:
@@ -76,28 +35,23 @@ def dialect_of(source: Source) -> TableDialect:
     return dialect
 
 
-def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each line, starting with the header."""
-    return islice(lines(source), dialect.first_line - 1, None)
-
-
 def _settle(source: Source) -> TableDialect:
     dialect = _delimited(source)
     if not any('"' in line for _, line in lines(source)):
         return dialect
-    usual = _try(source, dialect)
+    usual = try_dialect(source, dialect)
     if usual.is_clean and not usual.joined and not usual.blanks:
         return dialect
-    if dialect.delimiter in _TRUSTED and (plain := _without_quoting(source, dialect, usual)):
+    if dialect.delimiter in TRUSTED and (plain := _without_quoting(source, dialect, usual)):
         return plain
     return _mended(source, dialect, usual)
 
 
-def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect | None:
+def _without_quoting(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect | None:
     """Return the dialect in which quotes are plain characters, or None if the table does not appear to use it."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
-    if not joins_rows and (usual.is_clean or not _fits(usual, _try(source, plain))):
+    if not joins_rows and (usual.is_clean or not _fits(usual, try_dialect(source, plain))):
         return None
     name = _NAMES[dialect.delimiter].split()[-1]
     reading = f"the file is read as {name}-separated without quoting"
@@ -109,7 +63,7 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: _Trial) -> Ta
     return plain
 
 
-def _fits(usual: _Trial, plain: _Trial) -> bool:
+def _fits(usual: DialectTrial, plain: DialectTrial) -> bool:
     """Whether all rows have as many cells as the header.
 
     If the usual rules find malformed quotes, a few rows may have a different number of cells.
@@ -117,30 +71,37 @@ def _fits(usual: _Trial, plain: _Trial) -> bool:
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
 
-def _mended(source: Source, dialect: TableDialect, usual: _Trial) -> TableDialect:
+def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect:
     """Return a dialect that also allows spaces around quoted cells or escaped quotes, if needed; otherwise
     `dialect`.
     """
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
-        if _try(source, loose).is_clean:
+        if try_dialect(source, loose).is_clean:
             source.remark("quoting", "has spaces around quoted cells; the spaces and the quotes are removed")
             return loose
     if not usual.is_clean:
         escaped = replace(dialect, backslash=True)
-        if _try(source, escaped).is_clean:
+        if try_dialect(source, escaped).is_clean:
             source.remark("quoting", 'has quotes written as \\" inside quoted cells; these are read as quotes')
             return escaped
     if usual.blanks:
         message = "a quote after a space is read as part of the cell; to enclose the cell in quotes, remove the space"
         source.remark("quoting", message, f"line {usual.first_blanks}", usual.blanks, "warn")
-    if usual.suspects:
+    _remark_joined_lines(source, usual)
+    return dialect
+
+
+def _remark_joined_lines(source: Source, usual: DialectTrial) -> None:
+    """Warn about quoted cells over several lines that may be several rows."""
+    suspects = usual.sure_suspects()
+    if suspects:
+        more = f" ({counted(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""
         message = (
-            "a quoted cell spans several lines, each of which would be a complete row; if these lines are rows, "
+            f"a quoted cell spans several lines, each of which would be a complete row{more}; if these lines are rows, "
             "double each quote inside a text, and enclose the text in quotes"
         )
-        source.remark("joined_lines", message, f"line {usual.first_suspect}", usual.suspects, "warn")
-    return dialect
+        source.remark("joined_lines", message, f"line {suspects[0]}", len(suspects), "warn")
 
 
 def _delimited(source: Source) -> TableDialect:
@@ -196,93 +157,3 @@ def _consistency(sample: list[str], delimiter: str) -> float:
     except csv.Error:
         return 0.0
     return sum(width == widths[0] for width in widths[1:]) / max(1, len(widths) - 1)
-
-
-@dataclass(slots=True)
-class _Trial:
-    """Statistics from reading a table in one dialect."""
-
-    failed: bool = False  # the quoting is malformed
-    rows: int = 0
-    wrong: int = 0  # the number of records with more or fewer cells than the header
-    joined: int = 0  # the number of lines in records that span several lines
-    alone: int = 0  # the number of joined lines that would be rows on their own
-    suspects: int = 0  # the number of records of several lines, each of which would be a row on its own
-    blanks: int = 0  # the number of cells that begin with spaces and a quote
-    first_joined: int = 0  # the line of the first joined record
-    first_suspect: int = 0
-    first_blanks: int = 0
-    empty_columns: set[int] = field(default_factory=set)  # columns that are empty in at least one row without quotes
-
-    @property
-    def is_clean(self) -> bool:
-        return not self.failed and not self.wrong
-
-
-def _try(source: Source, dialect: TableDialect) -> _Trial:
-    trial = _Trial()
-    record: list[str] = []
-    size, last = 0, dialect.first_line - 1
-
-    def feed() -> Iterator[str]:
-        nonlocal size, last
-        for number, line in table_lines(source, dialect):
-            record.append(line)
-            size, last = size + len(line), number
-            if size > files.RECORD_BYTES:
-                raise csv.Error("the record is too long")
-            yield line
-
-    width = 0
-    try:
-        for cells in dialect.reader(feed()):
-            width = width or len(cells)
-            _judge(trial, dialect.delimiter, cells, record, width, last)
-            record.clear()
-            size = 0
-    except csv.Error:
-        trial.failed = True
-    return trial
-
-
-def _judge(trial: _Trial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
-    """Update the trial with one record, whose last line has the number `last`."""
-    trial.rows += 1
-    if len(cells) != width and any(map(str.strip, chain(cells[width:], cells if len(cells) < width else ()))):
-        trial.wrong += 1
-    if len(record) == 1:
-        if '"' not in record[0]:
-            if "" in cells:
-                trial.empty_columns.update(index for index, cell in enumerate(cells) if not cell)
-            return
-    else:
-        first = last - len(record) + 1
-        rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
-        trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
-        trial.first_joined = trial.first_joined or first
-        # In a comma-separated table, a text of two lines with commas often looks like two rows.
-        if rows == len(record) >= (2 if delimiter in _TRUSTED else 3):
-            trial.suspects += 1
-            trial.first_suspect = trial.first_suspect or first
-    if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
-        blanks = _blanks_before_quotes("".join(record), delimiter)
-        trial.blanks += blanks
-        trial.first_blanks = trial.first_blanks or last * bool(blanks)
-
-
-def _blanks_before_quotes(record: str, delimiter: str) -> int:
-    """The number of unquoted cells that begin with spaces followed by a quote."""
-    count = at = 0
-    while at < len(record):
-        if quoted := _QUOTED.match(record, at):
-            at = quoted.end()
-        elif _BLANKS_AND_QUOTE.match(record, at):
-            count += 1
-        at = record.find(delimiter, at) + 1 or len(record)
-    return count
-
-
-def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:
-    """Whether a line would be a row on its own, with text in every column except those of `empty_columns`."""
-    cells = line.split(delimiter)
-    return len(cells) == width > 1 and all(cell.strip() or index in empty_columns for index, cell in enumerate(cells))

@@ -17,6 +17,7 @@ _SAMPLE = 2000  # records
 # least `_REPEATED` times.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200
 _LISTED = 20  # columns in a message
+_WORDS = 2  # a column of texts has at least this many words per value on average
 _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
 
@@ -48,10 +49,25 @@ class Sample:
         """Return the columns that contain only numbers, if some of them have fractions or many are distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
+    def texts(self) -> list[str]:
+        """Return the columns that mostly contain distinct texts, beginning with the longest texts."""
+        lengths = {name: _mean_length(values) for name, values in self._values.items() if _are_texts(values)}
+        return sorted(lengths, key=lambda name: -lengths[name])
+
+    def nested(self) -> list[str]:
+        """Return the columns that contain objects or lists."""
+        return [name for name, values in self._values.items() if any(isinstance(v, (list, dict)) for v in values)]
+
+    def begins_with_row(self) -> bool:
+        """Whether the names of the columns look like values: numbers, or values that occur in their columns."""
+        return any(_is_number(name) or name in values for name, values in self._values.items())
+
     def _is_category(self, values: list[Any]) -> bool:
-        if len(values) < _FEWEST_ROWS or any(isinstance(value, (list, dict)) for value in values):
+        if len(values) < _FEWEST_ROWS or any(isinstance(value, dict) for value in values):
             return False
-        return 2 <= len(set(map(str, values))) <= min(len(values) // _REPEATED, _MOST_LABELS)
+        distinct = {str(element) for value in values for element in (value if isinstance(value, list) else [value])}
+        is_flat = not any(isinstance(element, (list, dict)) for v in values if isinstance(v, list) for element in v)
+        return is_flat and 2 <= len(distinct) <= min(len(values) // _REPEATED, _MOST_LABELS)
 
     def _are_values(self, values: list[Any]) -> bool:
         try:
@@ -96,6 +112,26 @@ def _question(source: Source, usual: list[str], flags: list[str], categories: li
     ways.append("to generate text, set the task (task) to generation")
     message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
     return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
+
+
+def _are_texts(values: list[Any]) -> bool:
+    """Whether the values are strings that are mostly distinct, and consist of several words on average."""
+    if not values or not all(isinstance(value, str) for value in values):
+        return False
+    words = sum(len(value.split()) for value in values) / len(values)
+    return words >= _WORDS and len(set(values)) > len(values) / 2
+
+
+def _mean_length(values: list[Any]) -> float:
+    return sum(map(len, values)) / len(values)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _flag(value: Any) -> bool | None:

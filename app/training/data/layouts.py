@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.errors import did_you_mean, most_similar
+from app.training.data.advice import find_text_columns
 from app.training.data.files import Source
 from app.training.data.formats import READERS
-from app.training.data.guesses import guess_labels
+from app.training.data.guesses import Sample, guess_labels
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
 _OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of text may have
+_SHARED = "conversations"  # the column of messages in ShareGPT's format
 _ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
@@ -50,10 +52,11 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     """
     present = READERS[source.format].header(source)
     names = _names(source, columns, present)
+    messages = _messages_column(source, present)
     one_hot = _one_hot(source, columns, present)
-    shape = _shape(columns, names, present)
+    shape = _shape(columns, names, present, messages)
     if shape in ("chat", "completion"):
-        return _generation(source, shape, task, names, present, _absent(shape, task, names))
+        return _generation(source, shape, task, names, present, messages)
     inferred = task is None
     if shape == "text" and "text" in names and not one_hot:
         one_hot = _guess_labels(source, names, present, task)
@@ -133,9 +136,16 @@ def _missing(source: Source, column: str, present: list[str], key: str, hint: st
     return source.fault(message, param=f"columns.{key}")
 
 
-def _shape(columns: Columns, names: dict[str, str], present: list[str]) -> str:
+def _messages_column(source: Source, present: list[str]) -> str | None:
+    """Return the column with conversations, or None. In ShareGPT's format, it is named `conversations`."""
+    if "messages" in present:
+        return "messages"
+    return _SHARED if _SHARED in Sample(source, [_SHARED] if _SHARED in present else [], present).nested() else None
+
+
+def _shape(columns: Columns, names: dict[str, str], present: list[str], messages: str | None) -> str:
     if not {"text", "label", "value"} & set(names):
-        if "messages" in present:
+        if messages is not None:
             return "chat"
         if {"prompt", "completion"} <= set(present):
             return "completion"
@@ -159,15 +169,22 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 
 
 def _generation(
-    source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], absent: frozenset[str]
+    source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
     """The layout of conversations, or of prompts with completions. Their input columns have fixed names."""
+    absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(
             f"contains prompts with completions or conversations, which can be used only for generation, not for {task}"
         )
-    inputs = ("messages",) if shape == "chat" else ("prompt", "completion")
-    names = names | dict(zip(inputs, inputs, strict=True))
+    if messages is not None and shape == "chat":
+        names = names | {"messages": messages}
+        inputs: tuple[str, ...] = (messages,)
+    else:
+        inputs = ("prompt", "completion")
+        names = names | dict(zip(inputs, inputs, strict=True))
+    if inputs == (_SHARED,):
+        source.remark("column_messages", f"has no column 'messages'; the column {_SHARED!r} is used instead")
     used = {*inputs, *(names[key] for key in ("split",) if key in names)}
     return Layout(source, "generation", shape, names, ignored=_rest(present, used), absent=absent)
 
@@ -196,8 +213,7 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
 
 def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], present: list[str]) -> None:
     if shape == "text" and "text" not in names:
-        hint = "; set columns.text to the name of the column that contains the texts"
-        raise _missing(source, "text", present, "text", hint)
+        raise _missing(source, "text", present, "text", find_text_columns(source, present))
     target = _TARGETS.get(task)
     if target and target not in names:
         raise _missing(source, target, present, target, f"; set columns.{target} to the name of the column to predict")

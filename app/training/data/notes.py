@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 AS_TEXT = "as_text"
+MOJIBAKE = "mojibake"
 NO_SPLIT = "no_split"
 MESSAGES_LEFT_OUT = "messages_left_out"
 NO_ANSWER = "no_answer"
+ROLES_RENAMED = "roles_renamed"
 UNREADABLE_PARTS = "unreadable_parts"
 
 LEFT_OUT = frozenset((NO_ANSWER, UNREADABLE_PARTS))  # the notes that explain why a row is not used
 
 MESSAGES = {  # note -> (level, sentence for several rows); {count} is the number of rows
     AS_TEXT: ("info", "numbers, dates and true/false are read as text (rows: {count})"),
+    MOJIBAKE: (
+        "warn",
+        "texts look like UTF-8 that was read in another encoding, such as 'Ã©' instead of 'é' (rows: {count}); if they "
+        "are, repair the file, because the model would not know the right characters",
+    ),
     NO_SPLIT: (
         "info",
         "rows without a split are used as train rows or, in a validation file, as validation rows (rows: {count})",
@@ -23,7 +30,12 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
     ),
     NO_ANSWER: (
         "warn",
-        "conversations without text in any assistant message are left out (conversations: {count})",
+        "conversations in which no message with the role assistant has text to learn are left out (conversations: "
+        "{count})",
+    ),
+    ROLES_RENAMED: (
+        "info",
+        "the roles human and gpt (or bot, ai, model) are read as user and assistant (conversations: {count})",
     ),
     UNREADABLE_PARTS: (
         "warn",
@@ -33,12 +45,17 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
 
 _OF_ONE = {  # note -> sentence for a single row
     AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
+    MOJIBAKE: (
+        "1 row has a text that looks like UTF-8 that was read in another encoding, such as 'Ã©' instead of 'é'; if it "
+        "is, repair the file"
+    ),
     NO_SPLIT: "1 row has no split; it is used as a train row or, in a validation file, as a validation row",
     MESSAGES_LEFT_OUT: (
         "1 conversation has messages that cannot be used for training, such as tool calls without text or messages "
         "after the last answer; these messages are left out, and the rest is used"
     ),
-    NO_ANSWER: "1 conversation is left out, because no assistant message has text",
+    NO_ANSWER: "1 conversation is left out: no message with the role assistant has text to learn",
+    ROLES_RENAMED: "1 conversation has roles such as human and gpt, which are read as user and assistant",
     UNREADABLE_PARTS: "1 conversation is left out, because it has images, audio or files, which cannot be read",
 }
 

@@ -32,6 +32,9 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
     report = of_rows(scan) | {"ignored_columns": list(files.training.ignored)}
     if scan.has_validation_rows and files.validation is None and validation_split != VALIDATION_SPLIT:
         report["unused_split"] = validation_split
+    if scan.task == "generation":
+        masks = {name: scan.splits_N == code for code, name in SPLIT_NAMES.items()}
+        report["characters"] = {name: int(scan.lengths_N[mask].sum()) for name, mask in masks.items() if mask.any()}
     if scan.dropped.rows:
         report["dropped"] = {"rows": scan.dropped.rows, "counts": dict(scan.dropped.counts.most_common())}
     return report | _remarks(*(layout.source for layout in files.layouts))

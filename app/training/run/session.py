@@ -41,8 +41,10 @@ from app.training.run import opening
 from app.training.run.baseline import fit_baseline
 from app.training.run.branch import bind_tokens, measure_frequencies
 from app.training.run.completion import complete
+from app.training.run.pieces import reduce_pieces
 from app.training.run.planning import plan_trials
 from app.training.run.preparation import Machine, load_or_prepare, load_or_settle
+from app.wire import shortage
 from app.wire.trainer import (
     AUTO,
     Broke,
@@ -127,8 +129,14 @@ class Session:
         except (RuntimeError, MemoryError) as error:
             if not is_memory_error(error):
                 raise
-            message = "there was not enough memory; use a smaller batch_size, width or context_length"
-            return self._failed("out_of_memory", message, "training.batch_size")
+            return self._out_of_memory()
+
+    def _out_of_memory(self) -> TrainEvent:
+        """Return the last event: the run starts again once, with smaller pieces of each batch."""
+        if shortage.report(self.run):
+            return Broke(shortage.ENDED)
+        message = "there was not enough memory; use a smaller batch_size, width or context_length"
+        return self._failed("out_of_memory", message, "training.batch_size")
 
     def _list_faults(self, error: TrainingFailure) -> None:
         if isinstance(error, BadRows):
@@ -151,6 +159,7 @@ class Session:
         config.check(self.spec, base_checkpoint)
         dataset = load_or_prepare(self.run, self.spec, base_checkpoint, self._check_stop)
         settled = load_or_settle(self.run, self.spec, dataset, base_checkpoint, self.machine)
+        settled = reduce_pieces(self.run, settled, self.events)
         export.check(self.spec, settled, dataset)
         dataset = recount_characters(dataset, settled.config.context_length)
         configure_torch(settled)

@@ -21,6 +21,7 @@ from app.api.huggingface import dialect as huggingface
 from app.api.openai import dialect as openai
 from app.api.openapi.describe import MEANINGS, complete, failures
 from app.api.openinference import dialect as openinference
+from app.api.torchserve import dialect as torchserve
 from app.errors import (
     Conflict,
     Forbidden,
@@ -37,6 +38,7 @@ from tests.api.rendered import is_rendered
 from tests.serving import Api
 
 OPENAI, HUGGING_FACE, OPEN_INFERENCE = openai.DIALECT, huggingface.DIALECT, openinference.DIALECT
+TORCHSERVE = torchserve.DIALECT
 PATHS = [
     ("/nothing", OPENAI),
     ("/v1/nothing", OPENAI),
@@ -44,12 +46,12 @@ PATHS = [
     ("/v2", OPEN_INFERENCE),
     ("/v2/models/x", OPEN_INFERENCE),
     ("/v22", OPENAI),
-    ("/models/x", HUGGING_FACE),
+    ("/models/x/y/z", TORCHSERVE),
     ("/generate", HUGGING_FACE),
     ("/generate_stream", HUGGING_FACE),
     ("/embed/x", HUGGING_FACE),
     ("/embeddings", OPENAI),
-    *((f"{prefix}/no/such/route", dialect) for dialect in DIALECTS for prefix in dialect.prefixes if prefix != "/"),
+    *((f"{prefix}/no/such/route", dialect) for dialect in DIALECTS for prefix in dialect.prefixes if prefix[-1] != "/"),
 ]
 SIMPLE_ERRORS = [InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Overloaded, Unavailable]
 
@@ -79,6 +81,8 @@ def test_errors_have_the_form_of_their_dialect(api: Api) -> None:
             reply = client.send(client.build_request("GET", api.url + path))
             assert is_rendered(reply, NotFound, code="route_not_found"), (path, reply.text)
             assert has_form(reply, dialect), (path, reply.text)
+        below = client.post("/models/x/no/such/route")
+        assert below.status_code == 404 and has_form(below, HUGGING_FACE)
         wrong_method = client.post("/")
         assert wrong_method.status_code == 405 and has_form(wrong_method, HUGGING_FACE)
 
@@ -123,7 +127,7 @@ def test_no_two_dialects_have_the_same_route_and_each_renders_the_errors_of_its_
             for method in route.methods:
                 assert owners.setdefault((method, path), dialect) is dialect, f"two dialects have {method} {route.path}"
             if route.path != "/":  # which Hugging Face's servers use for POST, and this service to lead to its pages
-                claimed = dialect_of(path, DIALECTS)
+                claimed = dialect_of(method, path, DIALECTS)
                 message = f"{route.path} has the errors of another dialect: add a prefix, or choose another path"
                 assert claimed.render_error is dialect.render_error, message
 

@@ -32,6 +32,13 @@ from app.api.http.scopes import RULES, MissingScope, check, needed
         ("POST", "/v1/registry/models/x/versions", REGISTRY),
         ("GET", "/metrics", OPERATOR),
         ("GET", "/v1/engine", OPERATOR),
+        ("GET", "/models", None),
+        ("GET", "/models/x/1", None),
+        ("PUT", "/models/x/1/set-default", REGISTRY),
+        ("POST", "/models", REGISTRY),
+        ("POST", "/models/x", INFER),
+        ("GET", "/api/tags", None),
+        ("GET", "/api/ps", INFER),
     ],
 )
 def test_the_scope_of_a_request(method: str, path: str, scope: str | None) -> None:
@@ -43,7 +50,9 @@ def test_every_route_that_does_not_run_a_model_has_a_rule() -> None:
     for dialect in DIALECTS:
         for route in (route for router in dialect.management for route in router.routes if isinstance(route, APIRoute)):
             path = re.sub(r"{[^}]*}", "x", route.path)
-            has_rule = path in PUBLIC or any(pattern.fullmatch(path) for pattern, _ in RULES)
+            has_rule = path in PUBLIC or any(
+                pattern.fullmatch(f"{method} {path}") for pattern, _ in RULES for method in route.methods
+            )
             assert has_rule, f"{route.path} needs a rule in app/api/http/scopes.py"
 
 

@@ -146,8 +146,12 @@ def test_multilabel_and_regression(api: Api, shelf: Shelf, engine: FakeEngine) -
         assert all_of_them.json()["data"][0]["labels"] == list(LABELS)
         engine.classes = 1
         item = client.post("/v1/classify", json={"model": "score", "input": "abc"}).json()["data"][0]
+        labels = client.post("/v1/classify", json={"model": "score", "input": "abc", "top_k": 2})
     assert item["value"] == fake_scores(byte_tokenizer().encode("abc"), 1)[0]
     assert item["label"] is None and item["probs"] == [] and item["num_classes"] == 0
+    error = labels.json()["error"]
+    assert (labels.status_code, error["code"], error["param"]) == (400, "wrong_task", "top_k")
+    assert "score:1 predicts numbers" in error["message"]
 
 
 def test_numbers(api: Api, shelf: Shelf, engine: FakeEngine) -> None:

@@ -37,6 +37,7 @@ NAMES = [  # as a scraper sees them
     "state_cache_slots",
     "state_cache_bytes",
     "state_cache_allocated_bytes",
+    "prefix_cache_bytes",
     "model_load_seconds_count",
     "model_version_info",
 ]
@@ -146,6 +147,19 @@ def test_aborting_three_requests_returns_the_gauges_to_zero(real: Real, client: 
     wait_until(lambda: gauges(client) == (0, 0), 10)
     wait_until(lambda: all(value(client, name) == 0 for name in cache), 10)
     assert client.post("/v1/completions", json=GENERATE).status_code == 200
+
+
+def test_prompts_that_begin_like_earlier_ones_are_counted_and_take_memory(client: httpx.Client) -> None:
+    def cached(**fields: object) -> int:
+        usage = client.post("/v1/completions", json={**GENERATE, "prompt": "a cold wet night " * 2, **fields}).json()
+        tokens: int = usage["usage"]["prompt_tokens_details"]["cached_tokens"]
+        return tokens
+
+    hits = value(client, "engine_prefix_cache_hits_total")
+    counts = [cached() for _ in range(3)]
+    assert counts[-1] >= 16 and cached(cache_salt="other") == 0
+    wait_until(lambda: value(client, "engine_prefix_cache_hits_total") == hits + sum(counts))
+    assert value(client, "prefix_cache_bytes", model_name="teller:1") > 0
 
 
 def test_replies_are_counted_by_the_template_of_their_route(api: Api) -> None:

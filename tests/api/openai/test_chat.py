@@ -71,6 +71,18 @@ def test_a_whole_answer(api: Api, http: httpx.Client) -> None:
     assert reply.headers["x-model-version"] == "talk:1" and reply.headers["x-generated-tokens"] == "6"
 
 
+@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/responses"])
+def test_cached_tokens_and_the_salt_of_the_cache(http: httpx.Client, engine: FakeEngine, route: str) -> None:
+    engine.cached_tokens = [5]
+    body = {"model": "talk", "messages": MESSAGES} if "chat" in route else {"model": "talk", "input": "ab"}
+    reply = http.post(route, json={**body, "cache_salt": "mine"})
+    usage = reply.json()["usage"]
+    details = usage["prompt_tokens_details" if "chat" in route else "input_tokens_details"]
+    assert details["cached_tokens"] == 5
+    message = engine.wait_for(wire.Generate)[-1]
+    assert isinstance(message, wire.Generate) and message.cache_salt == "mine"
+
+
 def test_a_conversation_is_read_as_in_training(http: httpx.Client, engine: FakeEngine) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},

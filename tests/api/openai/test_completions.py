@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
+from app.wire import engine as wire
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, byte_tokenizer, wait_until
 
@@ -22,6 +23,29 @@ def test_whole_completion(client: openai.OpenAI) -> None:
     assert reply.usage is not None
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens, reply.usage.total_tokens) == (4, 6, 10)
     assert reply.usage.prompt_tokens_details.cached_tokens == 0  # type: ignore[union-attr]
+
+
+def test_cached_tokens_count_once_for_all_choices_of_a_prompt(client: openai.OpenAI, engine: FakeEngine) -> None:
+    engine.cached_tokens = [3, 2]
+    reply = client.completions.create(model="echo", prompt=["abcd", "efgh"], max_tokens=3, n=2)
+    assert reply.usage is not None and reply.usage.prompt_tokens == 8
+    assert reply.usage.prompt_tokens_details.cached_tokens == 4  # type: ignore[union-attr]
+
+
+def test_cached_tokens_are_known_although_a_stop_string_ends_the_text(
+    client: openai.OpenAI, engine: FakeEngine
+) -> None:
+    engine.cached_tokens = [3]
+    reply = client.completions.create(model="echo", prompt="abcd", max_tokens=9, stop="c")
+    assert reply.choices[0].text == "ab" and reply.usage is not None
+    assert reply.usage.prompt_tokens_details.cached_tokens == 3  # type: ignore[union-attr]
+
+
+def test_the_cache_salt_reaches_the_engine(client: openai.OpenAI, engine: FakeEngine) -> None:
+    client.completions.create(model="echo", prompt="ab", extra_body={"cache_salt": "mine"})
+    client.completions.create(model="echo", prompt="ab")
+    salts = [m.cache_salt for m in engine.wait_for(wire.Generate, 2) if isinstance(m, wire.Generate)]
+    assert salts == ["mine", ""]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -78,7 +78,7 @@ def test_a_list_needs_few_queries_however_long_it_is(api: Api, shelf: Shelf) -> 
     for number in range(12):
         shelf.classifier(f"mood-{number}")
     statements: list[str] = []
-    engine = api.services.database.engine
+    engine = api.services.database.reader
 
     def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)

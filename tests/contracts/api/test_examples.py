@@ -26,7 +26,11 @@ MOOD, TALE = "demo-sentiment-lstm", "demo-text-lstm"
 FIXED = ("", ".data", ".choices", ".usage", ".engines", ".error")  # objects that always have the same fields
 METRICS = {"test": {"accuracy": 0.9}}
 GENERATED = ("file_id", "job_id", "evaluation_id", "upload_id")  # ids that the service generates
-CONVERSATIONS = ("/v1/chat/completions", "/v1/responses")  # whose examples need a version that no demo trains
+CONVERSATIONS = (
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/api/chat",
+)  # whose examples need a version that no demo trains
 AN_ID = re.compile(r"(file|ftjob|evaljob|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
 
 

@@ -470,6 +470,10 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         Program(lambda m, x: x, a=lstm(), b=lstm(6, 5), fc=nn.Linear(5, 3)),
         "different kinds or widths",
     ),
+    "an LSTM that writes what another one reads": (
+        Program(lambda m, x: x, encoder=lstm(6, 6), decoder=lstm(6, 6), table=nn.Embedding(9, 6), fc=nn.Linear(6, 9)),
+        "it has an encoder and a decoder",
+    ),
     "an LSTM and a GRU": (
         Program(lambda m, x: x, a=lstm(), b=nn.GRU(6, 6), fc=nn.Linear(6, 3)),
         "2 recurrent networks",

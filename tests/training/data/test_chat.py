@@ -113,14 +113,43 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
     result, remarks = scan(path)
     assert (len(result.splits_N), result.empty) == (10, 0)
-    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: conversations without text in any assistant")
+    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: conversations in which no message with the role")
     assert remarks["no_answer"].count == 2
     assert (remarks["messages_left_out"].where, remarks["messages_left_out"].count) == ("line 11", 1)
     assert {remark.level for remark in remarks.values()} == {"warn"}
 
 
 def test_a_file_without_any_answer_says_why_it_cannot_be_used(tmp_path: Path) -> None:
-    rows = [[ASK, {"role": "bot", "content": "No."}]] * 3
+    rows = [[ASK, {"role": "speaker", "content": "No."}]] * 3
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
-    with pytest.raises(BadData, match=r"has no usable rows: conversations without text in any .*: 3\)"):
+    with pytest.raises(BadData, match=r"has no usable rows: conversations in which no .*: 3\)"):
         scan(path)
+
+
+HUMAN = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"conversations": HUMAN, "id": 1}, "conversations"),
+        ({"messages": HUMAN}, "messages"),
+        ({"messages": [{"role": "Human", "content": "Hi"}, {"role": "bot", "content": "Ho"}]}, "messages"),
+        ({"conversations": [{"role": "user", "content": "Hi"}, {"role": "model", "content": "Ho"}]}, "conversations"),
+    ],
+)
+def test_conversations_in_the_format_of_sharegpt_are_read_and_told(
+    row: dict[str, Any], column: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps(row).replace("Hi", f"Hi {n}") for n in range(20)))
+    layout, examples = read(path)
+    assert examples[7].turns == (Turn("user: Hi 7\nassistant:", False, False), Turn(" Ho", True, True))
+    _, remarks = scan(path)
+    assert (remarks["roles_renamed"].level, remarks["roles_renamed"].count) == ("info", 20)
+    assert ("column_messages" in remarks) == (column == "conversations")
+    assert layout.names["messages"] == column
+
+
+def test_a_table_of_texts_named_conversations_is_no_chat(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"set columns\.text to the name of the column"):
+        read(write(tmp_path, "a.csv", "conversations,mood\nhello there you,good\n"))

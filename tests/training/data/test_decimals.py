@@ -17,7 +17,9 @@ from tests.training.data.tables import read, remarks_of, write
 def test_a_decimal_comma_is_read_as_one(cell: str, value: float, tmp_path: Path) -> None:
     layout, examples = read(write(tmp_path, "a.csv", f"text;value\nx, 1,5;{cell}\ny;2,5\n"))
     assert [(example.text, example.value) for example in examples] == [("x, 1,5", value), ("y", 2.5)]
-    assert ("'2,5' is 2.5" if cell == "7" else f"{cell!r} is") in remarks_of(layout.source)["decimal_commas"]
+    remark = remarks_of(layout.source)["decimal_commas"]
+    assert ("'2,5' is 2.5" if cell == "7" else f"{cell!r} is") in remark
+    assert ("1 number is read" if cell == "7" else "2 numbers are read") in remark
 
 
 def test_numbers_of_series_may_have_decimal_commas(tmp_path: Path) -> None:

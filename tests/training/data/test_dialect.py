@@ -178,3 +178,51 @@ def test_two_joined_rows_beside_texts_of_several_lines_are_told(tmp_path: Path) 
     assert (remark.level, remark.count, remark.where) == ("warn", 1, "line 22")
     plain = write(tmp_path, "b.tsv", f"text\tlabel\n{texts}")
     assert not [remark for remark in read(plain)[0].source.remarks if remark.kind == "joined_lines"]
+
+
+def _joined_in(tmp_path: Path, content: str) -> list[tuple[str, int]]:
+    layout, _ = read(write(tmp_path, "a.csv", content))
+    return [(remark.where, remark.count) for remark in layout.source.remarks if remark.kind == "joined_lines"]
+
+
+PLAIN = "".join(f"row {number} is {label},{label}\n" for number in range(4) for label in ("good", "bad"))
+TURNED = "".join(f"{label},row {number} is {label}\n" for number in range(4) for label in ("good", "bad"))
+VALUES = "".join(f"row number {number},{number}.5\n" for number in range(8))
+WIDE = "".join(f"{number},row number {number},good,x{number}\n" for number in range(8))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'text,label\n{PLAIN}"so he said,bad\nand left",good\n',
+        f'label,text\n{TURNED}bad,"so he said\ngood,and left"\n',
+        f'text,value\n{VALUES}"so he said,2.5\nand left",3.5\n',
+        f'id,text,label,note\n{WIDE}8,"so he said,good,y\n9,and left",good,z\n',
+        f'text,label\n{PLAIN}"so he said, Bad \nand left",good\n',
+    ],
+)
+def test_two_joined_rows_of_commas_are_told_if_their_cells_are_values_of_the_columns(
+    content: str, tmp_path: Path
+) -> None:
+    assert _joined_in(tmp_path, content) == [("line 10", 1)]
+    again = content.replace("so he", "as she").split("\n", 9)[-1]
+    assert _joined_in(tmp_path, content + again) == [("line 10", 2)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'text,label\n{PLAIN}"Dear all, this\nis it, thanks",good\n'.replace(", thanks", " thanks"),
+        f'label,text\n{TURNED}bad,"so he said\nhowever, he left"\n',
+        f'text,value\n{VALUES}"Dear all, this\nis it",3.5\n',
+        "text,label\n" + "".join(f'"row, {number}","good"\n' for number in range(8)) + '"Hi, there\nbye","good"\n',
+    ],
+)
+def test_texts_of_two_lines_with_commas_are_not_taken_for_rows(content: str, tmp_path: Path) -> None:
+    assert _joined_in(tmp_path, content) == []
+
+
+def test_two_joined_rows_are_told_if_no_column_has_labels_or_numbers(tmp_path: Path) -> None:
+    rows = "".join(f"question {number},answer {number}\n" for number in range(8))
+    content = f'prompt,completion\n{rows}"so he said,and then\nhe left",again\n'
+    assert _joined_in(tmp_path, content) == [("line 10", 1)]

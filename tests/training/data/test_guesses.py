@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,47 @@ def test_faults_in_columns_of_0_and_1_are_reported(tmp_path: Path) -> None:
     assert "exactly one of the columns 'toxic', 'insult' must be 1, but 0 are" in error.message
     missing = check_files(path, columns=Columns(label="toxic,insults")).error
     assert missing is not None and "no column 'insults'" in missing.message and "'insult'?" in missing.message
+
+
+REVIEWS = [(f"this is review number {n}", "good" if n % 2 else "bad") for n in range(40)]
+TEXT, LABEL = "set columns.text to the name of the column that contains the texts, such as ", "such as "
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "parts"),
+    [
+        ("v1,v2", [(label, text) for text, label in REVIEWS], [TEXT + "'v2', and columns.label", LABEL + "'v1'"]),
+        ("review,sentiment", REVIEWS, [TEXT + "'review'"]),
+        ("good,this is the first row", [(b, a) for a, b in REVIEWS], ["if the first line is a row, begin the file"]),
+        ("0,1", REVIEWS, ["if the first line is a row", "otherwise, " + TEXT + "'0'"]),
+        ("question,answer", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename their columns to prompt and comp"]),
+    ],
+)
+def test_columns_that_look_like_texts_and_labels_are_suggested(
+    header: str, rows: list[tuple[str, str]], parts: list[str], tmp_path: Path
+) -> None:
+    content = "".join(f"{line}\n" for line in [header, *map(",".join, rows)])
+    error = check_files(write(tmp_path, "a.csv", content)).error
+    assert error is not None and error.param == "columns.text"
+    assert [part for part in parts if part not in error.message] == [], error.message
+    assert ("first line" in error.message) == header.startswith(("good", "0"))
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        ({"id": 1, "data": {"text": "x"}, "annotations": []}, "export the project as JSON-MIN or CSV"),
+        ({"doc": {"text": "x"}, "kind": "a"}, "the values in 'doc' are objects or lists"),
+        ({"doc": ["a", "b"], "kind": "a"}, "write each row as one flat object"),
+    ],
+)
+def test_nested_texts_are_told_how_to_be_written(row: dict[str, object], part: str, tmp_path: Path) -> None:
+    error = check_files(write(tmp_path, "a.jsonl", f"{json.dumps(row)}\n" * 20)).error
+    assert error is not None and part in error.message
+
+
+def test_lists_of_labels_are_suggested_before_other_columns(tmp_path: Path) -> None:
+    rows = [{"text": text, "accept": [label], "answer": "reject" if n % 5 else "accept"} for n, (text, label) in
+            enumerate(REVIEWS)]  # fmt: skip
+    error = check_files(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))).error
+    assert error is not None and "label column, such as 'accept'" in error.message

@@ -103,6 +103,11 @@ def test_a_text_that_is_too_short_to_learn_from_is_reported(tmp_path: Path) -> N
     [(kind, message)] = check_files(write(tmp_path, "a.txt", "echo hello\n" * 9)).warnings
     assert kind == "short_text" and message.startswith("99 characters are too few to learn from")
     assert check_files(write(tmp_path, "b.txt", "echo hello\n" * 1000)).warnings == []
+    for rows, kinds in ((30, ["short_text"]), (600, [])):
+        content = "prompt,completion\n" + "".join(f"question {n},answer {n}\n" for n in range(rows))
+        result = check_files(write(tmp_path, "c.csv", content))
+        assert [kind for kind, _ in result.warnings] == kinds
+        assert sum(result.report["characters"].values()) == len(content.replace(",", "").replace("\n", "")) - 16
 
 
 def test_labels_of_fasttext_lines(tmp_path: Path) -> None:

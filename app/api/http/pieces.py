@@ -10,7 +10,7 @@ from fastapi import Request
 
 from app.api.http.presence import attended
 from app.api.http.replies import answer_headers
-from app.api.http.sse import DONE, EventStream, error_frame
+from app.api.http.sse import DONE, PING, EventStream, error_frame
 from app.errors import OstinatoError
 from app.inference.generation import GenerationRequest, Piece
 
@@ -47,15 +47,17 @@ async def streamed(
     events: PieceEvents,
     render_error: Callable[[OstinatoError], bytes] = error_frame,
     end: bytes = DONE,
+    media_type: str = "text/event-stream",
+    ping: bytes = PING,
 ) -> EventStream:
-    """Return a reply that streams the events of the pieces. `EventStream` explains `render_error` and `end`."""
+    """Return a reply that streams the events of the pieces. `EventStream` explains the other parameters."""
     # The headers are sent only after the first piece has arrived, so that an earlier error of the engine is sent as a
     # plain error reply.
     pieces = generation.pieces()
     first = await attended(request, anext(pieces))
     headers = answer_headers(generation.version.ref, generation.prompt_tokens, generation.timing, ended=False)
     frames = _frames(first, pieces, events)
-    return EventStream(frames, headers, generation.until, render_error, end, generation.close)
+    return EventStream(frames, headers, generation.until, render_error, end, generation.close, media_type, ping)
 
 
 async def _frames(

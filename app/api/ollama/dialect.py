@@ -1,0 +1,23 @@
+"""Ollama's dialect: generation and chats as lines of JSON, embeddings, and the list of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.api.http.dialects import Dialect, PlainError
+from app.api.ollama import chat, embeddings, generate, models, refusals
+from app.errors import OstinatoError
+
+
+def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
+    """Render an error as `{"error": message}`, as Ollama does. All statuses are the same as Ollama's."""
+    return error.status, {"error": error.message}
+
+
+DIALECT = Dialect(
+    inference=(generate.router, chat.router, embeddings.router),
+    management=(models.router, refusals.router),
+    prefixes=("/api",),
+    render_error=render_error,
+    error_reply=PlainError,
+)

@@ -1,0 +1,176 @@
+"""The prefix cache: states after the beginnings of earlier prompts, in a tree of tokens. Imports no torch.
+
+Each node stores the state for the tokens on its edge: of growing tensors the positions of these tokens, and of fixed
+tensors the values after the last token. Prompts with the same beginning share nodes, so no position is stored twice.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar
+
+NODE_BYTES = 1024  # an estimate of the memory that a node needs besides its tokens and tensors
+
+Tokens: TypeAlias = "array[int]"
+Key = tuple[str, ...]  # the digest of the version, the principal and the salt
+
+
+class Segment(Protocol):
+    """A part of the state of a sequence (`models.snapshot.Snapshot`)."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def cut(self, start: int, stop: int) -> Self:
+        """Copy the positions from `start` to `stop`."""
+        ...
+
+
+S = TypeVar("S", bound=Segment)
+
+
+@dataclass(slots=True, eq=False)
+class _Node(Generic[S]):
+    """The end of an edge. `whole` is whether the fixed tensors of `segment` are set. `tokens` leads here from `start`.
+
+    A root has no parent and no segment.
+    """
+
+    key: Key
+    parent: _Node[S] | None
+    start: int
+    tokens: Tokens
+    segment: S | None
+    whole: bool
+    children: dict[int, _Node[S]] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.tokens)
+
+    @property
+    def nbytes(self) -> int:
+        return NODE_BYTES + self.tokens.itemsize * len(self.tokens) + (self.segment.nbytes if self.segment else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix(Generic[S]):
+    """The beginning of a prompt in the cache: the state of its first `length` tokens, in consecutive segments.
+
+    `shared` is the number of first tokens that an earlier prompt has as well. It exceeds `length` if there is no state
+    for the place at which the two prompts diverge.
+    """
+
+    length: int = 0
+    segments: tuple[S, ...] = ()
+    shared: int = 0
+
+
+class Prefixes(Generic[S]):
+    """The states of all versions of an engine, at most `limit` bytes; the least recently used are evicted first."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes: dict[str, int] = {}  # by the digest of the version
+        self.evictions = 0
+        self._roots: dict[Key, _Node[S]] = {}
+        self._total = 0
+        # From the least to the most recently used. A node precedes its ancestors, so the first node is always a leaf.
+        self._nodes: OrderedDict[_Node[S], None] = OrderedDict()
+
+    def find(self, key: Key, tokens: Tokens, most: int, divisible: bool, step: int = 1) -> Prefix[S]:
+        """Return the longest cached state after a prefix of at most `most` tokens, and of a multiple of `step` tokens.
+
+        `divisible` is whether states can be cut at any position. If not, only whole nodes can be used.
+        """
+        path, matched = self._walk(key, tokens)
+        shared = min(matched, most) // step * step
+        length = shared if divisible else max((n.end for n in path if n.whole and n.end <= shared), default=0)
+        used = [node for node in path if node.start < length]
+        self._touch(used)
+        segments = [node.segment for node in used if node.segment is not None]
+        if segments and used[-1].end > length:
+            segments[-1] = segments[-1].cut(used[-1].start, length)
+        return Prefix(length, tuple(segments), shared)
+
+    def insert(self, key: Key, tokens: Tokens, take: Callable[[int], S], divisible: bool) -> None:
+        """Store the state after `tokens`. `take(start)` returns the part of this state from position `start` on."""
+        path, matched = self._walk(key, tokens)
+        if path and path[-1].end > matched and not (divisible and matched == len(tokens)):
+            path[-1] = self._split(path[-1], matched)
+            self._touch(path)
+        if matched < len(tokens):
+            parent = path[-1] if path else self._roots.setdefault(key, _Node(key, None, 0, array("i"), None, True))
+            node = _Node(parent.key, parent, matched, tokens[matched:], take(matched), True)
+            parent.children[node.tokens[0]] = node
+            self._count(node, node.nbytes)
+            path.append(node)
+        elif not (divisible or path[-1].whole):
+            node = path[-1]
+            self._count(node, -node.nbytes)
+            node.segment, node.whole = take(node.start), True
+            self._count(node, node.nbytes)
+        self._touch(path)
+        while self._total > self.limit:
+            self.evictions += 1
+            self._remove(next(iter(self._nodes)))
+
+    def drop(self, digest: str) -> None:
+        """Forget the states of a version."""
+        for node in [node for node in self._nodes if node.key[0] == digest]:
+            self._remove(node)
+        self.bytes.pop(digest, None)
+
+    def _walk(self, key: Key, tokens: Tokens) -> tuple[list[_Node[S]], int]:
+        """Return the nodes along `tokens`, of which the last may match only in part, and the number of equal tokens."""
+        path: list[_Node[S]] = []
+        node, place = self._roots.get(key), 0
+        while node is not None and place < len(tokens):
+            node = node.children.get(tokens[place])
+            if node is not None:
+                path.append(node)
+                place += _common(node.tokens, tokens[place : node.end])
+                if place < node.end:
+                    break
+        return path, place
+
+    def _split(self, lower: _Node[S], place: int) -> _Node[S]:
+        """Divide the edge to `lower` at a position, and return the new node at that position."""
+        assert lower.parent is not None and lower.segment is not None
+        self._count(lower, -lower.nbytes)
+        head, tail = lower.tokens[: place - lower.start], lower.tokens[place - lower.start :]
+        upper = _Node(lower.key, lower.parent, lower.start, head, lower.segment.cut(lower.start, place), False)
+        lower.parent.children[head[0]] = upper
+        lower.parent, lower.segment = upper, lower.segment.cut(place, lower.end)
+        lower.start, lower.tokens = place, tail
+        upper.children[tail[0]] = lower
+        self._count(upper, upper.nbytes)
+        self._count(lower, lower.nbytes)
+        return upper
+
+    def _touch(self, path: Iterable[_Node[S]]) -> None:
+        """Mark the nodes of a path, which begins at the root, as the most recently used."""
+        for node in reversed(list(path)):
+            self._nodes[node] = None
+            self._nodes.move_to_end(node)
+
+    def _count(self, node: _Node[S], nbytes: int) -> None:
+        self.bytes[node.key[0]] = self.bytes.get(node.key[0], 0) + nbytes
+        self._total += nbytes
+
+    def _remove(self, node: _Node[S]) -> None:
+        assert node.parent is not None and not node.children
+        del self._nodes[node], node.parent.children[node.tokens[0]]
+        self._count(node, -node.nbytes)
+        if node.parent.parent is None and not node.parent.children:
+            del self._roots[node.key]
+
+
+def _common(one: Tokens, other: Tokens) -> int:
+    """Return the number of equal tokens at the beginning of both arrays."""
+    if one == other:
+        return len(one)
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

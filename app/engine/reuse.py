@@ -1,0 +1,92 @@
+"""Starts the sequences of one version from states in the prefix cache, and saves states for later sequences."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+
+from app.engine.prefixes import Prefix, Prefixes
+from app.engine.reply import Counters
+from app.engine.runner import Runner
+from app.engine.sequence import Sequence
+from models.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+LEAST = 16  # fewer tokens are not worth a copy of their state
+
+
+class PrefixReuse:
+    """The prefix cache as one decoder uses it. Sequences share states only within one principal and `cache_salt`.
+
+    The state after a prompt is saved, and the state after its continuation, with which the next prompt of a
+    conversation begins. The state of a recurrent network cannot be cut. Where a prompt diverges from an earlier one,
+    reading therefore pauses and the state is saved, for all later prompts with this beginning.
+
+    With a `step`, a multiple of which each prompt is cut at, only the states at these cuts are saved and used. The
+    remaining calls then have the same shapes as without a cache, so the result is the same to the last bit.
+    """
+
+    def __init__(
+        self, prefixes: Prefixes[Snapshot], digest: str, runner: Runner, counters: Counters, step: int = 0,
+        least: int = LEAST,
+    ) -> None:  # fmt: skip
+        self.prefixes, self.digest, self.runner, self.counters = prefixes, digest, runner, counters
+        self.step, self.least = step, least
+        self._divisible = runner.divisible
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the version's states in the cache. Safe to read from another thread."""
+        return self.prefixes.bytes.get(self.digest, 0)
+
+    def begin(self, sequence: Sequence) -> None:
+        """Continue an empty slot from the longest cached prefix of the prompt."""
+        if sequence.params.prompt_logprobs is not None:
+            return  # the logits after every prompt token are needed
+        # The last token is always read, because the first logits follow it.
+        most, tokens = len(sequence.prompt) - 1, array("i", sequence.prompt)
+        prefix = self.prefixes.find(self._key(sequence), tokens, most, self._divisible, self.step or 1)
+        if prefix.length >= self.least and self._resume(sequence, prefix):
+            sequence.computed = sequence.cached = prefix.length
+        if not self._divisible and not self.step and prefix.shared - sequence.cached >= self.least:
+            sequence.pause = prefix.shared
+        self.counters.add("prefix_cache_queries", len(sequence.prompt))
+        self.counters.add("prefix_cache_hits", sequence.cached)
+
+    def _resume(self, sequence: Sequence, prefix: Prefix[Snapshot]) -> bool:
+        try:
+            self.runner.resume(sequence.slot, prefix.segments, sequence.prompt[: prefix.length])
+        except RuntimeError as error:  # too little memory for a copy: read the whole prompt instead
+            logger.warning("a state could not be taken from the prefix cache: %s", type(error).__name__)
+            self.runner.reset([sequence.slot])
+            return False
+        return True
+
+    def read(self, sequence: Sequence) -> None:
+        """Save the state after a chunk of the prompt, if it is the last chunk or one that is worth saving."""
+        cut = sequence.computed % self.step == 0 if self.step else sequence.computed == sequence.pause
+        if cut or not (self.step or sequence.remaining):
+            self._save(sequence, sequence.prompt[: sequence.computed])
+
+    def end(self, sequence: Sequence) -> None:
+        """Save the state after the continuation, before the sequence leaves its slot."""
+        # Decode steps have other shapes than the chunks of a prompt, and thus other last bits.
+        if sequence.slot >= 0 and sequence.output and not self.step:
+            text = sequence.prompt + sequence.output
+            self._save(sequence, text[: self.runner.state.positions[sequence.slot]])
+
+    def _save(self, sequence: Sequence, tokens: list[int]) -> None:
+        if len(tokens) < self.least:
+            return
+
+        def take(start: int) -> Snapshot:
+            return self.runner.snapshot(sequence.slot, start)
+
+        try:
+            self.prefixes.insert(self._key(sequence), array("i", tokens), take, self._divisible)
+        except RuntimeError as error:  # too little memory for a copy: the sequence itself is not affected
+            logger.warning("a state could not be added to the prefix cache: %s", type(error).__name__)
+        self.counters["prefix_cache_evictions"] = self.prefixes.evictions
+
+    def _key(self, sequence: Sequence) -> tuple[str, str, str]:
+        return self.digest, sequence.principal, sequence.cache_salt

@@ -1,0 +1,43 @@
+"""Advice for tables in which no column is known to contain the texts."""
+
+from __future__ import annotations
+
+from app.training.data.files import Source
+from app.training.data.guesses import Sample
+from app.training.data.usual_names import TARGETS
+
+_EXPORT = {"data", "annotations"}  # the columns of a task in Label Studio's complete export
+
+
+def find_text_columns(source: Source, present: list[str]) -> str:
+    """Return how to name the column with the texts, as the end of an error message about a table without such a column.
+
+    Names columns that look like texts and labels, and asks whether the header is missing if the first line may be a
+    row.
+    """
+    sample = Sample(source, present, present)
+    if set(present) >= _EXPORT:
+        return (
+            "; if this is an export of Label Studio, its texts and labels are nested: export the project as JSON-MIN "
+            "or CSV instead"
+        )
+    texts = sample.texts()
+    if not texts and (nested := sample.nested()):
+        return (
+            f"; the values in {nested[0]!r} are objects or lists: write each row as one flat object, such as "
+            '{"text": "…", "label": "…"}'
+        )
+    advice = "set columns.text to the name of the column that contains the texts" + _such_as(texts)
+    labels = [name for name in sample.categories() if name not in texts[:1]]
+    if labels and not any(name.strip().lower() in TARGETS for name in present):
+        advice += f", and columns.label to the name of the column that contains the labels{_such_as(labels)}"
+    if sample.begins_with_row():
+        row = "if the first line is a row, begin the file with a line of column names, such as text and label"
+        return f"; {row}; otherwise, {advice}"
+    if len(texts) > 1:
+        advice += "; to learn to write one text as the answer to another, rename their columns to prompt and completion"
+    return f"; {advice}"
+
+
+def _such_as(names: list[str]) -> str:
+    return f", such as {names[0]!r}" if names else ""

@@ -1,0 +1,57 @@
+"""The values in the columns of a delimited table, to recognise lines that a quote has joined to another row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MOST = 200  # a column with more distinct values than this does not contain labels
+_REPEATED = 2  # in a column of labels, each label occurs at least this often on average
+_FEWEST_ROWS = 4
+_LONGEST = 60  # characters of a label
+
+
+class ColumnValues:
+    """The values of each column in the rows of one line: labels, numbers, or anything else.
+
+    A column has labels if it has few distinct values, and numbers if all of its values are numbers.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._rows = 0
+        self._labels: list[set[str] | None] = [set() for _ in range(width)]
+        self._numbers = [True] * width
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Add a row. A row of another width is ignored."""
+        if len(cells) != len(self._labels):
+            return
+        self._rows += 1
+        for index, (cell, labels) in enumerate(zip(cells, self._labels, strict=True)):
+            if labels is not None:
+                labels.add(cell.strip().casefold())
+                if len(cell) > _LONGEST or len(labels) > _MOST:
+                    self._labels[index] = None
+            if self._numbers[index]:
+                self._numbers[index] = _is_number(cell)
+
+    def match(self, rows: Sequence[Sequence[str]]) -> bool:
+        """Whether each cell of these rows occurs in its column, if the column has labels, or is a number, if the column
+        has numbers. If no column has either, any cell matches.
+        """
+        return all(self._matches(index, cell) for row in rows for index, cell in enumerate(row))
+
+    def _matches(self, index: int, cell: str) -> bool:
+        if self._rows < _FEWEST_ROWS:
+            return True
+        labels = self._labels[index]
+        if labels is not None and len(labels) * _REPEATED <= self._rows:
+            return cell.strip().casefold() in labels
+        return not self._numbers[index] or _is_number(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "0")
+    except ValueError:
+        return False
+    return True

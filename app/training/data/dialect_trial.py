@@ -1,0 +1,134 @@
+"""Reads a whole table in one dialect, to count the rows that the dialect does not fit."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
+
+from app.training.data import files
+from app.training.data.column_values import ColumnValues
+from app.training.data.files import Source
+from app.training.data.table_dialect import TableDialect, table_lines
+
+TRUSTED = "\t|"  # these delimiters are rare in text, so a line with the right number of them is a row
+_SUSPECTS = 1000  # the maximum number of suspects that are kept
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_BLANKS_AND_QUOTE = re.compile(' +"')
+
+
+class _Suspect(NamedTuple):
+    """A record of several lines, each of which would be a row on its own.
+
+    `cells` is None if it is clear without a look at the cells: in a comma-separated table, a text of two lines with
+    commas often looks like two rows.
+    """
+
+    line: int
+    cells: list[list[str]] | None
+
+
+@dataclass(slots=True)
+class DialectTrial:
+    """Statistics from reading a table in one dialect."""
+
+    failed: bool = False  # the quoting is malformed
+    rows: int = 0
+    wrong: int = 0  # the number of records with more or fewer cells than the header
+    joined: int = 0  # the number of lines in records that span several lines
+    alone: int = 0  # the number of joined lines that would be rows on their own
+    suspects: list[_Suspect] = field(default_factory=list)
+    values: ColumnValues = field(default_factory=lambda: ColumnValues(0))  # from the records of one line
+    blanks: int = 0  # the number of cells that begin with spaces and a quote
+    first_joined: int = 0  # the line of the first joined record
+    first_blanks: int = 0
+    empty_columns: set[int] = field(default_factory=set)  # columns that are empty in at least one row without quotes
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.failed and not self.wrong
+
+    def sure_suspects(self) -> list[int]:
+        """The first lines of the suspects whose cells match the values in their columns."""
+        return [suspect.line for suspect in self.suspects if suspect.cells is None or self.values.match(suspect.cells)]
+
+
+def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
+    """Read the whole table in this dialect. Malformed quotes end the trial, which has then `failed`."""
+    trial = DialectTrial()
+    record: list[str] = []
+    size, last = 0, dialect.first_line - 1
+
+    def feed() -> Iterator[str]:
+        nonlocal size, last
+        for number, line in table_lines(source, dialect):
+            record.append(line)
+            size, last = size + len(line), number
+            if size > files.RECORD_BYTES:
+                raise csv.Error("the record is too long")
+            yield line
+
+    width = 0
+    try:
+        for cells in dialect.reader(feed()):
+            if not width:
+                width = len(cells)
+                trial.values = ColumnValues(width)
+            _judge(trial, dialect.delimiter, cells, record, width, last)
+            record.clear()
+            size = 0
+    except csv.Error:
+        trial.failed = True
+    return trial
+
+
+def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
+    """Update the trial with one record, whose last line has the number `last`."""
+    trial.rows += 1
+    if trial.rows > 1 and len(record) == 1:  # the first record is the header
+        trial.values.add(cells)
+    if len(cells) != width and any(map(str.strip, chain(cells[width:], cells if len(cells) < width else ()))):
+        trial.wrong += 1
+    if len(record) == 1:
+        if '"' not in record[0]:
+            if "" in cells:
+                trial.empty_columns.update(index for index, cell in enumerate(cells) if not cell)
+            return
+    else:
+        first = last - len(record) + 1
+        rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
+        trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
+        trial.first_joined = trial.first_joined or first
+        if rows == len(record) and len(trial.suspects) < _SUSPECTS:
+            is_clear = delimiter in TRUSTED or len(record) > 2
+            trial.suspects.append(_Suspect(first, None if is_clear else _cells(record, delimiter)))
+    if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
+        blanks = _blanks_before_quotes("".join(record), delimiter)
+        trial.blanks += blanks
+        trial.first_blanks = trial.first_blanks or last * bool(blanks)
+
+
+def _blanks_before_quotes(record: str, delimiter: str) -> int:
+    """The number of unquoted cells that begin with spaces followed by a quote."""
+    count = at = 0
+    while at < len(record):
+        if quoted := _QUOTED.match(record, at):
+            at = quoted.end()
+        elif _BLANKS_AND_QUOTE.match(record, at):
+            count += 1
+        at = record.find(delimiter, at) + 1 or len(record)
+    return count
+
+
+def _cells(record: list[str], delimiter: str) -> list[list[str]]:
+    """The cells of each line of a record, read without quoting."""
+    return [line.strip("\r\n").split(delimiter) for line in record]
+
+
+def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:
+    """Whether a line would be a row on its own, with text in every column except those of `empty_columns`."""
+    cells = line.split(delimiter)
+    return len(cells) == width > 1 and all(cell.strip() or index in empty_columns for index, cell in enumerate(cells))

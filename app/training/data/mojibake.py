@@ -1,0 +1,18 @@
+"""Recognises mojibake: UTF-8 that was decoded as cp1252 or Latin-1, such as 'Ã©' for 'é'."""
+
+from __future__ import annotations
+
+import re
+
+# A continuation byte of UTF-8, 0x80 to 0xbf, as Latin-1 and as cp1252 decode it.
+_CP1252 = bytes(byte for byte in range(0x80, 0xA0) if byte not in b"\x81\x8d\x8f\x90\x9d").decode("cp1252")
+_NEXT = f"[\u0080-\u00bf{_CP1252}]"
+_NO_MARK = f"(?![‘’“”–—…«»]){_NEXT}"  # such marks may also follow a capital letter at the end of a word
+# The first bytes of letters with accents, of Cyrillic letters, of punctuation and kana, and of emoji
+_SEQUENCES = re.compile(f"[ÂÃÅÐÑ]{_NO_MARK}|[âã]{_NEXT}{{2}}|ð{_NEXT}{{3}}")
+_FIRST = frozenset("ÂÃÅÐÑâãð")
+
+
+def has_mojibake(text: str) -> bool:
+    """Whether a text contains a sequence of characters that hardly occurs otherwise."""
+    return not text.isascii() and not _FIRST.isdisjoint(text) and _SEQUENCES.search(text) is not None

@@ -1,0 +1,55 @@
+"""The rules by which a delimited table is split into rows and cells."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from app.training.data.files import Source, lines
+
+_ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
+
+
+@dataclass(frozen=True, slots=True)
+class TableDialect:
+    """The rules by which a table is split into rows and cells.
+
+    `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
+    true, quoted cells may have spaces around them. If `backslash` is true, a quote inside a quoted cell is written as
+    \\".
+    """
+
+    delimiter: str
+    first_line: int = 1
+    quoting: bool = True
+    blanks: bool = False
+    backslash: bool = False
+
+    def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
+        """The cells of each record in these lines. Raises csv.Error for malformed quotes."""
+        csv.field_size_limit(sys.maxsize)  # RECORD_BYTES limits the size of a record instead
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
+        return csv.reader(
+            self._plain(lines_), delimiter=self.delimiter, quoting=quoting, skipinitialspace=self.blanks, strict=True
+        )
+
+    def _plain(self, lines_: Iterator[str]) -> Iterator[str]:
+        """The lines, rewritten so that csv.reader can read them according to the usual rules."""
+        if self.blanks:
+            cell = re.compile(
+                rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)'
+            )
+            return (cell.sub(r"\1\2", line) if '"' in line else line for line in lines_)
+        if self.backslash:
+            return (_ESCAPED_QUOTE.sub(r'\1""', line) if "\\" in line else line for line in lines_)
+        return lines_
+
+
+def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line, starting with the header."""
+    return islice(lines(source), dialect.first_line - 1, None)
