@@ -173,10 +173,7 @@ class Attempt:
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record the trainer's events until it ends, and return the last event.
-
-        Kills a trainer that does not exit in time.
-        """
+        """Record events until the trainer ends. Return the last one. Kills a trainer that does not exit in time."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
