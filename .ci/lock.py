@@ -39,12 +39,14 @@ def closure(wanted: list[Requirement]) -> dict[str, str]:
 
 
 def write(name: str, head: str, pins: dict[str, str]) -> None:
-    lines = [head, *(f"{package}=={version}" for package, version in sorted(pins.items()))]
+    lines = [head, *(f"{package}=={version}{MARKERS.get(package, '')}" for package, version in sorted(pins.items()))]
     (ROOT / name).write_text("\n".join(lines) + "\n")
 
 
 def lock_service() -> None:
-    runtime = closure([Requirement(line) for line in PROJECT["dependencies"]])
+    runtime = closure(
+        [requirement for requirement in DIRECT if requirement.marker is None or requirement.marker.evaluate()]
+    )
     dev = closure([Requirement(line) for line in EXTRAS["dev"]])
     write("requirements.lock", "# made by `make lock`", runtime)
     extra = {name: version for name, version in dev.items() if name not in runtime}
@@ -57,6 +59,8 @@ def lock_tools() -> None:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = [Requirement(line) for line in PROJECT["dependencies"]]
+MARKERS = {canonicalize_name(r.name): f"; {r.marker}" for r in DIRECT if r.marker is not None}
 match sys.argv[1:]:
     case []:
         lock_service()

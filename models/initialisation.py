@@ -54,7 +54,7 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
         return 0.1 if config.recurrent else 0.25 / math.sqrt(config.width)
     if name in ("head.weight", "pooling.query.weight"):
         return 0.02 if config.recurrent else 0.1 / math.sqrt(parameter.shape[-1])
-    if name == "body.positions.weight":
+    if name in ("body.positions.weight", "input.types.weight"):
         return 0.25 / math.sqrt(config.width)
     spread = 1.0 / math.sqrt(parameter.shape[-1])
     # The residual stream is the sum of 2 L outputs in a network of L layers. With this scale, its variance does not

@@ -4,11 +4,13 @@ Imports no torch, so that every program can check, count and convert weights. Th
 do not change. Matrices are (out, in), as in torch.
 
     input.embedding.weight       (V, I)   for tokens; I = vector_width
+    input.types.weight           (token_types, D)   unless token_types is 0
     input.projection.weight, .bias        (I, F), (I)   for numeric steps, unless input_width equals features
                                           and input_activation is "none"
     body.rnn.*                            rnn, lstm, gru: as in torch.nn.RNN, LSTM, GRU: weight_ih_l0, weight_hh_l0,
                                           bias_ih_l0, bias_hh_l0, …_l1; with `_reverse` for the second direction
     body.positions.weight        (context_length, D)   with learned positions
+    body.norm_input.weight       (D)   with input_norm; with norm "layer", also .bias
     body.blocks.N.attention.qkv.weight   ((H + 2 G) K, D)   all queries, then all keys, then all values
     body.blocks.N.attention.out.weight   (D, D)
     body.blocks.N.mlp.up.weight          (inner, D); with swiglu: (2 inner, D), the gate first
@@ -75,6 +77,8 @@ def is_body_matrix(name: str, dimensions: int) -> bool:
 def _input(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     if config.input == "tokens":
         yield "input.embedding.weight", (config.vocab_size, config.vector_width)
+        if config.token_types:
+            yield "input.types.weight", (config.token_types, config.width)
     elif config.projected:
         yield "input.projection.weight", (config.vector_width, config.features)
         yield "input.projection.bias", (config.vector_width,)
@@ -88,6 +92,8 @@ def _body(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         raise NotImplementedError(f"models/parameters.py has no shapes for the body of {config.architecture!r}")
     if config.positions == "learned":
         yield "body.positions.weight", (config.context_length, config.width)
+    if config.input_norm:
+        yield from _norm("body.norm_input", config)
     for layer in range(config.layers):
         yield from _block(f"body.blocks.{layer}", config)
     if config.final_norm:
@@ -135,20 +141,24 @@ def _head(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         yield "norm.weight", (width,)
         yield "norm.bias", (width,)
     if config.task == "generation":
-        outputs, tied = config.vocab_size, config.tie_embeddings
-    else:
-        outputs, tied = config.classes, False
-        if config.pooling == "attention":
-            if config.pooling_width:
-                yield from _linear("pooling.hidden", (config.pooling_width, width), True)
-            yield "pooling.query.weight", (1, config.pooling_width or width)
-        for number, wider in enumerate(config.head_widths):
-            yield from _linear(f"head_layers.{number}", (wider, width), True)
-            width = wider
-    if not tied:
-        yield "head.weight", (outputs, width)
-    if config.head_bias:
-        yield "head.bias", (outputs,)
+        if not config.tie_embeddings:
+            yield "head.weight", (config.vocab_size, width)
+        if config.head_bias:
+            yield "head.bias", (config.vocab_size,)
+    elif config.task != "embedding":
+        yield from _row_head(config, width)
+
+
+def _row_head(config: ModelConfig, width: int) -> Iterator[tuple[str, Shape]]:
+    """The head of a network with one output vector for each sequence, and the pooling before it."""
+    if config.pooling == "attention":
+        if config.pooling_width:
+            yield from _linear("pooling.hidden", (config.pooling_width, width), True)
+        yield "pooling.query.weight", (1, config.pooling_width or width)
+    for number, wider in enumerate(config.head_widths):
+        yield from _linear(f"head_layers.{number}", (wider, width), True)
+        width = wider
+    yield from _linear("head", (config.classes, width), config.head_bias)
 
 
 def _ngrams(config: ModelConfig) -> Iterator[tuple[str, Shape]]:

@@ -37,6 +37,8 @@ class Input(nn.Module):
         super().__init__()
         tokens = config.input == "tokens"
         self.embedding = nn.Embedding(config.vocab_size, config.vector_width) if tokens else None
+        self.types = nn.Embedding(config.token_types, config.width) if config.token_types else None
+        self.separator_id = config.separator_id
         self.projection = nn.Linear(config.features, config.vector_width) if config.projected else None
         self.activation = ACTIVATIONS[config.input_activation]
         # A Transformer applies the first dropout itself, after adding the positions.
@@ -45,11 +47,18 @@ class Input(nn.Module):
     def forward(self, steps: Tensor) -> Tensor:
         """Return vectors_BTD from ids_BT or x_BTF."""
         if self.embedding is not None:
-            steps = self.embedding(steps)
+            ids_BT, steps = steps, self.embedding(steps)
+            steps = steps if self.types is None else steps + self.types(self._parts(ids_BT))
         elif self.projection is not None:
             steps = self.activation(self.projection(steps))
         vectors_BTD: Tensor = self.dropout(steps)
         return vectors_BTD
+
+    def _parts(self, ids_BT: Tensor) -> Tensor:
+        """Return the part of each token: the number of separators before it, at most the last token type."""
+        assert self.types is not None
+        ends_BT = (ids_BT == self.separator_id).long()
+        return (ends_BT.cumsum(1) - ends_BT).clamp(max=self.types.num_embeddings - 1)
 
 
 class Network(nn.Module):
@@ -201,6 +210,19 @@ class Classifier(Network):
         return logits_BC
 
 
+class Embedder(Network):
+    """Maps a sequence to a vector. It has no head: `embed` reads the pooled vector itself."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.pooling = pooling.Pooling(config, self.body.width)
+
+    def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return an embedding of each row, (B, D): its pooled vector, scaled to length 1."""
+        pooled_BD = self.pooling(self.hidden(inputs, Context(lengths_B)), lengths_B)
+        return functional.normalize(pooled_BD, dim=1)
+
+
 class _Uninitialised(TorchFunctionMode):
     """A mode in which the parameters of new modules are undefined until `initialise` or a weights file sets them.
 
@@ -217,7 +239,7 @@ class _Uninitialised(TorchFunctionMode):
 
 
 RowNetwork = Classifier | LinearClassifier
-TaskNetwork = LanguageModel | RowNetwork
+TaskNetwork = LanguageModel | RowNetwork  # the networks that can be trained
 
 
 def build(config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True) -> TaskNetwork:
@@ -228,12 +250,22 @@ def build(config: ModelConfig, generator: Generator | None = None, *, initialise
     """
     with _Uninitialised():
         network = _network(config)
+    if isinstance(network, Embedder):
+        raise ValueError("a network for embeddings has no output to train; use build_for_inference")
     if initialised:
         initialise(network, config, generator)
     return network
 
 
-def _network(config: ModelConfig) -> TaskNetwork:
+def build_for_inference(config: ModelConfig) -> TaskNetwork | Embedder:
+    """Build the network of a configuration for any task, on the CPU in float32, with undefined weights."""
+    with _Uninitialised():
+        return _network(config)
+
+
+def _network(config: ModelConfig) -> TaskNetwork | Embedder:
     if config.task == "generation":
         return LanguageModel(config)
+    if config.task == "embedding":
+        return Embedder(config)
     return LinearClassifier(config) if config.architecture == "linear" else Classifier(config)

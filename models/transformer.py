@@ -17,7 +17,7 @@ from models.state import POSITIONS, State, StateFull
 
 
 class Transformer(nn.Module):
-    """The base class of the encoder and the decoder: positions, blocks and the final norm."""
+    """The base class of the encoder and the decoder: positions, blocks and the norms before and after them."""
 
     causal: ClassVar[bool]
 
@@ -26,6 +26,7 @@ class Transformer(nn.Module):
         self.width, self.config = config.width, config
         learned = config.positions == "learned"
         self.positions = nn.Embedding(config.context_length, config.width) if learned else None
+        self.norm_input = norm(config) if config.input_norm else None
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = norm(config) if config.final_norm else None
@@ -44,7 +45,7 @@ class Transformer(nn.Module):
         return hidden_BTD
 
     def _blocks(self, x_BTD: Tensor, plan: AttentionPlan, caches: Sequence[Cache | None]) -> Tensor:
-        x_BTD = self.dropout(x_BTD)
+        x_BTD = self.dropout(x_BTD if self.norm_input is None else self.norm_input(x_BTD))
         for block, cache in zip(self.blocks, caches, strict=True):
             x_BTD = block(x_BTD, plan, cache)
         return x_BTD if self.norm is None else self.norm(x_BTD)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.checkpoint.directory import read
-from models.config import ConfigError, ModelConfig
+from models.config import ModelConfig
+from models.constraints import ConfigError
 from models.parameters import count, shapes
 
 LARGEST = 2**22  # parameters of the largest network whose weights are written

@@ -109,7 +109,14 @@ class Shelf:
         self._scratch = scratch
         self._made = 0
 
-    def put(self, name: str, owner: str = "local", alias: str | None = None, **config: Any) -> Version:
+    def put(
+        self,
+        name: str,
+        owner: str = "local",
+        alias: str | None = None,
+        metrics: dict[str, Any] | None = None,
+        **config: Any,
+    ) -> Version:
         self._made += 1
         directory = self._scratch / f"checkpoint-{self._made}"
         config.setdefault("context_length", 64)
@@ -118,7 +125,7 @@ class Shelf:
         make_checkpoint(directory, seed=self._made, **config)
         if config.get("input", "tokens") == "tokens":
             byte_tokenizer().save(directory)
-        return publish(self.registry, directory, name, owner, alias=alias)
+        return publish(self.registry, directory, name, owner, alias=alias, metrics=metrics or {})
 
     def classifier(self, name: str = "mood", **options: Any) -> Version:
         return self.put(name, **{"labels": LABELS, **options})

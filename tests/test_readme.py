@@ -24,7 +24,8 @@ from benchmarks.service import Service, free_port, running, wait_until
 ROOT = Path(__file__).parents[1]
 GUIDES = (
     "classification", "probabilities",
-    "multilabel", "regression", "pairs", "numeric", "generation", "imports", "clients", "operations",
+    "multilabel", "regression", "pairs", "numeric", "typed-decisions", "generation", "imports", "clients",
+    "operations",
 )  # fmt: skip
 SECONDS = 600.0  # patience; nothing is promised by it
 MADE_IN = 1800.0  # `make run` installs all that it needs first

@@ -12,6 +12,7 @@ from fastapi.middleware import Middleware
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
+from app.api.decisions.dialect import DECISIONS, SYSTEM_ONE
 from app.api.http import errors
 from app.api.http.access_log import AccessLog
 from app.api.http.auth import PUBLIC, Authentication
@@ -35,6 +36,8 @@ DESCRIPTION = (
 DIALECTS = (
     openai.DIALECT,
     native.DIALECT,
+    DECISIONS,
+    SYSTEM_ONE,
     huggingface.DIALECT,
     openinference.DIALECT,
     torchserve.DIALECT,

@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from app.errors import CheckpointInvalid
-from models.config import ConfigError, ModelConfig
+from models.config import ModelConfig
+from models.constraints import ConfigError
 
 FORMAT_VERSION = 1
 OWN_KEYS = {f.name for f in fields(ModelConfig)}
@@ -23,6 +24,7 @@ CEILINGS = {  # maximum values, so that a small config.json cannot make a loader
     "inner": 2**20,
     "pooling_width": 2**16,
     "context_length": 2**20,
+    "token_types": 2**10,
 }
 
 

@@ -41,8 +41,11 @@ class TensorEntry:
         return math.prod(self.shape)
 
 
-def read_header(path: Path) -> dict[str, TensorEntry]:
-    """Read the tensors in a file's header, by name. Raises CheckpointInvalid unless they fill the file exactly."""
+def read_header(path: Path, *, any_metadata: bool = False) -> dict[str, TensorEntry]:
+    """Read the tensors in a file's header, by name. Raises CheckpointInvalid unless they fill the file exactly.
+
+    With `any_metadata`, metadata of other programs is ignored instead of rejected.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -52,13 +55,13 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
                 f"its header declares {length} bytes, but the file has {size} bytes and the limit is {HEADER_LIMIT}"
             )
         raw = file.read(length)
-    return parse_header(raw, size - 8 - length)
+    return parse_header(raw, size - 8 - length, any_metadata=any_metadata)
 
 
-def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorEntry]:
+def parse_header(raw: bytes, data_bytes: int, *, any_metadata: bool = False) -> dict[str, TensorEntry]:
     """Parse and check a JSON header; `data_bytes` is the number of bytes after the header. Raises CheckpointInvalid."""
     header = _parse_json(raw)
-    if header.pop("__metadata__", PLAIN_METADATA) != PLAIN_METADATA:
+    if header.pop("__metadata__", PLAIN_METADATA) != PLAIN_METADATA and not any_metadata:
         raise _invalid("it has __metadata__; save it without metadata")
     entries = {name: _parse_entry(name, value) for name, value in header.items()}
     if not entries:

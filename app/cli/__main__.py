@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from app import settings
-from app.cli import chat, doctor, evaluate, export, files, imports, inference, jobs, local, models, serve, train
+from app.cli import chat, doctor, evaluate, export, files, imports, inference, jobs, local, models, serve, top, train
 from app.cli.streams import prepare_output, read_arguments
 from app.cli.wording import in_own_words, option_for
 from app.errors import OstinatoError, did_you_mean
@@ -32,7 +32,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (serve, local, doctor, train, evaluate, inference, chat, imports, export):
+for module in (serve, top, local, doctor, train, evaluate, inference, chat, imports, export):
     module.register(program)
 program.add_typer(models.models, name="models")
 program.add_typer(jobs.jobs, name="jobs")

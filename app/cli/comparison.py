@@ -14,7 +14,7 @@ from app.cli.shapes import used_fields
 from app.errors import InvalidRequest, did_you_mean
 from app.wire.measurement import shows_calibration_error, too_few
 from app.wording import counted, listed
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 UNLIMITED = 1_000_000  # table width in characters if the output is not a terminal
 NARROWEST = 8  # minimum width of a column, in characters

@@ -19,12 +19,17 @@ SHOWN = 10  # maximum number of labels or tokens to print
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
     """The version's answer: the probabilities of the labels or of the most likely next tokens, or {"value": number}.
 
+    For embeddings, the first components of the vector, by their indices.
+
     Raises ServiceError if the service does not answer the request.
     """
     if task == "generation":
         body = {"model": version, "prompt": probe.input, "max_tokens": 1, "temperature": 0, "logprobs": 5}
         choice = _patiently(client, "/v1/completions", body)["choices"][0]
         return {token: math.exp(value) for token, value in choice["logprobs"]["top_logprobs"][0].items()}
+    if task == "embedding":
+        vector = _patiently(client, "/v1/embeddings", {"model": version, "input": probe.input})["data"][0]["embedding"]
+        return {f"component {index}": value for index, value in enumerate(vector[:SHOWN])}
     item = _patiently(client, "/v1/classify", {"model": version, "input": [probe.input]})["data"][0]
     if item.get("value") is not None:
         return {"value": item["value"]}

@@ -15,7 +15,7 @@ from app.cli.output import warn
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from app.importing.convert import Converted
+    from app.importing.output import Converted
     from app.importing.questions import ImportQuestion
 
 OWN_OPTIONS = ("task", "heads")  # fields that have their own options; the others are given with --set
@@ -63,6 +63,8 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     from app.importing.convert import convert
     from app.importing.questions import ImportQuestion
 
+    if options.source.is_dir():
+        return _convert_directory(options, target)
     if options.source.suffix.lower() != ".safetensors" and not options.allow_pickle:
         raise InvalidRequest(
             f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
@@ -88,6 +90,22 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
         if asked:
             warn(f"to repeat this import: {options.command()}")
         return converted
+
+
+def _convert_directory(options: WeightsOptions, target: Path) -> Converted:
+    """Convert a Hugging Face directory, which leaves no questions open."""
+    from app.importing.huggingface.convert_directory import convert_directory
+
+    if options.vocabulary is not None or "heads" in options.fields:
+        flag = "--heads" if options.vocabulary is None else "--vocabulary"
+        raise InvalidRequest(f"{flag}: the directory's own files contain this information")
+    return convert_directory(
+        options.source,
+        target,
+        labels=read_labels(options.labels),
+        fields=options.fields,
+        allow_pickle_tensors=options.allow_pickle,
+    )
 
 
 def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:

@@ -11,7 +11,7 @@ from app.cli.output import Json, aliases_of, connect, fields, headline, json_for
 from app.cli.references import CHAMPION, ROOT, Name, Reference, locate
 from app.cli.shapes import shape_of
 from app.wording import listed
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 if TYPE_CHECKING:
     from app.client import Client

@@ -75,13 +75,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str =
 
     Lines are never shortened, so that they can be searched and piped.
     """
+    for line in table_lines(columns, rows, empty):
+        print(line)
+
+
+def table_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> list[str]:
+    """The lines of `table`."""
     cells = [[clean(str("" if cell is None else cell)) for cell in row] for row in rows]
     if not cells:
-        print(empty)
-        return
+        return [empty]
     widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
-    for row in [[c.upper() for c in columns], *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [[c.upper() for c in columns], *cells]
+    ]
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:

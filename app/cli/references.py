@@ -9,7 +9,7 @@ import typer
 
 from app.errors import InvalidRequest, NotFound, OstinatoError, did_you_mean
 from app.wording import listed
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 if TYPE_CHECKING:
     from app.client import Client

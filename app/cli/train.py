@@ -21,7 +21,7 @@ from app.jobs.parsing import parse
 from app.wire.file_formats import TABLES
 from app.wire.trainer import AUTO
 from app.wire.training_options import Columns, TrainingOptions
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 if TYPE_CHECKING:
     from app.client import Client

@@ -123,6 +123,8 @@ class Decoder:
         running = [s for s in rows if s is not None]
         if not running:
             return 0
+        self.counters.add("decode_calls")
+        self.counters.add("decode_rows", len(running))
         try:
             logits_BV = self.runner.decode([[s.output[-1]] if s else [] for s in rows], self.scheduler.alone)
             if len(running) < len(rows):

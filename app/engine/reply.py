@@ -15,10 +15,16 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """The values of all counters since the start of the process, by name."""
+    """The values of counters by name: of the process since its start, or of one version, as a part of a `whole`."""
+
+    def __init__(self, whole: Counters | None = None) -> None:
+        super().__init__()
+        self._whole = whole
 
     def add(self, name: str, amount: float = 1) -> None:
         self[name] = self.get(name, 0.0) + amount
+        if self._whole is not None:
+            self._whole.add(name, amount)
 
     def observe(self, name: str, amount: int) -> None:
         """Add an amount to the sum of a histogram, and count it in the bucket of the next power of two."""

@@ -82,11 +82,12 @@ class PrefixReuse:
         def take(start: int) -> Snapshot:
             return self.runner.snapshot(sequence.slot, start)
 
+        evictions = self.prefixes.evictions
         try:
             self.prefixes.insert(self._key(sequence), array("i", tokens), take, self._divisible)
         except RuntimeError as error:  # too little memory for a copy: the sequence itself is not affected
             logger.warning("a state could not be added to the prefix cache: %s", type(error).__name__)
-        self.counters["prefix_cache_evictions"] = self.prefixes.evictions
+        self.counters.add("prefix_cache_evictions", self.prefixes.evictions - evictions)
 
     def _key(self, sequence: Sequence) -> tuple[str, str, str]:
         return self.digest, sequence.principal, sequence.cache_salt

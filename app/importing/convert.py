@@ -6,45 +6,26 @@ user for all settings that the tensors do not determine. Imports no torch.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save
-
-from app.checkpoint.configuration import FORMAT_VERSION
-from app.checkpoint.directory import LABELLED, Checkpoint, validate, write_bytes, write_json
+from app.checkpoint.directory import LABELLED
 from app.errors import InvalidRequest
 from app.importing.extras import LABELS, VOCABULARIES, find, label_names, report_unused
+from app.importing.output import Converted, write
 from app.importing.pytorch.infer import infer
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.state_dict import read
-from app.importing.pytorch.tensors import Tensors, check_finite
+from app.importing.pytorch.tensors import check_finite
 from app.importing.questions import Answers, Question
 from app.importing.splitting import CONDITIONS, ask_before_vocabulary
 from app.importing.vocabulary import tokenizer_from, tokenizer_of
 from app.tokenization.tokenizer import Tokenizer
 from app.wording import counted
-from models.config import ConfigError, ModelConfig
-from models.parameters import shapes
 
 NUMBERS = "numbers"
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """A converted checkpoint.
-
-    `assumed` lists the assumptions that were made, each as `field=value: reason`. `computation` describes the network's
-    computation in one line.
-    """
-
-    checkpoint: Checkpoint
-    assumed: tuple[str, ...]
-    computation: str
 
 
 def convert(
@@ -82,34 +63,7 @@ def convert(
             answers.assumed.append(f"{field}={entry[0]}: taken from the file's entry with this name")
     report_unused(saved.extras, [entry[0] for entry in (own_labels, own_words) if entry is not None], answers)
     answers.settle()
-    config = _config(network)
-    if tokenizer is not None:
-        config = replace(config, pad_id=tokenizer.pad_id)
-    _check_shapes(network.tensors, config)
-    return _write(source, target, network, config, names, tokenizer, answers.assumed)
-
-
-def _write(
-    source: Path,
-    target: Path,
-    network: InferredNetwork,
-    config: ModelConfig,
-    labels: list[str] | None,
-    tokenizer: Tokenizer | None,
-    assumed: list[str],
-) -> Converted:
-    target.mkdir(parents=True)
-    write_bytes(target / "model.safetensors", save(network.tensors))
-    write_json(target / "config.json", {"format_version": FORMAT_VERSION, **config.to_dict()})
-    if labels is not None:
-        write_json(target / "labels.json", labels)
-    if tokenizer is not None:
-        tokenizer.save(target)
-    origin = {"file": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    facts = {**origin, "assumed": assumed, "computation": network.computation}
-    write_json(target / "training.json", {"imported": facts})
-    write_bytes(target / "README.md", _card(source, config, network.computation, assumed).encode())
-    return Converted(validate(target), tuple(assumed), network.computation)
+    return write(source, target, network, names, tokenizer, answers.assumed)
 
 
 def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers) -> list[str] | None:
@@ -164,41 +118,3 @@ def _tokenizer(
     answers.open.append(Question("vocabulary", text))
     ask_before_vocabulary(answers)
     return None
-
-
-def _config(network: InferredNetwork) -> ModelConfig:
-    try:
-        return ModelConfig(**network.fields)
-    except ConfigError as error:
-        raise InvalidRequest(f"this network is not supported: {error}", param=error.field) from None
-
-
-def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
-    """Raise InvalidRequest if tensors are missing, have another shape, or are not part of the network."""
-    expected: dict[str, Any] = shapes(config)
-    wrong = [
-        f"  {name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, expected {expected.get(name)}"
-        for name in sorted({*tensors, *expected})
-        if name not in tensors or tuple(tensors[name].shape) != expected.get(name)
-    ]
-    if wrong:
-        raise InvalidRequest(
-            "the tensors do not match a single network:\n" + "\n".join(wrong[:30]), code="unknown_network"
-        )
-
-
-def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str]) -> str:
-    """The text of the checkpoint's README.md."""
-    kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
-    return (
-        f"# Imported from {source.name}\n\n"
-        f"- task: {config.task}\n- network: {kind}, {counted(config.layers, 'layer')} of {config.width}\n"
-        f"- input: {config.input}\n- computation: {computation}\n"
-        "\nThis network was trained elsewhere; its training data and its quality are unknown.\n"
-        + (
-            "\n## Assumptions\n\nThe file does not determine these settings, so they were assumed:\n\n"
-            if assumed
-            else ""
-        )
-        + "".join(f"- {line}\n" for line in assumed)
-    )

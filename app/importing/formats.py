@@ -5,8 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from app import strict_json
-
 ADVICE = "save plain weights from the program that wrote the file: torch.save(model.state_dict(), 'model.pt')"
 KERAS = "a Keras model, which cannot be imported, because its layers order their gates differently than PyTorch"
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
@@ -63,10 +61,4 @@ def _describe_zip(path: Path) -> str | None:
 def _describe_directory(path: Path) -> str | None:
     if (path / "saved_model.pb").is_file():
         return "a TensorFlow SavedModel, which cannot be imported"
-    try:
-        config = strict_json.parse((path / "config.json").read_bytes())
-    except (OSError, strict_json.JsonInvalid):
-        return None
-    if isinstance(config, dict) and "model_type" in config and "format_version" not in config:
-        return f"a Hugging Face model ({str(config['model_type'])[:40]}), which cannot be imported"
     return None

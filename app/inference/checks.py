@@ -20,6 +20,12 @@ def check_scores(version: ResolvedVersion) -> None:
             code="wrong_task",
             param="model",
         )
+    if version.config.task == "embedding":
+        raise InvalidRequest(
+            f"{version.ref} computes embeddings only; classification requires a version with labels",
+            code="wrong_task",
+            param="model",
+        )
 
 
 def check_vectors(dimensions: int, version: ResolvedVersion) -> None:

@@ -196,6 +196,9 @@ async def _try_out(inference: Inference, version: ResolvedVersion, *, trusted: b
     config = version.config
     item: Item = [min(3, config.vocab_size - 1)] if config.input == "tokens" else Steps([[0.0] * config.features])
     seconds = inference.settings.load_timeout
+    if config.task == "embedding":
+        await inference.embed(InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=trusted))
+        return
     if config.task != "generation":
         await inference.classify(InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=trusted))
         return

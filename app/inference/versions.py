@@ -106,6 +106,11 @@ class ResolvedVersion:
     def tokenizer(self) -> Tokenizer | None:
         return self.assets.tokenizer
 
+    @property
+    def threshold(self) -> float:
+        """The minimum probability of the labels in an answer of a multilabel version."""
+        return float(self.assets.raw_config.get("threshold", 0.5))
+
 
 @dataclass(slots=True)
 class _Answer:

@@ -26,7 +26,7 @@ from app.registry.service import Registry
 from app.settings import installed_memory
 from app.wire.trainer import AUTO, DataFile, TrainSpec
 from app.wire.training_options import Columns
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 NAME_CHARACTERS = 64
 

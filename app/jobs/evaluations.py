@@ -29,6 +29,7 @@ from app.registry.service import Registry
 from app.wire.trainer import EvaluationSpec
 from app.wire.training_options import Columns
 from app.wording import counted
+from models.choices import TRAINABLE
 
 _NOUNS = {"tokens": "texts", "features": "numbers"}
 EVIDENCE = 20  # maximum number of evaluations listed for a version
@@ -80,6 +81,8 @@ class Evaluations:
     def _insert(self, session: Session, request: EvaluationRequest, repeat: Repeat) -> Job:
         version = self._version(session, "model", request.model, repeat.owner)
         other = None if request.against is None else self._version(session, "against", request.against, repeat.owner)
+        if version.task not in TRAINABLE:
+            raise InvalidRequest(f"{version.ref} is for {version.task}, which no file can measure", param="model")
         if other is not None:
             _check_comparable(version, other)
         return self._repository.insert(

@@ -18,7 +18,7 @@ from app.wire import training_memory as memory
 from app.wire import training_rules as rules
 from app.wire.trainer import AUTO
 from app.wire.training_rules import OptionError, TrainingKind
-from models.config import TASKS
+from models.choices import TRAINABLE
 
 MAX_SEED = 2**31 - 1
 MAX_VERSION = 10**9 - 1
@@ -89,8 +89,8 @@ def _check_scalars(request: JobRequest) -> None:
         raise _invalid("publish.name", "must have 1 to 64 characters")
     if request.seed is not None and not 0 <= request.seed <= MAX_SEED:
         raise _invalid("seed", f"must be from 0 to {MAX_SEED}")
-    if request.task is not None and request.task not in TASKS:
-        raise _invalid("task", f"must be one of {', '.join(TASKS)}, not {request.task!r}")
+    if request.task is not None and request.task not in TRAINABLE:
+        raise _invalid("task", f"must be one of {', '.join(TRAINABLE)}, not {request.task!r}")
     if not 0 < request.validation_split < 1:
         raise _invalid("validation_split", "must be above 0 and below 1")
     if not -1000 <= request.priority <= 1000:

@@ -64,6 +64,12 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
     return cut([JobEvent.of(row) for row in rows], limit)
 
 
+def events_after(session: Session, job_id: str, position: int, limit: int) -> list[JobEvent]:
+    """Load up to `limit` events of a job after a position in its log, oldest first. Position 0 is before all events."""
+    query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
+    return [JobEvent.of(row) for row in session.scalars(query.order_by(JobEventRow.seq).limit(limit))]
+
+
 def newest_kind(session: Session, job_id: str) -> str | None:
     """Return the kind of the newest event of a job, or None if the log is empty."""
     query = select(JobEventRow.kind).where(JobEventRow.job_id == job_id)

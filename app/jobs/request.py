@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from app.wire.trainer import AUTO
 from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import and_, true
@@ -106,6 +106,17 @@ class Jobs:
             position = logbook.event_position(session, job_id, after) if after and EVENT_ID.fullmatch(after) else None
             _check_after(job_id, "event", after, position)
             return logbook.events(session, job_id, position, limit)
+
+    def news(self, job_id: str, principal: str, after: str | None, limit: int) -> tuple[Job, Sequence[JobEvent]]:
+        """Return a job, and up to `limit` of its events after the event with id `after`, oldest first.
+
+        The job is read before the events, so no event can follow the events of a job that has ended.
+        """
+        with self._database.read() as session:
+            job = self._complete(session, self._job(session, job_id, principal))
+            position = logbook.event_position(session, job_id, after) if after and EVENT_ID.fullmatch(after) else None
+            _check_after(job_id, "event", after, position)
+            return job, logbook.events_after(session, job_id, position or 0, limit)
 
     def checkpoints(
         self, job_id: str, principal: str, *, after: str | None = None, limit: int = 10

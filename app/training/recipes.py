@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from app.training.ngram_recipe import NgramRecipe, ngrams
 from app.wire.training_options import TrainingOptions
-from models.config import RECURRENT
+from models.choices import RECURRENT
 
 STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
 LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps

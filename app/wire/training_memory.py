@@ -13,7 +13,9 @@ from typing import Any
 
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import SMALLEST_VOCABULARY, heads_and_width
-from models.config import RECURRENT, ConfigError, ModelConfig
+from models.choices import RECURRENT
+from models.config import ModelConfig
+from models.constraints import ConfigError
 from models.parameters import Shape, in_branch, is_body_matrix, shapes
 
 INSUFFICIENT = "insufficient_memory"  # the code of the error

@@ -15,7 +15,9 @@ import msgspec
 
 from app.wire.training_options import TrainingOptions
 from app.wording import listed
-from models.config import CHOICES, POSITIONED, RECURRENT, ConfigError, ModelConfig
+from models.choices import CHOICES, POSITIONED, RECURRENT
+from models.config import ModelConfig
+from models.constraints import ConfigError
 
 DECADE = 315_360_000.0  # seconds
 SMALLEST_VOCABULARY = 259  # three special tokens and one token for every byte

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from benchmarks.accept.record import Record
 from benchmarks.service import running
-from models.config import NETWORKS
+from models.choices import NETWORKS
 
 ACCURACY = 0.98
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.accept.record import Record
 from benchmarks.accept.sources import source
 from benchmarks.service import running
-from models.config import NETWORKS
+from models.choices import NETWORKS
 
 R2 = 0.53
 

@@ -11,9 +11,17 @@ from models.kernels.port import KernelLayer, Kernels
 KERNELS: tuple[Kernels, ...] = (onednn,)  # the first that supports the device and the dtype is used
 
 
+PLAIN = "torch"  # the name of PyTorch's own matrix products
+
+
 def choose(device: torch.device, dtype: torch.dtype) -> Kernels | None:
     """Return the kernels for decoding in this dtype on this device, or None for plain PyTorch, as in training."""
     return next((kernels for kernels in KERNELS if kernels.supports(device, dtype)), None)
+
+
+def name_of(kernels: Kernels | None) -> str:
+    """Return the name of the module with these kernels, or `PLAIN`."""
+    return PLAIN if kernels is None else str(getattr(kernels, "__name__", "")).rpartition(".")[2]
 
 
 def bind(network: nn.Module, kernels: Kernels) -> int:

@@ -23,4 +23,6 @@ def _matches(body: Any, pattern: Any) -> bool:
     if isinstance(pattern, dict):
         same = isinstance(body, dict) and body.keys() == pattern.keys()
         return same and all(_matches(body[key], pattern[key]) for key in pattern)
+    if isinstance(pattern, list):
+        return isinstance(body, list) and len(body) == len(pattern) and all(map(_matches, body, pattern))
     return bool(body == pattern or (pattern == MESSAGE and isinstance(body, str)))

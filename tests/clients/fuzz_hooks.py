@@ -29,7 +29,11 @@ REASONS = (
     Reason("invalid_job_state", "", "depends on the state of the job, and 409 would make OpenAI's clients try again"),
     Reason("file_not_found|part_not_found|job_not_found", "", "an id in the body: 404 would mean the path"),
     Reason("invalid_archive|invalid_checkpoint", "", "the content of an archive"),
-    Reason("wrong_task|no_calibration|coverage_not_attainable|risk_not_attainable", "", "depends on the model"),
+    Reason(
+        "wrong_task|unknown_label|no_calibration|coverage_not_attainable|risk_not_attainable",
+        "",
+        "depends on the model",
+    ),
     Reason("wrong_tokenizer|token_ids_unnamed", "", "depends on the model and its tokenizer"),
     Reason("context_length_exceeded|reply_too_large", "", "depends on the model and on several fields"),
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),
@@ -50,6 +54,8 @@ REASONS = (
         "top_logprobs requires|both mean the same",
         "two fields go together",
     ),
+    Reason("invalid_request", "(arguments|name|output|input|data) is missing", "fields go together"),
+    Reason("invalid_request", "contains (a level|the label .*) twice|mixes texts and parts", "values go together"),
     Reason("invalid_request", "(role|content(\\[\\d+\\]\\.(text|refusal))?) is missing", "fields go together"),
     Reason(
         "invalid_request",

@@ -12,7 +12,7 @@ import pytest
 
 from app.launcher.programs import alive
 from benchmarks.service import Service, checked, wait_until
-from models.config import ARCHITECTURES, NETWORKS
+from models.choices import ARCHITECTURES, NETWORKS
 from tests.promises import kept
 
 SMALL = {"layers": 1, "width": 32, "max_steps": 80, "batch_size": 32, "learning_rate": 0.01, "dropout": 0.0}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app import telemetry
 from app.engine import requests
 from app.wire import engine as wire
-from models.config import NETWORKS
+from models.choices import NETWORKS
 from tests.engine import builders as b
 
 BUILT = {name: b.network(b.config(name)) for name in NETWORKS}

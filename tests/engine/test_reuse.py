@@ -14,7 +14,7 @@ from app.engine.decoder import Decoder
 from app.engine.prefixes import Prefixes
 from app.engine.reuse import PrefixReuse
 from app.wire import engine as wire
-from models.config import NETWORKS
+from models.choices import NETWORKS
 from models.snapshot import Snapshot
 from tests.engine import builders as b
 

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from app.checkpoint import directory as checkpoint
-from app.importing.convert import Converted, convert
+from app.importing.convert import convert
+from app.importing.output import Converted
 from models import tasks
 
 Function = Callable[[Tensor], Tensor]

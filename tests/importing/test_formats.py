@@ -60,7 +60,7 @@ def test_directories(tmp_path: Path) -> None:
     (tmp_path / "tf" / "saved_model.pb").write_bytes(b"")
     assert "SavedModel" in str(describe(tmp_path / "tf"))
     for folder, config, kind in (
-        ("hf", '{"model_type": "bert"}', "Hugging Face model (bert)"),
+        ("hf", '{"model_type": "bert"}', None),
         ("ours", '{"format_version": 1}', None),
         ("bad", "{", None),
         ("list", "[]", None),

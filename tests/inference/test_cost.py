@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.inference.cost import CORE_SPEED, predict
-from models.config import NETWORKS, ModelConfig
+from models.choices import NETWORKS
+from models.config import ModelConfig
 
 SMALL = {"task": "classification", "vocab_size": 100, "classes": 2, "layers": 2, "width": 256}
 

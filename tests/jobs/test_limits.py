@@ -17,7 +17,8 @@ from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from app.wire.trainer import DataFile, TrainSpec
 from app.wire.training_options import Columns, TrainingOptions
 from app.wire.training_rules import RANGES, WORDS
-from models.config import NETWORKS, ModelConfig
+from models.choices import NETWORKS
+from models.config import ModelConfig
 
 OPTIONS = TrainingOptions.__struct_fields__
 WHOLE = ("int | None", "int")

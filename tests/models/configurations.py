@@ -10,7 +10,8 @@ from torch import Tensor
 
 from app.training.loop.batches import IGNORED, Batch
 from app.training.loop.objective import build_objective
-from models.config import ARCHITECTURES, CHOICES, NETWORKS, RECURRENT, ModelConfig
+from models.choices import ARCHITECTURES, CHOICES, NETWORKS, RECURRENT
+from models.config import ModelConfig
 from models.tasks import Classifier, LanguageModel, TaskNetwork, build
 
 SMALL: dict[str, Any] = {"layers": 2, "width": 16, "heads": 4, "context_length": 32}
@@ -28,6 +29,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer-post": {
         "architecture": "transformer", "norm_first": False, "final_norm": False, "positions": "sinusoidal",
         "activation": "relu", "norm": "layer", "tie_embeddings": False, "head_bias": False,
+    },
+    "transformer-bert": {
+        "architecture": "transformer", "norm_first": False, "final_norm": False, "positions": "learned",
+        "activation": "gelu", "norm": "layer", "bias": True, "input_norm": True, "norm_eps": 1e-12,
     },
 }  # fmt: skip
 
@@ -68,6 +73,8 @@ def classifiers() -> dict[str, ModelConfig]:
                 continue  # read from left to right, the first step depends on no other
             key = f"{name}-{pooling}-{kind}" + ("-both" if both else "")
             configs[key] = ModelConfig(task="classification", **options)
+    typed = VARIANTS["transformer-bert"] | {"token_types": 2, "separator_id": 7, "pooling": "first", "classes": 3}
+    configs["transformer-typed"] = ModelConfig(task="classification", **SMALL | inputs["tokens"] | typed)
     for architecture in NETWORKS:
         options = SMALL | inputs["features"] | {"architecture": architecture}
         configs[f"{architecture}-multilabel"] = ModelConfig(task="multilabel", classes=4, **options)

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from models.config import OPTIONAL, ConfigError, ModelConfig
+from models.choices import OPTIONAL
+from models.config import ModelConfig
+from models.constraints import ConfigError
 
 PLAIN: dict[str, Any] = {"architecture": "lstm", "task": "classification", "vocab_size": 9, "classes": 2}
+TRANSFORMER: dict[str, Any] = {**PLAIN, "architecture": "transformer"}
 NUMBERS: dict[str, Any] = {**PLAIN, "input": "features", "features": 3}
 
 
@@ -24,7 +27,8 @@ def test_parts_are_written_and_read() -> None:
         pooling_width=4, pooling_activation="relu", head_widths=(8, 4), head_activation="gelu",
     )  # fmt: skip
     values = config.to_dict()
-    parts = {name for name in OPTIONAL if not name.startswith("ngram_")}
+    others = ("ngram_", "input_norm", "token_types", "separator_id")
+    parts = {name for name in OPTIONAL if not name.startswith(others)}
     assert parts <= set(values) and values["head_widths"] == [8, 4]
     assert ModelConfig.from_dict(values) == config
 
@@ -43,6 +47,15 @@ def test_parts_are_written_and_read() -> None:
         (PLAIN | {"task": "generation", "output_norm": "pooled"}, "output_norm"),
         (PLAIN | {"task": "generation", "head_widths": [4]}, "head_widths"),
         (PLAIN | {"task": "generation", "output_activation": "relu"}, "output_activation"),
+        (PLAIN | {"input_norm": True}, "input_norm"),
+        (PLAIN | {"token_types": 2}, "token_types"),
+        (TRANSFORMER | {"token_types": 2, "separator_id": 9}, "separator_id"),
+        (TRANSFORMER | {"token_types": 2, "task": "generation", "classes": 0}, "token_types"),
+        (TRANSFORMER | {"task": "embedding"}, "classes"),
+        (TRANSFORMER | {"task": "embedding", "classes": 0, "head_widths": [4]}, "head_widths"),
+        (TRANSFORMER | {"task": "embedding", "classes": 0, "pooling": "attention"}, "pooling"),
+        (TRANSFORMER | {"task": "embedding", "classes": 0, "output_norm": "pooled"}, "output_norm"),
+        (PLAIN | {"task": "embedding", "classes": 0, "pooling": "first"}, "pooling"),
     ],
 )
 def test_parts_that_a_network_cannot_have(values: dict[str, Any], field: str) -> None:

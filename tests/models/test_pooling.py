@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from models.config import NETWORKS, ModelConfig
+from models.choices import NETWORKS
+from models.config import ModelConfig
 from tests.models.configurations import LENGTHS, batch, classifier, classifiers, loss, targets
 
 CONFIGS = classifiers()

@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import catalog, parameters
-from models.config import NETWORKS, ConfigError, ModelConfig
+from models.choices import NETWORKS
+from models.config import ModelConfig
+from models.constraints import ConfigError
 from models.interface import Context
 from models.linear import LinearClassifier
 from models.tasks import LanguageModel, build

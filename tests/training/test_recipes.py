@@ -9,7 +9,8 @@ import pytest
 from app.training.recipes import LEAST_STEPS, Recipe, generation, rows, tokenizer
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import RANGES, WORDS
-from models.config import ARCHITECTURES, NETWORKS, RECURRENT, ModelConfig
+from models.choices import ARCHITECTURES, NETWORKS, RECURRENT
+from models.config import ModelConfig
 
 TARGETS = ("classification", "multilabel", "regression")
 SIZES = [(1, 0), (30, 600), (5_000, 100_000), (200_000, 50_000_000), (5_000_000, 10**10)]  # rows, tokens

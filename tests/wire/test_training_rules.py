@@ -8,7 +8,7 @@ import pytest
 
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import RESTRICTIONS, OptionError, TrainingKind, applicable, check
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 OWN = {"heads": 4, "kv_heads": 2, "bidirectional": True}  # options that not every network has
 ALLOWED = {

@@ -30,8 +30,14 @@ ASSETS = (
 # service accepts no more connections, and are logged at debug level only.
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
+CONSOLE = "/console/"  # the prefix of the console's scripts and styles
 log = logging.getLogger(__name__)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def is_public(method: str, path: str) -> bool:
+    """Whether a request needs no key. The console may only be read without one, because `POST /` may run a model."""
+    return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
 
 def principal_of(request: Request) -> str:
@@ -111,7 +117,7 @@ class Authentication:
     def _check_key(self, principal: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise Unauthorized without a key, or Forbidden if the key lacks the scope that the request needs."""
         scope["is_operator"] = access.OPERATOR in self.scopes.get(principal or "", ())
-        if scope["path"] in PUBLIC:
+        if is_public(scope["method"], scope["path"]):
             return
         if principal is None:
             raise Unauthorized(_complaint(headers.get(b"authorization")))

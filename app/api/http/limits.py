@@ -1,23 +1,26 @@
-"""Limits the size of request bodies, and rejects bodies with a content encoding."""
+"""Limits the size of request bodies, and decodes compressed ones."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from starlette.types import Message, Receive, Scope
 
+from app.api.http.encodings import DECODERS, DecodedBody
 from app.api.http.errors import IN_PARTS
-from app.api.http.headers import index_of
-from app.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from app.api.http.headers import INDEX, index_of
+from app.errors import InvalidRequest, OstinatoError, TooLarge, UnsupportedMedia
 
 MULTIPART_SLACK = 2**20  # bytes allowed for the fields and boundaries around a file
+ENCODED_HEADERS = frozenset((b"content-length", b"content-encoding"))
 BODY_HEADERS = frozenset((b"content-type", b"content-length", b"content-encoding"))
 MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
 
 
 class BodyLimits:
-    """Rejects bodies with a content encoding, and bodies whose Content-Length or actual size is too large."""
+    """Rejects bodies whose Content-Length, actual size or decoded size is too large, or whose encoding is unknown."""
 
     def __init__(self, max_body: int, max_upload: int) -> None:
         self.max_body, self.max_upload = max_body, max_upload
@@ -26,14 +29,21 @@ class BodyLimits:
         """Check the headers of a request, and return the `receive` function that reads its body.
 
         Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers show that the body cannot be accepted. The
-        returned function raises TooLarge when the bytes received exceed the limit.
+        returned function decodes a compressed body, and raises TooLarge if the body turns out to be larger than its
+        limit, before or after it is decoded.
         """
         headers = index_of(scope)
         if len(headers) != len(scope["headers"]):
             _check_single(scope)
-        if headers.get(b"content-encoding", b"").lower() not in (b"identity", b""):
-            raise UnsupportedMedia("content-encoding is not supported; send the request body uncompressed")
         limit, hint = self._limit(scope["path"], headers)
+        encoding = headers.get(b"content-encoding", b"").strip().lower()
+        if encoding not in (b"identity", b""):
+            receive = self._sized(headers, receive, limit, hint)
+            return _decoded(scope, receive, encoding, partial(_too_large, limit, hint), limit)
+        return self._sized(headers, receive, limit, hint)
+
+    def _sized(self, headers: Mapping[bytes, bytes], receive: Receive, limit: int, hint: str) -> Receive:
+        """Limit the number of bytes that are received."""
         length = headers.get(b"content-length")
         if length is None or b"transfer-encoding" in headers:
             return _limited(receive, limit, hint)
@@ -48,6 +58,20 @@ class BodyLimits:
         if MULTIPART.match(headers.get(b"content-type", b"")):
             return self.max_upload + MULTIPART_SLACK, f"; {IN_PARTS}" if path == "/v1/files" else ""
         return self.max_body, ""
+
+
+def _decoded(
+    scope: Scope, receive: Receive, encoding: bytes, too_large: Callable[[], OstinatoError], limit: int
+) -> Receive:
+    """Decode the body, and drop the headers that describe its encoded form."""
+    if encoding not in DECODERS:
+        raise UnsupportedMedia(
+            f"the content encoding {encoding.decode('latin-1')[:60]!a} is not supported; send the request body "
+            "compressed with gzip or zstd, or uncompressed"
+        )
+    del scope[INDEX]
+    scope["headers"] = [header for header in scope["headers"] if header[0] not in ENCODED_HEADERS]
+    return DecodedBody(receive, encoding, limit, too_large)
 
 
 def _check_single(scope: Scope) -> None:

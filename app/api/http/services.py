@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.http.followers import FollowerLimit
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
 from app.files.service import Files
@@ -22,6 +23,8 @@ from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+
+MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each looks at the database several times a second
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Services:
     inference: Inference
     readiness: Readiness
     changes: Changes
+    followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
     async def start(self) -> None:
         """Start the services that run on the event loop. Must be called on the loop that serves requests."""

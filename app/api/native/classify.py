@@ -268,4 +268,4 @@ def _threshold(body: ClassifyRequest, scored: ScoredBatch) -> float:
     """Return the request's threshold. The default is the threshold in the version's `config.json`, or 0.5."""
     if body.threshold is not None:
         return body.threshold
-    return float(scored.version.assets.raw_config.get("threshold", 0.5))
+    return scored.version.threshold

@@ -14,7 +14,7 @@ from app.inference.engines.client import EngineClient
 from app.inference.engines.pool import EnginePool
 from app.registry.records import Alias
 from app.telemetry import METRICS, SIZES
-from app.wire.engine import VersionStatus
+from app.wire.engine import VersionStatus, VersionWork
 
 VERSION_GAUGES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
     "engine_running": ("Requests that the engine is processing", lambda v: v.running),
@@ -28,6 +28,14 @@ VERSION_GAUGES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
 }
 HISTOGRAM = re.compile(r"(?P<name>[a-z0-9_]+?)_(?:le_(?P<bound>\d+)|(?P<sum>sum))")
 HISTOGRAMS = {"iteration_tokens": ("iteration_tokens_total", "Tokens in one step of the engine")}
+VERSION_COUNTERS: dict[str, tuple[str, Callable[[VersionWork], float]]] = {
+    "version_requests": ("Requests to a version that have ended", lambda w: w.requests),
+    "version_prompt_tokens": ("Tokens that a version has read", lambda w: w.prompt_tokens),
+    "version_generated_tokens": ("Tokens that a version has generated", lambda w: w.generated_tokens),
+    "version_calls": ("Scoring batches and decode steps of a version", lambda w: w.calls),
+    "version_rows": ("Sequences in the scoring batches and decode steps of a version", lambda w: w.rows),
+    "version_padded_tokens": ("Tokens that a version has read, including padding", lambda w: w.padded_tokens),
+}
 NAME = re.compile(r"[^a-z0-9_]")
 
 
@@ -51,6 +59,7 @@ class EngineCollector(Collector):
         yield up
         living = [client for client in clients if client.alive and client.heartbeat]
         yield from _versions(living)
+        yield from _work(living)
         yield from _counters(living)
 
 
@@ -61,6 +70,22 @@ def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
             for version in client.heartbeat.versions if client.heartbeat else ():
                 family.add_metric([client.path.stem, version.name], read(version))
         yield family
+
+
+def _work(clients: list[EngineClient]) -> Iterable[Metric]:
+    """Return the work done for each version, and the types and kernels of the versions as labels."""
+    labels = ["engine", "model_name"]
+    families = [CounterMetricFamily(f"ostinato_engine_{n}", m, labels=labels) for n, (m, _) in VERSION_COUNTERS.items()]
+    about = GaugeMetricFamily(
+        "ostinato_engine_version_info", "The type and kernel of a version", labels=[*labels, "dtype", "kernel"]
+    )
+    for client in clients:
+        for version in client.heartbeat.versions if client.heartbeat else ():
+            place = [client.path.stem, version.name]
+            about.add_metric([*place, version.dtype, version.kernel], 1.0)
+            for family, (_, read) in zip(families, VERSION_COUNTERS.values(), strict=True):
+                family.add_metric(place, read(version.work))
+    return [*families, about]
 
 
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:

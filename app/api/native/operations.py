@@ -17,7 +17,7 @@ from app.api.native.metrics import exposition
 from app.api.openapi.describe import COMMON, failures, replies
 from app.errors import OstinatoError
 from app.registry.records import LOCAL
-from app.wire.engine import Heartbeat
+from app.wire.engine import Heartbeat, VersionStatus
 
 router = APIRouter(tags=["operations"])
 ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
@@ -36,8 +36,27 @@ class Ready(msgspec.Struct, frozen=True):
     checks: dict[str, str]
 
 
+class EngineWork(msgspec.Struct, frozen=True):
+    """The work for one version since it was loaded.
+
+    `requests` counts the requests that have ended, `calls` the scoring batches and decode steps, and `rows` the
+    sequences in these. `padded_tokens` are the tokens of scoring batches and of prompts, including padding.
+    """
+
+    requests: int
+    prompt_tokens: int
+    generated_tokens: int
+    calls: int
+    rows: int
+    padded_tokens: int
+
+
 class EngineVersion(msgspec.Struct, frozen=True):
-    """A version in an engine's memory; `running` and `waiting` count its requests."""
+    """A version in an engine's memory.
+
+    `running` and `waiting` count its requests, `cache_bytes` is the memory for the states of running sequences, and
+    `prefix_bytes` for the states of earlier prompts. `kernel` is the implementation of the matrix products.
+    """
 
     ref: str
     digest: str
@@ -47,6 +66,9 @@ class EngineVersion(msgspec.Struct, frozen=True):
     waiting: int
     slots: int
     cache_bytes: int
+    prefix_bytes: int
+    kernel: str
+    work: EngineWork
 
 
 class EngineReport(msgspec.Struct, frozen=True):
@@ -204,9 +226,13 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
     """`names` maps the digest of each version to report to a reference that the caller may use."""
-    versions = [
-        EngineVersion(names[v.digest], v.digest, v.dtype, v.bytes, v.running, v.waiting, v.slots, v.cache_bytes)
-        for v in beat.versions
-        if v.digest in names
-    ]
+    versions = [_version(v, names[v.digest]) for v in beat.versions if v.digest in names]
     return EngineReport(beat.pid, beat.device, beat.threads, beat.busy_seconds, versions)
+
+
+def _version(status: VersionStatus, ref: str) -> EngineVersion:
+    work = EngineWork(**msgspec.structs.asdict(status.work))
+    return EngineVersion(
+        ref, status.digest, status.dtype, status.bytes, status.running, status.waiting, status.slots,
+        status.cache_bytes, status.prefix_bytes, status.kernel, work,
+    )  # fmt: skip

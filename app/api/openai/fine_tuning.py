@@ -14,17 +14,14 @@ from starlette.responses import Response
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import time_limit
-from app.api.http.job_objects import EventList, event_object
 from app.api.http.neutral_fields import SENT_NAMES
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply
 from app.api.http.services import Services, ServicesDep
 from app.api.openai.fine_tuning_estimates import ESTIMATE, JobEstimate, estimate_object
 from app.api.openai.fine_tuning_objects import (
-    CheckpointList,
     JobList,
     JobObject,
-    checkpoint_object,
     job_object,
 )
 from app.api.openai.fine_tuning_schemas import write_bounds
@@ -35,7 +32,7 @@ from app.jobs.parsing import parse, sent_names
 from app.jobs.request import JobRequest
 from app.wire.estimate import Estimate
 from app.wording import listed
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["training"])
 write_bounds()
@@ -80,25 +77,6 @@ EXAMPLE: dict[str, Any] = {
     "trials": [],
     "reason": None,
 }
-_EVENT = {
-    "id": "ftevent-77a1b2c3d4e5f60718293a4b",
-    "object": "fine_tuning.job.event",
-    "created_at": 1745383070,
-    "level": "info",
-    "message": "Step 100/400: training loss=0.4211",
-    "type": "metrics",
-    "data": {"step": 100, "total_steps": 400, "train_loss": 0.4211},
-}
-_CHECKPOINT = {
-    "id": "ftckpt-19c0d1e2f30415263748596a",
-    "object": "fine_tuning.job.checkpoint",
-    "created_at": 1745383090,
-    "fine_tuned_model_checkpoint": "ftckpt-19c0d1e2f30415263748596a",
-    "fine_tuning_job_id": EXAMPLE["id"],
-    "step_number": 200,
-    "metrics": {"step": 200, "train_loss": 0.39, "valid_loss": 0.44},
-}
-
 _FILE_FIRST = "replace training_file with the id of a file from POST /v1/files or GET /v1/files"
 
 
@@ -246,38 +224,6 @@ def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
 def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     """Resumes a paused job at the step where it stopped. The pause does not change the resulting weights."""
     return JsonReply(job_object(services.jobs.resume(job_id, principal)))
-
-
-@router.get(
-    "/{job_id}/events",
-    operation_id="list_fine_tuning_events",
-    summary="List the events of a training job",
-    description="Returns the newest event first: messages, and the metrics of steps (`type` is `metrics`).",
-    response_model=None,
-    responses=replies(EventList, {"object": "list", "data": [_EVENT], "has_more": True}, LOOKUP),
-)
-def events(
-    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 20
-) -> Response:
-    page = services.jobs.events(job_id, principal, after=after, limit=limit)
-    return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))
-
-
-@router.get(
-    "/{job_id}/checkpoints",
-    operation_id="list_fine_tuning_checkpoints",
-    summary="List the checkpoints of a training job",
-    description="Returns the latest checkpoint first. A checkpoint can be used as a model while it is kept.",
-    response_model=None,
-    responses=replies(CheckpointList, {"object": "list", "data": [_CHECKPOINT], "has_more": False}, LOOKUP),
-)
-def checkpoints(
-    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 10
-) -> Response:
-    page = services.jobs.checkpoints(job_id, principal, after=after, limit=limit)
-    data = [checkpoint_object(item) for item in page.items]
-    ends = (data[0].id, data[-1].id) if data else (None, None)
-    return JsonReply(CheckpointList("list", data, page.has_more, *ends))
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:

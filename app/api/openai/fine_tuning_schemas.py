@@ -12,7 +12,7 @@ from app.jobs.parsing import OPENAI_NAMES
 from app.jobs.request import JobRequest, Publish
 from app.wire import training_rules as rules
 from app.wire.training_options import TrainingOptions
-from models.config import TASKS
+from models.choices import TRAINABLE
 
 AUTO = {"type": "string", "enum": ["auto"]}
 A_TITLE = {"minLength": 1, "maxLength": 64, "pattern": "[A-Za-z0-9]"}  # the title becomes the name of a model
@@ -46,7 +46,7 @@ def write_bounds() -> None:
         method=_or_null(method),
         hyperparameters=_or_null(chosen),
         integrations={"maxItems": 0},
-        task={"enum": list(TASKS)},
+        task={"enum": list(TRAINABLE)},
         validation_split={"exclusiveMinimum": 0, "exclusiveMaximum": 1, "nullable": True},
         priority={"minimum": -1000, "maximum": 1000, "nullable": True},
         **{field: {"nullable": True} for field in ("columns", "publish", "training")},

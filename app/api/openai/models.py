@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from app.errors import InvalidRequest, NotFound
 from app.registry.catalog import Entry
 from app.registry.records import ModelReference, Version
 from app.registry.service import CATALOG_LIMIT, Registry
+from app.wording import counted
 
 router = APIRouter(tags=["models"])
 
@@ -40,10 +42,19 @@ class ModelCard(msgspec.Struct, frozen=True):
     object: str = "model"
 
 
+class ModelSummary(msgspec.Struct, frozen=True):
+    """A model or a version, in the format that clients of `/v1/systemone` read. `release_date` is in UTC."""
+
+    name: str
+    description: str
+    release_date: str
+
+
 class ModelList(msgspec.Struct, frozen=True):
-    """A page of models and versions."""
+    """A page of models and versions. `models` describes those of `data` for clients of `/v1/systemone`."""
 
     data: list[ModelCard]
+    models: list[ModelSummary]
     has_more: bool = False
     object: str = "list"
 
@@ -69,6 +80,11 @@ _CARD: dict[str, Any] = {
     "input": "tokens",
     "object": "model",
 }
+_SUMMARY: dict[str, Any] = {
+    "name": "demo-sentiment-lstm:1",
+    "description": "lstm for classification, 412,000 parameters",
+    "release_date": "2025-04-23",
+}
 
 
 @router.get(
@@ -80,13 +96,14 @@ _CARD: dict[str, Any] = {
         "page, send the last id of this page as `after`."
     ),
     response_model=None,
-    responses=replies(ModelList, {"data": [_CARD], "has_more": False, "object": "list"}, COMMON),
+    responses=replies(ModelList, {"data": [_CARD], "models": [_SUMMARY], "has_more": False, "object": "list"}, COMMON),
 )
 async def list_models(
     services: ServicesDep, principal: Principal, after: str | None = None, limit: int = CATALOG_LIMIT
 ) -> Response:
     page = await asyncio.to_thread(services.registry.catalog, principal, after=after, limit=limit)
-    return JsonReply(ModelList([_card(entry.id, entry) for entry in page.items], page.has_more))
+    cards = [_card(entry.id, entry) for entry in page.items]
+    return JsonReply(ModelList(cards, [_summary(card) for card in cards], page.has_more))
 
 
 @router.get(
@@ -142,3 +159,9 @@ def _card(id_: str, version: Version | Entry) -> ModelCard:
         version.parameters,
         version.input,
     )
+
+
+def _summary(card: ModelCard) -> ModelSummary:
+    created = datetime.fromtimestamp(card.created, UTC)
+    description = f"{card.architecture} for {card.task}, {counted(card.parameters, 'parameter')}"
+    return ModelSummary(card.id, description, created.date().isoformat())

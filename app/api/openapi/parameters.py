@@ -12,7 +12,7 @@ from fastapi import Query
 
 from app.api.openapi.schemas import Schema
 from app.wording import listed
-from models.config import ARCHITECTURES, TASKS
+from models.choices import ARCHITECTURES, TASKS
 
 MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
 OWN_MODEL = "reviews"  # deleted in examples, because other examples need the demo's models
@@ -69,6 +69,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "expected_version": (1, "The version that the alias must currently point at"),
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
     "trials": (True, "Whether to include the trials of `auto` jobs"),
+    "stream": (False, "Whether to send the events as they happen, instead of a page of them"),
     "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (
         "reviews-of-may",

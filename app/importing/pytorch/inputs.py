@@ -13,7 +13,7 @@ from app.importing.pytorch.roles import Chain, Roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
 from app.wording import counted
-from models.config import ACTIVATIONS
+from models.choices import ACTIVATIONS
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:

@@ -14,7 +14,7 @@ from app.importing.pytorch.roles import Roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
 from app.wording import counted
-from models.config import ACTIVATIONS
+from models.choices import ACTIVATIONS
 
 NONE = ("none",)
 POOLINGS = {

@@ -15,7 +15,9 @@ from app.training.recipes import Recipe
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import heads_and_width
-from models.config import POSITIONED, ConfigError, ModelConfig
+from models.choices import POSITIONED
+from models.config import ModelConfig
+from models.constraints import ConfigError
 
 LONGEST_CONTEXT = 1024  # the default maximum context, in tokens or steps, except for one long text
 LINEAR_CONTEXT = 65_536  # tokens; limits the size of a request
@@ -133,7 +135,7 @@ def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseChe
         # The head needs its own matrix if only the head is trained, or if its width differs from the embedding's width.
         tied = before.tie_embeddings and before.vector_width == before.width
         changes["tie_embeddings"] = tied and not options.head_only
-        changes |= {"head_widths": (), "output_activation": "none", "pooling_width": 0}
+        changes |= {"head_widths": (), "output_activation": "none", "pooling_width": 0, "token_types": 0}
         if before.output_norm == "pooled":
             changes["output_norm"] = "none"
     elif before.task == "generation":

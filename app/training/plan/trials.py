@@ -17,7 +17,7 @@ from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import OptionError, TrainingKind, applicable
 from app.wire.training_rules import check as check_options
 from app.wording import listed
-from models.config import ARCHITECTURES
+from models.choices import ARCHITECTURES
 from models.parameters import shapes
 
 FEW_ROWS = 1000  # with fewer train rows, a second network seldom differs by more than chance

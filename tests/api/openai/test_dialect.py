@@ -16,7 +16,6 @@ from tests.serving import Api
         ("/v1/responses/resp_1", "not stored"),
         ("/v1/responses/compact", "not stored"),
         ("/responses", "did you mean '/v1/responses'?"),
-        ("/v1/moderations", "POST /v1/classify"),
         ("/completions", "did you mean '/v1/completions'?"),
         ("/embeddings", "did you mean '/v1/embeddings'?"),
         ("/v1/embeddings/", "did you mean '/v1/embeddings'?"),

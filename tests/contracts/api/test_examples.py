@@ -59,6 +59,7 @@ class Reader:
         self.register_trained("reviews")  # of the examples that delete
         shelf.generator("talk", chat_template=TEMPLATE, context_length=128)
         shelf.classifier("pairs")
+        shelf.classifier("tickets", task="multilabel")
         shelf.classifier("waves", input="features", features=2, vocab_size=None)
 
     def register_trained(self, name: str) -> None:

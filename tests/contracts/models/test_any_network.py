@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from models import parameters
-from models.config import CHOICES, NETWORKS, RECURRENT, ModelConfig
+from models.choices import CHOICES, NETWORKS, RECURRENT, TRAINABLE
+from models.config import ModelConfig
 from models.interface import Context
 from models.linear import LinearClassifier
 from models.tasks import Classifier, LanguageModel
@@ -20,7 +21,7 @@ from tests.models.configurations import NGRAMS, TOKEN_NGRAMS, batch, built, loss
 @st.composite
 def configs(draw: st.DrawFn) -> ModelConfig:
     values: dict[str, Any] = {name: draw(st.sampled_from(options)) for name, options in CHOICES.items()}
-    values["architecture"] = draw(st.sampled_from(NETWORKS))
+    values["architecture"], values["task"] = draw(st.sampled_from(NETWORKS)), draw(st.sampled_from(TRAINABLE))
     groups, repeats = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     heads = groups * repeats
     values |= {"heads": heads, "kv_heads": groups, "width": heads * 2 * draw(st.integers(1, 4))}
@@ -41,6 +42,10 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         values["input_width"] = draw(st.sampled_from((0, 3, 5)))
     if values["input"] == "tokens":
         values["input_activation"] = "none"
+    if values["architecture"] == "transformer":
+        values["input_norm"] = draw(st.booleans())
+        if values["input"] == "tokens" and values["task"] != "generation":
+            values["token_types"] = draw(st.integers(0, 3))
     values |= {"layers": draw(st.integers(1, 3)), "inner": draw(st.sampled_from((0, 6))), "context_length": 12}
     if values["input"] == "tokens" and draw(st.booleans()):
         values |= TOKEN_NGRAMS if values["task"] == "generation" else NGRAMS

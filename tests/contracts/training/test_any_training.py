@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import Done, Metrics
-from models.config import NETWORKS, RECURRENT
+from models.choices import NETWORKS, RECURRENT
 from tests.training import runs
 from tests.training.served import ServedCheckpoint, near, plain_logprobs, plain_scores
 

@@ -19,7 +19,7 @@ from app.checkpoint import directory as checkpoint
 from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.trainer import CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
-from models.config import NETWORKS
+from models.choices import NETWORKS
 from models.interface import Context
 from models.linear import LinearClassifier
 from models.tasks import Classifier, LanguageModel, build

@@ -1,0 +1,119 @@
+"""`POST /v1/systemone`: typed questions about one state, in the format that TypeSafe's clients send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.decisions.asking import Outcome, TextToJudge, judge
+from app.api.decisions.decisions import headers_of
+from app.api.decisions.items import compact
+from app.api.decisions.systemone_schemas import (
+    NoulAnswer,
+    NoulQuestion,
+    OptionAnswer,
+    OptionQuestion,
+    RatingAnswer,
+    SystemOneAnswer,
+    SystemOneQuestion,
+    SystemOneRefusal,
+    SystemOneReply,
+    SystemOneRequest,
+    SystemOneUsage,
+)
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
+from app.api.http.neutral_fields import SYSTEM_ONE
+from app.api.http.replies import JsonReply
+from app.api.openapi.describe import reads, replies
+from app.inference.answers import SelectionReading, confidence, expectation
+from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuestion
+from app.telemetry import request_id
+
+router = APIRouter(tags=["classification"])
+_body = JsonBody(SystemOneRequest, SYSTEM_ONE)
+_ASKED: dict[str, Any] = {
+    "model": "demo-sentiment-lstm",
+    "state": "I love this!",
+    "questions": {
+        "positive": {"type": "noul", "instructions": "Is the message positive?"},
+        "tone": {"type": "choice", "criteria": {"positive": "praise", "negative": "criticism"}},
+        "mood": {"type": "score", "criteria": ["negative", "positive"]},
+    },
+}
+_EXAMPLE: dict[str, Any] = {
+    "model": "demo-sentiment-lstm",
+    "answers": {
+        "positive": {"type": "noul", "noul": 0.91},
+        "tone": {
+            "type": "choice",
+            "choice": "positive",
+            "confidence": 0.82,
+            "probabilities": {"positive": 0.91, "negative": 0.09},
+        },
+        "mood": {
+            "type": "score",
+            "score": 0.91,
+            "confidence": 0.82,
+            "legend": {"0": "negative", "1": "positive"},
+            "probabilities": {"0": 0.09, "1": 0.91},
+        },
+    },
+    "usage": {"input_tokens": 4, "output_tokens": 0},
+}
+
+
+@router.post(
+    "/v1/systemone",
+    operation_id="system_one",
+    summary="Answer typed questions about a state",
+    description=(
+        "Returns the probability of each option of each question. The options are labels of the version, which was "
+        "trained on them, so another order of the options changes no probability. With the header `x-abstain-below` "
+        "(a score) or `x-max-risk` (an error rate), the version refuses to answer if it is not certain enough."
+    ),
+    response_model=None,
+    openapi_extra=reads(SystemOneRequest, three_questions=_ASKED),
+    responses=replies(SystemOneReply, _EXAMPLE),
+)
+async def system_one(request: Request) -> Response:
+    body = await _body.read(request)
+    caller = Caller.read(request, body.model)
+    state = body.state if isinstance(body.state, str) else compact(body.state)
+    questions = [_question(name, question) for name, question in body.questions.items()]
+    result = await judge(request, caller, TextToJudge(state, "state", body.truncate_prompt_tokens), questions)
+    each = zip(body.questions.items(), result.outcomes, strict=True)
+    answers = {name: _answer(question, outcome) for (name, question), outcome in each}
+    reply = SystemOneReply(caller.reference, answers, SystemOneUsage(result.tokens))
+    return JsonReply(reply, headers_of(result) | {"x-typesafe-request-id": request_id.get()})
+
+
+def _question(name: str, question: SystemOneQuestion) -> TypedQuestion:
+    place = f"questions.{name}"
+    if isinstance(question, NoulQuestion):
+        return Predicate(place, name)
+    if isinstance(question, OptionQuestion):
+        return OptionChoice(place, "criteria", list(question.criteria))
+    levels = [level if isinstance(level, str) else compact(level) for level in question.criteria]
+    return Rating(place, "criteria", levels)
+
+
+def _answer(question: SystemOneQuestion, outcome: Outcome | None) -> SystemOneAnswer:
+    if outcome is None:
+        return SystemOneRefusal()
+    probabilities = outcome.probabilities
+    if isinstance(question, NoulQuestion):
+        return NoulAnswer(probabilities[0])
+    if isinstance(question, OptionQuestion):
+        assert isinstance(outcome.reading, SelectionReading)
+        shares = dict(zip(question.criteria, probabilities, strict=True))
+        return OptionAnswer(list(shares)[outcome.reading.best(probabilities)], confidence(probabilities), shares)
+    numbers = [str(number) for number in range(len(probabilities))]
+    return RatingAnswer(
+        expectation(probabilities),
+        confidence(probabilities),
+        dict(zip(numbers, question.criteria, strict=True)),
+        dict(zip(numbers, probabilities, strict=True)),
+    )

@@ -1,0 +1,122 @@
+"""Requests and replies of `POST /v1/systemone`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from app.api.decisions.asking import MOST_OPTIONS, MOST_QUESTIONS
+from app.api.http.fields import Truncation
+
+Described = str | dict[str, Any] | list[Any]
+
+
+class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Descriptions of both answers, which have no effect."""
+
+    true: Described | None = None
+    false: Described | None = None
+
+
+class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="noul"):
+    """How probable one label is: the label that the question is named after or, if there is none, the positive label of
+    two. `instructions` are not read: the version was trained on its question."""
+
+    instructions: Described | None = None
+    criteria: NoulCriteria | None = None
+
+
+class OptionQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="choice"):
+    """Which of several labels applies. The keys of `criteria` are labels; its values have no effect."""
+
+    criteria: Annotated[dict[str, Described | None], Meta(min_length=1, max_length=MOST_OPTIONS)]
+    instructions: Described | None = None
+
+
+class RatingQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
+    """Where on a scale of labels, from the lowest level to the highest.
+
+    If all labels of the version are numbers, and there are as many levels as labels, the levels describe the numbers.
+    For a regression, levels that are numbers are values, and other levels stand for the values 0, 1, 2, …
+    """
+
+    criteria: Annotated[list[Described], Meta(min_length=1, max_length=MOST_OPTIONS)]
+    instructions: Described | None = None
+
+
+SystemOneQuestion = NoulQuestion | OptionQuestion | RatingQuestion
+
+
+class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Questions about one state: a text, or an object or an array, which is read as compact JSON.
+
+    `truncate_prompt_tokens` is the number of tokens to which the text is truncated; -1 truncates it to the version's
+    context length.
+    """
+
+    state: Described
+    questions: Annotated[dict[str, SystemOneQuestion], Meta(min_length=1, max_length=MOST_QUESTIONS)]
+    model: str | None = None
+    truncate_prompt_tokens: Truncation | None = None
+
+
+class NoulAnswer(msgspec.Struct, frozen=True, tag="noul"):
+    """The probability of yes."""
+
+    noul: float
+
+
+class OptionAnswer(msgspec.Struct, frozen=True, tag="choice"):
+    """The most probable option. `confidence` is 0 if all options are equally probable, and 1 if one is certain."""
+
+    choice: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class RatingAnswer(msgspec.Struct, frozen=True, tag="score"):
+    """The mean of the levels' positions, weighted by their probabilities. `legend` repeats the levels."""
+
+    score: float
+    confidence: float
+    legend: dict[str, Described]
+    probabilities: dict[str, float]
+
+
+class SystemOneRefusal(msgspec.Struct, frozen=True, tag="refusal"):
+    """The version abstained, as the headers `x-abstain-below` and `x-max-risk` ask it to."""
+
+
+SystemOneAnswer = NoulAnswer | OptionAnswer | RatingAnswer | SystemOneRefusal
+
+
+class SystemOneUsage(msgspec.Struct, frozen=True):
+    """Token counts. The state is read once for all questions, and no tokens are generated."""
+
+    input_tokens: int
+    output_tokens: int = 0
+
+
+class SystemOneReply(msgspec.Struct, frozen=True):
+    """The answers, by the names of the questions."""
+
+    model: str
+    answers: dict[str, SystemOneAnswer]
+    usage: SystemOneUsage
+
+
+class SystemOneFault(msgspec.Struct, frozen=True):
+    """Where the request is wrong: `loc` is a path that begins with `body`. `type` is for programs."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class SystemOneError(msgspec.Struct, frozen=True):
+    """An error: a message, and where the request is wrong."""
+
+    error: str
+    detail: list[SystemOneFault]

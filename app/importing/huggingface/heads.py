@@ -1,0 +1,99 @@
+"""Translates what follows the body of an encoder: a head for classification, or pooling for embeddings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from app.importing.huggingface.parts import ForeignBody, moved
+from app.importing.huggingface.source_config import SourceConfig
+from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
+from app.importing.questions import Answers
+
+# Heads that predict masked tokens or the order of sentences, and poolers that no head reads.
+UNUSED = re.compile(r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|pooler)\..+")
+POOLINGS = ("mean", "first", "max", "last")
+PROBLEMS = {
+    "single_label_classification": "classification",
+    "multi_label_classification": "multilabel",
+    "regression": "regression",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNames:
+    """The names of a classification head: a hidden layer with the function after it, and the last layer."""
+
+    hidden: str
+    activation: str
+    last: str
+
+
+BERT = HeadNames("pooler.dense", "tanh", "classifier")
+ROBERTA = HeadNames("classifier.dense", "tanh", "classifier.out_proj")
+DISTILBERT = HeadNames("pre_classifier", "relu", "classifier")
+
+
+def add_classifier(
+    body: ForeignBody, names: HeadNames, config: SourceConfig, tensors: Tensors, answers: Answers
+) -> str:
+    """Add a head that reads the first token. Returns its description."""
+    weights = moved(tensors, {names.hidden: "head_layers.0", names.last: "head"})
+    outputs, width = len(weights["head.weight"]), len(weights["head_layers.0.weight"])
+    body.tensors.update(weights)
+    body.fields.update(
+        task=_task(config, outputs, answers), classes=outputs, pooling="first", head_widths=(width,),
+        head_activation=names.activation, head_bias=True,
+    )  # fmt: skip
+    ending = {"classification": "softmax", "multilabel": "sigmoid of each output", "regression": "a value"}
+    return f"first token → {names.hidden}, {names.activation} → {names.last} → {ending[body.fields['task']]}"
+
+
+def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:
+    problem = config.get("problem_type")
+    if problem is not None:
+        task = config.choice("problem_type", options=PROBLEMS)
+        if task == "regression" and outputs != 1:
+            raise ForeignFileInvalid(
+                f"{config.name}: problem_type is regression with {outputs} values; only one can be"
+            )
+        return task
+    if outputs == 1:
+        reason = "config.json has no problem_type, and there is one output; multilabel gives its sigmoid instead"
+        return answers.assume("task", "regression", reason, ("regression", "multilabel"))
+    reason = "config.json has no problem_type; if each output is an independent yes or no, the task is multilabel"
+    return answers.assume("task", "classification", reason, ("classification", "multilabel"))
+
+
+def add_pooling(body: ForeignBody, pooling: str | None, answers: Answers) -> str:
+    """Make a network for embeddings. `pooling` is None if the directory does not say how the tokens are pooled."""
+    if pooling is None:
+        reason = "the directory has no modules.json of sentence-transformers; embeddings are the mean of the tokens"
+        pooling = answers.assume("pooling", "mean", reason, POOLINGS)
+    body.fields.update(task="embedding", classes=0, pooling=pooling)
+    return f"{pooling} of the tokens, scaled to length 1"
+
+
+def drop_unused(tensors: Tensors, answers: Answers) -> None:
+    """Drop the tensors of heads that the import does not use. Raises ForeignFileInvalid for any other tensor."""
+    dropped = [name for name in tensors if UNUSED.fullmatch(name)]
+    if rest := [name for name in tensors if not UNUSED.fullmatch(name)]:
+        raise ForeignFileInvalid(
+            f"the weights have tensors that this import does not understand: {', '.join(n[:80] for n in rest[:20])}"
+        )
+    if dropped:
+        modules = ", ".join(dict.fromkeys(name.partition(".")[0] for name in dropped))
+        answers.assumed.append(f"dropped={modules}: these {len(dropped)} tensors predict masked tokens or are unused")
+
+
+def labels_of(config: SourceConfig, fields: dict[str, Any]) -> list[str]:
+    """The labels in id2label, or the names that transformers gives to labels without one."""
+    names = config.get("id2label")
+    default = [f"LABEL_{index}" for index in range(fields["classes"])]
+    if not isinstance(names, dict) or not names:
+        return default
+    listed = [names.get(str(index)) for index in range(fields["classes"])]
+    if len(names) != len(listed) or any(not isinstance(name, str) for name in listed):
+        raise ForeignFileInvalid(f"{config.name}: id2label must name each of the {len(default)} outputs")
+    return [str(name) for name in listed]

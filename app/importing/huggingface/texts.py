@@ -1,0 +1,66 @@
+"""Reads the tokenizer of a Hugging Face directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from app import strict_json
+from app.checkpoint import patterns, tokenizer_rules
+from app.importing.huggingface.directory import read_json, read_object
+from app.importing.pytorch.tensors import Array, ForeignFileInvalid
+from app.tokenization.definition import FILE
+from app.tokenization.tokenizer import Tokenizer
+
+MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
+
+
+def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
+    """The tokenizer in tokenizer.json, for an embedding with `rows` rows.
+
+    Its parts are checked before it is built. Raises CheckpointInvalid or ForeignFileInvalid.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise ForeignFileInvalid(
+            f"{folder} has no {FILE}; create it from the directory's other tokenizer files with "
+            f"transformers: AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+        )
+    definition = read_json(path, strict_json.VOCABULARY_VALUES)
+    if not isinstance(definition, dict):
+        raise ForeignFileInvalid(f"{FILE} must contain a JSON object")
+    patterns.check(definition)
+    tokenizer_rules.check(definition)
+    tokenizer = Tokenizer.load(path)
+    if tokenizer.vocab_size > rows:
+        raise ForeignFileInvalid(
+            f"{FILE} has token ids up to {tokenizer.vocab_size - 1}, but the embedding has {rows} rows"
+        )
+    return tokenizer
+
+
+def longest_text(folder: Path) -> int | None:
+    """The maximum number of tokens in tokenizer_config.json, or None if it sets none."""
+    limit: Any = read_object(folder / "tokenizer_config.json").get("model_max_length")
+    return int(limit) if isinstance(limit, int | float) and 0 < limit < MOST_TOKENS else None
+
+
+def separator_of(folder: Path, types: Array) -> int | None:
+    """The token that separates the token types of a pair of texts; None if the tokenizer gives all tokens type 0.
+
+    Raises ForeignFileInvalid if the types do not follow from the positions of one token, or have no row in `types`.
+    """
+    native = tokenizers.Tokenizer.from_file(str(folder / FILE))
+    native.no_truncation()
+    native.no_padding()
+    pair = native.encode("a", "b")
+    ids, given = list(pair.ids), list(pair.type_ids)
+    if not any(given):
+        return None
+    separator = int(ids[given.index(1) - 1]) if 1 in given else -1
+    expected = [min(ids[:index].count(separator), len(types) - 1) for index in range(len(ids))]
+    if given != expected:
+        raise ForeignFileInvalid(f"{FILE}: its template gives a pair the token types {given}, which are not supported")
+    return separator

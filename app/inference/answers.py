@@ -1,0 +1,91 @@
+"""Readings: how the answer to a typed question follows from the outputs of a version's head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from app.inference.scoring import softmax
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOutput:
+    """The output of a head for one input: the raw row and, unless the version is a regression, its probabilities."""
+
+    row: Sequence[float]
+    probabilities: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReading:
+    """The probability of one label against the rest."""
+
+    index: int
+
+    def probabilities(self, output: HeadOutput) -> list[float]:
+        """The probability, as a list with one entry."""
+        return [output.probabilities[self.index]]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionReading:
+    """A distribution over some of the labels, under the condition that exactly one of them applies.
+
+    It is the softmax of their logits: for classification, this restricts the probabilities of all labels to the
+    selected ones; for multilabel classification, whose probabilities are independent, it conditions on one label.
+    """
+
+    indices: tuple[int, ...]
+
+    def probabilities(self, output: HeadOutput) -> list[float]:
+        """One probability for each selected label, in the order of `indices`.
+
+        The sum runs in the order of the version's labels, so that another order of the options gives the same bits.
+        """
+        order = sorted(self.indices)
+        shares = dict(zip(order, softmax([output.row[index] for index in order]), strict=True))
+        return [shares[index] for index in self.indices]
+
+    def best(self, probabilities: Sequence[float]) -> int:
+        """The position of the most probable option. Of equal ones, it is the first in the order of the labels."""
+        return max(range(len(probabilities)), key=lambda i: (probabilities[i], -self.indices[i]))
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleReading:
+    """A distribution over the levels of a scale, from the value of a regression. Levels are distinct numbers."""
+
+    levels: tuple[float, ...]
+
+    def probabilities(self, output: HeadOutput) -> list[float]:
+        """Spread the value over the two levels next to it, so that their weighted mean is the value.
+
+        A value beyond the lowest or the highest level counts as this level.
+        """
+        order = sorted(range(len(self.levels)), key=self.levels.__getitem__)
+        value = min(max(output.row[0], self.levels[order[0]]), self.levels[order[-1]])
+        shares = [0.0] * len(self.levels)
+        for low, high in pairwise(order):
+            if value <= self.levels[high]:
+                share = (value - self.levels[low]) / (self.levels[high] - self.levels[low])
+                shares[low], shares[high] = 1.0 - share, share
+                return shares
+        shares[order[0]] = 1.0
+        return shares
+
+
+Reading = LabelReading | SelectionReading | ScaleReading
+
+
+def confidence(probabilities: Sequence[float]) -> float:
+    """How far the most probable of k options exceeds chance: 0 at 1/k, and 1 at certainty."""
+    if len(probabilities) == 1:
+        return 1.0
+    chance = 1.0 / len(probabilities)
+    return min(1.0, max(0.0, (max(probabilities) - chance) / (1.0 - chance)))
+
+
+def expectation(probabilities: Sequence[float]) -> float:
+    """The mean of the levels' indices, weighted by their probabilities."""
+    return float(sum(index * share for index, share in enumerate(probabilities)))

@@ -1,0 +1,148 @@
+"""Typed questions about one input, and how the labels of a version answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.errors import InvalidRequest, did_you_mean
+from app.inference.answers import LabelReading, Reading, ScaleReading, SelectionReading
+from app.inference.versions import ResolvedVersion
+
+POSITIVE = frozenset(("true", "yes", "1", "positive"))  # names of a binary version's positive label, in lower case
+SHOWN = 8  # the maximum number of labels in an error message
+SEARCHED = 1000  # the maximum number of labels among which the most similar one is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """Whether something is true: the probability of one label against the rest.
+
+    `place` is the path of the question in the request, for errors.
+    """
+
+    place: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptionChoice:
+    """Which one of several options, in no order. `field` is the request field that contains the options."""
+
+    place: str
+    field: str
+    options: Sequence[str | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """Where on an ordered scale. `field` is the request field that contains the levels, the lowest first."""
+
+    place: str
+    field: str
+    levels: Sequence[str]
+
+
+TypedQuestion = Predicate | OptionChoice | Rating
+
+
+@dataclass(frozen=True)
+class QuestionReader:
+    """Matches questions with the labels of one version. `read` raises InvalidRequest if the version cannot answer."""
+
+    version: ResolvedVersion
+    positions: Mapping[str, int]  # label -> its index
+
+    @classmethod
+    def of(cls, version: ResolvedVersion) -> QuestionReader:
+        return cls(version, {label: index for index, label in enumerate(version.labels)})
+
+    def read(self, question: TypedQuestion) -> Reading:
+        """Return how to read the answer to a question from the outputs of the version's head."""
+        if self.version.config.task == "regression":
+            return self._on_scale(question)
+        if isinstance(question, Predicate):
+            return LabelReading(self._predicate(question))
+        if isinstance(question, OptionChoice):
+            place = f"{question.place}.{question.field}"
+            return self._selection([self._option(option, place) for option in question.options], place)
+        return self._rating(question)
+
+    def _predicate(self, question: Predicate) -> int:
+        labels = self.version.labels
+        if question.name is not None and question.name in self.positions:
+            return self.positions[question.name]
+        positive = 0 if len(labels) == 1 else positive_index(labels)
+        if positive is not None:
+            return positive
+        hint = "" if question.name is None else did_you_mean(question.name, labels[:SEARCHED])
+        raise InvalidRequest(
+            f"{question.place} does not say which label it asks about: {self.version.ref} has no label true, yes, 1 or "
+            f"positive beside one other label; set the question's name to one of its labels ({self._shown()}){hint}",
+            code="unknown_label",
+            param=question.place,
+        )
+
+    def _rating(self, question: Rating) -> Reading:
+        place, labels = f"{question.place}.{question.field}", self.version.labels
+        described = len(question.levels) == len(labels) and self.positions.keys().isdisjoint(question.levels)
+        if described and _numeric(labels):
+            return SelectionReading(tuple(range(len(labels))))  # the levels describe the numbers, in their order
+        return self._selection([self._option(level, place) for level in question.levels], place)
+
+    def _on_scale(self, question: TypedQuestion) -> ScaleReading:
+        if not isinstance(question, Rating):
+            raise InvalidRequest(
+                f"{question.place}: {self.version.ref} predicts a number, and answers only questions of type score",
+                code="wrong_task",
+                param=question.place,
+            )
+        levels = question.levels
+        values = tuple(map(float, levels if _numeric(levels) else range(len(levels))))
+        if len(set(values)) < len(values):
+            place = f"{question.place}.{question.field}"
+            raise InvalidRequest(f"{place} contains a level twice; each level must be unique", param=place)
+        return ScaleReading(values)
+
+    def _option(self, option: str | bool, place: str) -> int:
+        """The index of the label that an option stands for. A boolean stands for the positive or the other label."""
+        if isinstance(option, bool):
+            positive = positive_index(self.version.labels)
+            if positive is not None:
+                return positive if option else 1 - positive
+            option = str(option).lower()
+        index = self.positions.get(option)
+        if index is not None:
+            return index
+        raise InvalidRequest(
+            f"{place}: {option[:60]!a} is not a label of {self.version.ref}"
+            + did_you_mean(option, self.version.labels[:SEARCHED], f"; its labels are {self._shown()}"),
+            code="unknown_label",
+            param=place,
+        )
+
+    def _selection(self, indices: list[int], place: str) -> SelectionReading:
+        if len(set(indices)) < len(indices):
+            twice = next(index for i, index in enumerate(indices) if index in indices[:i])
+            label = self.version.labels[twice]
+            raise InvalidRequest(f"{place} contains the label {label[:60]!a} twice; each must be unique", param=place)
+        return SelectionReading(tuple(indices))
+
+    def _shown(self) -> str:
+        labels = self.version.labels
+        shown = ", ".join(ascii(label[:60]) for label in labels[:SHOWN])
+        return shown if len(labels) <= SHOWN else f"{shown}, …"
+
+
+def positive_index(labels: Sequence[str]) -> int | None:
+    """The index of the positive label of a binary version, or None if the labels do not show which one it is."""
+    positive = [index for index, label in enumerate(labels) if label.casefold() in POSITIVE]
+    return positive[0] if len(labels) == 2 and len(positive) == 1 else None
+
+
+def _numeric(levels: Sequence[str]) -> bool:
+    """Whether all levels are finite numbers."""
+    try:
+        return all(abs(float(level)) < float("inf") for level in levels)
+    except ValueError:
+        return False

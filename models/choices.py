@@ -1,0 +1,43 @@
+"""The names, the allowed values and the limits of the fields of a configuration. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RECURRENT = ("rnn", "lstm", "gru")
+NETWORKS = (*RECURRENT, "transformer")  # architectures with a body
+ARCHITECTURES = ("linear", *NETWORKS)
+POSITIONED = ("transformer",)  # architectures whose sequences have at most `context_length` positions
+TRAINABLE = ("classification", "multilabel", "regression", "generation")
+TASKS = (*TRAINABLE, "embedding")
+ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # with PyTorch's defaults
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "architecture": ARCHITECTURES,
+    "task": TASKS,
+    "input": ("tokens", "features"),
+    "nonlinearity": ("tanh", "relu"),
+    "norm": ("rms", "layer"),
+    "positions": ("rotary", "learned", "sinusoidal"),
+    "activation": ("swiglu", "gelu", "relu"),
+    "pooling": ("last", "last_step", "first", "mean", "max", "attention"),
+    "input_activation": ACTIVATIONS,
+    "output_norm": ("none", "steps", "pooled"),
+    "output_activation": ACTIVATIONS,
+    "pooling_activation": ACTIVATIONS,
+    "head_activation": ACTIVATIONS,
+}
+POSITIVE = ("layers", "width", "heads", "context_length")
+COUNTS = (
+    "vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width", "token_types",
+    "separator_id",
+    "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
+)  # fmt: skip
+MOST_HEAD_LAYERS = 16
+FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
+# Fields that are written only if they differ from their defaults. The bytes of configurations that do not use these
+# fields therefore stay the same.
+OPTIONAL = (
+    "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
+    "head_activation", "input_norm", "token_types", "separator_id",
+    "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
+)  # fmt: skip

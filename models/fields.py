@@ -1,0 +1,115 @@
+"""The fields of a configuration, and the sizes that follow from them. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.choices import POSITIONED, RECURRENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFields:
+    """All data needed to build a network, except its weights.
+
+    `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
+    generation and for embeddings. `input_width` is the width of the input vectors of a recurrent network (0: the same
+    as `width`). If it equals `features`, numeric steps are read without a projection, unless there is an
+    `input_activation`. `kv_heads` is the number of key-value heads (0: the same as `heads`). `inner` is the inner width
+    of the Transformer's MLP (0: a default, see `inner_width`). Networks ignore `pad_id`, because they identify padding
+    by the lengths of the rows; the field is kept for other programs.
+
+    `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch). The branch of a text
+    classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);
+    the branch of a language model reads n-grams of 2 to `ngram_tokens` tokens (`models/token_ngrams.py`).
+
+    Fields of the last group are for imported networks. `input_activation` is applied after the projection of numeric
+    steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
+    vector. `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the
+    hidden layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of the
+    head's layers except the last one. `input_norm` is a norm after the sum of embeddings and positions, before the
+    first layer. `token_types` is the number of learned vectors that mark the parts of an input, such as the two texts
+    of a pair (0: none); a token's part is the number of tokens `separator_id` before it.
+    """
+
+    architecture: str
+    task: str
+    input: str = "tokens"
+    vocab_size: int = 0
+    features: int = 0
+    classes: int = 0
+    layers: int = 2
+    width: int = 256
+    input_width: int = 0
+    heads: int = 4
+    kv_heads: int = 0
+    inner: int = 0
+    context_length: int = 512
+    dropout: float = 0.0
+    # recurrent networks
+    bidirectional: bool = False
+    nonlinearity: str = "tanh"
+    # Transformers
+    norm: str = "rms"
+    norm_first: bool = True
+    final_norm: bool = True
+    norm_eps: float = 1e-5
+    positions: str = "rotary"
+    activation: str = "swiglu"
+    bias: bool = False
+    # heads of the tasks
+    pooling: str = "mean"
+    tie_embeddings: bool = True
+    head_bias: bool = True
+    pad_id: int = 0
+    # the n-gram branch
+    ngram_buckets: int = 0
+    ngram_characters: int = 0
+    ngram_words: int = 0
+    ngram_tokens: int = 0
+    # parts of imported networks
+    input_activation: str = "none"
+    output_norm: str = "none"
+    output_activation: str = "none"
+    pooling_width: int = 0
+    pooling_activation: str = "tanh"
+    head_widths: tuple[int, ...] = ()
+    head_activation: str = "relu"
+    input_norm: bool = False
+    token_types: int = 0
+    separator_id: int = 0
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether the body is recurrent (and not a Transformer)."""
+        return self.architecture in RECURRENT
+
+    @property
+    def vector_width(self) -> int:
+        """The width of the vectors that the body reads, (…, vector_width)."""
+        return self.input_width or self.width
+
+    @property
+    def projected(self) -> bool:
+        """Whether numeric steps go through a linear projection before the body reads them."""
+        return self.input == "features" and (self.input_width != self.features or self.input_activation != "none")
+
+    @property
+    def groups(self) -> int:
+        """The number of key-value heads (Ainslie et al., 2023)."""
+        return self.kv_heads or self.heads
+
+    @property
+    def inner_width(self) -> int:
+        """The inner width of the MLP: `inner`, or by default 4 times `width`.
+
+        With `swiglu`, the gate adds a third matrix. The default is therefore 8/3 times `width`, rounded up to a
+        multiple of 64, which keeps the number of weights about the same (Shazeer, 2020, section 2).
+        """
+        if self.inner:
+            return self.inner
+        return 4 * self.width if self.activation != "swiglu" else -(-8 * self.width // (3 * 64)) * 64
+
+    @property
+    def position_limit(self) -> int | None:
+        """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
+        return self.context_length if self.architecture in POSITIONED else None

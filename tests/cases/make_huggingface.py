@@ -1,0 +1,162 @@
+"""Makes small Hugging Face directories with random weights, and the outputs of `transformers` for a few texts.
+
+The directories in tests/cases/huggingface were made with this script, transformers 5.24 and torch 2.13. It is not run
+by the tests, which do not need transformers:
+
+    pip install torch transformers && python tests/cases/make_huggingface.py tests/cases/huggingface
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+import transformers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+TEXTS = [
+    "hello world", "The quick brown fox jumps over the lazy dog.", "a", "It's 3.14 (or so), don't you think?",
+    "  two  spaces ", "naïve café", "WHAT A LOVELY DAY", "ünïcödé 東京 🙂", "one\ntwo\tthree",
+    "1234567890 !?#$%",
+]  # fmt: skip
+PAIRS = [("a cat", "an animal"), ("is it raining?", "The sky is blue and the sun shines."), ("x", "y z")]
+CORPUS = [*TEXTS, *(text for pair in PAIRS for text in pair)] * 3
+SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
+
+
+def word_piece() -> Any:
+    native = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    native.normalizer = normalizers.BertNormalizer(lowercase=True)
+    native.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    native.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=140, special_tokens=special))
+    native.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    native.decoder = decoders.WordPiece()
+    return transformers.BertTokenizerFast(tokenizer_object=native, model_max_length=40)
+
+
+def byte_level() -> Any:
+    native = tokenizers.Tokenizer(models.BPE())
+    native.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
+    native.train_from_iterator(CORPUS, trainer)
+    native.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    native.decoder = decoders.ByteLevel()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=native, model_max_length=38, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+        cls_token="<s>", sep_token="</s>", unk_token="<unk>", mask_token="<mask>",
+    )  # fmt: skip
+
+
+def randomised(model: Any) -> Any:
+    """All parameters at random: with the usual initial values, exchanged norms or biases would go unnoticed."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return model.eval()
+
+
+@torch.no_grad()
+def classifies(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Write the logits of each text and pair alone, without padding."""
+    rows = [tokenizer(text) for text in TEXTS] + [tokenizer(*pair) for pair in PAIRS]
+    outputs = [model(**{k: torch.tensor([v]) for k, v in row.items()}).logits[0].tolist() for row in rows]
+    write(folder, [row["input_ids"] for row in rows], outputs)
+
+
+@torch.no_grad()
+def embeds(folder: Path, model: Any, tokenizer: Any, cls: bool = False) -> None:
+    rows = [tokenizer(text) for text in TEXTS]
+    hidden = [model(**{k: torch.tensor([v]) for k, v in row.items()}).last_hidden_state[0] for row in rows]
+    pooled = [h[0] if cls else h.mean(0) for h in hidden]
+    write(folder, [row["input_ids"] for row in rows], [(v / v.norm()).tolist() for v in pooled])
+
+
+def write(folder: Path, ids: list[list[int]], outputs: list[list[float]]) -> None:
+    expected = {"texts": TEXTS, "pairs": PAIRS, "ids": ids, "outputs": outputs}
+    (folder / "expected.json").write_text(json.dumps(expected, ensure_ascii=False))
+
+
+def bert(folder: Path) -> None:
+    tokenizer = word_piece()
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=40, type_vocab_size=2,
+        problem_type="multi_label_classification",
+        id2label={0: "calm", 1: "angry", 2: "glad"}, label2id={"calm": 0, "angry": 1, "glad": 2}, **SIZES,
+    )  # fmt: skip
+    model = randomised(transformers.BertForSequenceClassification(config))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    classifies(folder, model, tokenizer)
+
+
+def distilbert(folder: Path) -> None:
+    tokenizer = word_piece()
+    config = transformers.DistilBertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=40, dim=16, n_layers=2, n_heads=4, hidden_dim=24,
+        num_labels=2,
+    )  # fmt: skip
+    model = randomised(transformers.DistilBertForSequenceClassification(config))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    classifies(folder, model, tokenizer)
+
+
+def roberta(folder: Path) -> None:
+    tokenizer = byte_level()
+    config = transformers.RobertaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=40, type_vocab_size=1, pad_token_id=1, num_labels=1,
+        layer_norm_eps=1e-5, **SIZES,
+    )  # fmt: skip
+    model = randomised(transformers.RobertaForSequenceClassification(config))
+    model.save_pretrained(folder, max_shard_size="12KB")
+    tokenizer.save_pretrained(folder)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    classifies(folder, model, tokenizer)
+
+
+def minilm(folder: Path) -> None:
+    """A sentence-transformers directory in the layout of 2021, with a masked-LM checkpoint as pytorch_model.bin."""
+    tokenizer = word_piece()
+    config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, type_vocab_size=2, **SIZES)
+    masked = randomised(transformers.BertForMaskedLM(config))
+    config.architectures = ["BertForMaskedLM"]
+    config.save_pretrained(folder)
+    torch.save(masked.state_dict(), folder / "pytorch_model.bin")
+    tokenizer.save_pretrained(folder)
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    listed = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (path, kind) in enumerate(modules)
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48, "do_lower_case": False}))
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 16, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    embeds(folder, masked.bert, tokenizer, cls=True)
+
+
+ENCODERS = {"bert": bert, "distilbert": distilbert, "roberta": roberta, "minilm": minilm}
+
+
+def main(target: Path) -> None:
+    for name, make in ENCODERS.items():
+        folder = target / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        make(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
