@@ -29,4 +29,4 @@ def test_every_network_can_be_served(config: ModelConfig) -> None:
 
 
 def _ignore(*arguments: Any) -> None:
-    """Replies go nowhere."""
+    """Discard replies."""
