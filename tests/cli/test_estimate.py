@@ -1,4 +1,4 @@
-"""`ostinato train --estimate`: what it sends, and the lines that it prints."""
+"""`ostinato train --estimate`: its request and its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`ostinato import`: directories and tars are sent as tars; weights are converted first; nothing else is sent."""
+"""`ostinato import`: sends directories and tar archives as tar archives, after converting weights, and no other
+files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: `--version`, errors of arguments, completion, and what is unexpected."""
+"""The whole command line: `--version`, invalid arguments, completion and unexpected errors."""
 
 from __future__ import annotations
 

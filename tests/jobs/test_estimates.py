@@ -1,4 +1,4 @@
-"""Dry runs with a fake trainer: their results, their errors, and what remains of them."""
+"""Dry runs with a fake trainer: their results, their errors, and the files that they leave behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLANNED = Estimate("classification", DataSummary({"train": 9}, {}, {"train": 40}
 def make(
     tmp_path: Path, settings: Settings, database: Database, registry: Registry, files: Files, blobs: BlobStore
 ) -> Callable[..., Estimates]:
-    """Estimates whose trainer emits some events, and ends at once unless `wait` is set."""
+    """Make `Estimates` with a trainer that emits some events and ends at once unless `wait` is set."""
 
     def made(*events: TrainEvent, wait: bool = False, code: int = 0) -> Estimates:
         go = tmp_path / "go"

@@ -1,4 +1,4 @@
-"""Dry runs over HTTP, with the real trainer: the reply, errors as those of jobs, and nothing that is queued."""
+"""Dry runs over HTTP with the real trainer: replies, the same errors as for jobs, and no queued jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV and TSV: errors of quoting and of the header are reported with line and column."""
+"""CSV and TSV: errors in quotes and in the header are reported with line and column."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_faults_are_reported_with_their_place(
 
 
 def values_of(path: Path, ignored: str = "") -> tuple[list[dict[str, str]], dict[str, str]]:
-    """The values of all records, and the remarks by kind. `ignored` are columns that nobody needs, separated by |."""
+    """The values of all records, and the remarks by kind. `ignored` contains unused columns, separated by |."""
     source = detect(path, path.name)
     selection = Selection(frozenset(ignored.split("|")))
     return [record.values for record in READERS["csv"].records(source, selection)], remarks_of(source)

@@ -1,4 +1,4 @@
-"""How labels are written and ordered, and what looks odd about them."""
+"""The spelling and the order of labels, and the remarks about unusual labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that no trainer reads are named for what they are, whatever their name says."""
+"""Errors name the kind of unreadable files, regardless of the file name."""
 
 from __future__ import annotations
 
