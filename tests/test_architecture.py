@@ -36,7 +36,7 @@ ENVIRONMENT_PASSERS = {
     "app/worker/__main__.py",
     "app/jobs/estimates.py",
 }  # to children
-PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "fields", "parameters", "weight_format")
+PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "cost", "fields", "parameters", "weight_format")
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in PLAIN_MODELS}
 OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that do not mirror a module
 OF_THE_PROJECT = {"test_architecture", "test_compose", "test_fakes", "test_readme"}  # of what is not in app/ or models/

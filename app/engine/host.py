@@ -23,9 +23,11 @@ from app.engine.scorer import Scorer, ScoringItem, steps_of
 from app.engine.turns import Active, Turns
 from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
+from models.cost import CORE_SPEED, predict
 from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
+LONG_SECONDS = 0.5  # predicted time from which a sequence is computed beside the others, on one core
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 
@@ -176,6 +178,8 @@ class EngineHost:
         rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
+        if lanes:
+            batch = self._separate(scorer, batch, lanes)
         if not batch:
             return
         steps = [steps_of(item.row) for item in batch]
@@ -187,6 +191,16 @@ class EngineHost:
         if lanes:
             lanes.widen()
         scorer.finish(batch, scorer.attempt(batch))
+
+    def _separate(self, scorer: Scorer, batch: list[ScoringItem], lanes: Lanes) -> list[ScoringItem]:
+        """Start the long rows of a batch beside the others, each alone. Return the other rows."""
+        others = []
+        for item in batch:
+            if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
+                others.append(item)
+            else:
+                lanes.start_long(partial(scorer.attempt_open, [item]), partial(self._finish, scorer, [item]))
+        return others
 
     def _finish(self, scorer: Scorer, piece: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
         self._guard(scorer, partial(scorer.finish, piece, outcome))

@@ -162,6 +162,10 @@ class Scorer:
         except Exception as error:
             return error
 
+    def attempt_open(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
+        """Like `attempt`, but do no work if all requests have been closed while the batch waited."""
+        return [[] for _ in batch] if all(item.request.closed for item in batch) else self.attempt(batch)
+
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
         """Store the outcome of `attempt`, and answer the requests that are then complete."""
         if isinstance(outcome, Exception):

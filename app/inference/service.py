@@ -214,8 +214,8 @@ class Inference:
             return work()
         return await self._readers.run(size, work, query.principal)
 
-    def _check_cost(self, version: ResolvedVersion, lengths: list[int]) -> None:
-        cost.check(version, lengths, self.pool.living, self.settings.max_sequence_seconds)
+    def _check_cost(self, version: ResolvedVersion, lengths: list[int], *, prompts: bool = False) -> None:
+        cost.check(version, lengths, self.pool.living, self.settings.max_sequence_seconds, prompts=prompts)
 
     # --- generation ---------------------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Inference:
         if query.open_ended:
             query = replace(query, params=checks.filled(query.params, prompts, version))
         checks.check_room(prompts, query.params.max_tokens, version, query.limit_param)
-        self._check_cost(version, list(map(len, prompts)))
+        self._check_cost(version, list(map(len, prompts)), prompts=True)
         checks.check_ids(query.params, version)
         requests = self._requests(query, version, prompts)
         prompt_tokens = sum(map(len, prompts))

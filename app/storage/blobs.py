@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,6 +85,10 @@ class BlobStore:
         """
         otherwise.mkdir(parents=True, exist_ok=True)
         return Scratch(self._spool or otherwise)
+
+    def free_bytes(self) -> int:
+        """Return the free space on the disk on which new blobs are written first."""
+        return shutil.disk_usage(self._spool or tempfile.gettempdir()).free
 
     def open(self, sha256: str) -> Iterator[bytes]:
         """Read a blob in pieces. Raises BlobMissing at the start, or BlobCorrupt at the end if the hash is wrong."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
-from tests.cli.service import Events, Service
+from tests.cli.service import Events, Service, listed
 
 
 def classified(request: Any) -> tuple[int, Any]:
@@ -122,6 +122,20 @@ def test_errors_of_every_dialect_are_one_line(service: Service, ostinato: Run, e
     done = ostinato("classify", "-m", "m", "x")
     assert done.status == 1
     assert done.err == f"ostinato: {error['message'] if isinstance(error, dict) else error}\n"
+
+
+@pytest.mark.parametrize(("name", "hint"), [("moood", "; did you mean 'mood'?"), ("other", "")])
+def test_the_most_similar_model_is_suggested(service: Service, ostinato: Run, name: str, hint: str) -> None:
+    message = f"model not found: '{name}': no model has this name; GET /v1/models lists the models"
+    service.routes["POST /v1/classify"] = (404, {"error": {"message": message, "code": "model_not_found"}})
+    service.routes["GET /v1/models"] = listed({"id": "mood"}, {"id": "mood:1"}, {"id": "waves"})
+    done = ostinato("classify", "-m", name, "x")
+    assert (
+        done.err
+        == f"ostinato: model not found: '{name}': no model has this name; `ostinato models` lists the models{hint}\n"
+    )
+    del service.routes["GET /v1/models"]
+    assert "did you mean" not in ostinato("classify", "-m", name, "x").err
 
 
 def test_a_rejected_key_names_the_variable(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:

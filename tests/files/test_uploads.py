@@ -36,6 +36,39 @@ def test_parts_become_a_file(uploads: Uploads, files: Files) -> None:
     assert [listed.id for listed in files.list("alice").items] == [file.id]
 
 
+def test_a_single_part_becomes_the_file_without_a_copy(
+    uploads: Uploads, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploads.begin("alice", "x.csv", "fine-tune", 30)
+    part = uploads.add_part(upload.id, "alice", [b"text,label\n", b"a,yes\nb,no\nc,"], 100)
+    with pytest.raises(InvalidRequest, match="24 bytes in total"):
+        uploads.complete(upload.id, "alice", [part.id])
+    upload = uploads.begin("alice", "x.csv", "fine-tune", 24)
+    part = uploads.add_part(upload.id, "alice", [b"text,label\n", b"a,yes\nb,no\nc,"], 100)
+    monkeypatch.setattr(BlobStore, "put_stream", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(BlobStore, "free_bytes", lambda _: 0)
+    done = uploads.complete(upload.id, "alice", [part.id], hashlib.md5(b"text,label\na,yes\nb,no\nc,").hexdigest())
+    assert done.file is not None and done.file.bytes == 24
+    assert b"".join(files.content(done.file.id, "alice")[1]) == b"text,label\na,yes\nb,no\nc,"
+    with files.database.read() as session:
+        row = session.get(FileRow, done.file.id)
+        assert row is not None and (row.row_count, row.column_names) == (3, ["text", "label"])
+
+
+def test_parts_that_would_fill_the_disk_are_kept_until_there_is_room(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploads.begin("alice", "x", "fine-tune", 6)
+    ids = [uploads.add_part(upload.id, "alice", [text], 10).id for text in (b"abc", b"def")]
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobStore, "free_bytes", lambda _: 5)
+        patch.setattr(BlobStore, "put_stream", lambda *_: pytest.fail("written"))
+        with pytest.raises(Unavailable, match=r"requires 6 bytes .* which has 5; .*POST /v1/files") as caught:
+            uploads.complete(upload.id, "alice", ids)
+    assert caught.value.code == "storage_unavailable" and uploads._blobs.free_bytes() > 6
+    assert uploads.complete(upload.id, "alice", ids).status == "completed"
+
+
 def test_wrong_parts_are_refused(uploads: Uploads) -> None:
     upload = uploads.begin("alice", "x", "fine-tune", 3)
     with pytest.raises(TooLarge):

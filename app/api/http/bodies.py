@@ -17,6 +17,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
 MISSING = re.compile(r"Object missing required field `(.*?)`")
 STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]`: a field's name, or `[0]`
+LISTED = 20  # the maximum number of fields that the error for an unknown field lists
 
 
 class JsonBody(Generic[T]):
@@ -68,7 +69,9 @@ class JsonBody(Generic[T]):
         prefix = f"{place}." if place else ""
         if match := UNKNOWN.match(what):
             name = match.group(1)
-            hint = did_you_mean(name, fields_at(self.kind, place))
+            fields = fields_at(self.kind, place)
+            every = f"; the fields are {', '.join(fields)}" if 0 < len(fields) <= LISTED else ""
+            hint = did_you_mean(name, fields, every)
             return InvalidRequest(f"unknown field {prefix + name!a}{hint}", code="unknown_field", param=prefix + name)
         if match := MISSING.match(what):
             return InvalidRequest(f"{prefix}{match.group(1)} is missing", param=prefix + match.group(1))

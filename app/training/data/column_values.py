@@ -13,7 +13,7 @@ _LONGEST = 60  # characters of a label
 class ColumnValues:
     """The values of each column in the rows of one line: labels, numbers, or anything else.
 
-    A column has labels if it has few distinct values, and numbers if all of its values are numbers.
+    A column has numbers if all of its values are numbers; otherwise, it has labels if it has few distinct values.
     """
 
     def __init__(self, width: int) -> None:
@@ -43,10 +43,10 @@ class ColumnValues:
     def _matches(self, index: int, cell: str) -> bool:
         if self._rows < _FEWEST_ROWS:
             return True
+        if self._numbers[index]:  # also labels such as 0 and 1
+            return _is_number(cell)
         labels = self._labels[index]
-        if labels is not None and len(labels) * _REPEATED <= self._rows:
-            return cell.strip().casefold() in labels
-        return not self._numbers[index] or _is_number(cell)
+        return labels is None or len(labels) * _REPEATED > self._rows or cell.strip().casefold() in labels
 
 
 def _is_number(cell: str) -> bool:

@@ -65,7 +65,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
         _check_spelling(source, names, present)
     task = task or ("multilabel" if one_hot else _task(columns, names))
     if not one_hot or task == "regression":
-        _check_needs(source, shape, task, names, present)
+        _check_needs(source, shape, task, None if inferred else task, names, present)
     steps = _step_columns(source, columns, names, task, present) if shape == "series" else ()
     inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
     targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
@@ -211,9 +211,12 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
             )
 
 
-def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], present: list[str]) -> None:
+def _check_needs(
+    source: Source, shape: str, task: str, requested: str | None, names: dict[str, str], present: list[str]
+) -> None:
+    """Raise BadData if the columns for the task are missing. `requested` is the task that the request names."""
     if shape == "text" and "text" not in names:
-        raise _missing(source, "text", present, "text", find_text_columns(source, present))
+        raise _missing(source, "text", present, "text", find_text_columns(source, present, requested))
     target = _TARGETS.get(task)
     if target and target not in names:
         raise _missing(source, target, present, target, f"; set columns.{target} to the name of the column to predict")

@@ -182,5 +182,6 @@ def _next(source: Source, rows: Iterator[tuple[Any, ...]], before: int) -> tuple
 
 
 def _unreadable(source: Source, error: Exception, *where: str) -> BadData:
-    reason = f"{type(error).__name__}: {error}"
-    return source.fault(f"is not a readable Excel workbook: {reason[:200]}", *where)
+    reason = str(error) or type(error).__name__
+    advice = "save it again as .xlsx, or as CSV UTF-8"
+    return source.fault(f"is not a readable Excel workbook: {reason[:200]}; {advice}", *where)

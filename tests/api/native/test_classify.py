@@ -282,6 +282,8 @@ def test_bad_requests(api: Api, shelf: Shelf) -> None:
         assert client.post("/v1/classify", json={"input": "a"}).json()["error"]["code"] == "model_missing"
         typo = client.post("/v1/classify", json={"model": "mood", "inputs": "a"}).json()["error"]
         assert typo["message"] == "unknown field 'inputs'; did you mean 'input'?"
+        other = client.post("/v1/classify", json={"model": "mood", "text": "a"}).json()["error"]
+        assert other["message"].startswith("unknown field 'text'; the fields are input, model, top_k, ")
         for inner in ({"text": "a", "textpair": "b"}, ["a", {"text": "a", "textpair": "b"}]):
             error = client.post("/v1/classify", json={"model": "mood", "input": inner}).json()["error"]
             assert error["message"].endswith("textpair'; did you mean 'text_pair'?"), error
