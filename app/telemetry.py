@@ -82,7 +82,7 @@ request_failure = _counter("request_failure", "Requests that ended with an error
 rejected = _counter("rejected", "Requests rejected before any work was done", "reason")
 cancelled = _counter("cancelled", "Requests whose client disconnected", "stage")
 model_load_seconds = _histogram("model_load_seconds", "Time to load a version into an engine", "model_name")
-stale_answers = _counter("stale_answers", "References resolved without the database, which did not answer")
+stale_answers = _counter("stale_answers", "References resolved from the cache because the database did not respond")
 engine_losses = _counter("engine_losses", "Engines that died or stopped responding")
 quarantined = _counter("quarantined", "Requests put into quarantine because they crashed engines")
 

@@ -139,7 +139,7 @@ class State:
 
     @property
     def axes(self) -> Axes:
-        """For each tensor of a slot, the dimension with one entry for each position; None for a fixed tensor."""
+        """The dimension with one entry for each position, for each tensor of a slot. None for a fixed tensor."""
         return tuple(
             tuple(shape.index(POSITIONS) if POSITIONS in shape else None for shape in layer)
             for layer in self._storage.shapes
@@ -203,7 +203,7 @@ class State:
             self.reset([source])
 
     def snapshot(self, slot: int, start: int = 0) -> Snapshot:
-        """Copy the state of a slot, and of growing tensors the positions from `start` on.
+        """Copy the state of a slot. Growing tensors are copied from position `start` on.
 
         Later changes to the state do not affect the copy.
         """

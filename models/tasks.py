@@ -122,12 +122,12 @@ class LanguageModel(Network, KernelLayer):
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
 
     def divides(self, state: State) -> bool:
-        """Whether the state after every prefix can be cut from a snapshot: the body has no fixed tensors."""
+        """Whether the state after every prefix can be cut from a snapshot, that is, the body has no fixed tensors."""
         axes = state.axes if self.ngrams is None else state.axes[:-1]
         return all(axis is not None for layer in axes for axis in layer)
 
     def resume(self, state: State, slot: int, snapshot: Snapshot, ids: Sequence[int]) -> None:
-        """Overwrite a slot with the state after the tokens `ids`: a snapshot whose fixed tensors of the body are set.
+        """Overwrite a slot with a snapshot after the tokens `ids`, which must contain the body's fixed tensors.
 
         The previous tokens, which the n-gram branch keeps in the state, are taken from `ids`.
         """

@@ -113,7 +113,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a read-only session, which does not wait for writers, nor for connections that they hold."""
+        """Open a read-only session, which waits neither for writers nor for their connections."""
         with _translated_errors(), Session(self.reader, expire_on_commit=False) as session, session.begin():
             yield session
 

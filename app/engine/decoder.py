@@ -106,7 +106,7 @@ class Decoder:
             self._leave(sequence)
 
     def _admit(self) -> None:
-        """Give free slots to waiting sequences, in their initial state or after a prefix from the cache."""
+        """Assign free slots to waiting sequences, with the initial state or the state after a prefix from the cache."""
         admitted = self.scheduler.admit()
         if not admitted:
             return

@@ -55,11 +55,11 @@ class Runner:
         return divisible
 
     def snapshot(self, slot: int, start: int) -> Snapshot:
-        """Copy the state of a slot, and of keys and values the positions from `start` on."""
+        """Copy the state of a slot. Keys and values are copied from position `start` on."""
         return self.state.snapshot(slot, start)
 
     def resume(self, slot: int, segments: Sequence[Snapshot], ids: Sequence[int]) -> None:
-        """Overwrite a slot with the state after the tokens `ids`, which consecutive segments contain."""
+        """Overwrite a slot with the state after the tokens `ids`, which consists of consecutive segments."""
         self.network.resume(self.state, slot, join(segments), ids)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:

@@ -130,13 +130,13 @@ class GenerationRequest:
 
     @property
     def cached_tokens(self) -> int:
-        """The number of prompt tokens that no choice had to read. The choices of one prompt count it once."""
+        """The number of prompt tokens that no choice had to read, counted once for all choices of a prompt."""
         cached, n = [choice.cached_tokens for choice in self.choices], len(self.choices) // len(self.prompts)
         return sum(min(cached[start : start + n]) for start in range(0, len(cached), n))
 
     @property
     def timing(self) -> wire.Timing:
-        """The longest of each kind of time among the choices."""
+        """The maximum of each duration over all choices."""
         timings = [choice.timing for choice in self.choices if choice.timing] or [wire.Timing()]
         return wire.Timing(
             max(t.queue_ms for t in timings), max(t.inference_ms for t in timings), max(t.prefill_ms for t in timings)

@@ -1,7 +1,7 @@
 """Resolves model references to versions, and provides the records, assets and load messages of these versions.
 
-A resolved reference is cached for less than half a second, so every process notices within one second that an
-alias has been moved. While the database does not answer, the last known answer is used for up to five minutes.
+A resolved reference is cached for less than half a second, so every process notices within one second that an alias has
+been moved. If the database does not respond, the last result is used for up to five minutes.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ResolvedVersion:
 
 @dataclass(slots=True)
 class _Answer:
-    """The version to which a reference resolved when the database was asked, as monotonic times."""
+    """A version to which a reference has resolved, with the monotonic times of the query."""
 
     record: VersionRecord
     asked: float
@@ -160,7 +160,7 @@ class Versions:
             self._assets.pop(digest, None)
 
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """Return the version to which a reference resolves now, or did before the database stopped answering.
+        """Return the version to which a reference resolves or, if the database does not respond, last resolved.
 
         Raises NotFound if no version is visible to the principal.
         """

@@ -88,7 +88,7 @@ def describe_error(error: OSError) -> str:
 
 
 def changes_settings(event: TrainEvent) -> bool:
-    """Whether the trainer has changed the settings of the run, which are otherwise settled once."""
+    """Whether the trainer has changed the settings of the run, which are otherwise determined once."""
     return isinstance(event, Note) and event.kind == shortage.NOTE
 
 

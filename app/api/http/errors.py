@@ -68,7 +68,8 @@ def client_disconnected(scope: Scope) -> Response:
 
 
 def _headers(error: OstinatoError) -> dict[str, str]:
-    """Return the headers that all dialects share: the code, whether and when to retry, and how to authenticate."""
+    """Return the headers that all dialects share: the error code, whether and when to retry, and how to
+    authenticate."""
     headers = {CODE: error.code}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -159,7 +160,7 @@ def _no_route(request: Request) -> str:
 
 
 def _instead(request: Request, path: str) -> str | None:
-    """Return what a dialect says about a method and a path that it does not implement."""
+    """Return a dialect's error message for a method and a path that it does not implement."""
     for dialect in request.app.state.dialects:
         for missing, instead in dialect.missing.items():
             if covers(missing, request.method, path):

@@ -23,7 +23,7 @@ VERSION_GAUGES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
     "state_cache_slots": ("Number of sequences whose states fit into the cache", lambda v: v.slots),
     "state_cache_bytes": ("Size of the states of running sequences in bytes", lambda v: v.cache_used),
     "state_cache_allocated_bytes": ("Memory allocated for states in bytes", lambda v: v.cache_bytes),
-    "prefix_cache_bytes": ("Bytes of the version's states in the prefix cache", lambda v: v.prefix_bytes),
+    "prefix_cache_bytes": ("Size of the version's states in the prefix cache in bytes", lambda v: v.prefix_bytes),
     "kv_cache_usage_perc": ("Fraction of the slots in use, from 0 to 1", lambda v: _share(v)),
 }
 HISTOGRAM = re.compile(r"(?P<name>[a-z0-9_]+?)_(?:le_(?P<bound>\d+)|(?P<sum>sum))")

@@ -53,8 +53,8 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields that completions and chat completions share.
 
-    With a `temperature` of 0, the most likely token is always chosen. A prompt that begins like an earlier one is read
-    only from the place where they differ, if both requests have the same API key and `cache_salt`.
+    With a `temperature` of 0, the most likely token is always chosen. If a prompt begins like an earlier prompt with
+    the same API key and `cache_salt`, only the rest of the prompt is read.
     """
 
     min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens

@@ -63,7 +63,7 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 
 
 def inputs(kind: type[msgspec.Struct], text: str, **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that reads a plain text, or an object, a text or a list in JSON.
+    """Return `openapi_extra` for a route that reads plain text, or an object, a text or a list as JSON.
 
     `text` is an example of the text.
     """

@@ -98,7 +98,7 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
     if len(parts) == 1:
         return next(iter(parts.values()))
     if {"encoder", "decoder"} <= {word for prefix in parts for word in re.findall("encoder|decoder", prefix.lower())}:
-        raise UnknownNetwork("it has an encoder and a decoder, which work on different sequences", names, tensors)
+        raise UnknownNetwork("it has an encoder and a decoder, which read different sequences", names, tensors)
     orders = (order for order in itertools.permutations(parts) if _fit([parts[prefix] for prefix in order]))
     order = next(orders, None) if len(parts) <= MOST_PARTS else None
     if order is None:

@@ -50,7 +50,7 @@ class Sample:
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def texts(self) -> list[str]:
-        """Return the columns that mostly contain distinct texts, beginning with the longest texts."""
+        """Return the columns that mostly contain distinct texts. The column with the longest texts is first."""
         lengths = {name: _mean_length(values) for name, values in self._values.items() if _are_texts(values)}
         return sorted(lengths, key=lambda name: -lengths[name])
 
