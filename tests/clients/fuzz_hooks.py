@@ -49,7 +49,8 @@ REASONS = (
     Reason("invalid_request", "expires_after.seconds must be a whole number", "two fields of the form go together"),
     Reason(
         "invalid_request",
-        "best_of|either as data or as instances|instances|num_predict is 0|"
+        "best_of|either as data or as instances|instances|num_predict is 0|cannot be streamed|requires details|"
+        "inputs( must| needs|\\.text)|"
         "stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)|"
         "top_logprobs requires|both mean the same",
         "two fields go together",

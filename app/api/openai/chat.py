@@ -59,9 +59,28 @@ ASKED = {
     responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
 )
 async def create_chat_completion(request: Request) -> Response:
+    return await _answer(request, None)
+
+
+@router.post(
+    "/models/{name}/v1/chat/completions",
+    operation_id="create_chat_completion_of_model",
+    summary="Answer a conversation, with the model in the path (Hugging Face)",
+    description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. The `model` of "
+    "the body has no effect.",
+    response_model=None,
+    openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS)),
+    responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
+)
+async def create_chat_completion_of_model(request: Request, name: str) -> Response:
+    return await _answer(request, name)
+
+
+async def _answer(request: Request, model: str | None) -> Response:
+    """Answer with the model in the path, or else with the one in the body."""
     body = await _body.read(request)
     _check(body)
-    caller, services = Caller.read(request, body.model), services_of(request)
+    caller, services = Caller.read(request, model or body.model), services_of(request)
     messages = [_plain(message, f"messages[{i}]") for i, message in enumerate(body.messages)]
     query = _query(caller, body, Conversation(messages, services.settings.chat_fallback))
     generation = await attended(request, services.inference.generate(query))

@@ -22,6 +22,7 @@ COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 DIALECT = Dialect(
     inference=(completions.router, chat.router, responses.router, embeddings.router, moderations.router),
     management=(models.router, files.router, uploads.router, fine_tuning.router, fine_tuning_events.router),
+    prefixes=("POST /models/{}/v1",),
     missing={
         "/v1/chat/completions": "chat completions are not stored, so they cannot be retrieved, listed or changed",
         "/v1/responses": "responses are not stored, so they cannot be retrieved, cancelled or compacted; send the "

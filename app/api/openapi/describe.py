@@ -84,16 +84,22 @@ def replies(
     done: bool = True,
     other: tuple[type[msgspec.Struct], Any] | None = None,
     stream_media: str = "text/event-stream",
+    nested: bool = False,
 ) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route.
 
-    `stream` is an example of the events of a route that can stream. `event` is the type of an event if it differs from
-    the type of the reply. `stream_media` is the media type of the stream. If the example is a list, the reply is a list
-    of `kind`. If `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply of a route that has
-    two, with an example.
+    `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
+    from the type of the reply. `stream_media` is the media type of the stream. If the example is a list, the reply is a
+    list of `kind`, or with `nested`, possibly a list of such lists. Without an example, the reply is always a stream.
+    If `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply of a route that has two, with
+    an example.
     """
     schema: Schema = {"type": "array", "items": _ref(kind)} if isinstance(example, list) else _ref(kind)
+    if nested:
+        schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": _keep_nulls(example)}}
+    if example is None:
+        del content["application/json"]
     if other is not None:
         schemas, examples = [_ref(kind), _ref(other[0])], {kind.__name__: example, other[0].__name__: other[1]}
         named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
@@ -102,6 +108,21 @@ def replies(
         schema = _event(event or kind, done) if stream_media == "text/event-stream" else _ref(event or kind)
         content[stream_media] = {"schema": schema, "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
+
+
+def replies_json(
+    schema: Schema, example: Any, *, named: bool = False, stream: str | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Return `responses` for a route whose reply is not an object. If `named` is true, `example` has several by name.
+
+    `stream` is an example of the events, for a route that can stream.
+    """
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    shown = {name: {"value": value} for name, value in example.items()} if named else example
+    content["application/json"]["examples" if named else "example"] = _keep_nulls(shown)
+    if stream is not None:
+        content["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
+    return {200: {"description": "Success", "content": content}, **failures(*INFERENCE)}
 
 
 def bound(kind: type[msgspec.Struct], **fields: Schema) -> None:

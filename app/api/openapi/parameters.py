@@ -38,6 +38,7 @@ Order = Annotated[str | None, Query(description="asc or desc")]
 REQUIRED: dict[str, tuple[Any, str]] = {
     "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists all names"),
     "model": (f"{MODEL}:1", "A model reference; `GET /v1/models` lists all references"),
+    "task": ("text-classification", "The task; one of Hugging Face's names"),
     "version": (1, "The number of a version; `GET /v1/registry/models/{name}/versions` lists all numbers"),
     "alias": ("champion", "An alias of the model; `PUT` creates it"),
     "path": ("metrics.json", "One of the version's `files`"),
@@ -83,6 +84,8 @@ REFERENCE = (
     r"(:[1-9][0-9]{0,8}|@(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}|@sha256:[0-9a-f]{64})?)"
 )
 A_NAME = {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}$"}
+HUB_TASKS = ["text-classification", "text-generation", "feature-extraction", "sentence-similarity"]
+OF_MODEL = ("create_chat_completion_of_model", "predict", "put_prediction")
 A_NUMBER = {"pattern": r"^[1-9][0-9]{0,8}(\.0)?$"}
 A_PART = {"pattern": "^[A-Za-z0-9._-]{0,64}$"}
 BOUNDS: dict[str, Schema] = {
@@ -111,6 +114,8 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
         A_NUMBER,
     ),
     ("set_default_version", "version"): A_NUMBER,
+    **{(name, "name"): {"pattern": f"^{REFERENCE}$"} for name in ("hub_model", "hub_pipeline", *OF_MODEL)},
+    **{(name, "task"): {"enum": HUB_TASKS} for name in ("hub_model", "hub_pipeline")},
 }
 
 

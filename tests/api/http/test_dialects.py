@@ -47,11 +47,16 @@ PATHS = [
     ("/v2/models/x", OPEN_INFERENCE),
     ("/v22", OPENAI),
     ("/models/x/y/z", TORCHSERVE),
-    ("/generate", HUGGING_FACE),
-    ("/generate_stream", HUGGING_FACE),
+    ("/generate/x", HUGGING_FACE),
+    ("/generate_stream/x", HUGGING_FACE),
     ("/embed/x", HUGGING_FACE),
     ("/embeddings", OPENAI),
-    *((f"{prefix}/no/such/route", dialect) for dialect in DIALECTS for prefix in dialect.prefixes if prefix[-1] != "/"),
+    *(
+        (f"{prefix}/no/such/route", dialect)
+        for dialect in DIALECTS
+        for prefix in dialect.prefixes
+        if " " not in prefix and prefix != "/"
+    ),
 ]
 SIMPLE_ERRORS = [InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Overloaded, Unavailable]
 
@@ -81,9 +86,10 @@ def test_errors_have_the_form_of_their_dialect(api: Api) -> None:
             reply = client.send(client.build_request("GET", api.url + path))
             assert is_rendered(reply, NotFound, code="route_not_found"), (path, reply.text)
             assert has_form(reply, dialect), (path, reply.text)
-        below = client.post("/models/x/no/such/route")
-        assert below.status_code == 404 and has_form(below, HUGGING_FACE)
-        wrong_method = client.post("/")
+        for path, dialect in (("/models/x/no/such/route", HUGGING_FACE), ("/models/x/v1/nothing", OPENAI)):
+            reply = client.post(path)
+            assert reply.status_code == 404 and has_form(reply, dialect)
+        wrong_method = client.get("/predict")
         assert wrong_method.status_code == 405 and has_form(wrong_method, HUGGING_FACE)
 
 
