@@ -1,8 +1,8 @@
 """Threads that compute batches in parallel, one core per thread.
 
-Two threads that share every matrix product wait for each other at every product, and wait longer if the API or a client
-needs a core too. Two threads with separate batches never wait for each other. A single batch still uses all cores: it
-runs in the caller's own thread.
+If two threads share each matrix product, they wait for each other after every product, and longer if the API or a
+client also needs a core. Two threads with separate batches never wait for each other. A single batch still uses all
+cores, because it runs in the caller's thread.
 
 Long work runs in one more thread, on one core, so that a sequence that takes seconds does not delay the others.
 """

@@ -1,4 +1,4 @@
-"""Predicts how long an engine takes to compute one sequence, so that a request cannot occupy the engine for minutes.
+"""Predicts the time to compute one sequence, so that no request can occupy an engine for minutes.
 
 A sequence to score is computed in one piece, on one core if it is long, and no deadline interrupts the computation.
 """

@@ -1,4 +1,4 @@
-"""SEC-23: megabytes of metrics do not come back in every list of versions."""
+"""SEC-23: lists of versions do not contain megabytes of metrics."""
 
 from __future__ import annotations
 

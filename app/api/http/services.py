@@ -58,7 +58,7 @@ class Services:
 
 
 class _Catalogue:
-    """The registry data that the readiness checks read. It is queried again only after the database has changed."""
+    """A cache of the registry data for the readiness checks. It is refreshed only after the database has changed."""
 
     def __init__(self, registry: Registry, changes: Changes) -> None:
         self._aliases = Remembered(registry.required_aliases, changes.mark)

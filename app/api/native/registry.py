@@ -38,7 +38,7 @@ router = APIRouter(prefix="/v1/registry", tags=["registry"])
     summary="List models",
     description=(
         "Returns the models by name, each with its newest version. `search` matches a part of the name; `task` and "
-        "`architecture` are compared with the newest version."
+        "`architecture` select by the properties of the newest version."
     ),
     response_model=None,
     responses=replies(RegistryModelList, {"object": "list", "data": [MODEL_EXAMPLE], "has_more": False}, COMMON),
@@ -142,8 +142,8 @@ def delete_version(services: ServicesDep, principal: Principal, name: str, versi
     operation_id="search_versions",
     summary="Search the versions of all models",
     description=(
-        "Returns the newest version first. With `metric`, such as `metric=test.macro_f1`, returns the versions that "
-        "have this metric, the best first; `minimum` and `maximum` bound its value."
+        "Returns the newest version first. With `metric`, such as `metric=test.macro_f1`, only versions that have this "
+        "metric are returned, and the best version is first. `minimum` and `maximum` limit the value of the metric."
     ),
     response_model=None,
     responses=replies(VersionList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),

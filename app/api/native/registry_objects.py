@@ -58,7 +58,7 @@ class ModelObject(msgspec.Struct, frozen=True):
 
 
 class AliasObject(msgspec.Struct, frozen=True):
-    """An alias of a version. If `required` is true, the service is ready only while this version is loaded."""
+    """An alias of a version. If `required` is true, the service is ready only if this version is loaded."""
 
     id: str
     object: str
@@ -93,8 +93,8 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
-    null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. Without
-    `required`, the alias keeps its current value of `required`."""
+    null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. If `required`
+    is missing, the alias keeps its current value."""
 
     version: int
     expected_version: int | UnsetType | None = UNSET
