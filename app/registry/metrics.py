@@ -28,17 +28,17 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     return metrics
 
 
-def reduce(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Reduce metrics to at most about `LIMIT` bytes of values that can be encoded in a reply.
+def reduce(metrics: dict[str, Any], limit: int = LIMIT) -> dict[str, Any]:
+    """Reduce metrics to at most about `limit` bytes of values that can be encoded in a reply.
 
     The values are mended with `strict_json.mend`. If the metrics are too large, their largest parts are left out, such
     as the confusion matrix of hundreds of labels. `omitted` lists the paths of the first hundred parts left out.
     """
     mended: dict[str, Any] = strict_json.mend(metrics)
-    if _size(mended) <= LIMIT:
+    if _size(mended) <= limit:
         return mended
     omitted: list[str] = []
-    return {**_fit(mended, LIMIT, "", omitted), OMITTED: omitted}
+    return {**_fit(mended, limit, "", omitted), OMITTED: omitted}
 
 
 def _fit(part: dict[str, Any], room: int, path: str, omitted: list[str]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "languages": "benchmarks.accept.languages",
     "scores": "benchmarks.accept.scores",
     "estimates": "benchmarks.accept.estimates",
+    "abuse": "benchmarks.accept.abuse",
 }
 
 

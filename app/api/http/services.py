@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.api.http.followers import FollowerLimit
+from app.api.http.freed_memory import FreedMemory
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
 from app.files.service import Files
@@ -41,16 +42,19 @@ class Services:
     inference: Inference
     readiness: Readiness
     changes: Changes
+    freed_memory: FreedMemory = field(default_factory=FreedMemory)
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
     async def start(self) -> None:
         """Start the services that run on the event loop. Must be called on the loop that serves requests."""
         await self.inference.start()
         self.readiness.start()
+        self.freed_memory.start()
 
     async def close(self) -> None:
         """Stop the services that `start` started, and close the database."""
         self.estimates.close()
+        await self.freed_memory.close()
         await self.readiness.close()
         await self.inference.close()
         await asyncio.to_thread(self.database.close)

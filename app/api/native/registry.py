@@ -22,6 +22,7 @@ from app.api.native.registry_objects import (
     comparison_object,
     model_object,
     parse_number,
+    summary_object,
     version_object,
 )
 from app.api.openapi.describe import COMMON, LOOKUP, replies
@@ -100,7 +101,7 @@ def list_versions(
     page = services.registry.versions(
         name, principal, status=status, after=_number(after), limit=limit, order=order or "desc"
     )
-    return JsonReply(VersionList("list", [version_object(item) for item in page.items], page.has_more))
+    return JsonReply(VersionList("list", [summary_object(item) for item in page.items], page.has_more))
 
 
 def _number(after: str | None) -> int | None:
@@ -156,7 +157,7 @@ def search(
     limit: int = 100,
 ) -> Response:
     page = services.registry.search(principal, filter_, after=after, limit=limit)
-    return JsonReply(VersionList("list", [version_object(item) for item in page.items], page.has_more))
+    return JsonReply(VersionList("list", [summary_object(item) for item in page.items], page.has_more))
 
 
 @router.get(
