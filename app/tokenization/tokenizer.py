@@ -147,7 +147,7 @@ class Tokenizer:
         return self.join(ids).decode("utf-8", "replace")
 
     def join(self, ids: Iterable[int]) -> bytes:
-        """Return the concatenated bytes of the tokens. Only for tokenizers whose `token_bytes` is not None."""
+        """Return the concatenated bytes of the tokens. Requires that `token_bytes` is not None."""
         shown = self._shown_bytes
         size = len(shown)
         return b"".join([shown[i] if 0 <= i < size else UNKNOWN for i in ids])

@@ -112,7 +112,7 @@ class DecodedBody:
         return await self._receive()
 
     def _next(self) -> bytes | None:
-        """The next piece that is not empty, or None if more data is needed."""
+        """Return the next non-empty piece, or None if more data is needed."""
         try:
             return next(filter(None, self._pieces), None)
         except (zlib.error, ZstdError):
