@@ -26,7 +26,7 @@ from app.wording import counted
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """How the models of one `model_type` are read. The tensors of a base model have no `prefix`."""
+    """The reader for the models of one `model_type`. The tensors of a base model have no `prefix`."""
 
     prefix: str
     read: Callable[[SourceConfig, Tensors], ForeignBody]
@@ -102,18 +102,18 @@ def _add_head(
     if architecture and not architecture.endswith((*BODIES, CLASSIFIER)):
         raise ForeignFileInvalid(
             f"{config.name}: the head of {architecture[:60]} cannot be imported; models for sequence classification, "
-            "and models without a head or with one for masked tokens, can"
+            "and models with a head for masked tokens or without a head, can be imported"
         )
     return heads.add_pooling(body, modules.pooling, answers)
 
 
 def _tokenizer_folder(folder: Path, source: Path) -> Path:
-    """The folder with the tokenizer: that of the network or, in some old directories, the one above it."""
+    """The folder with the tokenizer, which is the folder of the network or, in some old directories, its parent."""
     return folder if (folder / FILE).is_file() else source
 
 
 def _add_types(body: ForeignBody, folder: Path) -> None:
-    """Add the token types, or fold the vector of the only type that occurs into the positions."""
+    """Add the token types. If only one type occurs, fold its vector into the positions."""
     types = body.tensors.get("input.types.weight")
     if types is None:
         return
@@ -128,7 +128,7 @@ def _add_types(body: ForeignBody, folder: Path) -> None:
 def _limit_length(
     body: ForeignBody, modules: SentenceModules, tokenizer: Tokenizer, source: Path, answers: Answers
 ) -> None:
-    """Shorten the context to the length at which the original program cuts texts."""
+    """Limit the context to the length to which the original program cuts texts."""
     whole = body.fields["context_length"]
     limits = {
         "max_seq_length of sentence-transformers": modules.longest,
